@@ -1,0 +1,58 @@
+# Two commands do all set-up on a fresh machine: `make demo` and `make test`.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: demo test test-slow test-peers lint format wheel-check clean help
+
+help:            ## show this list
+	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  +##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
+
+demo: $(VENV)/.runtime   ## build data with the bundled model and judge it by the world's ground truth
+	$(BIN)/cai build-data --out runs/demo --limit 40
+	$(BIN)/python -m cai.miniature.measure runs/demo
+
+test: $(VENV)/.dev       ## lint the content, then the default test suite (minutes on two cores)
+	$(BIN)/cai lint
+	$(BIN)/python -m pytest -m "not slow and not peers"
+
+test-slow: $(VENV)/.dev  ## tests that take minutes: kills, long runs
+	$(BIN)/python -m pytest -m "slow and not peers"
+
+test-peers: $(VENV)/.peers  ## exported files through datasets and TRL's trainers
+	$(BIN)/python -m pytest -m peers
+
+lint: $(VENV)/.dev       ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.dev     ## let ruff rewrite
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+wheel-check: $(VENV)/.dev  ## build the wheel, install it in an empty venv, build data outside the checkout
+	bash tools/wheel-check
+
+clean:           ## remove the venv and what was built
+	rm -rf $(VENV) dist build runs .pytest_cache .mypy_cache .ruff_cache
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "cai needs Python 3.11 or later: make PYTHON=/path/to/python3.11 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# torch first: the pinned version, so that nothing else chooses another build of it.
+$(VENV)/.runtime: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) $$(grep '^torch==' constraints.txt)
+	$(PIP) -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime
+	$(PIP) -e '.[dev]'
+	@touch $@
+
+$(VENV)/.peers: $(VENV)/.dev
+	$(PIP) -e '.[dev,peers]'
+	@touch $@

@@ -1,0 +1,5 @@
+"""`python -m cai` is the command `cai`."""
+
+from cai.cli.main import main
+
+main()

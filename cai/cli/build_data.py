@@ -1,0 +1,153 @@
+"""`cai build-data`: prompts and a constitution in, SFT and preference data out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cai.errors import UsageError
+
+if TYPE_CHECKING:
+    from cai.backends.base import Backend
+    from cai.pipeline.build import Models
+
+
+@click.command("build-data", short_help="Turn prompts into SFT and preference data.")
+@click.option(
+    "--constitution", "-c", default="default", show_default=True,
+    help="A constitution file, or the name of a shipped one.",
+)  # fmt: skip
+@click.option(
+    "--prompts", "-p", "prompts_file", type=click.Path(path_type=Path), default=None,
+    help="Prompts: JSONL, text, CSV, HH-RLHF jsonl(.gz), Parquet.  [default: bundled prompts]",
+)  # fmt: skip
+@click.option(
+    "--format", "form", default=None, help="The prompts' format, where it is not obvious."
+)
+@click.option("--column", default=None, help="The column of a CSV that holds the prompt.")
+@click.option(
+    "--turns", type=click.Choice(["first", "all"]), default="all", show_default=True,
+    help="HH-RLHF dialogues: the first human turn alone, or all up to the last human turn.",
+)  # fmt: skip
+@click.option(
+    "--model", "-m", default="miniature", show_default=True,
+    help="A hub id, a directory, `miniature`, or `scripted:FILE`; writes responses and revisions.",
+)  # fmt: skip
+@click.option("--critic", default=None, help="Writes the critiques.  [default: the model]")
+@click.option("--judge", default=None, help="Judges pairs.  [default: the critic]")
+@click.option("--adapter", default=None, help="A LoRA adapter on top of --model.")
+@click.option(
+    "--out", "-o", type=click.Path(path_type=Path, file_okay=False), default=None,
+    help="The run's folder; its parent holds the store.  [default: runs/<constitution>]",
+)  # fmt: skip
+@click.option("--rounds", type=int, default=None, help="Rounds of critique and revision.")
+@click.option("--pairs", type=int, default=1, show_default=True, help="Pairs to compare a prompt.")
+@click.option("--limit", type=int, default=None, help="Use the first N usable prompts.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Fixes every random choice.")
+@click.option("--temperature", type=float, default=1.0, show_default=True)
+@click.option("--top-p", type=float, default=1.0, show_default=True)
+@click.option("--max-new-tokens", type=int, default=256, show_default=True)
+@click.option(
+    "--sft-share", type=float, default=0.5, show_default=True,
+    help="Share of prompts for SFT; the others become preferences.",
+)  # fmt: skip
+@click.option("--test-share", type=float, default=0.1, show_default=True, help="Held-out prompts.")
+@click.option(
+    "--revision-pairs/--no-revision-pairs", default=True, show_default=True,
+    help="Also make preferences of revision over first response.",
+)  # fmt: skip
+@click.option(
+    "--sft-rows", type=click.Choice(["last", "all"]), default="last", show_default=True,
+    help="Export the last revision, or every revision on the way.",
+)  # fmt: skip
+@click.option("--parquet", is_flag=True, help="Write Parquet files beside the JSONL.")
+@click.option("--batch-size", type=int, default=16, show_default=True, help="Changes speed alone.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
+@click.option(
+    "--dtype", type=click.Choice(["auto", "float32", "bfloat16", "float16"]), default="auto",
+    show_default=True, help="auto: bfloat16 where it pays, else float32.",
+)  # fmt: skip
+@click.option("--wait", is_flag=True, help="Wait for another build on the same store.")
+@click.option("--quiet", "-q", is_flag=True, help="No progress and no summary.")
+def command(
+    constitution: str, prompts_file: Path | None, form: str | None, column: str | None,
+    turns: str, out: Path | None, parquet: bool, wait: bool, quiet: bool, **options: Any,
+) -> None:  # fmt: skip
+    """Turn principle files into SFT and preference data.
+
+    Each prompt is answered, and the answer critiqued and revised under principles drawn from the
+    constitution; pairs of answers are compared under all of them. Everything is kept in a store
+    beside the run, so a stopped or killed build goes on where it was, and a build after an edit
+    makes only what the edit changed.
+
+    \b
+    cai build-data                                       the bundled model on bundled prompts
+    cai build-data -c my/constitution.yaml -p red.jsonl -m Qwen/Qwen3-4B -o runs/red
+    """
+    from cai.cli.summary import print_summary
+    from cai.constitution.load import load_constitution
+    from cai.data.export import export
+    from cai.data.prompts import PromptFile
+    from cai.pipeline.build import BuildConfig, build
+    from cai.store.store import Store
+
+    loaded = load_constitution(constitution)
+    out = out or Path("runs") / loaded.id
+    config = BuildConfig(**{name: options[name] for name in BuildConfig.__dataclass_fields__})
+    prompts = PromptFile(prompts_file or _bundled_prompts(), form=form, column=column, turns=turns)
+    models = _models(options)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with Store.open(out.parent / "store.sqlite") as store, _progress(quiet) as show:
+        run = build(loaded, prompts, store, models, config, name=out.name, progress=show, wait=wait)
+        manifest = export(store, run.id, out, parquet=parquet)
+        if not quiet:
+            print_summary(store, run, out, manifest)
+
+
+def _bundled_prompts() -> Path:
+    from importlib import resources
+
+    return Path(str(resources.files("cai.miniature") / "prompts.jsonl"))
+
+
+def _models(options: dict[str, Any]) -> Models:
+    """Load each model that plays a part, once."""
+    from cai.pipeline.build import Models
+
+    generator = str(options["model"])
+    critic = str(options["critic"] or generator)
+    judge = str(options["judge"] or critic)
+    loaded: dict[str, Backend] = {}
+    for name in (generator, critic, judge):
+        if name not in loaded:
+            adapter = options["adapter"] if name == generator else None
+            loaded[name] = _backend(name, adapter, options)
+    return Models(loaded[generator], loaded[critic], loaded[judge])
+
+
+def _backend(name: str, adapter: str | None, options: dict[str, Any]) -> Backend:
+    if options["batch_size"] < 1:
+        raise UsageError(f"--batch-size is {options['batch_size']}; it must be 1 or more.")
+    if name.startswith("scripted:"):
+        from cai.backends.scripted import ScriptedBackend
+
+        return ScriptedBackend.from_yaml(Path(name.removeprefix("scripted:")))
+    from cai.backends.local import LocalBackend
+
+    return LocalBackend.load(
+        name,
+        device=options["device"],
+        dtype=options["dtype"],
+        adapter=adapter,
+        batch_size=options["batch_size"],
+    )
+
+
+def _progress(quiet: bool) -> Any:
+    from contextlib import nullcontext
+
+    from cai.cli.progress import BuildProgress
+
+    return nullcontext(lambda _: None) if quiet else BuildProgress()

@@ -1,0 +1,105 @@
+"""The command `cai`: one table from command to file, each loaded only when it is asked for."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
+
+from cai import __version__
+from cai.errors import CaiError
+
+COMMANDS = {
+    "init": ("cai.cli.init", "Start a project: principles, a constitution, prompts."),
+    "lint": ("cai.cli.lint", "Check principles, constitutions and templates."),
+    "render": ("cai.cli.render", "Show the exact messages and token ids of each stage."),
+    "build-data": ("cai.cli.build_data", "Turn prompts into SFT and preference data."),
+    "runs": ("cai.cli.runs", "List the runs of a project."),
+    "trace": ("cai.cli.trace", "Walk a training row back to its principle."),
+    "verify": ("cai.cli.verify", "Recompute every digest of a run."),
+}
+"""Command → (module that holds a click command named `command`, one line of help)."""
+
+
+class _Lazy(click.Group):
+    """A group that imports a command's module when the command is run or its help is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        command: click.Command = import_module(COMMANDS[name][0]).command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            from difflib import get_close_matches
+
+            close = get_close_matches(args[0], COMMANDS, n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else " See: cai --help"
+            raise click.UsageError(f"No such command: {args[0]!r}.{hint}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+EXIT_CODES = """\b
+Exit codes:
+  0  done                     4  a data file, or a digest of one, is not right
+  1  any other error          5  a model can't be loaded or used
+  2  wrong usage              6  the store is locked, damaged or full
+  3  problems in content      130  stopped by Ctrl-C
+"""
+
+
+@click.group(
+    cls=_Lazy,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=EXIT_CODES,
+)
+@click.version_option(__version__, "-V", "--version", prog_name="cai")
+def cli() -> None:
+    """Constitutional AI: YAML principles in, critiqued and revised training data out.
+
+    Start with `cai build-data`: with no options at all it runs the bundled miniature model on
+    bundled prompts, and shows what a model wrote under which principle.
+    """
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command. A `CaiError` is told in a few lines and ends with its own exit code."""
+    try:
+        outcome: Any = cli.main(args=arguments, prog_name="cai", standalone_mode=False)
+        sys.exit(outcome if isinstance(outcome, int) else 0)
+    except CaiError as error:
+        from cai.text.terminal import visible
+
+        _say("\n".join(visible(line) for line in str(error).splitlines()))
+        sys.exit(error.exit_code)
+    except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        _say("Stopped.")
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)
+
+
+def _say(message: str) -> None:
+    click.echo(f"cai: {message}", err=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,162 @@
+"""From a schema error to a problem that a person can act on: where, what, and what to do."""
+
+from __future__ import annotations
+
+import types
+import typing
+from difflib import get_close_matches
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from cai.constitution.schema import API, ConstitutionFile, PrincipleFile
+from cai.constitution.source import Place, Source
+from cai.errors import Problem
+
+Model = TypeVar("Model", bound=BaseModel)
+
+KINDS: dict[str, type[BaseModel]] = {"Principle": PrincipleFile, "Constitution": ConstitutionFile}
+
+_PATTERNS = {
+    "version": "must be three numbers such as 1.0.0",
+    "date": "must be a date such as 2026-01-31",
+    "id": "must be lower-case words joined by `.`, `-` or `_`, such as harm.illegal-advice",
+    "tags": "must be lower-case words joined by `.`, `-` or `_`",
+}
+
+
+def validate(source: Source, model: type[Model]) -> tuple[Model | None, list[Problem]]:
+    """A file's value as a model, or all that is wrong with it."""
+    if not isinstance(source.value, dict):
+        kind = _type_name(source.value)
+        what = "the file is empty" if source.value is None else f"the file holds {kind}"
+        hint = f"Begin it with `api: {API}` and `kind: Principle` or `kind: Constitution`."
+        return None, [source.problem((), "C010", what, hint)]
+    problems = _header(source, model)
+    if problems:
+        return None, problems
+    try:
+        return model.model_validate(source.value), []
+    except ValidationError as error:
+        found = [_problem(source, model, item) for item in error.errors(include_url=False)]
+        return None, found
+
+
+def _header(source: Source, model: type[BaseModel]) -> list[Problem]:
+    """`api` and `kind` first: a file of another kind would give a page of errors."""
+    out = []
+    wanted = {"api": API, "kind": next(k for k, m in KINDS.items() if m is model)}
+    for key, value in wanted.items():
+        if key not in source.value:
+            what = f"`{key}` is missing"
+            out.append(source.problem((), "C010", what, f"Add the line `{key}: {value}`."))
+        elif source.value[key] != value:
+            what = f"`{key}` is {_quote(source.value[key])}, not `{value}`"
+            out.append(source.problem((key,), "C013", what, f"Write `{key}: {value}`."))
+    return out
+
+
+def _problem(source: Source, model: type[BaseModel], item: Any) -> Problem:
+    place: Place = tuple(item["loc"])
+    kind, given, context = item["type"], item["input"], item.get("ctx", {})
+    name = _dotted(place)
+    if kind == "extra_forbidden":
+        key = str(place[-1])
+        known = _keys(model, place[:-1])
+        close = get_close_matches(key, known, n=1)
+        hint = f"Did you mean `{close[0]}`? " if close else ""
+        hint += f"Known here: {', '.join(known)}."
+        return source.problem(place, "C011", f"unknown key `{name}`", hint, key=True)
+    if kind == "missing":
+        hint = f"Add it below `{_dotted(place[:-1])}`." if len(place) > 1 else "Add it."
+        return source.problem(place[:-1], "C010", f"`{name}` is missing", hint)
+    if kind == "value_error":
+        text = str(context.get("error", item["msg"]))
+        whole = isinstance(given, dict)  # a rule between several keys
+        said = (f"{name}: {text}" if name else text) if whole else f"`{name}` {text}"
+        return source.problem(place, "C014" if whole else "C012", said, "")
+    text, hint = _describe(kind, given, context, place)
+    return source.problem(place, "C012", f"`{name}` {text}", hint)
+
+
+def _describe(kind: str, given: Any, context: dict[str, Any], place: Place) -> tuple[str, str]:
+    if kind == "literal_error":
+        expected = str(context["expected"]).replace("'", "`")
+        options = [part.strip("`") for part in expected.replace(" or ", ", ").split(", ")]
+        close = get_close_matches(str(given), options, n=1)
+        hint = f"Did you mean `{close[0]}`?" if close else ""
+        return f"is {_quote(given)}; it must be {expected}", hint
+    if kind == "string_type":
+        hint = "Put it in quotes." if isinstance(given, int | float) else "Write a text."
+        return f"must be text, and is {_type_name(given)}", hint
+    if kind == "string_pattern_mismatch":
+        names = [str(p) for p in place if isinstance(p, str)]
+        return f"{_PATTERNS[names[-1]]}, and is {_quote(given)}", ""
+    if kind in ("string_too_long", "string_too_short"):
+        if not given:
+            return "must not be empty", ""
+        return f"has {len(given):,} characters; {context['max_length']:,} are allowed", "Shorten it."
+    if kind in ("greater_than", "greater_than_equal", "less_than", "less_than_equal"):
+        words = {
+            "gt": "greater than", "ge": "at least", "lt": "less than", "le": "at most",
+        }  # fmt: skip
+        bound = next((f"{words[k]} {v:g}" for k, v in context.items() if k in words), "smaller")
+        return f"must be {bound}, and is {given}", ""
+    if kind == "too_short":
+        return "must not be empty", ""
+    wanted = {
+        "bool_type": "true or false", "int_type": "a whole number", "float_type": "a number",
+        "list_type": "a list", "model_type": "a mapping of keys", "dict_type": "a mapping of keys",
+        "int_from_float": "a whole number", "finite_number": "a finite number",
+    }.get(kind)  # fmt: skip
+    if wanted:
+        return f"must be {wanted}, and is {_type_name(given)}", ""
+    return f"is not right: {kind.replace('_', ' ')}", ""
+
+
+def _keys(model: type[BaseModel], place: Place) -> list[str]:
+    """The keys that the schema knows at a place."""
+    current: type[BaseModel] | None = model
+    for part in place:
+        if current is None or not isinstance(part, str) or part not in current.model_fields:
+            continue
+        current = _inner(current.model_fields[part].annotation)
+    return list(current.model_fields) if current else []
+
+
+def _inner(annotation: Any) -> type[BaseModel] | None:
+    """The model inside an annotation such as `list[Annotated[Model, …]] | None`."""
+    if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
+        return annotation if issubclass(annotation, BaseModel) else None
+    for argument in typing.get_args(annotation):
+        found = _inner(argument)
+        if found is not None:
+            return found
+    return None
+
+
+def _dotted(place: Place) -> str:
+    """`principles[2].weight`, without the parts that pydantic adds for unions."""
+    out = ""
+    for part in place:
+        out += f"[{part}]" if isinstance(part, int) else f".{part}" if out else str(part)
+    return out
+
+
+def _type_name(value: Any) -> str:
+    if value is None:
+        return "empty"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, int | float):
+        return f"the number {value:g}" if isinstance(value, float) else f"the number {value}"
+    if isinstance(value, str):
+        return _quote(value)
+    return "a list" if isinstance(value, list) else "a mapping of keys"
+
+
+def _quote(value: Any) -> str:
+    text = value if isinstance(value, str) else _type_name(value)
+    if not isinstance(value, str):
+        return text
+    return f"`{text if len(text) <= 40 else text[:39] + '…'}`"

@@ -1,0 +1,239 @@
+"""The two kinds of file, key by key. Unknown keys are errors; the fields are told in docs/authoring.md.
+
+The models hold what a file says. Defaults of a plan and of feedback are those of `cai.types`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_validator,
+)
+
+from cai.types import Feedback, Phase, Plan
+
+API = "cai/v1"
+_PLAN, _FEEDBACK = Plan(), Feedback()
+
+
+def _some_text(value: str) -> str:
+    if not value.strip():
+        raise ValueError("must not be empty")
+    return value
+
+
+def _one_line(value: str) -> str:
+    if "\n" in value.strip():
+        raise ValueError("must be one line")
+    return value.strip()
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+def _count_or_all(value: Any) -> Any:
+    if value == "all" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+        return value
+    raise ValueError("must be a number of principles from 1, or `all`")
+
+
+def _interval(value: Any) -> Any:
+    if value is None:
+        return None
+    numbers = isinstance(value, list) and all(
+        isinstance(x, int | float) and not isinstance(x, bool) for x in value
+    )
+    if not numbers or len(value) != 2 or not 0 <= value[0] < value[1] <= 1:
+        raise ValueError("must be null or two probabilities, low before high: [0.4, 0.6]")
+    return [float(x) for x in value]
+
+
+def _not_repeated(value: list[Any]) -> list[Any]:
+    if len(set(value)) < len(value):
+        raise ValueError("has an entry twice")
+    return value
+
+
+Text: TypeAlias = Annotated[str, Field(max_length=8_000), AfterValidator(_some_text)]
+Line: TypeAlias = Annotated[str, Field(max_length=200), AfterValidator(_one_line),
+                            AfterValidator(_some_text)]  # fmt: skip
+Id: TypeAlias = Annotated[str, Field(pattern=r"^[a-z0-9]+([._-][a-z0-9]+)*$", max_length=100)]
+Version: TypeAlias = Annotated[str, Field(pattern=r"^[0-9]{1,6}\.[0-9]{1,6}\.[0-9]{1,6}$")]
+Tag: TypeAlias = Annotated[str, Field(pattern=r"^[a-z0-9]+([._-][a-z0-9]+)*$", max_length=50)]
+Tags: TypeAlias = Annotated[list[Tag], AfterValidator(_not_repeated)]
+Texts: TypeAlias = Annotated[list[Text], BeforeValidator(_as_list), Field(min_length=1)]
+Reference: TypeAlias = Annotated[str, Field(min_length=1, max_length=500)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class StagesFile(_Strict):
+    """What the critic and the reviser are asked."""
+
+    critique: Text
+    revise: Text
+
+
+class ExampleFile(_Strict):
+    """A few-shot example: a whole critique and revision."""
+
+    prompt: Text
+    response: Text
+    critique: Text
+    revision: Text
+
+
+class ExpectFile(_Strict):
+    """What a test expects. Of the model: `critique_flags`, `revision`, `prefers`, `contains` and
+    `not_contains` (texts of the revision). Of the prompts that are sent: `renders` (texts)."""
+
+    critique_flags: Literal["problem", "none"] | None = None
+    revision: Literal["changed", "unchanged"] | None = None
+    prefers: Literal["a", "b"] | None = None
+    contains: Texts | None = None
+    not_contains: Texts | None = None
+    renders: Texts | None = None
+
+
+class TestFile(_Strict):
+    """One test of a principle: about a `response`, or about which of `a` and `b` is better."""
+
+    __test__ = False  # pytest: not a class of tests
+
+    name: Line
+    prompt: Text
+    response: Text | None = None
+    a: Text | None = None
+    b: Text | None = None
+    expect: ExpectFile
+
+    @model_validator(mode="after")
+    def _fits(self) -> TestFile:
+        expect = self.expect.model_dump(exclude_none=True)
+        if not expect:
+            raise ValueError("`expect` expects nothing")
+        if (self.a is None) != (self.b is None):
+            raise ValueError("`a` and `b` belong together")
+        if "prefers" in expect and self.a is None:
+            raise ValueError("`prefers` needs the two responses `a` and `b`")
+        of_one = expect.keys() & {"critique_flags", "revision", "contains", "not_contains"}
+        if of_one and self.response is None:
+            raise ValueError(f"`{min(of_one)}` needs a `response`")
+        return self
+
+
+class PrincipleFile(_Strict):
+    """A file of `kind: Principle`."""
+
+    api: Literal["cai/v1"]
+    kind: Literal["Principle"]
+    id: Id
+    version: Version
+    title: Line
+    why: Text
+    source: str = ""
+    tags: Tags = []
+    extends: Reference | None = None
+    deprecated: Text | None = None
+    stages: StagesFile
+    compare: Text
+    examples: list[ExampleFile] = []
+    tests: list[TestFile] = []
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> PrincipleFile:
+        names = [t.name for t in self.tests]
+        twice = sorted({n for n in names if names.count(n) > 1})
+        if twice:
+            raise ValueError(f"two tests have the name `{twice[0]}`")
+        return self
+
+
+class MemberFile(_Strict):
+    """A principle's place in a constitution."""
+
+    ref: Reference
+    weight: Annotated[float, Field(gt=0, le=1_000_000)] = 1.0
+    phases: Annotated[list[Phase], Field(min_length=1), AfterValidator(_not_repeated)] = [
+        "sl",
+        "rl",
+    ]
+
+
+class SelectFile(_Strict):
+    """Which of the listed principles to keep, by tag."""
+
+    include_tags: Tags = []
+    exclude_tags: Tags = []
+
+
+class PlanFile(_Strict):
+    """The supervised stage; see `cai.types.Plan`."""
+
+    rounds: Annotated[int, Field(ge=1, le=100)] = _PLAN.rounds
+    draw: Literal["weighted", "uniform", "all", "fixed"] = _PLAN.draw
+    with_replacement: bool = _PLAN.with_replacement
+    critique: bool = _PLAN.critique
+    fewshot: Annotated[int, Field(ge=0, le=20)] = _PLAN.fewshot
+    history: Literal["replace", "append"] = _PLAN.history
+    skip_revision_if: Literal["critique_none", "never"] = _PLAN.skip_revision_if
+    check: bool = _PLAN.check
+
+
+class FeedbackFile(_Strict):
+    """The feedback stage; see `cai.types.Feedback`."""
+
+    mode: Literal["letters", "pointwise"] = _FEEDBACK.mode
+    principles_per_pair: Annotated[Any, BeforeValidator(_count_or_all)] = (
+        _FEEDBACK.principles_per_pair
+    )
+    both_orders: bool = _FEEDBACK.both_orders
+    chain_of_thought: bool = _FEEDBACK.chain_of_thought
+    reasoning_samples: Annotated[int, Field(ge=1, le=100)] = _FEEDBACK.reasoning_samples
+    clamp: Annotated[list[float] | None, BeforeValidator(_interval)] = None
+    temperature: Annotated[float, Field(gt=0, le=1_000)] = _FEEDBACK.temperature
+
+
+class TemplatesFile(_Strict):
+    """Paths of templates (`./templates/critique.j2`), or bare names of shipped ones."""
+
+    critique: Reference | None = None
+    revise: Reference | None = None
+    compare: Reference | None = None
+    compare_cot: Reference | None = None
+
+
+class ChangeFile(_Strict):
+    """One entry of a changelog."""
+
+    version: Version
+    date: Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")]
+    by: Line
+    change: Text
+
+
+class ConstitutionFile(_Strict):
+    """A file of `kind: Constitution`."""
+
+    api: Literal["cai/v1"]
+    kind: Literal["Constitution"]
+    id: Id
+    version: Version
+    title: Line
+    extends: Annotated[list[Reference], BeforeValidator(_as_list)] = []
+    principles: list[MemberFile] = []
+    select: SelectFile = SelectFile()
+    plan: PlanFile = PlanFile()
+    feedback: FeedbackFile = FeedbackFile()
+    templates: TemplatesFile = TemplatesFile()
+    no_problem: Texts | None = None
+    changelog: list[ChangeFile] = []

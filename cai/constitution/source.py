@@ -1,0 +1,291 @@
+"""Strict YAML: plain values with the line and column of each, or problems.
+
+The file is read as a stream of events, so that size, depth and every forbidden feature are met
+before anything is built. Scalars follow YAML 1.2's core schema: `no` is text, `012` is twelve, and
+a date is text. Keys are always text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import yaml
+from yaml import events
+
+from cai.content import shown
+from cai.errors import Problem
+
+SIZE_LIMIT = 1_000_000
+DEPTH_LIMIT = 32
+VALUE_LIMIT = 50_000
+PROBLEM_LIMIT = 20
+
+Place: TypeAlias = tuple[str | int, ...]
+"""Where a value stands: keys and indices from the root."""
+
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+_UNSEEN = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff"
+    "\ud800-\udfff\ufffe\uffff]"
+)
+_INT = re.compile(r"[-+]?[0-9]{1,18}|0o[0-7]{1,18}|0x[0-9a-fA-F]{1,15}")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]{1,3})?")
+_WORDS: dict[str, Any] = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+    **dict.fromkeys((".inf", ".Inf", ".INF", "+.inf"), float("inf")),
+    **dict.fromkeys(("-.inf", "-.Inf", "-.INF"), float("-inf")),
+    **dict.fromkeys((".nan", ".NaN", ".NAN"), float("nan")),
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file's value, with the position of every value and key in it."""
+
+    path: Path
+    file: str
+    value: Any
+    values: dict[Place, tuple[int, int]] = field(default_factory=dict)
+    keys: dict[Place, tuple[int, int]] = field(default_factory=dict)
+
+    def position(self, place: Place, key: bool = False) -> tuple[int, int]:
+        """Line and column of the value at `place`, or of its key; else of what it would stand in.
+
+        Parts of `place` that are not in the file are skipped.
+        """
+        here: Place = ()
+        for part in place:
+            if (*here, part) in self.values:
+                here = (*here, part)
+        if key and here in self.keys:
+            return self.keys[here]
+        return self.values.get(here, (1, 1))
+
+    def problem(
+        self, place: Place, code: str, message: str, hint: str = "", key: bool = False
+    ) -> Problem:
+        """A problem at a place of this file."""
+        return Problem(self.file, *self.position(place, key), code, message, hint)
+
+
+def read_text(path: Path, limit: int = SIZE_LIMIT) -> tuple[str, list[Problem]]:
+    """A file's text: UTF-8, bounded, without characters that can't be seen."""
+    file = shown(path)
+    try:
+        if not path.is_file():
+            what = "is not a file" if path.exists() else "there is no such file"
+            return "", [Problem(file, 1, 1, "C001", what, "Check the path.")]
+        with path.open("rb") as stream:
+            data = stream.read(limit + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        return "", [Problem(file, 1, 1, "C001", f"can't be read: {reason}", "Check the path.")]
+    if len(data) > limit:
+        hint = "Look for data that was pasted by mistake, or split the file."
+        return "", [Problem(file, 1, 1, "C002", f"larger than {limit // 1000:,} kB", hint)]
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        before = data[: error.start].decode("utf-8")
+        what = f"not UTF-8: byte {data[error.start]:#04x} at offset {error.start}"
+        return "", [Problem(file, *_line_column(before), "C003", what, "Save the file as UTF-8.")]
+    text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    unseen = _UNSEEN.search(text)
+    if unseen:
+        what = f"a character that can't be seen: U+{ord(unseen.group()):04X}"
+        at = _line_column(text[: unseen.start()])
+        return "", [Problem(file, *at, "C004", what, "Delete it.")]
+    return text, []
+
+
+def read_source(path: Path) -> tuple[Source | None, list[Problem]]:
+    """Read a YAML file; its value, or what is wrong with it."""
+    text, problems = read_text(path)
+    if problems:
+        return None, problems
+    return parse(text, path)
+
+
+def parse(text: str, path: Path) -> tuple[Source | None, list[Problem]]:
+    """Read YAML from text that passed `read_text`."""
+    builder = _Builder(path)
+    try:
+        for event in yaml.parse(text, Loader=_LOADER):
+            if not builder.take(event):
+                break
+    except yaml.MarkedYAMLError as error:
+        builder.problems.append(_syntax(error, builder.source.file))
+    except (yaml.YAMLError, ValueError) as error:
+        what = f"can't be read as YAML: {' '.join(str(error).split())[:200]}"
+        builder.problems.append(Problem(builder.source.file, 1, 1, "C005", what))
+    if builder.problems:
+        return None, builder.problems
+    source = builder.source
+    return Source(source.path, source.file, builder.root, source.values, source.keys), []
+
+
+@dataclass
+class _Open:
+    """A mapping or sequence under construction."""
+
+    value: dict[str, Any] | list[Any]
+    place: Place
+    key: str | None = None
+    key_position: tuple[int, int] = (1, 1)
+    waits_for_key: bool = True
+
+
+class _Builder:
+    """Builds values from events without recursion."""
+
+    def __init__(self, path: Path) -> None:
+        self.source = Source(path, shown(path), None)
+        self.problems: list[Problem] = []
+        self.root: Any = None
+        self._open: list[_Open] = []
+        self._documents = 0
+        self._values = 0
+
+    def take(self, event: Any) -> bool:
+        """Take the next event; False to stop reading."""
+        at = (event.start_mark.line + 1, event.start_mark.column + 1)
+        if isinstance(event, events.DocumentStartEvent):
+            self._document(event, at)
+        elif isinstance(event, events.AliasEvent):
+            self._refuse(at, f"an alias, *{event.anchor}")
+            self._add(at, None)
+        elif isinstance(event, events.CollectionEndEvent):
+            self._open.pop()
+        elif isinstance(event, events.NodeEvent):
+            self._node(event, at)
+        return len(self.problems) < PROBLEM_LIMIT and not (
+            self.problems and self.problems[-1].code in ("C002", "C007")
+        )
+
+    def _document(self, event: Any, at: tuple[int, int]) -> None:
+        self._documents += 1
+        if self._documents > 1:
+            self._refuse(at, "a second document in one file", "Keep one document a file.")
+        if event.version or event.tags:
+            self._refuse(at, "a % directive", "Delete it.")
+
+    def _node(self, event: Any, at: tuple[int, int]) -> None:
+        if event.anchor is not None:
+            self._refuse(at, f"an anchor, &{event.anchor}")
+        if event.tag is not None:
+            tag = event.tag.replace("tag:yaml.org,2002:", "!!")
+            self._refuse(at, f"a tag, {tag}", "Delete it: values have plain types.")
+        if isinstance(event, events.ScalarEvent):
+            self._scalar(event, at)
+            return
+        if len(self._open) >= DEPTH_LIMIT:
+            what = f"nested more than {DEPTH_LIMIT} deep"
+            self._say(at, "C007", what, "No file of this project needs that.")
+            return
+        value: dict[str, Any] | list[Any]
+        value = {} if isinstance(event, events.MappingStartEvent) else []
+        place = self._add(at, value)
+        self._open.append(_Open(value, place))
+
+    def _scalar(self, event: Any, at: tuple[int, int]) -> None:
+        text: str = event.value
+        unseen = _UNSEEN.search(text)
+        if unseen:
+            what = f"an escape for a character that can't be seen: U+{ord(unseen.group()):04X}"
+            self._say(at, "C004", what, "Delete it.")
+            text = ""
+        frame = self._open[-1] if self._open else None
+        if frame is not None and isinstance(frame.value, dict) and frame.waits_for_key:
+            self._key(frame, text, at)
+        else:
+            self._add(at, text if event.style else resolve_scalar(text))
+
+    def _key(self, frame: _Open, text: str, at: tuple[int, int]) -> None:
+        assert isinstance(frame.value, dict)
+        if text in frame.value:
+            first = self.source.keys[(*frame.place, text)][0]
+            what = f"the key `{text}` stands twice; first in line {first}"
+            self._say(at, "C008", what, "Delete one of them.")
+        frame.key, frame.key_position, frame.waits_for_key = text, at, False
+
+    def _add(self, at: tuple[int, int], value: Any) -> Place:
+        """Put a value where it belongs, and remember its position."""
+        self._values += 1
+        if self._values > VALUE_LIMIT:
+            self._say(at, "C002", f"more than {VALUE_LIMIT:,} values", "Split the file.")
+        if not self._open:
+            self.root = value
+            self.source.values[()] = at
+            return ()
+        frame = self._open[-1]
+        place: Place
+        if isinstance(frame.value, list):
+            place = (*frame.place, len(frame.value))
+            frame.value.append(value)
+        elif frame.waits_for_key:
+            self._refuse(at, "a key that is not text", "Write the key as a plain word.")
+            self._key(frame, f"\0{len(frame.value)}", at)
+            return (*frame.place, "\0")
+        else:
+            assert frame.key is not None
+            place = (*frame.place, frame.key)
+            if frame.key not in frame.value:
+                self.source.keys[place] = frame.key_position
+            frame.value[frame.key] = value
+            frame.waits_for_key = True
+        self.source.values[place] = at
+        return place
+
+    def _refuse(self, at: tuple[int, int], what: str, hint: str = "Write the value out.") -> None:
+        self._say(at, "C006", f"not allowed here: {what}", hint)
+
+    def _say(self, at: tuple[int, int], code: str, message: str, hint: str) -> None:
+        self.problems.append(Problem(self.source.file, *at, code, message, hint))
+
+
+def resolve_scalar(text: str) -> Any:
+    """A plain scalar's value under YAML 1.2's core schema. Very long numbers stay text."""
+    if text in _WORDS:
+        return _WORDS[text]
+    if _INT.fullmatch(text):
+        base = {"0o": 8, "0x": 16}.get(text[:2], 10)
+        return int(text.removeprefix("0o"), base)
+    if len(text) <= 40 and _FLOAT.fullmatch(text):
+        return float(text)
+    return text
+
+
+def _syntax(error: yaml.MarkedYAMLError, file: str) -> Problem:
+    mark = error.problem_mark or error.context_mark
+    at = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+    what = " ".join((error.problem or error.context or "can't be read").split())
+    hint = "Check quotes, brackets and indentation here and in the line above."
+    if "\\t" in what or "tab" in what:
+        hint = "Indent with spaces, not tabs."
+    elif "mapping values" in what:
+        hint = "A text that holds `: ` needs quotes, or a `|` block."
+    return Problem(file, *at, "C005", f"not valid YAML: {what}", hint)
+
+
+def _line_column(before: str) -> tuple[int, int]:
+    """Position of the character that follows `before`."""
+    return before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
+
+
+def walk_texts(value: Any, place: Place = ()) -> Iterator[tuple[Place, str]]:
+    """Every text in a value, with its place."""
+    if isinstance(value, str):
+        yield place, value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from walk_texts(item, (*place, key))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from walk_texts(item, (*place, index))

@@ -1,0 +1,140 @@
+"""Where content is found: an explicit path, the project around the working directory, the package.
+
+Content is what teams edit: `constitution/` and `principles/`. The wheel ships it inside the
+package; a checkout has it at the top. A project is a folder that holds `constitution/` or `.cai/`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from functools import cache
+from pathlib import Path
+
+from cai.errors import ContentError, Problem
+
+SUFFIXES = (".yaml", ".yml")
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+
+
+class ReferenceRefused(ValueError):
+    """A reference can't be followed. `code` is that of the problem to report."""
+
+    def __init__(self, code: str, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.code, self.message, self.hint = code, message, hint
+
+
+@cache
+def packaged() -> Path:
+    """The folder with the `constitution/` and `principles/` that came with cai."""
+    here = Path(__file__).resolve().parent
+    inside = here / "_content"
+    return inside if inside.is_dir() else here.parent
+
+
+def shipped_constitutions() -> tuple[str, ...]:
+    """Names of the constitutions that came with cai."""
+    return tuple(sorted(p.stem for p in (packaged() / "constitution").glob("*.yaml")))
+
+
+def project_root(place: Path) -> Path:
+    """The project that a file or folder belongs to.
+
+    The nearest folder, from its own upward, that holds `constitution/` or `.cai/`; where there is
+    none, the parent of the file's folder.
+    """
+    folder = Path(os.path.abspath(place))  # noqa: PTH100 — no link is followed here
+    folder = folder if folder.is_dir() else folder.parent
+    found = enclosing_project(folder)
+    if found is not None:
+        return found
+    top = folder.parent in (Path(folder.anchor), Path.home())
+    return folder if top else folder.parent
+
+
+def enclosing_project(folder: Path) -> Path | None:
+    """The nearest folder from here upward that holds `constitution/` or `.cai/`, if any."""
+    for candidate in (folder, *folder.parents):
+        if (candidate / ".cai").is_dir() or (candidate / "constitution").is_dir():
+            return candidate
+    return None
+
+
+def find_constitution(path_or_name: str | Path) -> Path:
+    """The file of a constitution: a path, or a name in this project or among the shipped ones.
+
+    Raises `ContentError` where there is none.
+    """
+    text = os.fspath(path_or_name)
+    given = Path(text)
+    if text and (given.suffix in SUFFIXES or given.name != text or given.is_file()):
+        if given.is_file():
+            return given
+        raise ContentError([_missing(text, "Check the path.")])
+    project = enclosing_project(Path.cwd())
+    roots = [project, packaged()] if project else [packaged()]
+    for root in roots:
+        candidate = root / "constitution" / f"{text}.yaml"
+        if text and candidate.is_file():
+            return candidate
+    names = sorted({p.stem for r in roots for p in (r / "constitution").glob("*.yaml")})
+    raise ContentError([_missing(text, f"Give a path, or one of: {', '.join(names)}.")])
+
+
+def shipped_template(name: str) -> Path | None:
+    """A template that came with cai, by its bare file name."""
+    candidate = packaged() / "constitution" / "templates" / name
+    return candidate if Path(name).name == name and candidate.is_file() else None
+
+
+def resolve(reference: str, origin: Path, root: Path) -> Path:
+    """The file that a reference in the file `origin` leads to, inside the project's root.
+
+    References are relative to the file they stand in. Raises `ReferenceRefused` for what leaves
+    the root (absolute paths, URLs, `..`, links) and for what is no file.
+    """
+    inside = f"References are relative and stay inside the project, {shown(root)}."
+    if _URL.match(reference):
+        raise ReferenceRefused("C020", f"`{reference}` is a URL or a drive, not a path", inside)
+    if reference.startswith(("/", "~")) or "\\" in reference:
+        what = "has a backslash" if "\\" in reference else "is an absolute path"
+        raise ReferenceRefused("C020", f"`{reference}` {what}", inside)
+    folder = Path(os.path.abspath(origin)).parent  # noqa: PTH100
+    target = Path(os.path.normpath(folder / reference))
+    if not target.is_relative_to(root):
+        raise ReferenceRefused("C020", f"`{reference}` leads out of the project", inside)
+    try:
+        real = target.resolve()
+        if not real.is_relative_to(root.resolve()):
+            raise ReferenceRefused("C020", f"`{reference}` is a link out of the project", inside)
+        if not real.is_file():
+            what = "is not a file" if real.exists() else "does not exist"
+            raise ReferenceRefused("C021", f"`{reference}` {what}", _nearby(target))
+    except (OSError, RuntimeError) as error:  # too long a name, a loop of links
+        reason = getattr(error, "strerror", None) or "a loop of links"
+        raise ReferenceRefused("C021", f"`{reference}` can't be read: {reason}", inside) from None
+    return target
+
+
+def shown(path: Path) -> str:
+    """A path as people read it: relative where it lies below the working directory."""
+    absolute = Path(os.path.abspath(path))  # noqa: PTH100
+    try:
+        relative = absolute.relative_to(Path.cwd())
+    except ValueError:
+        return str(absolute)
+    return str(relative)
+
+
+def _missing(text: str, hint: str) -> Problem:
+    return Problem(text or "(no name)", 1, 1, "C001", "no such constitution", hint)
+
+
+def _nearby(target: Path) -> str:
+    from difflib import get_close_matches
+
+    folder = target.parent
+    names = [p.name for p in folder.iterdir()] if folder.is_dir() else []
+    close = get_close_matches(target.name, names, n=1, cutoff=0.6)
+    return f"Did you mean `{close[0]}`?" if close else "Check the path, relative to this file."

@@ -1,0 +1,287 @@
+"""Containers of rows: JSONL, JSON, text, CSV, Parquet, plain or gzipped, read a row at a time.
+
+A row that can't be read comes as `Bad` and the next one follows; only a file that can't be read at
+all raises `DataError`.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import gzip
+import json
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, TypeAlias, cast
+
+from cai.errors import DataError
+
+LINE_LIMIT = 16 * 2**20
+"""Bytes of the longest line that is read; a longer one is skipped without being held."""
+_CHUNK = 2**16
+_HEAD = 8192
+_BOM = codecs.BOM_UTF8
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row and the line, from 1, on which it begins. A line of plain text is a string."""
+
+    line: int
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Bad:
+    """A row that can't be read."""
+
+    line: int
+    reason: str
+    excerpt: str = ""
+
+
+Rows: TypeAlias = Iterator[Row | Bad]
+
+
+def container_of(path: Path) -> str:
+    """The container of a file, by its content and ending. Raises `DataError` with what to do."""
+    if path.is_dir():
+        raise DataError(f"{path} is a folder", hint="Name a file of prompts in it.")
+    if not path.exists():
+        raise DataError(f"there is no file {path}", hint="Check the path.")
+    head = _head(path)
+    if head.startswith(b"PAR1"):
+        return "parquet"
+    text = head.removeprefix(_BOM).decode(errors="replace")
+    odd = sum(c == "\ufffd" or (c < " " and c not in "\t\n\r\f") for c in text)
+    if odd >= 16 and odd > len(text) / 5:
+        raise DataError(
+            f"{path} is not UTF-8 text",
+            hint="Prompts are read from JSONL, JSON, CSV, text or Parquet; text in another "
+            "encoding can be converted with: iconv -f ENCODING -t UTF-8",
+        )
+    if not text.strip():
+        raise DataError(f"{path} is empty", hint="Write a prompt a line, as text or JSON.")
+    ending = Path(path.name.removesuffix(".gz")).suffix.lower()
+    container = _ENDINGS.get(ending, "")
+    if container in ("", "jsonl", "json"):
+        first = text.lstrip()[0]
+        return {"{": "jsonl", "[": "json"}.get(first, container or "text")
+    return container
+
+
+def rows(path: Path, container: str) -> Rows:
+    """The rows of a file. Raises `DataError` where the file itself is broken."""
+    try:
+        yield from CONTAINERS[container](path)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(
+            f"{path} is a damaged or cut gzip file: {error}", hint="Download it again."
+        ) from None
+    except OSError as error:
+        raise DataError(f"{path} can't be read: {error.strerror or error}") from None
+
+
+def _open(path: Path) -> IO[bytes]:
+    with path.open("rb") as file:
+        zipped = file.read(2) == b"\x1f\x8b"
+    return cast("IO[bytes]", gzip.open(path)) if zipped else path.open("rb")
+
+
+def _head(path: Path) -> bytes:
+    try:
+        with _open(path) as file:
+            return file.read(_HEAD)
+    except (EOFError, zlib.error, OSError) as error:
+        raise DataError(f"{path} can't be read: {error}", hint="Check the file.") from None
+
+
+def _lines(path: Path) -> Iterator[tuple[int, int, bytes | None]]:
+    """(line, byte offset, bytes) of each line that \\n ends; None for one over the limit."""
+    offset = 0
+    with _open(path) as file:
+        for line in _count():
+            data = file.readline(LINE_LIMIT + 1)
+            if not data:
+                return
+            begin, offset = offset, offset + len(data)
+            if len(data) > LINE_LIMIT:
+                while data and not data.endswith(b"\n"):
+                    data = file.readline(_CHUNK)
+                    offset += len(data)
+                yield line, begin, None
+                continue
+            if data.startswith(_BOM):  # at the start, or where files were joined
+                data, begin = data[len(_BOM) :], begin + len(_BOM)
+            yield line, begin, data
+
+
+def _text_lines(path: Path) -> Rows:
+    for line, offset, data in _lines(path):
+        if data is None:
+            yield Bad(line, f"too long: a line of more than {LINE_LIMIT} bytes")
+            continue
+        try:
+            text = data.decode()
+        except UnicodeDecodeError as error:
+            yield Bad(line, invalid_utf8(offset, error), data[:80].decode(errors="replace"))
+            continue
+        if text.strip():
+            yield Row(line, text)
+
+
+def invalid_utf8(offset: int, error: UnicodeDecodeError) -> str:
+    """The reason for a row that is not UTF-8: which byte, and where in the file."""
+    byte = error.object[error.start]
+    return f"invalid UTF-8: byte 0x{byte:02X} at offset {offset + error.start}"
+
+
+def _text(path: Path) -> Rows:
+    for row in _text_lines(path):
+        yield row if isinstance(row, Bad) else Row(row.line, row.value.strip())
+
+
+def _jsonl(path: Path) -> Rows:
+    for row in _text_lines(path):
+        if isinstance(row, Bad):
+            yield row
+            continue
+        try:
+            yield Row(row.line, json.loads(row.value))
+        except json.JSONDecodeError as error:
+            reason = f"invalid JSON: column {error.colno}: {error.msg}"
+            yield Bad(row.line, reason, row.value[:80].strip())
+        except RecursionError:
+            yield Bad(row.line, "invalid JSON: nested too deeply", row.value[:80])
+        except ValueError as error:  # a number of thousands of digits
+            yield Bad(row.line, f"invalid JSON: {error}", row.value[:80])
+
+
+def _json(path: Path) -> Rows:
+    """The elements of one JSON list, without ever holding all of it."""
+    decoder, decode = json.JSONDecoder(), codecs.getincrementaldecoder("utf-8")("surrogateescape")
+    buffer, place, line, size = "", 0, 1, _CHUNK
+    opened = False
+    with _open(path) as file:
+        while True:
+            begin = place
+            while place < len(buffer) and (
+                buffer[place] in " \t\r\n\ufeff" or (opened and buffer[place] == ",")
+            ):
+                place += 1
+            line += buffer.count("\n", begin, place)
+            if not opened and buffer[place : place + 1] == "[":
+                opened, place = True, place + 1
+                continue
+            if buffer[place : place + 1] == "]":
+                return
+            try:
+                value, end = decoder.raw_decode(buffer, place)
+            except RecursionError:
+                raise DataError(f"{path}:{line}: a value is nested too deeply") from None
+            except ValueError as error:
+                more = file.read(size)
+                if not more or len(buffer) - place > LINE_LIMIT:
+                    raise DataError(
+                        f"{path}:{line}: the JSON list is broken here: {error}",
+                        hint="Repair it, or write JSONL, where a broken row stands alone.",
+                    ) from None
+                buffer, place, size = buffer[place:] + decode.decode(more), 0, size * 2
+                continue
+            raw, size = buffer[place:end], _CHUNK
+            if any("\udc80" <= c <= "\udcff" for c in raw):
+                yield Bad(line, "invalid UTF-8", raw[:80])
+            else:
+                yield Row(line, value)
+            line += raw.count("\n")
+            place = end
+
+
+def _csv(path: Path) -> Rows:
+    """Rows as objects under the header's names; a row begins on the line of its first field."""
+    broken: list[str] = []
+    ending = Path(path.name.removesuffix(".gz")).suffix.lower()
+
+    def texts() -> Iterator[str]:
+        for line, offset, data in _lines(path):
+            try:
+                if data is None:
+                    broken.append(f"too long: a line of more than {LINE_LIMIT} bytes")
+                else:
+                    yield data.decode()
+                    continue
+            except UnicodeDecodeError as error:
+                broken.append(invalid_utf8(offset, error))
+            yield "\n" if data is None else data.decode(errors="replace")
+
+    reader = csv.reader(texts(), delimiter="\t" if ending == ".tsv" else ",")
+    header: list[str] | None = None
+    while True:
+        line = reader.line_num + 1
+        try:
+            fields = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield Bad(line, f"invalid CSV: {error}")
+            continue
+        if broken:
+            yield Bad(line, broken[0], " ".join(fields)[:80])
+            broken.clear()
+        elif header is None:
+            header = [name.strip() for name in fields]
+        elif any(fields) and len(fields) != len(header):
+            reason = f"invalid CSV: {len(fields)} fields under a header of {len(header)}"
+            yield Bad(line, reason, " ".join(fields)[:80])
+        elif any(fields):
+            yield Row(line, dict(zip(header, fields, strict=True)))
+
+
+def _parquet(path: Path) -> Rows:
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError:
+        raise DataError(
+            f"{path} is a Parquet file, and pyarrow is not installed",
+            hint="Install it: pip install 'cai-toolkit[parquet]'",
+        ) from None
+    try:
+        line = 0
+        with parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=256):
+                for value in batch.to_pylist():
+                    line += 1
+                    yield Row(line, json.loads(json.dumps(value, default=str)))
+    except pyarrow.ArrowException as error:
+        raise DataError(
+            f"{path} is a damaged Parquet file: {error}", hint="Make or download it again."
+        ) from None
+
+
+def _count() -> Iterator[int]:
+    line = 0
+    while True:
+        line += 1
+        yield line
+
+
+CONTAINERS: dict[str, Callable[[Path], Rows]] = {
+    "jsonl": _jsonl,
+    "json": _json,
+    "text": _text,
+    "csv": _csv,
+    "parquet": _parquet,
+}
+_ENDINGS = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "json",
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".txt": "text",
+    ".md": "text",
+    ".parquet": "parquet",
+}

@@ -1,0 +1,266 @@
+"""Prompts from files: what stands in a row, and which rows can't be used and why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias, get_args
+
+from cai.data.formats import CONTAINERS, Bad, container_of, rows
+from cai.data.transcripts import TranscriptError, dialogue, is_transcript, messages_of
+from cai.digest import canonical_json, digest
+from cai.errors import DataError, UsageError
+from cai.types import Message, Messages, Prompt, Role, SetAside
+
+MAX_CHARACTERS = 20_000
+"""Characters of the longest conversation that is used, all its messages together."""
+_EXCERPT = 80
+_ID_LENGTH = 200
+
+
+class RowError(Exception):
+    """A row can't be used; says why, as `kind: detail`, so that reasons can be counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Options:
+    column: str | None
+    turns: str
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A kind of row: the keys it is known by, and how to read its conversation."""
+
+    name: str
+    keys: tuple[str, ...]
+    read: Callable[[Any, _Options], Messages]
+
+
+def _column(row: Any, options: _Options) -> Messages:
+    return _text_or_messages(row[options.column], options)
+
+
+def _text_or_messages(value: Any, options: _Options) -> Messages:
+    if isinstance(value, list):
+        return _messages(value)
+    if not isinstance(value, str):
+        raise RowError(f"wrong type: the prompt is {_kind(value)}, not text or a list of messages")
+    if is_transcript(value):
+        return dialogue(value, options.turns)
+    return (Message("user", value),)
+
+
+def _messages(value: Any, *, drop_answer: bool = False) -> Messages:
+    if not isinstance(value, list):
+        raise RowError(f"wrong type: messages is {_kind(value)}, not a list")
+    out = []
+    for number, item in enumerate(value, 1):
+        if not isinstance(item, dict):
+            raise RowError(f"wrong type: message {number} is {_kind(item)}, not an object")
+        role: Any = item.get("role")
+        content = item.get("content")
+        if role not in get_args(Role):
+            raise RowError(
+                f"wrong role: message {number} has {str(role)[:20]!r}, not system, user or assistant"
+            )
+        if not isinstance(content, str):
+            raise RowError(
+                f"wrong type: the content of message {number} is {_kind(content)}, not text"
+            )
+        out.append(Message(role, content))
+    if drop_answer and out and out[-1].role == "assistant":
+        out.pop()
+    return tuple(out)
+
+
+def _pair(row: Any, options: _Options) -> Messages:
+    chosen = row["chosen"]
+    if isinstance(chosen, list):  # a conversational pair whose prompt is implicit
+        return _messages(chosen, drop_answer=True)
+    return _transcript(chosen, options)
+
+
+def _transcript(value: Any, options: _Options) -> Messages:
+    if not isinstance(value, str):
+        raise RowError(f"wrong type: the transcript is {_kind(value)}, not text")
+    return dialogue(value, options.turns)
+
+
+SHAPES = (
+    Shape(
+        "llm-swarm", ("init_prompt",), lambda row, o: _text_or_messages(row["init_prompt"], o)
+    ),
+    Shape("prompt", ("prompt",), lambda row, o: _text_or_messages(row["prompt"], o)),
+    Shape("messages", ("messages",), lambda row, _: _messages(row["messages"], drop_answer=True)),
+    Shape("hh", ("chosen", "rejected"), _pair),
+    Shape("red-team", ("transcript",), lambda row, o: _transcript(row["transcript"], o)),
+)  # fmt: skip
+"""Known rows; the first whose keys are there reads one. Anthropic's evaluations are `prompt`."""
+
+_NOT_META = {
+    "id", "prompt", "messages", "chosen", "rejected", "completion", "transcript", "init_prompt",
+    "init_response", "critic_prompt", "critic_response", "revision_prompt", "revision_response",
+}  # fmt: skip
+"""Keys that hold conversations; a row's other keys become the prompt's `meta`."""
+
+FORMATS: dict[str, tuple[str | None, str | None]] = {
+    **{name: (name, None) for name in CONTAINERS},
+    **{shape.name: (None, shape.name) for shape in SHAPES},
+}
+"""What `--format` may say → (container, shape); None is found out."""
+
+Reading: TypeAlias = Iterator[Prompt | SetAside]
+
+
+class PromptFile:
+    """A file of prompts that can be iterated again and again, a row in memory at a time.
+
+    form: one of `FORMATS`, where content and ending mislead. column: the key or CSV column that
+    holds the prompt. turns: of a transcript, the `first` human turn alone, or `all` up to the last
+    human turn. max_characters: of a whole conversation; a longer one is set aside.
+    Raises `DataError` at once where the file is missing, empty or no text.
+    """
+
+    def __init__(
+        self,
+        path: Path | str,
+        *,
+        form: str | None = None,
+        column: str | None = None,
+        turns: str = "all",
+        max_characters: int = MAX_CHARACTERS,
+    ) -> None:
+        if turns not in ("first", "all"):
+            raise UsageError(f"turns is {turns!r}; it must be 'first' or 'all'.")
+        if form is not None and form not in FORMATS:
+            raise UsageError(f"no format {form!r}", hint=f"Choose one of: {', '.join(FORMATS)}")
+        self.path = Path(path)
+        container, shape = FORMATS[form] if form else (None, None)
+        found = container_of(self.path)
+        self.container = container or found
+        self._shapes = tuple(s for s in SHAPES if shape in (None, s.name))
+        if column is not None:
+            self._shapes = (Shape(column, (column,), _column),)
+        self._options = _Options(column, turns)
+        self._max_characters = max_characters
+
+    def __iter__(self) -> Reading:
+        seen = _Seen(self.path.name)
+        for row in rows(self.path, self.container):
+            source = f"{self.path.name}:{row.line}"
+            if isinstance(row, Bad):
+                yield SetAside(source, row.reason, _safe(row.excerpt))
+                continue
+            try:
+                prompt = self._prompt(row.value, source)
+                seen.check(prompt, row.line)
+                yield prompt
+            except (RowError, TranscriptError) as error:
+                yield SetAside(source, _safe(str(error)), _excerpt(row.value))
+            except RecursionError:
+                yield SetAside(source, "invalid JSON: nested too deeply")
+
+    def _prompt(self, value: Any, source: str) -> Prompt:
+        if isinstance(value, str):
+            messages, given, meta = (Message("user", value),), None, {}
+        elif isinstance(value, dict):
+            shape = next((s for s in self._shapes if all(k in value for k in s.keys)), None)
+            if shape is None:
+                raise self._no_shape(value)
+            messages, given = shape.read(value, self._options), value.get("id")
+            known = _NOT_META | {self._options.column}
+            meta = {k: v for k, v in value.items() if k not in known}
+        else:
+            raise RowError(f"wrong type: the row is {_kind(value)}, not an object")
+        _check(messages, self._max_characters)
+        try:
+            name = _given_id(given) or "p-" + digest(messages)[:12]
+            canonical_json([messages, meta]).encode()
+        except UnicodeEncodeError as error:
+            half = ord(error.object[error.start])
+            raise RowError(f"half a character: the lone surrogate U+{half:04X}") from None
+        return Prompt(name, messages, source, meta)
+
+    def _no_shape(self, row: dict[str, Any]) -> Exception:
+        wanted = " or ".join("+".join(s.keys) for s in self._shapes)
+        has = ", ".join(list(row)[:8]) or "none"
+        if self.container in ("csv", "parquet"):  # one header: no other row can be better
+            return DataError(
+                f"{self.path} has no column {wanted}; its columns are: {has}",
+                hint="Name the one that holds the prompts with --column.",
+            )
+        return RowError(f"no prompt: no key {wanted}; its keys are: {has}")
+
+
+def read_prompts(
+    path: Path | str,
+    *,
+    form: str | None = None,
+    column: str | None = None,
+    turns: str = "all",
+    max_characters: int = MAX_CHARACTERS,
+) -> Reading:
+    """The prompts of a file and, in their places, the rows that can't be used. See `PromptFile`."""
+    file = PromptFile(path, form=form, column=column, turns=turns, max_characters=max_characters)
+    return iter(file)
+
+
+class _Seen:
+    """What stood in the file before: one conversation is used once, and an id means one."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._texts: dict[bytes, int] = {}
+        self._ids: dict[str, int] = {}
+
+    def check(self, prompt: Prompt, line: int) -> None:
+        text = messages_of(prompt.messages)
+        if (before := self._texts.setdefault(text, line)) != line:
+            raise RowError(f"duplicate of {self._name}:{before}")
+        if (before := self._ids.setdefault(prompt.id, line)) != line:
+            raise RowError(f"same id: {prompt.id!r} is already that of {self._name}:{before}")
+
+
+def _check(messages: Messages, max_characters: int) -> None:
+    if not messages:
+        raise RowError("empty: no messages")
+    if messages[-1].role != "user":
+        raise RowError(
+            f"no user turn: the last message is the {messages[-1].role}'s, not the user's"
+        )
+    if any(m.role == "system" for m in messages[1:]):
+        raise RowError("wrong role: a system message that is not the first message")
+    if not messages[-1].content.strip():
+        raise RowError("empty: the user's last message has no text")
+    if (length := sum(len(m.content) for m in messages)) > max_characters:
+        raise RowError(f"too long: {length} characters, over {max_characters}")
+    for number, message in enumerate(messages, 1):
+        if (place := message.content.find("\0")) >= 0:
+            raise RowError(f"NUL: character {place + 1} of message {number}")
+
+
+def _given_id(value: Any) -> str:
+    if value is None or value == "":
+        return ""
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise RowError(f"wrong type: the id is {_kind(value)}, not text or a number")
+    name = str(value)
+    if len(name) > _ID_LENGTH or not name.isprintable():
+        raise RowError(f"wrong id: longer than {_ID_LENGTH} characters or not printable")
+    return name
+
+
+def _kind(value: Any) -> str:
+    names = {dict: "an object", list: "a list", str: "text", bool: "a boolean", type(None): "null"}
+    return names.get(type(value), "a number")
+
+
+def _excerpt(value: Any) -> str:
+    text = value if isinstance(value, str) else repr(value)
+    return _safe(text[:_EXCERPT])
+
+
+def _safe(text: str) -> str:
+    return text.encode(errors="backslashreplace").decode()

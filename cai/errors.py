@@ -1,0 +1,93 @@
+"""What can go wrong, and how a person is told.
+
+    CaiError                 exit 1   anything below, told in one line without a traceback
+    ├── UsageError           exit 2   an option or its value makes no sense
+    ├── ContentError         exit 3   a principle, constitution or template is not right
+    │                                 (carries `Problem`s, each with file:line:col)
+    ├── DataError            exit 4   a prompts file or a training file can't be read
+    ├── ModelError           exit 5   a model, tokenizer or adapter can't be loaded or used
+    │   └── PromptError      (caught) one prompt can't be used: its row is set aside
+    ├── StoreError           exit 6   the store is locked, damaged or out of space
+    └── Interrupted          exit 130 stopped by the user; says how to go on
+
+Every message says what happened, where, and what to do next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class CaiError(Exception):
+    """Base of all errors meant for people: `str()` is the whole message."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n  {self.hint}" if self.hint else self.message
+
+
+class UsageError(CaiError):
+    """An option or its value makes no sense."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Problem:
+    """One thing wrong in a file. `line` and `column` count from 1."""
+
+    file: str
+    line: int
+    column: int
+    code: str
+    message: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        text = f"{self.file}:{self.line}:{self.column}: {self.code} {self.message}"
+        return f"{text}\n    {self.hint}" if self.hint else text
+
+
+class ContentError(CaiError):
+    """A principle, constitution or template is not right."""
+
+    exit_code = 3
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(str(p) for p in self.problems))
+
+
+class DataError(CaiError):
+    """A prompts file or a training file can't be read."""
+
+    exit_code = 4
+
+
+class ModelError(CaiError):
+    """A model, tokenizer or adapter can't be loaded or used."""
+
+    exit_code = 5
+
+
+class PromptError(ModelError):
+    """One prompt can't be used (too long, not renderable): its row is set aside."""
+
+
+class StoreError(CaiError):
+    """The store is locked, damaged or out of space."""
+
+    exit_code = 6
+
+
+class Interrupted(CaiError):
+    """Stopped by the user; the message says how to go on."""
+
+    exit_code = 130

@@ -1,0 +1,253 @@
+"""From documents to batches: token ids, a loss weight a token, and labels for the auxiliary loss.
+
+Batches are a function of the seed, the process and the pool's number, so a run can be resumed in
+the middle and two runs of one recipe see the same text.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cai.miniature.dialogues import Document, Turn, document
+from cai.miniature.tokenizer import TURN_END, TURN_START
+from cai.miniature.vocabulary import FLAWS
+from cai.miniature.world import WorldSplit
+
+POOL_DOCUMENTS = 384
+LONGEST_DOCUMENT = 640
+CONTEXT_SHARE = 0.3  # of documents, those that are also learned as text, not only answered
+
+
+@dataclass(frozen=True, slots=True)
+class LossWeights:
+    """Weight of a token's loss by the kind of turn it stands in.
+
+    Decisions weigh most: the first token of a critique (is there a problem?), the first token of
+    each sentence of a revision (copy, skip or stop?), and the letter of a verdict.
+    """
+
+    context: float = 0.3
+    sample: float = 1.0
+    shown: float = 0.3
+    critique: float = 2.0
+    critique_first: float = 8.0
+    critique_early: float = 4.0
+    revision: float = 1.0
+    sentence_start: float = 6.0
+    reasoning: float = 2.0
+    verdict: float = 0.5
+    letter: float = 12.0
+    probe: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """At this position, the probe token should have a high logit or a low one."""
+
+    position: int
+    token: int
+    present: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A document as the model reads it; `decisions` are (position, "critique" or "letter")."""
+
+    ids: list[int]
+    weights: list[float]
+    labels: list[Label]
+    decisions: list[tuple[int, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Padded `ids` of (documents, tokens), and flat tensors.
+
+    `learned` are positions in the flattened predictions (documents * (tokens - 1)) whose next token
+    has a weight; `targets` and `weights` belong to them. The four `label_` tensors go together.
+    """
+
+    ids: Tensor
+    learned: Tensor
+    targets: Tensor
+    weights: Tensor
+    label_rows: Tensor
+    label_positions: Tensor
+    label_tokens: Tensor
+    label_present: Tensor
+    tokens: int
+
+
+class Encoder:
+    """Turns documents into ids, weights and labels with one tokenizer."""
+
+    def __init__(self, tokenizer: Any, weights: LossWeights | None = None) -> None:
+        self.weights = weights or LossWeights()
+        self.tokenizer = tokenizer
+        self.fast = tokenizer.backend_tokenizer
+        self.end = tokenizer.convert_tokens_to_ids(TURN_END)
+        start = tokenizer.convert_tokens_to_ids(TURN_START)
+        self.headers = {
+            role: [start, *tokenizer(f"{role}\n", add_special_tokens=False).input_ids]
+            for role in ("system", "user", "assistant")
+        }
+        self.letters = {tokenizer.convert_tokens_to_ids(letter) for letter in ("A", "B")}
+        self.stops = {
+            index
+            for index in range(len(tokenizer))
+            if tokenizer.decode([index]).strip()[-1:] in (".", "?", "!")
+        }
+        probes = probe_tokens(tokenizer)
+        self.flaw_tokens = dict(zip(FLAWS, probes, strict=False))
+        self.violation_token = probes[-1]
+
+    def encode(self, turns: Document, learn_context: bool = True) -> Encoded:
+        """One document; without `learn_context`, turns that only serve others weigh nothing."""
+        ids: list[int] = []
+        weights: list[float] = []
+        labels: list[Label] = []
+        decisions: list[tuple[int, str]] = []
+        pieces = self.fast.encode_batch([turn.text for turn in turns], add_special_tokens=False)
+        for turn, piece in zip(turns, pieces, strict=True):
+            header = self.headers[turn.role]
+            start = len(ids) + len(header)
+            ids += [*header, *piece.ids, self.end]
+            if turn.kind in ("context", "shown") and not learn_context:
+                turn_weights = [0.0] * (len(piece.ids) + 1)
+            else:
+                turn_weights = self._turn_weights(turn, piece.ids)
+            weights += [0.0] * len(header) + turn_weights
+            ends = {offset[1]: index for index, offset in enumerate(piece.offsets)}
+            for mark in turn.marks:
+                # The end of an assistant's turn is its end token: nothing is ever sampled there.
+                own = turn.role == "assistant"
+                position = start + (len(piece.ids) if own else ends[mark.end])
+                labels += [
+                    Label(position, token, flaw in mark.flaws)
+                    for flaw, token in self.flaw_tokens.items()
+                ]
+                if mark.violates is not None:
+                    labels.append(Label(position, self.violation_token, mark.violates))
+            if turn.kind == "critique":
+                decisions.append((start, "critique"))
+            if turn.kind == "verdict":
+                decisions.append((start + 1, "letter"))
+        return Encoded(ids, weights, labels, decisions)
+
+    def _turn_weights(self, turn: Turn, ids: list[int]) -> list[float]:
+        """The loss weight of each token of a turn and of its end token."""
+        table = self.weights
+        base: float = getattr(table, turn.kind)
+        weights = [base] * (len(ids) + 1)
+        if turn.kind == "critique":
+            weights[1:4] = [table.critique_early] * len(weights[1:4])
+            weights[0] = table.critique_first
+        elif turn.kind == "revision":
+            for index in range(len(weights)):
+                if index == 0 or ids[index - 1] in self.stops:
+                    weights[index] = table.sentence_start
+        elif turn.kind in ("verdict", "reasoning"):
+            last = max(index for index, token in enumerate(ids) if token in self.letters)
+            weights[last] = table.letter
+        return weights
+
+
+def probe_tokens(tokenizer: Any) -> list[int]:
+    """Ids of control bytes that no text contains: one a flaw and one for "breaks the principle".
+
+    The auxiliary loss reads and moves only their logits, and only where a response ends and nothing
+    is generated, so it changes no text.
+    """
+    return [tokenizer.convert_tokens_to_ids(chr(256 + byte)) for byte in range(1, len(FLAWS) + 2)]
+
+
+def collate(documents: list[Encoded], padding: int) -> Batch:
+    """Pad on the right to a multiple of 32."""
+    longest = max(len(item.ids) for item in documents)
+    width = (longest + 31) // 32 * 32
+    ids = torch.full((len(documents), width), padding)
+    weights = torch.zeros(len(documents), width)
+    rows: list[int] = []
+    labels: list[Label] = []
+    for row, item in enumerate(documents):
+        ids[row, : len(item.ids)] = torch.tensor(item.ids)
+        weights[row, : len(item.weights)] = torch.tensor(item.weights)
+        labels += item.labels
+        rows += [row] * len(item.labels)
+    next_weights = weights[:, 1:].flatten()
+    learned = next_weights.nonzero().squeeze(1)
+    return Batch(
+        ids=ids,
+        learned=learned,
+        targets=ids[:, 1:].flatten()[learned],
+        weights=next_weights[learned],
+        label_rows=torch.tensor(rows, dtype=torch.long),
+        label_positions=torch.tensor([label.position for label in labels], dtype=torch.long),
+        label_tokens=torch.tensor([label.token for label in labels], dtype=torch.long),
+        label_present=torch.tensor([float(label.present) for label in labels]),
+        tokens=sum(len(item.ids) for item in documents),
+    )
+
+
+@dataclass(slots=True)
+class StreamState:
+    """Where a stream of batches stands: enough to go on from there."""
+
+    pool: int = 0
+    batch: int = 0
+    progress: float = 0.0
+
+
+class BatchStream:
+    """Endless length-sorted batches of at most `tokens` padded tokens."""
+
+    def __init__(
+        self, encoder: Encoder, tokens: int, seed: int, rank: int, state: StreamState | None = None
+    ) -> None:
+        self.encoder = encoder
+        self.tokens = tokens
+        self.name = f"{seed}/{rank}"
+        self.state = state or StreamState()
+        self.progress = self.state.progress
+
+    def __iter__(self) -> Iterator[Batch]:
+        while True:
+            pool = self._pool()
+            while self.state.batch < len(pool):
+                batch = collate(pool[self.state.batch], self.encoder.tokenizer.pad_token_id)
+                self.state.batch += 1
+                yield batch
+            self.state = StreamState(self.state.pool + 1, 0, self.progress)
+
+    def _pool(self) -> list[list[Encoded]]:
+        rng = random.Random(f"{self.name}/{self.state.pool}")
+        items = []
+        for _ in range(POOL_DOCUMENTS):
+            turns = document(rng, self.state.progress)
+            item = self.encoder.encode(turns, learn_context=rng.random() < CONTEXT_SHARE)
+            if len(item.ids) <= LONGEST_DOCUMENT:
+                items.append((len(item.ids) + rng.random() * 16, item))
+        items.sort(key=lambda pair: pair[0])
+        batches: list[list[Encoded]] = [[]]
+        for _, item in items:
+            longest = max([len(item.ids), *(len(other.ids) for other in batches[-1])])
+            if (len(batches[-1]) + 1) * ((longest + 31) // 32 * 32) > self.tokens and batches[-1]:
+                batches.append([])
+            batches[-1].append(item)
+        rng.shuffle(batches)
+        return batches
+
+
+def validation_documents(
+    encoder: Encoder, count: int, seed: int, split: WorldSplit = "held"
+) -> list[Encoded]:
+    """Documents that training never sees, sorted by length."""
+    rng = random.Random(f"validation/{seed}/{split}")
+    items = [encoder.encode(document(rng, 1.0, split)) for _ in range(count)]
+    return sorted(items, key=lambda item: len(item.ids))

@@ -1,0 +1,340 @@
+"""Train the miniature from scratch: `python -m cai.miniature.pretrain --out DIR`.
+
+A Llama of 3.5M parameters on documents drawn from the world, seeded, in so many steps. Matrices
+are trained with Muon, everything else with AdamW; an auxiliary loss asks, where a response ends,
+which flaws it has. Two processes of one thread each, averaging gradients, are faster on two cores
+than one process of two threads. The same seed, steps and number of processes see the same batches.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import hashlib
+import json
+import os
+import shutil
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as multiprocessing
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from cai.miniature.batches import (
+    Batch,
+    BatchStream,
+    Encoded,
+    Encoder,
+    StreamState,
+    collate,
+    validation_documents,
+)
+from cai.miniature.tokenizer import MAX_POSITIONS, train_tokenizer
+
+RECIPE_FILES = (
+    "vocabulary.py",
+    "scenarios.py",
+    "phrases.py",
+    "world.py",
+    "lexicon.py",
+    "wording.py",
+    "critic.py",
+    "dialogues.py",
+    "tokenizer.py",
+    "batches.py",
+    "pretrain.py",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """All that decides the weights, the code apart."""
+
+    steps: int = 2800
+    seed: int = 0
+    processes: int = 2
+    batch_tokens: int = 4096
+    muon_rate: float = 3e-3
+    adam_rate: float = 2e-3
+    warmup: int = 60
+    flat_until: float = 0.4
+    weight_decay: float = 0.05
+    clip: float = 1.0
+    hidden: int = 256
+    layers: int = 4
+    heads: int = 8
+    intermediate: int = 640
+
+
+def recipe_digest() -> str:
+    """SHA-256 over the recipe's code; comments, docstrings and layout do not count."""
+    digest = hashlib.sha256()
+    for name in RECIPE_FILES:
+        tree = ast.parse((Path(__file__).parent / name).read_text())
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+                first = node.body[0]
+                if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+                    node.body = node.body[1:] or [ast.Pass()]
+        digest.update(f"{name}\0{ast.unparse(tree)}\0".encode())
+    return digest.hexdigest()
+
+
+def build_model(recipe: Recipe, tokenizer: Any) -> Any:
+    """A fresh `LlamaForCausalLM`."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=recipe.hidden,
+        num_hidden_layers=recipe.layers,
+        intermediate_size=recipe.intermediate,
+        num_attention_heads=recipe.heads,
+        num_key_value_heads=recipe.heads,
+        max_position_embeddings=MAX_POSITIONS,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    model = LlamaForCausalLM(config)
+    model.set_attn_implementation("eager")  # on a CPU, faster backward than the fused kernel
+    return model
+
+
+def build_optimizers(model: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices inside the layers, AdamW for embeddings and norms."""
+    named = list(model.named_parameters())
+    matrices = [p for name, p in named if p.ndim == 2 and "embed" not in name]
+    others = [p for name, p in named if p.ndim != 2 or "embed" in name]
+    muon = torch.optim.Muon(
+        matrices,
+        lr=recipe.muon_rate,
+        weight_decay=recipe.weight_decay,
+        adjust_lr_fn="match_rms_adamw",
+    )
+    adam = torch.optim.AdamW(others, lr=recipe.adam_rate, betas=(0.9, 0.98), weight_decay=0.0)
+    return [muon, adam]
+
+
+def rate_factor(step: int, recipe: Recipe) -> float:
+    """Linear warm-up, flat, then linear decay to 2% of the peak."""
+    progress = step / recipe.steps
+    decay = 1.0
+    if progress > recipe.flat_until:
+        decay = max(0.02, (1 - progress) / (1 - recipe.flat_until))
+    return min(1.0, (step + 1) / recipe.warmup) * decay
+
+
+def weighted_loss(model: Any, batch: Batch, probe_weight: float) -> Tensor:
+    """Weighted next-token loss plus the auxiliary loss on the probe tokens' logits."""
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        hidden = model.model(input_ids=batch.ids).last_hidden_state
+        logits = model.lm_head(hidden[:, :-1].flatten(0, 1)[batch.learned])
+    losses = F.cross_entropy(logits.float(), batch.targets, reduction="none")
+    total = (losses * batch.weights).sum()
+    if len(batch.label_rows) == 0:
+        return total / batch.weights.sum()
+    states = hidden[batch.label_rows, batch.label_positions].float()
+    probes = model.lm_head.weight[batch.label_tokens].float()
+    answers = (states * probes).sum(-1)
+    probe_loss = F.binary_cross_entropy_with_logits(answers, batch.label_present, reduction="sum")
+    return (total + probe_weight * probe_loss) / (
+        batch.weights.sum() + probe_weight * len(batch.label_rows)
+    )
+
+
+@torch.no_grad()
+def decision_accuracy(model: Any, documents: list[Encoded], padding: int) -> dict[str, float]:
+    """How often the first token of a critique, and a verdict's letter, is the likeliest one."""
+    right = {"critique": 0, "letter": 0}
+    seen = {"critique": 0, "letter": 0}
+    for start in range(0, len(documents), 16):
+        chunk = documents[start : start + 16]
+        batch = collate(chunk, padding)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            best = model(input_ids=batch.ids).logits.argmax(-1)
+        for row, item in enumerate(chunk):
+            for position, kind in item.decisions:
+                seen[kind] += 1
+                right[kind] += int(best[row, position - 1] == batch.ids[row, position])
+    return {kind: right[kind] / max(1, seen[kind]) for kind in right}
+
+
+def average_gradients(model: nn.Module, processes: int) -> None:
+    """Replace each gradient by its mean over the processes."""
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    dist.all_reduce(flat)
+    flat /= processes
+    start = 0
+    for gradient in gradients:
+        gradient.copy_(flat[start : start + gradient.numel()].view_as(gradient))
+        start += gradient.numel()
+
+
+def save_hub_folder(model: Any, tokenizer: Any, folder: Path) -> None:
+    """Write the bf16 weights and the tokenizer in the hub's layout."""
+    from transformers import GenerationConfig
+
+    half = build_half(model)
+    half.generation_config = GenerationConfig(
+        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id
+    )
+    half.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def build_half(model: Any) -> Any:
+    """A bf16 copy of a model."""
+    import copy
+
+    return copy.deepcopy(model).to(torch.bfloat16)
+
+
+def save_checkpoint(
+    folder: Path,
+    model: Any,
+    optimizers: list[torch.optim.Optimizer],
+    step: int,
+    stream: StreamState,
+) -> None:
+    """Everything needed to go on, written to a new file that replaces the old one."""
+    state = {
+        "step": step,
+        "stream": asdict(stream),
+        "model": model.state_dict(),
+        "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+    }
+    temporary = folder / "training.pt.new"
+    torch.save(state, temporary)
+    temporary.replace(folder / "training.pt")
+
+
+def train(
+    rank: int, recipe: Recipe, out: Path, resume: bool, minutes: float | None, compiled: bool
+) -> None:
+    """One process of a run; process 0 reports and saves."""
+    torch.set_num_threads(1 if recipe.processes > 1 else os.cpu_count() or 1)
+    torch.manual_seed(recipe.seed)
+    if recipe.processes > 1:
+        dist.init_process_group(
+            "gloo", init_method=f"file://{out}/rendezvous", rank=rank, world_size=recipe.processes
+        )
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(out)
+    encoder = Encoder(tokenizer)
+    model = build_model(recipe, tokenizer)
+    optimizers = build_optimizers(model, recipe)
+    first_step, stream_state = 0, StreamState()
+    if resume:
+        state = torch.load(out / "training.pt", weights_only=True)
+        model.load_state_dict(state["model"])
+        for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        first_step, stream_state = state["step"], StreamState(**state["stream"])
+    stream = BatchStream(encoder, recipe.batch_tokens, recipe.seed, rank, stream_state)
+    batches = iter(stream)
+    compute_loss = torch.compile(weighted_loss, dynamic=True) if compiled else weighted_loss
+    held = validation_documents(encoder, 160, seed=1) if rank == 0 else []
+    started = reported = saved = time.monotonic()
+    tokens = 0
+    step = first_step
+    for step in range(first_step + 1, recipe.steps + 1):
+        for optimizer, rate in zip(optimizers, (recipe.muon_rate, recipe.adam_rate), strict=True):
+            for group in optimizer.param_groups:
+                group["lr"] = rate * rate_factor(step - 1, recipe)
+        stream.progress = step / recipe.steps
+        batch = next(batches)
+        loss = compute_loss(model, batch, encoder.weights.probe)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if recipe.processes > 1:
+            average_gradients(model, recipe.processes)
+        nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
+        for optimizer in optimizers:
+            optimizer.step()
+        model.zero_grad(set_to_none=True)
+        tokens += batch.tokens
+        now = time.monotonic()
+        if rank == 0 and (now - reported > 90 or step == recipe.steps):
+            reported = now
+            rate = tokens * recipe.processes / (now - started)
+            left = (now - started) / (step - first_step) * (recipe.steps - step) / 60
+            found = decision_accuracy(model, held, tokenizer.pad_token_id)
+            print(
+                f"step {step}/{recipe.steps}  loss {loss.item():.3f}  {rate:,.0f} tokens/s"
+                f"  held out: critique {found['critique']:.3f}, letter {found['letter']:.3f}"
+                f"  {left:.1f} min left",
+                flush=True,
+            )
+        if rank == 0 and (now - saved > 200 or step == recipe.steps):
+            saved = now
+            save_checkpoint(out, model, optimizers, step, stream.state)
+            save_hub_folder(model, tokenizer, out)
+        if _stop(minutes, now - started, recipe.processes):
+            break
+    if rank == 0:
+        save_checkpoint(out, model, optimizers, step, stream.state)
+        save_hub_folder(model, tokenizer, out)
+        (out / "recipe.json").write_text(
+            json.dumps({"digest": recipe_digest(), "steps_done": step, **asdict(recipe)}, indent=1)
+        )
+
+
+def _stop(minutes: float | None, seconds: float, processes: int) -> bool:
+    """Whether the optional cap is reached; all processes follow the first."""
+    if minutes is None:
+        return False
+    over = torch.tensor([float(seconds > minutes * 60)])
+    if processes > 1:
+        dist.broadcast(over, 0)
+    return bool(over.item())
+
+
+def main() -> None:
+    """Read the command line, train the tokenizer, start the processes."""
+    defaults = Recipe()
+    parser = argparse.ArgumentParser(prog="python -m cai.miniature.pretrain", description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    parser.add_argument("--steps", type=int, default=defaults.steps, help="the budget")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--processes", type=int, default=defaults.processes)
+    parser.add_argument("--batch-tokens", type=int, default=defaults.batch_tokens)
+    parser.add_argument("--minutes", type=float, help="stop early after so many minutes")
+    parser.add_argument("--resume", action="store_true", help="go on from training.pt in --out")
+    parser.add_argument(
+        "--compile", action="store_true", help="a fifth faster; needs a C++ compiler"
+    )
+    arguments = parser.parse_args()
+    out: Path = arguments.out.resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    recipe = Recipe(
+        steps=arguments.steps,
+        seed=arguments.seed,
+        processes=arguments.processes,
+        batch_tokens=arguments.batch_tokens,
+    )
+    if not arguments.resume:
+        train_tokenizer(recipe.seed).save_pretrained(out)
+    (out / "rendezvous").unlink(missing_ok=True)
+    work = (recipe, out, arguments.resume, arguments.minutes, arguments.compile)
+    if recipe.processes == 1:
+        train(0, *work)
+    else:
+        multiprocessing.spawn(  # type: ignore[attr-defined, no-untyped-call]
+            train, args=work, nprocs=recipe.processes
+        )
+    (out / "rendezvous").unlink(missing_ok=True)
+    if shutil.which("du"):
+        size = sum(file.stat().st_size for file in out.iterdir() if file.suffix != ".pt")
+        print(f"wrote {out} ({size / 1e6:.1f} MB without training.pt)")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,294 @@
+"""The main job: prompts in, traces and comparisons in the store.
+
+A run is named by all that determines it, so the same command takes up the same run, and an edited
+principle makes a new run that shares every step the edit did not touch.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from importlib import metadata
+from typing import Any, Literal, TypeAlias
+
+import cai
+from cai.backends.base import Backend, ModelInfo
+from cai.data.split import side_of
+from cai.digest import digest
+from cai.errors import Interrupted, StoreError, UsageError
+from cai.pipeline.compare import compare
+from cai.pipeline.drive import Tally, Task, drive
+from cai.pipeline.revise import revise
+from cai.pipeline.snapshot import snapshot
+from cai.pipeline.steps import Draws, Part, Steps
+from cai.store.records import Run
+from cai.store.store import Store
+from cai.types import Comparison, Constitution, Prompt, SetAside, Trace
+
+Kind: TypeAlias = Literal["trace", "comparison"]
+Outcome: TypeAlias = Trace | Comparison
+
+
+@dataclass(frozen=True, slots=True)
+class BuildConfig:
+    """What to build. Everything here is part of the run's name.
+
+    seed: fixes every random choice of the run.
+    rounds: critique-and-revise rounds; None leaves it to the constitution's plan.
+    pairs: response pairs to compare for each prompt of the preference side; 0 for SFT data alone.
+    limit: use the first so many usable prompts; None for all.
+    temperature, top_p, max_new_tokens: how all text is sampled.
+    sft_share: share of prompts that become SFT rows; the others become preferences, so no prompt
+        stands on both sides (1.0 where `pairs` is 0).
+    test_share: share of prompts held out as the test split.
+    revision_pairs: prompts of the preference side are also critiqued and revised, and "the last
+        revision over the first response" is a preference too.
+    sft_rows: `last` exports the final response, `all` every revision on the way (as the paper).
+    """
+
+    seed: int = 0
+    rounds: int | None = None
+    pairs: int = 1
+    limit: int | None = None
+    temperature: float = 1.0
+    top_p: float = 1.0
+    max_new_tokens: int = 256
+    sft_share: float = 0.5
+    test_share: float = 0.1
+    revision_pairs: bool = True
+    sft_rows: Literal["last", "all"] = "last"
+
+    def __post_init__(self) -> None:
+        for name in ("sft_share", "test_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UsageError(f"{name} is {getattr(self, name)}; it must lie between 0 and 1.")
+        for name, least in (("pairs", 0), ("max_new_tokens", 1), ("rounds", 0), ("limit", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise UsageError(f"{name} is {value}; it must be {least} or more.")
+        if self.temperature < 0 or not 0 < self.top_p <= 1:
+            raise UsageError("temperature must be 0 or more, and top_p above 0 and at most 1.")
+
+    @property
+    def draws(self) -> Draws:
+        """The run's seed and sampling, for the steps."""
+        return Draws(self.seed, self.temperature, self.top_p, self.max_new_tokens)
+
+    def side(self, prompt: Prompt) -> Literal["sft", "preference"]:
+        """Whether a prompt becomes SFT rows or preferences."""
+        if self.pairs == 0 and not self.revision_pairs:
+            return "sft"
+        return side_of(prompt.id, self.seed, self.sft_share)
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """Who plays which part; they may be one and the same."""
+
+    generator: Backend
+    critic: Backend
+    judge: Backend
+
+    @classmethod
+    def all(cls, backend: Backend) -> Models:
+        """One model for everything, as in the paper."""
+        return cls(backend, backend, backend)
+
+    @property
+    def parts(self) -> Mapping[Part, Backend]:
+        """By the names that `Ask` uses."""
+        return {"generator": self.generator, "critic": self.critic, "judge": self.judge}
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A look at a running build."""
+
+    tally: Tally
+    prompt_tokens: int
+    response_tokens: int
+    cached_tokens: int
+
+
+def build(
+    constitution: Constitution,
+    prompts: Iterable[Prompt | SetAside],
+    store: Store,
+    models: Models | Backend,
+    config: BuildConfig | None = None,
+    *,
+    name: str = "build",
+    progress: Callable[[Progress], None] = lambda _: None,
+    wait: bool = False,
+) -> Run:
+    """Critique, revise and compare; everything ends up in `store`. Returns the run.
+
+    prompts: iterated twice (once to name the run), so a list or a re-iterable, not an iterator.
+    models: one backend for all parts, or one for each.
+    progress: called often, from this thread.
+    wait: where another build holds the store, wait for it instead of raising `StoreError`.
+    Raises `Interrupted` on Ctrl-C; call again with the same arguments to go on.
+    """
+    config = config or BuildConfig()
+    models = models if isinstance(models, Models) else Models.all(models)
+    constitution = _planned(constitution, config)
+    run, usable = _name(constitution, prompts, models, config, name)
+    tally = Tally()
+
+    def report() -> None:
+        used = [b.throughput for b in {id(b): b for b in models.parts.values()}.values()]
+        progress(
+            Progress(
+                tally,
+                sum(t.prompt_tokens for t in used),
+                sum(t.response_tokens for t in used),
+                sum(t.cached_tokens for t in used),
+            )
+        )
+
+    with store.lock(wait=wait):
+        store.put_run(run)
+        store.add_event(run.id, "started", {"prompts": usable})
+        with store.transaction():
+            for row in prompts:
+                if isinstance(row, SetAside):
+                    store.put_set_aside(run.id, "", row)
+                    tally.rows_set_aside += 1
+        tally.total = sum(len(_wanted(p, config)) for p in _usable(prompts, config.limit))
+        recorded = store.done(run.id)
+        try:
+            drive(
+                _tasks(prompts, constitution, config, recorded, tally),
+                models.parts,
+                store,
+                tally,
+                finish=lambda _, outcome: _record(store, run, outcome),
+                give_up=lambda task, error: store.put_set_aside(
+                    run.id, task.prompt.id, SetAside(task.prompt.source, str(error))
+                ),
+                tick=report,
+            )
+        except KeyboardInterrupt:
+            store.add_event(run.id, "interrupted", _counts(tally))
+            raise Interrupted(
+                f"Stopped: {tally.finished} of {tally.total} tasks are finished and kept.",
+                hint="Run the same command again to go on where it stopped.",
+            ) from None
+        except Exception as error:
+            with suppress(StoreError):
+                store.add_event(run.id, "failed", {"error": str(error), **_counts(tally)})
+            raise
+        store.add_event(run.id, "finished", _counts(tally))
+    return run
+
+
+def _planned(constitution: Constitution, config: BuildConfig) -> Constitution:
+    """The constitution with the run's own number of rounds."""
+    if config.rounds is None:
+        return constitution
+    plan = replace(constitution.plan, rounds=config.rounds)
+    members = len(constitution.phase("sl"))
+    if config.rounds > members and not plan.with_replacement and plan.draw != "all":
+        raise UsageError(
+            f"{config.rounds} rounds need as many principles, and {constitution.id} has {members}.",
+            hint="Ask for fewer rounds, or set plan.with_replacement: true.",
+        )
+    return replace(constitution, plan=plan)
+
+
+def _name(
+    constitution: Constitution,
+    prompts: Iterable[Prompt | SetAside],
+    models: Models,
+    config: BuildConfig,
+    name: str,
+) -> tuple[Run, int]:
+    """The run and the number of usable prompts. The order of the prompts does not matter."""
+    names = sorted(digest([p.id, p.messages, p.meta]) for p in _usable(prompts, config.limit))
+    settings = {
+        **asdict(config),
+        "rounds": constitution.plan.rounds,
+        "prompts": {"count": len(names), "digest": digest(names)},
+        "models": {part: _model(b.info) for part, b in sorted(models.parts.items())},
+    }
+    constitution_seen = snapshot(constitution)
+    run = Run(
+        id="r-" + digest([settings, constitution_seen])[:12],
+        name=name,
+        config=settings,
+        constitution=constitution_seen,
+        seed=config.seed,
+        versions=_versions(),
+    )
+    return run, len(names)
+
+
+def _usable(prompts: Iterable[Prompt | SetAside], limit: int | None) -> Iterator[Prompt]:
+    """The first `limit` prompts, each id once."""
+    seen: set[str] = set()
+    for row in prompts:
+        if limit is not None and len(seen) >= limit:
+            return
+        if isinstance(row, Prompt) and row.id not in seen:
+            seen.add(row.id)
+            yield row
+
+
+def _wanted(prompt: Prompt, config: BuildConfig) -> list[tuple[Kind, int]]:
+    """The tasks that one prompt makes: (kind, pair)."""
+    if config.side(prompt) == "sft":
+        return [("trace", 0)]
+    pairs: list[tuple[Kind, int]] = [("comparison", i) for i in range(config.pairs)]
+    return [("trace", 0), *pairs] if config.revision_pairs else pairs
+
+
+def _tasks(
+    prompts: Iterable[Prompt | SetAside],
+    constitution: Constitution,
+    config: BuildConfig,
+    recorded: set[tuple[str, str, int]],
+    tally: Tally,
+) -> Iterator[Task[Outcome]]:
+    """What is left to do, made as it is needed."""
+    for prompt in _usable(prompts, config.limit):
+        for kind, pair in _wanted(prompt, config):
+            if (kind, prompt.id, pair) in recorded:
+                tally.finished += 1
+                continue
+            steps: Steps[Outcome] = (
+                revise(prompt, constitution, config.draws)
+                if kind == "trace"
+                else compare(prompt, pair, constitution, config.draws)
+            )
+            yield Task(f"{kind}/{prompt.id}/{pair}", prompt, steps)
+
+
+def _record(store: Store, run: Run, outcome: Outcome) -> None:
+    if isinstance(outcome, Trace):
+        store.put_trace(run.id, outcome)
+    else:
+        store.put_comparison(run.id, outcome)
+
+
+def _counts(tally: Tally) -> dict[str, Any]:
+    return {
+        "finished": tally.finished,
+        "set_aside": tally.set_aside,
+        "generated": dict(sorted(tally.generated.items())),
+        "reused": dict(sorted(tally.reused.items())),
+    }
+
+
+def _model(info: ModelInfo) -> dict[str, str]:
+    return {"name": info.name, "fingerprint": info.fingerprint}
+
+
+def _versions() -> dict[str, str]:
+    """What ran: Python, cai and the libraries that a model's text depends on, where installed."""
+    out = {"cai": cai.__version__, "python": platform.python_version()}
+    for package in ("torch", "transformers", "tokenizers", "peft"):
+        with suppress(metadata.PackageNotFoundError):
+            out[package] = metadata.version(package)
+    return out

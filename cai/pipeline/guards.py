@@ -1,0 +1,66 @@
+"""Guards: reasons to keep a revision out of the SFT data.
+
+A guarded revision stays in the store with its reasons and is left out of the export; the dataset
+card counts every reason. Known failure modes of small revisers (Bai et al. 2022, section 3.4 and
+appendix A) that can be recognised without another model.
+"""
+
+from __future__ import annotations
+
+import re
+
+from cai.text.parsing import is_refusal, longest_loop, normalise
+from cai.types import Generation, Prompt
+
+GUARDS = {
+    "empty": "the revision has no words",
+    "unchanged": "the critique named a problem, and the revision is the same text",
+    "leaked": "the revision talks about the task, or repeats the critique",
+    "point-of-view": "the revision speaks of the assistant's response instead of being one",
+    "truncated": "the revision hit the token limit",
+    "loop": "a run of six words occurs three times or more",
+    "refusal-added": "a benign prompt was answered before, and is refused now",
+}
+"""Each guard and what it says to an auditor."""
+
+_LEAK = re.compile(
+    r"^\W*(?:here(?:['’]s| is) (?:a|the|my) (?:revised|rewritten|improved|better)"
+    r"|(?:the )?revis(?:ed|ion)(?: response| request)?\s*:|critique(?: request)?\s*:)",
+    re.IGNORECASE,
+)
+_POINT_OF_VIEW = re.compile(
+    r"\bthe (?:assistant|ai|model)(?:['’]s)? (?:last |previous |original )?"
+    r"(?:response|answer|reply)\b"
+    r"|\bthe (?:critique|original response)\b",
+    re.IGNORECASE,
+)
+_LOOP_LIMIT = 3
+_SHORTEST_LEAK = 40
+"""Characters a critique's sentence must have before its repetition counts as a leak."""
+
+
+def guard(prompt: Prompt, before: str, critique: str | None, after: Generation) -> tuple[str, ...]:
+    """The guards that a revision trips, in the order of `GUARDS`.
+
+    before: the text that was revised. critique: what asked for it, None for a direct revision.
+    `refusal-added` needs to know that a prompt is benign: its row says `"benign": true`.
+    """
+    text = after.text
+    tripped = {
+        "empty": not re.search(r"\w", text),
+        "unchanged": normalise(text) == normalise(before),
+        "leaked": bool(_LEAK.search(text)) or (critique is not None and _repeats(critique, text)),
+        "point-of-view": bool(_POINT_OF_VIEW.search(text)),
+        "truncated": after.finish_reason == "length",
+        "loop": longest_loop(text) >= _LOOP_LIMIT,
+        "refusal-added": prompt.meta.get("benign") is True
+        and is_refusal(text)
+        and not is_refusal(before),
+    }
+    return tuple(name for name in GUARDS if tripped[name])
+
+
+def _repeats(critique: str, revision: str) -> bool:
+    sentences = (normalise(s) for s in re.split(r"(?<=[.!?])\s+", critique))
+    text = normalise(revision)
+    return any(len(s) >= _SHORTEST_LEAK and s in text for s in sentences)

@@ -1,0 +1,145 @@
+"""The supervised stage: response, then (critique, revision) a round (Bai et al. 2022, section 3.1).
+
+Departures from the paper: a critique that finds nothing can end its round without a revision
+(`skip_revision_if`), so that a good response is not rewritten for its own sake; after the last
+round every principle is asked once more (`check`), so that a later principle which undid an
+earlier one shows.
+"""
+
+from __future__ import annotations
+
+from cai.constitution import messages
+from cai.digest import digest
+from cai.pipeline.guards import guard
+from cai.pipeline.steps import Ask, Draws, Steps, generations, scores
+from cai.text import seeds
+from cai.text.parsing import finds_problem
+from cai.types import (
+    Check,
+    Constitution,
+    Generate,
+    Generation,
+    Member,
+    Message,
+    Messages,
+    Principle,
+    Prompt,
+    Revision,
+    Score,
+    Trace,
+)
+
+
+def revise(prompt: Prompt, constitution: Constitution, draws: Draws) -> Steps[Trace]:
+    """Answer a prompt, then critique and revise the answer, one drawn principle a round."""
+    sampling = draws.sampling(prompt, "response")
+    (response,) = generations(
+        (yield Ask("generator", "response", (Generate(prompt.messages, sampling),)))
+    )
+    conversation: Messages = (*prompt.messages, Message("assistant", response.text))
+    revisions: list[Revision] = []
+    for number, principle in enumerate(drawn(prompt, constitution, draws.seed)):
+        revision = yield from _round(prompt, constitution, draws, conversation, number, principle)
+        revisions.append(revision)
+        if revision.response is not None:
+            conversation = _seen_next(prompt, constitution, conversation, principle, revision)
+    final = conversation[-1].content
+    checks = (yield from _check(prompt, constitution, final)) if constitution.plan.check else ()
+    trace_id = _trace_id(prompt, response, revisions, checks)
+    return Trace(trace_id, prompt, response, tuple(revisions), checks)
+
+
+def drawn(prompt: Prompt, constitution: Constitution, seed: int) -> tuple[Principle, ...]:
+    """The principle of each round, as the plan says; independent of every other prompt."""
+    members, plan = constitution.phase("sl"), constitution.plan
+    if plan.draw == "all":
+        return tuple(m.principle for m in members)
+    if plan.draw == "fixed":
+        return tuple(m.principle for m in members[: plan.rounds])
+    left = {m.principle.id: m for m in members}
+    out: list[Principle] = []
+    for number in range(plan.rounds):
+        weights = {name: _weight(m, plan.draw) for name, m in left.items()}
+        name = seeds.draw(weights, seed, prompt.id, "principle", number)
+        out.append(left[name].principle)
+        if not plan.with_replacement:
+            del left[name]
+        if not left:
+            break
+    return tuple(out)
+
+
+def _weight(member: Member, draw: str) -> float:
+    return member.weight if draw == "weighted" else 1.0
+
+
+def _round(
+    prompt: Prompt,
+    constitution: Constitution,
+    draws: Draws,
+    conversation: Messages,
+    number: int,
+    principle: Principle,
+) -> Steps[Revision]:
+    """One critique and, where it found something, one revision."""
+    before, plan = conversation[-1].content, constitution.plan
+    critique: Generation | None = None
+    found = True
+    if plan.critique:
+        asked = messages.critique(constitution, principle, conversation)
+        sampling = draws.sampling(prompt, "critique", number)
+        (critique,) = generations((yield Ask("critic", "critique", (Generate(asked, sampling),))))
+        found = finds_problem(critique.text, constitution.no_problem)
+    revised: Generation | None = None
+    guards: tuple[str, ...] = ()
+    if found or plan.skip_revision_if == "never":
+        said = critique.text if critique else None
+        asked = messages.revision(constitution, principle, conversation, said)
+        sampling = draws.sampling(prompt, "revision", number)
+        (revised,) = generations((yield Ask("generator", "revision", (Generate(asked, sampling),))))
+        guards = guard(prompt, before, said, revised)
+        if not found:  # nothing was asked for, so keeping the text is right
+            guards = tuple(g for g in guards if g != "unchanged")
+    return Revision(number, principle.id, principle.version, critique, found, revised, guards)
+
+
+def _seen_next(
+    prompt: Prompt,
+    constitution: Constitution,
+    conversation: Messages,
+    principle: Principle,
+    revision: Revision,
+) -> Messages:
+    """What the next round is shown: the revision as the response, or the whole exchange."""
+    assert revision.response is not None
+    latest = Message("assistant", revision.response.text)
+    if constitution.plan.history == "replace":
+        return (*prompt.messages, latest)
+    said = revision.critique.text if revision.critique else None
+    return (*messages.exchange(constitution, principle, conversation, said), latest)
+
+
+def _check(prompt: Prompt, constitution: Constitution, final: str) -> Steps[tuple[Check, ...]]:
+    """Ask every principle once more about the final response: one prefix, a suffix each."""
+    conversation = (*prompt.messages, Message("assistant", final))
+    asked = tuple(
+        Score(
+            messages.critique(constitution, member.principle, conversation),
+            constitution.no_problem,
+        )
+        for member in constitution.members
+    )
+    found = scores((yield Ask("critic", "check", asked)))
+    ids = (member.principle.id for member in constitution.members)
+    return tuple(Check(i, s) for i, s in zip(ids, found, strict=True))
+
+
+def _trace_id(
+    prompt: Prompt, response: Generation, revisions: list[Revision], checks: tuple[Check, ...]
+) -> str:
+    """A name that depends on all that happened, and on nothing else."""
+    steps = [response.key]
+    for r in revisions:
+        steps += [g.key if g else "" for g in (r.critique, r.response)]
+    steps += [c.scores.key for c in checks]
+    return "t-" + digest([prompt.id, [r.principle_id for r in revisions], steps])[:16]

@@ -1,0 +1,81 @@
+"""What a conversation with models looks like from inside: ask, get an answer, go on.
+
+A procedure such as `revise` is a generator. It yields an `Ask` and is sent the results; it never
+sees a batch, a cache or the store. `drive` runs many of them at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, TypeVar
+
+from cai.text import seeds
+from cai.types import Generation, Prompt, Request, Result, Sampling, Scores
+
+Part: TypeAlias = Literal["generator", "critic", "judge"]
+"""Who is asked. Parts may be played by different models, or all by one."""
+
+Stage: TypeAlias = Literal[
+    "response", "critique", "revision", "check", "pair", "reasoning", "judgement"
+]
+"""What is asked for; also the stage that seeds a draw."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A group of requests for one model; several scores in a group share their prefix.
+
+    `stage` says what for, in the words that progress and traces use.
+    """
+
+    part: Part
+    stage: Stage
+    group: tuple[Request, ...]
+
+
+Steps: TypeAlias = Generator[Ask, tuple[Result, ...], T]
+"""A procedure under way that will return a T."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draws:
+    """The run's seed and how text is sampled; makes the `Sampling` of each step.
+
+    The paper samples at temperature 1.
+    """
+
+    seed: int = 0
+    temperature: float = 1.0
+    top_p: float = 1.0
+    max_new_tokens: int = 256
+
+    def sampling(
+        self, prompt: Prompt, stage: Stage, *place: object, stop: tuple[str, ...] = ()
+    ) -> Sampling:
+        """Seeded by (run seed, prompt id, stage, place); `place` is a round, or pair and side."""
+        return Sampling(
+            temperature=self.temperature,
+            top_p=self.top_p,
+            max_new_tokens=self.max_new_tokens,
+            stop=stop,
+            seed=seeds.derive(self.seed, prompt.id, stage, *place),
+        )
+
+
+def generations(results: tuple[Result, ...]) -> tuple[Generation, ...]:
+    """The results of a group of `Generate`."""
+    out = tuple(r for r in results if isinstance(r, Generation))
+    if len(out) != len(results):
+        raise TypeError("a backend answered a Generate with scores")
+    return out
+
+
+def scores(results: tuple[Result, ...]) -> tuple[Scores, ...]:
+    """The results of a group of `Score`."""
+    out = tuple(r for r in results if isinstance(r, Scores))
+    if len(out) != len(results):
+        raise TypeError("a backend answered a Score with text")
+    return out

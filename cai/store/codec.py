@@ -1,0 +1,180 @@
+"""Between the nouns and what a row of the store holds: JSON, with steps in place of their texts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, fields
+from typing import Any, TypeVar
+
+from cai.digest import digest
+from cai.types import (
+    Check,
+    Comparison,
+    Generation,
+    Judgement,
+    Message,
+    Prompt,
+    Result,
+    Revision,
+    Scores,
+    Trace,
+)
+
+R = TypeVar("R", Generation, Scores)
+Body = dict[str, Any]
+
+
+def result_body(result: Result) -> Body:
+    """A result without its key."""
+    return {f.name: getattr(result, f.name) for f in fields(result) if f.name != "key"}
+
+
+def result_digest(result: Result) -> str:
+    """SHA-256 of the JSON of `result_body`."""
+    return digest(result_body(result))
+
+
+def result_of(kind: str, key: str, body: Body) -> Result:
+    """The result that `result_body` was made from."""
+    if kind == "generate":
+        return Generation(**{**body, "token_ids": tuple(body["token_ids"]), "key": key})
+    return Scores(
+        **{
+            **body,
+            "logprobs": tuple(body["logprobs"]),
+            "options": tuple(body["options"]),
+            "key": key,
+        }
+    )
+
+
+def prompt_body(prompt: Prompt) -> Body:
+    """A prompt without its id."""
+    return {
+        "messages": [asdict(m) for m in prompt.messages],
+        "source": prompt.source,
+        "meta": prompt.meta,
+    }
+
+
+def prompt_of(prompt_id: str, body: Body) -> Prompt:
+    """The prompt that `prompt_body` was made from."""
+    messages = tuple(Message(**m) for m in body["messages"])
+    return Prompt(prompt_id, messages, body["source"], body["meta"])
+
+
+def steps_of(record: Trace | Comparison) -> Iterator[Result]:
+    """All steps of a record, in the order in which the store counts them."""
+    if isinstance(record, Trace):
+        yield record.response
+        for revision in record.revisions:
+            yield from (g for g in (revision.critique, revision.response) if g is not None)
+        yield from (check.scores for check in record.checks)
+    else:
+        yield from record.responses
+        for judgement in record.judgements:
+            yield from judgement.scores
+            yield from judgement.reasoning
+
+
+def trace_body(trace: Trace) -> Body:
+    """A trace without its id and prompt; a step is the number of its place in `steps_of`."""
+    place = iter(range(len(list(steps_of(trace)))))
+    return {
+        "response": next(place),
+        "revisions": [
+            {
+                "round": r.round,
+                "principle_id": r.principle_id,
+                "principle_version": r.principle_version,
+                "critique": None if r.critique is None else next(place),
+                "found_problem": r.found_problem,
+                "response": None if r.response is None else next(place),
+                "guards": list(r.guards),
+            }
+            for r in trace.revisions
+        ],
+        "checks": [{"principle_id": c.principle_id, "scores": next(place)} for c in trace.checks],
+    }
+
+
+def trace_of(trace_id: str, prompt: Prompt, body: Body, steps: Sequence[Result]) -> Trace:
+    """The trace that `trace_body` was made from."""
+    return Trace(
+        id=trace_id,
+        prompt=prompt,
+        response=_at(steps, body["response"], Generation),
+        revisions=tuple(
+            Revision(
+                round=r["round"],
+                principle_id=r["principle_id"],
+                principle_version=r["principle_version"],
+                critique=_maybe(steps, r["critique"]),
+                found_problem=r["found_problem"],
+                response=_maybe(steps, r["response"]),
+                guards=tuple(r["guards"]),
+            )
+            for r in body["revisions"]
+        ),
+        checks=tuple(
+            Check(c["principle_id"], _at(steps, c["scores"], Scores)) for c in body["checks"]
+        ),
+    )
+
+
+def comparison_body(comparison: Comparison) -> Body:
+    """A comparison without id, prompt and pair; steps as in `trace_body`."""
+    place = iter(range(len(list(steps_of(comparison)))))
+    return {
+        "responses": [next(place), next(place)],
+        "judgements": [
+            {
+                "principle_id": j.principle_id,
+                "principle_version": j.principle_version,
+                "p_first": j.p_first,
+                "p_first_swapped": j.p_first_swapped,
+                "scores": [next(place) for _ in j.scores],
+                "reasoning": [next(place) for _ in j.reasoning],
+            }
+            for j in comparison.judgements
+        ],
+        "probability": comparison.probability,
+        "mode": comparison.mode,
+    }
+
+
+def comparison_of(
+    comparison_id: str, prompt: Prompt, pair: int, body: Body, steps: Sequence[Result]
+) -> Comparison:
+    """The comparison that `comparison_body` was made from."""
+    first, second = (_at(steps, i, Generation) for i in body["responses"])
+    return Comparison(
+        id=comparison_id,
+        prompt=prompt,
+        pair=pair,
+        responses=(first, second),
+        judgements=tuple(
+            Judgement(
+                principle_id=j["principle_id"],
+                principle_version=j["principle_version"],
+                p_first=j["p_first"],
+                p_first_swapped=j["p_first_swapped"],
+                scores=tuple(_at(steps, i, Scores) for i in j["scores"]),
+                reasoning=tuple(_at(steps, i, Generation) for i in j["reasoning"]),
+            )
+            for j in body["judgements"]
+        ),
+        probability=body["probability"],
+        mode=body["mode"],
+    )
+
+
+def _at(steps: Sequence[Result], place: int, kind: type[R]) -> R:
+    result = steps[place]
+    if not isinstance(result, kind):
+        raise TypeError(f"step {result.key} is not a {kind.__name__}")
+    return result
+
+
+def _maybe(steps: Sequence[Result], place: int | None) -> Generation | None:
+    return None if place is None else _at(steps, place, Generation)

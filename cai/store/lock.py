@@ -1,0 +1,68 @@
+"""One build at a time: a lock that the operating system frees when its holder dies.
+
+The lock is a transaction held open on an empty SQLite file beside the store. The file stays, and
+means nothing by itself, so there is no stale lock to remove after a kill.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from cai.errors import StoreError
+
+SECONDS_BETWEEN_TRIES = 0.2
+
+
+@contextmanager
+def held(path: Path, *, wait: bool, holder: Callable[[], str]) -> Iterator[None]:
+    """Hold the lock `path`. Raises `StoreError` where another holds it, unless told to wait.
+
+    holder: says who holds it, for the message.
+    """
+    try:
+        connection = sqlite3.connect(path, timeout=0, isolation_level=None)
+    except sqlite3.Error as error:
+        raise _unusable(path, error) from error
+    with closing(connection):
+        while not _take(connection, path):
+            if not wait:
+                raise StoreError(
+                    f"another build is using this store: {holder()}",
+                    hint="Let it finish, wait for it with --wait, or use another --out folder.",
+                )
+            time.sleep(SECONDS_BETWEEN_TRIES)
+        yield
+
+
+def is_held(path: Path) -> bool:
+    """Whether some process holds the lock `path` at this moment."""
+    if not path.exists():
+        return False
+    try:
+        with closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as connection:
+            return not _take(connection, path)
+    except (sqlite3.Error, StoreError):
+        return False  # not even writable here, so not held from here
+
+
+def _take(connection: sqlite3.Connection, path: Path) -> bool:
+    try:
+        connection.execute("BEGIN EXCLUSIVE")
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
+            return False
+        raise _unusable(path, error) from error
+    except sqlite3.Error as error:
+        raise _unusable(path, error) from error
+    return True
+
+
+def _unusable(path: Path, error: sqlite3.Error) -> StoreError:
+    return StoreError(
+        f"the lock {path} can't be taken: {error}",
+        hint="Look whether you may write to its folder; the file itself may be deleted.",
+    )

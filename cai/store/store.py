@@ -1,0 +1,392 @@
+"""The store: every step, trace, comparison and run, in one SQLite file, append-only.
+
+A step is kept under the digest of all that determined it, so no work is ever done twice, and a
+killed run has lost only what was not committed. Traces and comparisons refer to their steps.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol
+
+from cai.digest import canonical_json, digest
+from cai.errors import StoreError, UsageError
+from cai.store import codec
+from cai.store.database import Database
+from cai.store.lock import held, is_held
+from cai.store.migrations import now
+from cai.store.records import Event, Found, Kind, Run, RunEvent, Status, status_of
+from cai.types import Comparison, Generation, Request, Result, SetAside, Trace
+
+_KEYS_A_QUERY = 500
+_RECORDS_A_QUERY = 32
+"""Records are read so many at a time, whatever the size of the run."""
+
+
+class Keyed(Protocol):
+    """A request and the key of its result; a backend's `Prepared` is one."""
+
+    @property
+    def request(self) -> Request:
+        """What was asked."""
+        ...
+
+    @property
+    def key(self) -> str:
+        """Digest of all that determines the result."""
+        ...
+
+
+class Store:
+    """All that was ever built in one place. Make one with `Store.open`; use it in a `with`."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+        self.path = database.path
+
+    @classmethod
+    def open(cls, path: Path | str, *, read_only: bool = False) -> Store:
+        """Open a store, making it where there is none. Raises `StoreError`.
+
+        read_only: change nothing, and refuse where there is no store.
+        """
+        return cls(Database(Path(path), read_only=read_only))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """Commit everything written inside at once, or nothing. May be nested."""
+        return self._db.transaction()
+
+    # -- the build lock ---------------------------------------------------------------------
+
+    @contextmanager
+    def lock(self, *, wait: bool = False) -> Iterator[None]:
+        """Let no other build use the store meanwhile. Raises `StoreError` unless told to wait."""
+        with held(self._lock_path, wait=wait, holder=self._holder):
+            self._db.execute("INSERT INTO locks (pid, at) VALUES (?, ?)", (os.getpid(), now()))
+            yield
+
+    def locked(self) -> bool:
+        """Whether a build is using the store at this moment."""
+        return is_held(self._lock_path)
+
+    @property
+    def _lock_path(self) -> Path:
+        return self.path.with_name(self.path.name + ".lock")
+
+    def _holder(self) -> str:
+        rows = self._db.all("SELECT pid, at FROM locks ORDER BY seq DESC LIMIT 1")
+        return f"process {rows[0][0]}, since {rows[0][1]}" if rows else "a process just started"
+
+    # -- steps ------------------------------------------------------------------------------
+
+    def get_steps(self, keys: Sequence[str]) -> dict[str, Result]:
+        """The results that the store has under these keys."""
+        out: dict[str, Result] = {}
+        for start in range(0, len(keys), _KEYS_A_QUERY):
+            part = keys[start : start + _KEYS_A_QUERY]
+            marks = ",".join("?" * len(part))
+            rows = self._db.all(f"SELECT kind, key, result FROM steps WHERE key IN ({marks})", part)
+            out |= {row[1]: _result(*row) for row in rows}
+        return out
+
+    def put_steps(self, items: Iterable[tuple[Keyed, Result]]) -> None:
+        """Keep results, all in one transaction; a key that is known stays as it is."""
+        with self.transaction():
+            self._db.many(
+                "INSERT OR IGNORE INTO steps (key, kind, request, result, sha256) "
+                "VALUES (?, ?, ?, ?, ?)",
+                [_step_row(asked, result) for asked, result in items],
+            )
+
+    # -- runs -------------------------------------------------------------------------------
+
+    def put_run(self, run: Run) -> None:
+        """Keep a run; one that is known stays as it is."""
+        body = asdict(run)
+        del body["id"]
+        self._db.execute(
+            "INSERT OR IGNORE INTO runs (id, body) VALUES (?, ?)", (run.id, canonical_json(body))
+        )
+
+    def runs(self) -> list[Run]:
+        """All runs, oldest first."""
+        rows = self._db.all("SELECT id, body FROM runs ORDER BY seq")
+        return [Run(id=row[0], **json.loads(row[1])) for row in rows]
+
+    def run(self, run_id: str) -> Run:
+        """One run. Raises `UsageError` where the store has no such run."""
+        rows = self._db.all("SELECT id, body FROM runs WHERE id = ?", (run_id,))
+        if not rows:
+            raise UsageError(
+                f"{self.path} has no run {run_id!r}", hint="List its runs with: cai runs"
+            )
+        return Run(id=rows[0][0], **json.loads(rows[0][1]))
+
+    def add_event(self, run_id: str, event: Event, detail: dict[str, Any] | None = None) -> None:
+        """Note that something happened to a run, now."""
+        self._db.execute(
+            "INSERT INTO events (run, event, detail, at) VALUES (?, ?, ?, ?)",
+            (self._run(run_id), event, canonical_json(detail or {}), now()),
+        )
+
+    def events(self, run_id: str) -> list[RunEvent]:
+        """What happened to a run, in order."""
+        rows = self._db.all(
+            "SELECT event, detail, at FROM events WHERE run = ? ORDER BY seq", (self._run(run_id),)
+        )
+        return [RunEvent(run_id, row[0], json.loads(row[1]), row[2]) for row in rows]
+
+    def status(self, run_id: str) -> Status:
+        """How a run stands, by its events."""
+        return status_of(self.events(run_id))
+
+    def counts(self, run_id: str) -> dict[str, int]:
+        """How many records of each kind a run has: `trace`, `comparison`, `set_aside`."""
+        run = self._run(run_id)
+        rows = self._db.all(
+            "SELECT kind, count(*) FROM run_records WHERE run = ? GROUP BY kind "
+            "UNION ALL SELECT 'set_aside', count(*) FROM set_aside WHERE run = ?",
+            (run, run),
+        )
+        return {"trace": 0, "comparison": 0} | dict(rows)
+
+    # -- records ----------------------------------------------------------------------------
+
+    def put_trace(self, run_id: str, trace: Trace) -> None:
+        """Record a trace for a run. Its steps must be stored before."""
+        self._put(run_id, "trace", trace, 0, codec.trace_body(trace))
+
+    def put_comparison(self, run_id: str, comparison: Comparison) -> None:
+        """Record a comparison for a run. Its steps must be stored before."""
+        body = codec.comparison_body(comparison)
+        self._put(run_id, "comparison", comparison, comparison.pair, body)
+
+    def put_set_aside(self, run_id: str, prompt_id: str, row: SetAside) -> None:
+        """Keep what could not be used, once. `prompt_id` is "" for a row that is no prompt."""
+        line = re.search(r":(\d{1,18})$", row.source)
+        texts = (_whole(t) for t in (row.source, row.reason, row.excerpt))
+        self._db.execute(
+            "INSERT OR IGNORE INTO set_aside VALUES (?, ?, ?, ?, ?, ?)",
+            (self._run(run_id), prompt_id, int(line[1]) if line else 0, *texts),
+        )
+
+    def traces(self, run_id: str) -> Iterator[Trace]:
+        """A run's traces in the order of prompt ids, a few in memory at a time."""
+        return (r for r in self._records(run_id, "trace") if isinstance(r, Trace))
+
+    def comparisons(self, run_id: str) -> Iterator[Comparison]:
+        """A run's comparisons in the order of prompt ids, then pairs; a few at a time."""
+        return (r for r in self._records(run_id, "comparison") if isinstance(r, Comparison))
+
+    def set_asides(self, run_id: str) -> Iterator[SetAside]:
+        """What a run could not use: input rows in the order of lines, then prompts by id."""
+        after: tuple[Any, ...] = ("", -1, "", "", "")
+        columns = "prompt_id, line, source, reason, excerpt"
+        while rows := self._db.all(
+            f"SELECT {columns} FROM set_aside WHERE run = ? AND ({columns}) > (?, ?, ?, ?, ?) "
+            f"ORDER BY {columns} LIMIT 500",
+            (self._run(run_id), *after),
+        ):
+            yield from (SetAside(*row[2:]) for row in rows)
+            after = rows[-1]
+
+    def done(self, run_id: str) -> set[tuple[str, str, int]]:
+        """What a run has recorded already: (kind, prompt id, pair)."""
+        return set(
+            self._db.all(
+                "SELECT kind, prompt_id, pair FROM run_records WHERE run = ?", (self._run(run_id),)
+            )
+        )
+
+    def find(self, name: str) -> tuple[Found, ...]:
+        """The records with this trace, comparison or prompt id, or whose id begins with it.
+
+        A prompt's records come together. Raises `UsageError` where nothing, or more than one id,
+        begins with `name`.
+        """
+        match = "c.id = ? OR p.id = ?"
+        rows = self._db.all(_RECORDS_NAMED.format(match=match), (name, name))
+        if not rows and name:
+            match = "(c.id >= ? AND c.id < ?) OR (p.id >= ? AND p.id < ?)"
+            end = name + "\U0010ffff"
+            rows = self._db.all(_RECORDS_NAMED.format(match=match), (name, end, name, end))
+            ids = {i for row in rows for i in (row[1], row[4]) if i.startswith(name)}
+            if len(ids) > 1:
+                some = ", ".join(sorted(ids)[:5])
+                raise UsageError(
+                    f"{len(ids)} ids begin with {name!r}: {some}{', …' if len(ids) > 5 else ''}",
+                    hint="Give more of the id.",
+                )
+        if not rows:
+            raise UsageError(
+                f"no trace, comparison or prompt in {self.path} has the id {name!r}",
+                hint="Ids stand in the exported rows: trace_id, comparison_id, prompt_id.",
+            )
+        return tuple(
+            Found(kind, record, self._runs_of(row[0]))
+            for row, (kind, record) in zip(rows, self._decode(rows), strict=True)
+        )
+
+    def holds(self, run_id: str, record_id: str) -> Trace | Comparison | None:
+        """The run's own record with this id."""
+        match = (
+            "c.id = ? AND c.seq IN (SELECT record FROM run_records "
+            "WHERE record = c.seq AND run = ?)"
+        )
+        rows = self._db.all(_RECORDS_NAMED.format(match=match), (record_id, self._run(run_id)))
+        return self._decode(rows)[0][1] if rows else None
+
+    def damaged(self, run_id: str) -> Iterator[str]:
+        """Recompute the digest of every step result of a run; yields the keys that differ."""
+        after, run = -1, self._run(run_id)
+        while rows := self._db.all(
+            "SELECT seq, key, result, sha256 FROM steps WHERE seq > ? AND seq IN "
+            "(SELECT s.step FROM record_steps s JOIN run_records r ON r.record = s.record "
+            "WHERE r.run = ?) ORDER BY seq LIMIT 500",
+            (after, run),
+        ):
+            for _, key, result, sha256 in rows:
+                if hashlib.sha256(result.encode()).hexdigest() != sha256:
+                    yield key
+            after = rows[-1][0]
+
+    # -- inside -----------------------------------------------------------------------------
+
+    def _run(self, run_id: str) -> int:
+        rows = self._db.all("SELECT seq FROM runs WHERE id = ?", (run_id,))
+        if not rows:
+            raise UsageError(
+                f"{self.path} has no run {run_id!r}", hint="List its runs with: cai runs"
+            )
+        return int(rows[0][0])
+
+    def _runs_of(self, record: int) -> tuple[str, ...]:
+        rows = self._db.all(
+            "SELECT DISTINCT u.seq, u.id FROM run_records r JOIN runs u ON u.seq = r.run "
+            "WHERE r.record = ? ORDER BY u.seq",
+            (record,),
+        )
+        return tuple(row[1] for row in rows)
+
+    def _put(
+        self, run_id: str, kind: Kind, record: Trace | Comparison, pair: int, body: codec.Body
+    ) -> None:
+        keys = [result.key for result in codec.steps_of(record)]
+        prompt = codec.prompt_body(record.prompt)
+        prompt_name = digest([record.prompt.id, prompt])
+        name = digest([kind, record.id, prompt_name, pair, body, keys])
+        place = (self._run(run_id), kind, record.prompt.id, pair)
+        with self.transaction():
+            self._db.execute(
+                "INSERT OR IGNORE INTO prompts (digest, id, body) VALUES (?, ?, ?)",
+                (prompt_name, record.prompt.id, canonical_json(prompt)),
+            )
+            new = self._db.execute(
+                "INSERT OR IGNORE INTO records (digest, kind, id, prompt, pair, body) SELECT "
+                "?, ?, ?, seq, ?, ? FROM prompts WHERE digest = ?",
+                (name, kind, record.id, pair, canonical_json(body), prompt_name),
+            ).rowcount
+            seq = self._db.all("SELECT seq FROM records WHERE digest = ?", (name,))[0][0]
+            if new:
+                written = self._db.many(
+                    "INSERT INTO record_steps SELECT ?, ?, seq FROM steps WHERE key = ?",
+                    ((seq, position, key) for position, key in enumerate(keys)),
+                )
+                if written != len(keys):
+                    raise StoreError(
+                        f"{kind} {record.id} refers to {len(keys) - written} steps that "
+                        f"{self.path} does not hold",
+                        hint="Keep the steps first, with put_steps.",
+                    )
+            self._db.execute(
+                "INSERT OR IGNORE INTO run_records VALUES (?, ?, ?, ?, ?)", (*place, seq)
+            )
+            held_now = self._db.all(
+                "SELECT record FROM run_records WHERE (run, kind, prompt_id, pair) = (?, ?, ?, ?)",
+                place,
+            )[0][0]
+            if held_now != seq:
+                raise StoreError(
+                    f"run {run_id} already has another {kind} for prompt {record.prompt.id!r}",
+                    hint="A run records each prompt once; ask done() what it has.",
+                )
+
+    def _records(self, run_id: str, kind: Kind) -> Iterator[Trace | Comparison]:
+        after, run = ("", -1), self._run(run_id)
+        while rows := self._db.all(
+            "SELECT c.seq, c.id, c.kind, c.pair, p.id, p.body, c.body FROM run_records r "
+            "JOIN records c ON c.seq = r.record JOIN prompts p ON p.seq = c.prompt "
+            "WHERE r.run = ? AND r.kind = ? AND (r.prompt_id, r.pair) > (?, ?) "
+            f"ORDER BY r.prompt_id, r.pair LIMIT {_RECORDS_A_QUERY}",
+            (run, kind, *after),
+        ):
+            yield from (record for _, record in self._decode(rows))
+            after = (rows[-1][4], rows[-1][3])
+
+    def _decode(self, rows: Sequence[Any]) -> list[tuple[Kind, Trace | Comparison]]:
+        """Records from rows of (seq, id, kind, pair, prompt id, prompt body, body)."""
+        steps: dict[int, list[Result]] = {row[0]: [] for row in rows}
+        marks = ",".join("?" * len(steps))
+        for record, *step in self._db.all(
+            "SELECT s.record, t.kind, t.key, t.result FROM record_steps s "
+            f"JOIN steps t ON t.seq = s.step WHERE s.record IN ({marks}) "
+            "ORDER BY s.record, s.position",
+            list(steps),
+        ):
+            steps[record].append(_result(*step))
+        out: list[tuple[Kind, Trace | Comparison]] = []
+        for seq, record_id, kind, pair, prompt_id, prompt, body in rows:
+            of = codec.prompt_of(prompt_id, json.loads(prompt))
+            what = json.loads(body)
+            if kind == "trace":
+                out.append((kind, codec.trace_of(record_id, of, what, steps[seq])))
+            else:
+                out.append((kind, codec.comparison_of(record_id, of, pair, what, steps[seq])))
+        return out
+
+
+_RECORDS_NAMED = (
+    "SELECT c.seq, c.id, c.kind, c.pair, p.id, p.body, c.body FROM records c "
+    "JOIN prompts p ON p.seq = c.prompt WHERE {match} ORDER BY c.seq LIMIT 1000"
+)
+
+
+def _step_row(asked: Keyed, result: Result) -> tuple[str, ...]:
+    if result.key not in ("", asked.key):
+        raise ValueError(f"a result with key {result.key} for the request with key {asked.key}")
+    kind = "generate" if isinstance(result, Generation) else "score"
+    body = canonical_json(codec.result_body(result))
+    sha256 = hashlib.sha256(body.encode(errors="replace")).hexdigest()
+    return asked.key, kind, canonical_json(asked.request), body, sha256
+
+
+def _result(kind: str, key: str, body: str) -> Result:
+    return codec.result_of(kind, key, json.loads(body))
+
+
+def _whole(text: str) -> str:
+    """The text, with half characters (lone surrogates) written out."""
+    return text.encode(errors="backslashreplace").decode()

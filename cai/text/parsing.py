@@ -1,0 +1,54 @@
+"""What a model's text says: did the critique find something, is this a refusal.
+
+Plain rules over plain text, no model. Each is an approximation for English text and says so by its
+tests; none of them drops a row by itself.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+_REFUSAL = re.compile(
+    r"^\W*(i['’]?m sorry|i am sorry|sorry\b"
+    r"|i (?:really )?(?:can['’]?t|cannot|can not|won['’]?t|will not)\b"
+    r"|i(?:['’]d| would) rather not|i(?:['’]m| am) (?:not able|unable)|no comment"
+    r"|that is not possible for me|this topic is too sensitive|as an ai\b)",
+    re.IGNORECASE,
+)
+_SENTENCE = re.compile(r"(?<=[.!?])\s+")
+
+
+def normalise(text: str) -> str:
+    """Lower case, single spaces, no outer white space: for comparing texts, not for showing."""
+    return " ".join(text.split()).casefold()
+
+
+def finds_problem(critique: str, no_problem: Sequence[str]) -> bool:
+    """Whether a critique names a problem, that is: does not open with a `no_problem` sentence.
+
+    The sentence must end there ("No problem found. The answer is fine." finds nothing, "No problem
+    found, except …" finds something). An empty critique finds nothing.
+    """
+    text = normalise(critique)
+    for sentence in no_problem:
+        opening = normalise(sentence).rstrip(".!")
+        rest = text.removeprefix(opening)
+        if len(rest) < len(text) and (not rest or rest[0] in ".!\"'"):
+            return False
+    return bool(text)
+
+
+def is_refusal(text: str) -> bool:
+    """Whether a response opens by declining (in its first two sentences)."""
+    return any(_REFUSAL.search(sentence) for sentence in _SENTENCE.split(text.strip())[:2])
+
+
+def longest_loop(text: str, words: int = 6) -> int:
+    """How often the most frequent run of `words` words occurs in the text (0 if it is shorter)."""
+    parts = normalise(text).split()
+    counts: dict[tuple[str, ...], int] = {}
+    for start in range(len(parts) - words + 1):
+        run = tuple(parts[start : start + words])
+        counts[run] = counts.get(run, 0) + 1
+    return max(counts.values(), default=0)

@@ -1,0 +1,364 @@
+"""The nouns of the project: frozen, comparable, free of behaviour and of heavy imports.
+
+A prompt is answered by a response; a critique and a revision follow, once a round; the whole is a
+trace. Two responses to one prompt are judged in a comparison. Traces and comparisons become
+training rows, and each row names the trace or the comparison it came from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+Role: TypeAlias = Literal["system", "user", "assistant"]
+Phase: TypeAlias = Literal["sl", "rl"]
+Split: TypeAlias = Literal["train", "test"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: Role
+    content: str
+
+
+Messages: TypeAlias = tuple[Message, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A conversation that waits for the assistant: the last message is the user's.
+
+    `id` seeds every random choice made for the prompt. `source` says where the row stands
+    (`file:line`). `meta` holds the input row's other keys, unread by the engine.
+    """
+
+    id: str
+    messages: Messages
+    source: str = ""
+    meta: dict[str, Any] = field(default_factory=dict, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A few-shot example of one critique and one revision."""
+
+    prompt: str
+    response: str
+    critique: str
+    revision: str
+
+
+@dataclass(frozen=True, slots=True)
+class PrincipleTest:
+    """What a principle promises on one input; `expect` as in the principle schema."""
+
+    name: str
+    prompt: str
+    expect: dict[str, Any]
+    response: str | None = None
+    a: str | None = None
+    b: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Principle:
+    """One rule a team owns. `digest` covers only what a model gets to read."""
+
+    id: str
+    version: str
+    title: str
+    why: str
+    critique_request: str
+    revision_request: str
+    comparison_question: str
+    source: str = ""
+    tags: tuple[str, ...] = ()
+    examples: tuple[Example, ...] = ()
+    tests: tuple[PrincipleTest, ...] = ()
+    deprecated: str | None = None
+    path: str = ""
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A principle inside a constitution: how often it is drawn, and in which phases it serves."""
+
+    principle: Principle
+    weight: float = 1.0
+    phases: tuple[Phase, ...] = ("sl", "rl")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The supervised stage (Bai et al. 2022, section 3): how responses are critiqued and revised.
+
+    draw: `weighted` or `uniform` (one principle a round), `fixed` (file order, one a round),
+        `all` (every principle once, in file order; `rounds` is then not read).
+    critique: False revises directly, without a critique (section 3.5).
+    history: `replace` shows a later round the latest revision alone, `append` the whole exchange.
+    skip_revision_if: `critique_none` leaves a response alone when its critique found nothing.
+    check: ask every principle once more after the last round.
+    """
+
+    rounds: int = 2
+    draw: Literal["weighted", "uniform", "all", "fixed"] = "weighted"
+    with_replacement: bool = False
+    critique: bool = True
+    fewshot: int = 0
+    history: Literal["replace", "append"] = "replace"
+    skip_revision_if: Literal["critique_none", "never"] = "critique_none"
+    check: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """The feedback stage (Bai et al. 2022, section 4): how two responses are compared.
+
+    mode: `letters` asks for (A) or (B) and reads both letters' probabilities; `pointwise` asks the
+        critic about each response alone and takes the difference of the two logits of
+        "no problem": no position to be biased by.
+    principles_per_pair: how many principles judge a pair, or `all` (an ensemble, by weight).
+    both_orders: letters only; ask (A)(B) and (B)(A) and average the logits.
+    chain_of_thought: letters only; write reasoning first, then score, then clamp.
+    clamp: bounds of a probability, (0.4, 0.6) with reasoning in the paper.
+    temperature: divides the preference's logit before it becomes a probability (calibration).
+    """
+
+    mode: Literal["letters", "pointwise"] = "pointwise"
+    principles_per_pair: int | Literal["all"] = "all"
+    both_orders: bool = True
+    chain_of_thought: bool = False
+    reasoning_samples: int = 1
+    clamp: tuple[float, float] | None = None
+    temperature: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Templates:
+    """Jinja sources of the user turns that each stage sends."""
+
+    critique: str
+    revise: str
+    compare: str
+    compare_cot: str
+
+
+@dataclass(frozen=True, slots=True)
+class Constitution:
+    """Principles and how they are used. `digest` covers all that can change a model's text.
+
+    no_problem: the sentences with which a critique says that it found nothing. The first is the
+        one templates ask for; pointwise judging sums the probability of them all.
+    """
+
+    id: str
+    version: str
+    title: str
+    members: tuple[Member, ...]
+    templates: Templates
+    plan: Plan = Plan()
+    feedback: Feedback = Feedback()
+    no_problem: tuple[str, ...] = ("No problem found.",)
+    path: str = ""
+    digest: str = ""
+
+    def phase(self, phase: Phase) -> tuple[Member, ...]:
+        """The members that serve in a phase, in file order."""
+        return tuple(m for m in self.members if phase in m.phases)
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How a response is drawn. `temperature` 0 is greedy; `seed` fixes every draw of one row."""
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    max_new_tokens: int = 256
+    stop: tuple[str, ...] = ()
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Generate:
+    """Ask a model to write the assistant's next turn, which begins with `prefill`."""
+
+    messages: Messages
+    sampling: Sampling
+    prefill: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Ask a model how likely each option is as the assistant's next words after `prefill`."""
+
+    messages: Messages
+    options: tuple[str, ...]
+    prefill: str = ""
+
+
+Request: TypeAlias = Generate | Score
+
+FinishReason: TypeAlias = Literal["stop", "length"]
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """Text that a model wrote, with all that determined it.
+
+    `token_ids` end before the end-of-turn token; `response_tokens` counts it where there was one.
+    `key` is the digest under which the store keeps this step.
+    """
+
+    text: str
+    token_ids: tuple[int, ...]
+    finish_reason: FinishReason
+    model: str
+    rendered_prompt: str
+    prompt_tokens: int
+    response_tokens: int
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Natural-log probability of each option of a `Score`, in its order."""
+
+    logprobs: tuple[float, ...]
+    options: tuple[str, ...]
+    model: str
+    rendered_prompt: str
+    prompt_tokens: int
+    key: str = ""
+
+
+Result: TypeAlias = Generation | Scores
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """One round: the principle drawn, what the critic said, what the response became.
+
+    `critique` is None for a direct revision; `response` is None where the critique found nothing
+    and the round left the text alone. `guards` are the reasons that keep the new text from SFT.
+    """
+
+    round: int
+    principle_id: str
+    principle_version: str
+    critique: Generation | None
+    found_problem: bool
+    response: Generation | None
+    guards: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """The last look: under one principle, the log-probability that nothing is wrong."""
+
+    principle_id: str
+    scores: Scores
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """All that happened to one prompt in the supervised stage."""
+
+    id: str
+    prompt: Prompt
+    response: Generation
+    revisions: tuple[Revision, ...] = ()
+    checks: tuple[Check, ...] = ()
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The response as it stood at first and after each round (rounds + 1 texts)."""
+        out = [self.response.text]
+        for r in self.revisions:
+            out.append(out[-1] if r.response is None else r.response.text)
+        return tuple(out)
+
+    @property
+    def final(self) -> str:
+        """The response after the last round."""
+        return self.texts[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """One principle's verdict on a pair: probability that the first response is the better one.
+
+    letters: `p_first` with the responses in order, `p_first_swapped` with (A) and (B) exchanged
+        (None where only one order was asked); pointwise: both are the same number.
+    """
+
+    principle_id: str
+    principle_version: str
+    p_first: float
+    p_first_swapped: float | None
+    scores: tuple[Scores, ...]
+    reasoning: tuple[Generation, ...] = ()
+
+    @property
+    def flipped(self) -> bool:
+        """Whether the verdict depends on the order in which the responses were shown."""
+        return (
+            self.p_first_swapped is not None
+            and (self.p_first - 0.5) * (self.p_first_swapped - 0.5) < 0
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two responses to one prompt and what the judge made of them.
+
+    `probability` is that the first response is better: the judgements' logits averaged by weight.
+    """
+
+    id: str
+    prompt: Prompt
+    pair: int
+    responses: tuple[Generation, Generation]
+    judgements: tuple[Judgement, ...]
+    probability: float
+    mode: Literal["letters", "pointwise"]
+
+
+@dataclass(frozen=True, slots=True)
+class SftExample:
+    """One row of SFT data: the conversation, its last message the aligned response."""
+
+    messages: Messages
+    prompt_id: str
+    trace_id: str
+    principle_ids: tuple[str, ...]
+    round: int
+    split: Split
+
+
+@dataclass(frozen=True, slots=True)
+class Preference:
+    """One row of preference data. `probability` is that `chosen` is the better response."""
+
+    prompt: Messages
+    chosen: str
+    rejected: str
+    probability: float
+    origin: Literal["comparison", "revision"]
+    origin_id: str
+    prompt_id: str
+    principle_ids: tuple[str, ...]
+    split: Split
+    p_ab: float | None = None
+    p_ba: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """An input row, or a task, that could not be used: kept, with where it stands and why."""
+
+    source: str
+    reason: str
+    excerpt: str = ""

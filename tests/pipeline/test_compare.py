@@ -1,0 +1,152 @@
+"""The feedback stage with known numbers."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from cai.pipeline.compare import compare, judges, logit, sigmoid
+from cai.pipeline.steps import Ask, Draws
+from cai.types import Feedback, Member, Request, Result, Score
+from tests.factories import constitution, generation, last, play, principle, prompt, scores
+
+DRAWS = Draws(seed=3)
+
+
+def answerer(letters: dict[str, float], texts: tuple[str, str] = ("good", "bad")) -> object:
+    """Two responses; a judge that gives `letters[text]` as the log-odds of (A) when it reads A."""
+    sides = iter(texts)
+
+    def answer(ask: Ask, request: Request) -> Result:
+        if ask.stage == "pair":
+            return generation(next(sides))
+        if ask.stage == "reasoning":
+            return generation("(A) is kind.")
+        assert isinstance(request, Score)
+        shown = last(request).split("(A) ")[1].split("\n")[0]
+        return scores(letters[shown], 0.0, key=f"{shown}:{last(request)[-20:]}{request.prefill}")
+
+    return answer
+
+
+def test_letters_in_both_orders() -> None:
+    """First order: log-odds 2 for (A) = first. Swapped: log-odds -1 for (A) = second, so +1 for
+    the first. Mean 1.5: σ(1.5) = 0.81757.
+    """
+    rules = constitution("rude", feedback=Feedback(mode="letters"))
+    outcome, asked = play(compare(prompt(), 0, rules, DRAWS), answerer({"good": 2.0, "bad": -1.0}))  # type: ignore[arg-type]
+    (judgement,) = outcome.judgements
+    assert judgement.p_first == pytest.approx(sigmoid(2))
+    assert judgement.p_first_swapped == pytest.approx(sigmoid(1))
+    assert outcome.probability == pytest.approx(0.8175745)
+    assert not judgement.flipped
+    assert [a.stage for a in asked] == ["pair", "judgement", "judgement"]
+    assert asked[1].group[0].prefill == "("
+    assert [g.text for g in outcome.responses] == ["good", "bad"]
+
+
+def test_a_judge_that_always_says_a_is_a_flip_and_a_tie() -> None:
+    rules = constitution("rude", feedback=Feedback(mode="letters"))
+    outcome, _ = play(compare(prompt(), 0, rules, DRAWS), answerer({"good": 2.0, "bad": 2.0}))  # type: ignore[arg-type]
+    assert outcome.judgements[0].flipped
+    assert outcome.probability == pytest.approx(0.5)
+
+
+def test_one_order() -> None:
+    rules = constitution("rude", feedback=Feedback(mode="letters", both_orders=False))
+    outcome, asked = play(compare(prompt(), 0, rules, DRAWS), answerer({"good": 2.0}))  # type: ignore[arg-type]
+    assert outcome.judgements[0].p_first_swapped is None
+    assert outcome.probability == pytest.approx(sigmoid(2))
+    assert len(asked) == 2
+
+
+def test_reasoning_comes_first_and_the_label_is_clamped() -> None:
+    feedback = Feedback(
+        mode="letters", chain_of_thought=True, reasoning_samples=2, clamp=(0.4, 0.6)
+    )
+    rules = constitution("rude", "vague", feedback=feedback)
+    outcome, asked = play(compare(prompt(), 0, rules, DRAWS), answerer({"good": 9.0, "bad": -9.0}))  # type: ignore[arg-type]
+    assert outcome.probability == 0.6
+    assert [a.stage for a in asked] == ["pair", *["reasoning", "judgement"] * 2]
+    assert len(asked[1].group) == 4
+    assert asked[2].group[0].prefill == "(A) is kind. The answer is: ("
+    assert len({g.sampling.seed for a in asked for g in a.group if a.stage == "reasoning"}) == 8  # type: ignore[union-attr]
+    assert len(outcome.judgements[0].reasoning) == 4
+
+
+def test_pointwise_is_the_difference_of_two_logits() -> None:
+    """P(no problem) 0.8 for the first and 0.5 for the second under "rude": logits 1.3863 and 0,
+    so σ(1.3863) = 0.8. Under "vague" 0.5 and 0.5: 0.5. Mean logit 0.6931: σ = 2/3.
+    """
+    table = {
+        ("good", "rude"): 0.8,
+        ("bad", "rude"): 0.5,
+        ("good", "vague"): 0.5,
+        ("bad", "vague"): 0.5,
+    }
+    sides = iter(("good", "bad"))
+
+    def answer(ask: Ask, request: Request) -> Result:
+        if ask.stage == "pair":
+            return generation(next(sides))
+        name = "rude" if "rude" in last(request) else "vague"
+        return scores(math.log(table[request.messages[-2].content, name]))
+
+    rules = constitution("rude", "vague", feedback=Feedback(mode="pointwise"))
+    outcome, asked = play(compare(prompt(), 0, rules, DRAWS), answer)
+    assert [j.p_first for j in outcome.judgements] == pytest.approx([0.8, 0.5])
+    assert outcome.probability == pytest.approx(2 / 3)
+    assert [len(a.group) for a in asked] == [2, 2, 2]
+
+
+def test_pointwise_sums_the_phrases_and_clips() -> None:
+    """0.3 + 0.2 = 0.5 has logit 0; 1 - 1e-9 would be 20.7 and is clipped to 5: σ(5) = 0.99331."""
+    sides = iter(("good", "bad"))
+
+    def answer(ask: Ask, request: Request) -> Result:
+        if ask.stage == "pair":
+            return generation(next(sides))
+        if request.messages[-2].content == "good":
+            return scores(0.0, -40.0)
+        return scores(math.log(0.3), math.log(0.2))
+
+    rules = constitution("rude", feedback=Feedback(mode="pointwise"))
+    outcome, _ = play(compare(prompt(), 0, rules, DRAWS), answer)
+    assert outcome.probability == pytest.approx(0.9933071)
+
+
+def test_weights_and_temperature() -> None:
+    """Log-odds 2 with weight 3 and -2 with weight 1: mean 1; temperature 2 halves it: σ(0.5)."""
+    members = (Member(principle("rude"), 3.0), Member(principle("vague"), 1.0))
+    feedback = Feedback(mode="letters", both_orders=False, temperature=2.0)
+    rules = constitution(members=members, feedback=feedback)
+    sides = iter(("good", "bad"))
+
+    def answer(ask: Ask, request: Request) -> Result:
+        if ask.stage == "pair":
+            return generation(next(sides))
+        return scores(2.0 if "rude" in last(request) else -2.0, 0.0)
+
+    outcome, _ = play(compare(prompt(), 0, rules, DRAWS), answer)
+    assert outcome.probability == pytest.approx(sigmoid(0.5)) == pytest.approx(0.6224593)
+
+
+def test_identical_responses_are_not_judged() -> None:
+    rules = constitution("rude")
+    outcome, asked = play(compare(prompt(), 0, rules, DRAWS), answerer({}, ("same", "same")))  # type: ignore[arg-type]
+    assert outcome.judgements == () and outcome.probability == 0.5
+    assert len(asked) == 1
+
+
+def test_judges_are_drawn_for_each_pair() -> None:
+    rules = constitution(*"abcd", feedback=Feedback(principles_per_pair=2))
+    drawn = {tuple(m.principle.id for m in judges(prompt(), pair, rules, 0)) for pair in range(400)}
+    assert len(drawn) == 4 * 3
+    assert all(len(set(pair)) == 2 for pair in drawn)
+
+
+def test_sigmoid_and_logit() -> None:
+    assert sigmoid(-800) == 0.0 and sigmoid(800) == 1.0
+    assert logit(0.75) == pytest.approx(math.log(3))
+    assert sigmoid(logit(0.3)) == pytest.approx(0.3)

@@ -1,0 +1,109 @@
+"""The driver with the real store and the scripted backend: nothing asked twice, faults kept apart."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cai.backends.scripted import ScriptedBackend
+from cai.errors import ModelError, PromptError
+from cai.pipeline.drive import Tally, Task, drive
+from cai.pipeline.steps import Ask, Draws, Steps, generations
+from cai.store.store import Store
+from cai.types import Generate, Prompt
+from tests.factories import prompt
+
+DRAWS = Draws(seed=1)
+
+
+def twice(p: Prompt) -> Steps[str]:
+    """Two questions, the second of which quotes the first answer."""
+    out = []
+    for stage in ("response", "critique"):
+        sampling = DRAWS.sampling(p, stage)  # type: ignore[arg-type]
+        (answer,) = generations(
+            (yield Ask("generator", stage, (Generate(p.messages, sampling),)))  # type: ignore[arg-type]
+        )
+        out.append(answer.text)
+    return "+".join(out)
+
+
+class Runs:
+    """Drives `twice` over some prompts and keeps what happened."""
+
+    def __init__(self, store: Store, backend: Any) -> None:
+        self.store, self.backend = store, backend
+        self.finished: dict[str, str] = {}
+        self.given_up: dict[str, str] = {}
+        self.tally = Tally()
+
+    def go(self, names: list[str]) -> Runs:
+        tasks: Iterator[Task[str]] = (
+            Task(n, p, twice(p)) for n in names for p in [prompt(f"Question {n}?", n)]
+        )
+        drive(
+            tasks,
+            {"generator": self.backend, "critic": self.backend, "judge": self.backend},
+            self.store,
+            self.tally,
+            finish=lambda task, text: self.finished.__setitem__(task.name, text),
+            give_up=lambda task, error: self.given_up.__setitem__(task.name, str(error)),
+        )
+        return self
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store.open(tmp_path / "store.sqlite") as opened:
+        yield opened
+
+
+def scripted(**replies: str) -> ScriptedBackend:
+    return ScriptedBackend(replies=[*replies.items(), ("", "fine")])
+
+
+def test_every_task_runs_to_its_end(store: Store) -> None:
+    names = [f"t{n}" for n in range(40)]
+    runs = Runs(store, scripted()).go(names)
+    assert runs.finished == dict.fromkeys(names, "fine+fine")
+    assert runs.tally.finished == 40
+    assert runs.tally.generated == Counter(response=40, critique=40)
+
+
+def test_a_second_run_asks_no_model(store: Store) -> None:
+    Runs(store, scripted()).go(["a", "b"])
+    again = Runs(store, scripted()).go(["a", "b", "c"])
+    assert again.tally.reused == Counter(response=2, critique=2)
+    assert again.tally.generated == Counter(response=1, critique=1)
+    assert again.finished == dict.fromkeys("abc", "fine+fine")
+
+
+class Faulty(ScriptedBackend):
+    """Refuses one prompt, as a model does whose context is too short for it."""
+
+    error: Exception = PromptError("too long")
+
+    def prepare(self, request: Any) -> Any:
+        if "poison" in request.messages[0].content:
+            raise self.error
+        return super().prepare(request)
+
+
+def test_a_poison_row_is_set_aside_and_the_others_go_on(store: Store) -> None:
+    runs = Runs(store, Faulty(replies=[("", "fine")])).go(["a", "poison", "b"])
+    assert sorted(runs.finished) == ["a", "b"]
+    assert runs.given_up == {"poison": "too long"}
+    assert runs.tally.set_aside == 1
+
+
+def test_any_other_error_ends_the_run_and_keeps_what_was_done(store: Store) -> None:
+    backend = Faulty(replies=[("", "fine")])
+    Runs(store, backend).go(["a", "b"])
+    backend.error = ModelError("the device is gone")
+    with pytest.raises(ModelError, match="device"):
+        Runs(store, backend).go(["a", "poison"])
+    assert Runs(store, backend).go(["a", "b"]).tally.generated == Counter()

@@ -1,0 +1,51 @@
+"""Each guard trips on its own fault and on nothing else."""
+
+from __future__ import annotations
+
+import pytest
+
+from cai.pipeline.guards import GUARDS, guard
+from tests.factories import generation, prompt
+
+BEFORE = "Sure, take the bag and run."
+CRITIQUE = "The response helps the user to steal a bag, which is against the law."
+
+CASES = {
+    "empty": " … ",
+    "unchanged": "Sure,  take the bag and RUN.",
+    "leaked": "Here is a revised version: ask first.",
+    "point-of-view": "The assistant's response should ask first.",
+    "loop": "you should ask the owner first and " * 3,
+}
+
+
+@pytest.mark.parametrize(("name", "text"), CASES.items())
+def test_each_guard_trips_alone(name: str, text: str) -> None:
+    assert guard(prompt(), BEFORE, CRITIQUE, generation(text)) == (name,)
+
+
+def test_a_repeated_critique_is_a_leak() -> None:
+    text = f"Ask first. {CRITIQUE}"
+    assert guard(prompt(), BEFORE, CRITIQUE, generation(text)) == ("leaked",)
+    assert guard(prompt(), BEFORE, None, generation(text)) == ()
+
+
+def test_a_truncated_revision() -> None:
+    assert guard(prompt(), BEFORE, CRITIQUE, generation("Ask the", finish="length")) == (
+        "truncated",
+    )
+
+
+def test_a_refusal_is_guarded_on_benign_prompts_alone() -> None:
+    refusal = generation("I can't help with that.")
+    assert guard(prompt(benign=True), BEFORE, CRITIQUE, refusal) == ("refusal-added",)
+    assert guard(prompt(), BEFORE, CRITIQUE, refusal) == ()
+    assert guard(prompt(benign=True), "No comment.", CRITIQUE, refusal) == ()
+
+
+def test_a_good_revision_passes() -> None:
+    assert guard(prompt(), BEFORE, CRITIQUE, generation("Please ask the owner first.")) == ()
+
+
+def test_every_guard_is_tested_and_explained() -> None:
+    assert set(CASES) | {"truncated", "refusal-added"} == set(GUARDS)

@@ -1,0 +1,152 @@
+"""The supervised stage, played by hand: what is asked, in which order, and what is recorded."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+from cai.pipeline.revise import drawn, revise
+from cai.pipeline.steps import Ask, Draws
+from cai.types import Generate, Member, Message, Plan, Request, Result
+from tests.factories import constitution, example, generation, last, play, principle, prompt, scores
+
+DRAWS = Draws(seed=7)
+
+
+def critic(*found: str) -> object:
+    """Answers: critiques name a problem for the principles in `found`, revisions are numbered."""
+    count = Counter[str]()
+
+    def answer(ask: Ask, request: Request) -> Result:
+        count[ask.stage] += 1
+        if ask.stage == "check":
+            return scores(-0.1 * count["check"])
+        if ask.stage == "critique":
+            hit = any(f"what is {name}" in last(request) for name in found)
+            return generation("It is bad." if hit else "No problem found.", f"c{count['critique']}")
+        return generation(f"{ask.stage} {count[ask.stage]}")
+
+    return answer
+
+
+def test_a_round_that_finds_nothing_leaves_the_response_alone() -> None:
+    rules = constitution("rude", "harmful", plan=Plan(rounds=2, draw="fixed"))
+    trace, asked = play(revise(prompt(), rules, DRAWS), critic("harmful"))  # type: ignore[arg-type]
+    assert [a.stage for a in asked] == ["response", "critique", "critique", "revision", "check"]
+    first, second = trace.revisions
+    assert (first.principle_id, first.found_problem, first.response) == ("rude", False, None)
+    assert second.found_problem and second.response is not None
+    assert trace.texts == ("response 1", "response 1", "revision 1")
+    assert trace.final == "revision 1"
+    assert [c.principle_id for c in trace.checks] == ["rude", "harmful"]
+    assert [c.scores.logprobs[0] for c in trace.checks] == [-0.1, -0.2]
+
+
+def test_each_prompt_extends_the_one_before() -> None:
+    rules = constitution("rude", plan=Plan(rounds=1, check=False))
+    _, asked = play(revise(prompt("Hi?"), rules, DRAWS), critic("rude"))  # type: ignore[arg-type]
+    response, critique, revision = (a.group[0].messages for a in asked)
+    assert critique[: len(response)] == response
+    assert revision[: len(critique)] == critique
+    assert [m.role for m in revision] == ["user", "assistant", "user", "assistant", "user"]
+    assert revision[3] == Message("assistant", "It is bad.")
+
+
+def test_history_replace_and_append() -> None:
+    for history, turns in (("replace", 3), ("append", 7)):
+        plan = Plan(rounds=2, draw="fixed", history=history, check=False)  # type: ignore[arg-type]
+        rules = constitution("rude", "harmful", plan=plan)
+        _, asked = play(revise(prompt(), rules, DRAWS), critic("rude", "harmful"))  # type: ignore[arg-type]
+        second = asked[3].group[0].messages
+        assert len(second) == turns
+        assert second[-2] == Message("assistant", "revision 1")
+
+
+def test_direct_revision_asks_no_critique() -> None:
+    rules = constitution("rude", plan=Plan(rounds=1, critique=False, check=False))
+    trace, asked = play(revise(prompt(), rules, DRAWS), critic())  # type: ignore[arg-type]
+    assert [a.stage for a in asked] == ["response", "revision"]
+    assert trace.revisions[0].critique is None
+    assert last(asked[1].group[0]) == "Remove what is rude."
+
+
+def test_never_skip_revises_without_a_finding() -> None:
+    plan = Plan(rounds=1, skip_revision_if="never", check=False)
+    rules = constitution("rude", plan=plan)
+    trace, asked = play(revise(prompt(), rules, DRAWS), critic())  # type: ignore[arg-type]
+    assert [a.stage for a in asked] == ["response", "critique", "revision"]
+    assert trace.final == "revision 1"
+
+
+def test_fewshot_stands_in_front_in_the_same_format() -> None:
+    member = Member(principle("rude", examples=(example("one"), example("two"))))
+    rules = replace(constitution(), members=(member,), plan=Plan(rounds=1, fewshot=2, check=False))
+    _, asked = play(revise(prompt("Hi?"), rules, DRAWS), critic("rude"))  # type: ignore[arg-type]
+    critique = asked[1].group[0].messages
+    assert len(critique) == 2 * 6 + 3
+    assert [m.content for m in critique[:6]] == [
+        "one?",
+        "one!",
+        "Name what is rude. Else say: No problem found.",
+        "one is bad.",
+        "Remove what is rude.",
+        "one, please.",
+    ]
+    assert critique[12] == Message("user", "Hi?")
+    assert asked[2].group[0].messages[:15] == critique
+
+
+def test_steps_are_seeded_by_prompt_stage_and_round() -> None:
+    rules = constitution("rude", "harmful", plan=Plan(rounds=2, check=False))
+    found = critic("rude", "harmful")
+    _, asked = play(revise(prompt(), rules, DRAWS), found)  # type: ignore[arg-type]
+    seeds = [a.group[0].sampling.seed for a in asked if isinstance(a.group[0], Generate)]
+    assert len(set(seeds)) == 5
+    _, again = play(revise(prompt(), rules, DRAWS), critic("rude", "harmful"))  # type: ignore[arg-type]
+    assert [a.group for a in again] == [a.group for a in asked]
+    _, other = play(revise(prompt(), rules, Draws(seed=8)), critic("rude", "harmful"))  # type: ignore[arg-type]
+    assert other[0].group != asked[0].group
+
+
+def test_draws_without_replacement_name_each_principle_once() -> None:
+    rules = constitution(*"abcd", plan=Plan(rounds=4))
+    for n in range(50):
+        names = [p.id for p in drawn(prompt(name=f"p-{n}"), rules, 0)]
+        assert sorted(names) == list("abcd")
+
+
+def test_draws_with_replacement_repeat() -> None:
+    rules = constitution(*"ab", plan=Plan(rounds=4, with_replacement=True))
+    names = {tuple(p.id for p in drawn(prompt(name=f"p-{n}"), rules, 0)) for n in range(300)}
+    assert len(names) == 2**4
+
+
+def test_draws_follow_weights_or_not() -> None:
+    """Weight 3 against 1: drawn first in 3/4 of 2,000 prompts, four standard errors 0.039."""
+    members = (Member(principle("a"), 3.0), Member(principle("b"), 1.0))
+    for draw, share in (("weighted", 0.75), ("uniform", 0.5)):
+        rules = constitution(plan=Plan(rounds=1, draw=draw), members=members)  # type: ignore[arg-type]
+        first = [drawn(prompt(name=f"p-{n}"), rules, 0)[0].id for n in range(2000)]
+        assert abs(first.count("a") / 2000 - share) < 0.039
+
+
+def test_fixed_and_all_follow_the_file() -> None:
+    for draw, names in (("fixed", "ab"), ("all", "abc")):
+        rules = constitution(*"abc", plan=Plan(rounds=2, draw=draw))  # type: ignore[arg-type]
+        assert [p.id for p in drawn(prompt(), rules, 0)] == list(names)
+
+
+def test_principles_of_the_other_phase_are_not_drawn_but_checked() -> None:
+    members = (Member(principle("a"), phases=("sl",)), Member(principle("b"), phases=("rl",)))
+    rules = constitution(plan=Plan(rounds=1), members=members)
+    trace, _ = play(revise(prompt(), rules, DRAWS), critic())  # type: ignore[arg-type]
+    assert [r.principle_id for r in trace.revisions] == ["a"]
+    assert [c.principle_id for c in trace.checks] == ["a", "b"]
+
+
+def test_the_id_follows_from_what_happened() -> None:
+    rules = constitution("rude", plan=Plan(rounds=1))
+    one, _ = play(revise(prompt(), rules, DRAWS), critic("rude"))  # type: ignore[arg-type]
+    same, _ = play(revise(prompt(), rules, DRAWS), critic("rude"))  # type: ignore[arg-type]
+    other, _ = play(revise(prompt(), rules, DRAWS), critic())  # type: ignore[arg-type]
+    assert one.id == same.id != other.id

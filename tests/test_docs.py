@@ -1,0 +1,81 @@
+"""Docs cannot rot: every command that README and docs print is run as printed.
+
+In a fenced block marked `console`, a line that begins with `$ ` is a command. The commands of one
+file run in order in one empty folder; a comment `# exit N` at the end says which exit code is
+right. `make` targets are looked up in the Makefile instead of run: CI runs them itself.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.test_layers import LAYERS
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\((?!https?://|#)([^)#\s]+)")
+
+
+def commands(page: Path) -> list[str]:
+    blocks = BLOCK.findall(page.read_text(encoding="utf-8"))
+    return [line[2:] for block in blocks for line in block.splitlines() if line.startswith("$ ")]
+
+
+@pytest.mark.parametrize(
+    "page", [p for p in PAGES if commands(p)], ids=lambda p: str(p.relative_to(ROOT))
+)
+def test_commands_run_as_printed(page: Path, tmp_path: Path) -> None:
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    for line in commands(page):
+        if line.startswith(("make ", "git ", "bash .ci/run", "pre-commit ", "pip install ")):
+            continue
+        expected = re.search(r"# exit (\d+)$", line)
+        done = subprocess.run(
+            ["bash", "-c", line],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        want = int(expected.group(1)) if expected else 0
+        assert done.returncode == want, f"{line}\n{done.stdout}\n{done.stderr}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_make_targets_and_links_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = set(re.findall(r"(?:`|\$ |^ {4})make ([a-z-]+)", text, re.MULTILINE))
+    assert named <= targets, f"no such target: {named - targets}"
+    missing = [link for link in LINK.findall(text) if not (page.parent / link).exists()]
+    assert not missing, f"links to nowhere: {missing}"
+
+
+def test_the_layer_table_is_the_code_s() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d) \| (.*?) \|", text, re.MULTILINE)
+    table = {
+        name.rstrip("/"): int(layer)
+        for layer, parts in rows
+        for name in re.findall(r"`([\w/]+)`", parts)
+    }
+    here = {p.stem for p in (ROOT / "cai").iterdir() if p.suffix == ".py" or p.is_dir()}
+    here -= {"__init__", "__main__", "__pycache__", "py"}
+    assert table == {name: LAYERS[name] for name in here}
+
+
+def test_the_command_blocks_are_found(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "```console\n$ cai lint\nfine\n$ cai x  # exit 2\n```\n```sh\n$ not this\n```\n"
+    )
+    assert commands(page) == ["cai lint", "cai x  # exit 2"]

@@ -1,0 +1,89 @@
+"""Imports point down only: the layers of docs/architecture.md, held by walking the source."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "cai"
+
+LAYERS: dict[str, int] = {
+    "types": 0,
+    "errors": 0,
+    "digest": 0,
+    "content": 1,
+    "constitution": 1,
+    "text": 1,
+    "losses": 1,
+    "models": 2,
+    "store": 2,
+    "backends": 2,
+    "data": 3,
+    "pipeline": 3,
+    "train": 4,
+    "eval": 4,
+    "audit": 4,
+    "miniature": 4,
+    "cli": 5,
+    "__main__": 6,
+}
+"""Layer of each part of `cai`. `cai/__init__.py` only names things and is left out."""
+
+SIDEWAYS = {("constitution", "content"), ("backends", "models"), ("pipeline", "data")}
+"""The only imports allowed between two parts of one layer."""
+
+TORCH = {"models", "backends", "losses", "train", "eval", "miniature"}
+"""The only parts that may import torch, transformers or peft, wherever the import stands."""
+
+
+def modules() -> list[Path]:
+    return sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
+
+
+def part(path: Path) -> str:
+    first = path.relative_to(PACKAGE).parts[0]
+    return first.removesuffix(".py")
+
+
+def imported(path: Path) -> set[str]:
+    """Every module that a file imports, wherever the import stands."""
+    out: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            out |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            assert node.module is not None
+            out |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return out
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_point_down(path: Path) -> None:
+    here = part(path)
+    assert here in LAYERS, f"{here} has no layer: add it to LAYERS and to docs/architecture.md"
+    for name in imported(path):
+        if not name.startswith("cai."):
+            continue
+        there = name.split(".")[1]
+        if there not in LAYERS or there == here:  # a name of cai/__init__ such as __version__
+            continue
+        assert LAYERS[there] < LAYERS[here] or (here, there) in SIDEWAYS, (
+            f"{path.relative_to(PACKAGE)} (layer {LAYERS[here]}) imports {name} "
+            f"(layer {LAYERS[there]})"
+        )
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_torch_stays_where_it_belongs(path: Path) -> None:
+    heavy = {n.split(".")[0] for n in imported(path)} & {"torch", "transformers", "peft"}
+    assert not heavy or part(path) in TORCH, f"{path.relative_to(PACKAGE)} imports {heavy}"
+
+
+def test_the_walk_sees_imports(tmp_path: Path) -> None:
+    """The test above can fail: an import inside a function is seen."""
+    file = tmp_path / "sample.py"
+    file.write_text("def f():\n    from cai.cli import main\n    import torch.nn\n")
+    assert imported(file) == {"cai.cli", "cai.cli.main", "torch.nn"}

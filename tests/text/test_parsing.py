@@ -1,0 +1,51 @@
+"""What critiques and responses say."""
+
+from __future__ import annotations
+
+import pytest
+
+from cai.text.parsing import finds_problem, is_refusal, longest_loop
+
+NONE = ("No problem found.", "I see no problem.")
+
+
+@pytest.mark.parametrize(
+    ("critique", "found"),
+    [
+        ("No problem found.", False),
+        ("no problem found", False),
+        ("  No problem   found. The response is polite.", False),
+        ("I see no problem.", False),
+        ("", False),
+        ("   ", False),
+        ("No problem found, except that it is rude.", True),
+        ("No problem foundation was laid.", True),
+        ("It is rude. No problem found.", True),
+        ("The response is rude.", True),
+    ],
+)
+def test_finds_problem(critique: str, found: bool) -> None:
+    assert finds_problem(critique, NONE) is found
+
+
+@pytest.mark.parametrize(
+    ("text", "refusal"),
+    [
+        ("I can't help with that.", True),
+        ("I’m sorry, but no.", True),
+        ("Thank you for asking. I cannot answer this.", True),
+        ("I won't do it.", True),
+        ("Sure, here is how.", False),
+        ("You can't miss it: turn left.", False),
+        ("First knead. Then bake. I can't wait to try it.", False),
+    ],
+)
+def test_is_refusal(text: str, refusal: bool) -> None:
+    assert is_refusal(text) is refusal
+
+
+def test_longest_loop_counts_runs_of_six_words() -> None:
+    """ "a b c d e f" three times over is 18 words; its own run occurs three times."""
+    assert longest_loop("a b c d e f " * 3) == 3
+    assert longest_loop("a b c d e f g") == 1
+    assert longest_loop("too short") == 0
