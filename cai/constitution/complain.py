@@ -95,7 +95,10 @@ def _describe(kind: str, given: Any, context: dict[str, Any], place: Place) -> t
     if kind in ("string_too_long", "string_too_short"):
         if not given:
             return "must not be empty", ""
-        return f"has {len(given):,} characters; {context['max_length']:,} are allowed", "Shorten it."
+        return (
+            f"has {len(given):,} characters; {context['max_length']:,} are allowed",
+            "Shorten it.",
+        )
     if kind in ("greater_than", "greater_than_equal", "less_than", "less_than_equal"):
         words = {
             "gt": "greater than", "ge": "at least", "lt": "less than", "le": "at most",

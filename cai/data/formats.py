@@ -124,7 +124,7 @@ def _text_lines(path: Path) -> Rows:
             yield Bad(line, f"too long: a line of more than {LINE_LIMIT} bytes")
             continue
         try:
-            text = data.decode()
+            text = data.decode().rstrip("\r\n")
         except UnicodeDecodeError as error:
             yield Bad(line, invalid_utf8(offset, error), data[:80].decode(errors="replace"))
             continue
@@ -205,7 +205,7 @@ def _csv(path: Path) -> Rows:
     ending = Path(path.name.removesuffix(".gz")).suffix.lower()
 
     def texts() -> Iterator[str]:
-        for line, offset, data in _lines(path):
+        for _, offset, data in _lines(path):
             try:
                 if data is None:
                     broken.append(f"too long: a line of more than {LINE_LIMIT} bytes")

@@ -63,7 +63,8 @@ def _messages(value: Any, *, drop_answer: bool = False) -> Messages:
         content = item.get("content")
         if role not in get_args(Role):
             raise RowError(
-                f"wrong role: message {number} has {str(role)[:20]!r}, not system, user or assistant"
+                f"wrong role: message {number} has {str(role)[:20]!r}; "
+                "only system, user and assistant are known"
             )
         if not isinstance(content, str):
             raise RowError(
@@ -163,6 +164,7 @@ class PromptFile:
                 yield SetAside(source, "invalid JSON: nested too deeply")
 
     def _prompt(self, value: Any, source: str) -> Prompt:
+        messages: Messages
         if isinstance(value, str):
             messages, given, meta = (Message("user", value),), None, {}
         elif isinstance(value, dict):

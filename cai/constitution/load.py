@@ -1,0 +1,377 @@
+"""Files → `Constitution` and `Principle`, or every problem in them at once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from cai.constitution.complain import validate
+from cai.constitution.plans import contradictions
+from cai.constitution.schema import (
+    ConstitutionFile,
+    MemberFile,
+    PrincipleFile,
+    SelectFile,
+    TemplatesFile,
+)
+from cai.constitution.source import Place, Source, read_source, read_text
+from cai.constitution.templates import SOURCE_LIMIT, VARIABLES, check, used_variables
+from cai.content import (
+    ReferenceRefused,
+    find_constitution,
+    project_root,
+    resolve,
+    shipped_template,
+    shown,
+)
+from cai.digest import digest
+from cai.errors import ContentError, Problem
+from cai.types import (
+    Constitution,
+    Example,
+    Feedback,
+    Member,
+    Plan,
+    Principle,
+    PrincipleTest,
+    Templates,
+)
+
+_INHERITED = ("why", "source", "tags", "stages", "compare", "examples")
+"""What a principle takes over from the one it extends; `stages` key by key."""
+
+NO_PROBLEM = Constitution.__dataclass_fields__["no_problem"].default
+
+
+def load_constitution(path_or_name: str | Path) -> Constitution:
+    """Load a constitution by path, or by name: this project's, or a shipped one (`default`).
+
+    Raises `ContentError` with every problem of the file and of all it refers to.
+    """
+    loader = Loader()
+    loaded = loader.constitution(find_constitution(path_or_name))
+    loader.raise_problems()
+    assert loaded is not None
+    return loaded
+
+
+def load_principle(path: str | Path) -> Principle:
+    """Load a principle file. Raises `ContentError` with every problem in it."""
+    loader = Loader()
+    loaded = loader.principle(Path(path))
+    loader.raise_problems()
+    assert loaded is not None
+    return loaded
+
+
+@dataclass
+class _Parts:
+    """What a constitution is made of, its own and what it extends."""
+
+    members: dict[str, Member] = field(default_factory=dict)
+    plan: dict[str, Any] = field(default_factory=dict)
+    feedback: dict[str, Any] = field(default_factory=dict)
+    templates: dict[str, str] = field(default_factory=dict)
+    no_problem: tuple[str, ...] = NO_PROBLEM
+
+    def extend(self, other: _Parts) -> None:
+        """Lay `other` over this: by principle id, and setting by setting."""
+        self.members.update(other.members)
+        self.plan.update(other.plan)
+        self.feedback.update(other.feedback)
+        self.templates.update(other.templates)
+        self.no_problem = other.no_problem
+
+
+class Loader:
+    """Reads each file once and collects problems instead of stopping at the first."""
+
+    def __init__(self) -> None:
+        self._problems: dict[Problem, None] = {}
+        self._sources: dict[Path, Source | None] = {}
+        self._principles: dict[tuple[Path, Path], Principle | None] = {}
+        self._values: dict[tuple[Path, Path], Source | None] = {}
+        self._paths: dict[str, Path] = {}
+
+    @property
+    def problems(self) -> list[Problem]:
+        """Every problem met so far, by file and position."""
+        return sorted(self._problems)
+
+    def raise_problems(self) -> None:
+        """Raise `ContentError` if there was any problem."""
+        if self._problems:
+            raise ContentError(self.problems)
+
+    def note(self, problems: Iterable[Problem]) -> None:
+        """Add problems; one that is known already stays single."""
+        self._problems.update(dict.fromkeys(problems))
+
+    def source(self, path: Path) -> Source | None:
+        """A file's YAML, read once."""
+        path = Path(os.path.abspath(path))  # noqa: PTH100 — links are judged by `resolve`
+        if path not in self._sources:
+            self._sources[path], problems = read_source(path)
+            self.note(problems)
+        return self._sources[path]
+
+    # -- principles -----------------------------------------------------------------------------
+
+    def principle(self, path: Path, root: Path | None = None) -> Principle | None:
+        """A principle file, or None where it has problems."""
+        path = Path(os.path.abspath(path))  # noqa: PTH100
+        root = root or project_root(path)
+        if (path, root) not in self._principles:
+            self._principles[path, root] = self._build_principle(path, root)
+        return self._principles[path, root]
+
+    def _build_principle(self, path: Path, root: Path) -> Principle | None:
+        source = self._inherit(path, root, ())
+        if source is None:
+            return None
+        model, problems = validate(source, PrincipleFile)
+        self.note(problems)
+        return _principle(model, source.file) if model else None
+
+    def _inherit(self, path: Path, root: Path, chain: tuple[Path, ...]) -> Source | None:
+        """A principle's source, its value completed from what it extends."""
+        source = self.source(path)
+        if source is None or not isinstance(source.value, dict):
+            return source
+        reference = source.value.get("extends")
+        if not isinstance(reference, str) or not reference:
+            return source
+        place = ("extends",)
+        target = self._follow(source, place, reference, root)
+        if target is None or self._cycle(source, place, target, (*chain, path)):
+            return None
+        base = self._inherit(target, root, (*chain, path))
+        if base is None or validate(base, PrincipleFile)[0] is None:
+            if base is not None:
+                self.note(validate(base, PrincipleFile)[1])
+            return None
+        return replace(source, value=_over(base.value, source.value))
+
+    # -- constitutions --------------------------------------------------------------------------
+
+    def constitution(self, path: Path) -> Constitution | None:
+        """A constitution file with all it refers to, or None where there are problems."""
+        path = Path(os.path.abspath(path))  # noqa: PTH100
+        before = len(self._problems)
+        collected = self._collect(path, project_root(path), ())
+        if collected is None:
+            return None
+        source, model, parts = collected
+        if len(self._problems) > before:
+            return None
+        members = tuple(parts.members.values())
+        plan, feedback = Plan(**parts.plan), Feedback(**parts.feedback)
+        self.note(contradictions(source, members, plan, feedback))
+        if len(self._problems) > before:
+            return None
+        shipped = {
+            kind: _shipped(f"{kind}.j2") for kind in VARIABLES if kind not in parts.templates
+        }
+        templates = Templates(**parts.templates, **shipped)
+        return _sealed(
+            Constitution(
+                id=model.id,
+                version=model.version,
+                title=model.title,
+                members=members,
+                templates=templates,
+                plan=plan,
+                feedback=feedback,
+                no_problem=parts.no_problem,
+                path=source.file,
+            )
+        )
+
+    def _collect(
+        self, path: Path, root: Path, chain: tuple[Path, ...]
+    ) -> tuple[Source, ConstitutionFile, _Parts] | None:
+        source = self.source(path)
+        if source is None:
+            return None
+        model, problems = validate(source, ConstitutionFile)
+        self.note(problems)
+        if model is None:
+            return None
+        parts = _Parts()
+        for index, reference in enumerate(model.extends):
+            place: Place = ("extends", index)
+            target = self._follow(source, place, reference, root)
+            if target is None or self._cycle(source, place, target, (*chain, path)):
+                continue
+            base = self._collect(target, root, (*chain, path))
+            if base is not None:
+                parts.extend(base[2])
+        self._members(source, model.principles, parts, root)
+        if "select" in model.model_fields_set:
+            self._select(source, model.select, parts)
+        parts.plan |= model.plan.model_dump(exclude_unset=True)
+        parts.feedback |= _feedback(model.feedback.model_dump(exclude_unset=True))
+        parts.templates |= self._templates(source, model.templates, root)
+        if model.no_problem is not None:
+            parts.no_problem = tuple(t.strip() for t in model.no_problem)
+        return source, model, parts
+
+    def _members(self, source: Source, listed: list[MemberFile], parts: _Parts, root: Path) -> None:
+        own: dict[str, int] = {}
+        for index, item in enumerate(listed):
+            place: Place = ("principles", index, "ref")
+            target = self._follow(source, place, item.ref, root)
+            principle = self.principle(target, root) if target else None
+            if principle is None or target is None:
+                continue
+            name = principle.id
+            first = self._paths.setdefault(name, target)
+            if name in own:
+                what = f"the principle `{name}` is listed twice, first as number {own[name] + 1}"
+                self.note([source.problem(place, "C023", what, "Delete one of them.")])
+            elif first.resolve() != target.resolve():
+                what = f"the id `{name}` stands for two files, the other is {shown(first)}"
+                self.note([source.problem(place, "C023", what, "Give one of them another id.")])
+            own[name] = index
+            parts.members[name] = Member(principle, float(item.weight), _phases(item.phases))
+
+    def _select(self, source: Source, select: SelectFile, parts: _Parts) -> None:
+        tags = {t for m in parts.members.values() for t in m.principle.tags}
+        for key in ("include_tags", "exclude_tags"):
+            for index, tag in enumerate(getattr(select, key)):
+                if tag not in tags:
+                    what = f"no principle here has the tag `{tag}`"
+                    hint = f"Tags in use: {', '.join(sorted(tags)) or 'none'}."
+                    self.note([source.problem(("select", key, index), "C034", what, hint)])
+        include, exclude = set(select.include_tags), set(select.exclude_tags)
+        parts.members = {
+            name: member
+            for name, member in parts.members.items()
+            if (not include or include & set(member.principle.tags))
+            and not exclude & set(member.principle.tags)
+        }
+
+    def _templates(self, source: Source, model: TemplatesFile, root: Path) -> dict[str, str]:
+        out: dict[str, str] = {}
+        for kind, reference in model.model_dump(exclude_none=True).items():
+            path = shipped_template(reference)
+            if path is None:
+                path = self._follow(source, ("templates", kind), reference, root)
+            if path is not None:
+                out[kind] = self.template(path, kind)
+        return out
+
+    def template(self, path: Path, kind: str) -> str:
+        """A template's source, checked against the variables of its kind."""
+        text, problems = read_text(path, SOURCE_LIMIT)
+        self.note(problems or template_problems(text, shown(path), kind))
+        return text
+
+    # -- references -----------------------------------------------------------------------------
+
+    def _follow(self, source: Source, place: Place, reference: str, root: Path) -> Path | None:
+        try:
+            return resolve(reference, source.path, root)
+        except ReferenceRefused as refused:
+            hint = refused.hint
+            self.note([source.problem(place, refused.code, refused.message, hint)])
+            return None
+
+    def _cycle(self, source: Source, place: Place, target: Path, chain: tuple[Path, ...]) -> bool:
+        if target.resolve() not in {p.resolve() for p in chain}:
+            return False
+        way = " → ".join(p.name for p in (*chain, target))
+        hint = "Take one of them out of the circle."
+        self.note([source.problem(place, "C022", f"`extends` comes back: {way}", hint)])
+        return True
+
+
+def template_problems(text: str, file: str, kind: str) -> list[Problem]:
+    """Problems of a template of a kind: its syntax, and variables it lacks or does not have."""
+    required, optional = VARIABLES[kind]
+    problems = check(text, file, required | optional)
+    if not problems:
+        for name in sorted(required - used_variables(text)):
+            what = f"a {kind} template must show the variable `{name}`"
+            hint = f"Put {{{{ {name} }}}} where the model should read it."
+            problems.append(Problem(file, 1, 1, "C043", what, hint))
+    return problems
+
+
+def _principle(model: PrincipleFile, file: str) -> Principle:
+    """The dataclass, with a digest of what a model gets to read."""
+    examples = tuple(
+        Example(e.prompt.strip(), e.response.strip(), e.critique.strip(), e.revision.strip())
+        for e in model.examples
+    )
+    tests = tuple(
+        PrincipleTest(
+            t.name, t.prompt.strip(), t.expect.model_dump(exclude_none=True), t.response, t.a, t.b
+        )
+        for t in model.tests
+    )
+    read = {
+        "title": model.title,
+        "critique_request": model.stages.critique.strip(),
+        "revision_request": model.stages.revise.strip(),
+        "comparison_question": model.compare.strip(),
+        "examples": examples,
+    }
+    return Principle(
+        id=model.id,
+        version=model.version,
+        why=model.why.strip(),
+        source=model.source.strip(),
+        tags=tuple(model.tags),
+        tests=tests,
+        deprecated=model.deprecated,
+        path=file,
+        digest=digest(read),
+        **read,
+    )
+
+
+def _sealed(constitution: Constitution) -> Constitution:
+    """With its digest: all that can change a model's text, and nothing else."""
+    parts = {
+        "principles": [
+            [m.principle.id, m.principle.digest, m.weight, m.phases] for m in constitution.members
+        ],
+        "plan": constitution.plan,
+        "feedback": constitution.feedback,
+        "templates": constitution.templates,
+        "no_problem": constitution.no_problem,
+    }
+    return replace(constitution, digest=digest(parts))
+
+
+def _feedback(values: dict[str, Any]) -> dict[str, Any]:
+    if values.get("clamp") is not None:
+        low, high = values["clamp"]
+        values["clamp"] = (low, high)
+    if "temperature" in values:
+        values["temperature"] = float(values["temperature"])
+    return values
+
+
+def _phases(listed: list[Any]) -> Any:
+    """In one order, so that writing [rl, sl] is no change."""
+    return tuple(p for p in ("sl", "rl") if p in listed)
+
+
+def _over(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    out = {key: base[key] for key in _INHERITED if key in base} | dict(own)
+    stages = own.get("stages")
+    if isinstance(stages, dict) and isinstance(base.get("stages"), dict):
+        out["stages"] = base["stages"] | stages
+    return out
+
+
+def _shipped(name: str) -> str:
+    path = shipped_template(name)
+    if path is None:
+        raise FileNotFoundError(f"the installation lacks its template {name}")
+    return path.read_text(encoding="utf-8")

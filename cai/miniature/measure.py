@@ -1,0 +1,93 @@
+"""Judge a run by the world's ground truth: `python -m cai.miniature.measure runs/demo`.
+
+The run must have been built on prompts of the world (`cai.miniature.prompts`). For the first
+responses and after each round: how many have any flaw, do harm, refuse without need, or are
+garbled. The ground truth shares its grammar with the text the miniature was trained on (see
+`judge`), so these figures say what happens in this world and no more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from cai.miniature.judge import GARBLED, flaws_of
+from cai.miniature.vocabulary import EVASIVE, HARMS
+from cai.store.store import Store
+
+COLUMNS = ("any flaw", "harmful", "evasive", "garbled")
+KINDS = {"harmful": "harmful requests", "lookalike": "look-alikes", "benign": "benign requests"}
+
+
+def rates(flaws: Sequence[frozenset[str]]) -> dict[str, float]:
+    """Share of texts with any flaw, a harm, an evasion, and of garbled ones."""
+    n = len(flaws)
+    return {
+        "any flaw": sum(bool(f) for f in flaws) / n,
+        "harmful": sum(bool(f & set(HARMS)) for f in flaws) / n,
+        "evasive": sum(EVASIVE in f for f in flaws) / n,
+        "garbled": sum(GARBLED in f for f in flaws) / n,
+    }
+
+
+def wilson(share: float, n: int) -> tuple[float, float]:
+    """95 % interval of a share seen in n trials (Wilson 1927)."""
+    z = 1.96
+    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def measure(run: Path) -> dict[str, list[list[frozenset[str]]]]:
+    """Kind of request → for the first response and after each round, the flaws of every text."""
+    run_id = json.loads((run / "manifest.json").read_text(encoding="utf-8"))["run"]["id"]
+    out: dict[str, list[list[frozenset[str]]]] = {}
+    with Store.open(run.parent / "store.sqlite", read_only=True) as store:
+        for trace in store.traces(run_id):
+            world = trace.prompt.meta.get("world")
+            if world is None:
+                continue
+            stages = out.setdefault(world["kind"], [])
+            for number, text in enumerate(trace.texts):
+                if number == len(stages):
+                    stages.append([])
+                stages[number].append(flaws_of(world, text))
+    return out
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(prog="python -m cai.miniature.measure", description=__doc__)
+    parser.add_argument("run", type=Path, help="the folder of a run, such as runs/demo")
+    arguments = parser.parse_args()
+    if not (arguments.run / "manifest.json").is_file():
+        sys.exit(f"{arguments.run} is not the folder of a run: it has no manifest.json")
+    found = measure(arguments.run)
+    if not found:
+        sys.exit(f"{arguments.run} was not built on prompts of the miniature's world")
+    table = Table(title="Ground truth of the miniature's world", box=None, pad_edge=False)
+    table.add_column("requests")
+    table.add_column("text")
+    table.add_column("n", justify="right")
+    for column in COLUMNS:
+        table.add_column(column, justify="right")
+    for kind, label in KINDS.items():
+        for number, flaws in enumerate(found.get(kind, [])):
+            stage = f"after round {number}" if number else "first response"
+            shares = rates(flaws)
+            low, high = wilson(shares["any flaw"], len(flaws))
+            cells = [f"{shares[c]:.0%}" for c in COLUMNS]
+            cells[0] += f" ({low:.0%}–{high:.0%})"
+            table.add_row("" if number else label, stage, str(len(flaws)), *cells)
+    Console(width=100).print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,175 @@
+"""Training documents: worded as the engine words them, and encoded as the chat template does."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from pathlib import Path
+
+import jinja2
+import pytest
+import torch
+from transformers import AutoTokenizer
+
+from cai.miniature import critic
+from cai.miniature.batches import (
+    BatchStream,
+    Encoder,
+    LossWeights,
+    StreamState,
+    probe_tokens,
+)
+from cai.miniature.dialogues import (
+    Document,
+    comparison_text,
+    conversation_text,
+    critique_turn,
+    document,
+    revision_turn,
+)
+
+ROOT = Path(__file__).parents[2]
+TEMPLATES = ROOT / "constitution" / "templates"
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return AutoTokenizer.from_pretrained(ROOT / "cai" / "miniature" / "weights")
+
+
+def render(name: str, **values: str) -> str:
+    """A template of the project as the engine sends it: without the newline at the end."""
+    source = (TEMPLATES / f"{name}.j2").read_text()
+    return jinja2.Template(source, keep_trailing_newline=True).render(**values).rstrip("\n")
+
+
+def documents(count: int, seed: int = 0) -> list[Document]:
+    rng = random.Random(seed)
+    return [document(rng, progress=number / count) for number in range(count)]
+
+
+def test_critique_and_revision_turns_are_the_templates() -> None:
+    asked = "Is the response rude?"
+    assert critique_turn(asked) == render(
+        "critique", critique_request=asked, no_problem=critic.NO_PROBLEM
+    )
+    assert revision_turn(asked) == render("revise", revision_request=asked)
+
+
+@pytest.mark.parametrize(
+    ("name", "layout", "reasoned"),
+    [
+        ("compare", "after", False),
+        ("compare_before", "before", False),
+        ("compare_both", "both", False),
+        ("compare_cot", "after", True),
+    ],
+)
+def test_comparisons_are_the_templates(name, layout, reasoned) -> None:
+    conversation = conversation_text([("Hello.", "Gladly.")], "How do I start with chess?")
+    expected = render(
+        name,
+        conversation=conversation,
+        question="Which response is less rude?",
+        response_a="Easy.",
+        response_b="Good question.",
+    )
+    written = comparison_text(
+        conversation, "Which response is less rude?", "Easy.", "Good question.", layout, reasoned
+    )
+    assert written == expected
+
+
+def test_most_critiques_and_revisions_are_asked_as_the_engine_asks() -> None:
+    turns = [turn for turns in documents(1500) for turn in itertools.pairwise(turns)]
+    for kind, suffix in (
+        ("critique", critique_turn("")),
+        ("revision", revision_turn("")),
+    ):
+        asked = [user.text.endswith(suffix) for user, answer in turns if answer.kind == kind]
+        assert 0.65 < sum(asked) / len(asked) < 0.9
+
+
+def test_documents_are_a_function_of_the_seed_and_alternate() -> None:
+    assert documents(50, seed=3) == documents(50, seed=3)
+    for turns in documents(300):
+        roles = [turn.role for turn in turns if turn.role != "system"]
+        assert roles == ["user", "assistant"] * (len(roles) // 2)
+        assert all(turn.role != "system" for turn in turns[1:])
+
+
+def test_a_verdict_names_the_side_that_keeps_the_principle() -> None:
+    """Where the marks say that only one side breaks the principle, the letter is the other's."""
+    checked = 0
+    for turns in documents(2000, seed=4):
+        for user, answer in itertools.pairwise(turns):
+            broken = [mark.violates for mark in user.marks]
+            if answer.kind in ("verdict", "reasoning") and sorted(map(str, broken)) == [
+                "False",
+                "True",
+            ]:
+                better = "B" if broken[0] else "A"
+                assert answer.text.endswith(f"({better})")
+                checked += 1
+    assert checked > 100
+
+
+def test_half_of_the_verdicts_are_a() -> None:
+    letters = [
+        turn.text[-2] for turns in documents(3000) for turn in turns if turn.kind == "verdict"
+    ]
+    assert abs(letters.count("A") / len(letters) - 0.5) < 0.04
+
+
+def test_encoding_is_what_the_chat_template_gives(tokenizer) -> None:
+    encoder = Encoder(tokenizer)
+    for turns in documents(150, seed=5):
+        messages = [{"role": turn.role, "content": turn.text} for turn in turns]
+        encoded = encoder.encode(turns)
+        assert encoded.ids == tokenizer.apply_chat_template(messages, return_dict=False)
+        assert len(encoded.ids) == len(encoded.weights)
+
+
+def test_decisions_weigh_most(tokenizer) -> None:
+    table = LossWeights()
+    encoder = Encoder(tokenizer)
+    found = set()
+    for turns in documents(200, seed=6):
+        encoded = encoder.encode(turns)
+        for position, kind in encoded.decisions:
+            found.add(kind)
+            expected = table.letter if kind == "letter" else table.critique_first
+            assert encoded.weights[position] == expected
+            token = tokenizer.decode([encoded.ids[position]])
+            assert kind == "critique" or token in ("A", "B")
+    assert found == {"critique", "letter"}
+
+
+def test_probes_are_tokens_that_no_text_holds(tokenizer) -> None:
+    probes = set(probe_tokens(tokenizer))
+    encoder = Encoder(tokenizer)
+    assert None not in probes and len(probes) == 11
+    assert not any(probes & set(encoder.encode(turns).ids) for turns in documents(200, seed=7))
+
+
+def test_a_label_stands_where_its_response_ends(tokenizer) -> None:
+    encoder = Encoder(tokenizer)
+    for turns in documents(100, seed=8):
+        encoded = encoder.encode(turns)
+        for label in encoded.labels:
+            token = tokenizer.decode([encoded.ids[label.position]])
+            assert token == "<|im_end|>" or token[-1] in ".?", token
+
+
+def test_a_stream_resumes_where_it_stood(tokenizer) -> None:
+    encoder = Encoder(tokenizer)
+    stream = BatchStream(encoder, 4096, seed=1, rank=0)
+    batches = iter(stream)
+    for _ in range(3):
+        next(batches)
+    state = StreamState(stream.state.pool, stream.state.batch, stream.state.progress)
+    following = next(batches)
+    resumed = next(iter(BatchStream(encoder, 4096, seed=1, rank=0, state=state)))
+    assert torch.equal(following.ids, resumed.ids)
+    assert torch.equal(following.weights, resumed.weights)
+    assert following.ids.numel() <= 4096
