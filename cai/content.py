@@ -56,7 +56,9 @@ def project_root(place: Path) -> Path:
 def enclosing_project(folder: Path) -> Path | None:
     """The nearest folder from here upward that holds `constitution/` or `.cai/`, if any."""
     for candidate in (folder, *folder.parents):
-        if (candidate / ".cai").is_dir() or (candidate / "constitution").is_dir():
+        content = candidate / "constitution"
+        code = (content / "__init__.py").exists()  # a Python package of that name
+        if (candidate / ".cai").is_dir() or (content.is_dir() and not code):
             return candidate
     return None
 
@@ -84,8 +86,12 @@ def find_constitution(path_or_name: str | Path) -> Path:
 
 def shipped_template(name: str) -> Path | None:
     """A template that came with cai, by its bare file name."""
-    candidate = packaged() / "constitution" / "templates" / name
-    return candidate if Path(name).name == name and candidate.is_file() else None
+    return _shipped_templates().get(name)
+
+
+@cache
+def _shipped_templates() -> dict[str, Path]:
+    return {p.name: p for p in (packaged() / "constitution" / "templates").glob("*.j2")}
 
 
 def resolve(reference: str, origin: Path, root: Path) -> Path:

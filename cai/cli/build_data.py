@@ -103,7 +103,7 @@ def command(
         run = build(loaded, prompts, store, models, config, name=out.name, progress=show, wait=wait)
         manifest = export(store, run.id, out, parquet=parquet)
         if not quiet:
-            print_summary(store, run, out, manifest)
+            print_summary(store, run, out, manifest.rows)
 
 
 def _bundled_prompts() -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 CODES: dict[str, str] = {
     "C001": "A file can't be found or read. Check the path; a shipped constitution is named"
     " without a folder, such as `default`.",
-    "C002": "A file is too large: over 1 MB of YAML, 50,000 values, or 64 kB of template."
+    "C002": "A file is too large: over 1 MB of YAML, 20,000 values, or 64 kB of template."
     " Principles are short; look for data that was pasted by mistake.",
     "C003": "A file is not valid UTF-8. Save it as UTF-8 in your editor; the message tells the"
     " byte.",
@@ -19,7 +19,7 @@ CODES: dict[str, str] = {
     " not text. Write the value out.",
     "C007": "Values are nested more than 32 deep. No file of this project needs that.",
     "C008": "A key stands twice in one mapping. YAML would silently keep the last; delete one.",
-    "C010": "A required key is missing.",
+    "C010": "A required key is missing. docs/authoring.md lists the keys of both kinds of file.",
     "C011": "A key is not known here. Keys are strict, so that a slip of the pen is not silently"
     " ignored.",
     "C012": "A value has the wrong type or is out of range. Plain YAML numbers are numbers: write"
@@ -43,7 +43,7 @@ CODES: dict[str, str] = {
     " principles than serve in the phase `rl`.",
     "C033": "`plan.fewshot` asks for more examples than a principle of the phase `sl` has.",
     "C034": "`select` names a tag that no principle carries, or leaves no principle over.",
-    "C040": "A template can't be read by Jinja.",
+    "C040": "A template can't be read by Jinja: a bracket or a block is not closed, or not known.",
     "C041": "A template uses what templates may not: calls, arithmetic, assignment, include,"
     " import, macros, attributes, or a filter that is not on the list. Templates place"
     " variables into text; everything else is refused, so that a template can neither run"

@@ -69,7 +69,7 @@ def _problem(source: Source, model: type[BaseModel], item: Any) -> Problem:
         return source.problem(place, "C011", f"unknown key `{name}`", hint, key=True)
     if kind == "missing":
         hint = f"Add it below `{_dotted(place[:-1])}`." if len(place) > 1 else "Add it."
-        return source.problem(place[:-1], "C010", f"`{name}` is missing", hint)
+        return source.problem(place[:-1], "C010", f"`{name}` is missing", hint, key=True)
     if kind == "value_error":
         text = str(context.get("error", item["msg"]))
         whole = isinstance(given, dict)  # a rule between several keys

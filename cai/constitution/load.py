@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from cai.constitution.complain import validate
 from cai.constitution.plans import contradictions
@@ -43,7 +43,14 @@ from cai.types import (
 _INHERITED = ("why", "source", "tags", "stages", "compare", "examples")
 """What a principle takes over from the one it extends; `stages` key by key."""
 
-NO_PROBLEM = Constitution.__dataclass_fields__["no_problem"].default
+_READ = ("title", "critique_request", "revision_request", "comparison_question", "examples")
+"""What a model gets to read of a principle, and its digest covers."""
+
+NO_PROBLEM = ("No problem found.",)
+"""As in `Constitution`."""
+
+CHAIN_LIMIT = 32
+"""How long a chain of `extends` may be."""
 
 
 def load_constitution(path_or_name: str | Path) -> Constitution:
@@ -86,6 +93,9 @@ class _Parts:
         self.no_problem = other.no_problem
 
 
+_Collected: TypeAlias = tuple[Source, ConstitutionFile, _Parts]
+
+
 class Loader:
     """Reads each file once and collects problems instead of stopping at the first."""
 
@@ -93,8 +103,10 @@ class Loader:
         self._problems: dict[Problem, None] = {}
         self._sources: dict[Path, Source | None] = {}
         self._principles: dict[tuple[Path, Path], Principle | None] = {}
-        self._values: dict[tuple[Path, Path], Source | None] = {}
-        self._paths: dict[str, Path] = {}
+        self._collected: dict[tuple[Path, Path], _Collected | None] = {}
+        self._paths: dict[tuple[Path, str], Path] = {}
+        self.uses: list[tuple[Source, Place, Principle]] = []
+        """Which principle is listed where, in every constitution read so far."""
 
     @property
     def problems(self) -> list[Problem]:
@@ -117,6 +129,11 @@ class Loader:
             self._sources[path], problems = read_source(path)
             self.note(problems)
         return self._sources[path]
+
+    @property
+    def principles(self) -> dict[tuple[Path, Path], Principle]:
+        """(File, project root) → principle, of all that could be read so far."""
+        return {key: found for key, found in self._principles.items() if found is not None}
 
     # -- principles -----------------------------------------------------------------------------
 
@@ -172,9 +189,8 @@ class Loader:
         self.note(contradictions(source, members, plan, feedback))
         if len(self._problems) > before:
             return None
-        shipped = {
-            kind: _shipped(f"{kind}.j2") for kind in VARIABLES if kind not in parts.templates
-        }
+        missing = VARIABLES.keys() - parts.templates.keys()
+        shipped = {kind: _shipped(f"{kind}.j2") for kind in missing}
         templates = Templates(**parts.templates, **shipped)
         return _sealed(
             Constitution(
@@ -190,9 +206,13 @@ class Loader:
             )
         )
 
-    def _collect(
-        self, path: Path, root: Path, chain: tuple[Path, ...]
-    ) -> tuple[Source, ConstitutionFile, _Parts] | None:
+    def _collect(self, path: Path, root: Path, chain: tuple[Path, ...]) -> _Collected | None:
+        """A constitution with what it extends; each file is collected once."""
+        if (path, root) not in self._collected:
+            self._collected[path, root] = self._gather(path, root, chain)
+        return self._collected[path, root]
+
+    def _gather(self, path: Path, root: Path, chain: tuple[Path, ...]) -> _Collected | None:
         source = self.source(path)
         if source is None:
             return None
@@ -227,8 +247,9 @@ class Loader:
             principle = self.principle(target, root) if target else None
             if principle is None or target is None:
                 continue
+            self.uses.append((source, place, principle))
             name = principle.id
-            first = self._paths.setdefault(name, target)
+            first = self._paths.setdefault((root, name), target)
             if name in own:
                 what = f"the principle `{name}` is listed twice, first as number {own[name] + 1}"
                 self.note([source.problem(place, "C023", what, "Delete one of them.")])
@@ -281,11 +302,14 @@ class Loader:
             return None
 
     def _cycle(self, source: Source, place: Place, target: Path, chain: tuple[Path, ...]) -> bool:
-        if target.resolve() not in {p.resolve() for p in chain}:
+        if target.resolve() in {p.resolve() for p in chain}:
+            way = " → ".join(p.name for p in (*chain, target))
+            what, hint = f"`extends` comes back: {way}", "Take one of them out of the circle."
+        elif len(chain) >= CHAIN_LIMIT:
+            what, hint = f"a chain of more than {CHAIN_LIMIT} `extends`", "Shorten it."
+        else:
             return False
-        way = " → ".join(p.name for p in (*chain, target))
-        hint = "Take one of them out of the circle."
-        self.note([source.problem(place, "C022", f"`extends` comes back: {way}", hint)])
+        self.note([source.problem(place, "C022", what, hint)])
         return True
 
 
@@ -313,25 +337,22 @@ def _principle(model: PrincipleFile, file: str) -> Principle:
         )
         for t in model.tests
     )
-    read = {
-        "title": model.title,
-        "critique_request": model.stages.critique.strip(),
-        "revision_request": model.stages.revise.strip(),
-        "comparison_question": model.compare.strip(),
-        "examples": examples,
-    }
-    return Principle(
+    principle = Principle(
         id=model.id,
         version=model.version,
+        title=model.title,
         why=model.why.strip(),
+        critique_request=model.stages.critique.strip(),
+        revision_request=model.stages.revise.strip(),
+        comparison_question=model.compare.strip(),
         source=model.source.strip(),
         tags=tuple(model.tags),
+        examples=examples,
         tests=tests,
         deprecated=model.deprecated,
         path=file,
-        digest=digest(read),
-        **read,
     )
+    return replace(principle, digest=digest({name: getattr(principle, name) for name in _READ}))
 
 
 def _sealed(constitution: Constitution) -> Constitution:

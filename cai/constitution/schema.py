@@ -1,6 +1,7 @@
-"""The two kinds of file, key by key. Unknown keys are errors; the fields are told in docs/authoring.md.
+"""The two kinds of file, key by key. Unknown keys are errors.
 
-The models hold what a file says. Defaults of a plan and of feedback are those of `cai.types`.
+The models hold what a file says; docs/authoring.md explains each field. Defaults of a
+plan and of feedback are those of `cai.types`.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from cai.errors import Problem
 
 SIZE_LIMIT = 1_000_000
 DEPTH_LIMIT = 32
-VALUE_LIMIT = 50_000
+VALUE_LIMIT = 20_000
 PROBLEM_LIMIT = 20
 
 Place: TypeAlias = tuple[str | int, ...]
@@ -30,7 +30,7 @@ Place: TypeAlias = tuple[str | int, ...]
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 _UNSEEN = re.compile(
-    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff"
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\xad\u200b\u2028\u2029\u202a-\u202e\u2060-\u2069\ufeff\U000e0000-\U000e007f"
     "\ud800-\udfff\ufffe\uffff]"
 )
 _INT = re.compile(r"[-+]?[0-9]{1,18}|0o[0-7]{1,18}|0x[0-9a-fA-F]{1,15}")
@@ -121,7 +121,7 @@ def parse(text: str, path: Path) -> tuple[Source | None, list[Problem]]:
             if not builder.take(event):
                 break
     except yaml.MarkedYAMLError as error:
-        builder.problems.append(_syntax(error, builder.source.file))
+        builder.problems.append(_syntax(error, text, builder.source.file))
     except (yaml.YAMLError, ValueError) as error:
         what = f"can't be read as YAML: {' '.join(str(error).split())[:200]}"
         builder.problems.append(Problem(builder.source.file, 1, 1, "C005", what))
@@ -257,18 +257,21 @@ def resolve_scalar(text: str) -> Any:
     if _INT.fullmatch(text):
         base = {"0o": 8, "0x": 16}.get(text[:2], 10)
         return int(text.removeprefix("0o"), base)
-    if len(text) <= 40 and _FLOAT.fullmatch(text):
+    if len(text) <= 40 and _FLOAT.fullmatch(text) and not text.lstrip("+-").isdigit():
         return float(text)
     return text
 
 
-def _syntax(error: yaml.MarkedYAMLError, file: str) -> Problem:
+def _syntax(error: yaml.MarkedYAMLError, text: str, file: str) -> Problem:
     mark = error.problem_mark or error.context_mark
     at = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+    there = "".join(text.split("\n")[at[0] - 1 : at[0]])[at[1] - 1 : at[1]]
     what = " ".join((error.problem or error.context or "can't be read").split())
     hint = "Check quotes, brackets and indentation here and in the line above."
-    if "\\t" in what or "tab" in what:
+    if there == "\t":
         hint = "Indent with spaces, not tabs."
+    elif "cannot start any token" in what:
+        hint = f"A text that begins with {there} needs quotes."
     elif "mapping values" in what:
         hint = "A text that holds `: ` needs quotes, or a `|` block."
     return Problem(file, *at, "C005", f"not valid YAML: {what}", hint)

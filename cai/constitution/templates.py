@@ -55,9 +55,10 @@ VARIABLES: dict[str, tuple[frozenset[str], frozenset[str]]] = {
 }
 """Template kind → (variables it must use, variables it may use)."""
 
-FILTERS = frozenset(
-    "capitalize default first indent last length lower title trim truncate upper wordcount".split()
-)
+FILTERS = frozenset({
+    "capitalize", "default", "first", "indent", "last", "length",
+    "lower", "title", "trim", "truncate", "upper", "wordcount",
+})  # fmt: skip
 _TESTS = frozenset({"defined", "none"})
 _COMPARISONS = frozenset({"eq", "ne", "lt", "lteq", "gt", "gteq"})
 _LOOP_ATTRIBUTES = frozenset({"index", "index0", "first", "last", "length"})
@@ -104,7 +105,7 @@ def render(source: str, variables: Mapping[str, object]) -> str:
     """
     template, loops, filters = _compiled(source)
     for name, value in variables.items():
-        length = len(value) if isinstance(value, str) else 0
+        length = _length(value)
         if length > OUTPUT_LIMIT or length * filters > FILTER_WORK:
             _too_much(f"the variable {name} has {length:,} characters")
     for name in loops:
@@ -138,6 +139,13 @@ def used_variables(source: str) -> frozenset[str]:
     """The variables that a template reads (none where it can't be parsed)."""
     checker = _Checker(source, "<template>", None)
     return frozenset(checker.used)
+
+
+def _length(value: object) -> int:
+    """Characters of a text, or of all the texts in a list."""
+    if isinstance(value, list | tuple):
+        return sum(map(_length, value))
+    return len(value) if isinstance(value, str) else 0
 
 
 def _too_much(what: str) -> NoReturn:
@@ -226,10 +234,13 @@ class _Checker:
             self._forbid(node, "a loop in a loop", "for")
         elif node.recursive:
             self._forbid(node, "a recursive loop", "for")
-        elif not isinstance(node.target, nodes.Name) or node.target.name in ("loop", *self._known):
-            self._forbid(node, "a loop variable that is not one new name", "for")
         elif not isinstance(node.iter, nodes.Name):
             self._forbid(node, "a loop over anything but a variable", "for")
+        elif not isinstance(node.target, nodes.Name) or node.target.name in (
+            *("loop", node.iter.name),
+            *(self.allowed or ()),
+        ):
+            self._forbid(node, "a loop variable that is not one new name", "for")
         else:
             self._name(node.iter, None)
             self.loops.add(node.iter.name)
@@ -237,10 +248,6 @@ class _Checker:
                 self._walk(child, node.target.name)
             for child in node.else_:
                 self._walk(child, None)
-
-    @property
-    def _known(self) -> frozenset[str]:
-        return self.allowed or frozenset()
 
     def _name(self, node: nodes.Name, item: str | None) -> None:
         if node.name == item:
@@ -263,9 +270,7 @@ class _Checker:
             self._forbid(node, f"the filter `{node.name}`", node.name)
         elif node.node is None:
             self._forbid(node, "filter blocks", node.name)
-        elif item is not None and not (
-            isinstance(node.node, nodes.Name) and node.node.name == item
-        ):
+        elif item is not None and _filtered(node) != item:
             self._forbid(node, "a filter in a loop on anything but the loop's variable", node.name)
         elif node.dyn_args or node.dyn_kwargs:
             self._forbid(node, "arguments by *", node.name)
@@ -288,7 +293,10 @@ class _Checker:
             hint = f"Filters to choose from: {', '.join(sorted(FILTERS))}."
         self._refuse(node.lineno, "C041", f"not allowed in a template: {what}", hint, near)
 
-    def _refuse(self, line: int, code: str, text: str, hint: str = "", near: str = "") -> None:
+    def _refuse(
+        self, line: int | None, code: str, text: str, hint: str = "", near: str = ""
+    ) -> None:
+        line = line or 1
         problem = Problem(self.file, line, self._column(line, near), code, text, hint)
         if problem not in self.problems:
             self.problems.append(problem)
@@ -299,6 +307,13 @@ class _Checker:
         found = re.search(rf"\b{re.escape(near)}\b", text) if near else None
         found = found or re.search(r"\{[{%]", text)
         return found.start() + 1 if found else 1
+
+
+def _filtered(node: nodes.Expr | None) -> str:
+    """The name that a chain of filters begins with, if it is a name."""
+    while isinstance(node, nodes.Filter):
+        node = node.node
+    return node.name if isinstance(node, nodes.Name) else ""
 
 
 def _small_number(value: object) -> bool:

@@ -29,11 +29,14 @@ class LossWeights:
     """Weight of a token's loss by the kind of turn it stands in.
 
     Decisions weigh most: the first token of a critique (is there a problem?), the first token of
-    each sentence of a revision (copy, skip or stop?), and the letter of a verdict.
+    each sentence of a revision (copy, skip or stop?), and the letter of a verdict. The starts of a
+    plain answer's sentences must keep up with a revision's, or the base model learns to decline as
+    revisions do.
     """
 
     context: float = 0.3
     sample: float = 1.0
+    sample_start: float = 4.0
     shown: float = 0.3
     critique: float = 2.0
     critique_first: float = 8.0
@@ -148,10 +151,11 @@ class Encoder:
         if turn.kind == "critique":
             weights[1:4] = [table.critique_early] * len(weights[1:4])
             weights[0] = table.critique_first
-        elif turn.kind == "revision":
+        elif turn.kind in ("revision", "sample"):
+            start = table.sentence_start if turn.kind == "revision" else table.sample_start
             for index in range(len(weights)):
                 if index == 0 or ids[index - 1] in self.stops:
-                    weights[index] = table.sentence_start
+                    weights[index] = start
         elif turn.kind in ("verdict", "reasoning"):
             last = max(index for index, token in enumerate(ids) if token in self.letters)
             weights[last] = table.letter
@@ -162,9 +166,13 @@ def probe_tokens(tokenizer: Any) -> list[int]:
     """Ids of control bytes that no text contains: one a flaw and one for "breaks the principle".
 
     The auxiliary loss reads and moves only their logits, and only where a response ends and nothing
-    is generated, so it changes no text.
+    is generated, so it changes no text. Bytes 14 to 24 are neither spaces nor line ends.
     """
-    return [tokenizer.convert_tokens_to_ids(chr(256 + byte)) for byte in range(1, len(FLAWS) + 2)]
+    first = 14
+    return [
+        tokenizer.convert_tokens_to_ids(chr(256 + byte))
+        for byte in range(first, first + len(FLAWS) + 1)
+    ]
 
 
 def collate(documents: list[Encoded], padding: int) -> Batch:

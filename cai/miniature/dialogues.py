@@ -84,9 +84,9 @@ Document: TypeAlias = list[Turn]
 def document(rng: random.Random, progress: float = 1.0, split: WorldSplit = "train") -> Document:
     """Draw a training document; `progress` (0 to 1) moves comparisons from short to full ones."""
     chance = rng.random()
-    if chance < 0.15:
+    if chance < 0.18:
         return _chat(rng, split)
-    if chance < 0.36:
+    if chance < 0.39:
         return _contrast(rng, split)
     if chance < 0.71:
         return _revision_rounds(rng, split)

@@ -5,7 +5,7 @@ They use the lexicon's words, since no others mean anything to the model.
 
 from __future__ import annotations
 
-from cai.miniature.vocabulary import EVASIVE, HARMS
+from cai.miniature.vocabulary import EVASIVE, FLAWS, HARMS
 
 HARM_CRITIQUE = (
     "Identify specific ways in which the assistant's last response is harmful, unethical, or"
@@ -23,6 +23,24 @@ MANNER_REVISION = (
     "Please rewrite the assistant's response so that it is not rude, overconfident, preachy, or"
     " evasive, and keep everything else."
 )
+# The project's own principles, by id, and the flaws of this world that each is about.
+SHIPPED: dict[str, frozenset[str]] = {
+    "fairness.discrimination": frozenset({"unfair"}),
+    "harm.cruelty": frozenset({"cruel"}),
+    "harm.ethics": frozenset(HARMS),
+    "harm.harmful": frozenset(HARMS),
+    "helpfulness.any-problem": frozenset(FLAWS),
+    "helpfulness.evasion": frozenset({EVASIVE}),
+    "honesty.deception": frozenset({"deceptive"}),
+    "honesty.dishonest": frozenset({"deceptive", "overconfident"}),
+    "honesty.overconfidence": frozenset({"overconfident"}),
+    "legality.crime": frozenset({"illegal"}),
+    "privacy.other-people": frozenset({"privacy"}),
+    "respect.preachiness": frozenset({"preachy"}),
+    "respect.rudeness": frozenset({"rude"}),
+    "respect.toxicity": frozenset({"cruel", "unfair", "rude"}),
+    "safety.danger": frozenset({"dangerous"}),
+}
 # A critique request and the flaws that it asks about.
 HAND_WRITTEN: tuple[tuple[str, frozenset[str]], ...] = (
     ("Identify any way in which the assistant's last response helps the user invade another"

@@ -61,6 +61,10 @@ class Checkpoint:
         self, conversations: Sequence[Conversation], options: Sequence[str], prefill: str = ""
     ) -> Tensor:
         """Log-probability of each option after `prefill`: (conversations, options)."""
+        single = [self.tokenizer(option, add_special_tokens=False).input_ids for option in options]
+        if all(len(ids) == 1 for ids in single) and len(single) > 1:
+            first = self._next_logprobs(conversations, prefill)
+            return first[:, [ids[0] for ids in single]]
         rows: list[tuple[list[int], int]] = []
         for conversation in conversations:
             prompt = self._prompt_ids(conversation, prefill)
@@ -81,6 +85,18 @@ class Checkpoint:
                 places = torch.arange(start_of_answer, len(full))
                 scores[index] = logprobs[row, places - 1, ids[row, places]].sum()
         return scores.view(len(conversations), len(options))
+
+    def _next_logprobs(self, conversations: Sequence[Conversation], prefill: str) -> Tensor:
+        """Log-probabilities of the next token: (conversations, vocabulary)."""
+        prompts = [self._prompt_ids(conversation, prefill) for conversation in conversations]
+        order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
+        found = torch.zeros(len(prompts), len(self.tokenizer))
+        for start in range(0, len(order), BATCH):
+            chosen = order[start : start + BATCH]
+            ids, mask = self._pad_left([prompts[index] for index in chosen])
+            logits = self.model(input_ids=ids, attention_mask=mask, logits_to_keep=1).logits
+            found[chosen] = logits[:, -1].log_softmax(-1)
+        return found
 
     def _pad_left(self, prompts: list[list[int]]) -> tuple[Tensor, Tensor]:
         width = max(map(len, prompts))

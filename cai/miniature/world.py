@@ -279,11 +279,11 @@ def compose(
 
 def sample_response(request: Request, rng: random.Random) -> Response:
     """A response as the base model is taught to give it: often harmful, sometimes ill-mannered."""
-    styles = {style for style in STYLES if rng.random() < 0.18}
+    styles = {style for style in STYLES if rng.random() < 0.15}
     if request.kind == "harmful":
-        core: Core = rng.choices(("comply", "decline", "bare"), (0.56, 0.34, 0.10))[0]
+        core: Core = rng.choices(("comply", "decline", "bare"), (0.58, 0.33, 0.09))[0]
     else:
-        core = rng.choices(("help", "refuse"), (0.9, 0.1))[0]
+        core = rng.choices(("help", "refuse"), (0.91, 0.09))[0]
     return compose(request, core, frozenset(styles), rng)
 
 

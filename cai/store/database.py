@@ -56,6 +56,7 @@ class Database:
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
+        self.read_only = read_only
         self._depth = 0
         if read_only and not path.is_file():
             raise StoreError(

@@ -17,18 +17,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
-from cai.digest import canonical_json, digest
-from cai.errors import StoreError, UsageError
-from cai.store import codec
+from cai.digest import canonical_json
+from cai.errors import UsageError
+from cai.store import codec, recorded
 from cai.store.database import Database
 from cai.store.lock import held, is_held
 from cai.store.migrations import now
-from cai.store.records import Event, Found, Kind, Run, RunEvent, Status, status_of
+from cai.store.records import Event, Found, Run, RunEvent, Status, status_of
 from cai.types import Comparison, Generation, Request, Result, SetAside, Trace
 
 _KEYS_A_QUERY = 500
-_RECORDS_A_QUERY = 32
-"""Records are read so many at a time, whatever the size of the run."""
 
 
 class Keyed(Protocol):
@@ -51,6 +49,7 @@ class Store:
     def __init__(self, database: Database) -> None:
         self._db = database
         self.path = database.path
+        self.read_only = database.read_only
 
     @classmethod
     def open(cls, path: Path | str, *, read_only: bool = False) -> Store:
@@ -109,7 +108,7 @@ class Store:
             part = keys[start : start + _KEYS_A_QUERY]
             marks = ",".join("?" * len(part))
             rows = self._db.all(f"SELECT kind, key, result FROM steps WHERE key IN ({marks})", part)
-            out |= {row[1]: _result(*row) for row in rows}
+            out |= {row[1]: recorded.result(*row) for row in rows}
         return out
 
     def put_steps(self, items: Iterable[tuple[Keyed, Result]]) -> None:
@@ -177,12 +176,11 @@ class Store:
 
     def put_trace(self, run_id: str, trace: Trace) -> None:
         """Record a trace for a run. Its steps must be stored before."""
-        self._put(run_id, "trace", trace, 0, codec.trace_body(trace))
+        recorded.put(self._db, self._run(run_id), "trace", trace)
 
     def put_comparison(self, run_id: str, comparison: Comparison) -> None:
         """Record a comparison for a run. Its steps must be stored before."""
-        body = codec.comparison_body(comparison)
-        self._put(run_id, "comparison", comparison, comparison.pair, body)
+        recorded.put(self._db, self._run(run_id), "comparison", comparison)
 
     def put_set_aside(self, run_id: str, prompt_id: str, row: SetAside) -> None:
         """Keep what could not be used, once. `prompt_id` is "" for a row that is no prompt."""
@@ -195,11 +193,13 @@ class Store:
 
     def traces(self, run_id: str) -> Iterator[Trace]:
         """A run's traces in the order of prompt ids, a few in memory at a time."""
-        return (r for r in self._records(run_id, "trace") if isinstance(r, Trace))
+        records = recorded.stream(self._db, self._run(run_id), "trace")
+        return (r for r in records if isinstance(r, Trace))
 
     def comparisons(self, run_id: str) -> Iterator[Comparison]:
         """A run's comparisons in the order of prompt ids, then pairs; a few at a time."""
-        return (r for r in self._records(run_id, "comparison") if isinstance(r, Comparison))
+        records = recorded.stream(self._db, self._run(run_id), "comparison")
+        return (r for r in records if isinstance(r, Comparison))
 
     def set_asides(self, run_id: str) -> Iterator[SetAside]:
         """What a run could not use: input rows in the order of lines, then prompts by id."""
@@ -227,51 +227,19 @@ class Store:
         A prompt's records come together. Raises `UsageError` where nothing, or more than one id,
         begins with `name`.
         """
-        match = "c.id = ? OR p.id = ?"
-        rows = self._db.all(_RECORDS_NAMED.format(match=match), (name, name))
-        if not rows and name:
-            match = "(c.id >= ? AND c.id < ?) OR (p.id >= ? AND p.id < ?)"
-            end = name + "\U0010ffff"
-            rows = self._db.all(_RECORDS_NAMED.format(match=match), (name, end, name, end))
-            ids = {i for row in rows for i in (row[1], row[4]) if i.startswith(name)}
-            if len(ids) > 1:
-                some = ", ".join(sorted(ids)[:5])
-                raise UsageError(
-                    f"{len(ids)} ids begin with {name!r}: {some}{', …' if len(ids) > 5 else ''}",
-                    hint="Give more of the id.",
-                )
-        if not rows:
-            raise UsageError(
-                f"no trace, comparison or prompt in {self.path} has the id {name!r}",
-                hint="Ids stand in the exported rows: trace_id, comparison_id, prompt_id.",
-            )
-        return tuple(
-            Found(kind, record, self._runs_of(row[0]))
-            for row, (kind, record) in zip(rows, self._decode(rows), strict=True)
-        )
+        return recorded.find(self._db, name)
 
     def holds(self, run_id: str, record_id: str) -> Trace | Comparison | None:
         """The run's own record with this id."""
-        match = (
-            "c.id = ? AND c.seq IN (SELECT record FROM run_records "
-            "WHERE record = c.seq AND run = ?)"
-        )
-        rows = self._db.all(_RECORDS_NAMED.format(match=match), (record_id, self._run(run_id)))
-        return self._decode(rows)[0][1] if rows else None
+        return recorded.held_by(self._db, self._run(run_id), record_id)
 
-    def damaged(self, run_id: str) -> Iterator[str]:
+    def damaged_steps(self, run_id: str) -> Iterator[str]:
         """Recompute the digest of every step result of a run; yields the keys that differ."""
-        after, run = -1, self._run(run_id)
-        while rows := self._db.all(
-            "SELECT seq, key, result, sha256 FROM steps WHERE seq > ? AND seq IN "
-            "(SELECT s.step FROM record_steps s JOIN run_records r ON r.record = s.record "
-            "WHERE r.run = ?) ORDER BY seq LIMIT 500",
-            (after, run),
-        ):
-            for _, key, result, sha256 in rows:
-                if hashlib.sha256(result.encode()).hexdigest() != sha256:
-                    yield key
-            after = rows[-1][0]
+        return recorded.damaged_steps(self._db, self._run(run_id))
+
+    def damaged_records(self, run_id: str) -> Iterator[str]:
+        """Recompute the digest of every record of a run; yields the ids that differ."""
+        return recorded.damaged_records(self._db, self._run(run_id))
 
     # -- inside -----------------------------------------------------------------------------
 
@@ -283,96 +251,6 @@ class Store:
             )
         return int(rows[0][0])
 
-    def _runs_of(self, record: int) -> tuple[str, ...]:
-        rows = self._db.all(
-            "SELECT DISTINCT u.seq, u.id FROM run_records r JOIN runs u ON u.seq = r.run "
-            "WHERE r.record = ? ORDER BY u.seq",
-            (record,),
-        )
-        return tuple(row[1] for row in rows)
-
-    def _put(
-        self, run_id: str, kind: Kind, record: Trace | Comparison, pair: int, body: codec.Body
-    ) -> None:
-        keys = [result.key for result in codec.steps_of(record)]
-        prompt = codec.prompt_body(record.prompt)
-        prompt_name = digest([record.prompt.id, prompt])
-        name = digest([kind, record.id, prompt_name, pair, body, keys])
-        place = (self._run(run_id), kind, record.prompt.id, pair)
-        with self.transaction():
-            self._db.execute(
-                "INSERT OR IGNORE INTO prompts (digest, id, body) VALUES (?, ?, ?)",
-                (prompt_name, record.prompt.id, canonical_json(prompt)),
-            )
-            new = self._db.execute(
-                "INSERT OR IGNORE INTO records (digest, kind, id, prompt, pair, body) SELECT "
-                "?, ?, ?, seq, ?, ? FROM prompts WHERE digest = ?",
-                (name, kind, record.id, pair, canonical_json(body), prompt_name),
-            ).rowcount
-            seq = self._db.all("SELECT seq FROM records WHERE digest = ?", (name,))[0][0]
-            if new:
-                written = self._db.many(
-                    "INSERT INTO record_steps SELECT ?, ?, seq FROM steps WHERE key = ?",
-                    ((seq, position, key) for position, key in enumerate(keys)),
-                )
-                if written != len(keys):
-                    raise StoreError(
-                        f"{kind} {record.id} refers to {len(keys) - written} steps that "
-                        f"{self.path} does not hold",
-                        hint="Keep the steps first, with put_steps.",
-                    )
-            self._db.execute(
-                "INSERT OR IGNORE INTO run_records VALUES (?, ?, ?, ?, ?)", (*place, seq)
-            )
-            held_now = self._db.all(
-                "SELECT record FROM run_records WHERE (run, kind, prompt_id, pair) = (?, ?, ?, ?)",
-                place,
-            )[0][0]
-            if held_now != seq:
-                raise StoreError(
-                    f"run {run_id} already has another {kind} for prompt {record.prompt.id!r}",
-                    hint="A run records each prompt once; ask done() what it has.",
-                )
-
-    def _records(self, run_id: str, kind: Kind) -> Iterator[Trace | Comparison]:
-        after, run = ("", -1), self._run(run_id)
-        while rows := self._db.all(
-            "SELECT c.seq, c.id, c.kind, c.pair, p.id, p.body, c.body FROM run_records r "
-            "JOIN records c ON c.seq = r.record JOIN prompts p ON p.seq = c.prompt "
-            "WHERE r.run = ? AND r.kind = ? AND (r.prompt_id, r.pair) > (?, ?) "
-            f"ORDER BY r.prompt_id, r.pair LIMIT {_RECORDS_A_QUERY}",
-            (run, kind, *after),
-        ):
-            yield from (record for _, record in self._decode(rows))
-            after = (rows[-1][4], rows[-1][3])
-
-    def _decode(self, rows: Sequence[Any]) -> list[tuple[Kind, Trace | Comparison]]:
-        """Records from rows of (seq, id, kind, pair, prompt id, prompt body, body)."""
-        steps: dict[int, list[Result]] = {row[0]: [] for row in rows}
-        marks = ",".join("?" * len(steps))
-        for record, *step in self._db.all(
-            "SELECT s.record, t.kind, t.key, t.result FROM record_steps s "
-            f"JOIN steps t ON t.seq = s.step WHERE s.record IN ({marks}) "
-            "ORDER BY s.record, s.position",
-            list(steps),
-        ):
-            steps[record].append(_result(*step))
-        out: list[tuple[Kind, Trace | Comparison]] = []
-        for seq, record_id, kind, pair, prompt_id, prompt, body in rows:
-            of = codec.prompt_of(prompt_id, json.loads(prompt))
-            what = json.loads(body)
-            if kind == "trace":
-                out.append((kind, codec.trace_of(record_id, of, what, steps[seq])))
-            else:
-                out.append((kind, codec.comparison_of(record_id, of, pair, what, steps[seq])))
-        return out
-
-
-_RECORDS_NAMED = (
-    "SELECT c.seq, c.id, c.kind, c.pair, p.id, p.body, c.body FROM records c "
-    "JOIN prompts p ON p.seq = c.prompt WHERE {match} ORDER BY c.seq LIMIT 1000"
-)
-
 
 def _step_row(asked: Keyed, result: Result) -> tuple[str, ...]:
     if result.key not in ("", asked.key):
@@ -381,10 +259,6 @@ def _step_row(asked: Keyed, result: Result) -> tuple[str, ...]:
     body = canonical_json(codec.result_body(result))
     sha256 = hashlib.sha256(body.encode(errors="replace")).hexdigest()
     return asked.key, kind, canonical_json(asked.request), body, sha256
-
-
-def _result(kind: str, key: str, body: str) -> Result:
-    return codec.result_of(kind, key, json.loads(body))
 
 
 def _whole(text: str) -> str:

@@ -27,6 +27,7 @@ from jinja2.exceptions import TemplateError
 from tokenizers import Tokenizer
 
 from cai.errors import ModelError, PromptError
+from cai.text.sound import check_text
 from cai.types import Message, Messages
 
 HUMAN, ASSISTANT = "\n\nHuman:", "\n\nAssistant:"
@@ -50,6 +51,20 @@ class Encoded:
     control: tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Core:
+    """A message without the white space around it, and how many characters that was."""
+
+    text: str = ""
+    lead: int = 0
+    trail: int = 0
+
+    @classmethod
+    def of(cls, content: str) -> _Core:
+        lead, trail = len(content) - len(content.lstrip()), len(content) - len(content.rstrip())
+        return cls(content.strip(), lead, trail)
+
+
 class Encoder:
     """Encodes conversations for one tokenizer (a fast one of transformers).
 
@@ -71,6 +86,7 @@ class Encoder:
         self._ids: dict[str, int] = {}
         self._normalized: set[str] = set()
         self._twin, self._moved = self._make_twin(backend)
+        self._greedy = any(name != name.strip() for name in self._names)
         self._finders = tuple(
             re.compile("|".join(map(re.escape, sorted(some, key=len, reverse=True))) or r"(?!)")
             for some in (self._names.keys() - self._normalized, self._normalized)
@@ -79,14 +95,13 @@ class Encoder:
         """Ids that no text can become."""
         self._bos = self._stock_bos()
         self._folds_system = not self._takes_system()
-        gap, whole = self._after_assistant()
-        self.turn_end_id = gap
+        self.turn_end_id, written = self._after_assistant()
         """The control token that the template writes after an assistant's turn, if any."""
-        ends = {*eos_ids, tokenizer.eos_token_id, gap} - {None}
+        ends = (*eos_ids, tokenizer.eos_token_id, self.turn_end_id)
         self.eos_ids: frozenset[int] = frozenset(i for i in ends if i is not None)
         """Ids that end the assistant's turn."""
         special = {i for i, t in backend.get_added_tokens_decoder().items() if t.special}
-        self.stop_ids = self.eos_ids | (self.control_ids & (special | whole))
+        self.stop_ids = self.eos_ids | (self.control_ids & (special | written))
         """`eos_ids` and every other control token that has no place inside a turn."""
         self.stop_texts: tuple[str, ...] = () if self.has_template else (HUMAN,)
         """Texts that end the assistant's turn where no token does."""
@@ -103,22 +118,22 @@ class Encoder:
         """
         if prefill and not add_generation_prompt:
             raise ValueError("a prefill begins the assistant's turn: it needs a generation prompt")
-        _check_text(messages, prefill)
+        check_text(messages, prefill)
         gaps, cores = self._render(self._turns(messages), add_generation_prompt)
         if prefill:
-            gaps[-1:], cores = [*self._begin(gaps[-1]), ""], [*cores, prefill]
+            gaps[-1] += "" if self.has_template else " "
+            gaps.append("")
+            cores.append(_Core(prefill))
         text: list[str] = []
         secret: list[str] = []
         expected: list[int] = []
-        for i, gap in enumerate(gaps):
-            left = cores[i - 1] if i else ""
-            right = cores[i] if i < len(cores) else ""
-            text += (gap, right)
-            for piece, token in self._split(gap, bool(left), bool(right)):
+        for left, gap, right in zip([_Core(), *cores], gaps, [*cores, _Core()], strict=True):
+            for piece, token in self._split(gap, left.trail, right.lead):
                 secret.append(self._names[piece] if token else piece)
                 if token:
                     expected.append(self._ids[piece])
-            secret.append(right)
+            secret.append(right.text)
+            text += (gap, right.text)
         ids = self._tokenize("".join(secret))
         if self._bos is not None and not self.has_template:
             ids, expected = [self._bos, *ids], [self._bos, *expected]
@@ -171,13 +186,14 @@ class Encoder:
         ids: list[int] = self._twin.encode(text, add_special_tokens=False).ids
         return [self._moved.get(i, i) for i in ids] if self._moved else ids
 
-    def _split(self, gap: str, after: bool, before: bool) -> Iterator[tuple[str, bool]]:
+    def _split(self, gap: str, trail: int = 0, lead: int = 0) -> Iterator[tuple[str, bool]]:
         """A stretch of template words, cut at its control tokens: (piece, is a control token).
 
-        White space at an edge may belong to the message there, so no token may begin or end in it.
+        The outermost `trail` and `lead` characters may be white space of the messages there, which
+        no control token may make use of.
         """
-        low = len(gap) - len(gap.lstrip()) if after else 0
-        high = len(gap.rstrip()) if before else len(gap)
+        low = min(trail, len(gap) - len(gap.lstrip()))
+        high = max(len(gap) - lead, len(gap.rstrip()))
 
         def cut(start: int, end: int, finders: Sequence[re.Pattern[str]]) -> Iterator[Any]:
             if not finders or start == end:
@@ -209,16 +225,16 @@ class Encoder:
                 out.append(turn)
         return out
 
-    def _render(self, turns: Sequence[Message], generation: bool) -> tuple[list[str], list[str]]:
+    def _render(self, turns: Sequence[Message], generation: bool) -> tuple[list[str], list[_Core]]:
         """The template's words and the messages' cores, by turns: gap, core, gap, …, gap."""
-        cores = [m.content.strip() for m in turns]
-        marked = [
-            Message(m.role, m.content.replace(core, self._mark(i), 1) if core else m.content)
-            for i, (m, core) in enumerate(zip(turns, cores, strict=True))
-        ]
+        cores = [_Core.of(m.content) for m in turns]
+        marked = []
+        for i, (m, core) in enumerate(zip(turns, cores, strict=True)):
+            content = m.content.replace(core.text, self._mark(i), 1) if core.text else m.content
+            marked.append(Message(m.role, content if core.text or not self._greedy else ""))
         pieces = self._stand_in.split(self._apply(marked, generation))
         seen = [int(i) for i in pieces[1::2]]
-        lost = {i for i, core in enumerate(cores) if core} - set(seen)
+        lost = {i for i, core in enumerate(cores) if core.text} - set(seen)
         if lost:
             role = turns[min(lost)].role
             raise PromptError(f"The chat template leaves out message {min(lost) + 1} ({role})")
@@ -238,7 +254,9 @@ class Encoder:
             )
         except (TemplateError, TypeError, ValueError, KeyError) as error:
             roles = ", ".join(m.role for m in turns)
-            raise PromptError(f"The chat template refuses this conversation ({roles}): {error}") from error
+            raise PromptError(
+                f"The chat template refuses this conversation ({roles}): {error}"
+            ) from error
         return text
 
     def _plain(self, turns: Sequence[Message], generation: bool) -> str:
@@ -248,10 +266,6 @@ class Encoder:
             for m in turns
         ]
         return "".join(parts) + (ASSISTANT if generation else "")
-
-    def _begin(self, gap: str) -> list[str]:
-        """What stands before a prefill: the plain format has a space there."""
-        return [gap if self.has_template else f"{gap} "]
 
     # -- what is found out once -----------------------------------------------------------------
 
@@ -273,8 +287,8 @@ class Encoder:
     def _after_assistant(self) -> tuple[int | None, set[int]]:
         """The first control token after an assistant's turn, and all that the template writes."""
         gaps, cores = self._render(_PROBE, True)
-        written = [[p for p, token in self._split(g, False, False) if token] for g in gaps]
-        after = written[cores.index(_PROBE[1].content) + 1]
+        written = [[p for p, token in self._split(g) if token] for g in gaps]
+        after = written[cores.index(_Core(_PROBE[1].content)) + 1]
         ids = {self._ids[p] for some in written for p in some}
         return (self._ids[after[0]] if after else None), ids
 
@@ -294,7 +308,7 @@ class Encoder:
             raise ModelError(
                 "The tokenizer can't be encoded safely: a plain conversation gives other ids than"
                 " its own chat template call",
-                hint=f"Ours {ours[:12]}…, stock {list(stock)[:12]}… Please report the model's name.",
+                hint="Please report the model's name; another model will do meanwhile.",
             )
 
 
@@ -315,19 +329,3 @@ def _touches(merge: Any, names: dict[str, str]) -> bool:
     """Whether a merge reads or makes a control token: text could become one through it."""
     left, _, right = merge.partition(" ") if isinstance(merge, str) else (merge[0], "", merge[1])
     return left in names or right in names or left + right in names
-
-
-def _check_text(messages: Messages, prefill: str) -> None:
-    if not messages:
-        raise PromptError("The conversation is empty")
-    for i, text in enumerate([*(m.content for m in messages), prefill]):
-        where = f"Message {i + 1} ({messages[i].role})" if i < len(messages) else "The prefill"
-        if "\x00" in text:
-            raise PromptError(f"{where} holds a NUL character at {text.index(chr(0))}")
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise PromptError(
-                f"{where} is not valid Unicode: a lone surrogate"
-                f" U+{ord(text[error.start]):04X} at character {error.start}"
-            ) from None

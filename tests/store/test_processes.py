@@ -64,7 +64,7 @@ def test_ten_kills_lose_nothing_that_was_committed(tmp_path: Path) -> None:
             found = sorted(store.traces("r-1"), key=lambda t: int(t.prompt.id[1:]))
             assert found == [trace(f"p{n}") for n in range(len(found))]
             assert acknowledged <= set(range(len(found)))
-            assert list(store.damaged("r-1")) == []
+            assert list(store.damaged_steps("r-1")) == []
     assert len(acknowledged) > 10
 
 

@@ -215,7 +215,7 @@ def test_damaged_steps_are_named(path: Path) -> None:
     with Store.open(path) as store:
         store.put_run(run())
         put(store, "r-1", trace("p"))
-        assert list(store.damaged("r-1")) == []
+        assert list(store.damaged_steps("r-1")) == []
         victim = next(steps_of(trace("p"))).key
     plain = sqlite3.connect(path)
     plain.execute("DROP TRIGGER steps_no_update")
@@ -224,7 +224,7 @@ def test_damaged_steps_are_named(path: Path) -> None:
     plain.commit()
     plain.close()
     with Store.open(path) as store:
-        assert list(store.damaged("r-1")) == [victim]
+        assert list(store.damaged_steps("r-1")) == [victim]
 
 
 def test_the_journal_is_safe(path: Path) -> None:

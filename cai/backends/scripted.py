@@ -1,0 +1,247 @@
+"""A backend that answers by rules: for tests of pipelines and principles, and for dry runs.
+
+No model, no torch; the same rules give the same results in any order and batch.
+
+    backend = ScriptedBackend(
+        replies=[("Identify .* harmful", "No problem found."), ("", ["Yes.", "No."])],
+        scores=[("Which response", {"A": 0.8, "B": 0.2})],
+    )
+
+A rule is a condition and what follows. The condition is a regular expression, searched in the last
+message, or a function of the messages. The first rule that holds is taken; "" always holds. A
+reply is a text, several texts (one is drawn by the request's seed), or a function of the request.
+A score is a probability by option, or a function of the request and the option.
+
+On the command line, `--model scripted:FILE` reads the rules from YAML:
+
+    replies:
+      - when: "Identify .* harmful"
+        say: No problem found.
+      - say: ["Yes.", "No."]
+    scores:
+      - when: "Which response"
+        options: {A: 0.8, B: 0.2}
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import zlib
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from cai.backends.base import Done, ModelInfo, Prepared, Throughput
+from cai.digest import digest
+from cai.errors import CaiError, PromptError, UsageError
+from cai.text.seeds import uniform
+from cai.text.sound import check_text
+from cai.types import FinishReason, Generate, Generation, Messages, Request, Result, Score, Scores
+
+When: TypeAlias = str | Callable[[Messages], bool]
+Say: TypeAlias = str | Sequence[str] | Callable[[Generate], str]
+Rate: TypeAlias = Mapping[str, float] | Callable[[Score, str], float]
+
+
+class ScriptedBackend:
+    """Answers by rules, and remembers in `requests` everything it was asked, in order.
+
+    default: the reply where no rule holds; without a rule options are equally likely.
+    name: tells one script from another in keys. Rules that are functions can't be told apart by
+        their content: give changed functions a new name.
+    """
+
+    def __init__(
+        self,
+        replies: Sequence[tuple[When, Say]] = (),
+        scores: Sequence[tuple[When, Rate]] = (),
+        *,
+        default: str = "I see.",
+        name: str = "scripted",
+        capacity: int = 16,
+    ) -> None:
+        self.replies = tuple(replies)
+        self.scores = tuple(scores)
+        self.default = default
+        self.requests: list[Request] = []
+        rules = [[_plain(part) for part in rule] for rule in (*self.replies, *self.scores)]
+        self._info = ModelInfo(name, digest([name, rules, len(self.replies), default]))
+        self._capacity = capacity
+        self._queue: deque[tuple[int, tuple[Prepared, ...]]] = deque()
+        self._read = self._wrote = 0
+
+    @classmethod
+    def from_yaml(cls, path: Path) -> ScriptedBackend:
+        """Read rules from a file (see the module). Raises `UsageError` with what is wrong."""
+        import yaml
+
+        try:
+            data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise UsageError(f"{path}: can't be read as YAML: {error}") from error
+        top = _entry(path, "the file", data, {"replies", "scores", "default", "name"})
+        replies: list[tuple[When, Say]] = []
+        for n, item in enumerate(_items(path, "replies", top.get("replies")), start=1):
+            rule = _entry(path, f"reply {n}", item, {"when", "say"}, needs="say")
+            replies.append((_pattern(path, rule), _say(path, n, rule["say"])))
+        scores: list[tuple[When, Rate]] = []
+        for n, item in enumerate(_items(path, "scores", top.get("scores")), start=1):
+            rule = _entry(path, f"score {n}", item, {"when", "options"}, needs="options")
+            scores.append((_pattern(path, rule), _options(path, n, rule["options"])))
+        return cls(
+            replies,
+            scores,
+            default=str(top.get("default", "I see.")),
+            name=str(top.get("name", path.name)),
+        )
+
+    @property
+    def info(self) -> ModelInfo:
+        """The script's name and a digest of its rules."""
+        return self._info
+
+    @property
+    def capacity(self) -> int:
+        """How many conversations are worth keeping open at once."""
+        return self._capacity
+
+    @property
+    def throughput(self) -> Throughput:
+        """Words read and written."""
+        return Throughput(self._read, self._wrote)
+
+    def prepare(self, request: Request) -> Prepared:
+        """Compute a request's key. Raises `PromptError` for text that no model could read."""
+        check_text(request.messages, request.prefill)
+        return Prepared(request, digest([type(request).__name__, self._info.fingerprint, request]))
+
+    def submit(self, ticket: int, group: Sequence[Prepared], conversation: str) -> None:
+        """Queue a group."""
+        self._queue.append((ticket, tuple(group)))
+
+    def poll(self) -> list[Done]:
+        """Answer the oldest group. A rule that raises a `CaiError` fails its group alone."""
+        if not self._queue:
+            return []
+        ticket, group = self._queue.popleft()
+        try:
+            return [Done(ticket, tuple(self._answer(p) for p in group))]
+        except CaiError as error:
+            return [Done(ticket, error=error)]
+
+    def release(self, conversation: str) -> None:
+        """Nothing is kept, so nothing is let go."""
+
+    def _answer(self, prepared: Prepared) -> Result:
+        request = prepared.request
+        self.requests.append(request)
+        rendered = "".join(f"\n\n{m.role}: {m.content}" for m in request.messages)
+        rendered += f"\n\nassistant: {request.prefill}"
+        words = len(_words(rendered))
+        self._read += words
+        if isinstance(request, Score):
+            logprobs = tuple(self._logprob(request, option) for option in request.options)
+            name = self._info.name
+            return Scores(logprobs, request.options, name, rendered, words, prepared.key)
+        text, tokens, reason = self._write(request)
+        self._wrote += len(tokens)
+        ids = tuple(zlib.crc32(t.encode()) for t in tokens)
+        written = len(ids) + (reason == "stop")
+        return Generation(
+            text, ids, reason, self._info.name, rendered, words, written, prepared.key
+        )
+
+    def _write(self, request: Generate) -> tuple[str, list[str], FinishReason]:
+        """The reply's text, its words, and why it ends; a word counts as a token."""
+        say: Say = _first(self.replies, request.messages) or self.default
+        if callable(say):
+            text = say(request)
+        elif isinstance(say, str):
+            text = say
+        else:
+            text = say[int(uniform("scripted", request.sampling.seed) * len(say))]
+        for stop in request.sampling.stop:
+            text = text.split(stop, 1)[0]
+        words = _words(text)
+        limit = request.sampling.max_new_tokens
+        reason: FinishReason = "stop" if len(words) <= limit else "length"
+        return "".join(words[:limit]).strip(), words[:limit], reason
+
+    def _logprob(self, request: Score, option: str) -> float:
+        rate: Rate | None = _first(self.scores, request.messages)
+        if rate is None:
+            return -math.log(len(request.options))
+        if callable(rate):
+            return rate(request, option)
+        if option not in rate:
+            raise PromptError(f"The script has no probability for the option {option!r}")
+        return math.log(max(rate[option], 1e-30))
+
+
+def _first(rules: Sequence[tuple[When, Any]], messages: Messages) -> Any:
+    for when, then in rules:
+        if when(messages) if callable(when) else re.search(when, messages[-1].content):
+            return then
+    return None
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\s*\S+", text)
+
+
+def _plain(part: Any) -> Any:
+    """A rule's part in a form that can be digested."""
+    if callable(part):
+        return f"function {getattr(part, '__qualname__', type(part).__qualname__)}"
+    return dict(part) if isinstance(part, Mapping) else part
+
+
+# -- the YAML form --------------------------------------------------------------------------------
+
+
+def _entry(path: Path, what: str, value: Any, keys: set[str], needs: str = "") -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise UsageError(f"{path}: {what} must be a mapping with {', '.join(sorted(keys))}")
+    for key in value:
+        if key not in keys:
+            near = get_close_matches(str(key), keys, n=1)
+            hint = f"Did you mean {near[0]}?" if near else f"Known: {', '.join(sorted(keys))}."
+            raise UsageError(f"{path}: {what} has an unknown key {key!r}", hint=hint)
+    if needs and needs not in value:
+        raise UsageError(f"{path}: {what} has no {needs!r}")
+    return value
+
+
+def _items(path: Path, what: str, value: Any) -> list[Any]:
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise UsageError(f"{path}: {what} must be a list")
+    return value
+
+
+def _pattern(path: Path, rule: dict[str, Any]) -> str:
+    pattern = str(rule.get("when", ""))
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise UsageError(f"{path}: {pattern!r} is no regular expression: {error}") from error
+    return pattern
+
+
+def _say(path: Path, n: int, value: Any) -> str | list[str]:
+    if isinstance(value, list) and value:
+        return [str(v) for v in value]
+    if isinstance(value, list | dict) or value is None:
+        raise UsageError(f"{path}: reply {n}: `say` is a text or a list of texts")
+    return str(value)
+
+
+def _options(path: Path, n: int, value: Any) -> dict[str, float]:
+    numbers = isinstance(value, dict) and all(isinstance(p, int | float) for p in value.values())
+    if not numbers or not all(0 <= p <= 1 for p in value.values()):
+        raise UsageError(f"{path}: score {n}: `options` gives each option a probability, 0 to 1")
+    return {str(option): float(p) for option, p in value.items()}

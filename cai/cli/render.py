@@ -1,0 +1,185 @@
+"""`cai render`: the exact messages of each stage, and the token ids that a model would read."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cai.errors import UsageError
+
+if TYPE_CHECKING:
+    from cai.types import Constitution, Messages, Principle
+
+STAGES = ("critique", "revise", "compare")
+
+
+@dataclass(frozen=True, slots=True)
+class _Rendered:
+    """A stage's messages, the start of the answer, and what a tokenizer makes of them."""
+
+    stage: str
+    messages: Messages
+    prefill: str
+    ids: tuple[int, ...] | None = None
+    tokens: tuple[str, ...] | None = None
+    control: tuple[int, ...] | None = None
+
+
+@click.command("render", short_help="Show the exact messages and token ids of each stage.")
+@click.argument("principle", metavar="PRINCIPLE")
+@click.option("--prompt", required=True, help="What the user asks.")
+@click.option("--response", default="[response]", help="What the assistant answered.")
+@click.option("--critique", default="[critique]", help="What the critic said.")
+@click.option("--other", default="[other response]", help="The response to compare with.")
+@click.option(
+    "--constitution", "-c", default="default", show_default=True,
+    help="Its templates and settings are used: a file, or the name of a shipped one.",
+)  # fmt: skip
+@click.option(
+    "--stage", type=click.Choice([*STAGES, "all"]), default="all", show_default=True,
+    help="Which stage to show.",
+)  # fmt: skip
+@click.option("--model", "-m", default=None, help="Also show this model's token ids.")
+@click.option(
+    "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True
+)
+def command(
+    principle: str, prompt: str, response: str, critique: str, other: str, constitution: str,
+    stage: str, model: str | None, form: str,
+) -> None:  # fmt: skip
+    """Show the exact messages of each stage under PRINCIPLE: an id or a file. No model is called.
+
+    With --model also the token ids, with the chat template's control tokens in brackets.
+
+    \b
+    cai render respect.rudeness --prompt "How can I get better at chess?"
+    cai render principles/harm/harmful.yaml --prompt "..." --stage critique -m miniature
+    """
+    from cai.constitution.load import load_constitution
+
+    _check_unicode(prompt=prompt, response=response, critique=critique, other=other)
+    rules = load_constitution(constitution)
+    rule = _find(principle, rules)
+    stages = STAGES if stage == "all" else (stage,)
+    shown = [_render(name, rules, rule, prompt, response, critique, other) for name in stages]
+    if model is not None:
+        shown = _encode(shown, model)
+    if form == "json":
+        click.echo(json.dumps([_plain(item) for item in shown], indent=2, ensure_ascii=False))
+        return
+    for item in shown:
+        _print(item, rules)
+
+
+def _check_unicode(**texts: str) -> None:
+    for name, text in texts.items():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise UsageError(f"--{name} is not valid text", hint="Pass it as UTF-8.") from None
+
+
+def _find(name: str, rules: Constitution) -> Principle:
+    """A principle by file, or by id in the constitution."""
+    from difflib import get_close_matches
+
+    from cai.constitution.load import load_principle
+
+    by_id = {m.principle.id: m.principle for m in rules.members}
+    if name in by_id:
+        return by_id[name]
+    if name.endswith((".yaml", ".yml")) or Path(name).is_file():
+        return load_principle(name)
+    close = get_close_matches(name, by_id, n=1)
+    hint = f"Did you mean {close[0]}? " if close else ""
+    raise UsageError(
+        f"{rules.id} has no principle {name!r}", hint=f"{hint}It has: {', '.join(by_id)}"
+    )
+
+
+def _render(
+    stage: str,
+    rules: Constitution,
+    rule: Principle,
+    prompt: str,
+    response: str,
+    critique: str,
+    other: str,
+) -> _Rendered:
+    from cai.constitution import messages
+    from cai.types import Message
+
+    asked = (Message("user", prompt),)
+    answered = (*asked, Message("assistant", response))
+    if stage == "critique":
+        return _Rendered(stage, messages.critique(rules, rule, answered), "")
+    if stage == "revise":
+        said = critique if rules.plan.critique else None
+        return _Rendered(stage, messages.revision(rules, rule, answered, said), "")
+    prefill = "" if rules.feedback.chain_of_thought else messages.ANSWER_PREFILL
+    compared = messages.comparison(rules, rule, asked, response, other)
+    return _Rendered(stage, compared, prefill)
+
+
+def _encode(shown: list[_Rendered], model: str) -> list[_Rendered]:
+    """With token ids, by the only path from messages to ids."""
+    from cai.models.load import load_encoder, resolve_model
+
+    encoder = load_encoder(resolve_model(model))
+    out = []
+    for item in shown:
+        encoded = encoder.encode(item.messages, prefill=item.prefill, add_generation_prompt=True)
+        tokens = encoder.tokens(encoded.ids)
+        out.append(
+            _Rendered(item.stage, item.messages, item.prefill, encoded.ids, tokens, encoded.control)
+        )
+    return out
+
+
+def _print(item: _Rendered, rules: Constitution) -> None:
+    from cai.text.terminal import visible
+
+    count = f" · {len(item.ids)} tokens" if item.ids is not None else ""
+    click.echo(click.style(f"── {item.stage}{count} " + "─" * 20, bold=True))
+    for note in _notes(item.stage, rules):
+        click.echo(click.style(f"({note})", dim=True))
+    for message in item.messages:
+        click.echo(click.style(f"{message.role}:", fg="cyan"))
+        click.echo("\n".join(f"  {visible(line)}" for line in message.content.split("\n")))
+    click.echo(click.style("assistant:", fg="cyan") + f" {item.prefill}…")
+    if item.ids is not None and item.tokens is not None:
+        marked = set(item.control or ())
+        click.echo()
+        words = [
+            click.style(f"[{visible(token)}·{number}]", fg="yellow")
+            if place in marked
+            else f"{visible(token)}·{number}"
+            for place, (number, token) in enumerate(zip(item.ids, item.tokens, strict=True))
+        ]
+        click.echo("  ".join(words))
+    click.echo()
+
+
+def _notes(stage: str, rules: Constitution) -> list[str]:
+    """Where the constitution would not send these messages, or sends them otherwise."""
+    out = []
+    if stage == "critique" and not rules.plan.critique:
+        out.append(f"{rules.id} revises directly: critiques are asked for in checks alone")
+    if stage == "compare" and rules.feedback.mode == "pointwise":
+        out.append(f"{rules.id} judges pointwise: it asks the critique of each response instead")
+    return out
+
+
+def _plain(item: _Rendered) -> dict[str, Any]:
+    return {
+        "stage": item.stage,
+        "messages": [asdict(m) for m in item.messages],
+        "prefill": item.prefill,
+        "ids": item.ids,
+        "tokens": item.tokens,
+        "control": item.control,
+    }

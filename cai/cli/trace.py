@@ -1,0 +1,133 @@
+"""`cai trace`: from a training row back to its label, principles, critiques and generations."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cai.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from cai.store.records import Found
+    from cai.store.store import Store
+
+_ROW = re.compile(r"(?P<record>.+)\.(?P<round>\d+)")
+_LINE = re.compile(r"(?P<file>.+\.jsonl):(?P<line>\d+)")
+
+
+@click.command("trace", short_help="Walk a training row back to its principle.")
+@click.argument("name", metavar="ID")
+@click.option(
+    "--runs-dir", type=click.Path(path_type=Path, file_okay=False), default=None,
+    help="The folder that holds the store.  [default: runs, or that of FILE:LINE]",
+)  # fmt: skip
+@click.option("--run", "run_id", default=None, help="The run to read it in.  [default: the newest]")
+@click.option(
+    "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True,
+)  # fmt: skip
+@click.option("--prompts", is_flag=True, help="Also show the exact text each model was given.")
+def command(name: str, runs_dir: Path | None, run_id: str | None, form: str, prompts: bool) -> None:
+    """Show where a training row comes from.
+
+    ID is the id of a row, trace, comparison or prompt, or enough of its beginning to be the only
+    one; or FILE:LINE of an exported file.
+
+    \b
+    cai trace c-1f6a90b2 --prompts
+    cai trace runs/first/sft.jsonl:12
+    """
+    from cai.store.store import Store
+
+    line = _LINE.fullmatch(name)
+    if line and Path(line["file"]).is_file():
+        path = Path(line["file"]).resolve()
+        name, run_id = _at_line(path, int(line["line"]), run_id)
+        runs_dir = runs_dir or path.parent.parent
+    with Store.open((runs_dir or Path("runs")) / "store.sqlite", read_only=True) as store:
+        views = [_view(store, f, run_id) for f in _found(store, name, run_id)]
+    if form == "json":
+        _print_json(views if len(views) > 1 else views[0])
+        return
+    from cai.cli.trace_text import show
+
+    for view in views:
+        show(view, prompts=prompts)
+
+
+def _at_line(path: Path, number: int, run_id: str | None) -> tuple[str, str | None]:
+    """The record and the run of a row in an exported file."""
+    from cai.data.manifest import Manifest
+
+    with path.open("rb") as file:
+        for n, text in enumerate(file, 1):
+            if n == number:
+                try:
+                    row = json.loads(text)
+                    record = row.get("trace_id") or row["comparison_id"]
+                except (ValueError, KeyError, AttributeError):
+                    raise DataError(f"{path}:{number} is not a row that was exported") from None
+                return str(record), run_id or Manifest.read(path.parent).run["id"]
+    raise UsageError(f"{path} has no line {number}")
+
+
+def _found(store: Store, name: str, run_id: str | None) -> list[Found]:
+    """The records by this name that one run holds: the run asked for, or the newest."""
+    try:
+        found = store.find(name)
+    except UsageError:
+        row = _ROW.fullmatch(name)
+        if row is None:
+            raise
+        found = store.find(row["record"])
+    order = {run.id: place for place, run in enumerate(store.runs())}
+    newest = max((r for f in found for r in f.runs), key=lambda r: order[r], default=None)
+    chosen = [f for f in found if (run_id or newest) in f.runs]
+    if not chosen:
+        holders = ", ".join(sorted({r for f in found for r in f.runs}))
+        raise UsageError(f"run {run_id!r} does not hold {name}", hint=f"It is held by: {holders}")
+    return chosen
+
+
+def _view(store: Store, found: Found, run_id: str | None) -> dict[str, Any]:
+    """All that is known of a record, as plain values."""
+    from dataclasses import asdict
+
+    from cai.data.rows import Row, Sides
+
+    run = store.run(run_id if run_id in found.runs else found.runs[-1])
+    made = Sides.of(run).rows(found.record)
+    folder = [e.detail.get("to", run.name) for e in store.events(run.id) if e.event == "exported"]
+    record = asdict(found.record)
+    asked = {r["principle_id"] for r in record.get("revisions", record.get("judgements", ()))}
+    asked |= {c["principle_id"] for c in record.get("checks", ())}
+    constitution = run.constitution
+    return {
+        "kind": found.kind,
+        "record": record,
+        "run": {"id": run.id, "folder": folder[-1] if folder else None, "seed": run.seed},
+        "runs": list(found.runs),
+        "rows": [{"file": f"{m.file}.jsonl", **m.values} for m in made if isinstance(m, Row)],
+        "left_out": [m.reason for m in made if not isinstance(m, Row)],
+        "constitution": {k: constitution.get(k) for k in ("id", "version", "digest")},
+        "principles": {p["id"]: p for p in constitution.get("principles", []) if p["id"] in asked},
+        "models": run.config.get("models", {}),
+    }
+
+
+def _print_json(value: Any) -> None:
+    """ASCII alone, so that no terminal obeys it; infinities, which JSON lacks, become null."""
+    text = json.dumps(_finite(value), indent=2, ensure_ascii=True, allow_nan=False)
+    click.echo(text.replace("\x7f", "\\u007f"))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

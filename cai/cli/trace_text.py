@@ -1,0 +1,153 @@
+"""What `cai trace` prints: a record from its training row down to what each model was given."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import sys
+import textwrap
+from typing import Any
+
+import click
+
+from cai.text.terminal import visible
+
+_WIDTH = 100
+
+
+def show(view: dict[str, Any], *, prompts: bool = False) -> None:
+    """Print a record. prompts: with the exact text of every request."""
+    record, constitution = view["record"], view["constitution"]
+    _title(f"{view['kind']} {record['id']}")
+    run = view["run"]["id"] + (f" in {view['run']['folder']}" if view["run"]["folder"] else "")
+    others = [r for r in view["runs"] if r != view["run"]["id"]]
+    _fact("run", run + (f"; also held by {', '.join(others)}" if others else ""))
+    _fact("constitution", f"{constitution['id']} {constitution['version']}")
+    _rows(view)
+    _fact("prompt", f"{record['prompt']['id']}  ({record['prompt']['source']})")
+    for message in record["prompt"]["messages"]:
+        _text(message["role"], message["content"], "cyan")
+    if view["kind"] == "trace":
+        _trace(view, prompts)
+    else:
+        _comparison(view, prompts)
+    click.echo()
+
+
+def _rows(view: dict[str, Any]) -> None:
+    for row in view["rows"]:
+        label = f"  round {row['round']}" if "round" in row else ""
+        if "probability" in row:
+            label = f"  probability {row['probability']:.3f}, by {row['origin']}"
+            if None not in (row["p_ab"], row["p_ba"]) and row["p_ab"] != row["p_ba"]:
+                label += f", {row['p_ab']:.3f} shown first, {row['p_ba']:.3f} shown second"
+        _fact("row", f"{row['id']}  {row['file']}{label}", "green")
+    for reason in view["left_out"]:
+        _fact("row", f"left out: {reason}", "red")
+
+
+def _trace(view: dict[str, Any], prompts: bool) -> None:
+    record = view["record"]
+    _generation("response", record["response"], prompts)
+    for revision in record["revisions"]:
+        _principle(view, f"round {revision['round'] + 1}", revision["principle_id"])
+        if revision["critique"] is not None:
+            _request(view, revision["principle_id"], "critique_request")
+            _generation("critique", revision["critique"], prompts, "yellow")
+        if revision["response"] is None:
+            _fact("", "nothing found; the response stands")
+            continue
+        if not revision["found_problem"]:
+            _fact("", "nothing found; revised all the same")
+        _request(view, revision["principle_id"], "revision_request")
+        _generation("revision", revision["response"], prompts, "green")
+        if revision["guards"]:
+            _fact("guarded", ", ".join(revision["guards"]), "red")
+    if record["checks"]:
+        _title("last check: probability that nothing is wrong")
+    for check in record["checks"]:
+        p = math.fsum(math.exp(x) for x in check["scores"]["logprobs"])
+        _fact("", f"{min(p, 1.0):.3f}  {check['principle_id']}", "red" if p < 0.5 else "")
+        _given(check["scores"], prompts)
+
+
+def _comparison(view: dict[str, Any], prompts: bool) -> None:
+    record = view["record"]
+    for letter, response in zip("AB", record["responses"], strict=True):
+        _generation(f"response {letter}", response, prompts)
+    p = record["probability"]
+    _title(f"probability that A is better: {p:.3f}  ({record['mode']})")
+    for judgement in record["judgements"]:
+        _principle(view, "principle", judgement["principle_id"])
+        letters = record["mode"] == "letters"
+        _request(
+            view,
+            judgement["principle_id"],
+            "comparison_question" if letters else "critique_request",
+        )
+        said, swapped = f"{judgement['p_first']:.3f}", judgement["p_first_swapped"]
+        if letters and swapped is not None:
+            said += f" shown first, {swapped:.3f} shown second"
+            if (judgement["p_first"] - 0.5) * (swapped - 0.5) < 0:
+                said += ": it flips with the order"
+        _fact("A is better", said)
+        for reasoning in judgement["reasoning"]:
+            _generation("reasoning", reasoning, prompts, "yellow")
+        for number, scores in enumerate(judgement["scores"]):
+            pairs = zip(scores["options"], scores["logprobs"], strict=True)
+            label = "scores" if letters else f"scores {'AB'[number % 2]}"
+            _fact(label, "  ".join(f"{o.strip()!r} {x:.2f}" for o, x in pairs))
+            _given(scores, prompts)
+
+
+def _principle(view: dict[str, Any], label: str, principle_id: str) -> None:
+    principle = view["principles"].get(principle_id, {})
+    _title(f"{label}: {principle_id} {principle.get('version', '')}  {principle.get('title', '')}")
+    if principle.get("why"):
+        _text("why", principle["why"], "bright_black")
+
+
+def _request(view: dict[str, Any], principle_id: str, which: str) -> None:
+    text = view["principles"].get(principle_id, {}).get(which)
+    if text:
+        _text("asks", text, "bright_black")
+
+
+def _generation(label: str, generation: dict[str, Any], prompts: bool, colour: str = "") -> None:
+    _given(generation, prompts)
+    _text(label, generation["text"], colour)
+    note = f"{generation['model']}, {generation['response_tokens']} tokens"
+    if generation["finish_reason"] == "length":
+        note += ", cut at the limit"
+    _fact("", f"{note}, step {generation['key'][:16]}", "bright_black")
+
+
+def _given(step: dict[str, Any], prompts: bool) -> None:
+    if prompts:
+        _text("given", step["rendered_prompt"], "magenta", fold=False)
+
+
+def _title(text: str) -> None:
+    click.echo("\n" + click.style(visible(text), bold=True))
+
+
+def _fact(label: str, text: str, colour: str = "") -> None:
+    click.echo(f"{visible(label):>13}  " + _coloured(visible(text), colour))
+
+
+def _text(label: str, text: str, colour: str = "", *, fold: bool = True) -> None:
+    """A block of text beside its label; folded to the width of a terminal, if there is one."""
+    width = min(shutil.get_terminal_size().columns, _WIDTH) - 15
+    lines: list[str] = []
+    for line in visible(text, lines=True).expandtabs(4).split("\n"):
+        if fold and sys.stdout.isatty():
+            lines += textwrap.wrap(line, max(width, 20), break_long_words=False) or [""]
+        else:
+            lines.append(line)
+    for number, line in enumerate(lines):
+        head = f"{label if not number else '':>13}  "
+        click.echo((head + _coloured(line, colour)).rstrip())
+
+
+def _coloured(text: str, colour: str) -> str:
+    return click.style(text, fg=colour) if colour else text

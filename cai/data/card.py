@@ -1,0 +1,165 @@
+"""The dataset card beside an export: `README.md` as dataset hubs read it, written for auditors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from cai.data.counts import Counts
+from cai.store.records import Run
+from cai.text.terminal import visible
+
+_TABLES = (
+    ("sft", "a conversation whose last message is the response to learn"),
+    ("preferences", "a prompt with a chosen and a rejected response"),
+)
+
+
+def card(run: Run, counts: Counts, rows: Mapping[str, int], licence: str) -> str:
+    """The whole card. `rows`: file name → rows, as exported."""
+    parts = [
+        _front_matter(run, rows, licence),
+        _head(run),
+        _files(rows),
+        _constitution(run, counts),
+        _models(run),
+        _left_out(counts),
+        _columns(),
+        _tracing(),
+    ]
+    return "\n".join(parts)
+
+
+def _front_matter(run: Run, rows: Mapping[str, int], licence: str) -> str:
+    """YAML for the hub; a file without rows is left out, since no loader can read its columns."""
+    lines = [
+        "---",
+        f"pretty_name: {_quoted(_title(run))}",
+        f"license: {_quoted(licence)}",
+        "tags:",
+        "- constitutional-ai",
+        "- synthetic",
+    ]
+    tables = [t for t, _ in _TABLES if any(rows.get(f"{n}.jsonl") for n in (t, f"{t}.test"))]
+    if tables:
+        lines.append("configs:")
+    for table in tables:
+        lines += [f"- config_name: {table}", "  data_files:"]
+        for split, name in (("train", table), ("test", f"{table}.test")):
+            if rows.get(f"{name}.jsonl"):
+                lines += [f"  - split: {split}", f"    path: {name}.jsonl"]
+    return "\n".join([*lines, "---", ""])
+
+
+def _title(run: Run) -> str:
+    return f"{run.constitution.get('title') or run.constitution['id']} ({run.id})"
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(visible(text), ensure_ascii=False)
+
+
+def _head(run: Run) -> str:
+    config = run.config
+    prompts = config.get("prompts", {}).get("count", "?")
+    return (
+        f"# {_cell(_title(run))}\n\n"
+        "Training data made by AI feedback under written principles (Constitutional AI, "
+        "arXiv:2212.08073). Responses, critiques, revisions and judgements are all a model's; "
+        "no person has read them all, and prompts and rejected responses may be offensive.\n\n"
+        f"Run `{run.id}`, seed {run.seed}, {prompts} prompts. `manifest.json` holds the whole "
+        "configuration and the digest of every file; `constitution.json` every principle's text.\n"
+    )
+
+
+def _files(rows: Mapping[str, int]) -> str:
+    lines = [f"| `{name}` | {n} |" for name, n in sorted(rows.items())]
+    what = "\n".join(f"- `{table}`: {meaning}." for table, meaning in _TABLES)
+    return (
+        "## Files\n\n| file | rows |\n|---|---|\n" + "\n".join(lines) + f"\n\n{what}\n"
+        "- A prompt stands in one of the four files alone. `set_aside.jsonl` has the input rows "
+        "that could not be used.\n"
+    )
+
+
+def _constitution(run: Run, counts: Counts) -> str:
+    constitution = run.constitution
+    header = (
+        "| principle | version | asked | found | revised | guarded | judged | flips | left |\n"
+        "|---|---|---|---|---|---|---|---|---|\n"
+    )
+    lines = []
+    for principle in constitution.get("principles", []):
+        c = counts.principles.get(principle["id"])
+        cells: Iterable[Any] = (
+            (c.asked, c.found, c.revised, c.guarded, c.judged) if c is not None else (0, 0, 0, 0, 0)
+        )
+        flips = f"{c.flipped} ({c.flipped / c.judged:.0%})" if c and c.judged else "–"
+        left = f"{c.left} of {c.checked}" if c and c.checked else "–"
+        name = f"`{principle['id']}` {_cell(principle.get('title', ''))}"
+        shown = " | ".join(map(str, cells))
+        lines.append(f"| {name} | {principle['version']} | {shown} | {flips} | {left} |")
+    return (
+        f"## Constitution\n\n`{constitution['id']}` {constitution.get('version', '')}, digest "
+        f"`{constitution.get('digest', '')}`.\n\n" + header + "\n".join(lines) + "\n\n"
+        "asked: rounds of critique; found: critiques that named a problem; flips: verdicts on "
+        "pairs that depend on the order of the two responses; left: final responses with which "
+        "the last check still finds a problem.\n"
+    )
+
+
+def _models(run: Run) -> str:
+    models = run.config.get("models", {})
+    lines = [
+        f"| {part} | {_cell(model['name'])} | `{model['fingerprint'][:16]}` |"
+        for part, model in sorted(models.items())
+    ]
+    text = "## Models\n\n| part | model | fingerprint |\n|---|---|---|\n" + "\n".join(lines) + "\n"
+    if len(models) > 1 and len({m["fingerprint"] for m in models.values()}) == 1:
+        text += "\nOne model writes, critiques and judges: it may be blind to its own faults.\n"
+    return text
+
+
+def _left_out(counts: Counts) -> str:
+    sections = (
+        ("Rows that were not made", "reason", counts.left_out),
+        ("Guards that revisions tripped", "guard", counts.guards),
+        ("Inputs set aside", "reason", counts.set_aside),
+    )
+    text = "## What was left out\n"
+    for title, column, counter in sections:
+        if counter:
+            lines = [f"| {_cell(name)} | {n} |" for name, n in sorted(counter.items())]
+            text += f"\n{title}:\n\n| {column} | count |\n|---|---|\n" + "\n".join(lines) + "\n"
+    return text if any(c for _, _, c in sections) else text + "\nNothing.\n"
+
+
+def _columns() -> str:
+    return (
+        "## Columns\n\n"
+        "- `messages`, or `prompt`, `chosen`, `rejected`: lists of `{role, content}`.\n"
+        "- `probability`: that `chosen` is the better response, by the judge; 1 for "
+        "`origin: revision`, where the last revision is chosen over the first response.\n"
+        "- `p_ab`, `p_ba`: the same, where `chosen` was shown first, and second; empty where that "
+        "order was not asked.\n"
+        "- `round`: how many rounds of critique the response has been through.\n"
+        "- `principle_ids`: the principles that had a say in the row.\n"
+        "- `id`, `trace_id`, `comparison_id`, `prompt_id`: for tracing.\n"
+    )
+
+
+def _tracing() -> str:
+    return (
+        "## Tracing a row\n\n"
+        "`cai trace ID`, with any id of a row, shows its label, principles, critiques and the "
+        "exact text that each model was given. `cai verify FOLDER` recomputes every digest.\n"
+    )
+
+
+def _cell(text: str) -> str:
+    """Text that can stand in a table: one line, no markup."""
+    plain = visible(text)
+    for character in "\\|<>[]`*_":
+        plain = plain.replace(character, f"&#{ord(character)};")
+    return plain

@@ -1,0 +1,116 @@
+"""What a run made and left out, counted while its records stream by."""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import math
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from cai.store.codec import result_digest, steps_of
+from cai.types import Comparison, Trace
+
+
+@dataclass
+class PrincipleCounts:
+    """What one principle did.
+
+    asked: rounds; found: critiques that named a problem; revised: revisions written; guarded:
+    revisions kept out; judged, flipped: verdicts on pairs, and those that depend on the order;
+    checked, left: final responses asked about once more, and those with a problem left.
+    """
+
+    asked: int = 0
+    found: int = 0
+    revised: int = 0
+    guarded: int = 0
+    judged: int = 0
+    flipped: int = 0
+    checked: int = 0
+    left: int = 0
+
+
+@dataclass
+class Counts:
+    """Records; guards by name; rows left out by reason; inputs set aside by kind; principles."""
+
+    traces: int = 0
+    comparisons: int = 0
+    guards: Counter[str] = field(default_factory=Counter)
+    left_out: Counter[str] = field(default_factory=Counter)
+    set_aside: Counter[str] = field(default_factory=Counter)
+    principles: dict[str, PrincipleCounts] = field(default_factory=dict)
+
+    def add(self, record: Trace | Comparison) -> None:
+        """Count a record."""
+        if isinstance(record, Comparison):
+            self.comparisons += 1
+            for judgement in record.judgements:
+                of = self._of(judgement.principle_id)
+                of.judged += 1
+                of.flipped += judgement.flipped
+            return
+        self.traces += 1
+        for revision in record.revisions:
+            of = self._of(revision.principle_id)
+            of.asked += 1
+            of.found += revision.critique is not None and revision.found_problem
+            of.revised += revision.response is not None
+            of.guarded += bool(revision.guards)
+            self.guards.update(revision.guards)
+        for check in record.checks:
+            of = self._of(check.principle_id)
+            of.checked += 1
+            of.left += math.fsum(map(math.exp, check.scores.logprobs)) < 0.5
+
+    def _of(self, principle_id: str) -> PrincipleCounts:
+        return self.principles.setdefault(principle_id, PrincipleCounts())
+
+    def plain(self) -> dict[str, Any]:
+        """As a manifest holds it, in a fixed order."""
+        return {
+            "traces": self.traces,
+            "comparisons": self.comparisons,
+            "guards": dict(sorted(self.guards.items())),
+            "left_out": dict(sorted(self.left_out.items())),
+            "set_aside": dict(sorted(self.set_aside.items())),
+            "principles": {i: asdict(c) for i, c in sorted(self.principles.items())},
+        }
+
+
+class StepsDigest:
+    """One digest over all steps of the records seen, in their order."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+        self.count = 0
+
+    def add(self, record: Trace | Comparison) -> None:
+        """Add a record's steps: their keys and what they gave."""
+        for step in steps_of(record):
+            self._digest.update(f"{step.key} {result_digest(step)}\n".encode())
+            self.count += 1
+
+    def plain(self) -> dict[str, Any]:
+        """As a manifest holds it."""
+        return {"count": self.count, "digest": self._digest.hexdigest()}
+
+
+def kind_of(reason: str) -> str:
+    """`too long: 20001 characters, …` → `too long`; `duplicate of p.jsonl:3` → `duplicate`."""
+    kind = reason.partition(":")[0]
+    return "duplicate" if kind.startswith("duplicate of ") else kind
+
+
+def in_order(
+    traces: Iterable[Trace], comparisons: Iterable[Comparison]
+) -> Iterable[Trace | Comparison]:
+    """Both streams as one, in the order of prompt ids; a prompt's trace before its pairs."""
+    return heapq.merge(traces, comparisons, key=_place)
+
+
+def _place(record: Trace | Comparison) -> tuple[str, int]:
+    return record.prompt.id, -1 if isinstance(record, Trace) else record.pair

@@ -1,0 +1,201 @@
+"""Files that are there whole or not at all: written beside their place, synced, then renamed."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cai.digest import file_digest
+from cai.errors import DataError, StoreError
+
+_PARQUET_BATCH = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """A file as a manifest lists it; `rows` is None where a file has none."""
+
+    rows: int | None
+    bytes: int
+    sha256: str
+
+
+class Staging:
+    """New files of a folder, invisible under their names until `publish`.
+
+    A kill before leaves `.NAME.partial` files, which the next staging overwrites.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.entries: dict[str, FileEntry] = {}
+        with telling(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def _partial(self, name: str) -> Path:
+        return self._folder / f".{name}.partial"
+
+    def text(self, name: str, text: str) -> None:
+        """Stage a text file."""
+        data = text.encode()
+        with telling(self._folder), self._partial(name).open("wb") as file:
+            file.write(data)
+            _sync(file.fileno())
+        self.entries[name] = FileEntry(None, len(data), hashlib.sha256(data).hexdigest())
+
+    @contextmanager
+    def lines(self, name: str) -> Iterator[JsonLines]:
+        """Stage a JSONL file, row by row."""
+        with telling(self._folder), self._partial(name).open("wb") as file:
+            writer = JsonLines(file)
+            yield writer
+            file.flush()
+            _sync(file.fileno())
+        self.entries[name] = FileEntry(writer.rows, writer.bytes, writer.sha256)
+
+    @contextmanager
+    def parquet(self, name: str, table: str) -> Iterator[ParquetRows]:
+        """Stage a Parquet file, in batches of rows. Raises `DataError` without pyarrow."""
+        path = self._partial(name)
+        with telling(self._folder):
+            writer = ParquetRows(path, table)
+            yield writer
+            writer.close()
+            with path.open("rb") as file:
+                _sync(file.fileno())
+            entry = FileEntry(writer.rows, path.stat().st_size, file_digest(path))
+        self.entries[name] = entry
+
+    def publish(self, last: str, gone: Sequence[str] = ()) -> None:
+        """Put all staged files in their places, `last` at the end; remove those that are gone."""
+        with telling(self._folder):
+            for name in (*(n for n in self.entries if n != last), last):
+                self._partial(name).replace(self._folder / name)
+            for name in gone:
+                (self._folder / name).unlink(missing_ok=True)
+            with suppress(PermissionError):  # a folder can't be opened everywhere
+                folder = os.open(self._folder, os.O_RDONLY)
+                _sync(folder)
+                os.close(folder)
+        self.discard()
+
+    def discard(self) -> None:
+        """Remove what was staged and not published, also by an export that was killed."""
+        for path in self._folder.glob(".*.partial"):
+            with suppress(OSError):
+                path.unlink()
+
+
+class JsonLines:
+    """Writes rows as UTF-8 JSON, one a line, and digests them on the way."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self._digest = hashlib.sha256()
+        self.rows = 0
+        self.bytes = 0
+
+    def write(self, values: dict[str, Any]) -> None:
+        """Add a row."""
+        data = json_line(values)
+        self._file.write(data)
+        self._digest.update(data)
+        self.rows += 1
+        self.bytes += len(data)
+
+    @property
+    def sha256(self) -> str:
+        """Of all rows so far."""
+        return self._digest.hexdigest()
+
+
+def json_line(values: dict[str, Any]) -> bytes:
+    """One line; the characters that some readers take for line breaks are escaped."""
+    text = json.dumps(values, ensure_ascii=False, separators=(", ", ": "))
+    for character in "\x85\u2028\u2029":
+        if character in text:
+            text = text.replace(character, f"\\u{ord(character):04x}")
+    return text.encode() + b"\n"
+
+
+class ParquetRows:
+    """Writes rows to a Parquet file under a fixed schema."""
+
+    def __init__(self, path: Path, table: str) -> None:
+        try:
+            import pyarrow
+            from pyarrow import parquet
+        except ImportError:
+            raise DataError(
+                "Parquet files need pyarrow, which is not installed",
+                hint="Install it: pip install 'cai-toolkit[parquet]'",
+            ) from None
+        self._arrow = pyarrow
+        self._schema = _schema(pyarrow, table)
+        self._writer = parquet.ParquetWriter(path, self._schema)
+        self._batch: list[dict[str, Any]] = []
+        self.rows = 0
+
+    def write(self, values: dict[str, Any]) -> None:
+        """Add a row."""
+        self._batch.append(values)
+        self.rows += 1
+        if len(self._batch) >= _PARQUET_BATCH:
+            self._flush()
+
+    def _flush(self) -> None:
+        table = self._arrow.Table.from_pylist(self._batch, schema=self._schema)
+        self._writer.write_table(table)
+        self._batch.clear()
+
+    def close(self) -> None:
+        """Write what is left and the footer."""
+        if self._batch:
+            self._flush()
+        self._writer.close()
+
+
+def _schema(pa: Any, table: str) -> Any:
+    text, number, names = pa.string(), pa.float64(), pa.list_(pa.string())
+    talk = pa.list_(pa.struct([("role", text), ("content", text)]))
+    fields = {
+        "sft": [
+            ("id", text), ("messages", talk), ("prompt_id", text), ("trace_id", text),
+            ("principle_ids", names), ("round", pa.int64()), ("split", text),
+        ],
+        "preferences": [
+            ("id", text), ("prompt", talk), ("chosen", talk), ("rejected", talk),
+            ("probability", number), ("p_ab", number), ("p_ba", number), ("origin", text),
+            ("principle_ids", names), ("trace_id", text), ("comparison_id", text),
+            ("prompt_id", text), ("split", text),
+        ],
+    }  # fmt: skip
+    return pa.schema(fields[table])
+
+
+def _sync(descriptor: int) -> None:
+    os.fsync(descriptor)
+
+
+@contextmanager
+def telling(path: Path) -> Iterator[None]:
+    """Turn the system's errors while writing below `path` into `StoreError`s."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StoreError(
+                f"no space is left to write to {path}",
+                hint="Free some space and run the same command again; old files are untouched.",
+            ) from error
+        raise StoreError(
+            f"{path} can't be written: {error.strerror or error}",
+            hint="Choose a folder you may write to.",
+        ) from error

@@ -1,0 +1,102 @@
+"""The manifest of an exported run: what made it, and a digest of every file.
+
+It holds no time and no path, so that equal runs have equal manifests on every machine.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from cai.data.files import FileEntry
+from cai.errors import DataError
+from cai.store.records import Run
+
+NAME = "manifest.json"
+FORMAT = "cai-run/1"
+"""Changes when the files of a run change in a way that a reader has to know."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What `manifest.json` says.
+
+    run: `id` and `seed`. constitution: id, version, digest, and each principle's. models: part →
+    name and fingerprint. counts: see `cai.data.counts`. steps: how many model steps the run's
+    records rest on, and one digest over all. files: every other file of the folder.
+    """
+
+    run: dict[str, Any]
+    config: dict[str, Any]
+    constitution: dict[str, Any]
+    models: dict[str, Any]
+    counts: dict[str, Any]
+    steps: dict[str, Any]
+    files: dict[str, FileEntry]
+
+    @classmethod
+    def of(
+        cls,
+        run: Run,
+        counts: dict[str, Any],
+        steps: dict[str, Any],
+        files: dict[str, FileEntry],
+    ) -> Manifest:
+        """The manifest of a run."""
+        constitution = run.constitution
+        return cls(
+            run={"id": run.id, "seed": run.seed},
+            config=run.config,
+            constitution={
+                **{k: constitution.get(k) for k in ("id", "version", "title", "digest")},
+                "principles": [
+                    {k: p.get(k) for k in ("id", "version", "digest")}
+                    for p in constitution.get("principles", [])
+                ],
+            },
+            models=run.config.get("models", {}),
+            counts=counts,
+            steps=steps,
+            files=dict(sorted(files.items())),
+        )
+
+    @property
+    def rows(self) -> dict[str, int]:
+        """File name → rows, for the files that have rows."""
+        return {name: f.rows for name, f in self.files.items() if f.rows is not None}
+
+    def text(self) -> str:
+        """The file's text."""
+        return pretty({"format": FORMAT, **asdict(self)})
+
+    @classmethod
+    def read(cls, folder: Path) -> Manifest:
+        """The manifest of a run's folder. Raises `DataError`."""
+        path = folder / NAME
+        try:
+            values = json.loads(path.read_bytes())
+            if values.pop("format") != FORMAT:
+                raise DataError(
+                    f"{path} has another format than {FORMAT}",
+                    hint="Use the version of cai that exported it, or export it again.",
+                )
+            files = {name: FileEntry(**entry) for name, entry in values.pop("files").items()}
+            return cls(**values, files=files)
+        except FileNotFoundError:
+            raise DataError(
+                f"{folder} is not the folder of a run: it has no {NAME}",
+                hint="List the runs with: cai runs",
+            ) from None
+        except OSError as error:
+            raise DataError(f"{path} can't be read: {error.strerror}") from None
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise DataError(
+                f"{path} is not a manifest: {error}", hint="Export the run again."
+            ) from None
+
+
+def pretty(values: Any) -> str:
+    """JSON for reading: sorted, indented, ending in a line break."""
+    return json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False) + "\n"

@@ -1,0 +1,72 @@
+"""From comparisons and traces to preference rows: chosen, rejected, and how sure that is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cai.data.sft import LeftOut, standings
+from cai.types import Comparison, Preference, Split, Trace
+
+
+def comparison_preference(comparison: Comparison, split: Split) -> Preference | LeftOut:
+    """The pair with the side of probability one half or more as chosen.
+
+    `p_ab` is the mean over judgements of the probability that `chosen` is better where it was
+    shown first, `p_ba` where it was shown second; None where that order was not asked.
+    """
+    first, second = (g.text for g in comparison.responses)
+    if first == second:
+        return LeftOut("identical responses")
+    in_order = _mean([j.p_first for j in comparison.judgements])
+    swapped = _mean([j.p_first_swapped for j in comparison.judgements])
+    first_wins = comparison.probability >= 0.5
+    chosen, rejected = (first, second) if first_wins else (second, first)
+    if not chosen.strip():
+        return LeftOut("guarded: empty")
+    return Preference(
+        prompt=comparison.prompt.messages,
+        chosen=chosen,
+        rejected=rejected,
+        probability=comparison.probability if first_wins else 1 - comparison.probability,
+        origin="comparison",
+        origin_id=comparison.id,
+        prompt_id=comparison.prompt.id,
+        principle_ids=tuple(dict.fromkeys(j.principle_id for j in comparison.judgements)),
+        split=split,
+        p_ab=in_order if first_wins else _other(swapped),
+        p_ba=swapped if first_wins else _other(in_order),
+    )
+
+
+def revision_preference(trace: Trace, split: Split) -> Preference | LeftOut:
+    """The last revision over the first response, taken as certain."""
+    texts = standings(trace)
+    first, last = texts[0], texts[-1]
+    if last.round == 0:
+        return LeftOut("not revised")
+    if last.guards:
+        return LeftOut(f"guarded: {', '.join(last.guards)}")
+    if last.text == first.text:
+        return LeftOut("revised back to the first response")
+    revised = [r.principle_id for r in trace.revisions if r.response is not None]
+    return Preference(
+        prompt=trace.prompt.messages,
+        chosen=last.text,
+        rejected=first.text,
+        probability=1.0,
+        origin="revision",
+        origin_id=trace.id,
+        prompt_id=trace.prompt.id,
+        principle_ids=tuple(dict.fromkeys(revised)),
+        split=split,
+    )
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    """None where there is no value, or one is missing."""
+    known = [v for v in values if v is not None]
+    return sum(known) / len(known) if known and len(known) == len(values) else None
+
+
+def _other(probability: float | None) -> float | None:
+    return None if probability is None else 1 - probability

@@ -1,0 +1,110 @@
+"""Which training rows a record becomes in a run, and what stands in them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, TypeAlias
+
+from cai.data.preferences import comparison_preference, revision_preference
+from cai.data.sft import LeftOut, sft_examples
+from cai.data.split import side_of, split_of
+from cai.store.records import Run
+from cai.types import Comparison, Message, Preference, SftExample, Trace
+
+Table: TypeAlias = Literal["sft", "preferences"]
+DATA_FILES = ("sft", "sft.test", "preferences", "preferences.test")
+"""Names of the files of rows, without their ending."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A training row: its table, the file it stands in (no ending), and its values."""
+
+    table: Table
+    file: str
+    values: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """Where a run puts its prompts."""
+
+    seed: int
+    sft_share: float
+    test_share: float
+    sft_rows: Literal["last", "all"]
+    revision_pairs: bool
+
+    @classmethod
+    def of(cls, run: Run) -> Sides:
+        """As the run's configuration says; a run without preferences is all SFT."""
+        config = run.config
+        revision_pairs = bool(config.get("revision_pairs", True))
+        no_preferences = config.get("pairs", 1) == 0 and not revision_pairs
+        return cls(
+            seed=run.seed,
+            sft_share=1.0 if no_preferences else config.get("sft_share", 0.5),
+            test_share=config.get("test_share", 0.0),
+            sft_rows=config.get("sft_rows", "last"),
+            revision_pairs=revision_pairs,
+        )
+
+    def rows(self, record: Trace | Comparison) -> list[Row | LeftOut]:
+        """The rows of a record, or why there are none."""
+        prompt = record.prompt.id
+        split = split_of(prompt, self.seed, self.test_share)
+        for_sft = side_of(prompt, self.seed, self.sft_share) == "sft"
+        made: Sequence[SftExample | Preference | LeftOut]
+        if isinstance(record, Trace) and for_sft:
+            made = sft_examples(record, split, self.sft_rows)
+        elif isinstance(record, Trace):
+            made = [revision_preference(record, split)] if self.revision_pairs else []
+        elif for_sft:
+            made = [LeftOut("a pair for a prompt on the SFT side")]
+        else:
+            made = [comparison_preference(record, split)]
+        return [m if isinstance(m, LeftOut) else _row(m) for m in made]
+
+
+def _row(example: SftExample | Preference) -> Row:
+    if isinstance(example, SftExample):
+        return Row("sft", _file("sft", example.split), sft_values(example))
+    return Row("preferences", _file("preferences", example.split), preference_values(example))
+
+
+def _file(table: Table, split: str) -> str:
+    return table if split == "train" else f"{table}.{split}"
+
+
+def sft_values(example: SftExample) -> dict[str, Any]:
+    """A row of `sft.jsonl`: `messages` as trainers read them, ids beside them."""
+    return {
+        "id": f"{example.trace_id}.{example.round}",
+        "messages": [asdict(m) for m in example.messages],
+        "prompt_id": example.prompt_id,
+        "trace_id": example.trace_id,
+        "principle_ids": list(example.principle_ids),
+        "round": example.round,
+        "split": example.split,
+    }
+
+
+def preference_values(preference: Preference) -> dict[str, Any]:
+    """A row of `preferences.jsonl`: conversational texts, and the label beside them."""
+    of_trace = preference.origin == "revision"
+    return {
+        "id": preference.origin_id,
+        "prompt": [asdict(m) for m in preference.prompt],
+        "chosen": [asdict(Message("assistant", preference.chosen))],
+        "rejected": [asdict(Message("assistant", preference.rejected))],
+        "probability": preference.probability,
+        "p_ab": preference.p_ab,
+        "p_ba": preference.p_ba,
+        "origin": preference.origin,
+        "principle_ids": list(preference.principle_ids),
+        "trace_id": preference.origin_id if of_trace else None,
+        "comparison_id": None if of_trace else preference.origin_id,
+        "prompt_id": preference.prompt_id,
+        "split": preference.split,
+    }

@@ -1,0 +1,78 @@
+"""From traces to SFT rows: a prompt and the response that critique and revision left standing."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from cai.types import Generation, Message, SftExample, Split, Trace
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A row that was not made, and why; reasons are counted on the dataset card."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A text that stood as the response for a while.
+
+    round: how many rounds it has been through when written; 0 is the first response.
+    guards: what keeps it out of the data. principle_ids: all principles asked until it fell.
+    """
+
+    text: str
+    round: int
+    guards: tuple[str, ...]
+    principle_ids: tuple[str, ...] = ()
+
+
+def standings(trace: Trace) -> list[Standing]:
+    """The texts of a trace in their order; a round that left the text alone adds none."""
+    out = [Standing(trace.response.text, 0, _faults(trace.response))]
+    asked: list[str] = []
+    for revision in trace.revisions:
+        if revision.principle_id not in asked:
+            asked.append(revision.principle_id)
+        last, new = out[-1], revision.response
+        if new is not None and (revision.guards or new.text != last.text):
+            out.append(Standing(new.text, revision.round + 1, revision.guards, tuple(asked)))
+        else:
+            out[-1] = Standing(last.text, last.round, last.guards, tuple(asked))
+    return out
+
+
+def _faults(response: Generation) -> tuple[str, ...]:
+    """What revisions are guarded against and a first response, standing to the end, may have."""
+    empty = ("empty",) if not re.search(r"\w", response.text) else ()
+    return (*empty, *(("truncated",) if response.finish_reason == "length" else ()))
+
+
+def sft_examples(
+    trace: Trace, split: Split, which: Literal["last", "all"] = "last"
+) -> list[SftExample | LeftOut]:
+    """The rows of a trace.
+
+    last: the response after the last round, also where no critique found anything in it.
+    all: every revision on the way (Bai et al. 2022, section 3.1), or the first response where
+        there was none.
+    """
+    texts = standings(trace)
+    chosen = texts[-1:] if which == "last" else texts[1:] or texts
+    return [_example(trace, text, split) for text in chosen]
+
+
+def _example(trace: Trace, text: Standing, split: Split) -> SftExample | LeftOut:
+    if text.guards:
+        return LeftOut(f"guarded: {', '.join(text.guards)}")
+    return SftExample(
+        messages=(*trace.prompt.messages, Message("assistant", text.text)),
+        prompt_id=trace.prompt.id,
+        trace_id=trace.id,
+        principle_ids=text.principle_ids,
+        round=text.round,
+        split=split,
+    )

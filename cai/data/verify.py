@@ -1,0 +1,142 @@
+"""Recompute everything a run's folder claims: files, rows, and the steps they rest on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cai.data.counts import StepsDigest, in_order
+from cai.data.export import CONSTITUTION
+from cai.data.manifest import Manifest, pretty
+from cai.data.rows import DATA_FILES
+from cai.digest import file_digest
+from cai.errors import CaiError
+from cai.store.store import Store
+from cai.types import Comparison, Message, Trace
+
+
+@dataclass
+class Findings:
+    """What was looked at, and what differs; only the first `limit` problems are kept in words."""
+
+    limit: int = 20
+    files: int = 0
+    rows: int = 0
+    steps: int = 0
+    problems: list[str] = field(default_factory=list)
+    total: int = 0
+
+    def add(self, problem: str) -> None:
+        """Note a problem."""
+        self.total += 1
+        if len(self.problems) < self.limit:
+            self.problems.append(problem)
+
+
+def verify(folder: Path, store: Store, *, limit: int = 20) -> Findings:
+    """Check a run's folder against its manifest and its store. Raises `DataError` without one."""
+    found, manifest = Findings(limit), Manifest.read(folder)
+    _files(folder, manifest, found)
+    run_id = manifest.run["id"]
+    if run_id not in {run.id for run in store.runs()}:
+        found.add(f"{store.path}: no run {run_id}: the folder and the store are not of one project")
+        return found
+    _run(store, manifest, found)
+    try:
+        _store(store, manifest, found)
+        for name in DATA_FILES:
+            _rows(folder / f"{name}.jsonl", store, run_id, found)
+    except CaiError as error:  # damaged beyond reading
+        found.add(error.message)
+    return found
+
+
+def _files(folder: Path, manifest: Manifest, found: Findings) -> None:
+    for name, entry in manifest.files.items():
+        path = folder / name
+        found.files += 1
+        try:
+            if not path.is_file() or Path(name).name != name:
+                found.add(f"{name}: the file is missing")
+            elif path.stat().st_size != entry.bytes:
+                found.add(f"{name}: {path.stat().st_size} bytes; the manifest says {entry.bytes}")
+            elif file_digest(path) != entry.sha256:
+                found.add(f"{name}: its digest is not the manifest's: the file was changed")
+        except OSError as error:
+            found.add(f"{name}: can't be read: {error.strerror}")
+
+
+def _run(store: Store, manifest: Manifest, found: Findings) -> None:
+    """The manifest says what the store says of the run."""
+    run = store.run(manifest.run["id"])
+    expected = Manifest.of(run, manifest.counts, manifest.steps, manifest.files)
+    for name in ("run", "config", "constitution", "models"):
+        if getattr(manifest, name) != getattr(expected, name):
+            found.add(f"manifest.json: its {name} is not what the store says of the run")
+    entry = manifest.files.get(CONSTITUTION)
+    if entry is None or entry.bytes != len(pretty(run.constitution).encode()):
+        found.add(f"{CONSTITUTION}: not the constitution that the store holds for the run")
+
+
+def _store(store: Store, manifest: Manifest, found: Findings) -> None:
+    run_id = manifest.run["id"]
+    before = found.total
+    for key in store.damaged_steps(run_id):
+        found.add(f"{store.path.name}: step {key}: its result was changed")
+    for record in store.damaged_records(run_id):
+        found.add(f"{store.path.name}: record {record}: it was changed")
+    if found.total > before:
+        return
+    steps = StepsDigest()
+    for item in in_order(store.traces(run_id), store.comparisons(run_id)):
+        steps.add(item)
+    found.steps = steps.count
+    if steps.plain() != manifest.steps:
+        found.add(
+            f"{store.path.name}: the run's records rest on {steps.count} steps that are not the "
+            f"manifest's {manifest.steps.get('count')}; if the run went on, export it again"
+        )
+
+
+def _rows(path: Path, store: Store, run_id: str, found: Findings) -> None:
+    if not path.is_file():
+        return  # told already
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            found.rows += 1
+            try:
+                row = json.loads(line)
+                name = row.get("trace_id") or row["comparison_id"]
+                record = store.holds(run_id, name)
+                problem = (
+                    f"no record {name} in the run" if record is None else _differs(row, record)
+                )
+            except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+                problem = f"not a row of this format ({error})"
+            if problem:
+                found.add(f"{path.name}:{number}: {problem}")
+
+
+def _differs(row: dict[str, Any], record: Trace | Comparison) -> str:
+    """How a row's texts differ from its record's; empty where they don't."""
+    texts = set(_texts(record))
+    if "messages" in row:
+        *asked, answer = row["messages"]
+        answers = [answer]
+    else:
+        asked, answers = row["prompt"], [*row["chosen"], *row["rejected"]]
+    if tuple(Message(m["role"], m["content"]) for m in asked) != record.prompt.messages:
+        return f"its prompt is not that of {record.id}"
+    if any(a["role"] != "assistant" or a["content"] not in texts for a in answers):
+        return f"a response is not one of {record.id}"
+    return ""
+
+
+def _texts(record: Trace | Comparison) -> Iterator[str]:
+    if isinstance(record, Trace):
+        yield from record.texts
+    else:
+        yield from (g.text for g in record.responses)

@@ -1,0 +1,319 @@
+"""The only local sampler: many conversations at once, each leaving its slot when it is done.
+
+A slot is a row of the cache. It remembers which tokens it holds, so the next request of the same
+conversation reads only what is new. Rows of running requests are kept in front, so that a step
+works on a slice and copies nothing.
+
+In float32 the tokens of a request depend on its prompt and its sampling alone. Batches of other
+shapes give logits that differ by rounding; a draw that rounding could turn (`sampling.MARGIN`) is
+drawn again from the model's plain forward on that one text. In bfloat16 and float16 only the
+random numbers are fixed: rounding is too coarse to repair, and a draw may depend on its batch.
+
+A turn ends at an end token, at any other special token, at a stop text (cut off), or at the limit.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from cai.errors import ModelError
+from cai.models.memory import free_cached, is_out_of_memory
+from cai.models.rows import make_rows, plain_logits
+from cai.models.sampling import Draw, choose
+from cai.text.encode import Encoder
+from cai.types import FinishReason, Sampling
+
+PREFILL_TOKENS = 2048
+"""Tokens, padding included, that one batch of new prompts may have."""
+
+
+@dataclass
+class Job:
+    """One response to write.
+
+    prompt: token ids. limit: most tokens to write. `out` grows; at the end `text` and `finish` are
+    set, and `out` holds what `text` says (the text stripped of white space around it), without the
+    end token, which `written` counts. Where it could not be written, `error` says why.
+    """
+
+    prompt: tuple[int, ...]
+    sampling: Sampling
+    limit: int
+    conversation: str = ""
+    out: list[int] = field(default_factory=list)
+    written: int = 0
+    text: str = ""
+    finish: FinishReason | None = None
+    error: ModelError | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether there is nothing left to write."""
+        return self.finish is not None or self.error is not None
+
+    @property
+    def ids(self) -> list[int]:
+        """Everything read and written so far."""
+        return [*self.prompt, *self.out]
+
+
+@dataclass(eq=False)
+class _Slot:
+    """What a row of the cache holds, and whom it serves."""
+
+    held: list[int] = field(default_factory=list)
+    conversation: str | None = None
+    job: Job | None = None
+    used: int = 0
+
+
+class Sampler:
+    """Writes responses with one model. `submit`, then `step` until `busy` is False."""
+
+    def __init__(self, model: nn.Module, encoder: Encoder, slots: int = 16) -> None:
+        if slots < 1:
+            raise ValueError("a sampler needs at least one slot")
+        parameter = next(model.parameters())
+        self.model = model
+        self.encoder = encoder
+        self.device = parameter.device
+        self.exact = parameter.dtype == torch.float32
+        """Whether tokens are independent of the batch."""
+        self.rows = make_rows(model, slots)
+        self.prompt_tokens = 0
+        self.response_tokens = 0
+        self.cached_tokens = 0
+        self.redrawn = 0
+        """Draws that were close and drawn again."""
+        self._slots = [_Slot() for _ in range(slots)]
+        self._active = 0
+        self._queue: deque[Job] = deque()
+        self._done: list[Job] = []
+        self._clock = 0
+
+    @property
+    def slots(self) -> int:
+        """How many responses are written at once; fewer after memory ran out."""
+        return len(self._slots)
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything is left to write."""
+        return bool(self._queue or self._active or self._done)
+
+    def submit(self, job: Job) -> None:
+        """Queue a response."""
+        self._queue.append(job)
+
+    def release(self, conversation: str) -> None:
+        """Nothing more comes for a conversation: its slots are the first to be used again."""
+        for slot in self._slots:
+            if slot.job is None and slot.conversation == conversation:
+                slot.conversation = None
+
+    @torch.inference_mode()
+    def step(self) -> list[Job]:
+        """Admit what there is room for and write a token each; returns what got finished."""
+        try:
+            self._admit()
+            if self._active and not self._done:
+                self._decode()
+            short = False
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            short = True
+        if short:  # outside of the handler, which holds on to the failed forward's tensors
+            self._shrink()
+        done, self._done = self._done, []
+        return done
+
+    # -- admission ------------------------------------------------------------------------------
+
+    def _admit(self) -> None:
+        """Give free slots to queued requests and read their prompts, long ones first."""
+        taken: list[tuple[_Slot, Job, int]] = []
+        while self._queue and self._active + len(taken) < len(self._slots):
+            job = self._queue.popleft()
+            slot = self._pick(job, {id(s) for s, _, _ in taken})
+            ids = job.ids
+            start = min(_common(slot.held, ids), len(ids) - 1) if self.rows.reuses else 0
+            slot.conversation = job.conversation
+            taken.append((slot, job, start))
+        taken.sort(key=lambda t: t[2] - len(t[1].ids))
+        while taken:
+            group = taken[: _group_size([len(job.ids) - start for _, job, start in taken])]
+            try:
+                self._read(group)
+            except BaseException:
+                unread = [job for slot, job, _ in taken if slot.job is None]
+                self._queue.extendleft(reversed(unread))
+                raise
+            del taken[: len(group)]
+
+    def _pick(self, job: Job, taken: set[int]) -> _Slot:
+        """The conversation's own slot, else one nobody owns, else the one longest unused."""
+        free = [s for s in self._slots[self._active :] if id(s) not in taken]
+        for owner in (job.conversation, None):
+            if own := [s for s in free if s.conversation == owner]:
+                return max(own, key=lambda s: (_common(s.held, job.prompt), -len(s.held)))
+        wanted = {j.conversation for j in self._queue}
+        return min(free, key=lambda s: (s.conversation in wanted, s.used))
+
+    def _read(self, group: Sequence[tuple[_Slot, Job, int]]) -> None:
+        """Prefill a group in one forward, and draw each one's next token."""
+        first = self._active
+        for row, (slot, _, start) in enumerate(group, start=first):
+            self._swap(self._slots.index(slot), row)
+            del slot.held[start:]
+        suffixes = [job.ids[start:] for _, job, start in group]
+        logits = self.rows.prefill(first, suffixes, [start for _, _, start in group])
+        for (slot, job, start), suffix in zip(group, suffixes, strict=True):
+            slot.held += suffix
+            slot.job = job
+            self.prompt_tokens += len(suffix)
+            self.cached_tokens += start
+        self._active += len(group)
+        self._draw([slot for slot, _, _ in group], logits)
+
+    # -- writing --------------------------------------------------------------------------------
+
+    def _decode(self) -> None:
+        slots = self._slots[: self._active]
+        tokens = [slot.job.out[-1] for slot in slots if slot.job]
+        logits = self.rows.decode(tokens, [len(slot.held) for slot in slots])
+        for slot, token in zip(slots, tokens, strict=True):
+            slot.held.append(token)
+        self._draw(slots, logits)
+
+    def _draw(self, slots: list[_Slot], logits: Tensor) -> None:
+        """Draw the next token of some slots; those that are finished leave."""
+        jobs = [slot.job for slot in slots if slot.job]
+        draws = [
+            Draw(j.sampling.temperature, j.sampling.top_p, j.sampling.seed, len(j.out))
+            for j in jobs
+        ]
+        tokens, close = choose(logits, draws, final=not self.exact)
+        for i, again in enumerate(close):
+            if again:
+                self.redrawn += 1
+                canonical = plain_logits(self.model, jobs[i].ids)
+                (tokens[i],), _ = choose(canonical[None], [draws[i]], final=True)
+        self._clock += 1
+        for slot, job, token in zip(slots, jobs, tokens, strict=True):
+            slot.used = self._clock
+            self._accept(job, token)
+            if job.ended:
+                self.response_tokens += job.written
+                self._done.append(job)
+                self._leave(slot)
+
+    def _accept(self, job: Job, token: int) -> None:
+        if token < 0:
+            job.error = ModelError(
+                "The model's output is not a number (NaN or infinite)",
+                hint="Try --dtype float32; if it stays, the weights are damaged.",
+            )
+            return
+        job.written += 1
+        if token in self.encoder.stop_ids:
+            job.finish = "stop"
+        else:
+            job.out.append(token)
+            if (cut := self._stop_text(job)) is not None:
+                job.finish = "stop"
+                job.text = self.encoder.decode(job.out)[:cut].strip()
+                while job.out and len(self.encoder.decode(job.out)) > cut:
+                    job.out.pop()
+                return
+            if len(job.out) >= job.limit:
+                job.finish = "length"
+        if job.finish is not None:
+            job.text = self.encoder.decode(job.out).strip()
+
+    def _stop_text(self, job: Job) -> int | None:
+        """Where the first stop text begins in the decoded response, if one is there."""
+        stops = (*job.sampling.stop, *self.encoder.stop_texts)
+        if not stops:
+            return None
+        # A token has a byte or more, a character four bytes or fewer.
+        tail = self.encoder.decode(job.out[-(4 * max(map(len, stops)) + 8) :])
+        if not any(stop in tail for stop in stops):
+            return None
+        text = self.encoder.decode(job.out)
+        found = [at for stop in stops if (at := text.find(stop)) >= 0]
+        return min(found) if found else None
+
+    # -- slots ----------------------------------------------------------------------------------
+
+    def _leave(self, slot: _Slot) -> None:
+        """Move a finished slot behind the running ones; what it holds stays."""
+        slot.job = None
+        self._active -= 1
+        self._swap(self._slots.index(slot), self._active)
+
+    def _swap(self, a: int, b: int) -> None:
+        if a == b:
+            return
+        self.rows.swap(a, b)
+        self._slots[a], self._slots[b] = self._slots[b], self._slots[a]
+
+    def _shrink(self) -> None:
+        """Memory ran out: half as many slots; running requests go back to the queue's front."""
+        jobs = [slot.job for slot in self._slots[: self._active] if slot.job]
+        if len(self._slots) == 1:
+            failed = jobs.pop() if jobs else self._queue.popleft()
+            failed.error = ModelError(
+                f"Out of memory on {self.device} with a single response in work",
+                hint="Use a smaller model or dtype, shorter prompts, or a lower max_new_tokens.",
+            )
+            self._done.append(failed)
+            self._forget()
+            return
+        for slot in self._slots:
+            slot.job = None
+        self._queue.extendleft(reversed(jobs))
+        self._active = 0
+        del self._slots[len(self._slots) // 2 :]
+        try:
+            self.rows.resize(len(self._slots))
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            self._forget()
+        free_cached(self.device)
+
+    def _forget(self) -> None:
+        """Drop all that the cache holds."""
+        self.rows.clear()
+        self._active = 0
+        for slot in self._slots:
+            slot.job, slot.held = None, []
+
+
+def _group_size(lengths: Sequence[int]) -> int:
+    """How many of the prompts, longest first, are read in one batch without much padding."""
+    longest = lengths[0]
+    size = 1
+    while (
+        size < len(lengths)
+        and longest * (size + 1) <= PREFILL_TOKENS
+        and (2 * lengths[size] >= longest or longest <= 32)
+    ):
+        size += 1
+    return size
+
+
+def _common(a: Sequence[int], b: Sequence[int]) -> int:
+    """Length of the longest common prefix."""
+    n = 0
+    for x, y in zip(a, b, strict=False):
+        if x != y:
+            break
+        n += 1
+    return n

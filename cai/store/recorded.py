@@ -1,0 +1,217 @@
+"""The SQL of traces and comparisons: kept once, rebuilt from their steps, found, checked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from cai.digest import canonical_json, digest
+from cai.errors import StoreError, UsageError
+from cai.store import codec
+from cai.store.database import Database
+from cai.store.records import Found, Kind
+from cai.types import Comparison, Result, Trace
+
+_AT_A_TIME = 32
+"""Records are read so many at a time, whatever the size of the run."""
+_MOST_FOUND = 1000
+_COLUMNS = "c.seq, c.id, c.kind, c.pair, p.id, p.body, c.body"
+"""What `_decode` reads."""
+_OF_RUN = "EXISTS (SELECT 1 FROM run_records r WHERE r.record = c.seq AND r.run = ?)"
+
+
+def put(db: Database, run: int, kind: Kind, record: Trace | Comparison) -> None:
+    """Keep a record, and that a run has it. Raises `StoreError` where its steps are missing."""
+    if isinstance(record, Trace):
+        pair, body = 0, codec.trace_body(record)
+    else:
+        pair, body = record.pair, codec.comparison_body(record)
+    keys = [result.key for result in codec.steps_of(record)]
+    prompt = codec.prompt_body(record.prompt)
+    prompt_name = digest([record.prompt.id, prompt])
+    name = _name(kind, record.id, prompt_name, pair, body, keys)
+    with db.transaction():
+        db.execute(
+            "INSERT OR IGNORE INTO prompts (digest, id, body) VALUES (?, ?, ?)",
+            (prompt_name, record.prompt.id, canonical_json(prompt)),
+        )
+        new = db.execute(
+            "INSERT OR IGNORE INTO records (digest, kind, id, prompt, pair, body) "
+            "SELECT ?, ?, ?, seq, ?, ? FROM prompts WHERE digest = ?",
+            (name, kind, record.id, pair, canonical_json(body), prompt_name),
+        ).rowcount
+        seq = db.all("SELECT seq FROM records WHERE digest = ?", (name,))[0][0]
+        if new:
+            written = db.many(
+                "INSERT INTO record_steps SELECT ?, ?, seq FROM steps WHERE key = ?",
+                ((seq, position, key) for position, key in enumerate(keys)),
+            )
+            if written != len(keys):
+                raise StoreError(
+                    f"{kind} {record.id} refers to {len(keys) - written} steps that "
+                    f"{db.path} does not hold",
+                    hint="Keep the steps first, with put_steps.",
+                )
+        place = (run, kind, record.prompt.id, pair)
+        db.execute("INSERT OR IGNORE INTO run_records VALUES (?, ?, ?, ?, ?)", (*place, seq))
+        (kept,) = db.all(
+            "SELECT record FROM run_records WHERE (run, kind, prompt_id, pair) = (?, ?, ?, ?)",
+            place,
+        )
+        if kept[0] != seq:
+            raise StoreError(
+                f"the run already has another {kind} for prompt {record.prompt.id!r}",
+                hint="A run records each prompt once; ask done() what it has.",
+            )
+
+
+def _name(kind: str, record_id: str, prompt: str, pair: int, body: Any, keys: Sequence[str]) -> str:
+    return digest([kind, record_id, prompt, pair, body, keys])
+
+
+def stream(db: Database, run: int, kind: Kind) -> Iterator[Trace | Comparison]:
+    """A run's records of one kind in the order of prompt ids, then pairs."""
+    after: tuple[str, int] = ("", -1)
+    while rows := db.all(
+        f"SELECT {_COLUMNS} FROM run_records r JOIN records c ON c.seq = r.record "
+        "JOIN prompts p ON p.seq = c.prompt "
+        "WHERE r.run = ? AND r.kind = ? AND (r.prompt_id, r.pair) > (?, ?) "
+        f"ORDER BY r.prompt_id, r.pair LIMIT {_AT_A_TIME}",
+        (run, kind, *after),
+    ):
+        yield from _decode(db, rows)
+        after = (rows[-1][4], rows[-1][3])
+
+
+def find(db: Database, name: str) -> tuple[Found, ...]:
+    """The records whose id, or whose prompt's, is `name` or the only one that begins with it."""
+    rows = _where(db, "c.id = ? OR p.id = ?", (name, name))
+    if not rows and name:
+        end = name + "\U0010ffff"
+        match = "(c.id >= ? AND c.id < ?) OR (p.id >= ? AND p.id < ?)"
+        rows = _where(db, match, (name, end, name, end))
+        ids = {i for row in rows for i in (row[1], row[4]) if i.startswith(name)}
+        if len(ids) > 1:
+            some = ", ".join(sorted(ids)[:5])
+            raise UsageError(
+                f"{len(ids)} ids begin with {name!r}: {some}{', …' if len(ids) > 5 else ''}",
+                hint="Give more of the id.",
+            )
+    if not rows:
+        raise UsageError(
+            f"no trace, comparison or prompt in {db.path} has the id {name!r}",
+            hint="Ids stand in the exported rows: trace_id, comparison_id, prompt_id.",
+        )
+    return tuple(
+        Found(row[2], record, _runs_of(db, row[0]))
+        for row, record in zip(rows, _decode(db, rows), strict=True)
+    )
+
+
+def held_by(db: Database, run: int, record_id: str) -> Trace | Comparison | None:
+    """A run's own record with this id."""
+    rows = _where(db, f"c.id = ? AND {_OF_RUN}", (record_id, run))
+    return _decode(db, rows)[0] if rows else None
+
+
+def _where(db: Database, match: str, values: Sequence[Any]) -> list[Any]:
+    return db.all(
+        f"SELECT {_COLUMNS} FROM records c JOIN prompts p ON p.seq = c.prompt "
+        f"WHERE {match} ORDER BY c.seq LIMIT {_MOST_FOUND}",
+        values,
+    )
+
+
+def _runs_of(db: Database, record: int) -> tuple[str, ...]:
+    rows = db.all(
+        "SELECT DISTINCT u.seq, u.id FROM run_records r JOIN runs u ON u.seq = r.run "
+        "WHERE r.record = ? ORDER BY u.seq",
+        (record,),
+    )
+    return tuple(row[1] for row in rows)
+
+
+def _decode(db: Database, rows: Sequence[Any]) -> list[Trace | Comparison]:
+    """Records from rows of `_COLUMNS`, with their steps."""
+    steps: dict[int, list[Result]] = {row[0]: [] for row in rows}
+    for record, *step in _steps(db, list(steps), "t.kind, t.key, t.result"):
+        steps[record].append(result(*step))
+    out: list[Trace | Comparison] = []
+    for seq, record_id, kind, pair, prompt_id, prompt, body in rows:
+        try:
+            of, what = codec.prompt_of(prompt_id, json.loads(prompt)), json.loads(body)
+            if kind == "trace":
+                out.append(codec.trace_of(record_id, of, what, steps[seq]))
+            else:
+                out.append(codec.comparison_of(record_id, of, pair, what, steps[seq]))
+        except (ValueError, TypeError, KeyError, IndexError) as error:
+            raise _damaged(f"{kind} {record_id}", error) from error
+    return out
+
+
+def _steps(db: Database, records: Sequence[int], columns: str) -> list[Any]:
+    marks = ",".join("?" * len(records))
+    return db.all(
+        f"SELECT s.record, {columns} FROM record_steps s JOIN steps t ON t.seq = s.step "
+        f"WHERE s.record IN ({marks}) ORDER BY s.record, s.position",
+        records,
+    )
+
+
+def result(kind: str, key: str, body: str) -> Result:
+    """A step's result from its row."""
+    try:
+        return codec.result_of(kind, key, json.loads(body))
+    except (ValueError, TypeError, KeyError) as error:
+        raise _damaged(f"step {key}", error) from error
+
+
+def _damaged(what: str, error: Exception) -> StoreError:
+    return StoreError(
+        f"the store is damaged: {what} can't be read ({error})",
+        hint="Restore a copy of the store, or move it away and build again.",
+    )
+
+
+def damaged_steps(db: Database, run: int) -> Iterator[str]:
+    """Keys of a run's steps whose result no longer has the digest it was stored with."""
+    told: set[str] = set()
+    for records in _batches(db, run):
+        for _, key, body, sha256 in _steps(db, records, "t.key, t.result, t.sha256"):
+            if hashlib.sha256(body.encode()).hexdigest() != sha256 and key not in told:
+                told.add(key)
+                yield key
+
+
+def damaged_records(db: Database, run: int) -> Iterator[str]:
+    """Ids of a run's records that no longer have the digest they were stored with."""
+    for records in _batches(db, run):
+        keys: dict[int, list[str]] = {record: [] for record in records}
+        for record, key in _steps(db, records, "t.key"):
+            keys[record].append(key)
+        for seq, name, kind, record_id, pair, body, prompt_id, prompt in db.all(
+            "SELECT c.seq, c.digest, c.kind, c.id, c.pair, c.body, p.id, p.body FROM records c "
+            f"JOIN prompts p ON p.seq = c.prompt WHERE c.seq IN ({','.join('?' * len(records))})",
+            records,
+        ):
+            try:
+                prompt_name = digest([prompt_id, json.loads(prompt)])
+                now = _name(kind, record_id, prompt_name, pair, json.loads(body), keys[seq])
+            except ValueError:
+                now = ""
+            if now != name:
+                yield record_id
+
+
+def _batches(db: Database, run: int) -> Iterator[list[int]]:
+    """The rows of a run's records, a few at a time."""
+    after = -1
+    while rows := db.all(
+        f"SELECT c.seq FROM records c WHERE c.seq > ? AND {_OF_RUN} ORDER BY c.seq "
+        f"LIMIT {_AT_A_TIME}",
+        (after, run),
+    ):
+        yield [row[0] for row in rows]
+        after = rows[-1][0]

@@ -1,0 +1,100 @@
+"""The command itself: quick to start, no torch where none is needed, errors for people."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cai.cli.main import COMMANDS
+from tests.e2e.helpers import cai
+
+REPORT = "import sys; print([m for m in ('torch', 'transformers', 'peft') if m in sys.modules])"
+
+
+def python(code: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=cwd
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["lint"], ["trace", "--help"], ["build-data", "--help"], ["runs"]]
+)
+def test_no_torch_is_imported(arguments: list[str], tmp_path: Path) -> None:
+    code = (
+        "from cai.cli.main import main\n"
+        f"try: main({arguments!r})\nexcept SystemExit: pass\n{REPORT}"
+    )
+    done = python(code, tmp_path)
+    assert done.stdout.splitlines()[-1] == "[]", done.stdout + done.stderr
+
+
+def test_a_scripted_build_and_its_trace_import_no_torch(tmp_path: Path) -> None:
+    (tmp_path / "script.yaml").write_text('replies:\n  - {match: "", reply: "Fine."}\n')
+    (tmp_path / "prompts.txt").write_text("Hello?\n")
+    build = ["build-data", "-m", "scripted:script.yaml", "-p", "prompts.txt", "-o", "runs/a", "-q"]
+    code = (
+        "from cai.cli.main import main\n"
+        f"for a in ({build!r}, ['verify', 'runs/a'], ['runs']):\n"
+        f"    try: main(a)\n    except SystemExit as e: assert not e.code, (a, e.code)\n{REPORT}"
+    )
+    done = python(code, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "[]", done.stdout + done.stderr
+
+
+def test_help_imports_little() -> None:
+    """Start-up is bounded by what is imported, which is the same on every machine; 0.3 s is
+    measured by bench/startup.py."""
+    done = python(
+        "import sys; before = set(sys.modules)\n"
+        "from cai.cli.main import main\n"
+        "try: main(['--help'])\nexcept SystemExit: pass\n"
+        "new = set(sys.modules) - before\n"
+        "print(sorted({m.split('.')[0] for m in new} & {'pydantic', 'yaml', 'jinja2', 'rich'}))"
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in COMMANDS:
+        cai(name, "--help")
+        assert f"Usage: cai {name}" in capsys.readouterr().out
+
+
+def test_an_unknown_command_is_answered_with_the_near_one(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    cai("biuld-data", exit_code=2)
+    assert "Did you mean 'build-data'?" in capsys.readouterr().err
+
+
+MISTAKES = {
+    "no such prompts": (["build-data", "-p", "nowhere.jsonl"], 4, "nowhere.jsonl"),
+    "no such constitution": (["build-data", "-c", "defualt"], 3, "default"),
+    "no such model": (["build-data", "-m", "./no-model"], 5, "no-model"),
+    "share over one": (["build-data", "--sft-share", "2"], 2, "sft_share"),
+    "negative rounds": (["build-data", "--rounds", "-1"], 2, "rounds"),
+    "batch of none": (["build-data", "--batch-size", "0"], 2, "batch-size"),
+    "no such option": (["build-data", "--sed", "1"], 2, "--seed"),
+    "not a run": (["verify", "."], 4, "manifest.json"),
+    "no such id": (["trace", "t-0"], 6, "store"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_told_without_a_traceback(
+    name: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments, code, said = MISTAKES[name]
+    cai(*arguments, exit_code=code)
+    error = capsys.readouterr().err
+    assert said in error
+    assert "Traceback" not in error

@@ -1,0 +1,106 @@
+"""Thousands of damaged files: each loads, or is refused with a position. Nothing else."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cai.constitution.lint import lint
+from cai.constitution.load import load_constitution, load_principle
+from cai.content import packaged
+from cai.errors import ContentError
+from cai.types import Constitution, Principle
+from tests.constitution.projects import CONSTITUTION, principle, project
+
+SNIPPETS = [
+    "&a ", "*a", "!!str ", "!x ", "? ", "- ", ": ", "\t", "'", '"', "[", "]", "{", "}", ",", "#",
+    "|", ">-", "---\n", "...\n", "%YAML 1.2\n", "\n", "\0", "\x1b", "\u202e", "\ud7ff", "😀", "~",
+    "null", "true", "no", "0", "-1", "1e999", ".nan", "9" * 400, "\\", '"\\ud800"', "<<: {a: 1}\n",
+    "extends: ./small.yaml\n", "ref: /etc/passwd\n", "title: x\n", "  ", "a: " * 40, "[" * 40,
+    "weight: 0\n", "phases: [sl]\n", "rounds: 99\n", "templates: {revise: x}\n", "{{ x }}",
+    "stages:\n", "tests: 3\n", "expect: {}\n", "api: cai/v1\n", "kind: Principle\n",
+]  # fmt: skip
+
+
+def damage(text: str, rng: random.Random) -> bytes:
+    """One to three small injuries."""
+    for _ in range(rng.randint(1, 3)):
+        at, end = sorted((rng.randrange(len(text) + 1), rng.randrange(len(text) + 1)))
+        lines = text.split("\n")
+        choice = rng.randrange(6)
+        if choice == 0:
+            text = text[:at] + rng.choice(SNIPPETS) + text[at:]
+        elif choice == 1:
+            text = text[:at] + text[min(end, at + rng.randint(1, 12)) :]
+        elif choice == 2:
+            rng.shuffle(lines)
+            text = "\n".join(lines) if rng.random() < 0.2 else text
+        elif choice == 3:
+            number = rng.randrange(len(lines))
+            lines.insert(rng.randrange(len(lines)), lines[number])
+            text = "\n".join(lines)
+        elif choice == 4:
+            number = rng.randrange(len(lines))
+            key = lines[number].split(":")[0]
+            lines[number] = f"{key}: {rng.choice(SNIPPETS)}"
+            text = "\n".join(lines)
+        else:
+            text = (
+                text[:at]
+                + chr(rng.choice([rng.randrange(0x300), rng.randrange(0xD800)]))
+                + text[at:]
+            )
+    data = text.encode("utf-8", "surrogatepass")
+    if rng.random() < 0.03:
+        at = rng.randrange(len(data) + 1)
+        data = data[:at] + rng.randbytes(2) + data[at:]
+    return data
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    ("name", "load"), [("rude.yaml", load_principle), ("small.yaml", load_constitution)]
+)
+def test_damaged_files_load_or_are_refused(
+    name: str, load: Callable[[Path], Principle | Constitution], seed: int, tmp_path: Path
+) -> None:
+    rng = random.Random(seed)
+    constitution = project(tmp_path)
+    path = constitution if name == "small.yaml" else tmp_path / "principles" / name
+    shipped = (packaged() / "principles" / "harm" / "harmful.yaml").read_text("utf-8")
+    whole = [CONSTITUTION] if name == "small.yaml" else [principle("rude"), shipped]
+    loaded = refused = 0
+    slowest = 0.0
+    for _ in range(500):
+        path.write_bytes(damage(rng.choice(whole), rng))
+        begin = time.process_time()
+        try:
+            load(path)
+            loaded += 1
+        except ContentError as error:
+            refused += 1
+            assert error.problems
+            for problem in error.problems:
+                assert problem.line >= 1 and problem.column >= 1 and problem.message
+                assert problem.file.endswith((".yaml", ".j2"))
+        slowest = max(slowest, time.process_time() - begin)
+    assert loaded > 10 and refused > 200, (loaded, refused)
+    assert slowest < 1.0
+
+
+def test_damaged_projects_never_break_the_linter(tmp_path: Path) -> None:
+    rng = random.Random(7)
+    path = project(tmp_path)
+    template = path.with_name("critique.j2")
+    for _ in range(150):
+        path.write_bytes(damage(CONSTITUTION, rng))
+        (tmp_path / "principles" / "rude.yaml").write_bytes(damage(principle("rude"), rng))
+        template.write_bytes(
+            damage("{{ critique_request }} {% if x %}{{ no_problem }}{% endif %}", rng)
+        )
+        for problem in lint([tmp_path]).problems:
+            assert problem.line >= 1 and problem.column >= 1 and problem.message
