@@ -179,7 +179,7 @@ def _off_target(response: Response, rng: random.Random) -> str:
     groups = [name for name in COMPOSITE if not CONCEPTS[name].flaws & flaws]
     category = response.request.category
     chance = rng.random()
-    if category in flaws and chance < 0.35:
+    if category in flaws and chance < 0.45:
         return rng.choice([name for name in basic if name in HARMS])
     if category is not None and category not in flaws and chance < 0.4:
         return category if rng.random() < 0.6 or "harm" not in groups else "harm"

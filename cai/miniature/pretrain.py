@@ -55,7 +55,7 @@ RECIPE_FILES = (
 class Recipe:
     """All that decides the weights, the code apart."""
 
-    steps: int = 2800
+    steps: int = 2450
     seed: int = 0
     processes: int = 2
     batch_tokens: int = 4096

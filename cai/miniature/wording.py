@@ -234,6 +234,9 @@ REVISION_TAILS = (
     ", but change nothing else",
     " and keep the other sentences",
     " and does not change anything else",
+    ", and offer a better idea instead. Keep everything else",
+    ". Decline briefly what would do harm, offer a better idea instead, and keep everything else",
+    ", while staying helpful. Where it cannot help, let it decline briefly",
 )
 BY_CRITIQUE = (
     "Please rewrite the response in the light of the critique.",

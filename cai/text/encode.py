@@ -85,14 +85,15 @@ class Encoder:
         self._names: dict[str, str] = {}
         self._ids: dict[str, int] = {}
         self._normalized: set[str] = set()
+        self._unknown: set[int] = set()
         self._twin, self._moved = self._make_twin(backend)
         self._greedy = any(name != name.strip() for name in self._names)
         self._finders = tuple(
             re.compile("|".join(map(re.escape, sorted(some, key=len, reverse=True))) or r"(?!)")
             for some in (self._names.keys() - self._normalized, self._normalized)
         )
-        self.control_ids = frozenset(self._ids.values())
-        """Ids that no text can become."""
+        self.control_ids = frozenset(self._ids.values()) - self._unknown
+        """Ids that no text can become (the one for unknown characters is no control token)."""
         self._bos = self._stock_bos()
         self._folds_system = not self._takes_system()
         self.turn_end_id, written = self._after_assistant()
@@ -130,7 +131,7 @@ class Encoder:
         for left, gap, right in zip([_Core(), *cores], gaps, [*cores, _Core()], strict=True):
             for piece, token in self._split(gap, left.trail, right.lead):
                 secret.append(self._names[piece] if token else piece)
-                if token:
+                if token and self._ids[piece] in self.control_ids:
                     expected.append(self._ids[piece])
             secret.append(right.text)
             text += (gap, right.text)
@@ -172,6 +173,8 @@ class Encoder:
             if token["normalized"]:
                 self._normalized.add(content)
             token["content"] = name
+        unknown = data["model"].get("unk_token"), data["model"].get("unk_id")
+        self._unknown = {self._ids.get(unknown[0], -1), -1 if unknown[1] is None else unknown[1]}
         _rename(data["model"], self._names)
         twin = Tokenizer.from_str(json.dumps(data))
         moved = {}

@@ -33,7 +33,7 @@ def test_no_torch_is_imported(arguments: list[str], tmp_path: Path) -> None:
 
 
 def test_a_scripted_build_and_its_trace_import_no_torch(tmp_path: Path) -> None:
-    (tmp_path / "script.yaml").write_text('replies:\n  - {match: "", reply: "Fine."}\n')
+    (tmp_path / "script.yaml").write_text('replies:\n  - {say: "Fine."}\n')
     (tmp_path / "prompts.txt").write_text("Hello?\n")
     build = ["build-data", "-m", "scripted:script.yaml", "-p", "prompts.txt", "-o", "runs/a", "-q"]
     code = (

@@ -78,5 +78,5 @@ def test_a_family_runs_the_whole_command(family: str, tmp_path: Path) -> None:
     manifest = json.loads((tmp_path / "one" / "run" / "manifest.json").read_text())
     assert manifest["config"]["prompts"]["count"] == 3
     cai("verify", tmp_path / "one" / "run")
-    aside = tmp_path / "one" / "run" / "set_aside.jsonl"
-    assert not aside.exists() or rows(aside) == []
+    for row in rows(tmp_path / "one" / "run" / "set_aside.jsonl"):
+        assert "NUL" in row["reason"], "a random model may write one; nothing else may go wrong"

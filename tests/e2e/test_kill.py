@@ -18,13 +18,12 @@ import pytest
 from tests.e2e.helpers import digests
 
 SCRIPT = """
-delay: 0.002
 replies:
-  - {match: "If there is no such problem", reply: "It is rude to the user."}
-  - {match: "Answer with the revised response only", reply: "Please ask first."}
-  - {match: "", reply: "Sure, go on and take it."}
+  - {when: "If there is no such problem", say: ["It is rude to the user.", "No problem found."]}
+  - {when: "Answer with the revised response only", say: ["Please ask first.", "Ask them."]}
+  - {say: ["Sure, go on and take it.", "Do it.", "Look first."]}
 scores:
-  - {match: "", logprobs: [-1.0, -2.0]}
+  - {options: {"No problem found.": 0.4}}
 """
 
 
@@ -43,18 +42,28 @@ def finish(arguments: Sequence[object]) -> None:
     assert process.returncode == 0, said.decode()
 
 
-def killed_often(
-    arguments: Sequence[object], kills: int, longest: float, draw: random.Random
-) -> int:
-    """Start the build and kill it at random moments; returns how often it was still running."""
-    caught = 0
-    for _ in range(kills):
+def killed_often(arguments: Sequence[object], store: Path, moments: Sequence[int]) -> int:
+    """Start the build again and again, each time killed once the store holds so many steps.
+
+    Returns how often the process was still running when the signal came.
+    """
+    caught, draw = 0, random.Random(5)
+    for moment in moments:
         process = start(arguments)
-        time.sleep(draw.uniform(0.0, longest))
+        while process.poll() is None and count_steps(store) < moment:
+            time.sleep(0.002)
+        time.sleep(draw.uniform(0.0, 0.02))
         process.send_signal(signal.SIGKILL)
         process.communicate()
         caught += process.returncode == -signal.SIGKILL
     return caught
+
+
+def count_steps(store: Path) -> int:
+    try:
+        return len(steps_of(store))
+    except sqlite3.Error:  # not there yet
+        return 0
 
 
 def steps_of(store: Path) -> list[str]:
@@ -62,42 +71,38 @@ def steps_of(store: Path) -> list[str]:
         return sorted(key for (key,) in opened.execute("SELECT key FROM steps"))
 
 
+def compare_killed_with_straight(common: Sequence[object], kills: int, folder: Path) -> None:
+    straight, killed = folder / "straight" / "run", folder / "killed" / "run"
+    finish([*common, "--out", straight])
+    steps = steps_of(straight.parent / "store.sqlite")
+    moments = sorted(random.Random(kills).sample(range(len(steps)), kills))
+    store = killed.parent / "store.sqlite"
+    caught = killed_often([*common, "--out", killed], store, moments)
+    finish([*common, "--out", killed])
+    assert caught >= kills * 0.8, "the kills came too late to test anything"
+    assert digests(killed) == digests(straight)
+    assert steps_of(store) == steps
+
+
 def test_25_kills_of_a_scripted_build(tmp_path: Path) -> None:
     script = tmp_path / "script.yaml"
     script.write_text(SCRIPT, "utf-8")
     prompts = tmp_path / "prompts.txt"
-    prompts.write_text("".join(f"Question number {n}?\n" for n in range(60)), "utf-8")
-    common = ("--prompts", prompts, "--model", f"scripted:{script}", "--pairs", 2, "--quiet")
-    straight, killed = tmp_path / "straight" / "run", tmp_path / "killed" / "run"
-    begin = time.monotonic()
-    finish([*common, "--out", straight])
-    spent = time.monotonic() - begin
-    caught = killed_often([*common, "--out", killed], 25, spent, random.Random(5))
-    finish([*common, "--out", killed])
-    assert caught >= 10, "the kills came too late to test anything"
-    assert digests(killed) == digests(straight)
-    assert steps_of(killed.parent / "store.sqlite") == steps_of(straight.parent / "store.sqlite")
+    prompts.write_text("".join(f"Question number {n}?\n" for n in range(200)), "utf-8")
+    common = ["--prompts", prompts, "--model", f"scripted:{script}", "--pairs", 2, "--quiet"]
+    compare_killed_with_straight(common, 25, tmp_path)
 
 
 @pytest.mark.slow
 def test_8_kills_of_a_build_on_the_miniature(tmp_path: Path) -> None:
-    common = ("--limit", 16, "--quiet", "--max-new-tokens", 96)
-    straight, killed = tmp_path / "straight" / "run", tmp_path / "killed" / "run"
-    begin = time.monotonic()
-    finish([*common, "--out", straight])
-    spent = time.monotonic() - begin
-    caught = killed_often([*common, "--out", killed], 8, spent, random.Random(6))
-    finish([*common, "--out", killed])
-    assert caught >= 4
-    assert digests(killed) == digests(straight)
-    assert steps_of(killed.parent / "store.sqlite") == steps_of(straight.parent / "store.sqlite")
+    compare_killed_with_straight(["--limit", 16, "--quiet"], 8, tmp_path)
 
 
 def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(tmp_path: Path) -> None:
     script = tmp_path / "script.yaml"
-    script.write_text(SCRIPT.replace("0.002", "0.05"), "utf-8")
+    script.write_text(SCRIPT, "utf-8")
     prompts = tmp_path / "prompts.txt"
-    prompts.write_text("".join(f"Question number {n}?\n" for n in range(60)), "utf-8")
+    prompts.write_text("".join(f"Question number {n}?\n" for n in range(3000)), "utf-8")
     arguments = [
         "--prompts", prompts, "--model", f"scripted:{script}", "--out", tmp_path / "runs" / "run",
     ]  # fmt: skip
@@ -105,7 +110,7 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(tmp_path: Path) -> None:
     store = tmp_path / "runs" / "store.sqlite"
     for _ in range(200):
         time.sleep(0.05)
-        if store.exists() and len(steps_of(store)) > 3:
+        if count_steps(store) > 3:
             break
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)

@@ -1,0 +1,183 @@
+"""Small tokenizers trained on the spot, with the chat templates of well-known families."""
+
+from __future__ import annotations
+
+import json
+from copy import deepcopy
+from functools import cache
+from typing import Any
+
+from tokenizers import (
+    AddedToken,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    trainers,
+)
+from tokenizers.processors import TemplateProcessing
+from transformers import PreTrainedTokenizerFast
+
+CORPUS = [
+    "You are a helpful assistant. Please answer the question, and be kind and honest.",
+    "Here is some text about bread, gardens, bicycles, rivers; and 12 numbers like 3.14!",
+    "user system assistant human model end start inst sys im eot header id think <a> [b] |c|",
+    "Ünïcode: naïve café, 你好世界, здравствуй мир, 🙂 emoji. New\nlines\n\nand\ttabs  here.",
+] * 20
+
+CHATML = """{% for m in messages %}<|im_start|>{{ m['role'] }}
+{{ m['content'] }}<|im_end|>
+{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant
+{% endif %}"""
+
+LLAMA3 = """{{ bos_token }}{% for m in messages %}{{ '<|start_header_id|>' + m['role'] \
++ '<|end_header_id|>\n\n' + m['content'] | trim + '<|eot_id|>' }}{% endfor %}\
+{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}\
+{% endif %}"""
+
+MISTRAL = """{{ bos_token }}{% for m in messages %}\
+{% if (m['role'] == 'user') != (loop.index0 % 2 == 0) %}\
+{{ raise_exception('roles must alternate user/assistant/user/assistant/...') }}{% endif %}\
+{% if m['role'] == 'user' %}{{ '[INST] ' + m['content'] + ' [/INST]' }}\
+{% else %}{{ ' ' + m['content'].strip() + eos_token }}{% endif %}{% endfor %}"""
+
+GEMMA = """{{ bos_token }}{% if messages[0]['role'] == 'system' %}\
+{{ raise_exception('System role not supported') }}{% endif %}{% for m in messages %}\
+{% if (m['role'] == 'user') != (loop.index0 % 2 == 0) %}\
+{{ raise_exception('Conversation roles must alternate') }}{% endif %}\
+{% set role = 'model' if m['role'] == 'assistant' else m['role'] %}\
+{{ '<start_of_turn>' + role + '\n' + m['content'] | trim + '<end_of_turn>\n' }}{% endfor %}\
+{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}"""
+
+ZEPHYR = """{% for m in messages %}{{ '<|' + m['role'] + '|>\n' + m['content'].lstrip('\n') \
++ eos_token + '\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}"""
+
+
+def plain(content: str, **flags: bool) -> AddedToken:
+    """An added token that is not special."""
+    return AddedToken(content, special=False, normalized=False, **flags)
+
+
+def special(content: str, **flags: bool) -> AddedToken:
+    return AddedToken(content, special=True, normalized=False, **flags)
+
+
+def byte_level(added: list[AddedToken]) -> Tokenizer:
+    """BPE on bytes, as in GPT-2, Llama 3 and Qwen; added tokens behind the vocabulary."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    tokenizer.train_from_iterator(
+        CORPUS, trainers.BpeTrainer(vocab_size=500, initial_alphabet=alphabet, show_progress=False)
+    )
+    tokenizer.add_tokens(added)
+    return tokenizer
+
+
+def metaspace_bpe(added: list[AddedToken]) -> Tokenizer:
+    """BPE as in Llama 2 and Gemma: ▁ for spaces, byte fallback, added tokens in the vocabulary."""
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
+    )
+    trainer = trainers.BpeTrainer(
+        vocab_size=700,
+        special_tokens=[*deepcopy(added), *(AddedToken(f"<0x{b:02X}>") for b in range(256))],
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(CORPUS, trainer)
+    tokenizer = _as_added(tokenizer, added)
+    tokenizer.decoder = decoders.Sequence(
+        [
+            decoders.Replace("▁", " "),
+            decoders.ByteFallback(),
+            decoders.Fuse(),
+            decoders.Strip(" ", 1, 0),
+        ]
+    )
+    return tokenizer
+
+
+def unigram(added: list[AddedToken]) -> Tokenizer:
+    """Unigram with Metaspace, as in T5 and XGLM; added tokens are pieces of the vocabulary."""
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.normalizer = normalizers.NFKC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
+    tokenizer.decoder = decoders.Metaspace(prepend_scheme="first")
+    trainer = trainers.UnigramTrainer(
+        vocab_size=300, special_tokens=deepcopy(added), unk_token="<unk>", show_progress=False
+    )
+    tokenizer.train_from_iterator(CORPUS, trainer)
+    return _as_added(tokenizer, added)
+
+
+def _as_added(tokenizer: Tokenizer, added: list[AddedToken]) -> Tokenizer:
+    """Trainers make every token they are given special: put the flags right."""
+    data = json.loads(tokenizer.to_str())
+    flags = {t.content: t.special for t in added}
+    data["added_tokens"] = [
+        {**t, "special": flags[t["content"]]} for t in data["added_tokens"] if t["content"] in flags
+    ]
+    return Tokenizer.from_str(json.dumps(data))
+
+
+FAMILIES: dict[str, tuple[Any, str | None, list[AddedToken], dict[str, str]]] = {
+    "chatml": (
+        byte_level,
+        CHATML,
+        [special("<|endoftext|>"), special("<|im_start|>"), special("<|im_end|>"), plain("<think>"),
+         plain("</think>"), plain("<tool_call>")],
+        {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"},
+    ),
+    "llama3": (
+        byte_level,
+        LLAMA3,
+        [special("<|begin_of_text|>"), special("<|end_of_text|>"), special("<|start_header_id|>"),
+         special("<|end_header_id|>"), special("<|eot_id|>"), special("<|python_tag|>")],
+        {"bos_token": "<|begin_of_text|>", "eos_token": "<|end_of_text|>"},
+    ),
+    "mistral": (
+        metaspace_bpe,
+        MISTRAL,
+        [special("<unk>"), special("<s>"), special("</s>"), special("[INST]"), special("[/INST]")],
+        {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"},
+    ),
+    "gemma": (
+        metaspace_bpe,
+        GEMMA,
+        [special("<unk>"), special("<bos>"), special("<eos>"), plain("<start_of_turn>"),
+         plain("<end_of_turn>"), plain("\n\n"), plain("<table>")],
+        {"bos_token": "<bos>", "eos_token": "<eos>", "unk_token": "<unk>"},
+    ),
+    "zephyr": (
+        unigram,
+        ZEPHYR,
+        [special("<unk>"), special("<s>"), special("</s>", rstrip=True),
+         special("<|user|>", lstrip=True, rstrip=True), plain("<|assistant|>", rstrip=True),
+         special("<|system|>")],
+        {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"},
+    ),
+    "plain": (
+        byte_level,
+        None,
+        [special("<|endoftext|>"), plain("<|pad|>")],
+        {"bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>"},
+    ),
+}  # fmt: skip
+
+
+@cache
+def family(name: str) -> PreTrainedTokenizerFast:
+    """The tokenizer of a family, trained once a run."""
+    make, template, added, names = FAMILIES[name]
+    backend = make(added)
+    if "bos_token" in names:  # what stock adds to plain text; chat templates write it themselves
+        bos = names["bos_token"]
+        backend.post_processor = TemplateProcessing(
+            single=f"{bos} $A", special_tokens=[(bos, backend.token_to_id(bos))]
+        )
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, **names)
+    tokenizer.chat_template = template
+    return tokenizer
