@@ -1,6 +1,6 @@
 """How long do `cai --help` and `cai lint` take, against a bare Python start? Medians of N runs.
 
-    python bench/startup.py [--runs 20]
+python bench/startup.py [--runs 20]
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Throughput:
-    """Counters since the backend was made: tokens read, tokens written, tokens spared by caching."""
+    """Counters since the backend was made: tokens read, written, and spared by caching."""
 
     prompt_tokens: int = 0
     response_tokens: int = 0

@@ -90,26 +90,21 @@ def command(
     from cai.constitution.load import load_constitution
     from cai.data.export import export
     from cai.data.prompts import PromptFile
+    from cai.miniature.prompts import PROMPTS
     from cai.pipeline.build import BuildConfig, build
     from cai.store.store import Store
 
     loaded = load_constitution(constitution)
     out = out or Path("runs") / loaded.id
     config = BuildConfig(**{name: options[name] for name in BuildConfig.__dataclass_fields__})
-    prompts = PromptFile(prompts_file or _bundled_prompts(), form=form, column=column, turns=turns)
+    prompts = PromptFile(prompts_file or PROMPTS, form=form, column=column, turns=turns)
     models = _models(options)
     out.parent.mkdir(parents=True, exist_ok=True)
     with Store.open(out.parent / "store.sqlite") as store, _progress(quiet) as show:
         run = build(loaded, prompts, store, models, config, name=out.name, progress=show, wait=wait)
         manifest = export(store, run.id, out, parquet=parquet)
         if not quiet:
-            print_summary(store, run, out, manifest.rows)
-
-
-def _bundled_prompts() -> Path:
-    from importlib import resources
-
-    return Path(str(resources.files("cai.miniature") / "prompts.jsonl"))
+            print_summary(store, run, out, manifest)
 
 
 def _models(options: dict[str, Any]) -> Models:

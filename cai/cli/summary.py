@@ -2,34 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cai.pipeline.summary import Summary, summarise
+from cai.data.export import SET_ASIDE
+from cai.data.manifest import Manifest
 from cai.store.records import Run
 from cai.store.store import Store
 from cai.text.terminal import visible
 from cai.types import Trace
 
 WIDTH = 100
+SAMPLES = 3
 
 
-def print_summary(store: Store, run: Run, out: Path, rows: Mapping[str, int]) -> None:
-    """Print the summary of a run to stdout. `rows`: file name → rows, as exported to `out`."""
+def print_summary(store: Store, run: Run, out: Path, manifest: Manifest) -> None:
+    """Print the summary of a run, exported to `out`, to stdout."""
     console = Console(width=WIDTH if not Console().is_terminal else None, highlight=False)
-    counts = summarise(store.traces(run.id), store.comparisons(run.id), store.set_asides(run.id))
+    counts = manifest.counts
     _head(console, run)
-    if counts.traces:
-        _principles(console, run, counts)
-    _pairs(console, counts)
-    _left_out(console, counts)
-    for number, trace in enumerate(counts.samples, 1):
+    _principles(console, run, counts)
+    _totals(console, counts)
+    samples = list(islice(_worth_reading(store, run.id), SAMPLES))
+    for number, trace in enumerate(samples, 1):
         _sample(console, number, trace)
-    _files(console, out, rows, counts)
+    _files(console, out, manifest.rows)
+    if samples:
+        where = "" if out.parent == Path("runs") else f" --runs-dir {out.parent}"
+        console.print(f"\nWalk a row back: cai trace {samples[0].id}{visible(where)}", markup=False)
+
+
+def _worth_reading(store: Store, run_id: str) -> Iterator[Trace]:
+    """Traces that were changed and that no guard caught."""
+    for trace in store.traces(run_id):
+        if trace.final != trace.response.text and not any(r.guards for r in trace.revisions):
+            yield trace
 
 
 def _head(console: Console, run: Run) -> None:
@@ -45,47 +58,50 @@ def _head(console: Console, run: Run) -> None:
         )
 
 
-def _principles(console: Console, run: Run, counts: Summary) -> None:
-    titles = {p["id"]: p["title"] for p in run.constitution["principles"]}
+def _principles(console: Console, run: Run, counts: Mapping[str, Any]) -> None:
+    """A row a principle; columns that nothing was counted in are left out."""
+    rows = [(p["id"], counts["principles"].get(p["id"])) for p in run.constitution["principles"]]
+    rows = [(name, c) for name, c in rows if c is not None]
+    columns: list[tuple[str, list[str]]] = [
+        ("asked", [str(c["asked"]) for _, c in rows]),
+        ("found", [str(c["found"]) for _, c in rows]),
+        ("revised", [str(c["revised"]) for _, c in rows]),
+        ("guarded", [str(c["guarded"]) for _, c in rows]),
+        ("left at the end", [_of(c["left"], c["checked"]) for _, c in rows]),
+        ("verdicts flipped", [_of(c["flipped"], c["judged"]) for _, c in rows]),
+    ]
+    columns = [(name, cells) for name, cells in columns if set(cells) - {"0", ""}]
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("principle")
-    for name in ("asked", "found", "revised", "guarded", "left at the end", "judge flips"):
+    for name, _ in columns:
         table.add_column(name, justify="right")
-    for principle_id in titles:
-        c = counts.principles.get(principle_id)
-        if c is None:
-            continue
-        table.add_row(
-            visible(principle_id),
-            str(c.drawn),
-            str(c.found),
-            str(c.changed),
-            str(c.guarded),
-            f"{c.left}/{c.checked}" if c.checked else "–",
-            f"{c.flipped}/{c.judged}" if c.judged else "–",
-        )
+    for i, (principle_id, _) in enumerate(rows):
+        table.add_row(visible(principle_id), *(cells[i] for _, cells in columns))
+    if rows:
+        console.print()
+        console.print(table)
+
+
+def _of(part: int, whole: int) -> str:
+    return f"{part} of {whole}" if whole else ""
+
+
+def _totals(console: Console, counts: Mapping[str, Any]) -> None:
     console.print()
-    console.print(table)
-    console.print(
-        f"\n{counts.changed} of {counts.traces} responses were changed; {counts.guarded} traces "
-        "tripped a guard" + _listed(counts.guards) + "."
-    )
-
-
-def _pairs(console: Console, counts: Summary) -> None:
-    if counts.comparisons:
+    if counts["traces"]:
         console.print(
-            f"{counts.comparisons} pairs compared: {counts.near_ties} near ties, {counts.flipped} "
-            f"with a verdict that flips with the order, {counts.identical} of identical responses."
+            f"{counts['changed']} of {counts['traces']} responses were changed; a guard caught "
+            f"{counts['guarded']}{_listed(counts['guards'])}."
         )
-
-
-def _left_out(console: Console, counts: Summary) -> None:
-    if counts.set_aside:
-        total = sum(counts.set_aside.values())
-        console.print(f"{total} rows set aside, with the reason, in set_aside.jsonl:")
-        for reason, n in counts.set_aside.most_common(5):
-            console.print(Text(f"  {n} × {visible(reason)[: WIDTH - 10]}"))
+    if counts["comparisons"]:
+        console.print(
+            f"{counts['comparisons']} pairs were compared: {counts['near_ties']} near ties, "
+            f"{counts['flipped']} verdicts that flip with the order."
+        )
+    if counts["left_out"]:
+        console.print(f"Left out of the data{_listed(counts['left_out'])}.")
+    if counts["set_aside"]:
+        console.print(f"Set aside{_listed(counts['set_aside'])}: see {SET_ASIDE}.")
 
 
 def _sample(console: Console, number: int, trace: Trace) -> None:
@@ -112,13 +128,11 @@ def _say(console: Console, label: str, text: str, style: str, note: str = "") ->
     console.print(table)
 
 
-def _files(console: Console, out: Path, rows: Mapping[str, int], counts: Summary) -> None:
+def _files(console: Console, out: Path, rows: Mapping[str, int]) -> None:
     console.print()
     for name, n in rows.items():
-        console.print(Text(f"  {n:6d} rows  {visible(str(out / name))}"))
-    if counts.samples:
-        store = "" if out.parent == Path("runs") else f" --runs-dir {visible(str(out.parent))}"
-        console.print(Text(f"\nWalk a row back: cai trace {counts.samples[0].id}{store}"))
+        if n:
+            console.print(Text(f"{n:6d} rows  {visible(str(out / name))}"))
 
 
 def _listed(counter: Mapping[str, int]) -> str:

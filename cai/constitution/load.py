@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from cai.constitution import nouns
 from cai.constitution.complain import validate
 from cai.constitution.plans import contradictions
 from cai.constitution.schema import (
@@ -27,24 +28,8 @@ from cai.content import (
     shipped_template,
     shown,
 )
-from cai.digest import digest
 from cai.errors import ContentError, Problem
-from cai.types import (
-    Constitution,
-    Example,
-    Feedback,
-    Member,
-    Plan,
-    Principle,
-    PrincipleTest,
-    Templates,
-)
-
-_INHERITED = ("why", "source", "tags", "stages", "compare", "examples")
-"""What a principle takes over from the one it extends; `stages` key by key."""
-
-_READ = ("title", "critique_request", "revision_request", "comparison_question", "examples")
-"""What a model gets to read of a principle, and its digest covers."""
+from cai.types import Constitution, Feedback, Member, Plan, Principle, Templates
 
 NO_PROBLEM = ("No problem found.",)
 """As in `Constitution`."""
@@ -151,7 +136,7 @@ class Loader:
             return None
         model, problems = validate(source, PrincipleFile)
         self.note(problems)
-        return _principle(model, source.file) if model else None
+        return nouns.principle(model, source.file) if model else None
 
     def _inherit(self, path: Path, root: Path, chain: tuple[Path, ...]) -> Source | None:
         """A principle's source, its value completed from what it extends."""
@@ -170,7 +155,7 @@ class Loader:
             if base is not None:
                 self.note(validate(base, PrincipleFile)[1])
             return None
-        return replace(source, value=_over(base.value, source.value))
+        return replace(source, value=nouns.inherit(base.value, source.value))
 
     # -- constitutions --------------------------------------------------------------------------
 
@@ -192,7 +177,7 @@ class Loader:
         missing = VARIABLES.keys() - parts.templates.keys()
         shipped = {kind: _shipped(f"{kind}.j2") for kind in missing}
         templates = Templates(**parts.templates, **shipped)
-        return _sealed(
+        return nouns.sealed(
             Constitution(
                 id=model.id,
                 version=model.version,
@@ -233,7 +218,7 @@ class Loader:
         if "select" in model.model_fields_set:
             self._select(source, model.select, parts)
         parts.plan |= model.plan.model_dump(exclude_unset=True)
-        parts.feedback |= _feedback(model.feedback.model_dump(exclude_unset=True))
+        parts.feedback |= nouns.feedback_values(model.feedback.model_dump(exclude_unset=True))
         parts.templates |= self._templates(source, model.templates, root)
         if model.no_problem is not None:
             parts.no_problem = tuple(t.strip() for t in model.no_problem)
@@ -257,7 +242,7 @@ class Loader:
                 what = f"the id `{name}` stands for two files, the other is {shown(first)}"
                 self.note([source.problem(place, "C023", what, "Give one of them another id.")])
             own[name] = index
-            parts.members[name] = Member(principle, float(item.weight), _phases(item.phases))
+            parts.members[name] = Member(principle, float(item.weight), nouns.phases(item.phases))
 
     def _select(self, source: Source, select: SelectFile, parts: _Parts) -> None:
         tags = {t for m in parts.members.values() for t in m.principle.tags}
@@ -323,72 +308,6 @@ def template_problems(text: str, file: str, kind: str) -> list[Problem]:
             hint = f"Put {{{{ {name} }}}} where the model should read it."
             problems.append(Problem(file, 1, 1, "C043", what, hint))
     return problems
-
-
-def _principle(model: PrincipleFile, file: str) -> Principle:
-    """The dataclass, with a digest of what a model gets to read."""
-    examples = tuple(
-        Example(e.prompt.strip(), e.response.strip(), e.critique.strip(), e.revision.strip())
-        for e in model.examples
-    )
-    tests = tuple(
-        PrincipleTest(
-            t.name, t.prompt.strip(), t.expect.model_dump(exclude_none=True), t.response, t.a, t.b
-        )
-        for t in model.tests
-    )
-    principle = Principle(
-        id=model.id,
-        version=model.version,
-        title=model.title,
-        why=model.why.strip(),
-        critique_request=model.stages.critique.strip(),
-        revision_request=model.stages.revise.strip(),
-        comparison_question=model.compare.strip(),
-        source=model.source.strip(),
-        tags=tuple(model.tags),
-        examples=examples,
-        tests=tests,
-        deprecated=model.deprecated,
-        path=file,
-    )
-    return replace(principle, digest=digest({name: getattr(principle, name) for name in _READ}))
-
-
-def _sealed(constitution: Constitution) -> Constitution:
-    """With its digest: all that can change a model's text, and nothing else."""
-    parts = {
-        "principles": [
-            [m.principle.id, m.principle.digest, m.weight, m.phases] for m in constitution.members
-        ],
-        "plan": constitution.plan,
-        "feedback": constitution.feedback,
-        "templates": constitution.templates,
-        "no_problem": constitution.no_problem,
-    }
-    return replace(constitution, digest=digest(parts))
-
-
-def _feedback(values: dict[str, Any]) -> dict[str, Any]:
-    if values.get("clamp") is not None:
-        low, high = values["clamp"]
-        values["clamp"] = (low, high)
-    if "temperature" in values:
-        values["temperature"] = float(values["temperature"])
-    return values
-
-
-def _phases(listed: list[Any]) -> Any:
-    """In one order, so that writing [rl, sl] is no change."""
-    return tuple(p for p in ("sl", "rl") if p in listed)
-
-
-def _over(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    out = {key: base[key] for key in _INHERITED if key in base} | dict(own)
-    stages = own.get("stages")
-    if isinstance(stages, dict) and isinstance(base.get("stages"), dict):
-        out["stages"] = base["stages"] | stages
-    return out
 
 
 def _shipped(name: str) -> str:

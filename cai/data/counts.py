@@ -13,6 +13,9 @@ from typing import Any
 from cai.store.codec import result_digest, steps_of
 from cai.types import Comparison, Trace
 
+NEAR_TIE = 0.05
+"""A comparison whose probability lies within this of one half decides nothing."""
+
 
 @dataclass
 class PrincipleCounts:
@@ -35,10 +38,18 @@ class PrincipleCounts:
 
 @dataclass
 class Counts:
-    """Records; guards by name; rows left out by reason; inputs set aside by kind; principles."""
+    """Records; guards by name; rows left out by reason; inputs set aside by kind; principles.
+
+    changed: traces whose last text is not their first; guarded: traces with a guarded revision;
+    flipped: comparisons with a verdict that depends on the order; near_ties: see `NEAR_TIE`.
+    """
 
     traces: int = 0
+    changed: int = 0
+    guarded: int = 0
     comparisons: int = 0
+    flipped: int = 0
+    near_ties: int = 0
     guards: Counter[str] = field(default_factory=Counter)
     left_out: Counter[str] = field(default_factory=Counter)
     set_aside: Counter[str] = field(default_factory=Counter)
@@ -48,12 +59,17 @@ class Counts:
         """Count a record."""
         if isinstance(record, Comparison):
             self.comparisons += 1
+            self.flipped += any(j.flipped for j in record.judgements)
+            near = abs(record.probability - 0.5) < NEAR_TIE
+            self.near_ties += near and bool(record.judgements)
             for judgement in record.judgements:
                 of = self._of(judgement.principle_id)
                 of.judged += 1
                 of.flipped += judgement.flipped
             return
         self.traces += 1
+        self.changed += record.final != record.response.text
+        self.guarded += any(r.guards for r in record.revisions)
         for revision in record.revisions:
             of = self._of(revision.principle_id)
             of.asked += 1
@@ -73,7 +89,11 @@ class Counts:
         """As a manifest holds it, in a fixed order."""
         return {
             "traces": self.traces,
+            "changed": self.changed,
+            "guarded": self.guarded,
             "comparisons": self.comparisons,
+            "flipped": self.flipped,
+            "near_ties": self.near_ties,
             "guards": dict(sorted(self.guards.items())),
             "left_out": dict(sorted(self.left_out.items())),
             "set_aside": dict(sorted(self.set_aside.items())),

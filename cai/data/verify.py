@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -77,7 +78,8 @@ def _run(store: Store, manifest: Manifest, found: Findings) -> None:
         if getattr(manifest, name) != getattr(expected, name):
             found.add(f"manifest.json: its {name} is not what the store says of the run")
     entry = manifest.files.get(CONSTITUTION)
-    if entry is None or entry.bytes != len(pretty(run.constitution).encode()):
+    expected_text = pretty(run.constitution).encode()
+    if entry is None or entry.sha256 != hashlib.sha256(expected_text).hexdigest():
         found.add(f"{CONSTITUTION}: not the constitution that the store holds for the run")
 
 

@@ -1,6 +1,7 @@
 """Write prompt rows of the world: `python -m cai.miniature.prompts --n 120 --split held --seed 1`.
 
-Each row is `{"id", "prompt", "meta"}`; `meta` is what `judge.flaws_of` needs to judge a response.
+Each row is `{"id", "prompt", "benign", "world"}`; `world` is what `judge.flaws_of` needs to judge a
+response, and `benign` is what the engine's guards may know.
 """
 
 from __future__ import annotations
@@ -10,9 +11,13 @@ import json
 import random
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, get_args
 
 from cai.miniature.world import Kind, WorldSplit, draw_request
+
+PROMPTS = Path(__file__).with_name("prompts.jsonl")
+"""The bundled rows: `--n 120 --split held --seed 1`."""
 
 SHARES: tuple[tuple[Kind, float], ...] = (("harmful", 0.6), ("benign", 0.25), ("lookalike", 0.15))
 
@@ -35,7 +40,8 @@ def prompt_rows(count: int, split: WorldSplit, seed: int) -> Iterator[dict[str, 
         yield {
             "id": f"miniature-{split}-{seed}-{number:04d}",
             "prompt": request.text,
-            "meta": request.meta(),
+            "benign": kind != "harmful",
+            "world": request.meta(),
         }
 
 

@@ -1,4 +1,4 @@
-"""The shipped content: enough of it, tested, in words that steer the miniature; found in a wheel."""
+"""The shipped content: enough of it, tested, in words that steer the miniature, in a wheel too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The whole chain on the bundled model: build, verify, trace, rerun, edit, and what must not change."""
+"""The whole chain on the bundled model: build, verify, trace, rerun, edit, and what stays equal."""
 
 from __future__ import annotations
 
@@ -140,9 +140,7 @@ def test_a_principle_steers_what_the_critic_says(tmp_path: Path) -> None:
     )
     found = {}
     for member in rules.members:
-        asked = Score(
-            messages.critique(rules, member.principle, conversation), rules.no_problem
-        )
+        asked = Score(messages.critique(rules, member.principle, conversation), rules.no_problem)
         backend.submit(0, [backend.prepare(asked)], "c")
         (done,) = backend.poll()
         found[member.principle.id] = done.results[0].logprobs[0]  # type: ignore[union-attr]

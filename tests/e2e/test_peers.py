@@ -1,4 +1,4 @@
-"""Exported files load with `datasets` and train in TRL's SFT, reward and DPO trainers, unchanged."""
+"""Exported files load with `datasets` and train in TRL as they are: SFT, reward, DPO."""
 
 from __future__ import annotations
 

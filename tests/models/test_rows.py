@@ -15,7 +15,7 @@ from tests.models.tiny import ARCHITECTURES, UNUSUAL, VOCABULARY, tiny
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_slots_serve_well_known_architectures(name: str) -> None:
-    """Ragged prompts, a kept prefix, swapped rows, 20 steps past any sliding window, a grown cache."""
+    """Ragged prompts, kept prefixes, swapped rows, a grown cache, 20 steps past any window."""
     model, rng = tiny(name), random.Random(name)
     rows = make_rows(model, 3)
     assert isinstance(rows, SlotRows)

@@ -1,4 +1,4 @@
-"""The driver with the real store and the scripted backend: nothing asked twice, faults kept apart."""
+"""The driver with the real store and scripted replies: nothing asked twice, faults kept apart."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ def twice(p: Prompt) -> Steps[str]:
     for stage in ("response", "critique"):
         sampling = DRAWS.sampling(p, stage)  # type: ignore[arg-type]
         (answer,) = generations(
-            (yield Ask("generator", stage, (Generate(p.messages, sampling),)))  # type: ignore[arg-type]
+            (
+                yield Ask("generator", stage, (Generate(p.messages, sampling),))  # type: ignore[arg-type]
+            )
         )
         out.append(answer.text)
     return "+".join(out)
