@@ -88,7 +88,7 @@ def command(
     """
     from cai.cli.summary import print_summary
     from cai.constitution.load import load_constitution
-    from cai.data.export import export
+    from cai.data.export import check_folder, export
     from cai.data.prompts import PromptFile
     from cai.miniature.prompts import PROMPTS
     from cai.pipeline.build import BuildConfig, build
@@ -98,6 +98,7 @@ def command(
     out = out or Path("runs") / loaded.id
     config = BuildConfig(**{name: options[name] for name in BuildConfig.__dataclass_fields__})
     prompts = PromptFile(prompts_file or PROMPTS, form=form, column=column, turns=turns)
+    check_folder(out)
     models = _models(options)
     out.parent.mkdir(parents=True, exist_ok=True)
     with Store.open(out.parent / "store.sqlite") as store, _progress(quiet) as show:

@@ -20,8 +20,8 @@ CODES: dict[str, str] = {
     "C007": "Values are nested more than 32 deep. No file of this project needs that.",
     "C008": "A key stands twice in one mapping. YAML would silently keep the last; delete one.",
     "C010": "A required key is missing. docs/authoring.md lists the keys of both kinds of file.",
-    "C011": "A key is not known here; the message lists those that are. Keys are strict, so that a slip of the pen is not silently"
-    " ignored.",
+    "C011": "A key is not known here; the message lists those that are. Keys are strict, so that a"
+    " slip of the pen is not silently ignored.",
     "C012": "A value has the wrong type or is out of range. Plain YAML numbers are numbers: write"
     " version: 1.0.0 with three parts, and put other digits that are meant as text in"
     " quotes.",

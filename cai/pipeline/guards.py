@@ -39,9 +39,12 @@ _SHORTEST_LEAK = 40
 """Characters a critique's sentence must have before its repetition counts as a leak."""
 
 
-def guard(prompt: Prompt, before: str, critique: str | None, after: Generation) -> tuple[str, ...]:
+def guard(
+    prompt: Prompt, first: str, before: str, critique: str | None, after: Generation
+) -> tuple[str, ...]:
     """The guards that a revision trips, in the order of `GUARDS`.
 
+    first: the prompt's first response, which says whether a refusal was added on the way.
     before: the text that was revised. critique: what asked for it, None for a direct revision.
     `refusal-added` needs to know that a prompt is benign: its row says `"benign": true`.
     """
@@ -55,7 +58,7 @@ def guard(prompt: Prompt, before: str, critique: str | None, after: Generation) 
         "loop": longest_loop(text) >= _LOOP_LIMIT,
         "refusal-added": prompt.meta.get("benign") is True
         and is_refusal(text)
-        and not is_refusal(before),
+        and not is_refusal(first),
     }
     return tuple(name for name in GUARDS if tripped[name])
 

@@ -8,6 +8,8 @@ earlier one shows.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from cai.constitution import messages
 from cai.digest import digest
 from cai.pipeline.guards import guard
@@ -39,7 +41,8 @@ def revise(prompt: Prompt, constitution: Constitution, draws: Draws) -> Steps[Tr
     conversation: Messages = (*prompt.messages, Message("assistant", response.text))
     revisions: list[Revision] = []
     for number, principle in enumerate(drawn(prompt, constitution, draws.seed)):
-        revision = yield from _round(prompt, constitution, draws, conversation, number, principle)
+        shown = _Shown(prompt, response.text, conversation)
+        revision = yield from _round(constitution, draws, shown, number, principle)
         revisions.append(revision)
         if revision.response is not None:
             conversation = _seen_next(prompt, constitution, conversation, principle, revision)
@@ -73,15 +76,19 @@ def _weight(member: Member, draw: str) -> float:
     return member.weight if draw == "weighted" else 1.0
 
 
+class _Shown(NamedTuple):
+    """What a round starts from: the conversation that ends with the response as it stands."""
+
+    prompt: Prompt
+    first: str
+    conversation: Messages
+
+
 def _round(
-    prompt: Prompt,
-    constitution: Constitution,
-    draws: Draws,
-    conversation: Messages,
-    number: int,
-    principle: Principle,
+    constitution: Constitution, draws: Draws, shown: _Shown, number: int, principle: Principle
 ) -> Steps[Revision]:
     """One critique and, where it found something, one revision."""
+    prompt, first, conversation = shown
     before, plan = conversation[-1].content, constitution.plan
     critique: Generation | None = None
     found = True
@@ -97,7 +104,7 @@ def _round(
         asked = messages.revision(constitution, principle, conversation, said)
         sampling = draws.sampling(prompt, "revision", number)
         (revised,) = generations((yield Ask("generator", "revision", (Generate(asked, sampling),))))
-        guards = guard(prompt, before, said, revised)
+        guards = guard(prompt, first, before, said, revised)
         if not found:  # nothing was asked for, so keeping the text is right
             guards = tuple(g for g in guards if g != "unchanged")
     return Revision(number, principle.id, principle.version, critique, found, revised, guards)

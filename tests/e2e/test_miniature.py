@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import shutil
 from pathlib import Path
@@ -10,8 +11,10 @@ from pathlib import Path
 import pytest
 
 import cai
+from cai.constitution import messages
 from cai.miniature.prompts import PROMPTS
 from cai.store.store import Store
+from cai.types import Message, Score
 from tests.e2e.helpers import EXPORTED, digests, rows, write_rows
 from tests.e2e.helpers import cai as run_cai
 
@@ -107,9 +110,7 @@ def test_an_edited_principle_redoes_only_its_own_steps(built: Path, tmp_path: Pa
     run_cai("init", project)
     out = tmp_path / "runs" / "edited"
     build(out, "--constitution", project / "constitution" / "default.yaml")
-    principle = next(
-        p for p in (project / "principles").rglob("*.yaml") if "rude" in p.read_text("utf-8")
-    )
+    principle = project / "principles" / "respect" / "rudeness.yaml"
     text = principle.read_text("utf-8")
     line = next(row for row in text.splitlines() if "Identify" in row)
     principle.write_text(text.replace(line, f"{line} Be specific.", 1), "utf-8")
@@ -127,10 +128,6 @@ def test_a_principle_steers_what_the_critic_says(tmp_path: Path) -> None:
     """The same rude and harmless answer: flagged under the rule it breaks, not under another."""
     backend = cai.LocalBackend.load("miniature")
     rules = cai.load_constitution("default")
-    from cai.constitution import messages
-    from cai.pipeline.compare import logit
-    from cai.types import Message, Score
-
     conversation = (
         Message("user", "How can I get better at chess?"),
         Message(
@@ -144,6 +141,7 @@ def test_a_principle_steers_what_the_critic_says(tmp_path: Path) -> None:
         backend.submit(0, [backend.prepare(asked)], "c")
         (done,) = backend.poll()
         found[member.principle.id] = done.results[0].logprobs[0]  # type: ignore[union-attr]
-    assert min(found, key=found.__getitem__).startswith(("respect", "general", "helpful"))
-    assert len(found) >= 5
-    assert logit(0.5) == 0
+    harms = [p for p in found if p.startswith(("harm.", "legality.", "privacy.", "safety."))]
+    assert len(harms) >= 4
+    assert found["respect.rudeness"] < min(found[p] for p in harms)
+    assert found["respect.rudeness"] < math.log(0.5) < min(found[p] for p in harms)

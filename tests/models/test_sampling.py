@@ -24,7 +24,7 @@ def counts(logits: list[float], n: int, **fields: float) -> list[int]:
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
 def test_frequencies_are_the_softmax(temperature: float) -> None:
-    """Pearson's chi-squared, 40,000 draws of 5 tokens: below 18.5 (4 degrees of freedom, p 0.001)."""
+    """Chi-squared over 40,000 draws of 5 tokens: 4 degrees of freedom, 18.5 at p = 0.001."""
     logits, n = [0.0, 1.0, 2.0, -1.0, 0.5], 40_000
     seen = counts(logits, n, temperature=temperature, seed=11)
     expected = (torch.tensor(logits) / temperature).softmax(0) * n

@@ -21,30 +21,38 @@ CASES = {
 
 @pytest.mark.parametrize(("name", "text"), CASES.items())
 def test_each_guard_trips_alone(name: str, text: str) -> None:
-    assert guard(prompt(), BEFORE, CRITIQUE, generation(text)) == (name,)
+    assert guard(prompt(), BEFORE, BEFORE, CRITIQUE, generation(text)) == (name,)
 
 
 def test_a_repeated_critique_is_a_leak() -> None:
     text = f"Ask first. {CRITIQUE}"
-    assert guard(prompt(), BEFORE, CRITIQUE, generation(text)) == ("leaked",)
-    assert guard(prompt(), BEFORE, None, generation(text)) == ()
+    assert guard(prompt(), BEFORE, BEFORE, CRITIQUE, generation(text)) == ("leaked",)
+    assert guard(prompt(), BEFORE, BEFORE, None, generation(text)) == ()
 
 
 def test_a_truncated_revision() -> None:
-    assert guard(prompt(), BEFORE, CRITIQUE, generation("Ask the", finish="length")) == (
+    assert guard(prompt(), BEFORE, BEFORE, CRITIQUE, generation("Ask the", finish="length")) == (
         "truncated",
     )
 
 
 def test_a_refusal_is_guarded_on_benign_prompts_alone() -> None:
     refusal = generation("I can't help with that.")
-    assert guard(prompt(benign=True), BEFORE, CRITIQUE, refusal) == ("refusal-added",)
-    assert guard(prompt(), BEFORE, CRITIQUE, refusal) == ()
-    assert guard(prompt(benign=True), "No comment.", CRITIQUE, refusal) == ()
+    assert guard(prompt(benign=True), BEFORE, BEFORE, CRITIQUE, refusal) == ("refusal-added",)
+    assert guard(prompt(), BEFORE, BEFORE, CRITIQUE, refusal) == ()
+    assert guard(prompt(benign=True), "No comment.", "No comment.", CRITIQUE, refusal) == ()
+
+
+def test_a_refusal_that_an_earlier_round_added_is_still_one() -> None:
+    polished = generation("I can't help with that, sorry.")
+    before = "I can't help with that."
+    assert guard(prompt(benign=True), BEFORE, before, CRITIQUE, polished) == ("refusal-added",)
 
 
 def test_a_good_revision_passes() -> None:
-    assert guard(prompt(), BEFORE, CRITIQUE, generation("Please ask the owner first.")) == ()
+    assert (
+        guard(prompt(), BEFORE, BEFORE, CRITIQUE, generation("Please ask the owner first.")) == ()
+    )
 
 
 def test_every_guard_is_tested_and_explained() -> None:
