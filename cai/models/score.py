@@ -116,7 +116,15 @@ class Scorer:
                 ids = option[:-1]
                 wanted[ids] = min(wanted.get(ids, len(ids)), task.start - 1)
         rows = [_Row(ids, first) for ids, first in wanted.items()]
-        logprobs = self._all_rows(rows, self._targets(group))
+        try:
+            logprobs = self._all_rows(rows, self._targets(group))
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise ModelError(
+                f"Out of memory on {self.device} with a single prompt to score",
+                hint="Use a smaller model or dtype, or shorter prompts.",
+            ) from error
         return [
             tuple(
                 sum(logprobs[o[:-1], at, o[at + 1]] for at in range(task.start - 1, len(o) - 1))
@@ -157,13 +165,8 @@ class Scorer:
                 self.counts.spared += shared * len(batch)
                 continue
             except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
+                if not is_out_of_memory(error) or len(batch) == 1:
                     raise
-            if len(batch) == 1:
-                raise ModelError(
-                    f"Out of memory on {self.device} with a single prompt to score",
-                    hint="Use a smaller model or dtype, or shorter prompts.",
-                )
             free_cached(self.device)
             half = len(batch) // 2
             batches += [batch[half:], batch[:half]]

@@ -91,7 +91,7 @@ def test_one_prompt_inside_another() -> None:
 
 
 def test_options_that_merge_with_the_prompt_stay_comparable() -> None:
-    """Prompt 1 2 3; option one is 1 2 9 (3 and its letter merged): both are scored from the 2 on."""
+    """Prompt 1 2 3; option one is 1 2 9 (3 and its letter merged): both start behind the 2."""
     task = Task.of([1, 2, 3], [[1, 2, 9], [1, 2, 3, 4]])
     assert task.start == 2
     assert Task.of([1, 2, 3], [[1, 2, 3, 4], [1, 2, 3, 5, 6]]).start == 3

@@ -1,0 +1,210 @@
+"""Three-stage conversations (respond, critique, revise): our sampler against transformers.
+
+    python bench/generate.py [--size s|m] [--threads 1] [--json FILE]
+
+Both sides write the same number of tokens for the same prompts, greedily, on the same freshly
+made random-weight Llama in float32. transformers runs `generate` on left-padded batches, a stage
+after the other, and reads each longer prompt anew; it is run in input order and, `sorted`, with
+responses of like length together (which no real run can know beforehand). Ours keeps a
+conversation's cache from stage to stage and refills a slot when its conversation is done.
+Gate: all tokens must be the same. Reported: response tokens a second, the best of the repeats.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import random
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import torch
+import transformers
+
+from cai.models.generate import Job, Sampler
+from cai.types import Sampling
+
+SIZES = {
+    "s": {"hidden_size": 256, "num_hidden_layers": 6, "intermediate_size": 704, "heads": 4},
+    "m": {"hidden_size": 512, "num_hidden_layers": 10, "intermediate_size": 1408, "heads": 8},
+}
+VOCABULARY = 8192
+STAGES = 3
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A conversation: the tokens each stage adds to the prompt, and how many it writes."""
+
+    added: tuple[tuple[int, ...], ...]
+    written: tuple[int, ...]
+
+
+class NoStops:
+    """In an encoder's place: nothing ends a turn before its limit, and ids need no text."""
+
+    stop_ids: frozenset[int] = frozenset()
+    stop_texts: tuple[str, ...] = ()
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return ""
+
+
+def make_model(size: str) -> Any:
+    shape = dict(SIZES[size])
+    heads = shape.pop("heads")
+    torch.manual_seed(0)
+    config = transformers.LlamaConfig(
+        vocab_size=VOCABULARY, max_position_embeddings=4096, num_attention_heads=heads,
+        num_key_value_heads=heads // 2, initializer_range=0.08, pad_token_id=0, eos_token_id=None,
+        bos_token_id=None, **shape,
+    )  # fmt: skip
+    model = transformers.AutoModelForCausalLM.from_config(config).eval().requires_grad_(False)
+    model.generation_config.pad_token_id = 0
+    return model
+
+
+def make_chains(count: int, seed: int = 1) -> list[Chain]:
+    """Lengths spread as those of real conversations are (log-normal)."""
+    rng = random.Random(seed)
+
+    def length(low: int, high: int, median: float) -> int:
+        return max(low, min(high, int(rng.lognormvariate(math.log(median), 0.7))))
+
+    def ids(n: int) -> tuple[int, ...]:
+        return tuple(rng.randrange(1, VOCABULARY) for _ in range(n))
+
+    return [
+        Chain(
+            (ids(length(12, 300, 96)), ids(45), ids(35)),
+            tuple(length(6, 120, 32) for _ in range(STAGES)),
+        )
+        for _ in range(count)
+    ]
+
+
+def ours(model: Any, chains: Sequence[Chain], batch: int) -> list[list[int]]:
+    """All three stages of all chains through the sampler."""
+    sampler = Sampler(model, NoStops(), batch)  # type: ignore[arg-type]
+    greedy = Sampling(temperature=0.0)
+    context: list[list[int]] = [[] for _ in chains]
+    said: list[list[int]] = [[] for _ in chains]
+    waiting = list(range(len(chains)))[::-1]
+    stage = [0] * len(chains)
+    running = 0
+
+    def submit(i: int) -> None:
+        chain, s = chains[i], stage[i]
+        context[i] += chain.added[s]
+        sampler.submit(Job(tuple(context[i]), greedy, chain.written[s], str(i)))
+
+    while waiting or running:
+        while waiting and running < batch:
+            submit(waiting.pop())
+            running += 1
+        for job in sampler.step():
+            i = int(job.conversation)
+            context[i] += job.out
+            said[i] += job.out
+            stage[i] += 1
+            if stage[i] < STAGES:
+                submit(i)
+            else:
+                sampler.release(str(i))
+                running -= 1
+    return said
+
+
+@torch.inference_mode()
+def theirs(model: Any, chains: Sequence[Chain], batch: int, alike: bool) -> list[list[int]]:
+    """Stage by stage with `generate`; a batch runs as long as its longest response."""
+    context: list[list[int]] = [[] for _ in chains]
+    said: list[list[int]] = [[] for _ in chains]
+    for s in range(STAGES):
+        order = list(range(len(chains)))
+        if alike:
+            order.sort(key=lambda i: -chains[i].written[s])
+        for at in range(0, len(order), batch):
+            members = order[at : at + batch]
+            for i in members:
+                context[i] += chains[i].added[s]
+            width = max(len(context[i]) for i in members)
+            ids = torch.zeros(len(members), width, dtype=torch.long)
+            seen = torch.zeros_like(ids)
+            for row, i in enumerate(members):
+                ids[row, width - len(context[i]) :] = torch.tensor(context[i])
+                seen[row, width - len(context[i]) :] = 1
+            longest = max(chains[i].written[s] for i in members)
+            out = model.generate(
+                input_ids=ids, attention_mask=seen, max_new_tokens=longest, do_sample=False
+            )
+            for row, i in enumerate(members):
+                new = out[row, width : width + chains[i].written[s]].tolist()
+                context[i] += new
+                said[i] += new
+    return said
+
+
+def timed(run: Callable[[], list[list[int]]]) -> tuple[float, list[list[int]]]:
+    start = time.perf_counter()
+    out = run()
+    return time.perf_counter() - start, out
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--size", choices=SIZES, default="s")
+    parser.add_argument("--conversations", type=int, default=24)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--json", type=Path, help="write the numbers here")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    transformers.utils.logging.set_verbosity_error()
+    model, chains = make_model(options.size), make_chains(options.conversations)
+    tokens = sum(sum(c.written) for c in chains)
+    sides: dict[str, Callable[[], list[list[int]]]] = {
+        "transformers": lambda: theirs(model, chains, options.batch, alike=False),
+        "transformers, sorted": lambda: theirs(model, chains, options.batch, alike=True),
+        "cai": lambda: ours(model, chains, options.batch),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    said: dict[str, list[list[int]]] = {}
+    for _ in range(options.repeats):
+        for name, run in sides.items():  # in turn, so that a noisy neighbour hits all of them
+            spent, said[name] = timed(run)
+            seconds[name].append(spent)
+    if any(out != said["cai"] for out in said.values()):
+        sys.exit("GATE FAILED: the sides wrote different tokens, so their times mean nothing")
+    best = {name: min(spent) for name, spent in seconds.items()}
+    parameters = sum(p.numel() for p in model.parameters()) / 1e6
+    print(
+        f"{parameters:.1f}M parameters, float32, {options.threads} thread(s), batch {options.batch},"
+        f" {len(chains)} conversations × {STAGES} stages, {tokens} tokens written, all the same"
+    )
+    print(f"{'':22}{'seconds':>9}{'tokens/s':>10}{'cai is':>9}")
+    for name, spent in best.items():
+        ratio = f"{spent / best['cai']:.2f}×" if name != "cai" else ""
+        print(f"{name:22}{spent:9.2f}{tokens / spent:10.0f}{ratio:>9}")
+    if options.json:
+        record = {
+            "size": options.size, "parameters": round(parameters * 1e6), "tokens": tokens,
+            "threads": options.threads, "batch": options.batch, "seconds": seconds,
+            "ratio": {n: s / best["cai"] for n, s in best.items()},
+            "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
+        }  # fmt: skip
+        options.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
