@@ -189,8 +189,9 @@ def main() -> None:
     best = {name: min(spent) for name, spent in seconds.items()}
     parameters = sum(p.numel() for p in model.parameters()) / 1e6
     print(
-        f"{parameters:.1f}M parameters, float32, {options.threads} thread(s), batch {options.batch},"
-        f" {len(chains)} conversations × {STAGES} stages, {tokens} tokens written, all the same"
+        f"{parameters:.1f}M parameters, float32, {options.threads} thread(s),"
+        f" batch {options.batch}, {len(chains)} conversations × {STAGES} stages,"
+        f" {tokens} tokens written, all the same"
     )
     print(f"{'':22}{'seconds':>9}{'tokens/s':>10}{'cai is':>9}")
     for name, spent in best.items():

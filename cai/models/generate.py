@@ -238,7 +238,7 @@ class Sampler:
 
     def _stop_text(self, job: Job) -> int | None:
         """Where the first stop text begins in the decoded response, if one is there."""
-        stops = (*job.sampling.stop, *self.encoder.stop_texts)
+        stops = [s for s in (*job.sampling.stop, *self.encoder.stop_texts) if s]
         if not stops:
             return None
         # A token has a byte or more, a character four bytes or fewer.

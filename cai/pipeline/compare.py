@@ -12,8 +12,10 @@ and all principles share the prefix of conversation and response.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from cai.constitution import messages
 from cai.digest import digest
@@ -50,7 +52,8 @@ def compare(
     members = judges(prompt, pair, constitution, draws.seed)
     if first.text != second.text:
         judge = _pointwise if constitution.feedback.mode == "pointwise" else _letters
-        judgements = yield from judge(prompt, pair, constitution, draws, members, first, second)
+        shown = _Pair(prompt, pair, first.text, second.text)
+        judgements = yield from judge(shown, constitution, draws, members)
     probability = preference(constitution, members, judgements)
     steps = [first.key, second.key, *(s.key for j in judgements for s in j.scores)]
     return Comparison(
@@ -106,20 +109,25 @@ def _verdict(judgement: Judgement) -> float:
     return sum(logit(p) for p in orders) / len(orders)
 
 
+class _Pair(NamedTuple):
+    """What the judge is shown: the number of the pair and both texts."""
+
+    prompt: Prompt
+    number: int
+    first: str
+    second: str
+
+
 def _pointwise(
-    prompt: Prompt,
-    pair: int,
-    constitution: Constitution,
-    draws: Draws,
-    members: Sequence[Member],
-    first: Generation,
-    second: Generation,
+    pair: _Pair, constitution: Constitution, _: Draws, members: Sequence[Member]
 ) -> Steps[tuple[Judgement, ...]]:
-    """Per principle: σ(logit P(no problem | first) − logit P(no problem | second))."""
-    del pair, draws  # nothing is drawn
+    """Per principle: σ(logit P(no problem | first) − logit P(no problem | second)).
+
+    Nothing is drawn, so the draws are not needed.
+    """
     sides: list[tuple[Scores, ...]] = []
-    for response in (first, second):
-        conversation = (*prompt.messages, Message("assistant", response.text))
+    for text in (pair.first, pair.second):
+        conversation = (*pair.prompt.messages, Message("assistant", text))
         asked = tuple(
             Score(
                 messages.critique(constitution, m.principle, conversation), constitution.no_problem
@@ -141,64 +149,77 @@ def _no_problem(found: Scores) -> float:
     return min(max(logit(min(p, 1.0)), -LOGIT_BOUND), LOGIT_BOUND)
 
 
+class _View(NamedTuple):
+    """One principle's answer to one order: `p` that the response shown as (A) is the better."""
+
+    p: float
+    scores: tuple[Scores, ...]
+    reasoning: tuple[Generation, ...]
+
+
 def _letters(
-    prompt: Prompt,
-    pair: int,
-    constitution: Constitution,
-    draws: Draws,
-    members: Sequence[Member],
-    first: Generation,
-    second: Generation,
+    pair: _Pair, constitution: Constitution, draws: Draws, members: Sequence[Member]
 ) -> Steps[tuple[Judgement, ...]]:
-    """Per principle and order: the normalised probability of the two letters."""
-    feedback = constitution.feedback
-    orders = ((first, second), (second, first))[: 2 if feedback.both_orders else 1]
-    answered: list[list[tuple[float, tuple[Scores, ...], tuple[Generation, ...]]]] = []
-    for order, (a, b) in enumerate(orders):
-        asked = [
-            messages.comparison(constitution, m.principle, prompt.messages, a.text, b.text)
-            for m in members
-        ]
-        reasoning: tuple[tuple[Generation, ...], ...] = ((),) * len(members)
-        if feedback.chain_of_thought:
-            seeds_at = [(pair, order, m.principle.id) for m in members]
-            samples = feedback.reasoning_samples
-            reasoning = yield from _reason(prompt, draws, asked, seeds_at, samples)
-        plain = (messages.ANSWER_PREFILL,)
-        group = tuple(
-            Score(conversation, messages.ANSWERS, prefill)
-            for conversation, said in zip(asked, reasoning, strict=True)
-            for prefill in (tuple(messages.after_reasoning(g.text) for g in said) or plain)
+    """Per principle: the normalised probability of the two letters, in one order or in both."""
+    in_order = yield from _one_order(pair, 0, constitution, draws, members)
+    swapped: Sequence[_View | None] = [None] * len(members)
+    if constitution.feedback.both_orders:
+        swapped = yield from _one_order(pair, 1, constitution, draws, members)
+    return tuple(
+        Judgement(
+            member.principle.id,
+            member.principle.version,
+            view.p,
+            1 - other.p if other else None,
+            view.scores + (other.scores if other else ()),
+            view.reasoning + (other.reasoning if other else ()),
         )
-        found = scores((yield Ask("judge", "judgement", group)))
-        each = len(found) // len(members)
-        parts = [found[i : i + each] for i in range(0, len(found), each)]
-        answered.append(
-            [(_first_letter(s), s, said) for s, said in zip(parts, reasoning, strict=True)]
-        )
-    out = []
-    for member, *views in zip(members, *answered, strict=True):
-        (p, found, said), *swapped = views
-        p_swapped = None
-        for q, more, also in swapped:
-            p_swapped, found, said = 1.0 - q, found + more, said + also
-        principle = member.principle
-        out.append(Judgement(principle.id, principle.version, p, p_swapped, found, said))
-    return tuple(out)
+        for member, view, other in zip(members, in_order, swapped, strict=True)
+    )
+
+
+def _one_order(
+    pair: _Pair, order: int, constitution: Constitution, draws: Draws, members: Sequence[Member]
+) -> Steps[list[_View]]:
+    """Ask every principle with the first response as (A), or in order 1 with the second."""
+    a, b = (pair.first, pair.second) if order == 0 else (pair.second, pair.first)
+    asked = [
+        messages.comparison(constitution, m.principle, pair.prompt.messages, a, b) for m in members
+    ]
+    reasoning: Sequence[tuple[Generation, ...]] = [()] * len(members)
+    if constitution.feedback.chain_of_thought:
+        places = [(pair.number, order, m.principle.id) for m in members]
+        samples = constitution.feedback.reasoning_samples
+        reasoning = yield from _reason(pair.prompt, draws, asked, places, samples)
+    prefills = [
+        [messages.after_reasoning(g.text) for g in said] or [messages.ANSWER_PREFILL]
+        for said in reasoning
+    ]
+    group = tuple(
+        Score(conversation, messages.ANSWERS, prefill)
+        for conversation, some in zip(asked, prefills, strict=True)
+        for prefill in some
+    )
+    found = iter(scores((yield Ask("judge", "judgement", group))))
+    views = []
+    for said, some in zip(reasoning, prefills, strict=True):
+        answers = tuple(itertools.islice(found, len(some)))
+        views.append(_View(_first_letter(answers), answers, said))
+    return views
 
 
 def _reason(
     prompt: Prompt,
     draws: Draws,
     asked: Sequence[Messages],
-    seeds_at: Sequence[tuple[object, ...]],
+    places: Sequence[tuple[object, ...]],
     samples: int,
 ) -> Steps[tuple[tuple[Generation, ...], ...]]:
     """Let the judge think aloud, `samples` times for each question."""
     stop = (messages.REASONING_STOP,)
     group = tuple(
         Generate(conversation, draws.sampling(prompt, "reasoning", *place, n, stop=stop))
-        for conversation, place in zip(asked, seeds_at, strict=True)
+        for conversation, place in zip(asked, places, strict=True)
         for n in range(samples)
     )
     said = generations((yield Ask("judge", "reasoning", group)))

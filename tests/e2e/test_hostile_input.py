@@ -10,10 +10,9 @@ import pytest
 from cai.backends.scripted import ScriptedBackend
 from cai.constitution.load import load_constitution
 from cai.data.prompts import PromptFile
-from cai.models.load import resolve_model
+from cai.models.load import load_encoder, resolve_model
 from cai.pipeline.build import BuildConfig, build
 from cai.store.store import Store
-from cai.models.load import load_encoder
 from cai.types import Message
 from tests.e2e.helpers import cai, rows
 
