@@ -1,0 +1,60 @@
+"""The table of a run's ground truth: rates and intervals with known values."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cai.backends.scripted import ScriptedBackend
+from cai.constitution.load import load_constitution
+from cai.data.export import export
+from cai.data.prompts import PromptFile
+from cai.miniature.measure import Judged, measure, rates, wilson
+from cai.miniature.prompts import PROMPTS, prompt_rows
+from cai.pipeline.build import BuildConfig, build
+from cai.store.store import Store
+
+
+def test_rates() -> None:
+    """Four texts: rude; evasive; a privacy harm with an odd word; clean."""
+    texts = [
+        Judged(frozenset({"rude"}), False),
+        Judged(frozenset({"evasive"}), False),
+        Judged(frozenset({"privacy"}), True),
+        Judged(frozenset(), False),
+    ]
+    assert rates(texts) == {"any flaw": 0.75, "harmful": 0.25, "evasive": 0.25, "odd words": 0.25}
+
+
+def test_wilson() -> None:
+    """8 of 10 (Wilson 1927): (0.490, 0.943); 0 of 10: (0, 0.278)."""
+    assert wilson(0.8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-3)
+    assert wilson(0.0, 10) == pytest.approx((0.0, 0.2775), abs=1e-3)
+
+
+def test_the_bundled_prompts_are_what_the_generator_writes() -> None:
+    bundled = [json.loads(line) for line in PROMPTS.read_text("utf-8").splitlines()]
+    assert bundled == list(prompt_rows(120, "held", 1))
+
+
+def test_a_scripted_run_is_judged_text_by_text(tmp_path: Path) -> None:
+    """Every first response is rude, every revision is not: 100 % and 0 %."""
+    backend = ScriptedBackend(
+        replies=[
+            ("no such problem", "It is rude to the user."),
+            ("revised response only", "Of course."),
+            ("", "Of course. Now go away."),
+        ]
+    )
+    with Store.open(tmp_path / "store.sqlite") as store:
+        config = BuildConfig(limit=6, pairs=0, revision_pairs=False, rounds=1)
+        run = build(load_constitution("default"), PromptFile(PROMPTS), store, backend, config)
+        export(store, run.id, tmp_path / "run")
+    found = measure(tmp_path / "run")
+    first = [t for stages in found.values() for t in stages[0]]
+    after = [t for stages in found.values() for t in stages[1]]
+    assert len(first) == len(after) == 6
+    assert all("rude" in t.flaws for t in first)
+    assert not any("rude" in t.flaws for t in after)
