@@ -41,7 +41,8 @@ class SlotCache:
         self._first = first
         self._start = starts[0] if len(set(starts)) == 1 else None
         self._length = max(starts) + width
-        self._grow(self._length)
+        while self.room < self._length:
+            self.room *= 2
         begin = torch.tensor(starts, device=device)[:, None]
         self._positions = begin + torch.arange(width, device=device)
         return self._positions
@@ -60,6 +61,8 @@ class SlotCache:
             layer = self._layers[layer_idx] = [
                 t.new_zeros(self.slots, t.shape[1], self.room, t.shape[3]) for t in (keys, values)
             ]
+        if layer[0].shape[2] < self.room:  # a layer as a whole, so that a failure leaves none torn
+            layer[:] = [_widened(held, self.room) for held in layer]
         last = self._first + keys.shape[0]
         for held, new in zip(layer, (keys, values), strict=True):
             if self._start is not None:
@@ -92,17 +95,12 @@ class SlotCache:
         self._layers.clear()
         self.room = ROOM
 
-    def _grow(self, length: int) -> None:
-        if length <= self.room:
-            return
-        old = self.room
-        while self.room < length:
-            self.room *= 2
-        for layer in self._layers.values():
-            for i, held in enumerate(layer):
-                wide = held.new_zeros(*held.shape[:2], self.room, held.shape[3])
-                wide[:, :, :old] = held
-                layer[i] = wide
+
+def _widened(held: Tensor, room: int) -> Tensor:
+    """A copy with more room: [slots, heads, room, size]."""
+    wide = held.new_zeros(*held.shape[:2], room, held.shape[3])
+    wide[:, :, : held.shape[2]] = held
+    return wide
 
 
 def causal_mask(positions: Tensor, length: int, window: int | None = None) -> Tensor:

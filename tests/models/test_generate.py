@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from cai.models import generate
+from cai.models import cache, generate
 from cai.models.generate import Job, Sampler
 from cai.models.rows import plain_logits
 from cai.models.sampling import Draw, choose
@@ -285,6 +285,27 @@ def test_out_of_memory_in_the_second_draw(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(generate, "choose", close)
     monkeypatch.setattr(generate, "plain_logits", logits)
     sampler, work = Sampler(tiny(), encoder(), 8), jobs(12)
+    assert len(run(sampler, work)) == 12
+    assert written(work) == written(plain)
+    assert sampler.slots == 2
+
+
+def test_out_of_memory_while_the_cache_grows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Growing fails in the middle of the layers: nothing is torn, and the tokens are the same."""
+    plain = jobs(12)
+    run(Sampler(tiny(), encoder(), 8), plain)
+    failures = iter([False, False, True, False, False, False, True])
+    widened = cache._widened
+
+    def tight(held: torch.Tensor, room: int) -> torch.Tensor:
+        if next(failures, False):
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return widened(held, room)
+
+    monkeypatch.setattr(cache, "ROOM", 8)
+    sampler, work = Sampler(tiny(), encoder(), 8), jobs(12)
+    monkeypatch.setattr(cache, "_widened", tight)
+    run(sampler, [Job((9, 10), Sampling(), 1)])  # the cache begins small
     assert len(run(sampler, work)) == 12
     assert written(work) == written(plain)
     assert sampler.slots == 2

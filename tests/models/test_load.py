@@ -116,6 +116,23 @@ def test_a_folder_that_is_not_there(name: str) -> None:
         load_model(name)
 
 
+def test_a_hub_id_is_fetched(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only files that are read are asked for; no network is a clear message."""
+    asked: list[str] = []
+
+    def fetch(name: str, allow_patterns: list[str]) -> str:
+        asked.extend(allow_patterns)
+        if name == "owner/gone":
+            raise OSError("404: no such thing\nand a long explanation")
+        return str(folder)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
+    assert load_model("owner/name", device="cpu").name == "owner/name"
+    assert not any(p.endswith((".bin", ".py", ".pt")) for p in asked)
+    with pytest.raises(ModelError, match=r"owner/gone .* can't be fetched: 404: no such thing\n"):
+        load_model("owner/gone")
+
+
 def test_devices_and_dtypes_are_checked(folder: Path) -> None:
     with pytest.raises(ModelError, match="device nonsense"):
         load_model(str(folder), device="nonsense")
