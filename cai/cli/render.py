@@ -127,9 +127,9 @@ def _render(
 
 def _encode(shown: list[_Rendered], model: str) -> list[_Rendered]:
     """With token ids, by the only path from messages to ids."""
-    from cai.models.load import load_encoder, resolve_model
+    from cai.models.load import load_encoder
 
-    encoder = load_encoder(resolve_model(model))
+    encoder = load_encoder(model)
     out = []
     for item in shown:
         encoded = encoder.encode(item.messages, prefill=item.prefill, add_generation_prompt=True)

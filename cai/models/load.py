@@ -69,7 +69,7 @@ def load_model(
     where = _device(device)
     with _quiet():
         config = _config(folder, name)
-        encoder = load_encoder(folder)
+        encoder = _encoder(folder)
         number = _dtype(dtype, where, folder)
         model = _model(folder, name, number)
         if adapter_folder:
@@ -82,14 +82,20 @@ def load_model(
             f"The model {name} does not fit on {where}: {error}",
             hint="Use a smaller model, --dtype bfloat16, or --device cpu.",
         ) from error
-    label = f"{name}+{adapter}" if adapter else name
+    label = f"{_label(name)}+{_label(adapter)}" if adapter else _label(name)
     mark = fingerprint(folder, str(number).removeprefix("torch."), adapter_folder)
     return LoadedModel(model, encoder, label, mark, where, number, context_of(config))
 
 
-def load_encoder(folder: str | Path) -> Encoder:
-    """The encoder of a model folder's tokenizer; its generation config adds end tokens."""
-    folder = Path(folder)
+def load_encoder(name: str | Path) -> Encoder:
+    """The encoder of a model's tokenizer; the generation config adds end tokens.
+
+    name: as in `load_model`. Of a model on the hub only the tokenizer's files are fetched.
+    """
+    return _encoder(_folder(resolve_model(str(name)), str(name), weights=False))
+
+
+def _encoder(folder: Path) -> Encoder:
     try:
         with _quiet():
             tokenizer = transformers.AutoTokenizer.from_pretrained(
@@ -114,8 +120,11 @@ def _end_ids(folder: Path) -> list[int]:
     return ids
 
 
-def _folder(name: str, asked: str | None) -> Path:
-    """The local folder of a model, fetched from the hub where it is no directory."""
+def _folder(name: str, asked: str | None, *, weights: bool = True) -> Path:
+    """The local folder of a model, fetched from the hub where it is no directory.
+
+    weights: False fetches and wants the small files alone.
+    """
     path = Path(name).expanduser()
     if path.suffix in _PICKLES or path.suffix == ".gguf":
         raise ModelError(
@@ -123,9 +132,10 @@ def _folder(name: str, asked: str | None) -> Path:
             hint="Give a folder with config.json, tokenizer.json and *.safetensors.",
         )
     if path.is_dir():
-        _weights(path)
+        if weights:
+            _weights(path)
         return path
-    if name.startswith((".", "/", "~")) or name.count("/") != 1 or asked == MINIATURE:
+    if name.startswith((".", "/", "~")) or name.count("/") > 1 or asked == MINIATURE:
         raise ModelError(
             f"No model folder at {name}",
             hint="Give a directory, a hub id (owner/name) or miniature.",
@@ -134,14 +144,22 @@ def _folder(name: str, asked: str | None) -> Path:
 
     try:
         with _quiet():
-            path = Path(snapshot_download(name, allow_patterns=_PATTERNS))
+            patterns = _PATTERNS if weights else [p for p in _PATTERNS if "safetensors" not in p]
+            path = Path(snapshot_download(name, allow_patterns=patterns))
     except Exception as error:
         raise ModelError(
             f"The model {name} is not on this machine and can't be fetched: {_first_line(error)}",
             hint="Check the name and the network, or give a directory.",
         ) from error
-    _weights(path)
+    if weights:
+        _weights(path)
     return path
+
+
+def _label(name: str) -> str:
+    """What a model is called in results: a hub id, or the last part of a folder's path."""
+    path = Path(name).expanduser()
+    return path.resolve().name if path.is_dir() else name
 
 
 def _weights(folder: Path) -> None:

@@ -152,8 +152,7 @@ def test_token_ids_of_the_bundled_model() -> None:
 def test_token_ids_with_control_tokens_marked(monkeypatch: pytest.MonkeyPatch) -> None:
     """With stand-ins for the tokenizer, so that no model is loaded here."""
     load = ModuleType("cai.models.load")
-    load.resolve_model = lambda name: f"/models/{name}"  # type: ignore[attr-defined]
-    load.load_encoder = {"/models/tiny": _Encoder()}.__getitem__  # type: ignore[attr-defined]
+    load.load_encoder = {"tiny": _Encoder()}.__getitem__  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "cai.models.load", load)
     arguments = ("respect.rudeness", "--prompt", "P", "-m", "tiny")
     critique, _, compare = rendered(*arguments)

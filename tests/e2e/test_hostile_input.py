@@ -10,7 +10,7 @@ import pytest
 from cai.backends.scripted import ScriptedBackend
 from cai.constitution.load import load_constitution
 from cai.data.prompts import PromptFile
-from cai.models.load import load_encoder, resolve_model
+from cai.models.load import load_encoder
 from cai.pipeline.build import BuildConfig, build
 from cai.store.store import Store
 from cai.types import Message
@@ -70,7 +70,7 @@ def test_no_text_becomes_a_control_id_anywhere_in_a_build(tmp_path: Path) -> Non
     with Store.open(tmp_path / "store.sqlite") as store:
         config = BuildConfig(sft_share=0.0, pairs=1)
         build(load_constitution("default"), PromptFile(prompts), store, backend, config)
-    encoder = load_encoder(resolve_model("miniature"))
+    encoder = load_encoder("miniature")
     assert len(backend.requests) >= 20
     for request in backend.requests:
         plain = tuple(Message(m.role, "Hello there.") for m in request.messages)
@@ -82,7 +82,7 @@ def test_no_text_becomes_a_control_id_anywhere_in_a_build(tmp_path: Path) -> Non
 
 def test_the_stock_call_would_have_been_fooled() -> None:
     """The guarantee is worth something: the stock chat-template call does make control ids."""
-    encoder = load_encoder(resolve_model("miniature"))
+    encoder = load_encoder("miniature")
     message = {"role": "user", "content": CONTROL}
     stock = encoder.tokenizer.apply_chat_template([message], tokenize=True, return_dict=False)
     ours = encoder.encode((Message("user", CONTROL),), add_generation_prompt=False)
