@@ -291,7 +291,7 @@ class Judgement:
     """One principle's verdict on a pair: probability that the first response is the better one.
 
     letters: `p_first` with the responses in order, `p_first_swapped` with (A) and (B) exchanged
-        (None where only one order was asked); pointwise: both are the same number.
+    (None where only one order was asked). pointwise: `p_first` alone, since no order is asked.
     """
 
     principle_id: str
@@ -315,6 +315,8 @@ class Comparison:
     """Two responses to one prompt and what the judge made of them.
 
     `probability` is that the first response is better: the judgements' logits averaged by weight.
+    `p_ab` and `p_ba` are the same from one order alone, before the clamp: the first response shown
+    first, and shown second; None where that order was not asked.
     """
 
     id: str
@@ -324,6 +326,8 @@ class Comparison:
     judgements: tuple[Judgement, ...]
     probability: float
     mode: Literal["letters", "pointwise"]
+    p_ab: float | None = None
+    p_ba: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ from typing import Any, TypeAlias
 
 from cai.backends.base import Done, ModelInfo, Prepared, Throughput
 from cai.digest import digest
-from cai.errors import CaiError, PromptError, UsageError
+from cai.errors import CaiError, UsageError
 from cai.text.seeds import uniform
 from cai.text.sound import check_text
 from cai.types import FinishReason, Generate, Generation, Messages, Request, Result, Score, Scores
@@ -80,7 +80,9 @@ class ScriptedBackend:
 
         try:
             data = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        except OSError as error:
+            raise UsageError(f"{path} can't be read: {error.strerror}") from None
+        except (UnicodeDecodeError, yaml.YAMLError) as error:
             raise UsageError(f"{path}: can't be read as YAML: {error}") from error
         top = _entry(path, "the file", data, {"replies", "scores", "default", "name"})
         replies: list[tuple[When, Say]] = []
@@ -177,7 +179,10 @@ class ScriptedBackend:
         if callable(rate):
             return rate(request, option)
         if option not in rate:
-            raise PromptError(f"The script has no probability for the option {option!r}")
+            raise UsageError(
+                f"{self._info.name}: no probability for the option {option!r}",
+                hint=f"Add it to the rule that has {', '.join(rate)}, or a rule before it.",
+            )
         return math.log(max(rate[option], 1e-30))
 
 

@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     "--sft-rows", type=click.Choice(["last", "all"]), default="last", show_default=True,
     help="Export the last revision, or every revision on the way.",
 )  # fmt: skip
+@click.option("--licence", default="unknown", help="The data's licence, for the dataset card.")
 @click.option("--parquet", is_flag=True, help="Write Parquet files beside the JSONL.")
 @click.option("--batch-size", type=int, default=16, show_default=True, help="Changes speed alone.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
@@ -73,7 +74,8 @@ if TYPE_CHECKING:
 @click.option("--quiet", "-q", is_flag=True, help="No progress and no summary.")
 def command(
     constitution: str, prompts_file: Path | None, form: str | None, column: str | None,
-    turns: str, out: Path | None, parquet: bool, wait: bool, quiet: bool, **options: Any,
+    turns: str, out: Path | None, licence: str, parquet: bool, wait: bool, quiet: bool,
+    **options: Any,
 ) -> None:  # fmt: skip
     """Turn principle files into SFT and preference data.
 
@@ -99,11 +101,24 @@ def command(
     config = BuildConfig(**{name: options[name] for name in BuildConfig.__dataclass_fields__})
     prompts = PromptFile(prompts_file or PROMPTS, form=form, column=column, turns=turns)
     check_folder(out)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--out: {out.parent} can't be made: {error.strerror}") from None
     models = _models(options)
-    out.parent.mkdir(parents=True, exist_ok=True)
     with Store.open(out.parent / "store.sqlite") as store, _progress(quiet) as show:
-        run = build(loaded, prompts, store, models, config, name=out.name, progress=show, wait=wait)
-        manifest = export(store, run.id, out, parquet=parquet)
+        run = build(
+            loaded,
+            prompts,
+            store,
+            models,
+            config,
+            name=out.name,
+            source=prompts.path.name,
+            progress=show,
+            wait=wait,
+        )
+        manifest = export(store, run.id, out, parquet=parquet, licence=licence)
         if not quiet:
             print_summary(store, run, out, manifest)
 

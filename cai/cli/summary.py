@@ -29,6 +29,7 @@ def print_summary(store: Store, run: Run, out: Path, manifest: Manifest) -> None
     _head(console, run)
     _principles(console, run, counts)
     _totals(console, counts)
+    _work(console, store, run)
     samples = list(islice(_worth_reading(store, run.id), SAMPLES))
     for number, trace in enumerate(samples, 1):
         _sample(console, number, trace)
@@ -68,7 +69,7 @@ def _principles(console: Console, run: Run, counts: Mapping[str, Any]) -> None:
         ("revised", [str(c["revised"]) for _, c in rows]),
         ("guarded", [str(c["guarded"]) for _, c in rows]),
         ("left at the end", [_of(c["left"], c["checked"]) for _, c in rows]),
-        ("verdicts flipped", [_of(c["flipped"], c["judged"]) for _, c in rows]),
+        ("verdicts flipped", [_of(c["flipped"], c["swapped"]) for _, c in rows]),
     ]
     columns = [(name, cells) for name, cells in columns if set(cells) - {"0", ""}]
     table = Table(box=None, pad_edge=False, header_style="dim")
@@ -80,6 +81,16 @@ def _principles(console: Console, run: Run, counts: Mapping[str, Any]) -> None:
     if rows:
         console.print()
         console.print(table)
+
+
+def _work(console: Console, store: Store, run: Run) -> None:
+    """What this build had to do, and what the store spared it."""
+    done = [e.detail for e in store.events(run.id) if e.event == "finished"][-1]
+    made, kept = sum(done["generated"].values()), sum(done["reused"].values())
+    if made + kept:
+        console.print(f"{made} steps were generated, {kept} reused from the store.")
+    else:
+        console.print("Nothing had to be generated: the run was already complete.")
 
 
 def _of(part: int, whole: int) -> str:
@@ -94,9 +105,10 @@ def _totals(console: Console, counts: Mapping[str, Any]) -> None:
             f"{counts['guarded']}{_listed(counts['guards'])}."
         )
     if counts["comparisons"]:
+        swapped = any(c["swapped"] for c in counts["principles"].values())
+        flips = f", {counts['flipped']} with a verdict that flips with the order" if swapped else ""
         console.print(
-            f"{counts['comparisons']} pairs were compared: {counts['near_ties']} near ties, "
-            f"{counts['flipped']} verdicts that flip with the order."
+            f"{counts['comparisons']} pairs were compared: {counts['near_ties']} near ties{flips}."
         )
     if counts["left_out"]:
         console.print(f"Left out of the data{_listed(counts['left_out'])}.")

@@ -95,7 +95,7 @@ def _constitution(run: Run, counts: Counts) -> str:
         cells: Iterable[Any] = (
             (c.asked, c.found, c.revised, c.guarded, c.judged) if c is not None else (0, 0, 0, 0, 0)
         )
-        flips = f"{c.flipped} ({c.flipped / c.judged:.0%})" if c and c.judged else "–"
+        flips = f"{c.flipped} ({c.flipped / c.swapped:.0%})" if c and c.swapped else "–"
         left = f"{c.left} of {c.checked}" if c and c.checked else "–"
         name = f"`{principle['id']}` {_cell(principle.get('title', ''))}"
         shown = " | ".join(map(str, cells))

@@ -22,8 +22,9 @@ class PrincipleCounts:
     """What one principle did.
 
     asked: rounds; found: critiques that named a problem; revised: revisions written; guarded:
-    revisions kept out; judged, flipped: verdicts on pairs, and those that depend on the order;
-    checked, left: final responses asked about once more, and those with a problem left.
+    revisions kept out; judged: verdicts on pairs; swapped: those asked in both orders; flipped:
+    those of them that depend on the order; checked, left: final responses asked about once more,
+    and those with a problem left.
     """
 
     asked: int = 0
@@ -31,6 +32,7 @@ class PrincipleCounts:
     revised: int = 0
     guarded: int = 0
     judged: int = 0
+    swapped: int = 0
     flipped: int = 0
     checked: int = 0
     left: int = 0
@@ -65,6 +67,7 @@ class Counts:
             for judgement in record.judgements:
                 of = self._of(judgement.principle_id)
                 of.judged += 1
+                of.swapped += judgement.p_first_swapped is not None
                 of.flipped += judgement.flipped
             return
         self.traces += 1

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from cai.data.sft import LeftOut, standings
 from cai.types import Comparison, Preference, Split, Trace
 
@@ -11,18 +9,19 @@ from cai.types import Comparison, Preference, Split, Trace
 def comparison_preference(comparison: Comparison, split: Split) -> Preference | LeftOut:
     """The pair with the side of probability one half or more as chosen.
 
-    `p_ab` is the mean over judgements of the probability that `chosen` is better where it was
-    shown first, `p_ba` where it was shown second; None where that order was not asked.
+    `p_ab` is the probability that `chosen` is better from the order in which it was shown first,
+    `p_ba` from the other; None where that order was not asked. A pair whose chosen response is
+    empty or cut off is left out.
     """
     first, second = (g.text for g in comparison.responses)
     if first == second:
         return LeftOut("identical responses")
-    in_order = _mean([j.p_first for j in comparison.judgements])
-    swapped = _mean([j.p_first_swapped for j in comparison.judgements])
     first_wins = comparison.probability >= 0.5
     chosen, rejected = (first, second) if first_wins else (second, first)
     if not chosen.strip():
         return LeftOut("guarded: empty")
+    if comparison.responses[0 if first_wins else 1].finish_reason == "length":
+        return LeftOut("guarded: truncated")
     return Preference(
         prompt=comparison.prompt.messages,
         chosen=chosen,
@@ -33,8 +32,8 @@ def comparison_preference(comparison: Comparison, split: Split) -> Preference | 
         prompt_id=comparison.prompt.id,
         principle_ids=tuple(dict.fromkeys(j.principle_id for j in comparison.judgements)),
         split=split,
-        p_ab=in_order if first_wins else _other(swapped),
-        p_ba=swapped if first_wins else _other(in_order),
+        p_ab=comparison.p_ab if first_wins else _other(comparison.p_ba),
+        p_ba=comparison.p_ba if first_wins else _other(comparison.p_ab),
     )
 
 
@@ -60,12 +59,6 @@ def revision_preference(trace: Trace, split: Split) -> Preference | LeftOut:
         principle_ids=tuple(dict.fromkeys(revised)),
         split=split,
     )
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    """None where there is no value, or one is missing."""
-    known = [v for v in values if v is not None]
-    return sum(known) / len(known) if known and len(known) == len(values) else None
 
 
 def _other(probability: float | None) -> float | None:

@@ -178,7 +178,7 @@ class PromptFile:
             raise RowError(f"wrong type: the row is {_kind(value)}, not an object")
         _check(messages, self._max_characters)
         try:
-            name = _given_id(given) or "p-" + digest(messages)[:12]
+            name = _given_id(given) or default_id(messages)
             canonical_json([messages, meta]).encode()
         except UnicodeEncodeError as error:
             half = ord(error.object[error.start])
@@ -194,6 +194,11 @@ class PromptFile:
                 hint="Name the one that holds the prompts with --column.",
             )
         return RowError(f"no prompt: no key {wanted}; its keys are: {has}")
+
+
+def default_id(messages: Messages) -> str:
+    """The id of a prompt that was given none: a digest of its text."""
+    return "p-" + digest(messages)[:12]
 
 
 def read_prompts(

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 from cai.data.preferences import comparison_preference, revision_preference
 from cai.data.sft import LeftOut, sft_examples
-from cai.data.split import side_of, split_of
+from cai.data.split import family, side_of, split_of
 from cai.store.records import Run
 from cai.types import Comparison, Message, Preference, SftExample, Trace
 
@@ -38,10 +38,10 @@ class Sides:
 
     @classmethod
     def of(cls, run: Run) -> Sides:
-        """As the run's configuration says; a run without preferences is all SFT."""
+        """As the run's configuration says; a run without pairs is all SFT."""
         config = run.config
         revision_pairs = bool(config.get("revision_pairs", True))
-        no_preferences = config.get("pairs", 1) == 0 and not revision_pairs
+        no_preferences = config.get("pairs", 1) == 0
         return cls(
             seed=run.seed,
             sft_share=1.0 if no_preferences else config.get("sft_share", 0.5),
@@ -52,7 +52,7 @@ class Sides:
 
     def rows(self, record: Trace | Comparison) -> list[Row | LeftOut]:
         """The rows of a record, or why there are none."""
-        prompt = record.prompt.id
+        prompt = family(record.prompt)
         split = split_of(prompt, self.seed, self.test_share)
         for_sft = side_of(prompt, self.seed, self.sft_share) == "sft"
         made: Sequence[SftExample | Preference | LeftOut]

@@ -4,8 +4,20 @@ from __future__ import annotations
 
 from typing import Literal
 
+from cai.data.prompts import default_id
 from cai.text import seeds
-from cai.types import Split
+from cai.types import Prompt, Split
+
+
+def family(prompt: Prompt) -> str:
+    """What a prompt is split by: its id; for a dialogue, the id that its first turn alone has.
+
+    So dialogues that begin alike, of which one may be a part of the other, stay together.
+    """
+    if len(prompt.messages) == 1:
+        return prompt.id
+    first = next(m for m in prompt.messages if m.role == "user")
+    return default_id((first,))
 
 
 def split_of(prompt_id: str, seed: int, test_share: float) -> Split:

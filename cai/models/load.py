@@ -213,6 +213,10 @@ def _model(folder: Path, name: str, dtype: torch.dtype) -> Any:
 
 
 def _merge(model: Any, adapter: Path) -> Any:
+    if not (adapter / "adapter_config.json").is_file():
+        raise ModelError(
+            f"{adapter} holds no adapter_config.json", hint="Give the folder of a PEFT adapter."
+        )
     from peft import PeftModel
 
     try:

@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeAlias
 
 import cai
 from cai.backends.base import Backend, ModelInfo
-from cai.data.split import side_of
+from cai.data.split import family, side_of
 from cai.digest import digest
 from cai.errors import Interrupted, StoreError, UsageError
 from cai.pipeline.compare import compare
@@ -78,9 +78,9 @@ class BuildConfig:
 
     def side(self, prompt: Prompt) -> Literal["sft", "preference"]:
         """Whether a prompt becomes SFT rows or preferences."""
-        if self.pairs == 0 and not self.revision_pairs:
+        if self.pairs == 0:
             return "sft"
-        return side_of(prompt.id, self.seed, self.sft_share)
+        return side_of(family(prompt), self.seed, self.sft_share)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +120,7 @@ def build(
     config: BuildConfig | None = None,
     *,
     name: str = "build",
+    source: str = "",
     progress: Callable[[Progress], None] = lambda _: None,
     wait: bool = False,
 ) -> Run:
@@ -127,6 +128,7 @@ def build(
 
     prompts: iterated twice (once to name the run), so a list or a re-iterable, not an iterator.
     models: one backend for all parts, or one for each.
+    source: where the prompts come from, for the manifest and the card.
     progress: called often, from this thread.
     wait: where another build holds the store, wait for it instead of raising `StoreError`.
     Raises `Interrupted` on Ctrl-C; call again with the same arguments to go on.
@@ -134,7 +136,7 @@ def build(
     config = config or BuildConfig()
     models = models if isinstance(models, Models) else Models.all(models)
     constitution = _planned(constitution, config)
-    run, usable = _name(constitution, prompts, models, config, name)
+    run, usable = _name(constitution, prompts, models, config, name, source)
     tally = Tally()
 
     def report() -> None:
@@ -152,7 +154,7 @@ def build(
         store.put_run(run)
         store.add_event(run.id, "started", {"prompts": usable})
         with store.transaction():
-            for row in prompts:
+            for row in _rows(prompts, config.limit):
                 if isinstance(row, SetAside):
                     store.put_set_aside(run.id, "", row)
                     tally.rows_set_aside += 1
@@ -166,7 +168,7 @@ def build(
                 tally,
                 finish=lambda _, outcome: _record(store, run, outcome),
                 give_up=lambda task, error: store.put_set_aside(
-                    run.id, task.prompt.id, SetAside(task.prompt.source, str(error))
+                    run.id, task.prompt.id, SetAside(task.prompt.source, error.message)
                 ),
                 tick=report,
             )
@@ -188,9 +190,14 @@ def _planned(constitution: Constitution, config: BuildConfig) -> Constitution:
     """The constitution with the run's own number of rounds."""
     if config.rounds is None:
         return constitution
+    if constitution.plan.draw == "all":
+        raise UsageError(
+            f"{constitution.id} draws all its principles, one a round: --rounds has no effect.",
+            hint="Leave --rounds out, or set plan.draw: weighted, uniform or fixed.",
+        )
     plan = replace(constitution.plan, rounds=config.rounds)
     members = len(constitution.phase("sl"))
-    if config.rounds > members and not plan.with_replacement and plan.draw != "all":
+    if config.rounds > members and not plan.with_replacement:
         raise UsageError(
             f"{config.rounds} rounds need as many principles, and {constitution.id} has {members}.",
             hint="Ask for fewer rounds, or set plan.with_replacement: true.",
@@ -204,13 +211,25 @@ def _name(
     models: Models,
     config: BuildConfig,
     name: str,
+    source: str,
 ) -> tuple[Run, int]:
     """The run and the number of usable prompts. The order of the prompts does not matter."""
-    names = sorted(digest([p.id, p.messages, p.meta]) for p in _usable(prompts, config.limit))
+    names, aside, plan = [], [], constitution.plan
+    for row in _rows(prompts, config.limit):
+        if isinstance(row, SetAside):
+            aside.append(digest(row))
+        else:
+            names.append(digest([row.id, row.messages, row.meta]))
+    names.sort()
     settings = {
         **asdict(config),
-        "rounds": constitution.plan.rounds,
-        "prompts": {"count": len(names), "digest": digest(names)},
+        "rounds": len(constitution.phase("sl")) if plan.draw == "all" else plan.rounds,
+        "prompts": {
+            "source": source,
+            "count": len(names),
+            "digest": digest(names),
+            "set_aside": digest(sorted(aside)),
+        },
         "models": {part: _model(b.info) for part, b in sorted(models.parts.items())},
     }
     constitution_seen = snapshot(constitution)
@@ -225,15 +244,21 @@ def _name(
     return run, len(names)
 
 
-def _usable(prompts: Iterable[Prompt | SetAside], limit: int | None) -> Iterator[Prompt]:
-    """The first `limit` prompts, each id once."""
+def _rows(prompts: Iterable[Prompt | SetAside], limit: int | None) -> Iterator[Prompt | SetAside]:
+    """Up to the first `limit` prompts, each id once, and what was set aside on the way."""
     seen: set[str] = set()
     for row in prompts:
-        if limit is not None and len(seen) >= limit:
-            return
-        if isinstance(row, Prompt) and row.id not in seen:
+        if isinstance(row, SetAside):
+            yield row
+        elif row.id not in seen:
             seen.add(row.id)
             yield row
+            if len(seen) == limit:
+                return
+
+
+def _usable(prompts: Iterable[Prompt | SetAside], limit: int | None) -> Iterator[Prompt]:
+    return (row for row in _rows(prompts, limit) if isinstance(row, Prompt))
 
 
 def _wanted(prompt: Prompt, config: BuildConfig) -> list[tuple[Kind, int]]:

@@ -54,7 +54,11 @@ def compare(
         judge = _pointwise if constitution.feedback.mode == "pointwise" else _letters
         shown = _Pair(prompt, pair, first.text, second.text)
         judgements = yield from judge(shown, constitution, draws, members)
-    probability = preference(constitution, members, judgements)
+    p_ab = p_ba = None
+    if constitution.feedback.mode == "letters" and judgements:
+        p_ab = _mean(constitution, members, [(j, [j.p_first]) for j in judgements])
+        swapped = [(j, [j.p_first_swapped]) for j in judgements if j.p_first_swapped is not None]
+        p_ba = _mean(constitution, members, swapped) if swapped else None
     steps = [first.key, second.key, *(s.key for j in judgements for s in j.scores)]
     return Comparison(
         id="c-" + digest([prompt.id, pair, [m.principle.id for m in members], steps])[:16],
@@ -62,8 +66,10 @@ def compare(
         pair=pair,
         responses=(first, second),
         judgements=judgements,
-        probability=probability,
+        probability=preference(constitution, members, judgements),
         mode=constitution.feedback.mode,
+        p_ab=p_ab,
+        p_ba=p_ba,
     )
 
 
@@ -92,21 +98,30 @@ def preference(
     """
     if not judgements:
         return 0.5
-    weight = {m.principle.id: m.weight for m in members}
-    total = sum(weight[j.principle_id] for j in judgements)
-    mean = sum(weight[j.principle_id] * _verdict(j) for j in judgements) / total
-    p = sigmoid(mean / constitution.feedback.temperature)
+    orders = [
+        (j, [j.p_first] if j.p_first_swapped is None else [j.p_first, j.p_first_swapped])
+        for j in judgements
+    ]
+    p = _mean(constitution, members, orders)
     if constitution.feedback.clamp:
         low, high = constitution.feedback.clamp
         p = min(max(p, low), high)
     return p
 
 
-def _verdict(judgement: Judgement) -> float:
-    orders = [judgement.p_first]
-    if judgement.p_first_swapped is not None:
-        orders.append(judgement.p_first_swapped)
-    return sum(logit(p) for p in orders) / len(orders)
+def _mean(
+    constitution: Constitution,
+    members: Sequence[Member],
+    verdicts: Sequence[tuple[Judgement, Sequence[float]]],
+) -> float:
+    """The verdicts' logits averaged over their orders and by weight, as a probability."""
+    weight = {m.principle.id: m.weight for m in members}
+    total = sum(weight[j.principle_id] for j, _ in verdicts)
+    mean = sum(
+        weight[j.principle_id] * math.fsum(map(logit, orders)) / len(orders)
+        for j, orders in verdicts
+    )
+    return sigmoid(mean / total / constitution.feedback.temperature)
 
 
 class _Pair(NamedTuple):
@@ -139,7 +154,7 @@ def _pointwise(
     for member, a, b in zip(members, *sides, strict=True):
         p = sigmoid(_no_problem(a) - _no_problem(b))
         principle = member.principle
-        out.append(Judgement(principle.id, principle.version, p, p, (a, b)))
+        out.append(Judgement(principle.id, principle.version, p, None, (a, b)))
     return tuple(out)
 
 

@@ -105,7 +105,7 @@ def _round(
         sampling = draws.sampling(prompt, "revision", number)
         (revised,) = generations((yield Ask("generator", "revision", (Generate(asked, sampling),))))
         guards = guard(prompt, first, before, said, revised)
-        if not found:  # nothing was asked for, so keeping the text is right
+        if critique is None or not found:  # nothing was named, so keeping the text is right
             guards = tuple(g for g in guards if g != "unchanged")
     return Revision(number, principle.id, principle.version, critique, found, revised, guards)
 

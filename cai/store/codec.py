@@ -140,6 +140,8 @@ def comparison_body(comparison: Comparison) -> Body:
         ],
         "probability": comparison.probability,
         "mode": comparison.mode,
+        "p_ab": comparison.p_ab,
+        "p_ba": comparison.p_ba,
     }
 
 
@@ -166,6 +168,8 @@ def comparison_of(
         ),
         probability=body["probability"],
         mode=body["mode"],
+        p_ab=body["p_ab"],
+        p_ba=body["p_ba"],
     )
 
 

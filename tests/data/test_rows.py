@@ -10,7 +10,7 @@ from cai.data.preferences import comparison_preference, revision_preference
 from cai.data.rows import Row, Sides
 from cai.data.sft import LeftOut, sft_examples, standings
 from cai.data.split import side_of, split_of
-from cai.types import Judgement, Message, Revision, SftExample, Trace
+from cai.types import Message, Revision, SftExample, Trace
 from tests.store.samples import comparison, run, say, trace
 
 
@@ -109,15 +109,14 @@ def test_one_half_goes_to_the_first_and_missing_orders_are_none() -> None:
     assert (row.chosen, row.p_ab, row.p_ba) == ("A p", 0.9, None)
 
 
-def test_orders_are_means_over_judgements() -> None:
-    """(0.9 + 0.5) / 2 = 0.7; (0.6 + 0.2) / 2 = 0.4."""
-    one = comparison("p")
-    more = Judgement("safe", "1.0.0", 0.5, 0.2, ())
-    row = comparison_preference(replace(one, judgements=(*one.judgements, more)), "train")
-    assert not isinstance(row, LeftOut)
-    assert row.p_ab == pytest.approx(0.7)
-    assert row.p_ba == pytest.approx(0.4)
-    assert row.principle_ids == ("kind", "safe")
+def test_a_cut_off_response_is_never_chosen() -> None:
+    one = comparison("p", probability=0.8)
+    cut = replace(one.responses[0], finish_reason="length")
+    assert comparison_preference(
+        replace(one, responses=(cut, one.responses[1])), "train"
+    ) == LeftOut("guarded: truncated")
+    rejected = replace(one, responses=(one.responses[0], replace(cut, text="B")))
+    assert not isinstance(comparison_preference(rejected, "train"), LeftOut)
 
 
 def test_identical_responses_make_no_row() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from cai.data.split import side_of, split_of
+from cai.data.prompts import default_id
+from cai.data.split import family, side_of, split_of
+from cai.types import Message, Prompt
 
 IDS = [f"p-{n}" for n in range(4000)]
 
@@ -35,3 +37,12 @@ def test_known_values() -> None:
         "sft",
         "preference",
     ]
+
+
+def test_dialogues_that_begin_alike_stay_together() -> None:
+    """One may be a part of the other; so may a prompt that is their first turn alone."""
+    first = Message("user", "Hello?")
+    more = (first, Message("assistant", "Yes?"), Message("user", "Bye."))
+    alone = Prompt(default_id((first,)), (first,))
+    assert family(Prompt("a", more)) == family(Prompt("b", more[:1] + more)) == family(alone)
+    assert family(Prompt("mine", (first,))) == "mine"

@@ -40,6 +40,7 @@ def test_letters_in_both_orders() -> None:
     assert judgement.p_first == pytest.approx(sigmoid(2))
     assert judgement.p_first_swapped == pytest.approx(sigmoid(1))
     assert outcome.probability == pytest.approx(0.8175745)
+    assert (outcome.p_ab, outcome.p_ba) == pytest.approx((sigmoid(2), sigmoid(1)))
     assert not judgement.flipped
     assert [a.stage for a in asked] == ["pair", "judgement", "judgement"]
     assert asked[1].group[0].prefill == "("
@@ -68,6 +69,7 @@ def test_reasoning_comes_first_and_the_label_is_clamped() -> None:
     rules = constitution("rude", "vague", feedback=feedback)
     outcome, asked = play(compare(prompt(), 0, rules, DRAWS), answerer({"good": 9.0, "bad": -9.0}))  # type: ignore[arg-type]
     assert outcome.probability == 0.6
+    assert outcome.p_ab == pytest.approx(sigmoid(9.0)), "orders are shown before the clamp"
     assert [a.stage for a in asked] == ["pair", *["reasoning", "judgement"] * 2]
     assert len(asked[1].group) == 4
     assert asked[2].group[0].prefill == "(A) is kind. The answer is: ("
@@ -96,6 +98,8 @@ def test_pointwise_is_the_difference_of_two_logits() -> None:
     rules = constitution("rude", "vague", feedback=Feedback(mode="pointwise"))
     outcome, asked = play(compare(prompt(), 0, rules, DRAWS), answer)
     assert [j.p_first for j in outcome.judgements] == pytest.approx([0.8, 0.5])
+    assert {j.p_first_swapped for j in outcome.judgements} == {None}
+    assert (outcome.p_ab, outcome.p_ba) == (None, None)
     assert outcome.probability == pytest.approx(2 / 3)
     assert [len(a.group) for a in asked] == [2, 2, 2]
 
@@ -130,6 +134,8 @@ def test_weights_and_temperature() -> None:
 
     outcome, _ = play(compare(prompt(), 0, rules, DRAWS), answer)
     assert outcome.probability == pytest.approx(sigmoid(0.5)) == pytest.approx(0.6224593)
+    assert outcome.p_ab == outcome.probability, "one order: its label is the label"
+    assert outcome.p_ba is None
 
 
 def test_identical_responses_are_not_judged() -> None:

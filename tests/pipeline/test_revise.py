@@ -67,6 +67,7 @@ def test_direct_revision_asks_no_critique() -> None:
     trace, asked = play(revise(prompt(), rules, DRAWS), critic())  # type: ignore[arg-type]
     assert [a.stage for a in asked] == ["response", "revision"]
     assert trace.revisions[0].critique is None
+    assert trace.revisions[0].guards == ()
     assert last(asked[1].group[0]) == "Remove what is rude."
 
 
@@ -150,3 +151,15 @@ def test_the_id_follows_from_what_happened() -> None:
     same, _ = play(revise(prompt(), rules, DRAWS), critic("rude"))  # type: ignore[arg-type]
     other, _ = play(revise(prompt(), rules, DRAWS), critic())  # type: ignore[arg-type]
     assert one.id == same.id != other.id
+
+
+def test_a_direct_revision_may_keep_the_text() -> None:
+    """No critique named a problem, so an unchanged text is no fault; after a critique it is one."""
+
+    def same(ask: Ask, request: Request) -> Result:
+        return generation("It is bad." if ask.stage == "critique" else "the same")
+
+    for critique, guards in ((False, ()), (True, ("unchanged",))):
+        rules = constitution("rude", plan=Plan(rounds=1, critique=critique, check=False))
+        trace, _ = play(revise(prompt(), rules, DRAWS), same)
+        assert trace.revisions[0].guards == guards

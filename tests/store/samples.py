@@ -77,7 +77,15 @@ def comparison(
         (say("Let me think.", f"{name}/{pair}/reason"),),
     )
     return Comparison(
-        f"c-{name}-{pair}", prompt(name), pair, (a, b), (judgement,), probability, "letters"
+        f"c-{name}-{pair}",
+        prompt(name),
+        pair,
+        (a, b),
+        (judgement,),
+        probability,
+        "letters",
+        p_ab=0.9,
+        p_ba=swapped,
     )
 
 
