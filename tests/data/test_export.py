@@ -110,7 +110,8 @@ def test_files_rows_and_manifest(runs: Path) -> None:
     assert manifest.counts["set_aside"] == {"duplicate": 1, "too long": 1}
     kind = manifest.counts["principles"]["kind"]
     assert kind == {
-        "asked": 30, "found": 30, "revised": 30, "guarded": 3, "judged": PAIRS, "swapped": PAIRS, "flipped": PAIRS,
+        "asked": 30, "found": 30, "revised": 30, "guarded": 3, "judged": PAIRS,
+        "swapped": PAIRS, "flipped": PAIRS,
         "checked": 30, "left": 0,
     }  # fmt: skip
     # 4 steps of text and 1 check a trace; 2 responses, 1 score, 1 reasoning a pair
