@@ -126,7 +126,7 @@ def build(
 ) -> Run:
     """Critique, revise and compare; everything ends up in `store`. Returns the run.
 
-    prompts: iterated twice (once to name the run), so a list or a re-iterable, not an iterator.
+    prompts: read several times (once to name the run); an iterator is held in memory for that.
     models: one backend for all parts, or one for each.
     source: where the prompts come from, for the manifest and the card.
     progress: called often, from this thread.
@@ -134,6 +134,7 @@ def build(
     Raises `Interrupted` on Ctrl-C; call again with the same arguments to go on.
     """
     config = config or BuildConfig()
+    prompts = list(prompts) if isinstance(prompts, Iterator) else prompts
     models = models if isinstance(models, Models) else Models.all(models)
     constitution = _planned(constitution, config)
     run, usable = _name(constitution, prompts, models, config, name, source)

@@ -11,11 +11,12 @@ import pytest
 
 from cai.backends.scripted import ScriptedBackend
 from cai.errors import ModelError, PromptError
+from cai.pipeline.build import BuildConfig, build
 from cai.pipeline.drive import Tally, Task, drive
 from cai.pipeline.steps import Ask, Draws, Steps, generations
 from cai.store.store import Store
 from cai.types import Generate, Prompt
-from tests.factories import prompt
+from tests.factories import constitution, prompt
 
 DRAWS = Draws(seed=1)
 
@@ -109,3 +110,12 @@ def test_any_other_error_ends_the_run_and_keeps_what_was_done(store: Store) -> N
     with pytest.raises(ModelError, match="device"):
         Runs(store, backend).go(["a", "poison"])
     assert Runs(store, backend).go(["a", "b"]).tally.generated == Counter()
+
+
+def test_a_build_takes_an_iterator_of_prompts(store: Store) -> None:
+    given = [prompt("One?", "a"), prompt("Two?", "b")]
+    config = BuildConfig(pairs=0)
+    from_list = build(constitution(), given, store, scripted(), config)
+    from_iterator = build(constitution(), iter(given), store, scripted(), config)
+    assert from_iterator == from_list
+    assert {t.prompt.id for t in store.traces(from_list.id)} == {"a", "b"}
