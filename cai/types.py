@@ -84,11 +84,17 @@ class Principle:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A principle inside a constitution: how often it is drawn, and in which phases it serves."""
+    """A principle inside a constitution: how often it is drawn, and in which phases it serves.
+
+    rounds: the rounds of critique and revision in which it may be drawn, from 1; empty for all. A
+        round that no member names is open to every one. Read where principles are drawn: `fixed`
+        and `all` follow the file.
+    """
 
     principle: Principle
     weight: float = 1.0
     phases: tuple[Phase, ...] = ("sl", "rl")
+    rounds: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

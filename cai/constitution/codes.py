@@ -37,7 +37,8 @@ CODES: dict[str, str] = {
     "C030": "A constitution has no principle in a phase: `sl` (critique and revision) and `rl`"
     " (feedback) each need at least one.",
     "C031": "The plan contradicts itself or the principles: more rounds than principles where"
-    " each is asked at most once, or `with_replacement` where nothing is drawn.",
+    " each is asked at most once, a round in which no principle serves, or `with_replacement`"
+    " where nothing is drawn.",
     "C032": "The feedback settings contradict each other: chain of thought belongs to `mode:"
     " letters`, reasoning samples to chain of thought; a pair can't be judged by more"
     " principles than serve in the phase `rl`.",

@@ -242,7 +242,12 @@ class Loader:
                 what = f"the id `{name}` stands for two files, the other is {shown(first)}"
                 self.note([source.problem(place, "C023", what, "Give one of them another id.")])
             own[name] = index
-            parts.members[name] = Member(principle, float(item.weight), nouns.phases(item.phases))
+            parts.members[name] = Member(
+                principle,
+                float(item.weight),
+                nouns.phases(item.phases),
+                tuple(sorted(item.rounds)),
+            )
 
     def _select(self, source: Source, select: SelectFile, parts: _Parts) -> None:
         tags = {t for m in parts.members.values() for t in m.principle.tags}

@@ -56,7 +56,8 @@ def sealed(constitution: Constitution) -> Constitution:
     """With its digest: all that can change a model's text, and nothing else."""
     parts = {
         "principles": [
-            [m.principle.id, m.principle.digest, m.weight, m.phases] for m in constitution.members
+            [m.principle.id, m.principle.digest, m.weight, m.phases, m.rounds]
+            for m in constitution.members
         ],
         "plan": constitution.plan,
         "feedback": constitution.feedback,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from cai.constitution.source import Place, Source
 from cai.errors import Problem
@@ -39,6 +39,12 @@ def _plan(source: Source, members: Sequence[Member], plan: Plan) -> Iterator[Pro
         hint = f"Set rounds to {len(serving)} or less"
         hint += ", or with_replacement to true." if drawn else "."
         yield source.problem(place, "C031", what, hint)
+    if drawn and not (once and plan.rounds > len(serving)):
+        number = empty_round(members, plan)
+        if number is not None:
+            what = f"round {number} may find no principle left that serves in it"
+            hint = "Let more principles serve in it, or all: delete `rounds` of some."
+            yield source.problem(place, "C031", what, hint)
     if plan.with_replacement and not drawn:
         what = f"with_replacement is true, and `draw: {plan.draw}` draws nothing"
         hint = "Delete with_replacement, or set draw to weighted or uniform."
@@ -49,6 +55,31 @@ def _plan(source: Source, members: Sequence[Member], plan: Plan) -> Iterator[Pro
             what += f"{len(principle.examples)} examples"
             hint = f"Add examples to {principle.path}, or lower fewshot."
             yield source.problem(("plan", "fewshot"), "C033", what, hint)
+
+
+def serving_in(members: Iterable[Member], number: int) -> tuple[Member, ...]:
+    """The members of the phase `sl` that may be drawn in a round, counted from 1."""
+    serving = tuple(m for m in members if "sl" in m.phases)
+    if not any(number in m.rounds for m in serving):
+        return serving
+    return tuple(m for m in serving if not m.rounds or number in m.rounds)
+
+
+def empty_round(members: Sequence[Member], plan: Plan) -> int | None:
+    """The first round for which no principle may be left to draw, None if there is none.
+
+    Without replacement the worst is assumed: earlier rounds took from this one's principles
+    whenever they could.
+    """
+    for number in range(1, plan.rounds + 1):
+        here = serving_in(members, number)
+        taken = 0
+        if not plan.with_replacement:
+            earlier = [serving_in(members, before) for before in range(1, number)]
+            taken = sum(any(m in here for m in drawn) for drawn in earlier)
+        if len(here) <= taken:
+            return number
+    return None
 
 
 def _feedback(source: Source, members: Sequence[Member], feedback: Feedback) -> Iterator[Problem]:

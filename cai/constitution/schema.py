@@ -168,6 +168,7 @@ class MemberFile(_Strict):
         "sl",
         "rl",
     ]
+    rounds: Annotated[list[Annotated[int, Field(ge=1, le=100)]], AfterValidator(_not_repeated)] = []
 
 
 class SelectFile(_Strict):

@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeAlias
 
 import cai
 from cai.backends.base import Backend, ModelInfo
+from cai.constitution.plans import empty_round
 from cai.data.split import family, side_of
 from cai.digest import digest
 from cai.errors import Interrupted, StoreError, UsageError
@@ -202,6 +203,12 @@ def _planned(constitution: Constitution, config: BuildConfig) -> Constitution:
         raise UsageError(
             f"{config.rounds} rounds need as many principles, and {constitution.id} has {members}.",
             hint="Ask for fewer rounds, or set plan.with_replacement: true.",
+        )
+    number = empty_round(constitution.members, plan)
+    if plan.draw != "fixed" and number is not None:
+        raise UsageError(
+            f"Round {number} may find no principle left that serves in it.",
+            hint="Ask for fewer rounds, or change the principles' `rounds` in the constitution.",
         )
     return replace(constitution, plan=plan)
 

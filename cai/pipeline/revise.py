@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from cai.constitution import messages
+from cai.constitution.plans import serving_in
 from cai.digest import digest
 from cai.pipeline.guards import guard
 from cai.pipeline.steps import Ask, Draws, Steps, generations, scores
@@ -62,7 +63,8 @@ def drawn(prompt: Prompt, constitution: Constitution, seed: int) -> tuple[Princi
     left = {m.principle.id: m for m in members}
     out: list[Principle] = []
     for number in range(plan.rounds):
-        weights = {name: _weight(m, plan.draw) for name, m in left.items()}
+        serving = [m for m in serving_in(members, number + 1) if m.principle.id in left]
+        weights = {m.principle.id: _weight(m, plan.draw) for m in serving}
         name = seeds.draw(weights, seed, prompt.id, "principle", number)
         out.append(left[name].principle)
         if not plan.with_replacement:

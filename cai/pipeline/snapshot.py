@@ -29,6 +29,7 @@ def snapshot(constitution: Constitution) -> dict[str, Any]:
                 "tags": list(m.principle.tags),
                 "weight": m.weight,
                 "phases": list(m.phases),
+                "rounds": list(m.rounds),
                 "critique_request": m.principle.critique_request,
                 "revision_request": m.principle.revision_request,
                 "comparison_question": m.principle.comparison_question,

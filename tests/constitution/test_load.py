@@ -253,6 +253,34 @@ def test_templates_are_checked_as_their_kind(tmp_path: Path) -> None:
     assert only(path).code == "C003"
 
 
+def _with_rounds(rude: str, harmful: str, plan: str) -> str:
+    text = CONSTITUTION.replace("rude.yaml", f"rude.yaml\n    {rude}")
+    text = text.replace("harmful.yaml", f"harmful.yaml\n    {harmful}")
+    return text.replace("plan:\n  rounds: 1\n", f"plan: {plan}\n")
+
+
+def test_rounds_are_read(tmp_path: Path) -> None:
+    text = _with_rounds("rounds: [2, 1]", "weight: 1", "{rounds: 2}")
+    found = load_constitution(project(tmp_path, constitution=text))
+    assert [m.rounds for m in found.members] == [(1, 2), ()]
+
+
+@pytest.mark.parametrize("draw", ["all", "fixed"])
+def test_rounds_are_not_read_where_nothing_is_drawn(tmp_path: Path, draw: str) -> None:
+    """So a constitution may extend one that keeps principles for some rounds, and ask them all."""
+    text = _with_rounds("rounds: [2]", "rounds: [2]", f"{{rounds: 1, draw: {draw}}}")
+    assert load_constitution(project(tmp_path, constitution=text)).plan.draw == draw
+
+
+def test_a_round_that_may_run_dry(tmp_path: Path) -> None:
+    """Round 2 is rude's alone; where rude may be drawn in round 1 too, nothing may be left."""
+    fine = _with_rounds("rounds: [2]", "rounds: [1]", "{rounds: 2}")
+    assert load_constitution(project(tmp_path, constitution=fine)).plan.rounds == 2
+    dry = _with_rounds("rounds: [1, 2]", "rounds: [1]", "{rounds: 2}")
+    problem = only(project(tmp_path, constitution=dry))
+    assert problem.code == "C031" and "round 2 may find no principle" in problem.message
+
+
 def test_phases_need_principles(tmp_path: Path) -> None:
     text = CONSTITUTION.replace("e.yaml", "e.yaml\n    phases: [sl]")
     text = text.replace("l.yaml", "l.yaml\n    phases: [sl]")

@@ -131,6 +131,17 @@ def test_draws_follow_weights_or_not() -> None:
         assert abs(first.count("a") / 2000 - share) < 0.039
 
 
+def test_rounds_keep_a_principle_for_some_rounds() -> None:
+    """`c` is kept for the second round, which is then its alone; the third is open to all left."""
+    members = (
+        *(Member(principle(n), rounds=(1,)) for n in "ab"),
+        Member(principle("c"), rounds=(2,)),
+    )
+    rules = constitution(plan=Plan(rounds=3), members=members)
+    seen = {tuple(p.id for p in drawn(prompt(name=f"p-{n}"), rules, 0)) for n in range(50)}
+    assert seen == {("a", "c", "b"), ("b", "c", "a")}
+
+
 def test_fixed_and_all_follow_the_file() -> None:
     for draw, names in (("fixed", "ab"), ("all", "abc")):
         rules = constitution(*"abc", plan=Plan(rounds=2, draw=draw))  # type: ignore[arg-type]
