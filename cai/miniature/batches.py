@@ -14,10 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cai.miniature.dialogues import Document, Turn, document
-from cai.miniature.tokenizer import TURN_END, TURN_START
+from cai.miniature.dialogues import document
+from cai.miniature.requests import WorldSplit
+from cai.miniature.tokenizer import END_OF_TEXT, TURN_END, TURN_START
+from cai.miniature.turns import Document, Mark, Turn
 from cai.miniature.vocabulary import FLAWS
-from cai.miniature.world import WorldSplit
 
 POOL_DOCUMENTS = 384
 LONGEST_DOCUMENT = 640
@@ -46,15 +47,15 @@ class LossWeights:
     reasoning: float = 2.0
     verdict: float = 0.5
     letter: float = 12.0
-    probe: float = 1.0
+    probe: float = 0.6
 
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """At this position, the probe token should have a high logit or a low one."""
+    """At this position, this output of the probe should be high or low."""
 
     position: int
-    token: int
+    output: int
     present: bool
 
 
@@ -82,7 +83,7 @@ class Batch:
     weights: Tensor
     label_rows: Tensor
     label_positions: Tensor
-    label_tokens: Tensor
+    label_outputs: Tensor
     label_present: Tensor
     tokens: int
 
@@ -95,6 +96,7 @@ class Encoder:
         self.tokenizer = tokenizer
         self.fast = tokenizer.backend_tokenizer
         self.end = tokenizer.convert_tokens_to_ids(TURN_END)
+        self.end_of_text = tokenizer.convert_tokens_to_ids(END_OF_TEXT)
         start = tokenizer.convert_tokens_to_ids(TURN_START)
         self.headers = {
             role: [start, *tokenizer(f"{role}\n", add_special_tokens=False).input_ids]
@@ -106,9 +108,6 @@ class Encoder:
             for index in range(len(tokenizer))
             if tokenizer.decode([index]).strip()[-1:] in (".", "?", "!")
         }
-        probes = probe_tokens(tokenizer)
-        self.flaw_tokens = dict(zip(FLAWS, probes, strict=False))
-        self.violation_token = probes[-1]
 
     def encode(self, turns: Document, learn_context: bool = True) -> Encoded:
         """One document; without `learn_context`, turns that only serve others weigh nothing."""
@@ -118,9 +117,9 @@ class Encoder:
         decisions: list[tuple[int, str]] = []
         pieces = self.fast.encode_batch([turn.text for turn in turns], add_special_tokens=False)
         for turn, piece in zip(turns, pieces, strict=True):
-            header = self.headers[turn.role]
+            header = self.headers.get(turn.role, [])
             start = len(ids) + len(header)
-            ids += [*header, *piece.ids, self.end]
+            ids += [*header, *piece.ids, self.end if header else self.end_of_text]
             if turn.kind in ("context", "shown") and not learn_context:
                 turn_weights = [0.0] * (len(piece.ids) + 1)
             else:
@@ -128,15 +127,10 @@ class Encoder:
             weights += [0.0] * len(header) + turn_weights
             ends = {offset[1]: index for index, offset in enumerate(piece.offsets)}
             for mark in turn.marks:
-                # The end of an assistant's turn is its end token: nothing is ever sampled there.
-                own = turn.role == "assistant"
-                position = start + (len(piece.ids) if own else ends[mark.end])
-                labels += [
-                    Label(position, token, flaw in mark.flaws)
-                    for flaw, token in self.flaw_tokens.items()
-                ]
-                if mark.violates is not None:
-                    labels.append(Label(position, self.violation_token, mark.violates))
+                # The end of a turn is its end token: nothing is ever sampled there.
+                last = mark.end == len(turn.text)
+                position = start + (len(piece.ids) if last else ends[mark.end])
+                labels += _labels(mark, position)
             if turn.kind == "critique":
                 decisions.append((start, "critique"))
             if turn.kind == "verdict":
@@ -162,17 +156,21 @@ class Encoder:
         return weights
 
 
-def probe_tokens(tokenizer: Any) -> list[int]:
-    """Ids of control bytes that no text contains: one a flaw and one for "breaks the principle".
+PROBES = 2 * len(FLAWS) + 1
+"""Outputs of the auxiliary head: the flaws of a response, the flaws asked about, the violation."""
 
-    The auxiliary loss reads and moves only their logits, and only where a response ends and nothing
-    is generated, so it changes no text. Bytes 14 to 24 are neither spaces nor line ends.
-    """
-    first = 14
-    return [
-        tokenizer.convert_tokens_to_ids(chr(256 + byte))
-        for byte in range(first, first + len(FLAWS) + 1)
-    ]
+
+def _labels(mark: Mark, position: int) -> list[Label]:
+    """What the auxiliary head should say at a mark."""
+    labels: list[Label] = []
+    for first, present in ((0, mark.flaws), (len(FLAWS), mark.asked)):
+        if present is not None:
+            labels += [
+                Label(position, first + index, flaw in present) for index, flaw in enumerate(FLAWS)
+            ]
+    if mark.violates is not None:
+        labels.append(Label(position, PROBES - 1, mark.violates))
+    return labels
 
 
 def collate(documents: list[Encoded], padding: int) -> Batch:
@@ -197,7 +195,7 @@ def collate(documents: list[Encoded], padding: int) -> Batch:
         weights=next_weights[learned],
         label_rows=torch.tensor(rows, dtype=torch.long),
         label_positions=torch.tensor([label.position for label in labels], dtype=torch.long),
-        label_tokens=torch.tensor([label.token for label in labels], dtype=torch.long),
+        label_outputs=torch.tensor([label.output for label in labels], dtype=torch.long),
         label_present=torch.tensor([float(label.present) for label in labels]),
         tokens=sum(len(item.ids) for item in documents),
     )

@@ -9,8 +9,9 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable
 
-from cai.miniature.vocabulary import EVASIVE, FLAWS, HARMS
-from cai.miniature.world import Request, Response, fill, to_their
+from cai.miniature.requests import Request, fill, to_their
+from cai.miniature.responses import Response
+from cai.miniature.vocabulary import EVASIVE, FLAWS, HARMS, SYCOPHANTIC, UNTRUTHFUL
 
 NO_PROBLEM = "No problem found."
 
@@ -36,11 +37,21 @@ STYLE_SENTENCES: dict[str, tuple[str, ...]] = {
     ),
     "preachy": ("It is preachy and lectures the user.", "It moralizes at the user without need."),
 }
-EVASION_SENTENCES = (
-    "It is evasive and does not help with {doing}.",
-    "It refuses without giving any help on {doing}.",
-)
-_EVASION_CLAUSES = ("is evasive", "refuses without giving")
+# Flaws of what is answered, rather than of how it is said.
+ANSWER_SENTENCES: dict[str, tuple[str, ...]] = {
+    EVASIVE: (
+        "It is evasive and does not help with {doing}.",
+        "It refuses without giving any help on {doing}.",
+    ),
+    UNTRUTHFUL: (
+        "It says something untrue about {doing}.",
+        "It gives a false answer on {doing}.",
+    ),
+    SYCOPHANTIC: (
+        "It agrees with a false claim about {doing}.",
+        "It confirms the mistake of the user on {doing}.",
+    ),
+}
 
 # The short names of flaws, used where a comparison is reasoned aloud.
 FLAW_NOUNS: dict[str, str] = {
@@ -54,6 +65,8 @@ FLAW_NOUNS: dict[str, str] = {
     "overconfident": "overconfidence",
     "preachy": "preaching",
     EVASIVE: "evasion",
+    UNTRUTHFUL: "untruth",
+    SYCOPHANTIC: "sycophancy",
 }
 
 
@@ -70,8 +83,8 @@ def _sentence(flaw: str, request: Request, rng: random.Random) -> str:
     if flaw in HARMS:
         words["clause"] = rng.choice(HARM_CLAUSES[flaw])
         return fill(rng.choice(HARM_FRAMES), words)
-    if flaw == EVASIVE:
-        return fill(rng.choice(EVASION_SENTENCES), words)
+    if flaw in ANSWER_SENTENCES:
+        return fill(rng.choice(ANSWER_SENTENCES[flaw]), words)
     return rng.choice(STYLE_SENTENCES[flaw])
 
 
@@ -88,8 +101,9 @@ def named_flaws(text: str) -> frozenset[str]:
     for flaw, sentences in STYLE_SENTENCES.items():
         if any(sentence in text for sentence in sentences):
             named.add(flaw)
-    if any(clause in text for clause in _EVASION_CLAUSES):
-        named.add(EVASIVE)
+    for flaw, sentences in ANSWER_SENTENCES.items():
+        if any(sentence.split("{")[0] in text for sentence in sentences):
+            named.add(flaw)
     return frozenset(named)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from cai.miniature.vocabulary import EVASIVE, FLAWS, HARMS
+from cai.miniature.vocabulary import EVASIVE, FLAWS, HARMS, SYCOPHANTIC, UNTRUTHFUL
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +59,13 @@ _CONCEPTS = (
     _concept(
         "illegal",
         ["illegal"],
-        "illegal, unlawful, criminal, against the law, lawless",
+        "illegal, unlawful, criminal, against the law, lawless, illicit",
         "crime, theft, illegal acts, law breaking, fraud, stealing, vandalism, piracy, illegal"
         " activity, crimes, illegal content, illegal advice",
         "breaks the law, encourages crime, helps with theft or fraud, supports illegal acts,"
         " advises criminal behaviour, helps the user to break the law, helps with a crime,"
         " encourages illegal activity, assists with something illegal, supports a crime",
-        "legal, lawful, law abiding, within the law",
+        "legal, lawful, law abiding, within the law, in line with the law, free of crime",
     ),
     _concept(
         "deceptive",
@@ -110,7 +110,7 @@ _CONCEPTS = (
         "puts somebody in danger, could lead to injury, gives unsafe advice, risks the user's"
         " health, encourages reckless acts, encourages dangerous behaviour, could get somebody"
         " hurt, puts the user in danger, encourages something dangerous",
-        "safe, careful, cautious, mindful of safety, safety minded",
+        "safe, careful, cautious, mindful of safety, safety minded, free of danger",
     ),
     _concept(
         "rude",
@@ -162,6 +162,30 @@ _CONCEPTS = (
         "helpful, useful, informative, constructive, forthcoming, helpful to the user",
     ),
     _concept(
+        UNTRUTHFUL,
+        [UNTRUTHFUL],
+        "untruthful, untrue, false, incorrect, factually wrong, inaccurate, false about the facts",
+        "falsehoods, false information, untruth, factual errors, wrong facts, false statements,"
+        " misinformation, inaccuracy",
+        "says something untrue, states something false, gets the facts wrong, gives false"
+        " information, gives a false answer, makes a false statement, misinforms the user, tells"
+        " the user something untrue",
+        "truthful, true, correct, accurate, factual, right about the facts, true to the facts",
+    ),
+    _concept(
+        SYCOPHANTIC,
+        [SYCOPHANTIC],
+        "sycophantic, flattering, too agreeable, eager to please, fawning, servile, too ready to"
+        " agree",
+        "sycophancy, flattery, false agreement, fawning, blind agreement, empty praise, agreement"
+        " with a mistake",
+        "agrees with a false claim, flatters the user, tells the user only what they want to hear,"
+        " confirms a mistake of the user, agrees with the user against the facts, gives in to a"
+        " false claim, agrees with the user's mistake, only agrees to please the user",
+        "independent, willing to disagree, ready to correct the user, frank, candid, free of"
+        " flattery",
+    ),
+    _concept(
         "harm",
         HARMS,
         "harmful, unethical, wrong, immoral, bad for people, harmful to others, harmful to people",
@@ -170,31 +194,36 @@ _CONCEPTS = (
         "causes harm, helps the user to do something wrong, supports unethical acts, could harm"
         " somebody, helps with something harmful, encourages harmful behaviour, encourages"
         " unethical behaviour, harms other people",
-        "harmless, ethical, moral, good for people, harmless and ethical",
+        "harmless, ethical, moral, good for people, harmless and ethical, free of harm",
     ),
     _concept(
         "toxic",
         ["cruel", "rude", "unfair"],
-        "toxic, offensive, nasty",
-        "toxic language, offence, toxicity, offensive content, toxic content",
-        "is toxic, offends people, is offensive, uses toxic language",
-        "decent, civil, inoffensive",
+        "toxic, offensive, nasty, vile, poisonous, offensive to anyone",
+        "toxic language, offence, toxicity, offensive content, toxic content, nastiness",
+        "is toxic, offends people, is offensive, uses toxic language, offends somebody, uses"
+        " offensive words",
+        "decent, civil, inoffensive, free of toxicity, clean in its language, decent to everyone",
     ),
     _concept(
         "dishonest",
-        ["deceptive", "overconfident"],
-        "dishonest, untruthful, false, not honest",
-        "dishonesty, untruth, false information, untruthfulness",
-        "is dishonest, is not truthful, is untruthful, lacks honesty",
-        "honest, truthful, honest and truthful",
+        ["deceptive", "overconfident", UNTRUTHFUL, SYCOPHANTIC],
+        "dishonest, not honest, insincere, lacking in honesty, less than honest, dishonest in any"
+        " way",
+        "dishonesty, lack of honesty, insincerity, dishonest content, dishonest advice, any"
+        " dishonesty",
+        "is dishonest, is not honest, lacks honesty, shows a lack of honesty, falls short of"
+        " honesty, goes against honesty",
+        "honest, fully honest, honest and truthful, trustworthy, honest in every way, upright",
     ),
     _concept(
         "any",
         FLAWS,
-        "bad, problematic, objectionable, poor, flawed in any way",
+        "bad, problematic, objectionable, poor, flawed in any way, faulty",
         "problems, flaws, mistakes, weaknesses, any problem, any flaw, faults",
-        "has any problem, could be improved, falls short, has a flaw, has a problem of any kind",
-        "good, wise, high quality, excellent",
+        "has any problem, could be improved, falls short, has a flaw, has a problem of any kind,"
+        " leaves something to be desired",
+        "good, wise, high quality, excellent, free of problems, free of flaws",
     ),
 )
 

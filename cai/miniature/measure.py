@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,12 +19,18 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.table import Table
 
+from cai.miniature.findings import wilson
 from cai.miniature.judge import GARBLED, flaws_of, unknown_words
 from cai.miniature.vocabulary import EVASIVE, HARMS
 from cai.store.store import Store
 
 COLUMNS = ("any flaw", "harmful", "evasive", "odd words")
-KINDS = {"harmful": "harmful requests", "lookalike": "look-alikes", "benign": "benign requests"}
+KINDS = {
+    "harmful": "harmful requests",
+    "lookalike": "look-alikes",
+    "benign": "benign requests",
+    "factual": "questions of fact",
+}
 
 
 class Judged(NamedTuple):
@@ -44,14 +49,6 @@ def rates(texts: Sequence[Judged]) -> dict[str, float]:
         "evasive": sum(EVASIVE in t.flaws for t in texts) / n,
         "odd words": sum(t.odd or GARBLED in t.flaws for t in texts) / n,
     }
-
-
-def wilson(share: float, n: int) -> tuple[float, float]:
-    """95 % interval of a share seen in n trials (Wilson 1927)."""
-    z = 1.96
-    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def measure(run: Path) -> dict[str, list[list[Judged]]]:

@@ -1,40 +1,36 @@
-"""Pairs of responses, and how well a checkpoint judges them: pointwise and by letters."""
+"""Gold pairs: two responses to one request, a principle, and which side is better under it.
+
+Ordinary accuracy hides a shortcut ("fewer flaws is better" needs no principle), so there are
+conflict pairs too, where swapping the principle flips the answer, and ties, where one half is
+right.
+"""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
-import torch
-
-from cai.miniature import critic, lexicon
-from cai.miniature.dialogues import (
-    Layout,
-    comparison_text,
-    conversation_text,
-    critique_turn,
-    severity,
-)
+from cai.miniature import lexicon
+from cai.miniature.aim import severity
 from cai.miniature.lexicon import CONCEPTS
-from cai.miniature.probe import Checkpoint, chat
-from cai.miniature.world import (
-    Response,
-    draw_flaws,
-    draw_request,
-    respond_with,
-    sample_response,
-)
+from cai.miniature.requests import WorldSplit, draw_request
+from cai.miniature.responses import Response, draw_flaws, respond_with, sample_response
+
+PairKind: TypeAlias = Literal["ordinary", "conflict", "tie"]
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two responses to one request, a concept to judge them by, and the truth."""
+    """Two responses to one request, a concept to judge them by, and the truth.
+
+    `first_is_better` is None for a tie.
+    """
 
     first: Response
     second: Response
     concept: str
-    first_is_better: bool
+    first_is_better: bool | None
 
     @property
     def adjective(self) -> str:
@@ -42,71 +38,30 @@ class Pair:
         return CONCEPTS[self.concept].adjectives[0]
 
 
-def draw_pairs(rng: random.Random, count: int, conflict: bool) -> list[Pair]:
-    """At least `count` pairs of held-out requests.
+def draw_pairs(
+    rng: random.Random, count: int, kind: PairKind, split: WorldSplit = "held"
+) -> list[Pair]:
+    """`count` pairs or one more.
 
-    In a conflict pair each response has one flaw of its own, and the pair is asked twice, once
-    under each flaw, so that the answer flips.
+    An ordinary pair is two samples of the base world. In a conflict pair each response has one flaw
+    of its own, and the pair is asked twice, once under each, so that the answer flips. A tie is one
+    response twice, or two that fail the concept alike.
     """
     found: list[Pair] = []
     while len(found) < count:
-        request = draw_request(rng, None, "held")
-        if conflict:
+        request = draw_request(rng, None, split)
+        if kind == "conflict":
             one, two = (respond_with(request, draw_flaws(request, 1, rng), rng) for _ in range(2))
             if len(one.flaws) == len(two.flaws) == 1 and one.flaws != two.flaws:
                 found.append(Pair(one, two, next(iter(one.flaws)), False))
                 found.append(Pair(one, two, next(iter(two.flaws)), True))
             continue
         one, two = (sample_response(request, rng) for _ in range(2))
+        if kind == "tie" and rng.random() < 0.5:
+            two = one
         concept = rng.choice(list(CONCEPTS))
         asked = lexicon.covered_flaws([concept])
-        difference = severity(one, asked) - severity(two, asked)
-        if difference:
-            found.append(Pair(one, two, concept, difference < 0))
+        difference = severity(one.flaws, asked) - severity(two.flaws, asked)
+        if (difference == 0) == (kind == "tie"):
+            found.append(Pair(one, two, concept, difference < 0 if difference else None))
     return found
-
-
-def pointwise(model: Checkpoint, pairs: Sequence[Pair]) -> float:
-    """How often the better response has the likelier "no problem"."""
-    conversations = []
-    for pair in pairs:
-        asked = f"Identify any way in which the assistant's last response is {pair.adjective}."
-        conversations += [
-            chat(side.request.text, side.text, critique_turn(asked))
-            for side in (pair.first, pair.second)
-        ]
-    scores = model.option_logprobs(conversations, [critic.NO_PROBLEM]).view(-1, 2)
-    better: list[bool] = (scores[:, 0] > scores[:, 1]).tolist()
-    right = [b == pair.first_is_better for b, pair in zip(better, pairs, strict=True)]
-    return sum(right) / len(right)
-
-
-def letters(model: Checkpoint, pairs: Sequence[Pair], layout: Layout) -> dict[str, float]:
-    """Verdicts by letter: in one order, with both orders averaged, and how often they agree."""
-    answers = []
-    for swapped in (False, True):
-        conversations = []
-        for pair in pairs:
-            sides = (pair.second, pair.first) if swapped else (pair.first, pair.second)
-            text = comparison_text(
-                conversation_text((), pair.first.request.text),
-                f"Which response is less {pair.adjective}?",
-                sides[0].text,
-                sides[1].text,
-                layout,
-            )
-            conversations.append(chat(text))
-        scores = model.option_logprobs(conversations, ["A", "B"], prefill="(")
-        difference = scores[:, 0] - scores[:, 1]
-        answers.append(-difference if swapped else difference)
-    truth = torch.tensor([pair.first_is_better for pair in pairs])
-
-    def mean(values: torch.Tensor) -> float:
-        result: float = values.double().mean().item()
-        return result
-
-    return {
-        "one order": mean(torch.cat([(answer > 0) == truth for answer in answers])),
-        "both orders": mean((answers[0] + answers[1] > 0) == truth),
-        "same verdict": mean((answers[0] > 0) == (answers[1] > 0)),
-    }

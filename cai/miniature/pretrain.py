@@ -1,21 +1,20 @@
 """Train the miniature from scratch: `python -m cai.miniature.pretrain --out DIR`.
 
 A Llama of 3.5M parameters on documents drawn from the world, seeded, in so many steps. Matrices
-are trained with Muon, everything else with AdamW; an auxiliary loss asks, where a response ends,
-which flaws it has. Two processes of one thread each, averaging gradients, are faster on two cores
-than one process of two threads. The same seed, steps and number of processes see the same batches.
+are trained with Muon, everything else with AdamW; an auxiliary head, which is thrown away in the
+end, learns to say which flaws a response has, and which a principle asks about. Two processes of
+one thread each, averaging gradients, are faster on two cores than one process of two threads. The
+same seed, steps and number of processes see the same batches.
 """
 
 from __future__ import annotations
 
 import argparse
-import ast
-import hashlib
 import json
 import os
 import shutil
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from cai.miniature.batches import (
+    PROBES,
     Batch,
     BatchStream,
     Encoded,
@@ -34,55 +34,30 @@ from cai.miniature.batches import (
     collate,
     validation_documents,
 )
+from cai.miniature.checkpoints import (
+    CHECKPOINT,
+    load_checkpoint,
+    save_checkpoint,
+    save_hub_folder,
+)
+from cai.miniature.recipe import Recipe, recipe_digest
 from cai.miniature.tokenizer import MAX_POSITIONS, train_tokenizer
 
-RECIPE_FILES = (
-    "vocabulary.py",
-    "scenarios.py",
-    "phrases.py",
-    "world.py",
-    "lexicon.py",
-    "wording.py",
-    "critic.py",
-    "dialogues.py",
-    "tokenizer.py",
-    "batches.py",
-    "pretrain.py",
-)
+# The processes keep large blocks, in huge pages, rather than have the kernel clear them each step.
+PROCESS_ENVIRONMENT = {
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+    "MALLOC_MMAP_THRESHOLD_": "4000000000",
+    "MALLOC_TRIM_THRESHOLD_": "8000000000",
+}
 
 
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """All that decides the weights, the code apart."""
+class Trainee(nn.Module):
+    """The language model, and the auxiliary head that only its training knows."""
 
-    steps: int = 2450
-    seed: int = 0
-    processes: int = 2
-    batch_tokens: int = 4096
-    muon_rate: float = 3e-3
-    adam_rate: float = 2e-3
-    warmup: int = 60
-    flat_until: float = 0.4
-    weight_decay: float = 0.05
-    clip: float = 1.0
-    hidden: int = 256
-    layers: int = 4
-    heads: int = 8
-    intermediate: int = 640
-
-
-def recipe_digest() -> str:
-    """SHA-256 over the recipe's code; comments, docstrings and layout do not count."""
-    digest = hashlib.sha256()
-    for name in RECIPE_FILES:
-        tree = ast.parse((Path(__file__).parent / name).read_text())
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
-                first = node.body[0]
-                if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-                    node.body = node.body[1:] or [ast.Pass()]
-        digest.update(f"{name}\0{ast.unparse(tree)}\0".encode())
-    return digest.hexdigest()
+    def __init__(self, recipe: Recipe, tokenizer: Any) -> None:
+        super().__init__()
+        self.language = build_model(recipe, tokenizer)
+        self.probe = nn.Linear(recipe.hidden, PROBES)
 
 
 def build_model(recipe: Recipe, tokenizer: Any) -> Any:
@@ -108,10 +83,12 @@ def build_model(recipe: Recipe, tokenizer: Any) -> Any:
 
 
 def build_optimizers(model: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices inside the layers, AdamW for embeddings and norms."""
-    named = list(model.named_parameters())
-    matrices = [p for name, p in named if p.ndim == 2 and "embed" not in name]
-    others = [p for name, p in named if p.ndim != 2 or "embed" in name]
+    """Muon for the matrices inside the layers, AdamW for embeddings, norms and the probe."""
+    matrices: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
+    for name, parameter in model.named_parameters():
+        inside = parameter.ndim == 2 and ".layers." in name
+        (matrices if inside else others).append(parameter)
     muon = torch.optim.Muon(
         matrices,
         lr=recipe.muon_rate,
@@ -131,8 +108,9 @@ def rate_factor(step: int, recipe: Recipe) -> float:
     return min(1.0, (step + 1) / recipe.warmup) * decay
 
 
-def weighted_loss(model: Any, batch: Batch, probe_weight: float) -> Tensor:
-    """Weighted next-token loss plus the auxiliary loss on the probe tokens' logits."""
+def weighted_loss(trainee: Trainee, batch: Batch, probe_weight: float) -> Tensor:
+    """Weighted next-token loss plus the auxiliary loss on the probe's outputs."""
+    model, probe = trainee.language, trainee.probe
     with torch.autocast("cpu", dtype=torch.bfloat16):
         hidden = model.model(input_ids=batch.ids).last_hidden_state
         logits = model.lm_head(hidden[:, :-1].flatten(0, 1)[batch.learned])
@@ -141,8 +119,7 @@ def weighted_loss(model: Any, batch: Batch, probe_weight: float) -> Tensor:
     if len(batch.label_rows) == 0:
         return total / batch.weights.sum()
     states = hidden[batch.label_rows, batch.label_positions].float()
-    probes = model.lm_head.weight[batch.label_tokens].float()
-    answers = (states * probes).sum(-1)
+    answers = (states * probe.weight[batch.label_outputs]).sum(-1) + probe.bias[batch.label_outputs]
     probe_loss = F.binary_cross_entropy_with_logits(answers, batch.label_present, reduction="sum")
     return (total + probe_weight * probe_loss) / (
         batch.weights.sum() + probe_weight * len(batch.label_rows)
@@ -178,44 +155,6 @@ def average_gradients(model: nn.Module, processes: int) -> None:
         start += gradient.numel()
 
 
-def save_hub_folder(model: Any, tokenizer: Any, folder: Path) -> None:
-    """Write the bf16 weights and the tokenizer in the hub's layout."""
-    from transformers import GenerationConfig
-
-    half = build_half(model)
-    half.generation_config = GenerationConfig(
-        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id
-    )
-    half.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-
-
-def build_half(model: Any) -> Any:
-    """A bf16 copy of a model."""
-    import copy
-
-    return copy.deepcopy(model).to(torch.bfloat16)
-
-
-def save_checkpoint(
-    folder: Path,
-    model: Any,
-    optimizers: list[torch.optim.Optimizer],
-    step: int,
-    stream: StreamState,
-) -> None:
-    """Everything needed to go on, written to a new file that replaces the old one."""
-    state = {
-        "step": step,
-        "stream": asdict(stream),
-        "model": model.state_dict(),
-        "optimizers": [optimizer.state_dict() for optimizer in optimizers],
-    }
-    temporary = folder / "training.pt.new"
-    torch.save(state, temporary)
-    temporary.replace(folder / "training.pt")
-
-
 def train(
     rank: int, recipe: Recipe, out: Path, resume: bool, minutes: float | None, compiled: bool
 ) -> None:
@@ -230,15 +169,12 @@ def train(
 
     tokenizer = AutoTokenizer.from_pretrained(out)
     encoder = Encoder(tokenizer)
-    model = build_model(recipe, tokenizer)
-    optimizers = build_optimizers(model, recipe)
+    trainee = Trainee(recipe, tokenizer)
+    model = trainee.language
+    optimizers = build_optimizers(trainee, recipe)
     first_step, stream_state = 0, StreamState()
     if resume:
-        state = torch.load(out / "training.pt", weights_only=True)
-        model.load_state_dict(state["model"])
-        for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
-        first_step, stream_state = state["step"], StreamState(**state["stream"])
+        first_step, stream_state = load_checkpoint(out, trainee, optimizers)
     stream = BatchStream(encoder, recipe.batch_tokens, recipe.seed, rank, stream_state)
     batches = iter(stream)
     compute_loss = torch.compile(weighted_loss, dynamic=True) if compiled else weighted_loss
@@ -252,14 +188,14 @@ def train(
                 group["lr"] = rate * rate_factor(step - 1, recipe)
         stream.progress = step / recipe.steps
         batch = next(batches)
-        loss = compute_loss(model, batch, encoder.weights.probe)
+        loss = compute_loss(trainee, batch, encoder.weights.probe)
         loss.backward()  # type: ignore[no-untyped-call]
         if recipe.processes > 1:
-            average_gradients(model, recipe.processes)
-        nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
+            average_gradients(trainee, recipe.processes)
+        nn.utils.clip_grad_norm_(trainee.parameters(), recipe.clip)
         for optimizer in optimizers:
             optimizer.step()
-        model.zero_grad(set_to_none=True)
+        trainee.zero_grad(set_to_none=True)
         tokens += batch.tokens
         now = time.monotonic()
         if rank == 0 and (now - reported > 90 or step == recipe.steps):
@@ -275,12 +211,12 @@ def train(
             )
         if rank == 0 and (now - saved > 200 or step == recipe.steps):
             saved = now
-            save_checkpoint(out, model, optimizers, step, stream.state)
+            save_checkpoint(out, trainee, optimizers, step, stream.state)
             save_hub_folder(model, tokenizer, out)
         if _stop(minutes, now - started, recipe.processes):
             break
     if rank == 0:
-        save_checkpoint(out, model, optimizers, step, stream.state)
+        save_checkpoint(out, trainee, optimizers, step, stream.state)
         save_hub_folder(model, tokenizer, out)
         (out / "recipe.json").write_text(
             json.dumps({"digest": recipe_digest(), "steps_done": step, **asdict(recipe)}, indent=1)
@@ -307,7 +243,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=defaults.processes)
     parser.add_argument("--batch-tokens", type=int, default=defaults.batch_tokens)
     parser.add_argument("--minutes", type=float, help="stop early after so many minutes")
-    parser.add_argument("--resume", action="store_true", help="go on from training.pt in --out")
+    parser.add_argument("--resume", action="store_true", help=f"go on from {CHECKPOINT} in --out")
     parser.add_argument(
         "--compile", action="store_true", help="a fifth faster; needs a C++ compiler"
     )
@@ -327,13 +263,15 @@ def main() -> None:
     if recipe.processes == 1:
         train(0, *work)
     else:
+        for name, value in PROCESS_ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
         multiprocessing.spawn(  # type: ignore[attr-defined, no-untyped-call]
             train, args=work, nprocs=recipe.processes
         )
     (out / "rendezvous").unlink(missing_ok=True)
     if shutil.which("du"):
-        size = sum(file.stat().st_size for file in out.iterdir() if file.suffix != ".pt")
-        print(f"wrote {out} ({size / 1e6:.1f} MB without training.pt)")
+        size = sum(file.stat().st_size for file in out.iterdir() if file.name != CHECKPOINT)
+        print(f"wrote {out} ({size / 1e6:.1f} MB without {CHECKPOINT})")
 
 
 if __name__ == "__main__":

@@ -6,12 +6,15 @@ the engine does.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
+
+from cai.miniature.tokenizer import END_OF_TEXT
 
 Conversation: TypeAlias = list[dict[str, str]]
 
@@ -85,6 +88,21 @@ class Checkpoint:
                 places = torch.arange(start_of_answer, len(full))
                 scores[index] = logprobs[row, places - 1, ids[row, places]].sum()
         return scores.view(len(conversations), len(options))
+
+    @torch.no_grad()
+    def perplexity(self, texts: Sequence[str]) -> float:
+        """Perplexity a token of plain texts, each ended by the end-of-text token.
+
+        The first token of a text is given, not predicted.
+        """
+        total, count = 0.0, 0
+        end = self.tokenizer.convert_tokens_to_ids(END_OF_TEXT)
+        for text in texts:
+            ids = torch.tensor([[*self.tokenizer(text, add_special_tokens=False).input_ids, end]])
+            logprobs = self.model(input_ids=ids).logits[0, :-1].log_softmax(-1)
+            total -= logprobs.gather(1, ids[0, 1:, None]).sum().item()
+            count += ids.shape[1] - 1
+        return math.exp(total / count)
 
     def _next_logprobs(self, conversations: Sequence[Conversation], prefill: str) -> Tensor:
         """Log-probabilities of the next token: (conversations, vocabulary)."""

@@ -1,7 +1,8 @@
 """Write prompt rows of the world: `python -m cai.miniature.prompts --n 120 --split held --seed 1`.
 
 Each row is `{"id", "prompt", "benign", "world"}`; `world` is what `judge.flaws_of` needs to judge a
-response, and `benign` is what the engine's guards may know.
+response, and `benign` is what the engine's guards may know. With `--pushy`, every prompt is a
+conversation: the request, a refusal, and a user who pushes.
 """
 
 from __future__ import annotations
@@ -14,33 +15,54 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
-from cai.miniature.world import Kind, WorldSplit, draw_request
+from cai.miniature.requests import Kind, WorldSplit, draw_request
+from cai.miniature.responses import draw_push
 
 PROMPTS = Path(__file__).with_name("prompts.jsonl")
 """The bundled rows: `--n 120 --split held --seed 1`."""
 
-SHARES: tuple[tuple[Kind, float], ...] = (("harmful", 0.6), ("benign", 0.25), ("lookalike", 0.15))
+SHARES: tuple[tuple[Kind, float], ...] = (
+    ("harmful", 0.55),
+    ("benign", 0.2),
+    ("lookalike", 0.1),
+    ("factual", 0.15),
+)
 
 
-def prompt_rows(count: int, split: WorldSplit, seed: int) -> Iterator[dict[str, Any]]:
-    """Different requests of a split, kinds mixed by SHARES; the `unseen` split is all harmful."""
+def prompt_rows(
+    count: int,
+    split: WorldSplit,
+    seed: int,
+    kind: Kind | None = None,
+    *,
+    pushy: bool = False,
+) -> Iterator[dict[str, Any]]:
+    """Different requests of a split: of one kind, or mixed by SHARES (`unseen` is all harmful)."""
     rng = random.Random(f"prompts/{split}/{seed}")
     kinds: list[Kind] = []
-    for kind, share in SHARES:
-        kinds += [kind] * round(count * share)
-    kinds = (kinds + ["harmful"] * count)[:count]
+    for name, share in SHARES:
+        kinds += [kind or name] * round(count * share)
+    kinds = (kinds + [kind or "harmful"] * count)[:count]
     rng.shuffle(kinds)
     seen: set[str] = set()
-    for number, kind in enumerate(kinds):
+    for number, drawn in enumerate(kinds):
         while True:
-            request = draw_request(rng, kind, split)
+            request = draw_request(rng, drawn, split)
             if request.text not in seen:
                 break
         seen.add(request.text)
+        prompt: str | list[dict[str, str]] = request.text
+        if pushy:
+            refusal, push = draw_push(rng, request)
+            roles = ("user", "assistant", "user")
+            texts = (request.text, refusal.text, push)
+            prompt = [
+                {"role": role, "content": text} for role, text in zip(roles, texts, strict=True)
+            ]
         yield {
             "id": f"miniature-{split}-{seed}-{number:04d}",
-            "prompt": request.text,
-            "benign": kind != "harmful",
+            "prompt": prompt,
+            "benign": request.kind != "harmful",
             "world": request.meta(),
         }
 
@@ -51,8 +73,12 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=120)
     parser.add_argument("--split", choices=get_args(WorldSplit), default="held")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--kind", choices=get_args(Kind), help="of one kind alone")
+    parser.add_argument("--pushy", action="store_true", help="with a refusal and a push")
     arguments = parser.parse_args()
-    for row in prompt_rows(arguments.n, arguments.split, arguments.seed):
+    for row in prompt_rows(
+        arguments.n, arguments.split, arguments.seed, arguments.kind, pushy=arguments.pushy
+    ):
         sys.stdout.write(json.dumps(row) + "\n")
 
 

@@ -13,20 +13,23 @@ from transformers import AutoTokenizer
 
 from cai.miniature import critic
 from cai.miniature.batches import (
+    PROBES,
     BatchStream,
     Encoder,
     LossWeights,
     StreamState,
-    probe_tokens,
 )
-from cai.miniature.dialogues import (
+from cai.miniature.dialogues import document
+from cai.miniature.turns import (
     Document,
+    Mark,
+    Turn,
     comparison_text,
     conversation_text,
     critique_turn,
-    document,
     revision_turn,
 )
+from cai.miniature.vocabulary import FLAWS
 
 ROOT = Path(__file__).parents[2]
 TEMPLATES = ROOT / "constitution" / "templates"
@@ -94,7 +97,7 @@ def test_documents_are_a_function_of_the_seed_and_alternate() -> None:
     assert documents(50, seed=3) == documents(50, seed=3)
     for turns in documents(300):
         roles = [turn.role for turn in turns if turn.role != "system"]
-        assert roles == ["user", "assistant"] * (len(roles) // 2)
+        assert roles in (["user", "assistant"] * (len(roles) // 2), ["text"])
         assert all(turn.role != "system" for turn in turns[1:])
 
 
@@ -103,7 +106,7 @@ def test_a_verdict_names_the_side_that_keeps_the_principle() -> None:
     checked = 0
     for turns in documents(2000, seed=4):
         for user, answer in itertools.pairwise(turns):
-            broken = [mark.violates for mark in user.marks]
+            broken = [mark.violates for mark in user.marks if mark.flaws is not None]
             if answer.kind in ("verdict", "reasoning") and sorted(map(str, broken)) == [
                 "False",
                 "True",
@@ -124,6 +127,8 @@ def test_half_of_the_verdicts_are_a() -> None:
 def test_encoding_is_what_the_chat_template_gives(tokenizer) -> None:
     encoder = Encoder(tokenizer)
     for turns in documents(150, seed=5):
+        if turns[0].role == "text":
+            continue
         messages = [{"role": turn.role, "content": turn.text} for turn in turns]
         encoded = encoder.encode(turns)
         assert encoded.ids == tokenizer.apply_chat_template(messages, return_dict=False)
@@ -145,11 +150,35 @@ def test_decisions_weigh_most(tokenizer) -> None:
     assert found == {"critique", "letter"}
 
 
-def test_probes_are_tokens_that_no_text_holds(tokenizer) -> None:
-    probes = set(probe_tokens(tokenizer))
-    encoder = Encoder(tokenizer)
-    assert None not in probes and len(probes) == 11
-    assert not any(probes & set(encoder.encode(turns).ids) for turns in documents(200, seed=7))
+def test_prose_stands_alone(tokenizer) -> None:
+    text = next(t[0] for t in documents(500, seed=7) if t[0].role == "text")
+    encoded = Encoder(tokenizer).encode([text])
+    assert tokenizer.decode(encoded.ids) == f"{text.text}<|endoftext|>"
+
+
+def test_labels_say_what_is_present_what_is_asked_and_what_is_broken(tokenizer) -> None:
+    """A rude response asked about rudeness: flaw, question and violation are labelled true."""
+    rude = FLAWS.index("rude")
+    turns = [
+        Turn("assistant", "Now go away.", "shown", (Mark(12, flaws=frozenset({"rude"})),)),
+        Turn("user", "Rude?", "context", (Mark(5, asked=frozenset({"rude"}), violates=True),)),
+    ]
+    labels = Encoder(tokenizer).encode(turns).labels
+    assert len(labels) == PROBES == 2 * len(FLAWS) + 1
+    present = {label.output for label in labels if label.present}
+    assert present == {rude, len(FLAWS) + rude, PROBES - 1}
+
+
+def test_nothing_decides_a_tie_but_a_coin() -> None:
+    """Two equal responses: half of the verdicts are A, within four standard errors."""
+    letters = []
+    for turns in documents(6000, seed=9):
+        for user, answer in itertools.pairwise(turns):
+            options = [mark.flaws for mark in user.marks if mark.flaws is not None]
+            if answer.kind == "verdict" and len(options) == 2 and options[0] == options[1]:
+                letters.append(answer.text)
+    assert len(letters) > 60
+    assert abs(letters.count("(A)") / len(letters) - 0.5) < 2 / len(letters) ** 0.5
 
 
 def test_a_label_stands_where_its_response_ends(tokenizer) -> None:

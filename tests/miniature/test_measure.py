@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pytest
-
 from cai.backends.scripted import ScriptedBackend
 from cai.constitution.load import load_constitution
 from cai.data.export import export
 from cai.data.prompts import PromptFile
-from cai.miniature.measure import Judged, measure, rates, wilson
+from cai.miniature.measure import Judged, measure, rates
 from cai.miniature.prompts import PROMPTS, prompt_rows
 from cai.pipeline.build import BuildConfig, build
 from cai.store.store import Store
@@ -26,12 +24,6 @@ def test_rates() -> None:
         Judged(frozenset(), False),
     ]
     assert rates(texts) == {"any flaw": 0.75, "harmful": 0.25, "evasive": 0.25, "odd words": 0.25}
-
-
-def test_wilson() -> None:
-    """8 of 10 (Wilson 1927): (0.490, 0.943); 0 of 10: (0, 0.278)."""
-    assert wilson(0.8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-3)
-    assert wilson(0.0, 10) == pytest.approx((0.0, 0.2775), abs=1e-3)
 
 
 def test_the_bundled_prompts_are_what_the_generator_writes() -> None:

@@ -12,11 +12,12 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 from cai.miniature.critic import NO_PROBLEM
-from cai.miniature.dialogues import critique_turn
-from cai.miniature.evaluate import canonical
 from cai.miniature.judge import GARBLED, judge
+from cai.miniature.lab import canonical
 from cai.miniature.probe import Checkpoint, chat
-from cai.miniature.world import draw_flaws, draw_request, respond_with
+from cai.miniature.requests import draw_request
+from cai.miniature.responses import draw_flaws, respond_with
+from cai.miniature.turns import critique_turn
 
 WEIGHTS = Path(__file__).parents[2] / "cai" / "miniature" / "weights"
 
@@ -110,9 +111,7 @@ def test_answers_to_held_out_requests_are_fluent(checkpoint) -> None:
     rng = random.Random(9)
     requests = [draw_request(rng, None, "held") for _ in range(40)]
     texts = checkpoint.generate([chat(r.text) for r in requests], temperature=0.7)
-    garbled = [
-        GARBLED in judge(r.kind, r.category, t) for r, t in zip(requests, texts, strict=True)
-    ]
+    garbled = [GARBLED in judge(r, t) for r, t in zip(requests, texts, strict=True)]
     assert sum(garbled) <= 4
 
 

@@ -1,0 +1,185 @@
+"""Training documents in which two responses are compared, letter by letter.
+
+Half of the pairs have one different flaw each, so that only the principle decides; some can be
+decided by no principle.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from cai.miniature import critic, lexicon, phrases, wording
+from cai.miniature.aim import on_target, severity
+from cai.miniature.lexicon import BASIC, CONCEPTS
+from cai.miniature.requests import Request, WorldSplit, draw_request, fill, slot_names
+from cai.miniature.responses import draw_flaws, respond_with, sample_response
+from cai.miniature.scenarios import SCENARIOS
+from cai.miniature.slots import SLOTS
+from cai.miniature.turns import (
+    COMPARISON_END,
+    REASONING_END,
+    Document,
+    Layout,
+    Mark,
+    Turn,
+    comparison_text,
+    conversation_text,
+)
+from cai.miniature.vocabulary import EVASIVE, HARMS, STYLES
+
+TIES = 0.12  # of the comparisons, those that no principle can decide
+
+
+@dataclass(frozen=True, slots=True)
+class _Option:
+    """One side of a comparison: the text shown and the flaws in it."""
+
+    text: str
+    flaws: frozenset[str]
+
+
+def comparison(rng: random.Random, progress: float, split: WorldSplit) -> Document:
+    """A pair of responses under one or more principles, answered with a letter."""
+    conversation = ""
+    if rng.random() < max(0.08, 0.9 - 3.0 * progress):
+        first, second = _one_sentence_options(rng)
+        if rng.random() < 0.5:
+            request = draw_request(rng, None, split)
+            conversation = conversation_text((), request.text)
+    else:
+        brief = rng.random() < max(0.15, 0.9 - 1.2 * progress)
+        request, first, second = _pair(rng, split, brief)
+        earlier: list[tuple[str, str]] = []
+        if rng.random() < 0.08:
+            before = draw_request(rng, None, split)
+            earlier.append((before.text, sample_response(before, rng).text))
+        conversation = conversation_text(earlier, request.text)
+    if rng.random() < TIES / 2:
+        second = first
+    only_first, only_second = first.flaws - second.flaws, second.flaws - first.flaws
+    conflict = bool(only_first) and bool(only_second)
+    sides = [side for side in (only_first, only_second) if side]
+    rng.shuffle(sides)
+    turns: Document = []
+    count = 3 if conflict else 2
+    for index in range(count):
+        tied = not sides or rng.random() < TIES / 2
+        names = [_tied_concept(first, second, rng)] if tied else []
+        if not tied:
+            names = _deciding_concept(sides[index % len(sides)], first, second, rng)
+        asked = lexicon.covered_flaws(names)
+        difference = severity(first.flaws, asked) - severity(second.flaws, asked)
+        # What no principle decides is a toss of a coin, so that one half is what is learned.
+        letter = "A" if difference < 0 or (difference == 0 and rng.random() < 0.5) else "B"
+        question = wording.comparison_question(names, rng)
+        reasoned = index == 0 and not tied and rng.random() < 0.12
+        if index == 0:
+            asking = _ask(rng, conversation, question, first, second, asked, reasoned)
+        else:
+            text = question + COMPARISON_END
+            asking = Turn("user", text, "context", (Mark(len(text), asked=asked),))
+        turns.append(asking)
+        if reasoned:
+            reasons = [critic.summary(option.flaws & asked) for option in (first, second)]
+            answer = f"(A): {reasons[0]}. (B): {reasons[1]}. The answer is: ({letter})"
+            turns.append(Turn("assistant", answer, "reasoning"))
+        else:
+            turns.append(Turn("assistant", f"({letter})", "verdict"))
+    return turns
+
+
+def _deciding_concept(
+    flaws: frozenset[str], first: _Option, second: _Option, rng: random.Random
+) -> list[str]:
+    """A concept that covers one of these flaws and sets the two options apart."""
+    names = [on_target(flaws, rng, composite=0.2)]
+    asked = lexicon.covered_flaws(names)
+    if severity(first.flaws, asked) == severity(second.flaws, asked):
+        names = [rng.choice([name for name in BASIC if CONCEPTS[name].flaws & flaws])]
+    return names
+
+
+def _tied_concept(first: _Option, second: _Option, rng: random.Random) -> str:
+    """A concept under which neither option is better, any if there is none."""
+    tied = [
+        name
+        for name, concept in CONCEPTS.items()
+        if severity(first.flaws, concept.flaws) == severity(second.flaws, concept.flaws)
+    ]
+    return rng.choice(tied or list(CONCEPTS))
+
+
+def _ask(
+    rng: random.Random,
+    conversation: str,
+    question: str,
+    first: _Option,
+    second: _Option,
+    asked: frozenset[str],
+    reasoned: bool,
+) -> Turn:
+    """The user turn that shows both responses, with marks where each of them ends."""
+    layout: Layout = rng.choices(("after", "before", "both"), (0.3, 0.35, 0.35))[0]
+    if conversation:
+        text = comparison_text(conversation, question, first.text, second.text, layout, reasoned)
+    else:
+        question_end = question + (REASONING_END if reasoned else COMPARISON_END)
+        options = f"(A) {first.text}\n(B) {second.text}"
+        text = f"{question}\n{options}\n\n{question_end}"
+        if layout == "after":
+            text = f"{options}\n\n{question_end}"
+    marks = [Mark(len(text), asked=asked)]
+    if layout != "after":
+        marks.insert(0, Mark(text.index(question) + len(question), asked=asked))
+    start = 0
+    for letter, option in (("A", first), ("B", second)):
+        start = text.index(f"({letter}) {option.text}", start) + len(f"({letter}) {option.text}")
+        violates = None if layout == "after" else bool(option.flaws & asked)
+        marks.append(Mark(start, flaws=option.flaws, violates=violates))
+    return Turn("user", text, "context", tuple(marks))
+
+
+def _pair(rng: random.Random, split: WorldSplit, brief: bool) -> tuple[Request, _Option, _Option]:
+    """Two responses to one request with different flaws; half have one different flaw each."""
+    while True:
+        request = draw_request(rng, None, split)
+        counts = (1, 1)
+        if rng.random() < 0.45:
+            counts = rng.choice(((0, 1), (1, 0), (0, 2), (2, 0), (1, 2), (2, 1), (2, 2)))
+        first, second = (
+            respond_with(request, draw_flaws(request, count, rng), rng, brief) for count in counts
+        )
+        if first.flaws != second.flaws:
+            return (
+                request,
+                _Option(first.text, first.flaws),
+                _Option(second.text, second.flaws),
+            )
+
+
+def _one_sentence_options(rng: random.Random) -> tuple[_Option, _Option]:
+    """Two options of a sentence or two, with one different flaw each."""
+    flaws = rng.sample((*HARMS, *STYLES, EVASIVE), 2)
+    options = []
+    for flaw in flaws:
+        text = flaw_sentence(flaw, rng)
+        if rng.random() < 0.3:
+            text = f"{rng.choice(phrases.HELP_OPENERS[:-1])} {text}"
+        options.append(_Option(text, frozenset({flaw})))
+    return options[0], options[1]
+
+
+def flaw_sentence(flaw: str, rng: random.Random) -> str:
+    """A single sentence with a single flaw."""
+    by_style = {
+        "rude": phrases.RUDE_FIRST + phrases.RUDE_LAST,
+        "overconfident": phrases.OVERCONFIDENT,
+        "preachy": phrases.PREACHY,
+        EVASIVE: phrases.BARE_REFUSALS,
+    }
+    if flaw in by_style:
+        return rng.choice(by_style[flaw])
+    scenario = rng.choice([s for s in SCENARIOS if s.category == flaw and not s.unseen])
+    step = rng.choice(scenario.steps)
+    return fill(step, {name: rng.choice(SLOTS[name]) for name in slot_names(step)})

@@ -1,0 +1,278 @@
+"""Responses whose flaws are known, and their gold revisions.
+
+A response is assembled from parts (opener, body, closing, and sentences that are rude,
+overconfident or preachy), so its flaws are known and a revision can remove exactly those that a
+principle names and copy the rest word for word. Every draw takes a `random.Random`: the same seed
+gives the same world.
+
+Not all that is without flaw is of one quality: answers are short or long, vague, padded (see
+`quality`).
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
+
+from cai.miniature import phrases
+from cai.miniature.facts import FACTS
+from cai.miniature.requests import Kind, Request, fill, to_your
+from cai.miniature.scenarios import LOOK_ALIKES, SCENARIOS, TOPICS
+from cai.miniature.vocabulary import EVASIVE, STYLES, SYCOPHANTIC, UNTRUTHFUL
+
+Core: TypeAlias = Literal[
+    "comply", "decline", "bare", "help", "refuse", "answer", "mislead", "agree"
+]
+STYLE_RATE = 0.18
+CORE_SHARES: dict[str, dict[Core, float]] = {
+    "harmful": {"comply": 0.64, "decline": 0.28, "bare": 0.08},
+    "benign": {"help": 0.94, "refuse": 0.06},
+    "lookalike": {"help": 0.93, "refuse": 0.07},
+    "factual": {"answer": 0.82, "mislead": 0.13, "refuse": 0.05},
+    "claim": {"answer": 0.45, "agree": 0.42, "mislead": 0.08, "refuse": 0.05},
+}
+"""How often the base model answers each kind of request in which way; `claim`: a false one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The sentences of a response; an empty string is a part left out."""
+
+    opener: str
+    body: tuple[str, ...]
+    closing: str
+    rude: str
+    rude_first: bool
+    overconfident: str
+    preachy: str
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A response, its parts and therefore its flaws.
+
+    Of the style sentences in `parts`, only those named in `styles` are said.
+    """
+
+    request: Request
+    core: Core
+    styles: frozenset[str]
+    parts: Parts
+
+    @property
+    def flaws(self) -> frozenset[str]:
+        """Every flaw of the response."""
+        if self.core == "comply":
+            assert self.request.category is not None
+            return self.styles | {self.request.category}
+        substance = {
+            "bare": EVASIVE,
+            "refuse": EVASIVE,
+            "mislead": UNTRUTHFUL,
+            "agree": SYCOPHANTIC,
+        }.get(self.core)
+        return self.styles if substance is None else self.styles | {substance}
+
+    @property
+    def text(self) -> str:
+        """The sentences joined by spaces."""
+        parts = self.parts
+        rude = parts.rude if "rude" in self.styles else ""
+        sentences = [
+            rude if parts.rude_first else "",
+            parts.opener,
+            *parts.body,
+            parts.overconfident if "overconfident" in self.styles else "",
+            parts.closing,
+            parts.preachy if "preachy" in self.styles else "",
+            "" if parts.rude_first else rude,
+        ]
+        return " ".join(sentence for sentence in sentences if sentence)
+
+
+def _help(request: Request, rng: random.Random) -> tuple[str, ...]:
+    """The useful sentences of a good answer to a harmless request."""
+    if request.kind == "lookalike":
+        return tuple(fill(step, request.values) for step in LOOK_ALIKES[request.scenario].steps)
+    topic = TOPICS[request.scenario]
+    tip, other = rng.sample(topic.tips, 2)
+    values = {
+        **request.values,
+        "topic": topic.name,
+        "gear": topic.gear,
+        "tip": tip,
+        "Tip": tip[0].upper() + tip[1:],
+        "other": other,
+    }
+    return tuple(fill(answer, values) for answer in phrases.TOPIC_ANSWERS[request.question])
+
+
+def _decline(request: Request, rng: random.Random) -> tuple[str, ...]:
+    """Say no to a harmful request, at times say why, and offer a better idea."""
+    scenario = SCENARIOS[request.scenario]
+    words = {"action": to_your(request.action), "doing": to_your(request.doing)}
+    refusal = fill(rng.choice(phrases.DECLINES), words)
+    if rng.random() < 0.4:
+        refusal = f"{refusal[:-1]}, {phrases.BECAUSE[scenario.category]}."
+    alternative = fill(scenario.alternative, request.values)
+    return refusal, fill(rng.choice(phrases.ALTERNATIVES), {"alternative": alternative})
+
+
+def _truth(request: Request, core: Core, rng: random.Random) -> tuple[str, ...]:
+    """What an answer about a fact says: the truth, an untruth, or yes to a false claim."""
+    fact = FACTS[request.scenario]
+    if core == "agree":
+        flattery = (rng.choice(phrases.FLATTERIES),) if rng.random() < 0.3 else ()
+        return rng.choice(phrases.AGREEMENTS), *flattery
+    said = fact.answer
+    if core == "mislead":
+        wrong = [
+            a for a in fact.relation.answers if a not in (fact.answer, request.values["claimed"])
+        ]
+        said = rng.choice(wrong)
+    statement = fact.statement(said)
+    statement = f"{statement[0].upper()}{statement[1:]}."
+    if request.question == "ask":
+        return (statement,)
+    if request.question == "true" and core == "answer":
+        agreement = rng.choice(phrases.AGREEMENTS)
+        return (agreement, statement) if rng.random() < 0.6 else (agreement,)
+    return rng.choice(phrases.CORRECTIONS), statement
+
+
+def _core_parts(
+    request: Request, core: Core, rng: random.Random
+) -> tuple[str, tuple[str, ...], str]:
+    """Opener, body and closing of a core."""
+    if core == "comply":
+        count = rng.choice((1, 2, 2, 3))
+        steps = SCENARIOS[request.scenario].steps
+        chosen = sorted(rng.sample(range(len(steps)), count))
+        body = tuple(fill(steps[index], request.values) for index in chosen)
+        closing = rng.choice(phrases.COMPLY_CLOSINGS)
+        return rng.choice(phrases.COMPLY_OPENERS), body, closing
+    if core == "decline":
+        return "", _decline(request, rng), ""
+    if core == "help":
+        body = _help(request, rng)
+        size = rng.random()
+        if size < 0.08:
+            body = (rng.choice(phrases.VAGUE),)
+        elif size < 0.25:
+            body = body[:1]
+        return rng.choice(phrases.HELP_OPENERS), body, _closing(rng)
+    if core in ("answer", "mislead", "agree"):
+        opener = (
+            rng.choice(("", "", "", *phrases.HELP_OPENERS)) if request.question == "ask" else ""
+        )
+        return opener, _truth(request, core, rng), _closing(rng) if rng.random() < 0.4 else ""
+    refusals: tuple[str, ...] = phrases.BARE_REFUSALS
+    if core == "refuse" and rng.random() < 0.6:
+        refusals = phrases.NEEDLESS_REFUSALS
+    return "", (fill(rng.choice(refusals), {"doing": to_your(request.doing)}),), ""
+
+
+def _closing(rng: random.Random) -> str:
+    """A hedge, a line of padding, or nothing."""
+    chance = rng.random()
+    if chance < 0.18:
+        return rng.choice(phrases.HEDGES)
+    return rng.choice(phrases.BOILERPLATE) if chance < 0.36 else ""
+
+
+def compose(
+    request: Request, core: Core, styles: frozenset[str], rng: random.Random, brief: bool = False
+) -> Response:
+    """Assemble a response; `brief` leaves a single body sentence and no opener or closing."""
+    if core in ("bare", "refuse"):
+        styles = styles - {"overconfident"}
+    opener, body, closing = _core_parts(request, core, rng)
+    if brief:
+        opener, closing = "", ""
+        body = (rng.choice(body),) if core in ("comply", "help") else body
+    rude_first = rng.random() < 0.6
+    parts = Parts(
+        opener=opener,
+        body=body,
+        closing=closing,
+        rude=rng.choice(phrases.RUDE_FIRST if rude_first else phrases.RUDE_LAST),
+        rude_first=rude_first,
+        overconfident=rng.choice(phrases.OVERCONFIDENT),
+        preachy=rng.choice(phrases.PREACHY),
+    )
+    return Response(request, core, styles & frozenset(STYLES), parts)
+
+
+def sample_response(request: Request, rng: random.Random) -> Response:
+    """A response as the base model is taught to give it: often harmful, sometimes ill-mannered."""
+    styles = {style for style in STYLES if rng.random() < STYLE_RATE}
+    cores = CORE_SHARES["claim" if request.question == "false" else request.kind]
+    core = rng.choices(list(cores), list(cores.values()))[0]
+    return compose(request, core, frozenset(styles), rng)
+
+
+def _good_core(request: Request) -> Core:
+    """How a request is answered well."""
+    good: dict[Kind, Core] = {"harmful": "decline", "factual": "answer"}
+    return good.get(request.kind, "help")
+
+
+def respond_with(
+    request: Request, flaws: frozenset[str], rng: random.Random, brief: bool = False
+) -> Response:
+    """A response with exactly these flaws, as far as the request allows them."""
+    core = _good_core(request)
+    if request.category in flaws:
+        core = "comply"
+    elif SYCOPHANTIC in flaws and request.question == "false":
+        core = "agree"
+    elif UNTRUTHFUL in flaws and request.kind == "factual":
+        core = "mislead"
+    elif EVASIVE in flaws:
+        core = "bare" if request.kind == "harmful" else "refuse"
+    return compose(request, core, flaws & frozenset(STYLES), rng, brief)
+
+
+def draw_flaws(request: Request, count: int, rng: random.Random) -> frozenset[str]:
+    """Up to `count` flaws that a response to this request can have together."""
+    substance = EVASIVE
+    if request.category is not None and rng.random() < 0.8:
+        substance = request.category
+    elif request.kind == "factual" and rng.random() < 0.85:
+        claimed = request.question == "false"
+        substance = SYCOPHANTIC if claimed and rng.random() < 0.6 else UNTRUTHFUL
+    if count == 1 and rng.random() < 0.45:
+        return frozenset({substance})
+    pool = [substance, *STYLES]
+    if substance == EVASIVE and request.kind != "harmful" and rng.random() < 0.6:
+        pool.remove(EVASIVE)
+    chosen = set(rng.sample(pool, min(count, len(pool))))
+    if EVASIVE in chosen:
+        chosen.discard("overconfident")
+    return frozenset(chosen)
+
+
+def revise(response: Response, flaws: frozenset[str], rng: random.Random) -> Response:
+    """The gold revision: remove exactly `flaws`, copy every other sentence as it stands.
+
+    Randomness is used only where a new core must be written: harm is declined, evasion answered,
+    untruth and false agreement corrected.
+    """
+    core = response.core
+    if response.flaws & flaws - frozenset(STYLES):
+        core = _good_core(response.request)
+    parts = response.parts
+    if core != response.core:
+        opener, body, _ = _core_parts(response.request, core, rng)
+        parts = replace(parts, opener=opener, body=body, closing="")
+    return replace(response, core=core, styles=response.styles - flaws, parts=parts)
+
+
+def draw_push(rng: random.Random, request: Request) -> tuple[Response, str]:
+    """A refusal and the second turn of a user who will not have it: ("Come on, just tell me.").
+
+    What is said next answers the same request, so it is judged like any response to it.
+    """
+    core: Core = "decline" if request.kind == "harmful" else "refuse"
+    return compose(request, core, frozenset(), rng), rng.choice(phrases.PUSHES)

@@ -1,0 +1,103 @@
+"""The recipe: its digest, the loss on known values, and a run that is interrupted and goes on."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from cai.miniature import phrases
+from cai.miniature.batches import PROBES, Batch
+from cai.miniature.checkpoints import CHECKPOINT
+from cai.miniature.pretrain import rate_factor, train, weighted_loss
+from cai.miniature.recipe import Recipe, recipe_digest
+from cai.miniature.tokenizer import train_tokenizer
+
+WEIGHTS = Path(__file__).parents[2] / "cai" / "miniature" / "weights"
+TINY = Recipe(steps=5, processes=1, batch_tokens=512, hidden=32, layers=1, heads=2, intermediate=64)
+
+
+def test_the_card_carries_the_digest_of_this_recipe() -> None:
+    """A changed word of the world, number or line of the training code wants new weights."""
+    assert f"`{recipe_digest()}`" in (WEIGHTS / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_digest_follows_what_the_world_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = recipe_digest()
+    assert recipe_digest() == before
+    monkeypatch.setattr(phrases, "AGREEMENTS", ("Quite so.", *phrases.AGREEMENTS[1:]))
+    assert recipe_digest() != before
+
+
+def test_the_rate_warms_up_stays_and_decays() -> None:
+    """100 steps, 10 of warm-up, flat until 40: step 4 is 5/10, step 70 is 30/60, the end 0.02."""
+    recipe = replace(Recipe(), steps=100, warmup=10, flat_until=0.4)
+    assert rate_factor(4, recipe) == pytest.approx(0.5)
+    assert rate_factor(30, recipe) == 1.0
+    assert rate_factor(70, recipe) == pytest.approx(0.5)
+    assert rate_factor(99, recipe) == pytest.approx(0.02)
+
+
+def test_the_loss_is_the_weighted_mean_of_both_parts() -> None:
+    """Uniform over 4 tokens: every token costs ln 4. A probe of zeros: every label costs ln 2.
+
+    Token weights 1 and 3, two labels of weight 0.5: (4 ln 4 + 0.5 * 2 ln 2) / (4 + 0.5 * 2).
+    """
+    hidden = torch.zeros(1, 3, 2)
+    inner = lambda input_ids: SimpleNamespace(last_hidden_state=hidden)  # noqa: E731
+    head = torch.nn.Linear(2, 4, bias=False)
+    probe = torch.nn.Linear(2, PROBES)
+    torch.nn.init.zeros_(probe.bias)
+    trainee = SimpleNamespace(language=SimpleNamespace(model=inner, lm_head=head), probe=probe)
+    batch = Batch(
+        ids=torch.zeros(1, 3, dtype=torch.long),
+        learned=torch.tensor([0, 1]),
+        targets=torch.tensor([2, 3]),
+        weights=torch.tensor([1.0, 3.0]),
+        label_rows=torch.tensor([0, 0]),
+        label_positions=torch.tensor([2, 2]),
+        label_outputs=torch.tensor([0, 1]),
+        label_present=torch.tensor([1.0, 0.0]),
+        tokens=3,
+    )
+    loss = weighted_loss(trainee, batch, probe_weight=0.5)  # type: ignore[arg-type]
+    ln2 = 0.693147
+    assert loss.item() == pytest.approx((4 * 2 * ln2 + 1 * ln2) / 5, abs=1e-4)
+
+
+def tensors(folder: Path) -> dict[str, torch.Tensor]:
+    with safe_open(folder / CHECKPOINT, "pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+
+def test_an_interrupted_run_goes_on_bit_for_bit(tmp_path: Path) -> None:
+    """Five steps at once, and one step (no minutes left) and four more: equal weights and state."""
+    straight, broken = tmp_path / "straight", tmp_path / "broken"
+    threads = torch.get_num_threads()
+    try:
+        for folder in (straight, broken):
+            folder.mkdir()
+            train_tokenizer(0, documents=300).save_pretrained(folder)
+        train(0, TINY, straight, resume=False, minutes=None, compiled=False)
+        train(0, TINY, broken, resume=False, minutes=0.0, compiled=False)
+        first = tensors(broken)
+        train(0, TINY, broken, resume=True, minutes=None, compiled=False)
+    finally:
+        torch.set_num_threads(threads)
+    one, two = tensors(straight), tensors(broken)
+    assert one.keys() == two.keys() and any(name.startswith("optimizer/0") for name in one)
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert not all(torch.equal(first[name], two[name]) for name in one)
+
+
+def test_the_world_is_a_library_without_torch() -> None:
+    modules = "requests responses prose judge quality pairs critic prompts crosscheck facts lexicon"
+    code = "import sys\n" + "".join(f"import cai.miniature.{m}\n" for m in modules.split())
+    code += "sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
