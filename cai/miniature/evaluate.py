@@ -210,10 +210,15 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--principles", type=Path, help="also measure this folder's principles")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--only", nargs="+", default=[], help="parts: " + ", ".join(SECTIONS))
+    parts = (ROUNDS, *SECTIONS, OWN_TESTS)
+    parser.add_argument("--only", nargs="+", default=[], choices=parts, help="only these parts")
     parser.add_argument("--json", type=Path, help="also write all counts here")
     parser.add_argument("--card", type=Path, help="put the table into this model card")
     arguments = parser.parse_args()
+    if not (arguments.folder / "config.json").is_file():
+        parser.error(f"{arguments.folder} is not the folder of a model: it has no config.json")
+    if arguments.card and not all(m in arguments.card.read_text("utf-8") for m in MARKS):
+        parser.error(f"{arguments.card} needs the lines {MARKS[0]} and {MARKS[1]}")
     started = time.monotonic()
     found = evaluate(
         arguments.folder, arguments.n, arguments.seeds, arguments.principles,

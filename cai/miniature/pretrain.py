@@ -249,6 +249,8 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     out: Path = arguments.out.resolve()
+    if arguments.resume and not (out / CHECKPOINT).is_file():
+        parser.error(f"nothing to resume: {out} has no {CHECKPOINT}")
     out.mkdir(parents=True, exist_ok=True)
     recipe = Recipe(
         steps=arguments.steps,

@@ -76,6 +76,8 @@ def main() -> None:
     parser.add_argument("--kind", choices=get_args(Kind), help="of one kind alone")
     parser.add_argument("--pushy", action="store_true", help="with a refusal and a push")
     arguments = parser.parse_args()
+    if arguments.split == "unseen" and arguments.kind not in (None, "harmful"):
+        parser.error("the split unseen holds harmful requests alone: leave --kind out")
     for row in prompt_rows(
         arguments.n, arguments.split, arguments.seed, arguments.kind, pushy=arguments.pushy
     ):

@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import math
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -124,3 +126,24 @@ def test_the_table_is_put_between_the_marks(tmp_path: Path) -> None:
     card.write_text(f"above\n{MARKS[0]}\nold\n{MARKS[1]}\nbelow\n")
     write_card(card, "| new |")
     assert card.read_text() == f"above\n{MARKS[0]}\n| new |\n{MARKS[1]}\nbelow\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["evaluate", "nowhere"], "nowhere is not the folder of a model"),
+        (["evaluate", str(WEIGHTS), "--only", "nonsense"], "invalid choice: 'nonsense'"),
+        (["evaluate", str(WEIGHTS), "--card", str(ROOT / "README.md")], "needs the lines"),
+        (["pretrain", "--out", "nowhere", "--resume"], "nothing to resume"),
+        (["prompts", "--split", "unseen", "--kind", "benign"], "harmful requests alone"),
+    ],
+)
+def test_mistakes_are_told_without_a_traceback(arguments: list[str], says: str) -> None:
+    module, *rest = arguments
+    done = subprocess.run(
+        [sys.executable, "-m", f"cai.miniature.{module}", *rest],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2 and says in done.stderr and "Traceback" not in done.stderr
