@@ -28,7 +28,7 @@ def on_target(flaws: frozenset[str], rng: random.Random, composite: float) -> st
 def off_target(response: Response, rng: random.Random) -> str:
     """A concept that covers none of the response's flaws, likely one that is easily mistaken."""
     flaws = response.flaws
-    if not flaws and rng.random() < 0.35:
+    if not flaws and rng.random() < 0.5:
         return rng.choice(("any", "any", *COMPOSITE))
     basic = [name for name in BASIC if not CONCEPTS[name].flaws & flaws]
     groups = [name for name in COMPOSITE if not CONCEPTS[name].flaws & flaws]

@@ -25,6 +25,10 @@ LONGEST_DOCUMENT = 640
 CONTEXT_SHARE = 0.3  # of documents, those that are also learned as text, not only answered
 
 
+PROBES = 2 * len(FLAWS) + 2
+"""Outputs of the auxiliary head: a response's flaws, the flaws asked about, violation, untruth."""
+
+
 @dataclass(frozen=True, slots=True)
 class LossWeights:
     """Weight of a token's loss by the kind of turn it stands in.
@@ -47,16 +51,18 @@ class LossWeights:
     reasoning: float = 2.0
     verdict: float = 0.5
     letter: float = 12.0
-    probe: float = 0.6
+    probe: float = 0.45
+    truth: float = 4.0
 
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """At this position, this output of the probe should be high or low."""
+    """At this position, this output of the probe should be high or low; `weight` in the loss."""
 
     position: int
     output: int
     present: bool
+    weight: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +80,7 @@ class Batch:
     """Padded `ids` of (documents, tokens), and flat tensors.
 
     `learned` are positions in the flattened predictions (documents * (tokens - 1)) whose next token
-    has a weight; `targets` and `weights` belong to them. The four `label_` tensors go together.
+    has a weight; `targets` and `weights` belong to them. The five `label_` tensors go together.
     """
 
     ids: Tensor
@@ -85,6 +91,7 @@ class Batch:
     label_positions: Tensor
     label_outputs: Tensor
     label_present: Tensor
+    label_weights: Tensor
     tokens: int
 
 
@@ -130,12 +137,28 @@ class Encoder:
                 # The end of a turn is its end token: nothing is ever sampled there.
                 last = mark.end == len(turn.text)
                 position = start + (len(piece.ids) if last else ends[mark.end])
-                labels += _labels(mark, position)
+                labels += self._labels(mark, position)
             if turn.kind == "critique":
                 decisions.append((start, "critique"))
             if turn.kind == "verdict":
                 decisions.append((start + 1, "letter"))
         return Encoded(ids, weights, labels, decisions)
+
+    def _labels(self, mark: Mark, position: int) -> list[Label]:
+        """What the auxiliary head should say at a mark."""
+        weight = self.weights.probe
+        labels: list[Label] = []
+        for first, present in ((0, mark.so_far), (0, mark.flaws), (len(FLAWS), mark.asked)):
+            if present is not None:
+                labels += [
+                    Label(position, first + index, flaw in present, weight)
+                    for index, flaw in enumerate(FLAWS)
+                ]
+        if mark.violates is not None:
+            labels.append(Label(position, PROBES - 2, mark.violates, weight))
+        if mark.untrue is not None:
+            labels.append(Label(position, PROBES - 1, mark.untrue, self.weights.truth))
+        return labels
 
     def _turn_weights(self, turn: Turn, ids: list[int]) -> list[float]:
         """The loss weight of each token of a turn and of its end token."""
@@ -154,23 +177,6 @@ class Encoder:
             last = max(index for index, token in enumerate(ids) if token in self.letters)
             weights[last] = table.letter
         return weights
-
-
-PROBES = 2 * len(FLAWS) + 1
-"""Outputs of the auxiliary head: the flaws of a response, the flaws asked about, the violation."""
-
-
-def _labels(mark: Mark, position: int) -> list[Label]:
-    """What the auxiliary head should say at a mark."""
-    labels: list[Label] = []
-    for first, present in ((0, mark.flaws), (len(FLAWS), mark.asked)):
-        if present is not None:
-            labels += [
-                Label(position, first + index, flaw in present) for index, flaw in enumerate(FLAWS)
-            ]
-    if mark.violates is not None:
-        labels.append(Label(position, PROBES - 1, mark.violates))
-    return labels
 
 
 def collate(documents: list[Encoded], padding: int) -> Batch:
@@ -197,6 +203,7 @@ def collate(documents: list[Encoded], padding: int) -> Batch:
         label_positions=torch.tensor([label.position for label in labels], dtype=torch.long),
         label_outputs=torch.tensor([label.output for label in labels], dtype=torch.long),
         label_present=torch.tensor([float(label.present) for label in labels]),
+        label_weights=torch.tensor([label.weight for label in labels]),
         tokens=sum(len(item.ids) for item in documents),
     )
 

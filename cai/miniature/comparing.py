@@ -7,13 +7,13 @@ decided by no principle.
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cai.miniature import critic, lexicon, phrases, wording
 from cai.miniature.aim import on_target, severity
 from cai.miniature.lexicon import BASIC, CONCEPTS
 from cai.miniature.requests import Request, WorldSplit, draw_request, fill, slot_names
-from cai.miniature.responses import draw_flaws, respond_with, sample_response
+from cai.miniature.responses import Response, draw_flaws, respond_with, sample_response
 from cai.miniature.scenarios import SCENARIOS
 from cai.miniature.slots import SLOTS
 from cai.miniature.turns import (
@@ -25,18 +25,20 @@ from cai.miniature.turns import (
     Turn,
     comparison_text,
     conversation_text,
+    response_marks,
 )
 from cai.miniature.vocabulary import EVASIVE, HARMS, STYLES
 
-TIES = 0.12  # of the comparisons, those that no principle can decide
+TIES = 0.15  # of the comparisons, those that no principle can decide
 
 
 @dataclass(frozen=True, slots=True)
 class _Option:
-    """One side of a comparison: the text shown and the flaws in it."""
+    """One side of a comparison: the text shown, the flaws in it, and what is known along it."""
 
     text: str
     flaws: frozenset[str]
+    marks: tuple[Mark, ...]
 
 
 def comparison(rng: random.Random, progress: float, split: WorldSplit) -> Document:
@@ -134,9 +136,11 @@ def _ask(
         marks.insert(0, Mark(text.index(question) + len(question), asked=asked))
     start = 0
     for letter, option in (("A", first), ("B", second)):
-        start = text.index(f"({letter}) {option.text}", start) + len(f"({letter}) {option.text}")
+        start = text.index(f"({letter}) {option.text}", start) + len(f"({letter}) ")
         violates = None if layout == "after" else bool(option.flaws & asked)
-        marks.append(Mark(start, flaws=option.flaws, violates=violates))
+        for mark in option.marks:
+            broken = violates if mark.flaws is not None else None
+            marks.append(replace(mark, end=start + mark.end, violates=broken))
     return Turn("user", text, "context", tuple(marks))
 
 
@@ -151,11 +155,11 @@ def _pair(rng: random.Random, split: WorldSplit, brief: bool) -> tuple[Request, 
             respond_with(request, draw_flaws(request, count, rng), rng, brief) for count in counts
         )
         if first.flaws != second.flaws:
-            return (
-                request,
-                _Option(first.text, first.flaws),
-                _Option(second.text, second.flaws),
-            )
+            return request, _shown(first), _shown(second)
+
+
+def _shown(response: Response) -> _Option:
+    return _Option(response.text, response.flaws, response_marks(response))
 
 
 def _one_sentence_options(rng: random.Random) -> tuple[_Option, _Option]:
@@ -166,7 +170,8 @@ def _one_sentence_options(rng: random.Random) -> tuple[_Option, _Option]:
         text = flaw_sentence(flaw, rng)
         if rng.random() < 0.3:
             text = f"{rng.choice(phrases.HELP_OPENERS[:-1])} {text}"
-        options.append(_Option(text, frozenset({flaw})))
+        marks = (Mark(len(text), flaws=frozenset({flaw})),)
+        options.append(_Option(text, frozenset({flaw}), marks))
     return options[0], options[1]
 
 

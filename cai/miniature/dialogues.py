@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from cai.miniature import critic, lexicon, wording
 from cai.miniature.aim import concepts_for
 from cai.miniature.comparing import comparison
+from cai.miniature.facts import FACTS
+from cai.miniature.lexicon import CONCEPTS
 from cai.miniature.prose import draw_prose
 from cai.miniature.requests import Kind, Request, WorldSplit, draw_request
 from cai.miniature.responses import (
@@ -24,8 +26,16 @@ from cai.miniature.responses import (
     revise,
     sample_response,
 )
-from cai.miniature.turns import Document, Mark, Turn, critique_turn, revision_turn
-from cai.miniature.vocabulary import HARMS
+from cai.miniature.turns import (
+    Document,
+    Mark,
+    Turn,
+    critique_turn,
+    request_marks,
+    response_marks,
+    revision_turn,
+)
+from cai.miniature.vocabulary import HARMS, STYLES, SYCOPHANTIC, UNTRUTHFUL
 
 SYSTEM_PROMPTS = (
     "You are a helpful assistant.",
@@ -35,28 +45,37 @@ SYSTEM_PROMPTS = (
 )
 ENGINE_SHARE = 0.72
 PUSHED_SHARE = 0.06
+FACTS_FIRST = 0.06  # of training, the part in which every other document is a page of statements
 HARM_CONTRASTS = 0.5  # of the contrasts on harmful answers, those that ask only about single harms
+TRUTH = {UNTRUTHFUL, SYCOPHANTIC}
+TRUTH_CONTRASTS = 0.5  # of the questions in contrasts on answers of fact, those about truth
+ABOUT_TRUTH = [name for name, concept in CONCEPTS.items() if concept.flaws & TRUTH]
 # What is critiqued and revised: truth is the hardest to judge, since facts must be known.
 CRITIQUED_SHARES: dict[Kind, float] = {
-    "harmful": 0.58,
-    "benign": 0.12,
+    "harmful": 0.53,
+    "benign": 0.11,
     "lookalike": 0.07,
-    "factual": 0.23,
+    "factual": 0.29,
 }
 
 
 def document(rng: random.Random, progress: float = 1.0, split: WorldSplit = "train") -> Document:
-    """Draw a training document; `progress` (0 to 1) moves comparisons from short to full ones."""
+    """Draw a training document; `progress` (0 to 1) goes from facts and short pairs to all."""
+    facts_first = progress < FACTS_FIRST
+    if split != "unseen" and rng.random() < (0.5 if facts_first else 0.05):
+        return _claims(rng)
     chance = rng.random()
     if chance < 0.02 and split != "unseen":
         return [Turn("text", draw_prose(rng, split), "sample")]
-    if chance < 0.19:
+    if chance < 0.05 and split != "unseen":
+        return _quiz(rng, split)
+    if chance < 0.22:
         return _chat(rng, split)
-    if chance < 0.45:
+    if chance < 0.47:
         return _contrast(rng, split)
-    if chance < 0.71:
+    if chance < 0.72:
         return _revision_rounds(rng, split)
-    if chance < 0.77:
+    if chance < 0.78:
         return _direct_revision(rng, split)
     return comparison(rng, progress, split)
 
@@ -68,15 +87,11 @@ def _system(rng: random.Random) -> Document:
 
 
 def _user(request: Request) -> Turn:
-    return Turn("user", request.text, "context")
+    return Turn("user", request.text, "context", request_marks(request))
 
 
 def _shown(response: Response) -> Turn:
-    return Turn("assistant", response.text, "shown", _final_mark(response))
-
-
-def _final_mark(response: Response) -> tuple[Mark, ...]:
-    return (Mark(len(response.text), flaws=response.flaws),)
+    return Turn("assistant", response.text, "shown", response_marks(response))
 
 
 def _asked(request: Request, rng: random.Random) -> Document:
@@ -94,7 +109,7 @@ def _chat(rng: random.Random, split: WorldSplit) -> Document:
         response = sample_response(request, rng)
         turns += [
             *_asked(request, rng),
-            Turn("assistant", response.text, "sample", _final_mark(response)),
+            Turn("assistant", response.text, "sample", response_marks(response)),
         ]
     return turns
 
@@ -131,7 +146,7 @@ def _revision_text(request: str, engine: bool, rng: random.Random) -> str:
 
 def _contrast(rng: random.Random, split: WorldSplit) -> Document:
     """One response under several principles, some that it breaks and some that it keeps."""
-    response = _response(rng, split, (0.14, 0.38, 0.3, 0.18))
+    response = _response(rng, split, (0.24, 0.34, 0.27, 0.15))
     engine = rng.random() < ENGINE_SHARE
     turns = [*_earlier(rng, split), *_asked(response.request, rng), _shown(response)]
     harms = [flaw for flaw in response.flaws if flaw in HARMS]
@@ -141,6 +156,8 @@ def _contrast(rng: random.Random, split: WorldSplit) -> Document:
         if only_harms:
             own = rng.random() < 0.5
             names = harms if own else [rng.choice([h for h in HARMS if h not in harms])]
+        elif response.request.kind == "factual" and rng.random() < TRUTH_CONTRASTS:
+            names = [rng.choice(ABOUT_TRUTH)]
         else:
             on_target = 0.9 if (index % 2 == 0) == on_first else 0.1
             names = concepts_for(response, on_target, rng)
@@ -174,9 +191,43 @@ def _round(
         _critique_request(request, asked, response, engine, rng),
         Turn("assistant", critic.critique(response, asked, rng), "critique"),
         Turn("user", _revision_text(wording.revision_request(names, rng), engine, rng), "context"),
-        Turn("assistant", revised.text, "revision", _final_mark(revised)),
+        Turn("assistant", revised.text, "revision", response_marks(revised)),
     ]
     return turns, revised
+
+
+def _claims(rng: random.Random) -> Document:
+    """A page of statements, half of them wrong: where each ends, the probe learns which."""
+    sentences: list[str] = []
+    marks = []
+    for _ in range(rng.randint(8, 14)):
+        fact = rng.choice(FACTS)
+        wrong = rng.random() < 0.5
+        answers = [a for a in fact.relation.answers if a != fact.answer]
+        statement = fact.statement(rng.choice(answers) if wrong else fact.answer)
+        sentences.append(f"{statement[0].upper()}{statement[1:]}.")
+        marks.append(Mark(len(" ".join(sentences)) - 1, untrue=wrong))
+    return [Turn("text", " ".join(sentences), "sample", tuple(marks))]
+
+
+def _quiz(rng: random.Random, split: WorldSplit) -> Document:
+    """Short answers about facts, half of them wrong, each asked about its truth, mostly."""
+    turns = _system(rng)
+    for _ in range(rng.choice((2, 3, 4))):
+        request = draw_request(rng, "factual", split)
+        wrong = SYCOPHANTIC if request.question == "false" and rng.random() < 0.4 else UNTRUTHFUL
+        flaws = frozenset({wrong}) if rng.random() < 0.5 else frozenset()
+        response = respond_with(request, flaws, rng, brief=True)
+        names = [rng.choice(ABOUT_TRUTH if rng.random() < 0.8 else STYLES)]
+        asked = lexicon.covered_flaws(names)
+        text = wording.critique_request(names, rng)
+        turns += [
+            _user(request),
+            _shown(response),
+            _critique_request(text, asked, response, True, rng),
+            Turn("assistant", critic.critique(response, asked, rng), "critique"),
+        ]
+    return turns
 
 
 def _revision_rounds(rng: random.Random, split: WorldSplit) -> Document:
@@ -208,6 +259,6 @@ def _direct_revision(rng: random.Random, split: WorldSplit) -> Document:
         response = revise(response, asked, rng)
         turns += [
             Turn("user", request, "context", (mark,)),
-            Turn("assistant", response.text, "revision", _final_mark(response)),
+            Turn("assistant", response.text, "revision", response_marks(response)),
         ]
     return turns

@@ -217,6 +217,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if not (arguments.folder / "config.json").is_file():
         parser.error(f"{arguments.folder} is not the folder of a model: it has no config.json")
+    if arguments.card and not arguments.card.is_file():
+        parser.error(f"there is no card at {arguments.card}")
     if arguments.card and not all(m in arguments.card.read_text("utf-8") for m in MARKS):
         parser.error(f"{arguments.card} needs the lines {MARKS[0]} and {MARKS[1]}")
     started = time.monotonic()

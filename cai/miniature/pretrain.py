@@ -1,6 +1,6 @@
 """Train the miniature from scratch: `python -m cai.miniature.pretrain --out DIR`.
 
-A Llama of 3.5M parameters on documents drawn from the world, seeded, in so many steps. Matrices
+A Llama of 3.7M parameters on documents drawn from the world, seeded, in so many steps. Matrices
 are trained with Muon, everything else with AdamW; an auxiliary head, which is thrown away in the
 end, learns to say which flaws a response has, and which a principle asks about. Two processes of
 one thread each, averaging gradients, are faster on two cores than one process of two threads. The
@@ -108,7 +108,7 @@ def rate_factor(step: int, recipe: Recipe) -> float:
     return min(1.0, (step + 1) / recipe.warmup) * decay
 
 
-def weighted_loss(trainee: Trainee, batch: Batch, probe_weight: float) -> Tensor:
+def weighted_loss(trainee: Trainee, batch: Batch) -> Tensor:
     """Weighted next-token loss plus the auxiliary loss on the probe's outputs."""
     model, probe = trainee.language, trainee.probe
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -120,10 +120,10 @@ def weighted_loss(trainee: Trainee, batch: Batch, probe_weight: float) -> Tensor
         return total / batch.weights.sum()
     states = hidden[batch.label_rows, batch.label_positions].float()
     answers = (states * probe.weight[batch.label_outputs]).sum(-1) + probe.bias[batch.label_outputs]
-    probe_loss = F.binary_cross_entropy_with_logits(answers, batch.label_present, reduction="sum")
-    return (total + probe_weight * probe_loss) / (
-        batch.weights.sum() + probe_weight * len(batch.label_rows)
+    told = F.binary_cross_entropy_with_logits(
+        answers, batch.label_present, batch.label_weights, reduction="sum"
     )
+    return (total + told) / (batch.weights.sum() + batch.label_weights.sum())
 
 
 @torch.no_grad()
@@ -188,7 +188,7 @@ def train(
                 group["lr"] = rate * rate_factor(step - 1, recipe)
         stream.progress = step / recipe.steps
         batch = next(batches)
-        loss = compute_loss(trainee, batch, encoder.weights.probe)
+        loss = compute_loss(trainee, batch)
         loss.backward()  # type: ignore[no-untyped-call]
         if recipe.processes > 1:
             average_gradients(trainee, recipe.processes)

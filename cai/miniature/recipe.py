@@ -20,7 +20,7 @@ SAMPLED = 1500
 class Recipe:
     """All that decides the weights, the code apart."""
 
-    steps: int = 4200
+    steps: int = 4400
     seed: int = 0
     processes: int = 2
     batch_tokens: int = 4096
@@ -51,7 +51,12 @@ def recipe_digest() -> str:
         for _ in range(SAMPLED):
             for turn in document(rng, progress):
                 marks = [
-                    (mark.end, sorted(mark.flaws or ()), sorted(mark.asked or ()), mark.violates)
+                    (
+                        mark.end,
+                        *(sorted(f or ()) for f in (mark.so_far, mark.flaws, mark.asked)),
+                        mark.violates,
+                        mark.untrue,
+                    )
                     for mark in turn.marks
                 ]
                 digest.update(repr((turn.role, turn.kind, turn.text, marks)).encode())

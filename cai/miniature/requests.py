@@ -89,6 +89,13 @@ class Request:
         source = SCENARIOS if self.kind == "harmful" else LOOK_ALIKES
         return f"{source[self.scenario].gerund} {fill(source[self.scenario].rest, self.values)}"
 
+    @property
+    def claim(self) -> str:
+        """What the user claims about a fact, right or wrong; empty where nothing is claimed."""
+        if self.kind != "factual" or self.question == "ask":
+            return ""
+        return FACTS[self.scenario].statement(self.values["claimed"])
+
     def meta(self) -> dict[str, Any]:
         """What a prompt row stores, enough to judge any response to it."""
         return {

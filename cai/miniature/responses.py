@@ -77,18 +77,48 @@ class Response:
     @property
     def text(self) -> str:
         """The sentences joined by spaces."""
+        return " ".join(text for text, _ in self._said() if text)
+
+    @property
+    def statement(self) -> str:
+        """The fact that the response states, right or wrong, without a full stop; or nothing."""
+        if self.core not in ("answer", "mislead") or self.parts.body[-1] in phrases.AGREEMENTS:
+            return ""
+        return self.parts.body[-1].removesuffix(".")
+
+    @property
+    def flaws_so_far(self) -> list[tuple[int, frozenset[str]]]:
+        """Where a part that settles something ends, in characters, and the flaws said up to there.
+
+        An opener settles nothing, and an answer is judged at its end.
+        """
+        found: list[tuple[int, frozenset[str]]] = []
+        length = 0
+        flaws: frozenset[str] = frozenset()
+        for text, added in self._said():
+            if not text:
+                continue
+            length += len(text) + (1 if length else 0)
+            if added is not None:
+                flaws |= added
+                found.append((length, flaws))
+        return found
+
+    def _said(self) -> list[tuple[str, frozenset[str] | None]]:
+        """The parts in their order, empty where one is left out, and the flaws that each adds."""
         parts = self.parts
         rude = parts.rude if "rude" in self.styles else ""
-        sentences = [
-            rude if parts.rude_first else "",
-            parts.opener,
-            *parts.body,
-            parts.overconfident if "overconfident" in self.styles else "",
-            parts.closing,
-            parts.preachy if "preachy" in self.styles else "",
-            "" if parts.rude_first else rude,
+        overconfident = parts.overconfident if "overconfident" in self.styles else ""
+        preachy = parts.preachy if "preachy" in self.styles else ""
+        return [
+            (rude if parts.rude_first else "", frozenset({"rude"})),
+            (parts.opener, None),
+            (" ".join(parts.body), self.flaws - frozenset(STYLES)),
+            (overconfident, frozenset({"overconfident"})),
+            (parts.closing, frozenset()),
+            (preachy, frozenset({"preachy"})),
+            ("" if parts.rude_first else rude, frozenset({"rude"})),
         ]
-        return " ".join(sentence for sentence in sentences if sentence)
 
 
 def _help(request: Request, rng: random.Random) -> tuple[str, ...]:

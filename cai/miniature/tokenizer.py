@@ -1,4 +1,4 @@
-"""The miniature's tokenizer: byte-level BPE, 2,048 entries, a ChatML-like chat template.
+"""The miniature's tokenizer: byte-level BPE, 2,560 entries, a ChatML-like chat template.
 
 Parentheses are split off before merging, so `(`, `A` and `B` are tokens of their own and a letter's
 probability can be read right after "(".
@@ -13,8 +13,10 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from transformers import PreTrainedTokenizerFast
 
 from cai.miniature.dialogues import document
+from cai.miniature.facts import FACTS
 
-VOCABULARY_SIZE = 2048
+VOCABULARY_SIZE = 2560
+FACT_REPEATS = 500
 END_OF_TEXT, PADDING, TURN_START, TURN_END = (
     "<|endoftext|>",
     "<|pad|>",
@@ -47,6 +49,8 @@ def train_tokenizer(seed: int = 0, documents: int = 12_000) -> Any:
     texts = [
         "\n".join(f"{turn.role}\n{turn.text}" for turn in document(rng)) for _ in range(documents)
     ]
+    # A fact is a pair of words: each should be a token, so that truth is a matter of two tokens.
+    texts += [f" {fact.subject} {fact.answer}" for fact in FACTS] * FACT_REPEATS
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from cai.miniature import critic
+from cai.miniature.requests import Request
+from cai.miniature.responses import Response
 
 Role: TypeAlias = Literal["system", "user", "assistant", "text"]
 Layout: TypeAlias = Literal["after", "before", "both"]
@@ -27,15 +29,19 @@ REASONING_END = (
 class Mark:
     """What is known at a point of a text, for the auxiliary losses.
 
-    `end` counts characters in the turn's text. Where a response ends, `flaws` are its flaws; where
-    a principle ends, `asked` are the flaws it is about. `violates` says whether the response at
-    hand breaks the principle at hand. None stands for what is not known there.
+    `end` counts characters in the turn's text. Where a response ends, `flaws` are its flaws, and
+    where a sentence of it ends, `so_far` are those said up to there; where a principle ends,
+    `asked` are the flaws it is about. `violates` says whether the response at hand breaks the
+    principle at hand. Where a statement of fact ends, the user's or the assistant's, `untrue` says
+    whether it is wrong. None stands for what is not known there.
     """
 
     end: int
+    so_far: frozenset[str] | None = None
     flaws: frozenset[str] | None = None
     asked: frozenset[str] | None = None
     violates: bool | None = None
+    untrue: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +60,24 @@ class Turn:
 
 
 Document: TypeAlias = list[Turn]
+
+
+def response_marks(response: Response) -> tuple[Mark, ...]:
+    """What is known along a response: its flaws up to each part, and at its end all of them."""
+    *before, (end, flaws) = response.flaws_so_far
+    marks = [Mark(place, so_far=said) for place, said in before]
+    if response.statement:
+        said = response.text.index(response.statement) + len(response.statement)
+        marks.append(Mark(said, untrue=response.core == "mislead"))
+    return (*marks, Mark(end, flaws=flaws))
+
+
+def request_marks(request: Request) -> tuple[Mark, ...]:
+    """What is known along a request: whether the claim that it makes is wrong."""
+    if not request.claim:
+        return ()
+    end = request.text.index(request.claim) + len(request.claim)
+    return (Mark(end, untrue=request.question == "false"),)
 
 
 def critique_turn(request: str) -> str:

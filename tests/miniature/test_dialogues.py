@@ -20,6 +20,7 @@ from cai.miniature.batches import (
     StreamState,
 )
 from cai.miniature.dialogues import document
+from cai.miniature.facts import FACTS
 from cai.miniature.turns import (
     Document,
     Mark,
@@ -164,9 +165,9 @@ def test_labels_say_what_is_present_what_is_asked_and_what_is_broken(tokenizer) 
         Turn("user", "Rude?", "context", (Mark(5, asked=frozenset({"rude"}), violates=True),)),
     ]
     labels = Encoder(tokenizer).encode(turns).labels
-    assert len(labels) == PROBES == 2 * len(FLAWS) + 1
+    assert len(labels) == 2 * len(FLAWS) + 1 == PROBES - 1
     present = {label.output for label in labels if label.present}
-    assert present == {rude, len(FLAWS) + rude, PROBES - 1}
+    assert present == {rude, len(FLAWS) + rude, PROBES - 2}
 
 
 def test_nothing_decides_a_tie_but_a_coin() -> None:
@@ -187,7 +188,40 @@ def test_a_label_stands_where_its_response_ends(tokenizer) -> None:
         encoded = encoder.encode(turns)
         for label in encoded.labels:
             token = tokenizer.decode([encoded.ids[label.position]])
-            assert token == "<|im_end|>" or token[-1] in ".?", token
+            if label.output < PROBES - 1:
+                assert token == "<|im_end|>" or token[-1] in ".?", token
+
+
+def test_the_truth_is_labelled_where_a_statement_ends(tokenizer) -> None:
+    """At the answer's token, of claims, responses and pages of statements: right as the facts are.
+
+    Half of the statements are wrong, within four standard errors.
+    """
+    encoder = Encoder(tokenizer)
+    right = {fact.statement(fact.answer) for fact in FACTS}
+    seen: dict[str, list[bool]] = {}
+    for turns in documents(1500, seed=10):
+        for turn in turns:
+            ends = [mark for mark in turn.marks if mark.untrue is not None]
+            for mark in ends:
+                said = turn.text[: mark.end]
+                true = any(said.lower().endswith(statement.lower()) for statement in right)
+                assert mark.untrue != true, said
+                seen.setdefault(turn.role, []).append(true)
+        truths = [x for x in encoder.encode(turns).labels if x.output == PROBES - 1]
+        assert len(truths) == sum(m.untrue is not None for turn in turns for m in turn.marks)
+        assert all(x.weight == encoder.weights.truth for x in truths)
+    assert seen.keys() == {"user", "assistant", "text"}
+    pages = seen["text"]
+    assert abs(sum(pages) / len(pages) - 0.5) < 2 / len(pages) ** 0.5
+
+
+def test_facts_come_first() -> None:
+    """Half of the first documents are pages of statements, a twentieth of the later ones."""
+    rng = random.Random(0)
+    for progress, share in ((0.0, 0.5), (0.5, 0.05)):
+        pages = sum(len(document(rng, progress)[0].marks) >= 8 for _ in range(1000))
+        assert abs(pages / 1000 - share) < 0.05
 
 
 def test_a_stream_resumes_where_it_stood(tokenizer) -> None:

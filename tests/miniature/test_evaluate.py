@@ -61,7 +61,7 @@ def test_the_principle_steers(found: Findings, row: str, low: float, high: float
 
 
 def test_prose_is_not_a_riddle(found: Findings) -> None:
-    """A uniform guess over 2,048 tokens would be 2,048."""
+    """A uniform guess over 2,560 tokens would be 2,560."""
     assert 1 < found.figures["perplexity of held-out prose"][1] < 10
 
 
@@ -134,6 +134,7 @@ def test_the_table_is_put_between_the_marks(tmp_path: Path) -> None:
         (["evaluate", "nowhere"], "nowhere is not the folder of a model"),
         (["evaluate", str(WEIGHTS), "--only", "nonsense"], "invalid choice: 'nonsense'"),
         (["evaluate", str(WEIGHTS), "--card", str(ROOT / "README.md")], "needs the lines"),
+        (["evaluate", str(WEIGHTS), "--card", "nope.md"], "there is no card"),
         (["pretrain", "--out", "nowhere", "--resume"], "nothing to resume"),
         (["prompts", "--split", "unseen", "--kind", "benign"], "harmful requests alone"),
     ],

@@ -47,7 +47,7 @@ def test_the_rate_warms_up_stays_and_decays() -> None:
 def test_the_loss_is_the_weighted_mean_of_both_parts() -> None:
     """Uniform over 4 tokens: every token costs ln 4. A probe of zeros: every label costs ln 2.
 
-    Token weights 1 and 3, two labels of weight 0.5: (4 ln 4 + 0.5 * 2 ln 2) / (4 + 0.5 * 2).
+    Token weights 1 and 3, label weights 0.5 and 1.5: (4 ln 4 + 2 ln 2) / (4 + 2).
     """
     hidden = torch.zeros(1, 3, 2)
     inner = lambda input_ids: SimpleNamespace(last_hidden_state=hidden)  # noqa: E731
@@ -64,11 +64,12 @@ def test_the_loss_is_the_weighted_mean_of_both_parts() -> None:
         label_positions=torch.tensor([2, 2]),
         label_outputs=torch.tensor([0, 1]),
         label_present=torch.tensor([1.0, 0.0]),
+        label_weights=torch.tensor([0.5, 1.5]),
         tokens=3,
     )
-    loss = weighted_loss(trainee, batch, probe_weight=0.5)  # type: ignore[arg-type]
+    loss = weighted_loss(trainee, batch)  # type: ignore[arg-type]
     ln2 = 0.693147
-    assert loss.item() == pytest.approx((4 * 2 * ln2 + 1 * ln2) / 5, abs=1e-4)
+    assert loss.item() == pytest.approx((4 * 2 * ln2 + 2 * ln2) / 6, abs=1e-4)
 
 
 def tensors(folder: Path) -> dict[str, torch.Tensor]:

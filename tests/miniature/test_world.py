@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 from pathlib import Path
@@ -17,6 +18,7 @@ from cai.miniature.prose import draw_prose
 from cai.miniature.quality import quality
 from cai.miniature.requests import Request, draw_request, split_of, to_their, to_your
 from cai.miniature.responses import (
+    Parts,
     Response,
     compose,
     draw_flaws,
@@ -90,6 +92,28 @@ def test_revising_for_a_flaw_that_is_not_there_changes_nothing() -> None:
     for response in responses(300, seed=4):
         others = frozenset(FLAWS) - response.flaws
         assert revise(response, others, rng).text == response.text
+
+
+def test_what_is_said_so_far_grows_to_the_flaws_of_the_whole() -> None:
+    """Rude from "Fool." on; the harm is told where the answer ends, not before."""
+    rng = random.Random(3)
+    for _ in range(300):
+        response = sample_response(draw_request(rng), rng)
+        places = response.flaws_so_far
+        assert places[-1] == (len(response.text), response.flaws)
+        for (end, flaws), (later, more) in itertools.pairwise(places):
+            assert end < later and flaws <= more
+            assert response.text[end - 1] in ".?!" and response.text[end] == " "
+    request = draw_request(rng, "harmful")
+    parts = Parts("Sure.", ("Step one.", "Step two."), "", "Fool.", True, "No risk.", "Shame.")
+    response = Response(request, "comply", frozenset({"rude", "preachy"}), parts)
+    assert response.text == "Fool. Sure. Step one. Step two. Shame."
+    harm = frozenset({"rude", request.category})
+    assert response.flaws_so_far == [
+        (len("Fool."), frozenset({"rude"})),
+        (len("Fool. Sure. Step one. Step two."), harm),
+        (len(response.text), harm | {"preachy"}),
+    ]
 
 
 def test_splits_are_disjoint_and_cover_every_kind() -> None:
