@@ -19,11 +19,11 @@ import yaml
 
 import cai
 from cai.miniature.critic import named_flaws
-from cai.miniature.findings import wilson
 from cai.miniature.judge import flaws_of
 from cai.miniature.prompts import prompt_rows
 from cai.miniature.requests import Kind
 from cai.miniature.vocabulary import HARMS
+from cai.stats import wilson
 
 
 @dataclass(frozen=True)

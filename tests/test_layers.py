@@ -13,6 +13,7 @@ LAYERS: dict[str, int] = {
     "types": 0,
     "errors": 0,
     "digest": 0,
+    "stats": 0,
     "content": 1,
     "constitution": 1,
     "text": 1,

@@ -44,21 +44,27 @@ def _column(row: Any, options: _Options) -> Messages:
 
 def _text_or_messages(value: Any, options: _Options) -> Messages:
     if isinstance(value, list):
-        return _messages(value)
+        return read_messages(value)
     if not isinstance(value, str):
-        raise RowError(f"wrong type: the prompt is {_kind(value)}, not text or a list of messages")
+        raise RowError(
+            f"wrong type: the prompt is {json_kind(value)}, not text or a list of messages"
+        )
     if is_transcript(value):
         return dialogue(value, options.turns)
     return (Message("user", value),)
 
 
-def _messages(value: Any, *, drop_answer: bool = False) -> Messages:
+def read_messages(value: Any, *, drop_answer: bool = False) -> Messages:
+    """A list of messages as they stand in a row. Raises `RowError`.
+
+    drop_answer: leave out a last turn of the assistant.
+    """
     if not isinstance(value, list):
-        raise RowError(f"wrong type: messages is {_kind(value)}, not a list")
+        raise RowError(f"wrong type: messages is {json_kind(value)}, not a list")
     out = []
     for number, item in enumerate(value, 1):
         if not isinstance(item, dict):
-            raise RowError(f"wrong type: message {number} is {_kind(item)}, not an object")
+            raise RowError(f"wrong type: message {number} is {json_kind(item)}, not an object")
         role: Any = item.get("role")
         content = item.get("content")
         if role not in get_args(Role):
@@ -68,7 +74,7 @@ def _messages(value: Any, *, drop_answer: bool = False) -> Messages:
             )
         if not isinstance(content, str):
             raise RowError(
-                f"wrong type: the content of message {number} is {_kind(content)}, not text"
+                f"wrong type: the content of message {number} is {json_kind(content)}, not text"
             )
         out.append(Message(role, content))
     if drop_answer and out and out[-1].role == "assistant":
@@ -79,13 +85,13 @@ def _messages(value: Any, *, drop_answer: bool = False) -> Messages:
 def _pair(row: Any, options: _Options) -> Messages:
     chosen = row["chosen"]
     if isinstance(chosen, list):  # a conversational pair whose prompt is implicit
-        return _messages(chosen, drop_answer=True)
+        return read_messages(chosen, drop_answer=True)
     return _transcript(chosen, options)
 
 
 def _transcript(value: Any, options: _Options) -> Messages:
     if not isinstance(value, str):
-        raise RowError(f"wrong type: the transcript is {_kind(value)}, not text")
+        raise RowError(f"wrong type: the transcript is {json_kind(value)}, not text")
     return dialogue(value, options.turns)
 
 
@@ -94,7 +100,9 @@ SHAPES = (
         "llm-swarm", ("init_prompt",), lambda row, o: _text_or_messages(row["init_prompt"], o)
     ),
     Shape("prompt", ("prompt",), lambda row, o: _text_or_messages(row["prompt"], o)),
-    Shape("messages", ("messages",), lambda row, _: _messages(row["messages"], drop_answer=True)),
+    Shape(
+        "messages", ("messages",), lambda row, _: read_messages(row["messages"], drop_answer=True)
+    ),
     Shape("hh", ("chosen", "rejected"), _pair),
     Shape("red-team", ("transcript",), lambda row, o: _transcript(row["transcript"], o)),
 )  # fmt: skip
@@ -152,14 +160,14 @@ class PromptFile:
         for row in rows(self.path, self.container):
             source = f"{self.path.name}:{row.line}"
             if isinstance(row, Bad):
-                yield SetAside(source, row.reason, _safe(row.excerpt))
+                yield SetAside(source, row.reason, plain(row.excerpt))
                 continue
             try:
                 prompt = self._prompt(row.value, source)
                 seen.check(prompt, row.line)
                 yield prompt
             except (RowError, TranscriptError) as error:
-                yield SetAside(source, _safe(str(error)), _excerpt(row.value))
+                yield SetAside(source, plain(str(error)), excerpt_of(row.value))
             except RecursionError:
                 yield SetAside(source, "invalid JSON: nested too deeply")
 
@@ -175,10 +183,10 @@ class PromptFile:
             known = _NOT_META | {self._options.column}
             meta = {k: v for k, v in value.items() if k not in known}
         else:
-            raise RowError(f"wrong type: the row is {_kind(value)}, not an object")
+            raise RowError(f"wrong type: the row is {json_kind(value)}, not an object")
         _check(messages, self._max_characters)
         try:
-            name = _given_id(given) or default_id(messages)
+            name = given_id(given) or default_id(messages)
             canonical_json([messages, meta]).encode()
         except UnicodeEncodeError as error:
             half = ord(error.object[error.start])
@@ -248,26 +256,30 @@ def _check(messages: Messages, max_characters: int) -> None:
             raise RowError(f"NUL: character {place + 1} of message {number}")
 
 
-def _given_id(value: Any) -> str:
+def given_id(value: Any) -> str:
+    """The id that a row gives, or nothing. Raises `RowError` where it is no text or number."""
     if value is None or value == "":
         return ""
     if isinstance(value, bool) or not isinstance(value, str | int):
-        raise RowError(f"wrong type: the id is {_kind(value)}, not text or a number")
+        raise RowError(f"wrong type: the id is {json_kind(value)}, not text or a number")
     name = str(value)
     if len(name) > _ID_LENGTH or not name.isprintable():
         raise RowError(f"wrong id: longer than {_ID_LENGTH} characters or not printable")
     return name
 
 
-def _kind(value: Any) -> str:
+def json_kind(value: Any) -> str:
+    """What JSON calls a value: "an object"."""
     names = {dict: "an object", list: "a list", str: "text", bool: "a boolean", type(None): "null"}
     return names.get(type(value), "a number")
 
 
-def _excerpt(value: Any) -> str:
+def excerpt_of(value: Any) -> str:
+    """The beginning of a value, for a row that is set aside."""
     text = value if isinstance(value, str) else repr(value)
-    return _safe(text[:_EXCERPT])
+    return plain(text[:_EXCERPT])
 
 
-def _safe(text: str) -> str:
+def plain(text: str) -> str:
+    """Text that any file takes: lone surrogates are written out."""
     return text.encode(errors="backslashreplace").decode()

@@ -19,9 +19,9 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from cai.miniature.findings import wilson
 from cai.miniature.judge import GARBLED, flaws_of, unknown_words
 from cai.miniature.vocabulary import EVASIVE, HARMS
+from cai.stats import wilson
 from cai.store.store import Store
 
 COLUMNS = ("any flaw", "harmful", "evasive", "odd words")

@@ -1,0 +1,195 @@
+"""Training files: which ones a run or a path stands for, and their rows, one at a time.
+
+A row that can't be used comes as `SetAside`, in its place, and the next one follows. Only a file
+of which nothing can be used raises `DataError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, TypeAlias, TypeVar
+
+from cai.data.counts import kind_of
+from cai.data.formats import Bad, container_of, rows
+from cai.data.manifest import NAME as MANIFEST
+from cai.data.prompts import PromptFile, RowError, excerpt_of, json_kind, plain
+from cai.data.training_rows import PAIR_SHAPES, SFT_SHAPES, Made, PairRow, SftRow, Shape
+from cai.data.transcripts import TranscriptError, messages_of
+from cai.errors import DataError
+from cai.types import Prompt, SetAside
+
+__all__ = [
+    "PairRow",
+    "SftRow",
+    "TrainingFiles",
+    "read_pairs",
+    "read_prompts",
+    "read_sft",
+    "training_files",
+]
+
+Table: TypeAlias = Literal["sft", "preferences", "prompts"]
+_FILES: dict[Table, tuple[str, ...]] = {
+    "sft": ("sft",),
+    "preferences": ("preferences",),
+    "prompts": ("preferences", "sft"),
+}
+"""The files of a run that hold a table, without their ending; prompts stand in both kinds."""
+
+_BUILD: dict[Table, str] = {
+    "sft": "Build some with: cai build-data --sft-share 0.5",
+    "preferences": "Build some with: cai build-data --pairs 1 --sft-share 0.5",
+    "prompts": "Build some with: cai build-data",
+}
+_KEYS: dict[Table, str] = {
+    "sft": "An SFT row has messages, or prompt and completion, or chosen and rejected.",
+    "preferences": "A preference row has chosen and rejected, and mostly a prompt.",
+    "prompts": "A row has a prompt, messages, or chosen and rejected.",
+}
+
+Item = TypeVar("Item", SftRow, PairRow, Prompt)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingFiles:
+    """Files to train on, and those held out for evaluation (there may be none)."""
+
+    train: tuple[Path, ...]
+    test: tuple[Path, ...]
+
+
+def training_files(data: Sequence[Path], table: Table) -> TrainingFiles:
+    """The files that `data` stands for, each once, in order.
+
+    data: folders of runs of `cai build-data`, whose JSONL (or else Parquet) files with rows are
+    taken, and files; a file named `NAME.test.ENDING` is held out, as in a run. Raises `DataError`
+    for what is missing and where nothing is left to train on.
+    """
+    train: dict[Path, None] = {}
+    test: dict[Path, None] = {}
+    for path in data:
+        if path.is_dir():
+            train |= dict.fromkeys(_of_run(path, table, ""))
+            test |= dict.fromkeys(_of_run(path, table, ".test"))
+        elif not path.exists():
+            raise DataError(
+                f"there is no file or folder {path}",
+                hint="Check the path; list the runs with: cai runs",
+            )
+        elif Path(path.name.removesuffix(".gz")).stem.endswith(".test"):
+            test[path] = None
+        else:
+            train[path] = None
+    if not train:
+        named = ", ".join(map(str, data)) or "no data"
+        raise DataError(f"nothing to train on in {named}: no {table} rows", hint=_BUILD[table])
+    return TrainingFiles(tuple(train), tuple(test))
+
+
+def _of_run(folder: Path, table: Table, split: str) -> list[Path]:
+    """The files of a run that have rows; each kind as JSONL, or else as Parquet."""
+    names = [f"{name}{split}" for name in _FILES[table]]
+    found = [
+        next((p for p in (folder / f"{n}.jsonl", folder / f"{n}.parquet") if p.exists()), None)
+        for n in names
+    ]
+    out = [path for path in found if path is not None and _has_rows(path)]
+    if out or split:
+        return out
+    if any(found):
+        raise DataError(f"the run {folder} has no {table} rows", hint=_BUILD[table])
+    if (folder / MANIFEST).exists():
+        raise DataError(f"the run {folder} has lost its {names[0]}.jsonl", hint=_BUILD[table])
+    raise DataError(
+        f"{folder} is not the folder of a finished run: it has no {names[0]}.jsonl",
+        hint="Run the same cai build-data again to finish it, or name a file.",
+    )
+
+
+def _has_rows(path: Path) -> bool:
+    return path.stat().st_size > 0 and any(True for _ in rows(path, container_of(path)))
+
+
+def read_sft(paths: Sequence[Path]) -> Iterator[SftRow | SetAside]:
+    """Conversations to learn, of all files in their order.
+
+    Rows: `messages`; `prompt` and `completion`; llm-swarm; pairs, of which `chosen` is learnt.
+    Raises `DataError` where a file is missing, broken or has no usable row.
+    """
+    for path in paths:
+        yield from _usable(path, _rows_of(path, SFT_SHAPES), "sft")
+
+
+def read_pairs(paths: Sequence[Path]) -> Iterator[PairRow | SetAside]:
+    """Pairs of responses, of all files in their order.
+
+    Rows: our own; conversational or text `chosen` and `rejected`, the prompt beside or inside
+    them; HH-RLHF; llm-swarm. Raises `DataError` where a file is missing, broken or has no usable
+    row.
+    """
+    for path in paths:
+        yield from _usable(path, _rows_of(path, PAIR_SHAPES), "preferences")
+
+
+def read_prompts(paths: Sequence[Path]) -> Iterator[Prompt | SetAside]:
+    """Prompts to answer, of any file that `PromptFile` reads; each conversation once.
+
+    A row of ours keeps the `prompt_id` as the prompt's id. What came before is left out without
+    a word, since several rows share a prompt. Raises `DataError` as the other readers do.
+    """
+    seen: set[bytes] = set()
+    for path in paths:
+        for row in _usable(path, iter(PromptFile(path)), "prompts"):
+            if isinstance(row, SetAside):
+                if kind_of(row.reason) != "duplicate":
+                    yield row
+                continue
+            if (text := messages_of(row.messages)) in seen:
+                continue
+            seen.add(text)
+            name = row.meta.get("prompt_id")
+            yield replace(row, id=name) if isinstance(name, str) and name else row
+
+
+def _rows_of(path: Path, shapes: Sequence[Shape[Made]]) -> Iterator[Made | SetAside]:
+    """A file's rows, all read by the shape of the first one that has known keys."""
+    container, shape = container_of(path), None
+    for row in rows(path, container):
+        source = f"{path.name}:{row.line}"
+        if isinstance(row, Bad):
+            yield SetAside(source, row.reason, plain(row.excerpt))
+            continue
+        try:
+            if not isinstance(row.value, dict):
+                raise RowError(f"wrong type: the row is {json_kind(row.value)}, not an object")
+            shape = shape or next((s for s in shapes if s.fits(row.value)), None)
+            if shape is None or not shape.fits(row.value):
+                raise RowError(_keys_wanted(row.value, (shape,) if shape else shapes))
+            yield shape.read(row.value, source)
+        except (RowError, TranscriptError) as error:
+            yield SetAside(source, plain(str(error)), excerpt_of(row.value))
+        except RecursionError:
+            yield SetAside(source, "invalid JSON: nested too deeply")
+
+
+def _keys_wanted(row: dict[str, object], shapes: Sequence[Shape[Made]]) -> str:
+    wanted = " or ".join("+".join(s.keys) for s in shapes)
+    return f"other keys: no {wanted}; its keys are: {', '.join(list(row)[:8]) or 'none'}"
+
+
+def _usable(
+    path: Path, items: Iterator[Item | SetAside], table: Table
+) -> Iterator[Item | SetAside]:
+    """The items as they are. Raises `DataError` at the end where all were set aside."""
+    usable, first = False, None
+    for item in items:
+        if not isinstance(item, SetAside):
+            usable = True
+        elif first is None:
+            first = item
+        yield item
+    if not usable:
+        why = f"{first.source}: {first.reason}" if first else "it holds no rows"
+        raise DataError(f"{path} has no row that can be used: {why}", hint=_KEYS[table])

@@ -1,0 +1,274 @@
+"""What stands in a training row: a conversation to learn, or a pair of responses to a prompt.
+
+A prompt or a response is a list of messages, a transcript as in HH-RLHF, or plain text. A pair's
+`chosen` and `rejected` are what follows the `prompt`, or whole conversations with it in them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
+
+from cai.data.prompts import RowError, given_id, json_kind, read_messages
+from cai.data.transcripts import TranscriptError, dialogue, is_transcript
+from cai.digest import digest
+from cai.errors import PromptError
+from cai.text.sound import check_text
+from cai.types import Message, Messages, Role
+
+GIVEN = "given"
+"""The origin of a pair whose row states none: the file gives the preference as it is."""
+_ID_DIGITS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class SftRow:
+    """A conversation whose last message is the response to learn. `source` is `file:line`."""
+
+    id: str
+    messages: Messages
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class PairRow:
+    """Two responses to one prompt; `chosen` and `rejected` are the messages after it.
+
+    The prompt ends with the user's message, both responses begin and end with the assistant's:
+    mostly they are one message each. probability: that `chosen` is the better one, None where the
+    row says nothing. margin: by how much a reward model should tell them apart. origin:
+    `comparison` or `revision` in our own rows, `given` where none is stated.
+    """
+
+    id: str
+    prompt: Messages
+    chosen: Messages
+    rejected: Messages
+    probability: float | None
+    margin: float | None
+    origin: str
+    principle_ids: tuple[str, ...]
+    source: str
+
+
+Made = TypeVar("Made", SftRow, PairRow)
+
+
+@dataclass(frozen=True, slots=True)
+class Shape(Generic[Made]):
+    """A kind of row: the keys it is known by, and how one is read, given its source.
+
+    `read` raises `RowError` or `TranscriptError` for a row that can't be used.
+    """
+
+    keys: tuple[str, ...]
+    read: Callable[[dict[str, Any], str], Made]
+
+    def fits(self, row: dict[str, Any]) -> bool:
+        """Whether a row has the keys."""
+        return all(key in row for key in self.keys)
+
+
+# -- pairs ----------------------------------------------------------------------------------
+
+
+def _pair(row: dict[str, Any], source: str) -> PairRow:
+    prompt, chosen, rejected = _sides(row)
+    if chosen == rejected:
+        raise RowError("same responses: chosen equals rejected")
+    for name, response in (("chosen", chosen), ("rejected", rejected)):
+        if not response:
+            raise RowError(f"empty: {name} has no messages")
+        _check(prompt + response, f" of {name}")
+        if response[0].role != "assistant":
+            raise RowError(f"wrong prompt: {name} begins with the {response[0].role}'s message")
+        if any(m.role == "assistant" and not m.content.strip() for m in response):
+            raise RowError(f"empty: {name} has no text")
+    if not prompt[-1].content.strip():
+        raise RowError("empty: the prompt's last message has no text")
+    probability = _number(row, "probability")
+    if probability is not None and not 0 <= probability <= 1:
+        raise RowError(f"wrong probability: {probability} is not between 0 and 1")
+    return PairRow(
+        id=given_id(row.get("id")) or _id("pair", prompt, chosen, rejected),
+        prompt=prompt,
+        chosen=chosen,
+        rejected=rejected,
+        probability=probability,
+        margin=_number(row, "margin"),
+        origin=_names(row, "origin")[0] if row.get("origin") else GIVEN,
+        principle_ids=_names(row, "principle_ids"),
+        source=source,
+    )
+
+
+def _sides(row: dict[str, Any]) -> tuple[Messages, Messages, Messages]:
+    """Prompt, chosen, rejected; a prompt inside the two is their common beginning."""
+    key = next((k for k in ("prompt", "init_prompt") if row.get(k) not in (None, "", [])), None)
+    if key is None:
+        chosen, rejected = (_alone(row, side) for side in ("chosen", "rejected"))
+    else:
+        prompt = _asked(row, key)
+        chosen, rejected = (_answer(row, side, key) for side in ("chosen", "rejected"))
+        if not (_is_whole(chosen) and _is_whole(rejected)):
+            return prompt, chosen, rejected
+    shared = _common_beginning(chosen, rejected)
+    if not shared:
+        raise RowError("no shared prompt: chosen and rejected begin with different messages")
+    if key is not None and all(m.content.strip() != prompt[-1].content.strip() for m in shared):
+        raise RowError(f"wrong prompt: chosen and rejected do not both hold the {key}")
+    return shared, chosen[len(shared) :], rejected[len(shared) :]
+
+
+def _alone(row: dict[str, Any], key: str) -> Messages:
+    """A conversation with no prompt beside it: messages, or a transcript."""
+    value = row[key]
+    if value in ("", []):
+        raise RowError(f"empty: {key} has no text")
+    try:
+        return _turns(value) if isinstance(value, str) else _talk(row, key, "user")
+    except TranscriptError:
+        raise RowError(f"no prompt: the row has none, and {key} is not a transcript") from None
+
+
+def _is_whole(messages: Messages) -> bool:
+    return bool(messages) and messages[0].role != "assistant"
+
+
+def _common_beginning(chosen: Messages, rejected: Messages) -> Messages:
+    """The longest one that ends with the user's message; what both answered alike comes after."""
+    both = zip(chosen, rejected, strict=False)
+    length = next((i for i, (a, b) in enumerate(both) if a != b), min(len(chosen), len(rejected)))
+    while length and chosen[length - 1].role != "user":
+        length -= 1
+    return chosen[:length]
+
+
+# -- conversations --------------------------------------------------------------------------
+
+
+def _learn(messages: Messages, row: dict[str, Any], source: str) -> SftRow:
+    _check(messages)
+    for number, message in enumerate(messages, 1):
+        if message.role != "system" and not message.content.strip():
+            raise RowError(f"empty: message {number} has no text")
+    return SftRow(given_id(row.get("id")) or _id("sft", messages), messages, source)
+
+
+def _conversation(row: dict[str, Any], source: str) -> SftRow:
+    return _learn(_talk(row, "messages", "user"), row, source)
+
+
+def _completed(row: dict[str, Any], source: str) -> SftRow:
+    if str(row.get("label")).lower() in ("false", "0"):
+        raise RowError("label is false: the completion is one to avoid, not to learn")
+    return _learn(_asked(row, "prompt") + _answer(row, "completion", "prompt"), row, source)
+
+
+def _revised(row: dict[str, Any], source: str) -> SftRow:
+    messages = _asked(row, "init_prompt") + _answer(row, "revision_response", "init_prompt")
+    return _learn(messages, row, source)
+
+
+def _preferred(row: dict[str, Any], source: str) -> SftRow:
+    """The chosen response of a pair, as Rafailov et al. 2023 start DPO on HH-RLHF (section 6)."""
+    prompt, chosen, _ = _sides(row)
+    return _learn(prompt + chosen, row, source)
+
+
+# -- parts of both --------------------------------------------------------------------------
+
+
+def _asked(row: dict[str, Any], key: str) -> Messages:
+    """A prompt; a transcript may end with the assistant's turn left open."""
+    messages = _talk(row, key, "user")
+    is_open = isinstance(row[key], str) and messages[-1] == Message("assistant", "")
+    return messages[:-1] if is_open else messages
+
+
+def _answer(row: dict[str, Any], key: str, prompt_key: str) -> Messages:
+    """A response; after a transcript, text loses the spaces at its ends as turns there do."""
+    messages = _talk(row, key, "assistant")
+    prompt = row[prompt_key]
+    if isinstance(row[key], str) and isinstance(prompt, str) and is_transcript(prompt):
+        return tuple(replace(m, content=m.content.strip()) for m in messages)
+    return messages
+
+
+def _talk(row: dict[str, Any], key: str, role: Role) -> Messages:
+    """Messages, a transcript's turns, or a text as one message of `role`."""
+    value = row[key]
+    if isinstance(value, list):
+        return read_messages(value)
+    if not isinstance(value, str):
+        raise RowError(f"wrong type: {key} is {json_kind(value)}, not text or a list of messages")
+    return _turns(value) if is_transcript(value) else (Message(role, value),)
+
+
+def _turns(text: str) -> Messages:
+    """All turns of a transcript: `dialogue` ends at the last human turn, so one is added."""
+    return dialogue(text + "\n\nHuman:", "all")[:-1]
+
+
+def _check(messages: Messages, whose: str = "") -> None:
+    """A system message or none, then user and assistant in turn; sound text; ends in a response."""
+    try:
+        check_text(messages)
+    except PromptError as error:
+        raise RowError(f"invalid text: {error.message}") from None
+    start = 1 if messages[0].role == "system" else 0
+    for number, message in enumerate(messages[start:]):
+        expected = ("user", "assistant")[number % 2]
+        if message.role != expected:
+            raise RowError(
+                f"roles out of order: message {start + number + 1}{whose} is the "
+                f"{message.role}'s, not the {expected}'s"
+            )
+    if all(m.role != "assistant" for m in messages):
+        raise RowError("no response: there is no assistant turn")
+    if messages[-1].role != "assistant":
+        raise RowError(
+            f"no response: the last message{whose} is the {messages[-1].role}'s, "
+            "not the assistant's"
+        )
+
+
+def _number(row: dict[str, Any], key: str) -> float | None:
+    """A finite number or none; as text too, since a CSV has nothing else."""
+    value = row.get(key)
+    if value is None or value == "":
+        return None
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise RowError(f"wrong {key}: {str(value)[:20]!r} is not a number")
+    return number
+
+
+def _names(row: dict[str, Any], key: str) -> tuple[str, ...]:
+    value = row.get(key)
+    names = value if isinstance(value, list) else [value] if value else []
+    if not all(isinstance(name, str) and name.isprintable() for name in names):
+        raise RowError(f"wrong {key}: not printable text")
+    return tuple(names)
+
+
+def _id(kind: str, *parts: Messages) -> str:
+    """The id of a row that was given none: a digest of its texts, the same on every machine."""
+    return f"{kind}-{digest(parts)[:_ID_DIGITS]}"
+
+
+PAIR_SHAPES = (Shape(("chosen", "rejected"), _pair),)
+"""Our own rows, conversational and text pairs, HH-RLHF and llm-swarm are read alike."""
+
+SFT_SHAPES = (
+    Shape(("messages",), _conversation),
+    Shape(("prompt", "completion"), _completed),
+    Shape(("init_prompt", "revision_response"), _revised),
+    Shape(("chosen", "rejected"), _preferred),
+)
+"""Known rows; a file is read by the first whose keys its first usable row has."""
