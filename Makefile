@@ -21,7 +21,7 @@ test-slow: $(VENV)/.dev  ## tests that take minutes: kills, long runs
 	$(BIN)/python -m pytest -m "slow and not peers"
 
 test-peers: $(VENV)/.peers  ## exported files through datasets and TRL's trainers
-	$(BIN)/python -m pytest -m peers
+	CAI_TRL_PPO=$(VENV)/trl-ppo $(BIN)/python -m pytest -m peers
 
 lint: $(VENV)/.dev       ## ruff and mypy
 	$(BIN)/ruff check .
@@ -53,6 +53,9 @@ $(VENV)/.dev: $(VENV)/.runtime
 	$(PIP) -e '.[dev]'
 	@touch $@
 
+# TRL deleted its PPO after 1.12: that version lies in a folder of its own, for its arithmetic alone.
 $(VENV)/.peers: $(VENV)/.dev
 	$(PIP) -e '.[dev,peers]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
+	  --target $(VENV)/trl-ppo trl==1.12.0
 	@touch $@

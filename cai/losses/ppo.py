@@ -1,0 +1,107 @@
+"""Proximal policy optimisation: the clipped losses of policy and value.
+
+Where this departs from Schulman et al. 2017 (arXiv 1707.06347): a loss is a sum over counted tokens
+divided by `total`; the value loss is clipped (Huang et al. 2024, arXiv 2403.17031), and the ratio
+stops at e^20, far outside of any clip, so that it can't overflow.
+
+The mask is applied twice: at the end, for the sum, and to what is trained before anything is made
+of it, since a gradient of 0 times an infinity in the padding would be NaN.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from cai.losses.checks import check_dimensions, check_positive
+from cai.losses.masked import masked_mean, masked_sum, zero_outside
+
+MAX_LOG_RATIO = 20.0
+"""Where log π − log π_old stops. An infinite ratio that the clip discards still gives a NaN
+gradient, since 0·∞ is one."""
+
+
+class PolicyTerms(NamedTuple):
+    """The policy loss and what people watch; gradient flows through `loss` alone."""
+
+    loss: Tensor
+    """scalar: sum over counted tokens / total"""
+    clip_fraction: Tensor
+    """scalar: share of counted tokens where the clipped objective is the lower one"""
+    approximate_kl: Tensor
+    """scalar: mean over counted tokens of ½·(log π − log π_old)², in nats a token"""
+    ratio: Tensor
+    """scalar: mean over counted tokens of π / π_old"""
+
+
+class ValueTerms(NamedTuple):
+    """The value loss and what people watch; gradient flows through `loss` alone."""
+
+    loss: Tensor
+    """scalar: sum over counted tokens / total"""
+    clip_fraction: Tensor
+    """scalar: share of counted tokens where the clipped error is the larger one"""
+
+
+def policy_loss(
+    logprobs: Tensor,
+    old_logprobs: Tensor,
+    advantages: Tensor,
+    mask: Tensor,
+    clip: float,
+    total: float,
+) -> PolicyTerms:
+    """Σ −min(ratio·A, clip(ratio, 1−ε, 1+ε)·A) / total with ratio = π / π_old.
+
+    logprobs, old_logprobs, advantages: [B, T], of the sampled tokens; only logprobs are trained.
+    mask: bool [B, T]. clip: ε, above 0. total: counted tokens of the whole, accumulated batch.
+    Raises `ValueError` where shapes differ and for a clip or total that is not above 0.
+
+    Schulman et al. 2017, equation 7. approximate_kl is k2 of Schulman 2020, "Approximating KL
+    Divergence" (joschu.net/blog/kl-approx.html): biased, but never negative and of low variance,
+    as in lm-human-preferences and TRL. k1, the mean of (old − new), may fall below 0.
+    """
+    check_dimensions(
+        2, logprobs=logprobs, old_logprobs=old_logprobs, advantages=advantages, mask=mask
+    )
+    check_positive("clip", clip)
+    check_positive("total", total)
+    log_ratio = zero_outside(logprobs - old_logprobs, mask)
+    ratio = log_ratio.clamp(max=MAX_LOG_RATIO).exp()
+    unclipped = ratio * advantages
+    clipped = ratio.clamp(1 - clip, 1 + clip) * advantages
+    loss = -masked_sum(torch.minimum(unclipped, clipped), mask) / total
+    with torch.no_grad():
+        clip_fraction = masked_mean((clipped < unclipped).to(ratio.dtype), mask)
+        approximate_kl = masked_mean(0.5 * log_ratio**2, mask)
+        return PolicyTerms(loss, clip_fraction, approximate_kl, masked_mean(ratio, mask))
+
+
+def value_loss(
+    values: Tensor,
+    old_values: Tensor,
+    returns: Tensor,
+    mask: Tensor,
+    clip: float,
+    total: float,
+) -> ValueTerms:
+    """Σ ½·max((V − R)², (V_clipped − R)²) / total, V_clipped within ± clip of the old value.
+
+    values, old_values, returns: [B, T]; only values are trained. mask: bool [B, T]. clip: in the
+    unit of a value, above 0. total: counted tokens of the whole, accumulated batch.
+    Raises `ValueError` where shapes differ and for a clip or total that is not above 0.
+
+    Huang et al. 2024, on value loss clipping; first in OpenAI's baselines.
+    """
+    check_dimensions(2, values=values, old_values=old_values, returns=returns, mask=mask)
+    check_positive("clip", clip)
+    check_positive("total", total)
+    values = zero_outside(values, mask)
+    unclipped = (values - returns) ** 2
+    within = torch.clamp(values, old_values - clip, old_values + clip)
+    clipped = (within - returns) ** 2
+    loss = 0.5 * masked_sum(torch.maximum(unclipped, clipped), mask) / total
+    with torch.no_grad():
+        return ValueTerms(loss, masked_mean((clipped > unclipped).to(values.dtype), mask))

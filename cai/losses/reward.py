@@ -1,0 +1,55 @@
+"""Reward model: Bradley-Terry with hard or soft labels, margins, and centring."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from cai.losses.checks import check_dimensions
+
+
+def bradley_terry_loss(
+    chosen: Tensor,
+    rejected: Tensor,
+    probabilities: Tensor | None = None,
+    margins: Tensor | None = None,
+) -> Tensor:
+    """Of each pair p·(−log σ(d)) + (1−p)·(−log σ(−d)) with d = chosen − rejected − margin: [P].
+
+    chosen, rejected: [P] scores. probabilities: [P] in 0 to 1, that chosen is the better response
+    (None: 1, the hard label). margins: [P], by how much chosen ought to lead (None: 0).
+    Raises `ValueError` where shapes differ.
+
+    Ouyang et al. 2022 (arXiv 2203.02155), equation 1. Soft labels are cross-entropy against the
+    judge's probability, as in Bai et al. 2022 (arXiv 2212.08073), section 4.1. The margin is
+    Touvron et al. 2023 (Llama 2, arXiv 2307.09288), equation 2.
+    """
+    check_dimensions(1, **_given(chosen, rejected, probabilities, margins))
+    difference = chosen - rejected
+    if margins is not None:
+        difference = difference - margins
+    if probabilities is None:
+        return -logsigmoid(difference)
+    return -(probabilities * logsigmoid(difference) + (1 - probabilities) * logsigmoid(-difference))
+
+
+def centring_loss(chosen: Tensor, rejected: Tensor) -> Tensor:
+    """(chosen + rejected)² of each pair: [P]. Bradley-Terry leaves the scores' mean open.
+
+    chosen, rejected: [P] scores. Raises `ValueError` where shapes differ.
+    Eisenstein et al. 2023 (arXiv 2312.09244), equation 2; TRL's `center_rewards_coefficient`.
+    """
+    check_dimensions(1, chosen=chosen, rejected=rejected)
+    return (chosen + rejected) ** 2
+
+
+def _given(
+    chosen: Tensor, rejected: Tensor, probabilities: Tensor | None, margins: Tensor | None
+) -> dict[str, Tensor]:
+    tensors = {
+        "chosen": chosen,
+        "rejected": rejected,
+        "probabilities": probabilities,
+        "margins": margins,
+    }
+    return {name: tensor for name, tensor in tensors.items() if tensor is not None}
