@@ -87,6 +87,12 @@ class StoreError(CaiError):
     exit_code = 6
 
 
+class TrainingError(CaiError):
+    """Training can't go on: a loss that is no number, no memory left, a collapsed policy."""
+
+    exit_code = 7
+
+
 class Interrupted(CaiError):
     """Stopped by the user; the message says how to go on."""
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import transformers
@@ -18,6 +18,7 @@ from torch import nn
 
 from cai.errors import ModelError
 from cai.models.fingerprint import fingerprint
+from cai.models.quantize import quantization
 from cai.text.encode import Encoder
 
 MINIATURE = "miniature"
@@ -47,43 +48,80 @@ class LoadedModel:
 
 
 def resolve_model(name: str) -> str:
-    """`miniature` becomes the bundled model's folder; a directory or a hub id stands as it is."""
+    """The bundled model's folder for `miniature`, and the model inside a training run's folder.
+
+    A directory or a hub id stands as it is. Raises `ModelError` for a run that made no model.
+    """
     if name == MINIATURE:
         return str(resources.files("cai") / "miniature" / "weights")
-    return name
+    return part_of_run(name, "model")
+
+
+def part_of_run(name: str, part: Literal["model", "adapter"]) -> str:
+    """What a training run made, by its folder; any other name stands as it is.
+
+    Raises `ModelError` where the run made another part, or none yet.
+    """
+    folder = Path(name).expanduser()
+    if not (folder / "run.json").is_file():
+        return name
+    if (folder / part).is_dir():
+        return str(folder / part)
+    if (folder / "model").is_dir():
+        raise ModelError(
+            f"The training run {name} trained all weights: it has no adapter",
+            hint=f"Give it as the model: --model {name}",
+        )
+    if (folder / "adapter").is_dir():
+        raise ModelError(
+            f"The training run {name} trained an adapter, not a model of its own",
+            hint=f"Give it as the adapter of its base, or merge it: cai merge {name} --out FOLDER",
+        )
+    raise ModelError(
+        f"The training run {name} has no {part} yet", hint="Run its command again to finish it."
+    )
 
 
 def load_model(
-    name: str, device: str = "auto", dtype: str = "auto", adapter: str | None = None
+    name: str,
+    device: str = "auto",
+    dtype: str = "auto",
+    adapter: str | None = None,
+    quantize: str | None = None,
 ) -> LoadedModel:
-    """Load a model for inference.
+    """Load a model, frozen.
 
-    name: a directory, a hub id, or `miniature`. device: auto, cpu, cuda, cuda:1, mps.
+    name: a directory, a hub id, `miniature`, or the folder of a run that trained all weights.
+    device: auto, cpu, cuda, cuda:1, mps.
     dtype: auto, float32, bfloat16 or float16; auto is bfloat16 on CUDA, float32 on MPS and CPU
         (bfloat16 for a large model on a CPU with AMX).
-    adapter: directory or hub id of a PEFT adapter, merged into the weights.
+    adapter: directory or hub id of a PEFT adapter, or a training run's folder; merged into the
+        weights.
+    quantize: 4bit or 8bit, on a CUDA GPU.
     Raises `ModelError` with what is missing. Code from a model's repository is never run.
     """
-    folder = _folder(resolve_model(name), name)
-    adapter_folder = _folder(adapter, adapter) if adapter else None
+    folder = local_folder(resolve_model(name), name)
+    adapter_folder = local_folder(part_of_run(adapter, "adapter")) if adapter else None
     where = _device(device)
-    with _quiet():
+    with quiet():
         config = _config(folder, name)
         encoder = _encoder(folder)
         number = _dtype(dtype, where, folder)
-        model = _model(folder, name, number)
+        bits = quantization(quantize, where, number) if quantize else None
+        model = _model(folder, name, number, where, bits)
         if adapter_folder:
             model = _merge(model, adapter_folder)
     model.requires_grad_(False)
     try:
-        _align(model.to(where).eval())
+        _align((model if bits else model.to(where)).eval())
     except (torch.OutOfMemoryError, RuntimeError) as error:
         raise ModelError(
             f"The model {name} does not fit on {where}: {error}",
             hint="Use a smaller model, --dtype bfloat16, or --device cpu.",
         ) from error
     label = f"{_label(name)}+{_label(adapter)}" if adapter else _label(name)
-    mark = fingerprint(folder, str(number).removeprefix("torch."), adapter_folder)
+    arithmetic = "+".join(filter(None, (str(number).removeprefix("torch."), quantize)))
+    mark = fingerprint(folder, arithmetic, adapter_folder)
     return LoadedModel(model, encoder, label, mark, where, number, context_of(config))
 
 
@@ -92,18 +130,18 @@ def load_encoder(name: str | Path) -> Encoder:
 
     name: as in `load_model`. Of a model on the hub only the tokenizer's files are fetched.
     """
-    return _encoder(_folder(resolve_model(str(name)), str(name), weights=False))
+    return _encoder(local_folder(resolve_model(str(name)), str(name), weights=False))
 
 
 def _encoder(folder: Path) -> Encoder:
     try:
-        with _quiet():
+        with quiet():
             tokenizer = transformers.AutoTokenizer.from_pretrained(
                 str(folder), trust_remote_code=False, local_files_only=True
             )
     except Exception as error:
         raise ModelError(
-            f"No usable tokenizer in {folder}: {_first_line(error)}",
+            f"No usable tokenizer in {folder}: {first_line(error)}",
             hint="The folder needs tokenizer.json and tokenizer_config.json.",
         ) from error
     return Encoder(tokenizer, _end_ids(folder))
@@ -120,10 +158,11 @@ def _end_ids(folder: Path) -> list[int]:
     return ids
 
 
-def _folder(name: str, asked: str | None, *, weights: bool = True) -> Path:
+def local_folder(name: str, asked: str | None = None, *, weights: bool = True) -> Path:
     """The local folder of a model, fetched from the hub where it is no directory.
 
-    weights: False fetches and wants the small files alone.
+    asked: what the user wrote. weights: False fetches and wants the small files alone.
+    Raises `ModelError` for what is not there, and for pickles.
     """
     path = Path(name).expanduser()
     if path.suffix in _PICKLES or path.suffix == ".gguf":
@@ -143,12 +182,12 @@ def _folder(name: str, asked: str | None, *, weights: bool = True) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        with _quiet():
+        with quiet():
             patterns = _PATTERNS if weights else [p for p in _PATTERNS if "safetensors" not in p]
             path = Path(snapshot_download(name, allow_patterns=patterns))
     except Exception as error:
         raise ModelError(
-            f"The model {name} is not on this machine and can't be fetched: {_first_line(error)}",
+            f"The model {name} is not on this machine and can't be fetched: {first_line(error)}",
             hint="Check the name and the network, or give a directory.",
         ) from error
     if weights:
@@ -183,12 +222,13 @@ def _config(folder: Path, name: str) -> Any:
         )
     except Exception as error:
         raise ModelError(
-            f"The config of {name} can't be read: {_first_line(error)}",
+            f"The config of {name} can't be read: {first_line(error)}",
             hint="Models that need code of their own repository are not supported.",
         ) from error
 
 
-def _model(folder: Path, name: str, dtype: torch.dtype) -> Any:
+def _model(folder: Path, name: str, dtype: torch.dtype, where: torch.device, bits: Any) -> Any:
+    quantized = {"quantization_config": bits, "device_map": {"": where}} if bits else {}
     try:
         model, report = transformers.AutoModelForCausalLM.from_pretrained(
             str(folder),
@@ -197,10 +237,11 @@ def _model(folder: Path, name: str, dtype: torch.dtype) -> Any:
             use_safetensors=True,
             local_files_only=True,
             output_loading_info=True,
+            **quantized,
         )
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         raise ModelError(
-            f"The model {name} can't be loaded: {_first_line(error)}",
+            f"The model {name} can't be loaded: {first_line(error)}",
             hint=f"Looked in {folder} for a causal language model.",
         ) from error
     missing = sorted(report.get("missing_keys") or ())
@@ -224,7 +265,7 @@ def _merge(model: Any, adapter: Path) -> Any:
         return wrapped.merge_and_unload(safe_merge=True)
     except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
         raise ModelError(
-            f"The adapter {adapter} can't be put on this model: {_first_line(error)}",
+            f"The adapter {adapter} can't be put on this model: {first_line(error)}",
             hint="An adapter fits the base model it was trained on (adapter_config.json names it).",
         ) from error
 
@@ -249,7 +290,7 @@ def _device(name: str) -> torch.device:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise ModelError(
-            f"The device {name} can't be used: {_first_line(error)}",
+            f"The device {name} can't be used: {first_line(error)}",
             hint="Use --device auto, cpu, cuda or mps.",
         ) from error
     return device
@@ -286,7 +327,7 @@ def context_of(config: Any) -> int:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without the libraries' own progress bars and warnings; restored afterwards."""
     log = transformers.utils.logging
     level, bars = log.get_verbosity(), log.is_progress_bar_enabled()
@@ -302,6 +343,7 @@ def _quiet() -> Iterator[None]:
             log.enable_progress_bar()
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, short enough to quote."""
     text = str(error).strip() or type(error).__name__
     return text.splitlines()[0][:300]

@@ -1,0 +1,148 @@
+"""`cai train`: SFT, reward model, DPO and PPO. The options are made from the configurations."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cai.errors import ContentError, UsageError
+from cai.train.config import CONFIGS, STAGES, Stage, TrainConfig, build_config, flag
+
+HELP: dict[Stage, str] = {
+    "sft": "Learn the responses of SFT data (or of conversations in any known format).",
+    "reward": "Learn to score responses from preferences.",
+    "dpo": "Learn preferences directly, against a reference.",
+}
+
+
+@click.group("train", short_help="Train a model on a run's data: sft, reward, dpo.")
+def command() -> None:
+    """Align a model with the data of `cai build-data`, or with files of your own.
+
+    \b
+    cai train sft    --data runs/default
+    cai train reward --data runs/default --adapter runs/sft
+    cai train dpo    --data runs/default --adapter runs/sft
+    """
+
+
+def _options(kind: type[TrainConfig]) -> Callable[[Any], Any]:
+    """An option for each setting; one that is not given says nothing, so the file's value holds."""
+
+    def decorate(function: Any) -> Any:
+        for item in reversed(dataclasses.fields(kind)):
+            text = item.metadata["help"]
+            shown = "" if item.default is None else f"  [default: {_shown(item.default)}]"
+            sort = str(item.type).split(" | ")[0]
+            if sort == "bool":
+                name = f"{flag(item.name)}/--no-{flag(item.name)[2:]}"
+                option = click.option(name, item.name, default=None, help=text + shown)
+            else:
+                choices = item.metadata["choices"]
+                kinds: dict[str, Any] = {"int": int, "float": float, "str": str}
+                option = click.option(
+                    flag(item.name), item.name, default=None, help=text + shown,
+                    type=click.Choice(choices) if choices else kinds[sort],
+                )  # fmt: skip
+            function = option(function)
+        return function
+
+    return decorate
+
+
+def _shown(value: Any) -> str:
+    return {True: "yes", False: "no"}.get(value, str(value)) if isinstance(value, bool) else (
+        f"{value:g}" if isinstance(value, float) else str(value)
+    )  # fmt: skip
+
+
+def _command(stage: Stage) -> click.Command:
+    kind = CONFIGS[stage]
+
+    @click.command(stage, short_help=HELP[stage], help=HELP[stage])
+    @click.option(
+        "--data", "-d", "data", multiple=True, required=True, type=click.Path(path_type=Path),
+        help="A run's folder or a file; may be given several times.",
+    )  # fmt: skip
+    @click.option(
+        "--out", "-o", type=click.Path(path_type=Path, file_okay=False), default=None,
+        help=f"The folder to write.  [default: runs/{stage}]",
+    )  # fmt: skip
+    @click.option(
+        "--config", "file", type=click.Path(path_type=Path, dir_okay=False), default=None,
+        help="A YAML file of settings; options override it.",
+    )  # fmt: skip
+    @click.option("--dry-run", is_flag=True, help="Show rows, tokens, steps and memory; no more.")
+    @click.option("--quiet", "-q", is_flag=True, help="No progress and no summary.")
+    @_options(kind)
+    def run(
+        data: tuple[Path, ...], out: Path | None, file: Path | None, dry_run: bool, quiet: bool,
+        **options: Any,
+    ) -> None:  # fmt: skip
+        values = _from_file(file, stage) if file else {}
+        given = {name: value for name, value in options.items() if value is not None}
+        config = build_config(kind, values, str(file))
+        config = build_config(
+            kind, {**{n: getattr(config, n) for n in values}, **given}, "the command line"
+        )
+        if dry_run:
+            _dry_run(config, data)
+            return
+        _train(config, data, out or Path("runs") / stage, quiet)
+
+    return run
+
+
+def _from_file(file: Path, stage: Stage) -> dict[str, Any]:
+    """The settings of a YAML file, such as a run's config.yaml."""
+    from cai.constitution.source import read_source
+
+    source, problems = read_source(file)
+    if source is None or problems:
+        raise ContentError(problems)
+    if not isinstance(source.value, dict):
+        raise UsageError(f"{file} is not a list of settings", hint="Write: learning_rate: 1e-4")
+    values = dict(source.value)
+    if values.pop("stage", stage) != stage:
+        raise UsageError(f"{file} is for another stage than `cai train {stage}`")
+    return values
+
+
+def _dry_run(config: TrainConfig, data: tuple[Path, ...]) -> None:
+    from cai.train.estimate import estimate
+    from cai.train.stages import build_stage
+
+    found = estimate(config, build_stage(config, data, lambda done, total: None))
+    lines = {
+        "rows": f"{found.rows:,} ({found.held_out:,} held out, {found.set_aside:,} set aside)",
+        "tokens": f"{found.tokens:,}",
+        "steps": f"{found.steps:,}",
+        "parameters": f"{found.trained:,} trained of {found.parameters:,}",
+        "memory": f"about {found.memory / 1e9:.1f} GB",
+    }
+    for name, text in lines.items():
+        click.echo(f"{name:>10}  {text}")
+
+
+def _train(config: TrainConfig, data: tuple[Path, ...], out: Path, quiet: bool) -> None:
+    from cai.cli.train_progress import TrainProgress
+    from cai.train.train import Show, train
+
+    with TrainProgress(quiet) as progress:
+        show = Show(progress.report, progress.note, progress.reference)
+        results = train(config, data, out, show)
+    if quiet:
+        return
+    for name, value in results.items():
+        if not isinstance(value, dict):
+            click.echo(f"{name.replace('_', ' '):>16}  {value}")
+    click.echo(f"{'written':>16}  {out}")
+
+
+for _stage in STAGES:
+    if _stage in CONFIGS:
+        command.add_command(_command(_stage))

@@ -1,0 +1,294 @@
+"""Named LoRA adapters on one frozen model, and which of them its forward uses.
+
+PEFT's `set_adapter` also turns gradients on for the adapter it names and off for all others, and
+`disable_adapter` turns all off. A policy's forward, a switch to the reference and a backward pass
+would then train nothing, without an error. Here, to switch never changes what is trained.
+
+Masters are float32 whatever the base's dtype, and a fresh adapter depends on its seed alone: each
+A is drawn from (seed, its place), uniform in ±1/√fan_in, and each B is 0 (Hu et al. 2021, arXiv
+2106.09685), so it changes nothing until it is trained.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftConfig, get_peft_model
+from peft.tuners.tuners_utils import BaseTunerLayer, check_target_module_exists
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from cai.errors import ModelError, UsageError
+from cai.models.load import first_line, local_folder, part_of_run, quiet
+from cai.text.seeds import derive
+
+_PREFIX = "base_model.model."
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class LoraSettings:
+    """What a fresh adapter looks like.
+
+    r: rank. alpha: its effect is scaled by alpha / r. dropout: of its input, in training.
+    targets: names of linear layers ("q_proj"), or "all-linear" for all but the head.
+    Raises `UsageError` for values that make no sense.
+    """
+
+    r: int = 16
+    alpha: float = 32
+    dropout: float = 0.0
+    targets: str | tuple[str, ...] = "all-linear"
+
+    def __post_init__(self) -> None:
+        if self.r < 1:
+            raise UsageError(f"LoRA rank {self.r} is below 1", hint="Common ranks are 8 to 64.")
+        if not self.alpha > 0:
+            raise UsageError(f"LoRA alpha {self.alpha} is not above 0", hint="Twice r is common.")
+        if not 0 <= self.dropout < 1:
+            raise UsageError(
+                f"LoRA dropout {self.dropout} is not a share", hint="Use 0 up to, not with, 1."
+            )
+
+    def config(self) -> Any:
+        """The same for PEFT."""
+        targets = self.targets if isinstance(self.targets, str) else list(self.targets)
+        return LoraConfig(
+            r=self.r,
+            lora_alpha=self.alpha,
+            lora_dropout=self.dropout,
+            target_modules=targets,
+            task_type="CAUSAL_LM",
+        )
+
+
+class Adapters:
+    """The adapters of one model. `active` is the one that its forward uses; None is the base."""
+
+    def __init__(self, model: nn.Module, base: str) -> None:
+        self.model = model
+        self.base = base
+        """What `adapter_config.json` names as the base model."""
+        self.active: str | None = None
+        self._peft: Any = None
+        self._layers: list[Any] = []
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """In the order in which they were added."""
+        return tuple(self._peft.peft_config) if self._peft is not None else ()
+
+    def need(self, name: str) -> None:
+        """Raises `ModelError` where there is no adapter of this name."""
+        if name not in self.names:
+            known = ", ".join(self.names) or "none yet"
+            raise ModelError(f"There is no adapter called {name!r}", hint=f"There are: {known}.")
+
+    # -- making ---------------------------------------------------------------------------------
+
+    def add(self, name: str, config: Any, seed: int) -> None:
+        """Put a fresh, frozen adapter on the model. The first one becomes active."""
+        if name in self.names:
+            raise ModelError(f"There is an adapter called {name!r} already", hint="Name it anew.")
+        if not _NAME.fullmatch(name):
+            raise ModelError(
+                f"{name!r} can't be an adapter's name", hint="Use letters, digits, - and _."
+            )
+        if (place := self._outside_trunk(config)) is not None:
+            raise ModelError(
+                f"The adapter {name} changes {place}, and only layers between the embeddings and "
+                "the head may be changed",
+                hint="Leave it out of the targets.",
+            )
+        try:
+            # PEFT draws from the global state, which nobody may notice.
+            with (
+                quiet(),
+                torch.random.fork_rng(devices=[]),
+                same_training(self.model.parameters()),
+            ):
+                self._inject(name, deepcopy(config))
+        except (ValueError, KeyError, RuntimeError, TypeError, AttributeError) as error:
+            raise ModelError(
+                f"The adapter {name} can't be put on {self.base}: {first_line(error)}",
+                hint="Its targets must name linear layers of this model; all-linear always does.",
+            ) from error
+        if len(self.names) == 1:
+            self.active = name
+        self.activate(self.active)
+        self._draw(name, seed)
+
+    def _outside_trunk(self, config: Any) -> str | None:
+        """An embedding or output layer that the config's targets name, if any."""
+        if config.target_modules == "all-linear":
+            return None
+        head = self.model.get_output_embeddings()  # type: ignore[operator]
+        for place, module in self.model.named_modules():
+            outside = module is head or isinstance(module, nn.Embedding)
+            if outside and check_target_module_exists(config, place):
+                return str(place)
+        return None
+
+    def _inject(self, name: str, config: Any) -> None:
+        if self._peft is None:
+            self._peft = get_peft_model(self.model, config, adapter_name=name)
+        else:
+            self._peft.add_adapter(name, config)
+        self._layers = [m for m in self.model.modules() if isinstance(m, BaseTunerLayer)]
+
+    def _remove(self, name: str) -> None:
+        with quiet(), same_training(self.model.parameters()):
+            self._peft.delete_adapter(name)
+        self.activate(None if self.active == name else self.active)
+
+    @torch.no_grad()
+    def _draw(self, name: str, seed: int) -> None:
+        for key, parameter in self.parameters(name).items():
+            parameter.requires_grad_(False)
+            if ".lora_A." in key:
+                generator = torch.Generator().manual_seed(derive(seed, key))
+                bound = parameter[0].numel() ** -0.5
+                drawn = torch.empty(parameter.shape).uniform_(-bound, bound, generator=generator)
+                parameter.copy_(drawn)
+
+    def copy(self, source: str, target: str) -> None:
+        """Put a frozen copy of an adapter beside it, under a name of its own."""
+        self.need(source)
+        self.add(target, self._peft.peft_config[source], seed=0)
+        self.load_state(target, self.state(source))
+
+    # -- switching ------------------------------------------------------------------------------
+
+    def activate(self, name: str | None) -> None:
+        """Let the model's forward use this adapter, or none. What is trained stays as it is."""
+        if name is not None:
+            self.need(name)
+        own = (p for layer in self._layers for p in layer.parameters())
+        with same_training(own):
+            for layer in self._layers:
+                if name is not None:
+                    layer.set_adapter(name)
+                layer.enable_adapters(name is not None)
+        self.active = name
+
+    # -- content --------------------------------------------------------------------------------
+
+    def parameters(self, name: str) -> dict[str, nn.Parameter]:
+        """An adapter's parameters by their place, without the adapter's name."""
+        self.need(name)
+        out = {}
+        for path, parameter in self.model.named_parameters():
+            parts = path.split(".")
+            for at in range(1, len(parts)):
+                if parts[at] == name and parts[at - 1].startswith("lora_"):
+                    out[".".join(parts[:at] + parts[at + 1 :])] = parameter
+        return out
+
+    def state(self, name: str) -> dict[str, Tensor]:
+        """Copies of an adapter's tensors, on the CPU."""
+        return {k: p.detach().to("cpu", copy=True) for k, p in self.parameters(name).items()}
+
+    def load_state(self, name: str, tensors: Mapping[str, Tensor]) -> None:
+        """Overwrite an adapter's tensors. Raises `ModelError` where names or shapes differ."""
+        overwrite(self.parameters(name), tensors, f"the adapter {name}")
+
+    def save(self, name: str, folder: Path) -> None:
+        """Write `adapter_config.json` and `adapter_model.safetensors`, as PEFT reads them.
+
+        Equal adapters give equal bytes.
+        """
+        tensors = {f"{_PREFIX}{key}": tensor for key, tensor in self.state(name).items()}
+        config = self._peft.peft_config[name].to_dict()
+        config |= {"inference_mode": True, "base_model_name_or_path": self.base}
+        config = {k: sorted(v) if isinstance(v, set) else v for k, v in config.items()}
+        folder.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(config, indent=2, sort_keys=True)
+        (folder / "adapter_config.json").write_text(text + "\n", encoding="utf-8")
+        save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+
+    def load(self, name: str, folder: str) -> None:
+        """Put a saved LoRA adapter of PEFT's layout on the model, frozen.
+
+        folder: a directory, a hub id or a training run's folder. Raises `ModelError` for pickles,
+        for other kinds of adapter, and where it does not fit this model.
+        """
+        config, tensors = read_adapter(local_folder(part_of_run(folder, "adapter")))
+        self.add(name, config, seed=0)
+        try:
+            overwrite(self.parameters(name), tensors, f"the adapter {folder}")
+        except ModelError:
+            self._remove(name)
+            raise
+
+
+@contextlib.contextmanager
+def same_training(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
+    """Afterwards, whatever happened inside, each parameter requires gradients as it did before."""
+    before = [(p, p.requires_grad) for p in parameters]
+    try:
+        yield
+    finally:
+        for parameter, wanted in before:
+            if parameter.requires_grad != wanted:
+                parameter.requires_grad_(wanted)
+
+
+@torch.no_grad()
+def overwrite(
+    parameters: Mapping[str, nn.Parameter], tensors: Mapping[str, Tensor], what: str
+) -> None:
+    """Copy tensors into parameters of the same names and shapes. Raises `ModelError`."""
+    for key in sorted(parameters.keys() | tensors.keys()):
+        here, there = parameters.get(key), tensors.get(key)
+        if here is None or there is None or here.shape != there.shape:
+            shapes = [str(tuple(t.shape)) if t is not None else "none" for t in (here, there)]
+            raise ModelError(
+                f"{what[0].upper()}{what[1:]} does not fit: {key} is {shapes[0]} in the model and "
+                f"{shapes[1]} in the file",
+                hint="Weights fit the base model and the settings that they were trained with.",
+            )
+    for key, parameter in parameters.items():
+        parameter.copy_(tensors[key])
+
+
+def read_adapter(folder: Path) -> tuple[Any, dict[str, Tensor]]:
+    """The PEFT config and the tensors, by their place, of a saved LoRA adapter."""
+    hint = "A LoRA adapter of PEFT has adapter_config.json and adapter_model.safetensors."
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        if not (folder / name).is_file():
+            raise ModelError(f"{folder} holds no {name}", hint=hint)
+    try:
+        with quiet():
+            config = PeftConfig.from_pretrained(str(folder))
+        tensors = load_file(folder / "adapter_model.safetensors")
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise ModelError(
+            f"The adapter {folder} can't be read: {first_line(error)}", hint=hint
+        ) from error
+    if reason := _unsupported(config):
+        raise ModelError(f"The adapter {folder} {reason}, which is not supported", hint=hint)
+    return config, {key.removeprefix(_PREFIX): tensor for key, tensor in tensors.items()}
+
+
+def _unsupported(config: Any) -> str:
+    """What a config asks for that would change the base or bypass the switch."""
+    if not isinstance(config, LoraConfig):
+        return f"is of the kind {getattr(config.peft_type, 'value', config.peft_type)}"
+    if config.bias != "none":
+        return "trains biases of the base"
+    for name in ("modules_to_save", "layer_replication", "trainable_token_indices"):
+        if getattr(config, name, None):
+            return f"uses {name}"
+    start = config.init_lora_weights
+    if isinstance(start, str) and start not in ("gaussian", "orthogonal"):
+        return f"was started by {start}, which changes the base"
+    return ""

@@ -1,0 +1,186 @@
+"""From conversations to tensors: which tokens count, and the rows that hold them.
+
+Rows hold one conversation each, padded on the right, or several end to end (packed): positions then
+restart where a conversation begins, and attention does not cross the border. Both give the same
+log-probabilities.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, TypeAlias
+
+import torch
+from torch import Tensor
+
+from cai.errors import PromptError
+from cai.models.backbone import Backbone
+from cai.models.logprobs import token_logprobs
+from cai.text.encode import Encoder
+from cai.types import Messages
+
+Learned: TypeAlias = Literal["all", "last"]
+"""Which of a conversation's assistant turns count."""
+
+_MULTIPLE = 8
+"""Rows are padded to a multiple of this many tokens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """A conversation as a model reads it.
+
+    ids: token ids, the last of which counts. response: which of them count: what the assistant
+    says, and the token that ends its turn.
+    """
+
+    ids: tuple[int, ...]
+    response: tuple[bool, ...]
+
+    @property
+    def counted(self) -> int:
+        """How many tokens count."""
+        return sum(self.response)
+
+
+def encode_tokens(
+    encoder: Encoder, messages: Messages, limit: int, learned: Learned = "all"
+) -> Tokens:
+    """A conversation that ends with the assistant, its turns marked: all of them, or the last.
+
+    Raises `PromptError` where it has more than `limit` tokens, or where the chat template words a
+    turn differently once others follow, so that the turn's own tokens can't be told.
+    """
+    turns = [i for i, message in enumerate(messages) if message.role == "assistant"]
+    if not turns or turns[-1] != len(messages) - 1:
+        raise PromptError("The last turn is not the assistant's")
+    ids = encoder.encode(messages, add_generation_prompt=False).ids
+    response = [False] * len(ids)
+    for turn in turns if learned == "all" else turns[-1:]:
+        before = encoder.encode(messages[:turn]).ids
+        through = encoder.encode(messages[: turn + 1], add_generation_prompt=False).ids
+        if ids[: len(before)] != before or ids[: len(through)] != through:
+            raise PromptError(
+                f"The chat template words turn {turn + 1} differently once others follow",
+                hint="Learn the last turn alone: --learned last.",
+            )
+        ends = [i for i in range(len(before), len(through)) if ids[i] in encoder.eos_ids]
+        end = ends[-1] + 1 if ends else len(through)
+        response[len(before) : end] = [True] * (end - len(before))
+    size = max(i for i, counts in enumerate(response) if counts) + 1
+    if size > limit:
+        raise PromptError(f"The conversation has {size} tokens; --max-length allows {limit}")
+    return Tokens(ids[:size], tuple(response[:size]))
+
+
+class Rows(NamedTuple):
+    """S conversations laid out in R rows of T tokens, N of which count.
+
+    ids: int64 [R, T]. mask: bool [R, T], True for what is no padding. positions: int64 [R, T] where
+    conversations are packed, else None. places: int64 [N], where the tokens that count are
+    predicted: the flat place (row * T + column) of the token before each. targets: int64 [N], the
+    tokens that count. owner: int64 [N], the conversation of each. last: int64 [S], the flat place
+    of each conversation's last token.
+    """
+
+    ids: Tensor
+    mask: Tensor
+    positions: Tensor | None
+    places: Tensor
+    targets: Tensor
+    owner: Tensor
+    last: Tensor
+
+    def to(self, device: torch.device) -> Rows:
+        """The same on a device; from pinned memory where that is a GPU."""
+
+        def moved(tensor: Tensor) -> Tensor:
+            if device.type == "cuda":
+                tensor = tensor.pin_memory()
+            return tensor.to(device, non_blocking=True)
+
+        positions = None if self.positions is None else moved(self.positions)
+        rest = (self.places, self.targets, self.owner, self.last)
+        return Rows(moved(self.ids), moved(self.mask), positions, *map(moved, rest))
+
+
+def lay_out(sequences: Sequence[Tokens], capacity: int = 0) -> Rows:
+    """Put conversations into rows: one a row, or as many as fit into `capacity` tokens."""
+    packed = capacity > 0
+    rows = pack([len(s.ids) for s in sequences], capacity) if packed else [
+        [i] for i in range(len(sequences))
+    ]  # fmt: skip
+    width = max(sum(len(sequences[i].ids) for i in row) for row in rows)
+    width = -(-width // _MULTIPLE) * _MULTIPLE
+    shape = len(rows), width
+    ids = torch.zeros(shape, dtype=torch.long)
+    mask = torch.zeros(shape, dtype=torch.bool)
+    positions = torch.arange(width).repeat(len(rows), 1)
+    places: list[int] = []
+    targets: list[int] = []
+    owner: list[int] = []
+    last = [0] * len(sequences)
+    for r, row in enumerate(rows):
+        start = 0
+        for i in row:
+            sequence = sequences[i]
+            end = start + len(sequence.ids)
+            ids[r, start:end] = torch.tensor(sequence.ids)
+            mask[r, start:end] = True
+            positions[r, start:] -= positions[r, start].item()
+            counted = [j for j, counts in enumerate(sequence.response) if counts]
+            places += [r * width + start + j - 1 for j in counted]
+            targets += [sequence.ids[j] for j in counted]
+            owner += [i] * len(counted)
+            last[i] = r * width + end - 1
+            start = end
+        if start < width:
+            positions[r, start:] -= positions[r, start].item()
+    return Rows(
+        ids,
+        mask,
+        positions if packed else None,
+        torch.tensor(places),
+        torch.tensor(targets),
+        torch.tensor(owner),
+        torch.tensor(last),
+    )
+
+
+def pack(lengths: Sequence[int], capacity: int) -> list[list[int]]:
+    """Bins of indices whose lengths sum to `capacity` at most: best fit, longest first.
+
+    What is longer than `capacity` has a bin of its own.
+    """
+    bins: list[list[int]] = []
+    room: list[int] = []
+    for i in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        fits = [b for b, left in enumerate(room) if left >= lengths[i]]
+        if fits:
+            best = min(fits, key=lambda b: (room[b], b))
+            bins[best].append(i)
+            room[best] -= lengths[i]
+        else:
+            bins.append([i])
+            room.append(capacity - lengths[i])
+    return bins
+
+
+def hidden_states(backbone: Backbone, rows: Rows) -> Tensor:
+    """Last hidden states [R, T, H] under the adapter in use."""
+    if rows.positions is not None:
+        return backbone.trunk(rows.ids, positions=rows.positions)
+    return backbone.trunk(rows.ids, rows.mask)
+
+
+def response_logprobs(backbone: Backbone, rows: Rows, temperature: float = 1.0) -> Tensor:
+    """Log-probabilities of the tokens that count: float32 [N]; `rows.owner` says whose they are."""
+    hidden = hidden_states(backbone, rows).flatten(0, 1)
+    return token_logprobs(hidden[rows.places], backbone.head, rows.targets, temperature)
+
+
+def sequence_logprobs(backbone: Backbone, rows: Rows) -> Tensor:
+    """Sum of the log-probabilities of each conversation's counted tokens: float32 [S]."""
+    logprobs = response_logprobs(backbone, rows)
+    return logprobs.new_zeros(len(rows.last)).index_add(0, rows.owner, logprobs)

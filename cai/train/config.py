@@ -1,0 +1,185 @@
+"""What a training run is told: one dataclass a stage, read from options and YAML.
+
+Every field has a default that trains something sensible, and its own line of help, from which the
+command line is made. Contradictions are refused here, before anything is loaded.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any, ClassVar, Literal, TypeAlias, get_args
+
+from cai.errors import UsageError
+
+Stage: TypeAlias = Literal["sft", "reward", "dpo", "ppo"]
+STAGES: tuple[Stage, ...] = get_args(Stage)
+
+
+def option(default: Any, help: str, choices: tuple[str, ...] = ()) -> Any:
+    """A field with its line of help, and the values that it may take where they are few."""
+    return field(default=default, metadata={"help": help, "choices": choices})
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """What all stages share."""
+
+    stage: ClassVar[Stage]
+    table: ClassVar[Literal["sft", "preferences", "prompts"]]
+
+    model: str = option("miniature", "The base: a hub id, a directory, or `miniature`.")
+    adapter: str | None = option(
+        None, "Start from this adapter: a training run's folder, or one in PEFT's layout."
+    )
+    full: bool = option(False, "Train all weights instead of a LoRA adapter.")
+    quantize: str | None = option(
+        None, "Hold the frozen base in 4 or 8 bit (bitsandbytes, on a GPU).", ("4bit", "8bit")
+    )
+    lora_r: int = option(16, "Rank of the adapter.")
+    lora_alpha: float = option(32.0, "Scale of the adapter: alpha / r.")
+    lora_dropout: float = option(0.0, "Dropout in front of the adapter.")
+    lora_targets: str = option("all-linear", "Layers with an adapter: all-linear, or names: q,v.")
+    learning_rate: float = option(2e-4, "Peak learning rate.")
+    epochs: float = option(1.0, "Passes over the data.")
+    batch_size: int = option(16, "Rows a step.")
+    micro_tokens: int = option(
+        8192, "Most tokens in one forward pass; halved when memory runs out. Changes no result."
+    )
+    max_length: int = option(1024, "Longest conversation in tokens; longer rows are set aside.")
+    schedule: str = option("cosine", "How the rate goes down.", ("cosine", "linear", "constant"))
+    warmup: float = option(0.1, "Share of the steps in which the rate rises.")
+    weight_decay: float = option(0.0, "AdamW's decay of the weights.")
+    max_grad_norm: float = option(1.0, "Gradients are clipped to this norm.")
+    max_steps: int | None = option(None, "End after so many steps.")
+    limit: int | None = option(None, "Use the first N usable rows.")
+    test_share: float = option(0.1, "Rows held out where the data has no test split.")
+    eval_every: int | None = option(None, "Steps between evaluations.  [default: a fifth of all]")
+    save_every: int = option(50, "Steps between checkpoints.")
+    seed: int = option(0, "Fixes the order of rows and the adapter's first weights.")
+    device: str = option("auto", "auto, cpu, cuda or mps.")
+    dtype: str = option(
+        "auto", "Of the frozen base. auto: bfloat16 where it pays, else float32.",
+        ("auto", "float32", "bfloat16", "float16"),
+    )  # fmt: skip
+    gradient_checkpointing: bool = option(False, "Less memory for a quarter more time.")
+    tracker: str | None = option(
+        None, "Also report to this tracker.", ("tensorboard", "wandb", "trackio")
+    )
+
+    def __post_init__(self) -> None:
+        for name in ("lora_r", "batch_size", "micro_tokens", "max_length", "save_every"):
+            self._at_least(name, 1)
+        for name in ("epochs", "learning_rate", "max_grad_norm"):
+            self._above_zero(name)
+        for name in ("max_steps", "limit", "eval_every"):
+            if getattr(self, name) is not None:
+                self._at_least(name, 1)
+        for name in ("warmup", "test_share", "lora_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                self._refuse(name, "must be at least 0 and below 1")
+        for item in dataclasses.fields(self):
+            choices = item.metadata.get("choices")
+            value = getattr(self, item.name)
+            if choices and value is not None and value not in choices:
+                self._refuse(item.name, f"must be one of {', '.join(choices)}")
+        if self.full and self.quantize:
+            raise UsageError(
+                "--full and --quantize exclude each other: quantised weights can't be trained",
+                hint="Leave one of them out.",
+            )
+
+    def _at_least(self, name: str, least: float) -> None:
+        if getattr(self, name) < least:
+            self._refuse(name, f"must be {least} or more")
+
+    def _above_zero(self, name: str) -> None:
+        if not getattr(self, name) > 0:
+            self._refuse(name, "must be above 0")
+
+    def _refuse(self, name: str, rule: str) -> None:
+        raise UsageError(f"{flag(name)} is {getattr(self, name)!r}; it {rule}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SftConfig(TrainConfig):
+    """Supervised fine-tuning on responses (Bai et al. 2022, section 3)."""
+
+    stage: ClassVar[Stage] = "sft"
+    table: ClassVar[Literal["sft"]] = "sft"
+    learned: str = option("all", "Learn all assistant turns, or the last.", ("all", "last"))
+    packing: bool = option(True, "Put several conversations into a row, kept apart.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RewardConfig(TrainConfig):
+    """A reward model on preferences (Bradley and Terry 1952; Ouyang et al. 2022, eq. 1)."""
+
+    stage: ClassVar[Stage] = "reward"
+    table: ClassVar[Literal["preferences"]] = "preferences"
+    learning_rate: float = option(1e-4, "Peak learning rate.")
+    labels: str = option("soft", "Learn each row's probability, or who won.", ("soft", "hard"))
+    centring: float = option(0.01, "Weight of the pull of a pair's mean score to 0.")
+    margins: bool = option(True, "Subtract a row's `margin` where it has one.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DpoConfig(TrainConfig):
+    """Direct preference optimisation (Rafailov et al. 2023)."""
+
+    stage: ClassVar[Stage] = "dpo"
+    table: ClassVar[Literal["preferences"]] = "preferences"
+    learning_rate: float = option(5e-5, "Peak learning rate.")
+    beta: float = option(0.1, "How dear it is to leave the reference.")
+    labels: str = option("soft", "Learn each row's probability, or who won.", ("soft", "hard"))
+    nll: float = option(0.0, "Weight of the chosen response's own likelihood.")
+    packing: bool = option(False, "Put several conversations into a row, kept apart.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._above_zero("beta")
+
+
+CONFIGS: dict[Stage, type[TrainConfig]] = {
+    "sft": SftConfig,
+    "reward": RewardConfig,
+    "dpo": DpoConfig,
+}
+
+
+def flag(name: str) -> str:
+    """A field's name on the command line."""
+    return "--" + name.replace("_", "-")
+
+
+def build_config(kind: type[TrainConfig], values: Mapping[str, Any], where: str) -> TrainConfig:
+    """A configuration from values by name, of which `where` says whence they come.
+
+    Raises `UsageError` for unknown names (with the nearest known one) and wrong types.
+    """
+    known = {item.name: item for item in dataclasses.fields(kind)}
+    checked: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in known:
+            close = get_close_matches(str(name), known, n=1)
+            raise UsageError(
+                f"{where}: `cai train {kind.stage}` has no setting {name!r}",
+                hint=f"Did you mean {close[0]!r}?" if close else f"It has: {', '.join(known)}.",
+            )
+        checked[name] = _typed(known[name], value, where)
+    return kind(**checked)
+
+
+def _typed(item: dataclasses.Field[Any], value: Any, where: str) -> Any:
+    wanted = str(item.type)
+    if value is None and "None" in wanted:
+        return None
+    sort = "str" if item.metadata["choices"] else wanted.split(" | ")[0]
+    if sort == "float" and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    found: dict[str, type] = {"int": int, "bool": bool, "str": str}
+    if sort in found and type(value) is found[sort]:
+        return value
+    raise UsageError(f"{where}: {item.name} is {value!r}; it must be {wanted}.")

@@ -1,0 +1,167 @@
+"""Direct preference optimisation (Rafailov et al. 2023), with soft labels.
+
+The reference's log-probabilities do not change in a run: they are computed once, before it, and
+kept under a digest of all that they depend on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from cai.digest import digest
+from cai.losses.dpo import dpo_loss
+from cai.models.backbone import Backbone
+from cai.train.batches import Tokens, lay_out, sequence_logprobs
+from cai.train.checkpoint import load_tensors, save_tensors
+from cai.train.loop import Metrics
+from cai.train.pairs import Pair, both_sides, soft_labels
+
+
+@dataclass(frozen=True, slots=True)
+class Referenced:
+    """A pair, and the reference's log-probability of each of its responses, in nats."""
+
+    pair: Pair
+    chosen: float
+    rejected: float
+
+    @property
+    def id(self) -> str:
+        """The row's id."""
+        return self.pair.id
+
+
+@dataclass(frozen=True, slots=True)
+class DpoObjective:
+    """−log σ(β (Δ chosen − Δ rejected)), Δ = policy − reference log-probability (eq. 7).
+
+    soft: weigh both outcomes by the row's probability. nll: weight of the chosen response's own
+    mean negative log-likelihood (Pang et al. 2024, eq. 2), which keeps it from falling.
+    """
+
+    backbone: Backbone
+    beta: float
+    soft: bool = True
+    nll: float = 0.0
+    capacity: int = 0
+
+    def weight(self, example: Referenced) -> float:
+        """One a pair."""
+        return 1.0
+
+    def tokens(self, example: Referenced) -> int:
+        """Both sides, padded to the longer."""
+        return 2 * example.pair.size
+
+    def loss(self, examples: Sequence[Referenced], total: float) -> tuple[Tensor, Metrics]:
+        """As `Objective.loss`; logs absolute log-probabilities, whose fall margins hide."""
+        pairs = [e.pair for e in examples]
+        rows = lay_out(both_sides(pairs), self.capacity).to(self.backbone.device)
+        with self.backbone.using("policy"):
+            chosen, rejected = sequence_logprobs(self.backbone, rows).chunk(2)
+        reference = torch.tensor(
+            [[e.chosen, e.rejected] for e in examples], device=chosen.device, dtype=chosen.dtype
+        )
+        labels = soft_labels(pairs, chosen.device)
+        terms = dpo_loss(
+            chosen, rejected, reference[:, 0], reference[:, 1], self.beta,
+            labels if self.soft else None,
+        )  # fmt: skip
+        losses = terms.losses
+        if self.nll:
+            counted = torch.tensor([p.chosen.counted for p in pairs], device=chosen.device)
+            losses = losses - self.nll * chosen / counted
+        loss = losses.sum() / total
+        margins = terms.chosen_rewards - terms.rejected_rewards
+        return loss, {
+            "loss": loss.detach(),
+            "accuracy": ((margins > 0) == (labels >= 0.5)).float().sum() / total,
+            "margin": margins.sum() / total,
+            "chosen_logprob": chosen.detach().sum() / total,
+            "rejected_logprob": rejected.detach().sum() / total,
+            "chosen_reward": terms.chosen_rewards.sum() / total,
+            "rejected_reward": terms.rejected_rewards.sum() / total,
+        }
+
+
+@torch.no_grad()
+def reference_logprobs(
+    backbone: Backbone,
+    pairs: Sequence[Pair],
+    adapter: str | None,
+    identity: str,
+    micro_tokens: int,
+    cache: Path,
+    tell: Callable[[int, int], None] = lambda done, total: None,
+) -> list[Referenced]:
+    """Each pair with the reference's log-probabilities, from the cache where they are known.
+
+    adapter: the reference, None for the base alone. identity: digest of the base and of the
+    adapter's weights. tell: called with the conversations done and all.
+    """
+    sides = both_sides(pairs)
+    name = digest({"reference": identity, "rows": [(s.ids, s.counted) for s in sides]})
+    file = cache / f"{name}.safetensors"
+    if file.is_file():
+        found = load_tensors(file)[0]["logprobs"]
+    else:
+        found = _logprobs(backbone, sides, adapter, micro_tokens, tell)
+        save_tensors(file, {"logprobs": found}, {})
+    chosen, rejected = found.tolist()[: len(pairs)], found.tolist()[len(pairs) :]
+    return [Referenced(*item) for item in zip(pairs, chosen, rejected, strict=True)]
+
+
+def _logprobs(
+    backbone: Backbone,
+    sides: Sequence[Tokens],
+    adapter: str | None,
+    micro_tokens: int,
+    tell: Callable[[int, int], None],
+) -> Tensor:
+    """Log-probability of each conversation's response: float32 [S], on the CPU."""
+    found = torch.zeros(len(sides))
+    order = sorted(range(len(sides)), key=lambda i: -len(sides[i].ids))
+    start = 0
+    backbone.train(False)
+    while start < len(order):
+        count = max(1, micro_tokens // len(sides[order[start]].ids))
+        chosen = order[start : start + count]
+        rows = lay_out([sides[i] for i in chosen]).to(backbone.device)
+        with backbone.using(adapter):
+            found[chosen] = sequence_logprobs(backbone, rows).cpu()
+        start += len(chosen)
+        tell(start, len(order))
+    return found
+
+
+class CollapseWatch:
+    """Warns once where the chosen responses become much less likely than they were at the start.
+
+    DPO can widen the margin while both sides fall (Pal et al. 2024): the model then says neither.
+    """
+
+    FALL = 0.5
+    """Nats a token below the first look at which it warns."""
+
+    def __init__(self, tokens_per_response: float) -> None:
+        self._tokens = tokens_per_response
+        self._first: float | None = None
+        self.warned = False
+
+    def __call__(self, chosen_logprob: float) -> str | None:
+        """A warning, the first time that it is due."""
+        if self._first is None:
+            self._first = chosen_logprob
+        fall = (self._first - chosen_logprob) / self._tokens
+        if self.warned or fall < self.FALL:
+            return None
+        self.warned = True
+        return (
+            f"The chosen responses became {fall:.2f} nats a token less likely than at the start:"
+            " the model may say neither. Try --nll 0.2, a lower --learning-rate or a higher --beta."
+        )

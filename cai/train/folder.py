@@ -1,0 +1,202 @@
+"""A training run on disk: what it was told, what it saw, and what came out.
+
+config.yaml        every setting as resolved
+run.json           who it is: base, parents, data, status, results; digests of what it made
+metrics.jsonl      a line a step, and one for each look at the held-out rows
+set_aside.jsonl    rows that could not be used, each with its reason
+adapter/, head.safetensors, model/    what was trained
+checkpoint.safetensors                the state to go on from, removed in the end
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cai import __version__
+from cai.data.files import telling
+from cai.data.manifest import pretty
+from cai.digest import digest, file_digest
+from cai.errors import DataError, UsageError
+from cai.train.config import TrainConfig, flag
+from cai.types import SetAside
+
+NAME = "run.json"
+FORMAT = "cai-model/1"
+_NO_MATTER = {"micro_tokens", "save_every", "device", "tracker"}
+"""Settings that change no result, so that a run may go on under others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a run rests on, its settings apart.
+
+    base: name and fingerprint. parents: what it started from, or was rewarded by: name, id, stage,
+    and digest of each. data: name, digest and rows of each file. counts: rows used and set aside.
+    """
+
+    base: dict[str, Any]
+    parents: tuple[dict[str, Any], ...]
+    data: tuple[dict[str, Any], ...]
+    counts: dict[str, Any]
+
+
+def settings(config: TrainConfig) -> dict[str, Any]:
+    """A configuration as plain values."""
+    return dataclasses.asdict(config)
+
+
+class RunFolder:
+    """The folder of one training run."""
+
+    def __init__(self, path: Path, config: TrainConfig, facts: Facts) -> None:
+        self.path = path
+        self.config = config
+        self.facts = facts
+        told = {k: v for k, v in settings(config).items() if k not in _NO_MATTER}
+        self.id = (
+            "m-"
+            + digest(
+                {
+                    "stage": config.stage,
+                    "settings": told,
+                    "base": facts.base["fingerprint"],
+                    "parents": [p["digest"] for p in facts.parents],
+                    "data": [d["sha256"] for d in facts.data],
+                }
+            )[:12]
+        )
+
+    def open(self) -> bool:
+        """Make the folder, or take up the run that stopped in it; True for the latter.
+
+        Raises `UsageError` where another run, a finished one, or anything else is in the way.
+        """
+        if not self.path.exists() or not any(self.path.iterdir()):
+            with telling(self.path):
+                self.path.mkdir(parents=True, exist_ok=True)
+                text = yaml.safe_dump(
+                    {"stage": self.config.stage, **settings(self.config)}, sort_keys=False
+                )
+                (self.path / "config.yaml").write_text(text, encoding="utf-8")
+            self._write("running", {})
+            return False
+        found = read_run(self.path)
+        if found["id"] != self.id:
+            raise UsageError(
+                f"{self.path} holds another run: {_difference(found, self)}",
+                hint="Choose another --out, or remove the folder.",
+            )
+        if found["status"] == "finished":
+            raise UsageError(
+                f"{self.path} holds this very run, and it is finished",
+                hint="Choose another --out to train it again, or change a setting.",
+            )
+        return True
+
+    def forget_after(self, step: int) -> None:
+        """Drop the figures of steps that are to be taken again."""
+        file = self.path / "metrics.jsonl"
+        if not file.is_file():
+            return
+        lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+        with telling(self.path):
+            file.write_text("".join(kept), encoding="utf-8")
+
+    def log(self, values: Mapping[str, Any]) -> None:
+        """Add a line to the figures."""
+        with telling(self.path), (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(dict(values)) + "\n")
+
+    def figures(self) -> list[dict[str, Any]]:
+        """All lines so far."""
+        file = self.path / "metrics.jsonl"
+        if not file.is_file():
+            return []
+        return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+
+    def set_aside(self, rows: Sequence[SetAside]) -> None:
+        """Keep the rows that could not be used."""
+        lines = [json.dumps(dataclasses.asdict(row), ensure_ascii=False) for row in rows]
+        with telling(self.path):
+            text = "".join(f"{line}\n" for line in lines)
+            (self.path / "set_aside.jsonl").write_text(text, encoding="utf-8", errors="replace")
+
+    def finish(self, results: Mapping[str, Any], status: str = "finished") -> None:
+        """Write the results and the digests of all that was made; the checkpoint is not needed."""
+        for name in ("checkpoint.safetensors", "best.safetensors"):
+            (self.path / name).unlink(missing_ok=True)
+        self._write(status, results)
+
+    def _write(self, status: str, results: Mapping[str, Any]) -> None:
+        files = {
+            str(p.relative_to(self.path)): file_digest(p)
+            for p in sorted(self.path.rglob("*"))
+            if p.is_file() and p.name not in (NAME, "README.md") and status != "running"
+        }
+        values = {
+            "format": FORMAT,
+            "id": self.id,
+            "stage": self.config.stage,
+            "status": status,
+            **dataclasses.asdict(self.facts),
+            "results": dict(results),
+            "settings": settings(self.config),
+            "versions": versions(),
+            "files": files,
+        }
+        partial = self.path / f".{NAME}.partial"
+        with telling(self.path):
+            partial.write_text(pretty(values), encoding="utf-8")
+            partial.replace(self.path / NAME)
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """What `run.json` says. Raises `DataError` where the folder holds no training run."""
+    file = folder / NAME
+    try:
+        values: dict[str, Any] = json.loads(file.read_bytes())
+        if values["format"] != FORMAT:
+            raise DataError(f"{file} has the format {values['format']}, not {FORMAT}")
+        return values
+    except (FileNotFoundError, NotADirectoryError):
+        raise DataError(
+            f"{folder} is not the folder of a training run: it has no {NAME}",
+            hint="List the models with: cai models",
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{file} can't be read: {error}", hint="Train again.") from None
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder holds a training run."""
+    return (folder / NAME).is_file()
+
+
+def versions() -> dict[str, str]:
+    """Versions of all that decides what a run comes to."""
+    names = ("torch", "transformers", "peft", "accelerate", "safetensors")
+    found = {name: version(name) for name in names}
+    return {"cai": __version__, "python": platform.python_version(), **found}
+
+
+def _difference(found: Mapping[str, Any], wanted: RunFolder) -> str:
+    """What sets the run in a folder apart from the one that is asked for."""
+    if found["stage"] != wanted.config.stage:
+        return f"of the stage {found['stage']}"
+    theirs, ours = found["settings"], settings(wanted.config)
+    changed = [
+        f"{flag(name)} {theirs.get(name)} there, {ours[name]} here"
+        for name in ours
+        if theirs.get(name) != ours[name] and name not in _NO_MATTER
+    ]
+    return "; ".join(changed[:4]) or "of another base, parent or data"

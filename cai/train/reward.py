@@ -1,0 +1,79 @@
+"""The reward model: a scalar head at a response's last token, trained on preferences.
+
+Bradley and Terry 1952; Ouyang et al. 2022, eq. 1. Soft labels: the judge's probability is the
+target of the binary cross-entropy (Bai et al. 2022, section 4.1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cai.losses.reward import bradley_terry_loss, centring_loss
+from cai.models.backbone import Backbone
+from cai.models.heads import ScalarHead
+from cai.train.batches import Tokens, hidden_states, lay_out
+from cai.train.loop import Metrics
+from cai.train.pairs import Pair, both_sides, soft_labels
+
+
+def score(
+    backbone: Backbone, head: ScalarHead, sequences: Sequence[Tokens], adapter: str | None
+) -> Tensor:
+    """Scores of whole conversations, read at their last token: float32 [S]."""
+    rows = lay_out(sequences).to(backbone.device)
+    with backbone.using(adapter):
+        hidden = hidden_states(backbone, rows)
+    scores: Tensor = head(hidden.flatten(0, 1)[rows.last])
+    return scores
+
+
+@dataclass(frozen=True, slots=True)
+class RewardObjective:
+    """Cross-entropy of who wins, by the difference of two scores.
+
+    soft: learn each row's probability rather than that `chosen` won. centring: weight of
+    (s_chosen + s_rejected)², which pulls scores to 0 (Eisenstein et al. 2023, section 2.2).
+    margins: subtract a row's margin from the difference (Touvron et al. 2023, eq. 2).
+    """
+
+    backbone: Backbone
+    head: ScalarHead
+    soft: bool = True
+    centring: float = 0.0
+    margins: bool = True
+
+    def weight(self, example: Pair) -> float:
+        """One a pair."""
+        return 1.0
+
+    def tokens(self, example: Pair) -> int:
+        """Both sides, padded to the longer."""
+        return 2 * example.size
+
+    def loss(self, examples: Sequence[Pair], total: float) -> tuple[Tensor, Metrics]:
+        """As `Objective.loss`."""
+        scores = score(self.backbone, self.head, both_sides(examples), "policy")
+        chosen, rejected = scores.chunk(2)
+        labels = soft_labels(examples, scores.device)
+        losses = bradley_terry_loss(
+            chosen, rejected, labels if self.soft else None, self._margins(examples, scores.device)
+        )
+        if self.centring:
+            losses = losses + self.centring * centring_loss(chosen, rejected)
+        loss = losses.sum() / total
+        difference = (chosen - rejected).detach()
+        return loss, {
+            "loss": loss.detach(),
+            "accuracy": ((difference > 0) == (labels >= 0.5)).float().sum() / total,
+            "margin": difference.sum() / total,
+            "mean_score": scores.detach().sum() / (2 * total),
+        }
+
+    def _margins(self, pairs: Sequence[Pair], device: torch.device) -> Tensor | None:
+        if not self.margins or all(p.row.margin is None for p in pairs):
+            return None
+        return torch.tensor([p.row.margin or 0.0 for p in pairs], device=device)

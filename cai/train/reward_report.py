@@ -1,0 +1,218 @@
+"""How good a reward model is, whether it may be used, and whether it is still the one that was.
+
+The gate's question: does it know more than length? "The shorter response is better", or the
+longer, whichever fits the rows it was trained on, is a baseline that a reward model must beat.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cai.data.manifest import pretty
+from cai.errors import DataError, ModelError, UsageError
+from cai.models.backbone import Backbone
+from cai.models.heads import ScalarHead
+from cai.stats import Tally, best_temperature, calibration_error
+from cai.train.batches import Tokens
+from cai.train.pairs import Pair
+from cai.train.reward import score
+
+HEAD, CANARIES, REPORT = "head.safetensors", "canary.json", "report.json"
+_CANARIES = 8
+_BINS = 20
+_TOLERANCE = {torch.float32: 1e-3}
+_COARSE = 0.1  # for bases held in 16 bits or fewer, whose rounding depends on the machine
+
+
+def write_reward_files(
+    folder: Path,
+    backbone: Backbone,
+    head: ScalarHead,
+    train: Sequence[Pair],
+    test: Sequence[Pair],
+    micro_tokens: int,
+) -> dict[str, Any]:
+    """Write head, canaries and report; returns the report's main figures."""
+    (folder / HEAD).write_bytes(head.state())
+    canaries = [pair.chosen for pair in train[:_CANARIES]]
+    scores = score_all(backbone, head, canaries, "policy", micro_tokens)
+    rows = [
+        {"ids": list(tokens.ids), "response": list(map(int, tokens.response)), "score": value}
+        for tokens, value in zip(canaries, scores, strict=True)
+    ]
+    (folder / CANARIES).write_text(json.dumps(rows) + "\n", encoding="utf-8")
+    judged = test or train
+    report = {
+        "rows": "held out" if test else "trained on (none were held out)",
+        **report_of(judged, _differences(backbone, head, judged, micro_tokens), train),
+    }
+    (folder / REPORT).write_text(pretty(report), encoding="utf-8")
+    return {name: report[name] for name in ("rows", "accuracy", "interval", "length_baseline")}
+
+
+@torch.no_grad()
+def score_all(
+    backbone: Backbone,
+    head: ScalarHead,
+    sequences: Sequence[Tokens],
+    adapter: str | None,
+    micro_tokens: int,
+) -> list[float]:
+    """Scores of any number of conversations, in their order."""
+    backbone.train(False)
+    found = [0.0] * len(sequences)
+    order = sorted(range(len(sequences)), key=lambda i: -len(sequences[i].ids))
+    start = 0
+    while start < len(order):
+        chosen = order[start : start + max(1, micro_tokens // len(sequences[order[start]].ids))]
+        values = score(backbone, head, [sequences[i] for i in chosen], adapter).tolist()
+        for i, value in zip(chosen, values, strict=True):
+            found[i] = value
+        start += len(chosen)
+    return found
+
+
+def _differences(
+    backbone: Backbone, head: ScalarHead, pairs: Sequence[Pair], micro_tokens: int
+) -> list[tuple[float, float]]:
+    """Both scores of each pair, chosen first."""
+    sides = [side for pair in pairs for side in (pair.chosen, pair.rejected)]
+    scores = score_all(backbone, head, sides, "policy", micro_tokens)
+    return list(zip(scores[::2], scores[1::2], strict=True))
+
+
+def report_of(
+    pairs: Sequence[Pair], scores: Sequence[tuple[float, float]], train: Sequence[Pair]
+) -> dict[str, Any]:
+    """The figures of a reward model on labelled pairs; `train` decides what length would say.
+
+    accuracy: share of pairs whose better side has the higher score (an equal score is wrong), with
+    Wilson's 95 % interval. A row whose probability is one half has no better side and is left out.
+    calibration: expected calibration error of σ(difference), and after a temperature fitted on
+    these same rows. histogram: counts of all scores in equal bins.
+    """
+    decided = [
+        (pair, first - second if _first_wins(pair) else second - first)
+        for pair, (first, second) in zip(pairs, scores, strict=True)
+        if pair.row.probability != 0.5
+    ]
+    right = [difference > 0 for _, difference in decided]
+    tally = Tally(sum(right), len(right))
+    rows = [(d if _first_wins(p) else -d, _first_wins(p)) for p, d in decided]
+    temperature = best_temperature(rows) if rows else 1.0
+    values = [value for both in scores for value in both]
+    return {
+        "pairs": len(right),
+        "accuracy": round(tally.share, 4),
+        "interval": [round(x, 4) for x in tally.interval],
+        "length_baseline": round(length_baseline([p for p, _ in decided], train), 4),
+        "calibration_error": round(calibration_error(rows), 4) if rows else None,
+        "temperature": round(temperature, 3),
+        "calibration_error_at_temperature": (
+            round(calibration_error(rows, temperature), 4) if rows else None
+        ),
+        "by_principle": _by(decided, lambda p: p.row.principle_ids or ("none named",)),
+        "by_origin": _by(decided, lambda p: (p.row.origin,)),
+        "histogram": _histogram(values),
+    }
+
+
+def length_baseline(pairs: Sequence[Pair], train: Sequence[Pair]) -> float:
+    """Accuracy of going by length alone, in the direction that fits `train` better.
+
+    Equal lengths are a toss of a coin.
+    """
+
+    def shorter(some: Sequence[Pair]) -> float:
+        wins = 0.0
+        for pair in some:
+            first, second = pair.chosen.counted, pair.rejected.counted
+            if first == second:
+                wins += 0.5
+            else:
+                wins += (first < second) == _first_wins(pair)
+        return wins / len(some) if some else float("nan")
+
+    share = shorter(pairs)
+    return share if shorter(train) >= 0.5 else 1 - share
+
+
+def _first_wins(pair: Pair) -> bool:
+    return pair.row.probability is None or pair.row.probability > 0.5
+
+
+def _by(
+    decided: Sequence[tuple[Pair, float]], names: Callable[[Pair], Iterable[str]]
+) -> dict[str, Any]:
+    """Accuracy of each group; a pair judged under several principles counts for each."""
+    groups: dict[str, list[bool]] = defaultdict(list)
+    for pair, difference in decided:
+        for name in names(pair):
+            groups[name].append(difference > 0)
+    return {
+        name: {
+            "pairs": len(found),
+            "accuracy": round(sum(found) / len(found), 4),
+            "interval": [round(x, 4) for x in Tally(sum(found), len(found)).interval],
+        }
+        for name, found in sorted(groups.items())
+    }
+
+
+def _histogram(values: Sequence[float]) -> dict[str, Any]:
+    low, high = min(values), max(values)
+    width = (high - low) / _BINS or 1.0
+    counts = [0] * _BINS
+    for value in values:
+        counts[min(_BINS - 1, int((value - low) / width))] += 1
+    return {"low": low, "high": high, "counts": counts}
+
+
+def load_reward(backbone: Backbone, folder: Path, name: str = "reward") -> ScalarHead:
+    """Put a reward model's adapter beside the others, and its head; the canaries must score alike.
+
+    Raises `DataError` where the folder holds no reward model, `ModelError` where the scores are
+    not those that were stored: another base, or damaged files.
+    """
+    if not (folder / HEAD).is_file():
+        raise DataError(
+            f"{folder} holds no reward model: it has no {HEAD}",
+            hint="Train one with: cai train reward",
+        )
+    backbone.load_adapter(name, folder / "adapter")
+    head = ScalarHead(backbone.hidden_size)
+    head.load((folder / HEAD).read_bytes())
+    head.to(backbone.device).requires_grad_(False)
+    rows = json.loads((folder / CANARIES).read_text(encoding="utf-8"))
+    canaries = [Tokens(tuple(r["ids"]), tuple(map(bool, r["response"]))) for r in rows]
+    scores = score_all(backbone, head, canaries, name, 4096)
+    tolerance = _TOLERANCE.get(backbone.dtype, _COARSE)
+    for row, value in zip(rows, scores, strict=True):
+        if abs(row["score"] - value) > tolerance * max(1.0, abs(row["score"])):
+            raise ModelError(
+                f"The reward model {folder} scores a stored row {value:.4f}; it was"
+                f" {row['score']:.4f} when it was saved",
+                hint="Load it on the base it was trained on, in the same dtype.",
+            )
+    return head
+
+
+def check_gate(folder: Path) -> dict[str, Any]:
+    """The report of a reward model that knows more than length; raises `UsageError` otherwise."""
+    try:
+        report: dict[str, Any] = json.loads((folder / REPORT).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{folder / REPORT} can't be read: {error}") from None
+    if report["pairs"] and report["accuracy"] > report["length_baseline"]:
+        return report
+    raise UsageError(
+        f"The reward model {folder} is right on {report['accuracy']:.1%} of {report['pairs']} pairs"
+        f" {report['rows']}; length alone is right on {report['length_baseline']:.1%}",
+        hint="Train it on more or better pairs. To use it all the same: --no-gate",
+    )

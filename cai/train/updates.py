@@ -1,0 +1,93 @@
+"""One optimizer step: AdamW, a rate by schedule, clipped gradients, and its state as tensors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """A learning rate as a function of the step: linear warm-up, then down to 0, or flat.
+
+    kind: cosine, linear or constant. peak: the highest rate. steps: of the whole run. warmup: share
+    of the steps in which the rate rises.
+    """
+
+    kind: str
+    peak: float
+    steps: int
+    warmup: float
+
+    def rate(self, step: int) -> float:
+        """The rate of a step, counted from 0."""
+        rising = math.ceil(self.warmup * self.steps)
+        if step < rising:
+            return self.peak * (step + 1) / rising
+        if self.kind == "constant":
+            return self.peak
+        done = (step - rising) / max(1, self.steps - rising)
+        return self.peak * (
+            1 - done if self.kind == "linear" else (1 + math.cos(math.pi * done)) / 2
+        )
+
+
+class Updates:
+    """Takes optimizer steps on named parameters."""
+
+    def __init__(
+        self,
+        parameters: Mapping[str, nn.Parameter],
+        schedule: Schedule,
+        weight_decay: float = 0.0,
+        max_grad_norm: float = 1.0,
+    ) -> None:
+        self.parameters = dict(parameters)
+        self.schedule = schedule
+        self.max_grad_norm = max_grad_norm
+        self._adam = torch.optim.AdamW(
+            self.parameters.values(), lr=schedule.peak, weight_decay=weight_decay
+        )
+
+    def clear(self) -> None:
+        """Forget the gradients."""
+        self._adam.zero_grad(set_to_none=True)
+
+    def clip(self) -> Tensor:
+        """Clip the gradients by their global norm; returns the norm before, not yet on the host."""
+        return nn.utils.clip_grad_norm_(self.parameters.values(), self.max_grad_norm)
+
+    def step(self, number: int) -> None:
+        """Take step `number` (from 0) with the gradients at hand, and forget them."""
+        for group in self._adam.param_groups:
+            group["lr"] = self.schedule.rate(number)
+        self._adam.step()
+        self.clear()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Parameters and AdamW's moments by name."""
+        found: dict[str, Tensor] = {}
+        for name, parameter in self.parameters.items():
+            found[f"parameter/{name}"] = parameter.detach()
+            for key, value in self._adam.state.get(parameter, {}).items():
+                found[f"adam/{key}/{name}"] = torch.as_tensor(value)
+        return found
+
+    @torch.no_grad()
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Put back what `tensors` gave."""
+        for name, parameter in self.parameters.items():
+            parameter.copy_(tensors[f"parameter/{name}"])
+            moments = {
+                key: tensors[f"adam/{key}/{name}"].to(
+                    parameter.device if key != "step" else "cpu", copy=True
+                )
+                for key in ("step", "exp_avg", "exp_avg_sq")
+                if f"adam/{key}/{name}" in tensors
+            }
+            if moments:
+                self._adam.state[parameter] = moments

@@ -1,0 +1,85 @@
+"""Training killed at any step and started again: weights bit for bit a straight run's."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cai.digest import file_digest
+from tests.e2e.helpers import cai
+from tests.e2e.test_kill import listen_to_ctrl_c
+
+pytestmark = pytest.mark.slow
+SHARED = ("--batch-size", "2", "--epochs", "3", "--save-every", "2", "--quiet", "--device", "cpu")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Rows of 16 prompts."""
+    out = tmp_path_factory.mktemp("train") / "runs" / "demo"
+    cai("build-data", "--limit", 12, "--out", out, "--quiet", "--max-new-tokens", 60)
+    return out
+
+
+def start(stage: str, run: Path, out: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "cai", "train", stage, "--data", run, "--out", out, *SHARED],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "CAI_CACHE": str(run.parent / "cache")},
+        preexec_fn=listen_to_ctrl_c,
+    )
+
+
+def steps(out: Path) -> int:
+    file = out / "metrics.jsonl"
+    lines = file.read_text().splitlines() if file.is_file() else []
+    return sum('"held_out": false' in line for line in lines)
+
+
+def until(process: subprocess.Popen[bytes], out: Path, count: int) -> None:
+    while process.poll() is None and steps(out) < count:
+        time.sleep(0.01)
+
+
+def trained(out: Path) -> dict[str, str]:
+    names = ("adapter/adapter_model.safetensors", "head.safetensors", "metrics.jsonl")
+    return {name: file_digest(out / name) for name in names if (out / name).is_file()}
+
+
+@pytest.mark.parametrize("stage", ["sft", "reward", "dpo"])
+def test_killed_and_started_again(stage: str, run: Path, tmp_path: Path) -> None:
+    """Killed −9 after step 3 (a checkpoint stands at 2), stopped after 5 by Ctrl-C, finished."""
+    straight, broken = tmp_path / "straight", tmp_path / "broken"
+    _, said = start(stage, run, straight).communicate(timeout=300)
+    assert steps(straight) >= 6, said.decode()
+    process = start(stage, run, broken)
+    until(process, broken, 3)
+    process.send_signal(signal.SIGKILL)
+    process.wait(timeout=60)
+    assert (broken / "checkpoint.safetensors").is_file()
+    process = start(stage, run, broken)
+    until(process, broken, 5)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130 and b"Traceback" not in said, said.decode()
+    assert b"go on" in said
+    process = start(stage, run, broken)
+    _, said = process.communicate(timeout=300)
+    assert process.returncode == 0 and b"Going on after step" in said, said.decode()
+    assert trained(broken) == trained(straight)
+    assert not (broken / "checkpoint.safetensors").exists()
+    record = json.loads((broken / "run.json").read_text())
+    assert record["status"] == "finished" and record["id"] == _record(straight)["id"]
+
+
+def _record(out: Path) -> dict[str, str]:
+    found: dict[str, str] = json.loads((out / "run.json").read_text())
+    return found

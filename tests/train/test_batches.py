@@ -1,0 +1,100 @@
+"""Which tokens count, and rows that give the same log-probabilities however they are laid out."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from cai.errors import PromptError
+from cai.models.adapters import LoraSettings
+from cai.models.backbone import Backbone
+from cai.train.batches import Tokens, encode_tokens, lay_out, pack, response_logprobs
+from cai.types import Message
+
+TALK = (
+    Message("user", "Say hello."),
+    Message("assistant", "Hello there."),
+    Message("user", "Again."),
+    Message("assistant", "Hello!"),
+)
+
+
+@pytest.fixture(scope="module")
+def backbone() -> Backbone:
+    made = Backbone.load("miniature", device="cpu", dtype="float32")
+    made.add_adapter("policy", LoraSettings(r=4), seed=1)
+    return made
+
+
+def said(backbone: Backbone, tokens: Tokens) -> str:
+    return "".join(
+        backbone.encoder.tokenizer.decode([i])
+        for i, counts in zip(tokens.ids, tokens.response, strict=True)
+        if counts
+    )
+
+
+def test_the_assistant_s_words_and_their_end_count(backbone: Backbone) -> None:
+    both = encode_tokens(backbone.encoder, TALK, 100)
+    assert said(backbone, both) == "Hello there.<|im_end|>Hello!<|im_end|>"
+    last = encode_tokens(backbone.encoder, TALK, 100, "last")
+    assert said(backbone, last) == "Hello!<|im_end|>"
+    assert both.ids == last.ids and both.response[-1]
+
+
+def test_what_is_too_long_is_refused_with_its_length(backbone: Backbone) -> None:
+    size = len(encode_tokens(backbone.encoder, TALK, 100).ids)
+    assert len(encode_tokens(backbone.encoder, TALK, size).ids) == size
+    with pytest.raises(PromptError, match=f"has {size} tokens; --max-length allows {size - 1}"):
+        encode_tokens(backbone.encoder, TALK, size - 1)
+    with pytest.raises(PromptError, match="not the assistant's"):
+        encode_tokens(backbone.encoder, TALK[:3], 100)
+
+
+def test_bins_are_filled_best_fit_first() -> None:
+    """Capacity 10: 7 and 3 fill a bin, 6 and 2 another (the 2 fits there only), 12 its own."""
+    assert pack([3, 7, 2, 6, 12], 10) == [[4], [1, 0], [3, 2]]
+
+
+def test_rows_name_the_places_of_what_counts() -> None:
+    """Two conversations packed into a row of 8: 5 + 3 tokens.
+
+    Of the first, tokens 2 to 4 count, predicted at 1 to 3; of the second, at 5 to 7 in the row,
+    the last two, predicted at 5 and 6.
+    """
+    first = Tokens((1, 2, 3, 4, 5), (False, False, True, True, True))
+    second = Tokens((6, 7, 8), (False, True, True))
+    rows = lay_out([second, first], capacity=8)
+    assert rows.ids.tolist() == [[1, 2, 3, 4, 5, 6, 7, 8]]
+    assert rows.positions is not None and rows.positions.tolist() == [[0, 1, 2, 3, 4, 0, 1, 2]]
+    assert rows.places.tolist() == [1, 2, 3, 5, 6]
+    assert rows.targets.tolist() == [3, 4, 5, 7, 8]
+    assert rows.owner.tolist() == [1, 1, 1, 0, 0]
+    assert rows.last.tolist() == [7, 4]
+    apart = lay_out([second, first])
+    assert apart.ids.shape == (2, 8) and apart.positions is None
+    assert apart.mask.sum(1).tolist() == [3, 5] and apart.last.tolist() == [2, 12]
+
+
+def test_packed_and_padded_rows_give_the_same_loss_and_gradient(backbone: Backbone) -> None:
+    """In float32, to 1e-5: no conversation sees its neighbour."""
+    backbone.train_only("policy")
+    talks = [
+        encode_tokens(backbone.encoder, talk, 200)
+        for talk in (TALK, TALK[:2], TALK[2:], (Message("user", "What is up?"), TALK[1]))
+    ]
+    found = []
+    for capacity in (0, 64, 200):
+        rows = lay_out(talks, capacity)
+        with backbone.using("policy"):
+            logprobs = response_logprobs(backbone, rows)
+        sums = torch.zeros(len(talks)).index_add(0, rows.owner, logprobs)
+        backbone.model.zero_grad()
+        logprobs.sum().backward()
+        grads = torch.cat([p.grad.flatten() for p in backbone.trainable().values()])  # type: ignore[union-attr]
+        found.append((sums.detach(), grads))
+    assert lay_out(talks, 200).ids.shape[0] < len(talks)
+    for sums, grads in found[1:]:
+        torch.testing.assert_close(sums, found[0][0], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(grads, found[0][1], atol=1e-4, rtol=1e-4)
+    assert found[0][1].abs().max() > 1e-3

@@ -1,0 +1,48 @@
+"""Settings: defaults that hold, types, contradictions, and names that are nearly right."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from cai.errors import UsageError
+from cai.train.config import CONFIGS, DpoConfig, SftConfig, build_config
+
+
+@pytest.mark.parametrize("kind", CONFIGS.values())
+def test_every_setting_has_a_default_and_a_line_of_help(kind: Any) -> None:
+    config = kind()
+    for item in dataclasses.fields(kind):
+        assert item.metadata["help"].endswith((".", "]", ": q,v."))
+        choices = item.metadata["choices"]
+        assert not choices or getattr(config, item.name) in (*choices, None)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"learning_rte": 1.0}, "no setting 'learning_rte'.*\n.*Did you mean 'learning_rate'"),
+        ({"batch_size": 2.5}, "batch_size is 2.5; it must be int"),
+        ({"batch_size": True}, "batch_size is True; it must be int"),
+        ({"packing": "yes"}, "packing is 'yes'; it must be bool"),
+        ({"batch_size": 0}, "--batch-size is 0; it must be 1 or more"),
+        ({"learning_rate": 0.0}, "--learning-rate is 0.0; it must be above 0"),
+        ({"warmup": 1.0}, "--warmup is 1.0; it must be at least 0 and below 1"),
+        ({"schedule": "stairs"}, "--schedule is 'stairs'; it must be one of cosine, linear"),
+        ({"full": True, "quantize": "4bit"}, "--full and --quantize exclude each other"),
+    ],
+)
+def test_what_can_t_be_is_refused(values: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError) as error:
+        build_config(SftConfig, values, "settings.yaml")
+    import re
+
+    assert re.search(said, str(error.value), re.DOTALL)
+
+
+def test_whole_numbers_serve_for_fractions_and_nothing_for_what_is_optional() -> None:
+    config = build_config(DpoConfig, {"epochs": 3, "max_steps": None, "beta": 1}, "x")
+    assert config.epochs == 3.0 and config.max_steps is None
+    assert isinstance(config, DpoConfig) and config.beta == 1.0

@@ -1,0 +1,114 @@
+"""The reward model's report by hand, its gate, and its canaries."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cai.data.training import PairRow
+from cai.errors import DataError, ModelError, UsageError
+from cai.models.adapters import LoraSettings
+from cai.models.backbone import Backbone
+from cai.models.heads import ScalarHead
+from cai.train.batches import Tokens
+from cai.train.pairs import Pair
+from cai.train.reward_report import (
+    CANARIES,
+    check_gate,
+    length_baseline,
+    load_reward,
+    report_of,
+    write_reward_files,
+)
+from cai.types import Message
+
+
+def pair(
+    probability: float | None, chosen: int = 3, rejected: int = 5, origin: str = "comparison",
+    principles: tuple[str, ...] = ("p",),
+) -> Pair:  # fmt: skip
+    """A pair whose responses have so many tokens behind a prompt of two."""
+    sides = (
+        Tokens(tuple(range(5, 7 + size)), (False, False, *[True] * size))
+        for size in (chosen, rejected)
+    )
+    row = PairRow(
+        "id", (Message("user", "?"),), (), (), probability, None, origin, principles, "file:1"
+    )
+    return Pair(row, *sides)
+
+
+def test_figures_by_hand() -> None:
+    """Three decided pairs of four, two right: by principle p 1 of 1, q 1 of 2.
+
+    The second row says with 0.2 that `chosen` is the better one, so the other side has to lead.
+    """
+    pairs = [
+        pair(0.9, principles=("p", "q")), pair(0.2, principles=("q",), origin="revision"),
+        pair(None, principles=()), pair(0.5),
+    ]  # fmt: skip
+    report = report_of(pairs, [(1.0, 0.0), (0.5, 0.0), (2.0, 1.0), (9.0, 0.0)], pairs)
+    assert report["pairs"] == 3 and report["accuracy"] == pytest.approx(2 / 3, abs=1e-4)
+    assert report["interval"] == pytest.approx([0.2077, 0.9385], abs=1e-3)  # Wilson, 2 of 3
+    principles = report["by_principle"]
+    assert {n: (p["pairs"], p["accuracy"]) for n, p in principles.items()} == {
+        "p": (1, 1.0), "q": (2, 0.5), "none named": (1, 1.0),
+    }  # fmt: skip
+    assert {n: p["accuracy"] for n, p in report["by_origin"].items()} == {
+        "comparison": 1.0, "revision": 0.0,
+    }  # fmt: skip
+    assert sum(report["histogram"]["counts"]) == 8
+    assert report["histogram"]["low"] == 0.0 and report["histogram"]["high"] == 9.0
+
+
+def test_length_alone() -> None:
+    """In training the shorter one wins twice of three; held out it wins once of two, one is equal.
+
+    Held out: right, wrong, and a toss: 1.5 of 3. Were the longer one the rule: again 1.5.
+    """
+    train = [pair(1.0, 3, 5), pair(1.0, 2, 4), pair(1.0, 6, 4)]
+    test = [pair(1.0, 3, 5), pair(1.0, 5, 3), pair(1.0, 4, 4)]
+    assert length_baseline(test, train) == pytest.approx(0.5)
+    assert length_baseline(train, train) == pytest.approx(2 / 3)
+    assert length_baseline(train, [pair(0.0, 3, 5)]) == pytest.approx(1 / 3)
+    assert length_baseline([pair(0.1, 3, 5)], train) == 0.0  # the label says: the longer one
+
+
+def test_the_gate(tmp_path: Path) -> None:
+    file = tmp_path / "report.json"
+    good = {"accuracy": 0.8, "length_baseline": 0.7, "pairs": 50, "rows": "held out"}
+    file.write_text(json.dumps(good))
+    assert check_gate(tmp_path) == good
+    file.write_text(json.dumps(good | {"accuracy": 0.7}))
+    with pytest.raises(UsageError, match=r"70.0% of 50 pairs held out; length alone is right"):
+        check_gate(tmp_path)
+    file.unlink()
+    with pytest.raises(DataError, match="can't be read"):
+        check_gate(tmp_path)
+
+
+def test_a_saved_model_scores_its_canaries_alike(tmp_path: Path) -> None:
+    """Saved, loaded under another name, and refused once a stored score is another."""
+
+    def base() -> Backbone:
+        return Backbone.load("miniature", device="cpu", dtype="float32")
+
+    backbone = base()
+    backbone.add_adapter("policy", LoraSettings(r=4), seed=1)
+    head = ScalarHead(backbone.hidden_size, seed=2)
+    pairs = [pair(0.9, 4, 6), pair(0.8, 3, 9)]
+    backbone.save_adapter("policy", tmp_path / "adapter")
+    figures = write_reward_files(tmp_path, backbone, head, pairs, [], 4096)
+    assert figures["rows"].startswith("trained on")
+    loaded = base()
+    found = load_reward(loaded, tmp_path)
+    assert found.state() == head.state() and loaded.adapters == ("reward",)
+    rows = json.loads((tmp_path / CANARIES).read_text())
+    rows[1]["score"] += 0.1
+    (tmp_path / CANARIES).write_text(json.dumps(rows))
+    with pytest.raises(ModelError, match="scores a stored row"):
+        load_reward(base(), tmp_path)
+    with pytest.raises(DataError, match="no reward model"):
+        load_reward(base(), tmp_path / "nowhere")

@@ -1,0 +1,179 @@
+"""SFT, reward model and DPO on the miniature: they learn, they go on, they keep to their folder."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from cai.data.training import read_pairs
+from cai.errors import DataError, Interrupted, UsageError
+from cai.models.backbone import Backbone
+from cai.train.batches import encode_tokens, lay_out, sequence_logprobs
+from cai.train.config import DpoConfig, RewardConfig, SftConfig, TrainConfig
+from cai.train.dpo import CollapseWatch, reference_logprobs
+from cai.train.folder import read_run
+from cai.train.loop import Report
+from cai.train.pairs import encode_pair
+from cai.train.train import Show, train
+from cai.types import Message
+
+QUESTIONS = ("How do I bake bread?", "What is chess?", "Tell me of cats.", "Where is Rome?")
+GOOD, BAD = "I am happy to help.", "Get lost, you fool."
+SMALL: dict[str, Any] = {"batch_size": 2, "device": "cpu", "lora_r": 4, "learning_rate": 2e-3}
+KINDS: dict[str, Any] = {"sft": SftConfig, "reward": RewardConfig, "dpo": DpoConfig}
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CAI_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Eight pairs: the friendly answer is the better one; also read as eight conversations."""
+    file = tmp_path / "pairs.jsonl"
+    rows = [
+        {
+            "id": f"row-{n}",
+            "prompt": [{"role": "user", "content": f"{QUESTIONS[n % 4]} ({n})"}],
+            "chosen": [{"role": "assistant", "content": GOOD}],
+            "rejected": [{"role": "assistant", "content": BAD}],
+            "probability": 0.9,
+        }
+        for n in range(8)
+    ]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return file
+
+
+def figures(out: Path, held_out: bool = False) -> list[dict[str, Any]]:
+    lines = map(json.loads, (out / "metrics.jsonl").read_text().splitlines())
+    return [line for line in lines if line["held_out"] == held_out]
+
+
+@pytest.mark.parametrize("stage", KINDS)
+def test_it_learns(stage: str, data: Path, tmp_path: Path) -> None:
+    """The loss falls by a tenth or more, and the adapter is PEFT's."""
+    out = tmp_path / stage
+    train(KINDS[stage](**SMALL, epochs=4.0, test_share=0.0), [data], out)
+    losses = [line["loss"] for line in figures(out)]
+    assert len(losses) == 16 and losses[-1] < 0.9 * losses[0]
+    record = read_run(out)
+    assert record["status"] == "finished" and record["counts"]["trained"] == 8
+    assert "adapter/adapter_model.safetensors" in record["files"]
+    assert ("head.safetensors" in record["files"]) == (stage == "reward")
+    assert not list(out.rglob("*.bin")) and not list(out.rglob("*.pt"))
+    assert "| pairs.jsonl |" in (out / "README.md").read_text()
+
+
+@pytest.mark.parametrize("stage", KINDS)
+def test_it_goes_on_bit_for_bit(stage: str, data: Path, tmp_path: Path) -> None:
+    """Stopped after step 3: the same bytes, and the same figures, as without a stop."""
+    config = KINDS[stage](**SMALL, epochs=2.0, test_share=0.4, lora_dropout=0.1, eval_every=2)
+    straight, broken = tmp_path / "straight", tmp_path / "broken"
+    train(config, [data], straight)
+    notes: list[str] = []
+
+    def stop(report: Report) -> None:
+        if report.step == 3 and not report.held_out:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(Interrupted, match="Run the same command again"):
+        train(config, [data], broken, Show(report=stop))
+    assert read_run(broken)["status"] == "running"
+    train(config, [data], broken, Show(note=notes.append))
+    assert len(notes) == 1 and notes[0].startswith("Going on after step 3")
+    assert read_run(broken)["files"] == read_run(straight)["files"]
+
+
+def test_rows_of_one_prompt_are_on_one_side(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "sft"
+    train(SftConfig(**SMALL, test_share=0.4, max_steps=1), [data], out)
+    counts = read_run(out)["counts"]
+    assert counts["trained"] + counts["held out"] == 8 and counts["held out"] > 0
+
+
+def test_a_folder_holds_one_run(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    train(SftConfig(**SMALL, max_steps=1), [data], out)
+    with pytest.raises(UsageError, match="finished"):
+        train(SftConfig(**SMALL, max_steps=1), [data], out)
+    with pytest.raises(UsageError, match="--max-steps 1 there, 2 here"):
+        train(SftConfig(**SMALL, max_steps=2), [data], out)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("Dear Sir")
+    with pytest.raises(DataError, match="not the folder of a training run"):
+        train(SftConfig(**SMALL, max_steps=1), [data], tmp_path / "mine")
+
+
+def test_what_is_too_long_is_set_aside(data: Path, tmp_path: Path) -> None:
+    rows = [json.loads(line) for line in data.read_text().splitlines()]
+    rows[3]["chosen"][0]["content"] = "word " * 200
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    out = tmp_path / "run"
+    train(DpoConfig(**SMALL, max_steps=1, max_length=64), [data], out)
+    (left,) = map(json.loads, (out / "set_aside.jsonl").read_text().splitlines())
+    assert left["source"] == "pairs.jsonl:4 row-3" and "--max-length allows 64" in left["reason"]
+    with pytest.raises(DataError, match="No row is left to train on; 8 were set aside"):
+        train(DpoConfig(**SMALL, max_length=5), [data], tmp_path / "none")
+
+
+def test_the_parent_is_the_start_and_the_reference(data: Path, tmp_path: Path) -> None:
+    """DPO from an SFT adapter: at step 0 policy and reference agree, so the loss is ln 2."""
+    train(SftConfig(**SMALL, epochs=3.0), [data], tmp_path / "sft")
+    config = DpoConfig(**SMALL | {"lora_r": 16}, adapter=str(tmp_path / "sft"), labels="hard")
+    train(config, [data], tmp_path / "dpo")
+    first = figures(tmp_path / "dpo")[0]
+    assert first["loss"] == pytest.approx(0.693147, abs=1e-5)
+    assert first["chosen_reward"] == pytest.approx(0.0, abs=1e-4)
+    (parent,) = read_run(tmp_path / "dpo")["parents"]
+    assert parent["id"] == read_run(tmp_path / "sft")["id"] and parent["part"] == "start"
+    before = load_file(tmp_path / "sft" / "adapter" / "adapter_model.safetensors")
+    after = load_file(tmp_path / "dpo" / "adapter" / "adapter_model.safetensors")
+    assert before.keys() == after.keys()
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+
+
+def test_reference_logprobs_are_read_once(data: Path, tmp_path: Path) -> None:
+    """From the file the second time, and the numbers are the base's own."""
+    backbone = Backbone.load("miniature", device="cpu", dtype="float32")
+    rows = [row for row in read_pairs([data]) if not hasattr(row, "reason")]
+    pairs = [encode_pair(backbone.encoder, row, 200) for row in rows[:2]]  # type: ignore[arg-type]
+    told: list[int] = []
+    arguments = (backbone, pairs, None, "id", 64, tmp_path / "kept", lambda d, t: told.append(d))
+    first = reference_logprobs(*arguments)
+    assert told
+    told.clear()
+    assert reference_logprobs(*arguments) == first and not told
+    talk = (*rows[0].prompt, Message("assistant", GOOD))  # type: ignore[union-attr]
+    tokens = encode_tokens(backbone.encoder, talk, 200)
+    with torch.no_grad(), backbone.using(None):
+        alone = sequence_logprobs(backbone, lay_out([tokens])).item()
+    assert first[0].chosen == pytest.approx(alone, abs=1e-4)
+
+
+def test_a_falling_likelihood_is_told_once() -> None:
+    """Ten tokens a response: from −20 to −26 is 0.6 nats a token."""
+    watch = CollapseWatch(10.0)
+    assert watch(-20.0) is None and watch(-24.0) is None
+    assert "0.60 nats a token" in (watch(-26.0) or "")
+    assert watch(-40.0) is None
+
+
+def test_full_training_writes_a_model(data: Path, tmp_path: Path) -> None:
+    """All weights move, and the folder loads as any model does."""
+    out = tmp_path / "full"
+    config: TrainConfig = SftConfig(**SMALL | {"learning_rate": 1e-4}, full=True, max_steps=2)
+    train(config, [data], out)
+    loaded = Backbone.load(str(out / "model"), device="cpu", dtype="float32")
+    base = Backbone.load("miniature", device="cpu", dtype="float32")
+    pairs = zip(loaded.model.parameters(), base.model.parameters(), strict=True)
+    assert all(not torch.equal(a, b) for a, b in pairs)
+    with pytest.raises(DataError, match="trained all weights"):
+        train(SftConfig(**SMALL, adapter=str(out)), [data], tmp_path / "next")
