@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-slow test-peers lint format wheel-check clean help
+.PHONY: demo align test test-slow test-peers lint format wheel-check clean help
 
 help:            ## show this list
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  +##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -12,6 +12,9 @@ help:            ## show this list
 demo: $(VENV)/.runtime   ## build data with the bundled model and judge it by the world's ground truth
 	$(BIN)/cai build-data --out runs/demo --limit 40
 	$(BIN)/python -m cai.miniature.measure runs/demo
+
+align: $(VENV)/.runtime  ## build data, train every stage on the miniature, judge it by ground truth (hours)
+	$(BIN)/python bench/align.py --out runs/align --result bench/results/align
 
 test: $(VENV)/.dev       ## lint the content, then the default test suite (minutes on two cores)
 	$(BIN)/cai lint

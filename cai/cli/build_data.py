@@ -33,11 +33,14 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option(
     "--model", "-m", default="miniature", show_default=True,
-    help="A hub id, a directory, `miniature`, or `scripted:FILE`; writes responses and revisions.",
+    help="Writes responses and revisions: a hub id, a directory, `miniature`, `scripted:FILE`, or"
+    " the folder of a run that trained all weights.",
 )  # fmt: skip
 @click.option("--critic", default=None, help="Writes the critiques.  [default: the model]")
 @click.option("--judge", default=None, help="Judges pairs.  [default: the critic]")
-@click.option("--adapter", default=None, help="A LoRA adapter on top of --model.")
+@click.option(
+    "--adapter", default=None, help="On top of --model: a training run's folder, or a LoRA adapter."
+)
 @click.option(
     "--out", "-o", type=click.Path(path_type=Path, file_okay=False), default=None,
     help="The run's folder; its parent holds the store.  [default: runs/<constitution>]",
@@ -146,7 +149,10 @@ def _backend(name: str, adapter: str | None, options: dict[str, Any]) -> Backend
 
         return ScriptedBackend.from_yaml(Path(name.removeprefix("scripted:")))
     from cai.backends.local import LocalBackend
+    from cai.cli.speak import find_adapter
 
+    if adapter:
+        find_adapter(adapter)  # one that can't write is refused before the base is loaded
     return LocalBackend.load(
         name,
         device=options["device"],

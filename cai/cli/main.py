@@ -16,6 +16,11 @@ COMMANDS = {
     "lint": ("cai.cli.lint", "Check principles, constitutions and templates."),
     "render": ("cai.cli.render", "Show the exact messages and token ids of each stage."),
     "build-data": ("cai.cli.build_data", "Turn prompts into SFT and preference data."),
+    "train": ("cai.cli.train", "Train a model on a run's data: sft, reward, dpo, ppo."),
+    "models": ("cai.cli.models", "List trained models and what each came from."),
+    "merge": ("cai.cli.merge", "Merge an adapter into its base: a plain model."),
+    "chat": ("cai.cli.chat", "Talk to a model, and switch between its adapters."),
+    "compare": ("cai.cli.compare", "Show answers of a base and its adapters side by side."),
     "runs": ("cai.cli.runs", "List the runs of a project."),
     "trace": ("cai.cli.trace", "Walk a training row back to its principle."),
     "verify": ("cai.cli.verify", "Recompute every digest of a run."),
@@ -56,7 +61,8 @@ Exit codes:
   0  done                     4  a data file, or a digest of one, is not right
   1  any other error          5  a model can't be loaded or used
   2  wrong usage              6  the store is locked, damaged or full
-  3  problems in content      130  stopped by Ctrl-C
+  3  problems in content      7  training can't go on: no number, no memory, collapse
+  130  stopped by Ctrl-C
 """
 
 

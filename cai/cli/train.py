@@ -10,16 +10,26 @@ from typing import Any
 import click
 
 from cai.errors import ContentError, UsageError
-from cai.train.config import CONFIGS, STAGES, Stage, TrainConfig, build_config, flag
+from cai.train.config import (
+    CONFIGS,
+    STAGES,
+    PpoConfig,
+    RowsConfig,
+    Stage,
+    TrainConfig,
+    build_config,
+    flag,
+)
 
 HELP: dict[Stage, str] = {
     "sft": "Learn the responses of SFT data (or of conversations in any known format).",
     "reward": "Learn to score responses from preferences.",
     "dpo": "Learn preferences directly, against a reference.",
+    "ppo": "Learn from a reward on the model's own responses.",
 }
 
 
-@click.group("train", short_help="Train a model on a run's data: sft, reward, dpo.")
+@click.group("train", short_help="Train a model on a run's data: sft, reward, dpo, ppo.")
 def command() -> None:
     """Align a model with the data of `cai build-data`, or with files of your own.
 
@@ -27,6 +37,7 @@ def command() -> None:
     cai train sft    --data runs/default
     cai train reward --data runs/default --adapter runs/sft
     cai train dpo    --data runs/default --adapter runs/sft
+    cai train ppo    --data runs/default --adapter runs/sft --reward runs/reward
     """
 
 
@@ -113,10 +124,15 @@ def _from_file(file: Path, stage: Stage) -> dict[str, Any]:
 
 
 def _dry_run(config: TrainConfig, data: tuple[Path, ...]) -> None:
-    from cai.train.estimate import estimate
+    from cai.train.estimate import estimate, estimate_ppo
+    from cai.train.ppo_run import prepare_ppo
     from cai.train.stages import build_stage
 
-    found = estimate(config, build_stage(config, data, lambda done, total: None))
+    if isinstance(config, PpoConfig):
+        found = estimate_ppo(config, prepare_ppo(config, data))
+    else:
+        assert isinstance(config, RowsConfig)
+        found = estimate(config, build_stage(config, data, lambda done, total: None))
     lines = {
         "rows": f"{found.rows:,} ({found.held_out:,} held out, {found.set_aside:,} set aside)",
         "tokens": f"{found.tokens:,}",
@@ -134,7 +150,13 @@ def _train(config: TrainConfig, data: tuple[Path, ...], out: Path, quiet: bool) 
 
     with TrainProgress(quiet) as progress:
         show = Show(progress.report, progress.note, progress.reference)
-        results = train(config, data, out, show)
+        if isinstance(config, PpoConfig):
+            from cai.train.ppo_run import train_ppo
+
+            results = train_ppo(config, data, out, show)
+        else:
+            assert isinstance(config, RowsConfig)
+            results = train(config, data, out, show)
     if quiet:
         return
     for name, value in results.items():
@@ -144,5 +166,4 @@ def _train(config: TrainConfig, data: tuple[Path, ...], out: Path, quiet: bool) 
 
 
 for _stage in STAGES:
-    if _stage in CONFIGS:
-        command.add_command(_command(_stage))
+    command.add_command(_command(_stage))

@@ -5,7 +5,7 @@ from __future__ import annotations
 CODES: dict[str, str] = {
     "C001": "A file can't be found or read. Check the path; a shipped constitution is named"
     " without a folder, such as `default`.",
-    "C002": "A file is too large: over 1 MB of YAML, 20,000 values, or 64 kB of template."
+    "C002": "A file is too large: over 1 MB of YAML, 10,000 values, or 64 kB of template."
     " Principles are short; look for data that was pasted by mistake.",
     "C003": "A file is not valid UTF-8. Save it as UTF-8 in your editor; the message tells the"
     " byte.",

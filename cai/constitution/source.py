@@ -21,7 +21,7 @@ from cai.errors import Problem
 
 SIZE_LIMIT = 1_000_000
 DEPTH_LIMIT = 32
-VALUE_LIMIT = 20_000
+VALUE_LIMIT = 10_000
 PROBLEM_LIMIT = 20
 
 Place: TypeAlias = tuple[str | int, ...]

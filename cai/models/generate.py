@@ -38,7 +38,8 @@ class Job:
 
     prompt: token ids. limit: most tokens to write. `out` grows; at the end `text` and `finish` are
     set, and `out` holds what `text` says (the text stripped of white space around it), without the
-    end token, which `written` counts. Where it could not be written, `error` says why.
+    end token. `drawn` holds every token that was drawn: the end token and a stop text's too. Where
+    it could not be written, `error` says why.
     """
 
     prompt: tuple[int, ...]
@@ -46,10 +47,15 @@ class Job:
     limit: int
     conversation: str = ""
     out: list[int] = field(default_factory=list)
-    written: int = 0
+    drawn: list[int] = field(default_factory=list)
     text: str = ""
     finish: FinishReason | None = None
     error: ModelError | None = None
+
+    @property
+    def written(self) -> int:
+        """How many tokens were drawn, the one that ended the response among them."""
+        return len(self.drawn)
 
     @property
     def ended(self) -> bool:
@@ -220,7 +226,7 @@ class Sampler:
                 hint="Try --dtype float32; if it stays, the weights are damaged.",
             )
             return
-        job.written += 1
+        job.drawn.append(token)
         if token in self.encoder.stop_ids:
             job.finish = "stop"
         else:

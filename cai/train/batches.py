@@ -167,6 +167,22 @@ def pack(lengths: Sequence[int], capacity: int) -> list[list[int]]:
     return bins
 
 
+def pieces(lengths: Sequence[int], tokens: int) -> list[list[int]]:
+    """Indices of rows to read together, long ones first, so that a piece has so few tokens.
+
+    Padding counts. A row that is longer stands alone.
+    """
+    found: list[list[int]] = []
+    width = 0
+    for i in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        if found and (len(found[-1]) + 1) * width <= tokens:
+            found[-1].append(i)
+        else:
+            width = lengths[i]
+            found.append([i])
+    return found
+
+
 def hidden_states(backbone: Backbone, rows: Rows) -> Tensor:
     """Last hidden states [R, T, H] under the adapter in use."""
     if rows.positions is not None:

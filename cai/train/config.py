@@ -40,46 +40,35 @@ class TrainConfig:
     )
     lora_r: int = option(16, "Rank of the adapter.")
     lora_alpha: float = option(32.0, "Scale of the adapter: alpha / r.")
-    lora_dropout: float = option(0.0, "Dropout in front of the adapter.")
     lora_targets: str = option("all-linear", "Layers with an adapter: all-linear, or names: q,v.")
     learning_rate: float = option(2e-4, "Peak learning rate.")
-    epochs: float = option(1.0, "Passes over the data.")
-    batch_size: int = option(16, "Rows a step.")
+    max_grad_norm: float = option(1.0, "Gradients are clipped to this norm.")
     micro_tokens: int = option(
         8192, "Most tokens in one forward pass; halved when memory runs out. Changes no result."
     )
-    max_length: int = option(1024, "Longest conversation in tokens; longer rows are set aside.")
-    schedule: str = option("cosine", "How the rate goes down.", ("cosine", "linear", "constant"))
-    warmup: float = option(0.1, "Share of the steps in which the rate rises.")
-    weight_decay: float = option(0.0, "AdamW's decay of the weights.")
-    max_grad_norm: float = option(1.0, "Gradients are clipped to this norm.")
     max_steps: int | None = option(None, "End after so many steps.")
     limit: int | None = option(None, "Use the first N usable rows.")
-    test_share: float = option(0.1, "Rows held out where the data has no test split.")
-    eval_every: int | None = option(None, "Steps between evaluations.  [default: a fifth of all]")
     save_every: int = option(50, "Steps between checkpoints.")
-    seed: int = option(0, "Fixes the order of rows and the adapter's first weights.")
+    seed: int = option(0, "Fixes every random choice.")
     device: str = option("auto", "auto, cpu, cuda or mps.")
     dtype: str = option(
-        "auto", "Of the frozen base. auto: bfloat16 where it pays, else float32.",
+        "auto",
+        "Of the frozen base. auto: bfloat16 where it pays, else float32.",
         ("auto", "float32", "bfloat16", "float16"),
-    )  # fmt: skip
-    gradient_checkpointing: bool = option(False, "Less memory for a quarter more time.")
+    )
+    gradient_checkpointing: bool = option(False, "Less memory, and more time.")
     tracker: str | None = option(
         None, "Also report to this tracker.", ("tensorboard", "wandb", "trackio")
     )
 
     def __post_init__(self) -> None:
-        for name in ("lora_r", "batch_size", "micro_tokens", "max_length", "save_every"):
+        for name in ("lora_r", "micro_tokens", "save_every"):
             self._at_least(name, 1)
-        for name in ("epochs", "learning_rate", "max_grad_norm"):
+        for name in ("learning_rate", "max_grad_norm"):
             self._above_zero(name)
-        for name in ("max_steps", "limit", "eval_every"):
+        for name in ("max_steps", "limit"):
             if getattr(self, name) is not None:
                 self._at_least(name, 1)
-        for name in ("warmup", "test_share", "lora_dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                self._refuse(name, "must be at least 0 and below 1")
         for item in dataclasses.fields(self):
             choices = item.metadata.get("choices")
             value = getattr(self, item.name)
@@ -104,7 +93,33 @@ class TrainConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SftConfig(TrainConfig):
+class RowsConfig(TrainConfig):
+    """What the stages share that learn from rows: all but PPO."""
+
+    epochs: float = option(1.0, "Passes over the data.")
+    batch_size: int = option(16, "Rows a step.")
+    max_length: int = option(1024, "Longest conversation in tokens; longer rows are set aside.")
+    schedule: str = option("cosine", "How the rate goes down.", ("cosine", "linear", "constant"))
+    warmup: float = option(0.1, "Share of the steps in which the rate rises.")
+    weight_decay: float = option(0.0, "AdamW's decay of the weights.")
+    lora_dropout: float = option(0.0, "Dropout in front of the adapter.")
+    test_share: float = option(0.1, "Rows held out where the data has no test split.")
+    eval_every: int | None = option(None, "Steps between evaluations.  [default: a fifth of all]")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("batch_size", "max_length"):
+            self._at_least(name, 1)
+        self._above_zero("epochs")
+        if self.eval_every is not None:
+            self._at_least("eval_every", 1)
+        for name in ("warmup", "test_share", "lora_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                self._refuse(name, "must be at least 0 and below 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SftConfig(RowsConfig):
     """Supervised fine-tuning on responses (Bai et al. 2022, section 3)."""
 
     stage: ClassVar[Stage] = "sft"
@@ -114,7 +129,7 @@ class SftConfig(TrainConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RewardConfig(TrainConfig):
+class RewardConfig(RowsConfig):
     """A reward model on preferences (Bradley and Terry 1952; Ouyang et al. 2022, eq. 1)."""
 
     stage: ClassVar[Stage] = "reward"
@@ -126,7 +141,7 @@ class RewardConfig(TrainConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DpoConfig(TrainConfig):
+class DpoConfig(RowsConfig):
     """Direct preference optimisation (Rafailov et al. 2023)."""
 
     stage: ClassVar[Stage] = "dpo"
@@ -142,10 +157,46 @@ class DpoConfig(TrainConfig):
         self._above_zero("beta")
 
 
+@dataclass(frozen=True, kw_only=True)
+class PpoConfig(TrainConfig):
+    """Proximal policy optimisation (Schulman et al. 2017; Ouyang et al. 2022)."""
+
+    stage: ClassVar[Stage] = "ppo"
+    table: ClassVar[Literal["prompts"]] = "prompts"
+    reward: str | None = option(
+        None,
+        "What responses are worth: a reward model's run, a Python function `module:function`, or"
+        " several with weights: `runs/reward, 0.5*rewards:polite`.",
+    )
+    check: str | None = option(
+        None, "A second opinion, which nothing is trained on: the run stops where it falls."
+    )
+    gate: bool = option(True, "Refuse a reward model that knows no more than length.")
+    learning_rate: float = option(1e-4, "Learning rate.")
+    updates: int = option(50, "Rollouts, each learnt from in several epochs.")
+    prompts_per_update: int = option(32, "Responses in a rollout.")
+    max_new_tokens: int = option(64, "Longest response in tokens.")
+    temperature: float = option(1.0, "Of drawing and of scoring alike.")
+    epochs: int = option(4, "Passes over a rollout.")
+    minibatches: int = option(2, "Parts of a rollout, each a step.")
+    clip: float = option(0.2, "How far a token's ratio may move in an update.")
+    value_clip: float = option(0.2, "How far a value may move in an update.")
+    value_coef: float = option(0.1, "Weight of the value loss.")
+    gamma: float = option(1.0, "Discount of later rewards.")
+    lam: float = option(0.95, "GAE's trade of bias for variance.")
+    kl_coef: float = option(0.05, "Price of a nat of KL to the reference.")
+    target_kl: float | None = option(None, "Adapt the price to this KL a response, in nats.")
+    normalise_scores: bool = option(True, "Put scores to mean 0, variance 1 by the start's.")
+    score_clip: float | None = option(None, "Bound on a score, in that unit.")
+    missing_eos_penalty: float = option(1.0, "Taken from a response that did not end.")
+    save_every: int = option(5, "Updates between checkpoints.")
+
+
 CONFIGS: dict[Stage, type[TrainConfig]] = {
     "sft": SftConfig,
     "reward": RewardConfig,
     "dpo": DpoConfig,
+    "ppo": PpoConfig,
 }
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from cai.digest import digest
 from cai.losses.dpo import dpo_loss
 from cai.models.backbone import Backbone
-from cai.train.batches import Tokens, lay_out, sequence_logprobs
+from cai.train.batches import Tokens, lay_out, pieces, sequence_logprobs
 from cai.train.checkpoint import load_tensors, save_tensors
 from cai.train.loop import Metrics
 from cai.train.pairs import Pair, both_sides, soft_labels
@@ -125,17 +125,14 @@ def _logprobs(
 ) -> Tensor:
     """Log-probability of each conversation's response: float32 [S], on the CPU."""
     found = torch.zeros(len(sides))
-    order = sorted(range(len(sides)), key=lambda i: -len(sides[i].ids))
-    start = 0
     backbone.train(False)
-    while start < len(order):
-        count = max(1, micro_tokens // len(sides[order[start]].ids))
-        chosen = order[start : start + count]
-        rows = lay_out([sides[i] for i in chosen]).to(backbone.device)
+    done = 0
+    for piece in pieces([len(side.ids) for side in sides], micro_tokens):
+        rows = lay_out([sides[i] for i in piece]).to(backbone.device)
         with backbone.using(adapter):
-            found[chosen] = sequence_logprobs(backbone, rows).cpu()
-        start += len(chosen)
-        tell(start, len(order))
+            found[piece] = sequence_logprobs(backbone, rows).cpu()
+        done += len(piece)
+        tell(done, len(sides))
     return found
 
 

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+from cai.models.backbone import Backbone
 from cai.models.rows import text_config
-from cai.train.config import TrainConfig
+from cai.train.config import PpoConfig, RowsConfig, TrainConfig
 from cai.train.loop import Plan
+from cai.train.ppo_run import Prepared
 from cai.train.stages import Stage
 
-_ACTIVATION_BYTES = 34
+_ACTIVATIONS = 34
 """Bytes a token, layer and hidden unit that a layer keeps for the backward pass in 16 bits, without
 the attention scores (Korthikanti et al. 2022, arXiv 2205.05198, equation 1); twice that in 32."""
+_CHECKPOINTED = 2  # only a layer's input is kept (the same, section 5)
+_OPTIMIZER = 12  # bytes a trained parameter: its gradient and AdamW's two moments, in float32
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Rows, tokens and steps of a run; parameters trained and all; bytes of memory, roughly."""
+    """Rows (prompts, for PPO), tokens and steps; parameters trained and all; bytes, roughly.
+
+    tokens: that are read in training; for PPO the most that may be written.
+    """
 
     rows: int
     held_out: int
@@ -28,27 +36,48 @@ class Estimate:
     memory: int
 
 
-def estimate(config: TrainConfig, stage: Stage) -> Estimate:
-    """Count, and estimate the memory: weights, gradients, AdamW's moments and activations."""
-    weights = list(stage.backbone.inner.parameters())
-    trained = sum(p.numel() for p in stage.parameters.values())
-    held = sum(p.numel() * p.element_size() for p in weights)
-    layers = text_config(stage.backbone.model).num_hidden_layers
-    longest = max(map(stage.objective.tokens, stage.train))
-    piece = max(config.micro_tokens, longest)
-    width = 2 if stage.backbone.dtype.itemsize == 4 else 1
-    kept = 2 if config.gradient_checkpointing else _ACTIVATION_BYTES
-    activations = piece * layers * stage.backbone.hidden_size * kept * width
+def estimate(config: RowsConfig, stage: Stage) -> Estimate:
+    """Of a stage that learns from rows."""
+    plan = Plan(
+        config.batch_size, config.epochs, config.micro_tokens, config.seed, 1,
+        max_steps=config.max_steps,
+    )  # fmt: skip
+    tokens = list(map(stage.objective.tokens, stage.train))
     return Estimate(
         rows=len(stage.train),
         held_out=len(stage.test),
         set_aside=len(stage.set_aside),
-        tokens=round(sum(map(stage.objective.tokens, stage.train)) * config.epochs),
-        steps=Plan(
-            config.batch_size, config.epochs, config.micro_tokens, config.seed, 1,
-            max_steps=config.max_steps,
-        ).steps(len(stage.train)),
-        trained=trained,
-        parameters=sum(p.numel() for p in weights),
-        memory=held + trained * 12 + activations,
-    )  # fmt: skip
+        tokens=round(sum(tokens) * config.epochs),
+        steps=plan.steps(len(stage.train)),
+        **_weights(config, stage.backbone, stage.parameters, max(tokens)),
+    )
+
+
+def estimate_ppo(config: PpoConfig, prepared: Prepared) -> Estimate:
+    """Of PPO."""
+    settings = prepared.trainer.settings
+    longest = settings.max_new_tokens + max(len(p.ids) for p in prepared.trainer.prompts)
+    return Estimate(
+        rows=len(prepared.trainer.prompts),
+        held_out=0,
+        set_aside=len(prepared.set_aside),
+        tokens=settings.updates * settings.prompts_per_update * settings.max_new_tokens,
+        steps=settings.updates,
+        **_weights(config, prepared.backbone, prepared.trainer.optimizer.parameters, longest),
+    )
+
+
+def _weights(config: TrainConfig, backbone: Backbone, trained: Any, longest: int) -> dict[str, int]:
+    """Parameters, and the memory for weights, optimizer and one piece's activations."""
+    weights = list(backbone.model.parameters())
+    count = sum(p.numel() for p in trained.values())
+    shape = text_config(backbone.model)
+    bytes_kept = _CHECKPOINTED if config.gradient_checkpointing else _ACTIVATIONS
+    units = max(config.micro_tokens, longest) * shape.num_hidden_layers * shape.hidden_size
+    activations = units * bytes_kept * backbone.dtype.itemsize // 2
+    held = sum(p.numel() * p.element_size() for p in weights)
+    return {
+        "trained": count,
+        "parameters": sum(p.numel() for p in weights),
+        "memory": held + count * _OPTIMIZER + activations,
+    }

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from cai.errors import Interrupted, TrainingError
 from cai.models.memory import free_cached, is_out_of_memory
+from cai.train.batches import pieces
 from cai.train.checkpoint import load_tensors, restore_rng, rng_tensors, save_tensors
 from cai.train.signals import Patience
 from cai.train.updates import Updates
@@ -224,16 +225,9 @@ class Loop(Generic[Example]):
         self.micro_tokens = max(largest, self.micro_tokens // 2)
 
     def _pieces(self, examples: Sequence[Example]) -> list[list[Example]]:
-        """Examples by length, long ones first, so many together that padding and all fit."""
-        pieces: list[list[Example]] = []
-        room = 0
-        for example in sorted(examples, key=self.objective.tokens, reverse=True):
-            if pieces and (len(pieces[-1]) + 1) * room <= self.micro_tokens:
-                pieces[-1].append(example)
-            else:
-                room = self.objective.tokens(example)
-                pieces.append([example])
-        return pieces
+        """Examples of like length, so many together that they fit into memory."""
+        lengths = [self.objective.tokens(example) for example in examples]
+        return [[examples[i] for i in piece] for piece in pieces(lengths, self.micro_tokens)]
 
     def _sum_over_processes(self, figures: Metrics) -> None:
         for parameter in self.updates.parameters.values():

@@ -45,6 +45,11 @@ def find_parent(path: str, part: str) -> Parent:
                 f"The training run {folder} is not finished",
                 hint="Run its command again to finish it.",
             )
+        if run["status"] == "stopped":
+            raise DataError(
+                f"The training run {folder} stopped itself: {run['results']['stopped']}",
+                hint=f"To use what it came to all the same, give {folder / 'adapter'}",
+            )
         facts |= {"stage": run["stage"], "id": run["id"]}
         if (folder / "model").is_dir():
             raise DataError(
@@ -88,7 +93,8 @@ def load_policy(config: TrainConfig) -> tuple[Backbone, list[dict[str, Any]]]:
         return backbone, [parent.facts]
     targets = config.lora_targets
     wanted = targets if targets == "all-linear" else tuple(t.strip() for t in targets.split(","))
-    lora = LoraSettings(config.lora_r, config.lora_alpha, config.lora_dropout, wanted)
+    dropout = getattr(config, "lora_dropout", 0.0)
+    lora = LoraSettings(config.lora_r, config.lora_alpha, dropout, wanted)
     backbone.add_adapter("policy", lora, config.seed)
     return backbone, []
 

@@ -10,18 +10,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cai.losses.reward import bradley_terry_loss, centring_loss
 from cai.models.backbone import Backbone
 from cai.models.heads import ScalarHead
-from cai.train.batches import Tokens, hidden_states, lay_out
+from cai.train.batches import Tokens, hidden_states, lay_out, pieces
 from cai.train.loop import Metrics
 from cai.train.pairs import Pair, both_sides, soft_labels
 
 
 def score(
-    backbone: Backbone, head: ScalarHead, sequences: Sequence[Tokens], adapter: str | None
+    backbone: Backbone, head: nn.Module, sequences: Sequence[Tokens], adapter: str | None
 ) -> Tensor:
     """Scores of whole conversations, read at their last token: float32 [S]."""
     rows = lay_out(sequences).to(backbone.device)
@@ -29,6 +29,24 @@ def score(
         hidden = hidden_states(backbone, rows)
     scores: Tensor = head(hidden.flatten(0, 1)[rows.last])
     return scores
+
+
+@torch.no_grad()
+def score_all(
+    backbone: Backbone,
+    head: nn.Module,
+    sequences: Sequence[Tokens],
+    adapter: str | None,
+    micro_tokens: int,
+) -> list[float]:
+    """Scores of any number of conversations, in their order."""
+    backbone.train(False)
+    found = [0.0] * len(sequences)
+    for piece in pieces([len(s.ids) for s in sequences], micro_tokens):
+        values = score(backbone, head, [sequences[i] for i in piece], adapter).tolist()
+        for i, value in zip(piece, values, strict=True):
+            found[i] = value
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from cai.models.heads import ScalarHead
 from cai.stats import Tally, best_temperature, calibration_error
 from cai.train.batches import Tokens
 from cai.train.pairs import Pair
-from cai.train.reward import score
+from cai.train.reward import score_all
 
 HEAD, CANARIES, REPORT = "head.safetensors", "canary.json", "report.json"
 _CANARIES = 8
@@ -54,28 +54,6 @@ def write_reward_files(
     }
     (folder / REPORT).write_text(pretty(report), encoding="utf-8")
     return {name: report[name] for name in ("rows", "accuracy", "interval", "length_baseline")}
-
-
-@torch.no_grad()
-def score_all(
-    backbone: Backbone,
-    head: ScalarHead,
-    sequences: Sequence[Tokens],
-    adapter: str | None,
-    micro_tokens: int,
-) -> list[float]:
-    """Scores of any number of conversations, in their order."""
-    backbone.train(False)
-    found = [0.0] * len(sequences)
-    order = sorted(range(len(sequences)), key=lambda i: -len(sequences[i].ids))
-    start = 0
-    while start < len(order):
-        chosen = order[start : start + max(1, micro_tokens // len(sequences[order[start]].ids))]
-        values = score(backbone, head, [sequences[i] for i in chosen], adapter).tolist()
-        for i, value in zip(chosen, values, strict=True):
-            found[i] = value
-        start += len(chosen)
-    return found
 
 
 def _differences(

@@ -18,7 +18,7 @@ from cai.models.backbone import Backbone
 from cai.models.fingerprint import cache_folder
 from cai.models.heads import ScalarHead
 from cai.train.batches import Learned, encode_tokens
-from cai.train.config import DpoConfig, RewardConfig, SftConfig, TrainConfig
+from cai.train.config import DpoConfig, RewardConfig, RowsConfig, SftConfig
 from cai.train.dpo import CollapseWatch, DpoObjective, reference_logprobs
 from cai.train.folder import Facts
 from cai.train.loop import Objective
@@ -135,7 +135,7 @@ def dpo_stage(
 
 
 def build_stage(
-    config: TrainConfig, data: Sequence[Path], tell: Callable[[int, int], None]
+    config: RowsConfig, data: Sequence[Path], tell: Callable[[int, int], None]
 ) -> Stage:
     """The stage that a configuration is of."""
     if isinstance(config, SftConfig):
@@ -155,7 +155,7 @@ Files: TypeAlias = list[tuple[Path, str]]
 
 
 def _pairs(
-    config: TrainConfig, data: Sequence[Path]
+    config: RowsConfig, data: Sequence[Path]
 ) -> tuple[Backbone, list[Pair], list[Pair], list[dict[str, Any]], Files, list[SetAside]]:
     """The base, and pairs to train on and to evaluate."""
     files = training_files(data, "preferences")
@@ -175,7 +175,7 @@ def _pairs(
 
 
 def _stage(
-    config: TrainConfig,
+    config: RowsConfig,
     backbone: Backbone,
     objective: Objective[Any],
     train: Sequence[Any],
@@ -193,11 +193,7 @@ def _stage(
     )
 
     def save(folder: Path) -> dict[str, Any]:
-        if config.full:
-            backbone.inner.save_pretrained(folder / "model")
-            backbone.encoder.tokenizer.save_pretrained(folder / "model")
-        else:
-            backbone.save_adapter("policy", folder / "adapter")
+        backbone.save_adapter("policy", folder / ("model" if config.full else "adapter"))
         return {}
 
     return Stage(backbone, objective, train, test, backbone.trainable(), facts, set_aside, save)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +12,10 @@ import torch
 from accelerate import Accelerator
 
 from cai.errors import UsageError
+from cai.models.backbone import Backbone
 from cai.train.card import card
 from cai.train.checkpoint import load_tensors
-from cai.train.config import TrainConfig
+from cai.train.config import RowsConfig
 from cai.train.folder import RunFolder
 from cai.train.loop import Loop, Plan, Report
 from cai.train.stages import Stage, build_stage
@@ -34,7 +36,7 @@ class Show:
 
 
 def train(
-    config: TrainConfig, data: Sequence[Path], out: Path, show: Show | None = None
+    config: RowsConfig, data: Sequence[Path], out: Path, show: Show | None = None
 ) -> dict[str, Any]:
     """Train, or go on with the run that stopped in `out`; returns its results.
 
@@ -43,12 +45,13 @@ def train(
     `Interrupted` after Ctrl-C, `TrainingError` where it can't go on.
     """
     show = show or Show()
+    need_tracker(config.tracker)
     torch.manual_seed(config.seed)  # dropout alone draws from it
     stage = build_stage(config, data, show.reference)
     run = RunFolder(out, config, stage.facts)
     going_on = run.open()
     run.set_aside(stage.set_aside)
-    accelerator = _accelerator(config, stage, out, run.id)
+    accelerator = make_accelerator(config.tracker, config.stage, stage.backbone, out, run.id)
 
     def tell(report: Report) -> None:
         line = {"step": report.step, "held_out": report.held_out, **report.figures}
@@ -78,7 +81,7 @@ def train(
 
 
 def build_loop(
-    config: TrainConfig,
+    config: RowsConfig,
     stage: Stage,
     out: Path,
     accelerator: Accelerator,
@@ -112,21 +115,26 @@ def build_loop(
     )
 
 
-def _accelerator(config: TrainConfig, stage: Stage, out: Path, name: str) -> Accelerator:
-    """The processes of a run, and its tracker."""
-    try:
-        accelerator = Accelerator(
-            cpu=stage.backbone.device.type == "cpu",
-            log_with=config.tracker,
-            project_dir=str(out) if config.tracker else None,
-        )
-        if config.tracker:
-            accelerator.init_trackers("cai", {"run": name, "stage": config.stage})
-    except (ImportError, ValueError) as error:
+def need_tracker(tracker: str | None) -> None:
+    """Raise `UsageError` where a tracker is not installed: accelerate would go on without it."""
+    if tracker and importlib.util.find_spec(tracker) is None:
         raise UsageError(
-            f"--tracker {config.tracker} can't be used: {error}",
-            hint=f"Install it: pip install {config.tracker}",
-        ) from None
+            f"--tracker {tracker} is not installed",
+            hint=f"Install it: pip install 'cai-toolkit[{tracker}]'",
+        )
+
+
+def make_accelerator(
+    tracker: str | None, stage: str, backbone: Backbone, out: Path, name: str
+) -> Accelerator:
+    """The processes of a run, and its tracker."""
+    accelerator = Accelerator(
+        cpu=backbone.device.type == "cpu",
+        log_with=tracker,
+        project_dir=str(out) if tracker else None,
+    )
+    if tracker:
+        accelerator.init_trackers("cai", {"run": name, "stage": stage})
     return accelerator
 
 

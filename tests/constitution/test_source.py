@@ -48,7 +48,7 @@ HOSTILE: dict[str, tuple[str | bytes, str, int, int]] = {
     "depth of dashes": ("- " * 20_000, "C007", 1, 65),
     "depth of blocks": ("".join(" " * n + "a:\n" for n in range(40)), "C007", 33, 33),
     "10 MB": (b"a: " + b"x" * 10_000_000, "C002", 1, 1),
-    "many values": ("[" + "a," * 60_000 + "a]", "C002", 1, 40_000),
+    "many values": ("[" + "a," * 60_000 + "a]", "C002", 1, 20_000),
     "duplicate key": ("a: 1\nb: 2\na: 3\n", "C008", 3, 1),
     "duplicate key inside": ("a:\n  b: 1\n  c: 2\n  b: 3\n", "C008", 4, 3),
     "duplicate key, once quoted": ("a: 1\n'a': 2\n", "C008", 2, 1),

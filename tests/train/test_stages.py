@@ -177,3 +177,12 @@ def test_full_training_writes_a_model(data: Path, tmp_path: Path) -> None:
     assert all(not torch.equal(a, b) for a, b in pairs)
     with pytest.raises(DataError, match="trained all weights"):
         train(SftConfig(**SMALL, adapter=str(out)), [data], tmp_path / "next")
+
+
+def test_a_tracker_that_is_not_installed_is_told_before_anything_is_spent(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UsageError, match=r"cai-toolkit\[wandb\]"):
+        train(SftConfig(tracker="wandb"), [data], tmp_path / "run")
+    assert not (tmp_path / "run").exists()

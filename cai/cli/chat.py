@@ -1,0 +1,159 @@
+"""`cai chat`: talk to a base model and to the adapters on it, the base loaded once."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import click
+
+from cai.cli.speak import BASE, Voices, find_adapter, nearest, speaking
+from cai.errors import CaiError
+from cai.text.seeds import derive
+from cai.text.terminal import visible
+from cai.types import Message, Messages, Sampling
+
+HELP = {
+    "/adapter NAME": "answer as this adapter from now on; `base` is the model without one",
+    "/adapters": "list who can answer",
+    "/load RUN": "load another adapter, and answer as it",
+    "/system TEXT": "set the system message; without a text, remove it",
+    "/reset": "forget the conversation; the system message stays",
+    "/help": "show this",
+    "/quit": "end (Ctrl-D and Ctrl-C do too)",
+}
+
+
+@click.command("chat", short_help="Talk to a model, and switch between its adapters.")
+@speaking
+def command(
+    model: str | None, adapters: tuple[str, ...], device: str, dtype: str, **sampling: Any
+) -> None:
+    """Talk to a model.
+
+    The first adapter answers at first; /adapter NAME switches within a conversation without
+    loading the base again, and /help lists the other commands. A line that begins with a space
+    is always a message.
+
+    \b
+    cai chat --adapter runs/sft --adapter runs/dpo
+    """
+    voices = Voices.load(model, adapters, device=device, dtype=dtype, at_once=1)
+    chat = Chat(voices, Sampling(**sampling))
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="replace")
+    with contextlib.suppress(ImportError):
+        import readline  # noqa: F401  (arrow keys and history in `input`)
+    _say(f"{voices.title}, answering as {chat.voice}. /help lists the commands.")
+    try:
+        while chat.read(input("you> " if sys.stdin.isatty() else "")):
+            pass
+    except (EOFError, KeyboardInterrupt):
+        click.echo()
+    _say("Bye.")
+
+
+class Chat:
+    """A conversation, and who answers in it.
+
+    An answer depends on the conversation, the voice and the seed alone, so the same lines give the
+    same chat.
+    """
+
+    def __init__(self, voices: Voices, sampling: Sampling) -> None:
+        self.voices = voices
+        self.voice = voices.names[min(1, len(voices.names) - 1)]
+        self.system = ""
+        self.turns: list[Message] = []
+        self._sampling = sampling
+        self._commands: dict[str, Callable[[str], None]] = {
+            "/adapter": self._adapter,
+            "/adapters": self._adapters,
+            "/load": self._load,
+            "/system": self._system,
+            "/reset": self._reset,
+            "/help": self._help,
+            "/quit": lambda rest: None,
+        }
+
+    @property
+    def messages(self) -> Messages:
+        """The conversation as a model reads it."""
+        return (*([Message("system", self.system)] if self.system else []), *self.turns)
+
+    def read(self, line: str) -> bool:
+        """Do what a line says; False where it ends the chat. Mistakes are told, not raised."""
+        if not line.startswith("/"):
+            if line.strip():
+                self._ask(line.strip())
+            return True
+        name, _, rest = line.strip().partition(" ")
+        if name not in self._commands:
+            _say(f"There is no command {name}. {nearest(name, list(self._commands))}")
+            return True
+        self._commands[name](rest.strip())
+        return name != "/quit"
+
+    def _ask(self, text: str) -> None:
+        """Say something and show the answer; where there is none, nothing was said."""
+        self.turns.append(Message("user", text))
+        seed = derive(self._sampling.seed, "chat", len(self.turns))
+        try:
+            answer = self.voices.answer(
+                self.voice, self.messages, replace(self._sampling, seed=seed)
+            )
+        except CaiError as error:
+            self.turns.pop()
+            _say(f"{error.message}." + (" /reset forgets what was said." if self.turns else ""))
+            return
+        self.turns.append(Message("assistant", answer.text))
+        _show(self.voice, answer.text)
+        if answer.finish_reason == "length":
+            _say(f"(cut off after {answer.response_tokens} tokens)")
+
+    def _adapter(self, name: str) -> None:
+        if not name:
+            self._adapters("")
+        elif name not in self.voices.names:
+            _say(f"There is no adapter {name}. {nearest(name, self.voices.names)}")
+        else:
+            self.voice = name
+            _say(f"Answering as {name}.")
+
+    def _adapters(self, rest: str) -> None:
+        for name in self.voices.names:
+            title = f" ({self.voices.title})" if name == BASE else ""
+            _say(f"{'*' if name == self.voice else ' '} {name}{title}")
+
+    def _load(self, run: str) -> None:
+        if not run:
+            _say("Say which: /load RUN")
+            return
+        try:
+            self._adapter(self.voices.put(find_adapter(run)))
+        except CaiError as error:
+            _say(str(error))
+
+    def _system(self, text: str) -> None:
+        self.system = text
+        _say("System message set." if text else "No system message.")
+
+    def _reset(self, rest: str) -> None:
+        self.turns.clear()
+        _say("The conversation begins anew.")
+
+    def _help(self, rest: str) -> None:
+        for name, text in HELP.items():
+            _say(f"{name:<14} {text}")
+
+
+def _show(name: str, text: str) -> None:
+    click.echo(f"{click.style(visible(name) + '>', bold=True)} {visible(text, lines=True)}")
+
+
+def _say(text: str) -> None:
+    click.echo(click.style(visible(text, lines=True), dim=True))

@@ -1,0 +1,149 @@
+"""`cai compare`: a base and its adapters side by side, on the same prompts with the same seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cai.cli.speak import Voices, speaking, tell
+from cai.errors import CaiError, PromptError, UsageError
+from cai.text.terminal import visible
+
+if TYPE_CHECKING:
+    from cai.data.prompts import PromptFile
+    from cai.types import Prompt
+
+AT_ONCE = 16
+"""Prompts that are answered together, and shown when all voices have answered them."""
+_LEAST_WIDTH = 28
+"""Characters of a column that can still be read; below, answers stand under each other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """A prompt, and by name what each voice answered or why it did not."""
+
+    prompt: Prompt
+    answers: Mapping[str, str | CaiError]
+
+    def row(self) -> dict[str, Any]:
+        """The same for a file; an answer that there is not is null."""
+        told = {n: None if isinstance(a, CaiError) else a for n, a in self.answers.items()}
+        messages = [asdict(message) for message in self.prompt.messages]
+        return {"prompt_id": self.prompt.id, "prompt": messages, "responses": told}
+
+
+@click.command("compare", short_help="Show answers of a base and its adapters side by side.")
+@click.option(
+    "--prompts", "-p", "prompts_file", type=click.Path(path_type=Path), default=None,
+    help="Prompts, in any format of build-data.  [default: bundled prompts]",
+)  # fmt: skip
+@click.option("--limit", type=click.IntRange(min=1), default=None, help="Use the first N prompts.")
+@click.option(
+    "--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), default=None,
+    help="Also write a JSON line a prompt: prompt_id, prompt, responses by name.",
+)  # fmt: skip
+@speaking
+def command(
+    prompts_file: Path | None, limit: int | None, json_file: Path | None, model: str | None,
+    adapters: tuple[str, ...], device: str, dtype: str, **sampling: Any,
+) -> None:  # fmt: skip
+    """Show what a base and its adapters answer to the same prompts, with the same seeds.
+
+    The base is loaded once. Answers are those that build-data writes first with the same options.
+
+    \b
+    cai compare --adapter runs/sft --adapter runs/dpo --limit 5
+    """
+    from cai.data.files import json_line, telling
+    from cai.data.prompts import PromptFile
+    from cai.miniature.prompts import PROMPTS
+
+    prompts = PromptFile(prompts_file or PROMPTS)
+    if json_file and not json_file.parent.is_dir():
+        raise UsageError(f"--json: there is no folder {json_file.parent}", hint="Make it first.")
+    voices = Voices.load(model, adapters, device=device, dtype=dtype, at_once=AT_ONCE)
+    shown = 0
+    rows = []
+    for compared in _compare(voices, islice(_usable(prompts), limit), sampling):
+        shown += 1
+        _print(shown, compared)
+        rows.append(compared.row())
+    if not shown:
+        raise UsageError(f"No prompt of {prompts.path} can be used.", hint="See the reasons above.")
+    if json_file:
+        partial = json_file.with_name(f".{json_file.name}.partial")
+        with telling(json_file):
+            partial.write_bytes(b"".join(json_line(row) for row in rows))
+            partial.replace(json_file)
+
+
+def _usable(prompts: PromptFile) -> Iterator[Prompt]:
+    """The prompts of a file; the rows that can't be used are told."""
+    from cai.types import Prompt
+
+    for row in prompts:
+        if isinstance(row, Prompt):
+            yield row
+        else:
+            tell(f"{row.source} set aside: {row.reason}")
+
+
+def _compare(
+    voices: Voices, prompts: Iterator[Prompt], sampling: Mapping[str, Any]
+) -> Iterator[Compared]:
+    """Each prompt with all answers; one that the model can't read is told and left out."""
+    from cai.pipeline.steps import Draws
+
+    draws = Draws(**sampling)
+    while some := list(islice(prompts, AT_ONCE)):
+        asked = [(prompt.messages, draws.sampling(prompt, "response")) for prompt in some]
+        columns = {name: voices.answers(name, asked) for name in voices.names}
+        for place, prompt in enumerate(some):
+            answers = {name: column[place] for name, column in columns.items()}
+            refused = next((a for a in answers.values() if isinstance(a, PromptError)), None)
+            if refused:
+                tell(f"{prompt.source} set aside: {refused.message}")
+                continue
+            yield Compared(
+                prompt,
+                {n: a if isinstance(a, CaiError) else a.text for n, a in answers.items()},
+            )
+
+
+def _print(number: int, compared: Compared) -> None:
+    """The conversation, and the answers in columns where they fit, else one under the other."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    def cell(text: str, style: str = "") -> Text:
+        return Text(visible(text, lines=True), style)
+
+    console = Console(highlight=False)
+    console.print(cell(f"{number}. {compared.prompt.id}", "bold"))
+    for message in compared.prompt.messages:
+        console.print(cell(f"{message.role}: {message.content}", "dim"))
+    answers = {
+        name: cell(f"no answer: {answer.message}", "red")
+        if isinstance(answer, CaiError)
+        else cell(answer)
+        for name, answer in compared.answers.items()
+    }
+    beside = console.width // len(answers) >= _LEAST_WIDTH
+    table = Table(show_header=beside, show_lines=not beside, expand=True)
+    if beside:
+        for name in answers:
+            table.add_column(cell(name), ratio=1, overflow="fold")
+        table.add_row(*answers.values())
+    else:
+        table.add_column(overflow="fold", max_width=_LEAST_WIDTH)
+        table.add_column(ratio=1, overflow="fold")
+        for name, answer in answers.items():
+            table.add_row(cell(name, "bold"), answer)
+    console.print(table)

@@ -1,0 +1,94 @@
+"""`cai merge`: an adapter and its base as one plain model."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cai.digest import file_digest
+from cai.errors import DataError, UsageError
+from cai.text.terminal import visible
+
+if TYPE_CHECKING:
+    from cai.cli.speak import Adapter
+
+
+@click.command("merge", short_help="Merge an adapter into its base: a plain model.")
+@click.argument("given", metavar="RUN_OR_ADAPTER")
+@click.option(
+    "--out", "-o", type=click.Path(path_type=Path, file_okay=False), required=True,
+    help="The folder to write; new or empty.",
+)  # fmt: skip
+@click.option(
+    "--model", "-m", default=None,
+    help="The base.  [default: what the adapter was trained on]",
+)  # fmt: skip
+@click.option(
+    "--dtype", type=click.Choice(["float32", "bfloat16", "float16"]), default="float32",
+    show_default=True,
+    help="Of the weights written. 16 bits take half the room and round the adapter's effect.",
+)  # fmt: skip
+@click.option("--force", is_flag=True, help="Merge even into another base than the run's.")
+def command(given: str, out: Path, model: str | None, dtype: str, force: bool) -> None:
+    """Merge an adapter into its base.
+
+    RUN_OR_ADAPTER is the folder of a training run, or of a LoRA adapter in PEFT's layout. What is
+    written is a plain transformers model (safetensors, tokenizer, chat template).
+
+    \b
+    cai merge runs/dpo --out models/aligned
+    cai build-data --model models/aligned
+    """
+    from cai.cli.speak import find_adapter
+    from cai.data.files import telling
+    from cai.models.load import part_of_run
+    from cai.models.merge import merge_adapter
+    from cai.train.folder import is_run
+
+    with telling(out):
+        if out.exists() and any(out.iterdir()):
+            raise UsageError(f"{out} is not empty", hint="Choose another --out, or empty it.")
+    if is_run(Path(given).expanduser()) and (Path(given).expanduser() / "model").is_dir():
+        raise UsageError(
+            f"{given} trained all weights: there is nothing to merge",
+            hint=f"Its model is a plain one already: {part_of_run(given, 'model')}",
+        )
+    adapter = find_adapter(given)
+    base = model or adapter.base
+    if not base:
+        raise UsageError(
+            f"{adapter.folder} does not say what it was trained on", hint="Name it with --model."
+        )
+    if not adapter.fits(base) and not force:
+        raise DataError(
+            f"{base} is not the base that {adapter.name} was trained on: its files have changed,"
+            " or it is another model",
+            hint="Name the right one with --model, or merge all the same with --force.",
+        )
+    if adapter.record and adapter.record.quantize:
+        bits = adapter.record.quantize
+        click.echo(f"Trained on the base in {bits}; merged, its answers differ a little.", err=True)
+    place = out.resolve()
+    partial = place.with_name(f".{place.name}.partial")
+    with telling(out):
+        shutil.rmtree(partial, ignore_errors=True)
+        try:
+            merge_adapter(base, adapter.folder, partial, dtype)
+            (partial / "README.md").write_text(_card(adapter, base, dtype), encoding="utf-8")
+            partial.replace(place)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    click.echo(visible(f"{adapter.name} on {base}, in {dtype}: {out}"))
+
+
+def _card(adapter: Adapter, base: str, dtype: str) -> str:
+    """Where the weights come from."""
+    run = f", run `{adapter.record.id}`," if adapter.record else ""
+    sha = file_digest(adapter.folder / "adapter_model.safetensors")
+    return (
+        f"# {adapter.name}\n\nThe adapter {adapter.name}{run} merged into {base} in {dtype}.\n\n"
+        f"SHA-256 of the adapter: `{sha}`.\n"
+    )

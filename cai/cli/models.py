@@ -1,0 +1,214 @@
+"""`cai models`: the training runs below a folder, each beneath the one that it started from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cai.text.terminal import visible
+
+_COLUMNS = ("name", "id", "stage", "base", "status", "rows", "result", "also from")
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A training run as it is listed.
+
+    name: its folder, seen from the one that is searched. measure, value: its main result, where
+    there is one. parents: name, id, stage and part of each that it started from or was rewarded by.
+    """
+
+    name: str
+    id: str
+    stage: str
+    base: str
+    status: str
+    rows: int | None
+    measure: str
+    value: float | None
+    parents: tuple[dict[str, str], ...]
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What tells it from all others that are listed: equal runs share an id."""
+        return self.name, self.id
+
+    @property
+    def origin(self) -> dict[str, str] | None:
+        """The parent that it started from, else its first."""
+        starts = (p for p in self.parents if p["part"] == "start")
+        return next(starts, self.parents[0] if self.parents else None)
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A folder whose record can't be read, and why."""
+
+    name: str
+    reason: str
+
+
+@click.command("models", short_help="List trained models and what each came from.")
+@click.option(
+    "--runs-dir", type=click.Path(path_type=Path, file_okay=False), default=Path("runs"),
+    show_default=True, help="The folder to search, with all folders in it.",
+)  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Write JSON, with each run's parents.")
+def command(runs_dir: Path, as_json: bool) -> None:
+    """List the training runs below a folder.
+
+    A run stands beneath the one that it started from. `rows` are those trained on; `result` is the
+    accuracy on held-out rows where a stage has one, else the loss on them; of PPO, the last mean
+    score.
+    """
+    found = list(_found(runs_dir))
+    models = [m for m in found if isinstance(m, Model)]
+    damaged = [m for m in found if isinstance(m, Unreadable)]
+    if as_json:
+        import json
+
+        values = {
+            "models": [asdict(m) for m in models],
+            "unreadable": [asdict(m) for m in damaged],
+        }
+        click.echo(json.dumps(values, indent=2))
+        return
+    if not found:
+        click.echo("No models yet. Train one with: cai train sft --data RUN")
+        return
+    if models:
+        _print_table([_cells(model, depth) for model, depth in tree(models)])
+    for one in damaged:
+        click.echo(visible(f"unreadable: {one.name}: {one.reason}"))
+
+
+def _found(runs_dir: Path) -> Iterator[Model | Unreadable]:
+    """Each training run below a folder, by name."""
+    from cai.errors import CaiError
+    from cai.train.folder import NAME, read_run
+
+    for file in sorted(runs_dir.rglob(NAME)):
+        folder = file.parent
+        name = folder.relative_to(runs_dir).as_posix()
+        name = folder.resolve().name if name == "." else name
+        try:
+            yield _model(name, read_run(folder), folder)
+        except CaiError as error:
+            yield Unreadable(name, error.message)
+        except KeyError as error:
+            yield Unreadable(name, f"{NAME} lacks {error}")
+        except (TypeError, ValueError, AttributeError, RecursionError) as error:
+            yield Unreadable(name, f"{NAME} is not as it was written: {error}")
+
+
+def _model(name: str, run: Mapping[str, Any], folder: Path) -> Model:
+    parents = tuple(
+        {key: str(parent[key]) for key in ("name", "id", "stage", "part")}
+        for parent in run["parents"]
+    )
+    rows = run["counts"].get("trained", run["counts"].get("prompts"))
+    measure, value = _result(run["results"], folder)
+    return Model(
+        name=name,
+        id=str(run["id"]),
+        stage=str(run["stage"]),
+        base=str(run["base"]["name"]),
+        status="unfinished" if run["status"] == "running" else str(run["status"]),
+        rows=int(rows) if rows is not None else None,
+        measure=measure,
+        value=value,
+        parents=parents,
+    )
+
+
+def _result(results: Mapping[str, Any], folder: Path) -> tuple[str, float | None]:
+    """The figure that says most about a run, and what it measures."""
+    figures = _last_look(folder / "metrics.jsonl") | dict(results)
+    side = "trained" if str(figures.get("rows", "")).startswith("trained") else "held-out"
+    for name in ("accuracy", "loss"):
+        if isinstance(value := figures.get(name), int | float):
+            return f"{side} {name}", float(value)
+    if isinstance(value := figures.get("score"), int | float):
+        return "score", float(value)
+    return "", None
+
+
+def _last_look(file: Path) -> dict[str, Any]:
+    """The last figures of held-out rows; nothing where there are none or the file is damaged."""
+    import json
+
+    try:
+        rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        held_out: list[dict[str, Any]] = [row for row in rows if row["held_out"]]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return {}
+    return held_out[-1] if held_out else {}
+
+
+def tree(models: Sequence[Model]) -> list[tuple[Model, int]]:
+    """Runs in the order of their lineage, each with its depth.
+
+    A run stands once, beneath the run that it started from. An origin that is not among them gets
+    a line of its own, with its name, id and stage alone.
+    """
+    by_id: dict[str, list[Model]] = {}
+    for model in models:
+        by_id.setdefault(model.id, []).append(model)
+    beneath: dict[tuple[str, str], list[Model]] = {}
+    roots: dict[tuple[str, str], Model] = {}
+    for model in models:
+        origin = model.origin
+        if origin is None:
+            roots[model.key] = model
+            continue
+        home = _home(origin, by_id.get(origin["id"], ()))
+        beneath.setdefault(home.key, []).append(model)
+        if not home.status:
+            roots[home.key] = home
+    out: list[tuple[Model, int]] = []
+    seen: set[tuple[str, str]] = set()
+
+    def walk(model: Model, depth: int) -> None:
+        if model.key in seen:
+            return
+        seen.add(model.key)
+        out.append((model, depth))
+        for child in beneath.get(model.key, ()):
+            walk(child, depth + 1)
+
+    for model in (*roots.values(), *models):  # the latter: runs whose records form a ring
+        walk(model, 0)
+    return out
+
+
+def _home(parent: Mapping[str, str], known: Sequence[Model]) -> Model:
+    """The run that a parent's facts mean; equal runs have one id, and their names decide."""
+    named = [m for m in known if m.name.rsplit("/", 1)[-1] == parent["name"]]
+    if known:
+        return (named or list(known))[0]
+    name = f"{parent['name']} (not here)"
+    return Model(name, parent["id"], parent["stage"], "–", "", None, "", None, ())
+
+
+def _cells(model: Model, depth: int) -> tuple[str, ...]:
+    others = [p for p in model.parents if p != model.origin]
+    also = ", ".join(f"{p['part']} {p['name']} {p['id']}" for p in others)
+    indent = "  " * (depth - 1) + "└ " if depth else ""
+    rows = "–" if model.rows is None else str(model.rows)
+    name = indent + model.name
+    result = "–" if model.value is None else f"{model.measure} {model.value:.3f}"
+    return (name, model.id, model.stage, model.base, model.status, rows, result, also)
+
+
+def _print_table(table: Sequence[Sequence[str]]) -> None:
+    shown = [list(_COLUMNS), *([visible(cell) for cell in line] for line in table)]
+    if not any(line[-1] for line in shown[1:]):
+        shown = [line[:-1] for line in shown]
+    widths = [max(len(line[i]) for line in shown) for i in range(len(shown[0]))]
+    for number, line in enumerate(shown):
+        text = "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        click.echo(click.style(text.rstrip(), bold=not number))

@@ -1,0 +1,445 @@
+"""PPO on one backbone: the policy's adapter, a value head on its trunk, the reference beside it.
+
+An update is one rollout and a few epochs over it (Schulman et al. 2017, arXiv 1707.06347, as
+Ziegler et al. 2019 and Ouyang et al. 2022 use it on language models).
+
+Where this departs from them: the value head stands on the policy's own trunk, so that one base
+serves policy, critic, reward model and reference; scores are put to mean 0 and variance 1 by the
+start policy's own scores, so that `kl_coef` means the same for every reward; there is no dropout,
+in drawing or in learning; and the run watches itself (`cai.train.monitors`).
+
+Every random choice is a function of (seed, update) and of a prompt's id or an epoch, so the state
+of a run is its parameters, AdamW's moments and a few numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from cai.errors import DataError, ModelError, TrainingError, UsageError
+from cai.losses.advantages import gae, kl_rewards
+from cai.losses.masked import masked_mean, masked_sum, whiten
+from cai.losses.ppo import policy_loss, value_loss
+from cai.models.backbone import Backbone
+from cai.models.memory import free_cached, is_out_of_memory
+from cai.text.seeds import derive
+from cai.train.kl import AdaptiveKl, FixedKl, KlController
+from cai.train.monitors import Bounds, Monitors, observe
+from cai.train.rollout import (
+    Response,
+    Rollout,
+    draw_prompts,
+    read_responses,
+    ready_prompts,
+    response_mask,
+    shares,
+    write_responses,
+)
+from cai.train.scoring import Scorer, ScoreScale, spread
+from cai.train.updates import Schedule, Updates
+from cai.types import Prompt
+
+SAME = {torch.float32: 1e-4}
+"""Largest KL of a response, in nats, between a policy that has not moved and its reference."""
+SAME_HALF = 0.05
+
+Keep: TypeAlias = Callable[[dict[str, Any]], None]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PpoSettings:
+    """How a run goes.
+
+    updates: rollouts, each learnt from in `epochs` passes over `minibatches` parts. temperature: of
+    drawing and of scoring alike. clip, value_clip: how far ratio and value may move in an update.
+    value_coef: weight of the value loss. gamma, lam: of the advantages. kl_coef: price of a nat of
+    KL to the reference; with target_kl (nats a response) it is the start of an adaptive one.
+    normalise_scores: put scores to mean 0 and variance 1 by those of the first update. score_clip:
+    bound on a score, in that unit. missing_eos_penalty: taken from the score of a response that did
+    not end, in that unit. micro_tokens: most tokens in one forward pass; changes no result.
+    """
+
+    updates: int = 50
+    prompts_per_update: int = 32
+    max_new_tokens: int = 64
+    temperature: float = 1.0
+    epochs: int = 4
+    minibatches: int = 2
+    learning_rate: float = 3e-4
+    clip: float = 0.2
+    value_clip: float = 0.2
+    value_coef: float = 0.1
+    gamma: float = 1.0
+    lam: float = 0.95
+    kl_coef: float = 0.05
+    target_kl: float | None = None
+    normalise_scores: bool = True
+    score_clip: float | None = None
+    missing_eos_penalty: float | None = 1.0
+    max_grad_norm: float = 1.0
+    micro_tokens: int = 8192
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("updates", "prompts_per_update", "max_new_tokens", "epochs", "minibatches",
+                     "micro_tokens"):  # fmt: skip
+            self._must(name, getattr(self, name) >= 1, "must be 1 or more")
+        for name in ("temperature", "learning_rate", "clip", "value_clip", "max_grad_norm"):
+            self._must(name, getattr(self, name) > 0, "must be above 0")
+        for name in ("target_kl", "score_clip"):
+            value = getattr(self, name)
+            self._must(name, value is None or value > 0, "must be above 0")
+        for name in ("value_coef", "kl_coef", "missing_eos_penalty"):
+            self._must(name, (getattr(self, name) or 0) >= 0, "must be 0 or more")
+        for name in ("gamma", "lam"):
+            self._must(name, 0 <= getattr(self, name) <= 1, "must be from 0 to 1")
+        self._must(
+            "minibatches",
+            self.minibatches <= self.prompts_per_update,
+            f"must be at most the prompts of an update, {self.prompts_per_update}",
+        )
+        self._must(
+            "target_kl",
+            self.target_kl is None or self.kl_coef > 0,
+            "needs a kl_coef above 0 to start from",
+        )
+
+    def _must(self, name: str, holds: bool, rule: str) -> None:
+        if not holds:
+            raise UsageError(f"{name} is {getattr(self, name)!r}; it {rule}.")
+
+
+class PpoTrainer:
+    """Trains a policy adapter and a value head under a scorer.
+
+    policy: the adapter that learns. reference: the adapter that it may not leave too far, a frozen
+    copy of its start; None where the policy is a fresh adapter, for the base with adapters off.
+    check: a second opinion that nothing is trained on, for the monitors. keep: told of every
+    response, a row of plain values, for auditors. `set_aside` lists prompts that can't be used.
+
+    Raises `DataError` where no prompt can be used, and `UsageError` where the policy has dropout:
+    its ratio to what was drawn would be noise.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        value_head: nn.Module,
+        scorer: Scorer,
+        prompts: Sequence[Prompt],
+        settings: PpoSettings,
+        *,
+        policy: str = "policy",
+        reference: str | None = None,
+        check: Scorer | None = None,
+        bounds: Bounds | None = None,
+        keep: Keep | None = None,
+    ) -> None:
+        self.backbone = backbone
+        self.value_head = value_head.to(backbone.device)
+        self.scorer = scorer
+        self.settings = settings
+        self.policy = policy
+        self.reference = reference
+        self.check = check
+        self.keep = keep
+        self.step = 0
+        self.stopped: str | None = None
+        """Why the monitors ended the run."""
+        self.kl: KlController = (
+            FixedKl(settings.kl_coef)
+            if settings.target_kl is None
+            else AdaptiveKl(settings.kl_coef, settings.target_kl)
+        )
+        self.monitors = Monitors(bounds or Bounds())
+        self.prompts, self.set_aside = ready_prompts(
+            backbone.encoder, prompts, backbone.context - settings.max_new_tokens - 1
+        )
+        if not self.prompts:
+            why = f": {self.set_aside[0].reason}" if self.set_aside else ""
+            raise DataError(
+                f"None of the {len(self.set_aside)} prompts can be used{why}",
+                hint="Give prompts that leave room for max_new_tokens in the model's context.",
+            )
+        _check_dropout(backbone, policy)
+        backbone.train_only(policy)
+        self.optimizer = Updates(
+            {
+                **{f"policy/{n}": p for n, p in backbone.trainable().items()},
+                **{f"value/{n}": p for n, p in self.value_head.named_parameters()},
+            },
+            Schedule("constant", settings.learning_rate, settings.updates, 0.0),
+            max_grad_norm=settings.max_grad_norm,
+        )
+        self.scale = ScoreScale(
+            settings.normalise_scores, settings.score_clip, settings.missing_eos_penalty
+        )
+        self._micro_tokens = settings.micro_tokens
+
+    @property
+    def done(self) -> bool:
+        """Whether all updates are made, or the monitors ended the run."""
+        return self.step >= self.settings.updates or self.stopped is not None
+
+    def update(self) -> dict[str, float]:
+        """One rollout, and the epochs that learn from it. Returns the update's figures.
+
+        Where the monitors see a reason to stop, `stopped` says it, and nothing is learnt from the
+        rollout. Raises `TrainingError` where a loss is no number, where memory does not do for one
+        response, and after a stop; `ModelError` where the first rollout's policy is not the
+        reference.
+        """
+        if self.stopped is not None:
+            raise TrainingError(self.stopped)
+        responses = self._write()
+        scores = self.scorer(responses)
+        rollout = self._read(responses, self.scale(scores, responses))
+        if self.step == 0:
+            self._check_start(rollout)
+        figures = self._watch(responses, rollout, scores)
+        if self.stopped is None:
+            figures |= self._learn(responses, rollout)
+            self.kl.update(figures["kl"])
+        self.step += 1
+        return figures
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """All that a resumed run needs: tensors by name, and plain values for JSON.
+
+        The tensors are the run's own: save or copy them before the next update.
+        """
+        return self.optimizer.tensors(), {
+            "step": self.step,
+            "stopped": self.stopped,
+            "kl_coef": self.kl.coef,
+            "start_scores": self.scale.start,
+            "micro_tokens": self._micro_tokens,
+            "monitors": self.monitors.state(),
+        }
+
+    def load_state(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+        """Go on from what `state` gave, bit for bit on a CPU."""
+        self.optimizer.restore(tensors)
+        self.step, self.stopped = state["step"], state["stopped"]
+        self.kl.coef = state["kl_coef"]
+        start = state["start_scores"]
+        self.scale.start = None if start is None else (start[0], start[1])
+        self._micro_tokens = state["micro_tokens"]
+        self.monitors.load_state(state["monitors"])
+
+    # -- the rollout ----------------------------------------------------------------------------
+
+    def _write(self) -> list[Response]:
+        s = self.settings
+        drawn = draw_prompts(self.prompts, s.prompts_per_update, s.seed, self.step)
+        return write_responses(
+            self.backbone, self.policy, drawn, s.max_new_tokens, s.temperature, s.seed, self.step
+        )
+
+    @torch.no_grad()
+    def _read(self, responses: Sequence[Response], scores: Sequence[float]) -> Rollout:
+        """What policy, critic and reference make of the responses before the update."""
+        mask = response_mask(responses, self.backbone.device)
+        read = self._within_memory(self._read_all, responses, mask.shape[1])
+        return Rollout(mask, *read, torch.tensor(scores, device=self.backbone.device))
+
+    def _read_all(self, responses: Sequence[Response], width: int) -> tuple[Tensor, Tensor, Tensor]:
+        parts = []
+        for chosen in self._pieces(responses, range(len(responses))):
+            some = [responses[i] for i in chosen]
+            logprobs, values = self._forward(some, width)
+            reference, _ = read_responses(
+                self.backbone, self.reference, some, width, self.settings.temperature
+            )
+            parts.append((logprobs, reference, values))
+        logprobs, reference, values = map(torch.cat, zip(*parts, strict=True))
+        return logprobs, reference, values
+
+    def _forward(self, responses: Sequence[Response], width: int) -> tuple[Tensor, Tensor]:
+        """log π of the tokens drawn and V before them: [B, width] each."""
+        logprobs, values = read_responses(
+            self.backbone,
+            self.policy,
+            responses,
+            width,
+            self.settings.temperature,
+            self.value_head,
+        )
+        assert values is not None
+        return logprobs, values
+
+    def _check_start(self, rollout: Rollout) -> None:
+        """Before the first step policy and reference are one: their KL is 0."""
+        bound = SAME.get(self.backbone.dtype, SAME_HALF)
+        largest = float(rollout.kl.abs().max())
+        if not largest < bound:
+            reference = self.reference or "the base without adapters"
+            raise ModelError(
+                f"Before the first step the policy {self.policy!r} is not its reference,"
+                f" {reference!r}: KL {largest:.4g} nats in a response, {bound:g} is allowed",
+                hint="The reference must be a frozen copy of the adapter that the policy starts"
+                " from; adapters off serve only where the policy is a fresh adapter.",
+            )
+
+    # -- learning -------------------------------------------------------------------------------
+
+    def _learn(self, responses: Sequence[Response], rollout: Rollout) -> dict[str, float]:
+        """Advantages, then the epochs. Returns means over all steps."""
+        s = self.settings
+        rewards = kl_rewards(
+            rollout.logprobs,
+            rollout.reference_logprobs,
+            rollout.scores,
+            rollout.mask,
+            self.kl.coef,
+        )
+        advantages, returns = gae(rewards, rollout.values, rollout.mask, s.gamma, s.lam)
+        advantages = whiten(advantages, rollout.mask)
+        steps: list[dict[str, Tensor]] = []
+        self.backbone.train()  # there is no dropout: this is for gradient checkpointing
+        for epoch in range(s.epochs):
+            for chosen in self._minibatches(len(responses), epoch):
+                figures = self._within_memory(
+                    self._gradients, responses, chosen, rollout, advantages, returns
+                )
+                figures["gradient_norm"] = self.optimizer.clip()
+                self.optimizer.step(self.step)
+                steps.append(figures)
+        self.backbone.train(False)
+        means = {name: torch.stack([f[name] for f in steps]).mean() for name in steps[0]}
+        means["reward"] = masked_sum(rewards, rollout.mask, dim=1).mean()
+        told = {name: value.item() for name, value in means.items()}
+        for name, value in told.items():
+            if not math.isfinite(value):
+                rows = ", ".join(r.prompt.id for r in responses[:8])
+                raise TrainingError(
+                    f"The {name} of update {self.step + 1} is not a number (prompts {rows}, …)",
+                    hint="The last checkpoint is kept. Try a lower learning rate or --dtype"
+                    " float32.",
+                )
+        return told
+
+    def _minibatches(self, count: int, epoch: int) -> list[list[int]]:
+        """A new order for every (seed, update, epoch), cut into parts of nearly one size."""
+        seed, parts = self.settings.seed, self.settings.minibatches
+        order = sorted(range(count), key=lambda i: derive(seed, "minibatch", self.step, epoch, i))
+        return [order[count * k // parts : count * (k + 1) // parts] for k in range(parts)]
+
+    def _gradients(
+        self,
+        responses: Sequence[Response],
+        chosen: Sequence[int],
+        rollout: Rollout,
+        advantages: Tensor,
+        returns: Tensor,
+    ) -> dict[str, Tensor]:
+        """Gradients of a minibatch, in pieces that fit into memory. Returns its mean figures."""
+        s = self.settings
+        total = float(sum(len(responses[i].ids) for i in chosen))
+        sums: dict[str, Tensor] = {}
+        for piece in self._pieces(responses, chosen):
+            some = [responses[i] for i in piece]
+            rows = torch.tensor(piece, device=self.backbone.device)
+            logprobs, values = self._forward(some, rollout.mask.shape[1])
+            mask = rollout.mask[rows]
+            policy = policy_loss(
+                logprobs, rollout.logprobs[rows], advantages[rows], mask, s.clip, total
+            )
+            value = value_loss(
+                values, rollout.values[rows], returns[rows], mask, s.value_clip, total
+            )
+            (policy.loss + s.value_coef * value.loss).backward()  # type: ignore[no-untyped-call]
+            share = sum(len(r.ids) for r in some) / total
+            figures = {
+                "policy_loss": policy.loss.detach(),
+                "value_loss": value.loss.detach(),
+                "clip_fraction": policy.clip_fraction * share,
+                "value_clip_fraction": value.clip_fraction * share,
+                "approximate_kl": policy.approximate_kl * share,
+            }
+            for name, figure in figures.items():
+                sums[name] = sums[name] + figure if name in sums else figure
+        return sums
+
+    # -- watching -------------------------------------------------------------------------------
+
+    def _watch(
+        self, responses: Sequence[Response], rollout: Rollout, scores: Sequence[float]
+    ) -> dict[str, float]:
+        """Tell the monitors and the auditors; returns what the responses look like."""
+        kl = rollout.kl.tolist()
+        check = None if self.check is None else self.check(responses)
+        seen = observe(responses, sum(kl) / len(kl), scores, check)
+        self.stopped = self.monitors.watch(seen)
+        if self.keep is not None:
+            for i, response in enumerate(responses):
+                row = {
+                    "update": self.step + 1,
+                    "prompt_id": response.prompt.id,
+                    "response": response.text,
+                    "score": scores[i],
+                    "kl": kl[i],
+                    "tokens": len(response.ids),
+                    "ended": response.ended,
+                }
+                self.keep(row if check is None else row | {"check": check[i]})
+        figures = {
+            "kl": seen.kl,
+            "kl_coef": self.kl.coef,
+            "score": seen.score,
+            "score_spread": spread(scores),
+            "length": seen.length,
+            "repetition": seen.repetition,
+            "unended": seen.unended,
+            "distinct": seen.distinct,
+            "entropy": -masked_mean(rollout.logprobs, rollout.mask).item(),
+        }
+        return figures if seen.check is None else figures | {"check": seen.check}
+
+    # -- memory ---------------------------------------------------------------------------------
+
+    def _pieces(self, responses: Sequence[Response], chosen: Sequence[int]) -> list[list[int]]:
+        """Cut a choice of responses into parts of so many tokens as fit into memory."""
+        lengths = [len(responses[i].prompt.ids) + len(responses[i].ids) for i in chosen]
+        return [[chosen[k] for k in part] for part in shares(lengths, self._micro_tokens)]
+
+    def _within_memory(
+        self, work: Callable[..., T], responses: Sequence[Response], *rest: Any
+    ) -> T:
+        """Do work that reads responses; with half the tokens at a time where memory ran out."""
+        while True:
+            try:
+                return work(responses, *rest)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+            # Outside of the handler, which holds on to the failed forward's tensors.
+            self.optimizer.clear()
+            free_cached(self.backbone.device)
+            longest = max(len(r.prompt.ids) + len(r.ids) for r in responses)
+            if self._micro_tokens <= longest:
+                raise TrainingError(
+                    f"Out of memory on {self.backbone.device} with a single response, {longest}"
+                    " tokens with its prompt",
+                    hint="Lower max_new_tokens, or set --gradient-checkpointing or"
+                    " --dtype bfloat16.",
+                )
+            used = min(self._micro_tokens, longest * len(responses))
+            self._micro_tokens = max(longest, used // 2)
+
+
+def _check_dropout(backbone: Backbone, policy: str) -> None:
+    for name, module in backbone.model.named_modules():
+        if name.endswith(f".lora_dropout.{policy}") and getattr(module, "p", 0) > 0:
+            raise UsageError(
+                f"The adapter {policy!r} has dropout {module.p:g}; PPO learns from exactly what"
+                " was drawn, and needs 0.",
+                hint="Set --lora-dropout 0.",
+            )

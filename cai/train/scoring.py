@@ -1,0 +1,244 @@
+"""What a response is worth: a trained reward model, a Python function, or several with weights."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias
+
+from torch import nn
+
+from cai.errors import TrainingError, UsageError
+from cai.models.backbone import Backbone
+from cai.train.batches import Tokens, encode_tokens
+from cai.train.reward import score_all
+from cai.train.rollout import Response
+from cai.types import Message
+
+RewardFunction: TypeAlias = Callable[[list[list[dict[str, str]]], list[str]], Sequence[float]]
+"""(prompts, responses) -> scores. A prompt is a list of messages, {"role": …, "content": …}."""
+
+
+class Scorer(Protocol):
+    """Gives responses their scores."""
+
+    name: str
+    """What people call it."""
+
+    def __call__(self, responses: Sequence[Response]) -> list[float]:
+        """A finite score for each response, in order."""
+        ...
+
+
+class FunctionScorer:
+    """Scores by a Python function.
+
+    Raises `UsageError` where the function fails, or gives anything but one finite number each.
+    """
+
+    def __init__(self, function: RewardFunction, name: str) -> None:
+        self.function = function
+        self.name = name
+
+    @classmethod
+    def named(cls, name: str) -> FunctionScorer:
+        """The function `module:function`, from an installed module or the working directory.
+
+        Raises `UsageError` where there is no such thing.
+        """
+        return cls(load_function(name), name)
+
+    def __call__(self, responses: Sequence[Response]) -> list[float]:
+        """As in `Scorer`."""
+        prompts = [
+            [{"role": m.role, "content": m.content} for m in r.prompt.messages] for r in responses
+        ]
+        try:
+            given = self.function(prompts, [r.text for r in responses])
+        except Exception as error:
+            raise UsageError(
+                f"The reward function {self.name} failed: {_told(error)}",
+                hint=_place(error),
+            ) from error
+        return checked(given, len(responses), self.name)
+
+
+class ModelScorer:
+    """Scores by a reward model: an adapter on the policy's base or another, and a head on it.
+
+    It reads what it was trained on: prompt, response and the token that ends a turn, also where the
+    response ran into the limit (which `missing_eos_penalty` is for). Where its tokenizer reads the
+    policy's tokens as the policy meant them, it reads these very tokens; else their text.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        adapter: str | None,
+        head: nn.Module,
+        name: str = "reward model",
+        micro_tokens: int = 8192,
+    ) -> None:
+        self.backbone = backbone
+        self.adapter = adapter
+        self.head = head
+        self.name = name
+        self.micro_tokens = micro_tokens
+
+    def __call__(self, responses: Sequence[Response]) -> list[float]:
+        """As in `Scorer`. Raises `TrainingError` where a score is no number."""
+        read = [self._tokens(r) for r in responses]
+        scores = score_all(self.backbone, self.head, read, self.adapter, self.micro_tokens)
+        if not all(map(math.isfinite, scores)):
+            raise TrainingError(
+                f"The {self.name} gives scores that are no numbers",
+                hint="Try --dtype float32; if it stays, its weights are damaged.",
+            )
+        return scores
+
+    def _tokens(self, response: Response) -> Tokens:
+        encoder = self.backbone.encoder
+        prompt = response.prompt
+        if (
+            encoder.encode(prompt.messages).ids != prompt.ids
+            or encoder.decode(response.words).strip() != response.text
+        ):
+            text = response.text.replace("\0", "\ufffd")  # which no encoder takes
+            row = (*prompt.messages, Message("assistant", text))
+            return encode_tokens(encoder, row, self.backbone.context, "last")
+        end = encoder.turn_end_id
+        if end is None:
+            end = encoder.tokenizer.eos_token_id
+        ids = (*prompt.ids, *response.words, *(() if end is None else (end,)))
+        return Tokens(ids, (False,) * (len(ids) - 1) + (True,))
+
+
+class MixedScorer:
+    """The weighted sum of several scorers: helpful, harmless and honest, say."""
+
+    def __init__(self, parts: Sequence[tuple[float, Scorer]]) -> None:
+        if not parts or not all(math.isfinite(weight) for weight, _ in parts):
+            raise UsageError("A mixed reward needs at least one part, and finite weights.")
+        self.parts = tuple(parts)
+        self.name = " + ".join(f"{weight:g} × {scorer.name}" for weight, scorer in self.parts)
+
+    def __call__(self, responses: Sequence[Response]) -> list[float]:
+        """As in `Scorer`."""
+        scores = [0.0] * len(responses)
+        for weight, scorer in self.parts:
+            scores = [s + weight * x for s, x in zip(scores, scorer(responses), strict=True)]
+        return scores
+
+
+class ScoreScale:
+    """From scores to what the policy is paid: one unit for every reward.
+
+    normalise: put scores to mean 0 and variance 1 by the first ones seen, those of the start policy
+    (Ziegler et al. 2019, section 2.1, who do so by the reward model's own gain and bias). clip:
+    bound on a score, in that unit; None for none. missing_eos: what a response pays that did not
+    end, in that unit (Huang et al. 2024, arXiv 2403.17031, "EOS trick").
+    """
+
+    def __init__(self, normalise: bool, clip: float | None, missing_eos: float | None) -> None:
+        self.normalise = normalise
+        self.clip = math.inf if clip is None else clip
+        self.missing_eos = missing_eos or 0.0
+        self.start: tuple[float, float] | None = None
+        """Mean and standard deviation of the first scores: the only state."""
+
+    def __call__(self, scores: Sequence[float], responses: Sequence[Response]) -> list[float]:
+        """What each response is worth."""
+        if self.start is None:
+            self.start = sum(scores) / len(scores), spread(scores)
+        mean, unit = self.start if self.normalise else (0.0, 1.0)
+        return [
+            min(max((score - mean) / (unit or 1.0), -self.clip), self.clip)
+            - (0.0 if response.ended else self.missing_eos)
+            for score, response in zip(scores, responses, strict=True)
+        ]
+
+
+def spread(values: Sequence[float]) -> float:
+    """Standard deviation (n - 1); 0 for a single value."""
+    mean = sum(values) / len(values)
+    return math.sqrt(sum((v - mean) ** 2 for v in values) / max(1, len(values) - 1))
+
+
+def load_function(name: str) -> RewardFunction:
+    """Import `module:function`; the working directory is looked in, too.
+
+    Raises `UsageError` where the name is malformed, or nothing callable stands behind it.
+    """
+    module_name, colon, function_name = name.partition(":")
+    if not (module_name and colon and function_name):
+        raise UsageError(
+            f"{name!r} names no reward function",
+            hint="Give it as module:function, for example my_rewards:politeness.",
+        )
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and error.name == module_name.split(".")[0]:
+            raise UsageError(
+                f"There is no module {module_name!r} for the reward {name}",
+                hint=f"Looked in {here} and in what is installed.",
+            ) from None
+        raise UsageError(
+            f"The module of the reward {name} can't be imported: {_told(error)}",
+            hint=_place(error),
+        ) from error
+    finally:
+        sys.path.remove(here)
+    function: Any = getattr(module, function_name, None)
+    if not callable(function):
+        raise UsageError(
+            f"The module {module_name} has no function {function_name!r}",
+            hint="It takes (prompts, responses), two lists, and returns a list of numbers.",
+        )
+    found: RewardFunction = function
+    return found
+
+
+def checked(scores: Any, count: int, name: str) -> list[float]:
+    """What a reward function returned, as floats.
+
+    Raises `UsageError` unless it is `count` finite numbers.
+    """
+    try:
+        if isinstance(scores, str | bytes | dict | set):
+            raise TypeError
+        values = [float(score) for score in scores]
+    except (TypeError, ValueError):
+        raise UsageError(
+            f"The reward function {name} returned {_short(scores)}, not a list of numbers"
+        ) from None
+    if len(values) != count:
+        raise UsageError(
+            f"The reward function {name} returned {len(values)} scores for {count} responses"
+        )
+    for i, value in enumerate(values):
+        if not math.isfinite(value):
+            raise UsageError(f"The reward function {name} returned {value} for response {i + 1}")
+    return values
+
+
+def _told(error: BaseException) -> str:
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0][:200]}" if text else type(error).__name__
+
+
+def _place(error: BaseException) -> str:
+    """File and line where an error arose, for people to look at."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

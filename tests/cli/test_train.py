@@ -1,0 +1,102 @@
+"""`cai train`: options, files of settings, the dry run, and mistakes told in a line or two."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cai.train.config import CONFIGS
+from tests.e2e.helpers import cai, rows
+
+FAST = ("--device", "cpu", "--max-steps", "2", "--batch-size", "2", "--quiet")
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("CAI_CACHE", str(tmp_path / "cache"))
+    file = tmp_path / "pairs.jsonl"
+    file.write_text(
+        "".join(
+            json.dumps({"prompt": f"Question {n}?", "chosen": "Yes, gladly.", "rejected": "No."})
+            + "\n"
+            for n in range(6)
+        )
+    )
+    return file
+
+
+@pytest.mark.parametrize("stage", CONFIGS)
+def test_help_names_every_setting(stage: str, capsys: pytest.CaptureFixture[str]) -> None:
+    cai("train", stage, "--help")
+    said = capsys.readouterr().out
+    for item in dataclasses.fields(CONFIGS[stage]):  # type: ignore[index]
+        assert f"--{item.name.replace('_', '-')}" in said
+
+
+def test_options_override_the_file(data: Path, tmp_path: Path) -> None:
+    """And the written config.yaml is a file of settings itself: the same id comes of it."""
+    settings = tmp_path / "settings.yaml"
+    settings.write_text("beta: 0.3\nlearning_rate: 1e-3\nlora_r: 4\n")
+    cai(
+        "train", "dpo", "-d", data, "-o", tmp_path / "a", "--config", settings, "--beta", 0.2, *FAST
+    )
+    told = yaml.safe_load((tmp_path / "a" / "config.yaml").read_text())
+    assert (told["beta"], told["learning_rate"], told["lora_r"]) == (0.2, 1e-3, 4)
+    cai("train", "dpo", "-d", data, "-o", tmp_path / "b", "--config", tmp_path / "a/config.yaml",
+        "--quiet")  # fmt: skip
+    records = [json.loads((tmp_path / x / "run.json").read_text()) for x in ("a", "b")]
+    assert records[0]["id"] == records[1]["id"] and records[0]["files"] == records[1]["files"]
+
+
+@pytest.mark.parametrize("stage", ["sft", "reward", "dpo"])
+def test_a_dry_run_counts_and_writes_nothing(
+    stage: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Six rows in batches of two: three steps."""
+    cai("train", stage, "-d", data, "-o", tmp_path / "out", "--batch-size", 2, "--test-share", 0,
+        "--dry-run")  # fmt: skip
+    said = capsys.readouterr().out
+    assert "6 (0 held out, 0 set aside)" in said and "steps  3" in said and "memory" in said
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "said"),
+    [
+        ("learning_rte: 1", 2, "Did you mean 'learning_rate'?"),
+        ("stage: dpo", 2, "is for another stage"),
+        ("- 1", 2, "not a list of settings"),
+        ("epochs: [", 3, "settings.yaml:2:1: C005"),
+        ("epochs: soon", 2, "epochs is 'soon'; it must be float"),
+    ],
+)
+def test_a_bad_file_of_settings(
+    text: str, code: int, said: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text(text)
+    cai("train", "sft", "-d", data, "--config", file, exit_code=code)
+    assert said in capsys.readouterr().err
+
+
+def test_ppo_needs_a_reward_that_may_be_used(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """None; one that knows no more than length (the longer one always wins here); a function."""
+    reward, out = tmp_path / "reward", tmp_path / "ppo"
+    small = ("--updates", 1, "--prompts-per-update", 2, "--max-new-tokens", 8, "--quiet")
+    cai("train", "ppo", "-d", data, "-o", out, *small, exit_code=2)
+    assert "PPO needs a reward" in capsys.readouterr().err
+    cai("train", "reward", "-d", data, "-o", reward, *FAST)
+    cai("train", "ppo", "-d", data, "-o", out, "--reward", reward, *small, exit_code=2)
+    assert "length alone is right on 100.0%" in capsys.readouterr().err
+    cai("train", "ppo", "-d", data, "-o", out, "--reward", reward, "--no-gate", *small)
+    record = json.loads((out / "run.json").read_text())
+    assert record["status"] == "finished" and record["parents"][0]["part"] == "reward"
+    written = rows(out / "rollouts.jsonl")
+    assert len(written) == 2 and {"prompt_id", "response", "score", "kl"} <= written[0].keys()
+    assert all(abs(row["kl"]) < 1e-4 for row in written)
