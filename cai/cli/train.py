@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -146,10 +147,14 @@ def _dry_run(config: TrainConfig, data: tuple[Path, ...]) -> None:
 
 def _train(config: TrainConfig, data: tuple[Path, ...], out: Path, quiet: bool) -> None:
     from cai.cli.train_progress import TrainProgress
+    from cai.text.terminal import visible
     from cai.train.train import Show, train
 
-    with TrainProgress(quiet) as progress:
-        show = Show(progress.report, progress.note, progress.reference)
+    with TrainProgress() if not quiet else nullcontext() as progress:
+        if progress is None:
+            show = Show(note=lambda text: click.echo(visible(text), err=True))
+        else:
+            show = Show(progress.report, progress.note, progress.reference)
         if isinstance(config, PpoConfig):
             from cai.train.ppo_run import train_ppo
 

@@ -19,7 +19,8 @@ from cai.train.checkpoint import load_tensors, save_tensors
 from cai.train.config import PpoConfig
 from cai.train.folder import Facts, RunFolder, is_run, read_run
 from cai.train.loop import Report
-from cai.train.ppo import PpoSettings, PpoTrainer
+from cai.train.ppo import PpoTrainer
+from cai.train.ppo_settings import PpoSettings
 from cai.train.prepare import file_facts, find_parent, load_policy, reference_of
 from cai.train.reward_report import HEAD, check_gate, load_reward
 from cai.train.scoring import FunctionScorer, MixedScorer, ModelScorer, Scorer

@@ -11,7 +11,8 @@ from cai.models.adapters import LoraSettings
 from cai.models.backbone import Backbone
 from cai.models.heads import ScalarHead
 from cai.models.load import LoadedModel
-from cai.train.ppo import PpoSettings, PpoTrainer
+from cai.train.ppo import PpoTrainer
+from cai.train.ppo_settings import PpoSettings
 from cai.train.scoring import FunctionScorer
 from cai.types import Message, Prompt
 from tests.models.tiny import encoder, tiny

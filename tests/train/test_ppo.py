@@ -18,7 +18,8 @@ from cai.train import ppo, rollout
 from cai.train.checkpoint import load_tensors, save_tensors
 from cai.train.kl import AdaptiveKl
 from cai.train.monitors import Bounds
-from cai.train.ppo import PpoSettings, PpoTrainer
+from cai.train.ppo import PpoTrainer
+from cai.train.ppo_settings import PpoSettings
 from cai.train.scoring import FunctionScorer
 from cai.types import Message, Prompt
 from tests.train.ppo_runs import PROMPTS, backbone, loaded, share_of_e, trainer
