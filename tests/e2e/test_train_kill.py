@@ -17,7 +17,7 @@ from tests.e2e.helpers import cai
 from tests.e2e.test_kill import listen_to_ctrl_c
 
 pytestmark = pytest.mark.slow
-SHARED = ("--batch-size", "2", "--epochs", "3", "--save-every", "2", "--quiet", "--device", "cpu")
+SHARED = ("--batch-size", "2", "--epochs", "12", "--save-every", "2", "--quiet", "--device", "cpu")
 
 
 @pytest.fixture(scope="module")
@@ -56,17 +56,20 @@ def trained(out: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("stage", ["sft", "reward", "dpo"])
 def test_killed_and_started_again(stage: str, run: Path, tmp_path: Path) -> None:
-    """Killed −9 after step 3 (a checkpoint stands at 2), stopped after 5 by Ctrl-C, finished."""
+    """Killed −9 after step 3 (a checkpoint stands at 2), stopped after 10 by Ctrl-C, finished.
+
+    The run has twice as many steps, so that neither signal comes too late.
+    """
     straight, broken = tmp_path / "straight", tmp_path / "broken"
     _, said = start(stage, run, straight).communicate(timeout=300)
-    assert steps(straight) >= 6, said.decode()
+    assert steps(straight) >= 20, said.decode()
     process = start(stage, run, broken)
     until(process, broken, 3)
     process.send_signal(signal.SIGKILL)
     process.wait(timeout=60)
     assert (broken / "checkpoint.safetensors").is_file()
     process = start(stage, run, broken)
-    until(process, broken, 5)
+    until(process, broken, 10)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130 and b"Traceback" not in said, said.decode()
