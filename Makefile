@@ -13,7 +13,7 @@ demo: $(VENV)/.runtime   ## build data with the bundled model and judge it by th
 	$(BIN)/cai build-data --out runs/demo --limit 40
 	$(BIN)/python -m cai.miniature.measure runs/demo
 
-align: $(VENV)/.runtime  ## build data, train every stage on the miniature, judge it by ground truth (hours)
+align: $(VENV)/.runtime  ## build data, train every stage on the miniature, judge it by ground truth (long)
 	$(BIN)/python bench/align.py --out runs/align --result bench/results/align
 
 test: $(VENV)/.dev       ## lint the content, then the default test suite (minutes on two cores)

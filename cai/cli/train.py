@@ -133,7 +133,7 @@ def _dry_run(config: TrainConfig, data: tuple[Path, ...]) -> None:
         found = estimate_ppo(config, prepare_ppo(config, data))
     else:
         assert isinstance(config, RowsConfig)
-        found = estimate(config, build_stage(config, data, lambda done, total: None))
+        found = estimate(config, build_stage(config, data))
     lines = {
         "rows": f"{found.rows:,} ({found.held_out:,} held out, {found.set_aside:,} set aside)",
         "tokens": f"{found.tokens:,}",

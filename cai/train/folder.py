@@ -40,7 +40,7 @@ class Facts:
     """What a run rests on, its settings apart.
 
     base: name and fingerprint. parents: what it started from, or was rewarded by: name, id, stage,
-    and digest of each. data: name, digest and rows of each file. counts: rows used and set aside.
+    and digest of each. data: name and digest of each file. counts: rows used and set aside.
     """
 
     base: dict[str, Any]

@@ -151,8 +151,8 @@ class Loop(Generic[Example]):
                 if patience.over and self.step < self.steps:
                     self.save()
                     raise Interrupted(
-                        f"Stopped after step {self.step} of {self.steps}; all is kept.\n"
-                        "  Run the same command again to go on."
+                        f"Stopped after step {self.step} of {self.steps}; all is kept.",
+                        hint="Run the same command again to go on.",
                     )
 
     def save(self) -> None:

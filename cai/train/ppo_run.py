@@ -11,17 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from cai.data.training import read_prompts, training_files
+from cai.digest import digest
 from cai.errors import DataError, Interrupted, TrainingError, UsageError
 from cai.models.backbone import Backbone
 from cai.models.heads import ScalarHead
 from cai.train.card import card
 from cai.train.checkpoint import load_tensors, save_tensors
 from cai.train.config import PpoConfig
-from cai.train.folder import Facts, RunFolder, is_run, read_run
+from cai.train.folder import Facts, RunFolder, read_run
 from cai.train.loop import Report
 from cai.train.ppo import PpoTrainer
 from cai.train.ppo_settings import PpoSettings
-from cai.train.prepare import file_facts, find_parent, load_policy, reference_of
+from cai.train.prepare import file_facts, load_policy, reference_of
 from cai.train.reward_report import HEAD, check_gate, load_reward
 from cai.train.scoring import FunctionScorer, MixedScorer, ModelScorer, Scorer
 from cai.train.signals import Patience
@@ -173,18 +174,28 @@ def _model_scorer(
             f"{folder} holds no reward model: it has no {HEAD}",
             hint="Train one with: cai train reward",
         )
+    run = read_run(folder)
+    if run["status"] == "running":
+        raise DataError(
+            f"The training run {folder} is not finished",
+            hint="Run its command again to finish it.",
+        )
     if config.gate:
         check_gate(folder)
-    home, facts = backbone, {"name": folder.resolve().name, "stage": "reward", "id": "?"}
-    if is_run(folder):
-        base = read_run(folder)["base"]
-        if config.full or base["fingerprint"] != backbone.fingerprint:
-            home = Backbone.load(
-                read_run(folder)["settings"]["model"], device=config.device, dtype=config.dtype
-            )
-    facts = find_parent(str(folder), "reward").facts
-    head = load_reward(home, folder, name)
-    return ModelScorer(home, name, head, facts["name"], config.micro_tokens), facts
+    own = folder / "model"
+    inside = None if own.is_dir() else name
+    home = backbone
+    if inside is None or config.full or run["base"]["fingerprint"] != backbone.fingerprint:
+        base = str(own) if inside is None else run["settings"]["model"]
+        home = Backbone.load(base, device=config.device, dtype=config.dtype)
+    facts = {
+        "name": folder.resolve().name,
+        "stage": run["stage"],
+        "id": run["id"],
+        "digest": digest(run["files"]),
+    }
+    head = load_reward(home, folder, inside)
+    return ModelScorer(home, inside, head, facts["name"], config.micro_tokens), facts
 
 
 def _prompts(paths: Sequence[Path], limit: int | None) -> tuple[list[Prompt], list[SetAside]]:
@@ -226,8 +237,8 @@ def _updates(
                 save_tensors(checkpoint, *trainer.state())
             if patience.over and not trainer.done:
                 raise Interrupted(
-                    f"Stopped after update {trainer.step} of {steps}; all is kept.\n"
-                    "  Run the same command again to go on."
+                    f"Stopped after update {trainer.step} of {steps}; all is kept.",
+                    hint="Run the same command again to go on.",
                 )
     return figures or _last(run)
 

@@ -152,18 +152,20 @@ def _histogram(values: Sequence[float]) -> dict[str, Any]:
     return {"low": low, "high": high, "counts": counts}
 
 
-def load_reward(backbone: Backbone, folder: Path, name: str = "reward") -> ScalarHead:
+def load_reward(backbone: Backbone, folder: Path, name: str | None = "reward") -> ScalarHead:
     """Put a reward model's adapter beside the others, and its head; the canaries must score alike.
 
-    Raises `DataError` where the folder holds no reward model, `ModelError` where the scores are
-    not those that were stored: another base, or damaged files.
+    name: what the adapter is called; None where all weights were trained, and the backbone was
+    loaded from the folder's `model/`. Raises `DataError` where the folder holds no reward model,
+    `ModelError` where the scores are not those that were stored: another base, or damaged files.
     """
     if not (folder / HEAD).is_file():
         raise DataError(
             f"{folder} holds no reward model: it has no {HEAD}",
             hint="Train one with: cai train reward",
         )
-    backbone.load_adapter(name, folder / "adapter")
+    if name is not None:
+        backbone.load_adapter(name, folder / "adapter")
     head = ScalarHead(backbone.hidden_size)
     head.load((folder / HEAD).read_bytes())
     head.to(backbone.device).requires_grad_(False)

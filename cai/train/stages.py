@@ -6,6 +6,7 @@ parameters to train, and what is to be written when it is done.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,7 @@ from cai.models.fingerprint import cache_folder
 from cai.models.heads import ScalarHead
 from cai.train.batches import Learned, encode_tokens
 from cai.train.config import DpoConfig, RewardConfig, RowsConfig, SftConfig
-from cai.train.dpo import CollapseWatch, DpoObjective, reference_logprobs
+from cai.train.dpo import CollapseWatch, DpoObjective, Referenced, reference_logprobs
 from cai.train.folder import Facts
 from cai.train.loop import Objective
 from cai.train.pairs import Pair, encode_pair
@@ -36,13 +37,21 @@ from cai.train.reward_report import write_reward_files
 from cai.train.sft import SftExample, SftObjective
 from cai.types import SetAside
 
-Saver = Callable[[Path], dict[str, Any]]
+Saver: TypeAlias = Callable[[Path], dict[str, Any]]
 """Writes a stage's own files into a folder; returns the results to be told."""
+Tell: TypeAlias = Callable[[int, int], None]
+"""Takes how much of a long work is done, and all of it."""
+Files: TypeAlias = list[tuple[Path, str]]
+"""Files and their digests."""
 
 
 @dataclass
 class Stage:
-    """What a stage hands to the loop."""
+    """What a stage hands to the loop.
+
+    begin: dear work that training needs and counting does not; called once, before the loop. warn:
+    told of each step's figures; says what is worth a warning.
+    """
 
     backbone: Backbone
     objective: Objective[Any]
@@ -52,6 +61,7 @@ class Stage:
     facts: Facts
     set_aside: list[SetAside]
     save: Saver
+    begin: Callable[[Tell], None] = field(default=lambda tell: None)
     warn: Callable[[Mapping[str, float]], str | None] = field(default=lambda figures: None)
 
 
@@ -101,26 +111,14 @@ def reward_stage(config: RewardConfig, data: Sequence[Path]) -> Stage:
     return stage
 
 
-def dpo_stage(
-    config: DpoConfig,
-    data: Sequence[Path],
-    tell: Callable[[int, int], None] = lambda done, total: None,
-) -> Stage:
-    """Preferences, as likelihood against the reference's."""
+def dpo_stage(config: DpoConfig, data: Sequence[Path]) -> Stage:
+    """Preferences, as likelihood against the reference's, which `begin` reads."""
     backbone, pairs, held, parents, facts, set_aside = _pairs(config, data)
     if config.full:
         backbone.freeze_reference()
     reference = reference_of(backbone)
     identity = backbone.fingerprint + "".join(p["digest"] for p in parents)
-    train, test = (
-        reference_logprobs(
-            backbone, some, reference, identity, config.micro_tokens,
-            cache_folder() / "reference", tell,
-        )
-        if some
-        else []
-        for some in (pairs, held)
-    )  # fmt: skip
+    train, test = ([Referenced(p, math.nan, math.nan) for p in some] for some in (pairs, held))
     objective = DpoObjective(
         backbone,
         config.beta,
@@ -129,29 +127,37 @@ def dpo_stage(
         _capacity(config, backbone),
     )
     stage = _stage(config, backbone, objective, train, test, parents, facts, set_aside)
+
+    def begin(tell: Tell) -> None:
+        stage.train, stage.test = (
+            reference_logprobs(
+                backbone, some, reference, identity, config.micro_tokens,
+                cache_folder() / "reference", tell,
+            )
+            if some
+            else []
+            for some in (pairs, held)
+        )  # fmt: skip
+
+    stage.begin = begin
     watch = CollapseWatch(sum(p.chosen.counted for p in pairs) / len(pairs))
     stage.warn = lambda figures: watch(figures["chosen_logprob"])
     return stage
 
 
-def build_stage(
-    config: RowsConfig, data: Sequence[Path], tell: Callable[[int, int], None]
-) -> Stage:
+def build_stage(config: RowsConfig, data: Sequence[Path]) -> Stage:
     """The stage that a configuration is of."""
     if isinstance(config, SftConfig):
         return sft_stage(config, data)
     if isinstance(config, RewardConfig):
         return reward_stage(config, data)
     assert isinstance(config, DpoConfig)
-    return dpo_stage(config, data, tell)
+    return dpo_stage(config, data)
 
 
 def _capacity(config: SftConfig | DpoConfig, backbone: Backbone) -> int:
     """Tokens of a packed row; 0 where rows are not packed, or the model can't keep them apart."""
     return config.max_length if config.packing and backbone.packs else 0
-
-
-Files: TypeAlias = list[tuple[Path, str]]
 
 
 def _pairs(

@@ -47,10 +47,11 @@ def train(
     show = show or Show()
     need_tracker(config.tracker)
     torch.manual_seed(config.seed)  # dropout alone draws from it
-    stage = build_stage(config, data, show.reference)
+    stage = build_stage(config, data)
     run = RunFolder(out, config, stage.facts)
     going_on = run.open()
     run.set_aside(stage.set_aside)
+    stage.begin(show.reference)
     accelerator = make_accelerator(config.tracker, config.stage, stage.backbone, out, run.id)
 
     def tell(report: Report) -> None:

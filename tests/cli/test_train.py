@@ -62,6 +62,7 @@ def test_a_dry_run_counts_and_writes_nothing(
     said = capsys.readouterr().out
     assert "6 (0 held out, 0 set aside)" in said and "steps  3" in said and "memory" in said
     assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "cache" / "reference").exists()  # DPO's reference was not read
 
 
 @pytest.mark.parametrize(
@@ -100,3 +101,12 @@ def test_ppo_needs_a_reward_that_may_be_used(
     written = rows(out / "rollouts.jsonl")
     assert len(written) == 2 and {"prompt_id", "response", "score", "kl"} <= written[0].keys()
     assert all(abs(row["kl"]) < 1e-4 for row in written)
+
+
+def test_a_reward_model_of_all_weights_serves_ppo(data: Path, tmp_path: Path) -> None:
+    """It is a model of its own beside the policy's base."""
+    reward, out = tmp_path / "reward", tmp_path / "ppo"
+    cai("train", "reward", "-d", data, "-o", reward, "--full", "--learning-rate", 1e-4, *FAST)
+    cai("train", "ppo", "-d", data, "-o", out, "--reward", reward, "--no-gate", "--updates", 1,
+        "--prompts-per-update", 2, "--max-new-tokens", 8, "--quiet")  # fmt: skip
+    assert len({row["score"] for row in rows(out / "rollouts.jsonl")}) == 2
