@@ -237,7 +237,7 @@ def copied(request: Request, text: str) -> Copies:
                 total += 1
                 right += fill(scenario.alternative, request.values) in sentence
         elif template is not None and template.source == (request.kind, request.scenario):
-            slots = slot_names(template.text)
+            slots = [slot for slot in slot_names(template.text) if slot in request.values]
             total += bool(slots)
             right += bool(slots) and all(request.values[slot] in sentence for slot in slots)
     return Copies(right, total)

@@ -17,25 +17,39 @@ from tests.e2e.helpers import cai
 from tests.e2e.test_kill import listen_to_ctrl_c
 
 pytestmark = pytest.mark.slow
-SHARED = ("--batch-size", "2", "--epochs", "12", "--save-every", "2", "--quiet", "--device", "cpu")
+ROWS = ("--batch-size", "2", "--epochs", "12")
+OPTIONS = {
+    "sft": ROWS, "reward": ROWS, "dpo": ROWS,
+    "ppo": (
+        "--reward", "rewards_of_a_test:short", "--updates", "24", "--prompts-per-update", "6",
+        "--max-new-tokens", "24",
+    ),
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Rows of 16 prompts."""
+    """Rows of 12 prompts, and beside them a reward for PPO."""
     out = tmp_path_factory.mktemp("train") / "runs" / "demo"
+    (out.parent.parent / "rewards_of_a_test.py").write_text(
+        "def short(prompts, responses):\n    return [-float(len(r)) for r in responses]\n"
+    )
     cai("build-data", "--limit", 12, "--out", out, "--quiet", "--max-new-tokens", 60)
     return out
 
 
 def start(stage: str, run: Path, out: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-m", "cai", "train", stage, "--data", run, "--out", out, *SHARED],
+        [
+            sys.executable, "-m", "cai", "train", stage, "--data", run, "--out", out,
+            *OPTIONS[stage], "--save-every", "2", "--quiet", "--device", "cpu",
+        ],
+        cwd=run.parent.parent,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         env=os.environ | {"OMP_NUM_THREADS": "1", "CAI_CACHE": str(run.parent / "cache")},
         preexec_fn=listen_to_ctrl_c,
-    )
+    )  # fmt: skip
 
 
 def steps(out: Path) -> int:
@@ -50,11 +64,14 @@ def until(process: subprocess.Popen[bytes], out: Path, count: int) -> None:
 
 
 def trained(out: Path) -> dict[str, str]:
-    names = ("adapter/adapter_model.safetensors", "head.safetensors", "metrics.jsonl")
+    names = (
+        "adapter/adapter_model.safetensors", "head.safetensors", "value.safetensors",
+        "metrics.jsonl", "rollouts.jsonl",
+    )  # fmt: skip
     return {name: file_digest(out / name) for name in names if (out / name).is_file()}
 
 
-@pytest.mark.parametrize("stage", ["sft", "reward", "dpo"])
+@pytest.mark.parametrize("stage", OPTIONS)
 def test_killed_and_started_again(stage: str, run: Path, tmp_path: Path) -> None:
     """Killed −9 after step 3 (a checkpoint stands at 2), stopped after 10 by Ctrl-C, finished.
 
@@ -76,7 +93,7 @@ def test_killed_and_started_again(stage: str, run: Path, tmp_path: Path) -> None
     assert b"go on" in said
     process = start(stage, run, broken)
     _, said = process.communicate(timeout=300)
-    assert process.returncode == 0 and b"Going on after step" in said, said.decode()
+    assert process.returncode == 0 and b"Going on after" in said, said.decode()
     assert trained(broken) == trained(straight)
     assert not (broken / "checkpoint.safetensors").exists()
     record = json.loads((broken / "run.json").read_text())

@@ -231,6 +231,15 @@ def test_copies_are_counted_a_sentence_at_a_time() -> None:
     assert copied(request, "I can't help with that.") == (0, 0)
 
 
+def test_a_tip_that_strayed_from_its_list_names_no_object() -> None:
+    """The nearest template has a blank for any tip; only blanks that the request fills count."""
+    soup = next(i for i, topic in enumerate(TOPICS) if topic.name == "cooking soup")
+    request = Request("benign", soup, (("person", "aunt"),), "", "gift")
+    assert copied(request, "Use a spoon and pack a big pot and a ladle.") == (0, 0)
+    assert copied(request, "A nice present for your aunt is a big pot and a ladle.") == (1, 1)
+    assert copied(request, "A nice present for your uncle is a big pot and a ladle.") == (0, 1)
+
+
 def test_quality_tells_help_from_padding_and_straying() -> None:
     """Chess: two tips of its own are worth 1; a vague line is worth its politeness alone."""
     index = next(i for i, topic in enumerate(TOPICS) if topic.name == "chess")
