@@ -14,7 +14,10 @@ demo: $(VENV)/.runtime   ## build data with the bundled model and judge it by th
 	$(BIN)/python -m cai.miniature.measure runs/demo
 
 align: $(VENV)/.runtime  ## build data, train every stage on the miniature, judge it by ground truth (long)
-	$(BIN)/python bench/align.py --out runs/align --result bench/results/align
+	$(PIP) -e '.[bench]'
+	$(BIN)/python bench/align.py --out runs/align --result bench/results/$$(date +%F)-align
+	$(BIN)/python bench/ppo_curve.py --reward runs/align/seed-0/reward \
+	  --prompts runs/align/seed-0/prompts.jsonl
 
 test: $(VENV)/.dev       ## lint the content, then the default test suite (minutes on two cores)
 	$(BIN)/cai lint

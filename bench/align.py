@@ -1,12 +1,15 @@
 """Does it align? `python bench/align.py --out runs/align`: the whole chain on the miniature.
 
 For each seed: requests of the world's training split, `cai build-data`, SFT, reward model, PPO from
-the SFT adapter, DPO from it, and PPO on the DPO adapter; every stage by the commands that a user
+the SFT adapter, DPO from it, PPO on the DPO adapter; and DPO on the same pairs judged by a
+constitution whose feedback weighs every principle the same. Each stage by the command that a user
 types. Then base and stages answer fresh held-out requests of each kind, and the world's ground
 truth judges the answers. It shares its grammar with the text the miniature was trained on (see
 `cai.miniature.judge`); words from outside of the grammar and the right object are counted beside.
 
-A stopped run goes on where it was. The table pools the seeds, with 95 % intervals (Wilson).
+A stopped run goes on where it was, and seeds may be run by several processes: `--seeds 0` here,
+`--seeds 1` there, then `--seeds 0 1 2` for the table. It pools the seeds, with 95 % intervals
+(Wilson). The settings were chosen on seed 0 with `--draw choose`, whose requests are others.
 """
 
 from __future__ import annotations
@@ -14,25 +17,60 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import shutil
 import subprocess
 import sys
-import time
 from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from cai.cli.speak import BASE, Voices
+import torch
+
 from cai.miniature.judge import GARBLED, copied, judge, unknown_words
-from cai.miniature.prompts import prompt_rows
-from cai.miniature.requests import Kind, draw_request
+from cai.miniature.requests import Kind, Request, draw_request
 from cai.miniature.vocabulary import EVASIVE, HARMS
+from cai.models.backbone import Backbone
 from cai.stats import Tally
-from cai.text.seeds import derive
 from cai.train.folder import versions
-from cai.types import Generation, Message, Sampling
+from cai.train.rollout import Response, read_responses, ready_prompts, write_responses
+from cai.types import Message, Prompt
 
+HERE = Path(__file__).resolve().parent
 KINDS: tuple[Kind, ...] = ("harmful", "benign", "lookalike")
-STAGES = {"sft": "SFT", "ppo": "SFT, PPO", "dpo": "SFT, DPO", "dpo-ppo": "SFT, DPO, PPO"}
-ROWS = ("any flaw", "harmful", "evasive", "object right", "odd word")
+TEMPERATURES = (0.7, 1.0)
+NEW_TOKENS = 96
+BASE = "base"
+STAGES = {
+    "sft": "SFT",
+    "ppo": "SFT, PPO",
+    "dpo": "SFT, DPO",
+    "dpo-ppo": "SFT, DPO, PPO",
+    "dpo-equal": "SFT, DPO, equal weights",
+}
+SHARES = ("any flaw", "harmful", "evasive", "object right", "odd word")
+MEANS = ("tokens", "KL")
+SETTINGS: dict[str, tuple[object, ...]] = {
+    "sft": ("--epochs", 8, "--learning-rate", 2e-3),
+    "reward": ("--epochs", 2, "--learning-rate", 1e-3),
+    "dpo": ("--epochs", 1, "--learning-rate", 1e-3, "--beta", 0.3, "--nll", 0.3),
+    "ppo": ("--learning-rate", 2e-4, "--kl-coef", 0.05),
+}
+EQUAL_WEIGHTS = """\
+api: cai/v1
+kind: Constitution
+id: equal-weights
+version: 1.0.0
+title: The default, but that all of its feedback weighs the same
+extends: [./default.yaml]
+
+principles:
+  - {ref: ../principles/harm/ethics.yaml, weight: 1, phases: [rl]}
+  - {ref: ../principles/honesty/untruth.yaml, weight: 1, phases: [rl]}
+  - {ref: ../principles/honesty/sycophancy.yaml, weight: 1, phases: [rl]}
+  - {ref: ../principles/helpfulness/evasion.yaml, weight: 1, phases: [rl]}
+"""
 
 
 def run(*arguments: object, done: Path) -> None:
@@ -40,108 +78,140 @@ def run(*arguments: object, done: Path) -> None:
     if done.is_file() and json.loads(done.read_bytes()).get("status", "finished") != "running":
         return
     print("$ cai", *arguments, file=sys.stderr, flush=True)
-    code = subprocess.run(
-        [sys.executable, "-m", "cai", *map(str, arguments)], check=False
-    ).returncode
+    command = [sys.executable, "-m", "cai", *map(str, arguments)]
+    code = subprocess.run(command, check=False).returncode
     if code not in (0, 7):
         sys.exit(code)
+
+
+def equal_weights(folder: Path) -> Path:
+    """A project whose constitution is the default without its balance."""
+    for name in ("constitution", "principles"):
+        shutil.copytree(HERE.parent / name, folder / name, dirs_exist_ok=True)
+    file = folder / "constitution" / "equal-weights.yaml"
+    file.write_text(EQUAL_WEIGHTS, encoding="utf-8")
+    return file
 
 
 def train(folder: Path, seed: int, prompts: int, updates: int) -> None:
     """One seed's chain."""
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "prompts.jsonl"
-    if not file.is_file():
-        rows = prompt_rows(prompts, "train", 1000 + seed)
-        file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    data = folder / "data"
-    run(
-        "build-data", "--prompts", file, "--out", data, "--seed", seed, "--pairs", 2, "--sft-share",
-        0.4, "--test-share", 0.1, "--max-new-tokens", 96, "--batch-size", 32, "--quiet",
-        done=data / "manifest.json",
+    rows = [
+        sys.executable, "-m", "cai.miniature.prompts", "--n", str(prompts), "--split", "train",
+        "--seed", str(1000 + seed),
+    ]  # fmt: skip
+    file.write_bytes(subprocess.run(rows, check=True, capture_output=True).stdout)
+    build = (
+        "build-data", "--prompts", file, "--seed", seed, "--pairs", 2, "--sft-share", 0.4,
+        "--test-share", 0.1, "--max-new-tokens", NEW_TOKENS, "--batch-size", 32, "--quiet",
     )  # fmt: skip
-    sft, reward, dpo = folder / "sft", folder / "reward", folder / "dpo"
-    common = ("--data", data, "--seed", seed, "--quiet")
-    run("train", "sft", *common, "--out", sft, "--epochs", 2, "--learning-rate", 5e-4,
-        done=sft / "run.json")  # fmt: skip
-    start = (*common, "--adapter", sft)
-    run("train", "reward", *start, "--out", reward, "--epochs", 2, "--learning-rate", 5e-4,
-        done=reward / "run.json")  # fmt: skip
-    run("train", "dpo", *start, "--out", dpo, "--epochs", 1, "--learning-rate", 3e-4,
-        done=dpo / "run.json")  # fmt: skip
-    for name, parent in (("ppo", sft), ("dpo-ppo", dpo)):
-        run(
-            "train", "ppo", *common, "--adapter", parent, "--reward", reward, "--out",
-            folder / name, "--updates", updates, "--learning-rate", 2e-4, "--kl-coef", 0.05,
-            done=folder / name / "run.json",
-        )  # fmt: skip
+    data, equal = folder / "data", folder / "data-equal"
+    run(*build, "--out", data, done=data / "manifest.json")
+    constitution = equal_weights(folder / "project")
+    run(*build, "--constitution", constitution, "--out", equal, done=equal / "manifest.json")
+
+    def step(stage: str, name: str, source: Path, *more: object) -> None:
+        out = folder / name
+        run("train", stage, "--data", source, "--seed", seed, "--quiet", "--out", out,
+            *SETTINGS[stage], *more, done=out / "run.json")  # fmt: skip
+
+    start = ("--adapter", folder / "sft")
+    step("sft", "sft", data)
+    step("reward", "reward", data, *start)
+    step("dpo", "dpo", data, *start)
+    step("dpo", "dpo-equal", equal, *start)
+    rewarded = ("--reward", folder / "reward", "--updates", updates)
+    step("ppo", "ppo", data, *start, *rewarded)
+    step("ppo", "dpo-ppo", data, "--adapter", folder / "dpo", *rewarded)
 
 
-def adapter(folder: Path, stage: str) -> str:
-    """What a stage made; of a run that stopped itself, what it came to."""
-    return str(folder / stage / "adapter")
-
-
-def evaluate(folder: Path, seed: int, count: int) -> dict[str, dict[str, list[bool]]]:
-    """Row → what is counted → an answer each, of base and stages."""
-    stages = [s for s in STAGES if (folder / s / "adapter").is_dir()]
-    voices = Voices.load(
-        "miniature", [adapter(folder, s) for s in stages], device="cpu", dtype="float32", at_once=32
-    )
-    found: dict[str, dict[str, list[bool]]] = defaultdict(lambda: defaultdict(list))
-    for kind in KINDS:
-        rng = random.Random(f"align/{seed}/{kind}")
-        requests = [draw_request(rng, kind, "held") for _ in range(count)]
-        for heat in (0.7, 1.0):
-            for voice, stage in zip(voices.names, (BASE, *stages), strict=True):
-                asked = [
-                    (
-                        (Message("user", r.text),),
-                        Sampling(heat, 1.0, 96, seed=derive(seed, "align", kind, n)),
-                    )
-                    for n, r in enumerate(requests)
-                ]
-                row = found[f"{stage}/{kind}/{heat:g}"]
-                for request, answer in zip(requests, voices.answers(voice, asked), strict=True):
-                    assert isinstance(answer, Generation)
-                    flaws = judge(request, answer.text)
-                    row["any flaw"].append(bool(flaws - {GARBLED}))
-                    row["harmful"].append(bool(flaws & set(HARMS)))
-                    row["evasive"].append(EVASIVE in flaws)
-                    named = copied(request, answer.text)
-                    if named.total:
-                        row["object right"].append(named.right == named.total)
-                    odd = unknown_words(answer.text, request.values.values())
-                    row["odd word"].append(bool(odd) or GARBLED in flaws)
-                print(f"  judged {stage} {kind} T={heat:g}", file=sys.stderr, flush=True)
+def evaluate(folder: Path, draw: str, seed: int, count: int) -> dict[str, dict[str, list[float]]]:
+    """`stage/kind/temperature` → what is counted → a number each answer; kept in the folder."""
+    kept = folder / f"judged-{draw}-{count}.json"
+    found: dict[str, dict[str, list[float]]] = {}
+    if kept.is_file():
+        found = json.loads(kept.read_bytes())
+    backbone = Backbone.load("miniature", device="cpu", dtype="float32")
+    for stage in (BASE, *STAGES):
+        adapter = None
+        if stage != BASE:
+            adapter = stage
+            backbone.load_adapter(stage, folder / stage / "adapter")
+        for kind in KINDS:
+            for heat in TEMPERATURES:
+                name = f"{stage}/{kind}/{heat:g}"
+                if name not in found:
+                    rng = random.Random(f"align/{draw}/{seed}/{kind}")
+                    requests = [draw_request(rng, kind, "held") for _ in range(count)]
+                    found[name] = dict(judged(backbone, adapter, requests, heat, seed))
+                    kept.write_text(json.dumps(found), encoding="utf-8")
+                    print(f"  judged {folder.name} {name}", file=sys.stderr, flush=True)
     return found
 
 
-def table(tallies: dict[str, dict[str, Tally]]) -> list[str]:
-    """The pooled shares as Markdown, a block a temperature."""
+def judged(
+    backbone: Backbone, adapter: str | None, requests: Sequence[Request], heat: float, seed: int
+) -> dict[str, list[float]]:
+    """An answer to each request, in numbers."""
+    prompts = [Prompt(str(n), (Message("user", r.text),)) for n, r in enumerate(requests)]
+    ready, _ = ready_prompts(backbone.encoder, prompts, backbone.context - NEW_TOKENS - 1)
+    drawn = [(prompt, 0) for prompt in ready]
+    answers = write_responses(backbone, adapter, drawn, NEW_TOKENS, heat, seed, 0)
+    counted: dict[str, list[float]] = defaultdict(list)
+    for request, answer in zip(requests, answers, strict=True):
+        flaws = judge(request, answer.text)
+        counted["any flaw"].append(bool(flaws - {GARBLED}))
+        counted["harmful"].append(bool(flaws & set(HARMS)))
+        counted["evasive"].append(EVASIVE in flaws)
+        named = copied(request, answer.text)
+        if named.total:
+            counted["object right"].append(named.right == named.total)
+        odd = unknown_words(answer.text, request.values.values())
+        counted["odd word"].append(bool(odd) or GARBLED in flaws)
+        counted["tokens"].append(len(answer.ids))
+    counted["KL"] = list(kl_to_base(backbone, adapter, answers, heat))
+    return counted
+
+
+@torch.no_grad()
+def kl_to_base(
+    backbone: Backbone, adapter: str | None, answers: Sequence[Response], heat: float
+) -> Iterator[float]:
+    """log π(answer) − log base(answer), at the temperature they were drawn with, in nats."""
+    for start in range(0, len(answers), 32):
+        some = answers[start : start + 32]
+        width = max(len(a.ids) for a in some)
+        own, _ = read_responses(backbone, adapter, some, width, heat)
+        base, _ = read_responses(backbone, None, some, width, heat)
+        yield from (own - base).sum(dim=1).tolist()
+
+
+def table(pooled: dict[str, dict[str, list[float]]]) -> list[str]:
+    """The pooled figures as Markdown, a block a temperature."""
     lines = []
-    for heat in ("0.7", "1"):
+    for heat in TEMPERATURES:
         lines += [
-            f"### Temperature {heat}",
+            f"### Temperature {heat:g}",
             "",
-            "| requests | model | n | " + " | ".join(ROWS) + " |",
-            "|---" * (3 + len(ROWS)) + "|",
+            "| requests | model | n | " + " | ".join((*SHARES, *MEANS)) + " |",
+            "|---" * (3 + len(SHARES) + len(MEANS)) + "|",
         ]
         for kind in KINDS:
             for stage in (BASE, *STAGES):
-                row = tallies.get(f"{stage}/{kind}/{heat}")
-                if row is None:
-                    continue
-                cells = []
-                for name in ROWS:
-                    tally = row.get(name, Tally(0, 0))
-                    low, high = tally.interval
-                    cells.append(f"{tally.share:.1%} ({low:.1%}–{high:.1%})" if tally.n else "–")
-                title = STAGES.get(stage, "base")
-                n = row["any flaw"].n
+                row = pooled[f"{stage}/{kind}/{heat:g}"]
+                cells = [_share(row.get(name, [])) for name in SHARES]
+                cells += [f"{sum(row[name]) / len(row[name]):.1f}" for name in MEANS]
+                title, n = STAGES.get(stage, BASE), len(row["any flaw"])
                 lines.append(f"| {kind} | {title} | {n} | " + " | ".join(cells) + " |")
         lines.append("")
     return lines
+
+
+def _share(values: Sequence[float]) -> str:
+    tally = Tally(int(sum(values)), len(values))
+    low, high = tally.interval
+    return f"{tally.share:.1%} ({low:.1%}–{high:.1%})" if tally.n else "–"
 
 
 def last_figures(folder: Path, stage: str) -> str:
@@ -149,6 +219,41 @@ def last_figures(folder: Path, stage: str) -> str:
     record = json.loads((folder / stage / "run.json").read_bytes())
     told = {k: v for k, v in record["results"].items() if not isinstance(v, dict | list)}
     return f"{record['status']}: " + ", ".join(f"{k} {v}" for k, v in told.items())
+
+
+def report(arguments: argparse.Namespace, pooled: dict[str, dict[str, list[float]]]) -> list[str]:
+    """All that is told, as Markdown."""
+    used = ", ".join(f"{k} {v}" for k, v in versions().items())
+    settings = [f"- {n}: `{' '.join(map(str, given))}`" for n, given in SETTINGS.items()]
+    ends = [
+        f"- seed {seed}, {stage}: {last_figures(arguments.out / f'seed-{seed}', stage)}"
+        for seed in arguments.seeds
+        for stage in ("sft", "reward", *list(STAGES)[1:])
+    ]
+    return [
+        "# The chain on the miniature",
+        "",
+        f"`python bench/align.py`, {datetime.now(UTC):%Y-%m-%d}, on a CPU. Seeds {arguments.seeds};"
+        f" {arguments.prompts} requests of the training split a seed;"
+        f" {arguments.n} held-out requests of each kind and seed; {arguments.updates} updates of"
+        f" PPO; answers of up to {NEW_TOKENS} tokens. {used}.",
+        "",
+        "Shares of answers, with 95 % intervals. Evasive: refuses or dodges what could be answered."
+        " Odd word: one that the world's grammar never uses, or a garbled answer. KL: to the base,"
+        " nats an answer, at the table's temperature.",
+        "",
+        *table(pooled),
+        "## Settings",
+        "",
+        "Chosen on seed 0 by answers to other requests (`--draw choose`); all else is the default.",
+        "",
+        *settings,
+        "",
+        "## How the stages ended",
+        "",
+        *ends,
+        "",
+    ]
 
 
 def main() -> None:
@@ -159,40 +264,22 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=700, help="requests to build data on")
     parser.add_argument("--updates", type=int, default=20, help="of PPO")
     parser.add_argument("--n", type=int, default=120, help="requests of each kind and seed")
+    parser.add_argument("--draw", choices=("fresh", "choose"), default="fresh")
     parser.add_argument("--result", type=Path, help="write FILE.json and FILE.md")
     arguments = parser.parse_args()
-    began = time.monotonic()
-    pooled: dict[str, dict[str, Tally]] = {}
-    ends = []
+    pooled: dict[str, dict[str, Any]] = {}
     for seed in arguments.seeds:
         folder = arguments.out / f"seed-{seed}"
         train(folder, seed, arguments.prompts, arguments.updates)
-        for name, row in evaluate(folder, seed, arguments.n).items():
+        for name, row in evaluate(folder, arguments.draw, seed, arguments.n).items():
             for what, values in row.items():
-                before = pooled.setdefault(name, {}).get(what, Tally(0, 0))
-                after = Tally(before.hits + sum(values), before.n + len(values))
-                pooled[name][what] = after
-        ends += [f"- seed {seed}, {s}: {last_figures(folder, s)}" for s in ("reward", *STAGES)]
-    minutes = (time.monotonic() - began) / 60
-    used = ", ".join(f"{k} {v}" for k, v in versions().items())
-    lines = [
-        "# The chain on the miniature",
-        "",
-        f"`python bench/align.py`, seeds {arguments.seeds}, {arguments.prompts} requests of the"
-        f" training split, {arguments.n} held-out requests of each kind and seed,"
-        f" {arguments.updates} updates of PPO. {minutes:.0f} min. {used}.",
-        "",
-        *table(pooled),
-        "How the stages ended:",
-        "",
-        *ends,
-        "",
-    ]
+                pooled.setdefault(name, {}).setdefault(what, []).extend(values)
+    lines = report(arguments, pooled)
     print("\n".join(lines))
     if arguments.result:
         arguments.result.with_suffix(".md").write_text("\n".join(lines), encoding="utf-8")
-        values = {n: {w: [t.hits, t.n] for w, t in r.items()} for n, r in pooled.items()}
-        text = json.dumps(values, indent=1) + "\n"
+        sums = {n: {w: [sum(v), len(v)] for w, v in r.items()} for n, r in pooled.items()}
+        text = json.dumps(sums, indent=1) + "\n"
         arguments.result.with_suffix(".json").write_text(text, encoding="utf-8")
 
 

@@ -116,7 +116,7 @@ def draw_prompts(
 
 def write_responses(
     backbone: Backbone,
-    policy: str,
+    policy: str | None,
     drawn: Sequence[tuple[ReadyPrompt, int]],
     max_new_tokens: int,
     temperature: float,
