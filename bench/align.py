@@ -9,7 +9,7 @@ truth judges the answers. It shares its grammar with the text the miniature was 
 
 A stopped run goes on where it was, and seeds may be run by several processes: `--seeds 0` here,
 `--seeds 1` there, then `--seeds 0 1 2` for the table. It pools the seeds, with 95 % intervals
-(Wilson). The settings were chosen on seed 0 with `--draw choose`, whose requests are others.
+(Wilson). `--draw choose` asks other held-out requests: for choosing settings.
 """
 
 from __future__ import annotations
@@ -245,7 +245,8 @@ def report(arguments: argparse.Namespace, pooled: dict[str, dict[str, list[float
         *table(pooled),
         "## Settings",
         "",
-        "Chosen on seed 0 by answers to other requests (`--draw choose`); all else is the default.",
+        "SFT's and DPO's were chosen on a smaller build of seed 0, by answers to other held-out"
+        " requests; the reward model's and PPO's were not tuned. All else is the default.",
         "",
         *settings,
         "",

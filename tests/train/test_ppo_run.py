@@ -11,10 +11,11 @@ import pytest
 
 from cai.errors import DataError, Interrupted, TrainingError, UsageError
 from cai.train.config import PpoConfig
-from cai.train.folder import read_run
+from cai.train.folder import FORMAT, NAME, read_run
 from cai.train.loop import Report
 from cai.train.ppo_run import ROLLOUTS, train_ppo
 from cai.train.prepare import find_parent
+from cai.train.reward_report import HEAD
 from cai.train.train import Show
 from tests.e2e.helpers import rows
 
@@ -85,6 +86,15 @@ def test_a_reward_that_is_none(reward: str, said: str, data: Path, tmp_path: Pat
     with pytest.raises((UsageError, DataError), match=said):
         train_ppo(PpoConfig(**SMALL | {"reward": reward}), [data], tmp_path / "ppo")
     assert not (tmp_path / "ppo").exists()
+
+
+def test_a_reward_model_must_be_finished(data: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "reward"
+    folder.mkdir()
+    (folder / HEAD).write_bytes(b"")
+    (folder / NAME).write_text(json.dumps({"format": FORMAT, "status": "running"}))
+    with pytest.raises(DataError, match="reward is not finished"):
+        train_ppo(PpoConfig(**SMALL | {"reward": str(folder)}), [data], tmp_path / "ppo")
 
 
 def test_several_rewards_are_weighed(data: Path, tmp_path: Path) -> None:
