@@ -24,12 +24,14 @@ import matplotlib
 
 matplotlib.use("svg")
 import matplotlib.pyplot as plt
+from accelerate import Accelerator
 
 from cai.miniature.judge import GARBLED, flaws_of, unknown_words
 from cai.train.config import PpoConfig
 from cai.train.folder import versions
 from cai.train.monitors import Bounds, Monitors
-from cai.train.ppo_run import prepare_ppo
+from cai.train.prepare import resolve
+from cai.train.train import build_stage
 
 HERE = Path(__file__).resolve().parent
 RUNS: dict[str, dict[str, Any]] = {
@@ -55,10 +57,10 @@ def follow(config: PpoConfig, prompts: Path) -> Curve:
     """Train, and judge every rollout."""
     rows = (json.loads(line) for line in prompts.read_text(encoding="utf-8").splitlines())
     worlds = {row["id"]: row["world"] for row in rows}
-    trainer = prepare_ppo(config, [prompts]).trainer
+    trainer: Any = build_stage(resolve(config), [prompts]).make(Accelerator(cpu=True))
     curve = Curve()
     drawn: list[dict[str, Any]] = []
-    trainer.keep = drawn.append
+    trainer.keep = drawn.extend
     while not trainer.done:
         drawn.clear()
         figures = trainer.update()

@@ -179,16 +179,17 @@ def run_cai(config: RewardConfig, split: Split, folder: Path) -> Ours:
         for name, parameter in stage.parameters.items()
         if name.startswith("head.")
     }
-    rows, test, losses = Noted(stage.train), stage.test, list[float]()
-    stage.train, stage.test = rows, []
+    losses: list[float] = []
     loop = build_loop(
         config, stage, folder / "cai", Accelerator(cpu=True),
         lambda report: losses.append(report.figures["loss"]),
     )  # fmt: skip
+    trainer: Any = loop.trainer
+    rows, test = Noted(trainer.train), trainer.test
+    trainer.train, trainer.test = rows, []
     loop.run()
     sides = [side for pair in test for side in (pair.chosen, pair.rejected)]
-    objective: Any = stage.objective
-    scores = score_all(stage.backbone, objective.head, sides, "policy", config.micro_tokens)
+    scores = score_all(stage.backbone, trainer.objective.head, sides, "policy", config.micro_tokens)
     both = list(zip(scores[::2], scores[1::2], strict=True))
     return Ours(folder / "start", head, rows.order, losses, both)
 

@@ -149,7 +149,7 @@ def _backend(name: str, adapter: str | None, options: dict[str, Any]) -> Backend
 
         return ScriptedBackend.from_yaml(Path(name.removeprefix("scripted:")))
     from cai.backends.local import LocalBackend
-    from cai.cli.speak import find_adapter
+    from cai.train.lineage import find_adapter
 
     if adapter:
         find_adapter(adapter)  # one that can't write is refused before the base is loaded

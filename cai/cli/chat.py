@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from cai.cli.speak import BASE, Voices, find_adapter, nearest, speaking
+from cai.cli.speak import BASE, Voices, nearest, speaking
 from cai.errors import CaiError
 from cai.text.seeds import derive
 from cai.text.terminal import visible
@@ -130,6 +130,8 @@ class Chat:
             _say(f"{'*' if name == self.voice else ' '} {name}{title}")
 
     def _load(self, run: str) -> None:
+        from cai.train.lineage import find_adapter
+
         if not run:
             _say("Say which: /load RUN")
             return

@@ -13,7 +13,7 @@ from cai.errors import DataError, UsageError
 from cai.text.terminal import visible
 
 if TYPE_CHECKING:
-    from cai.cli.speak import Adapter
+    from cai.train.lineage import Adapter
 
 
 @click.command("merge", short_help="Merge an adapter into its base: a plain model.")
@@ -42,21 +42,20 @@ def command(given: str, out: Path, model: str | None, dtype: str, force: bool) -
     cai merge runs/dpo --out models/aligned
     cai build-data --model models/aligned
     """
-    from cai.cli.speak import find_adapter
     from cai.data.files import telling
     from cai.models.load import part_of_run
     from cai.models.merge import merge_adapter
-    from cai.train.folder import is_run
+    from cai.train.lineage import find_adapter, find_home
 
     with telling(out):
         if out.exists() and any(out.iterdir()):
             raise UsageError(f"{out} is not empty", hint="Choose another --out, or empty it.")
-    if is_run(Path(given).expanduser()) and (Path(given).expanduser() / "model").is_dir():
+    if find_home(given) and (Path(given).expanduser() / "model").is_dir():
         raise UsageError(
             f"{given} trained all weights: there is nothing to merge",
             hint=f"Its model is a plain one already: {part_of_run(given, 'model')}",
         )
-    adapter = find_adapter(given)
+    adapter = find_adapter(given, "merge")
     base = model or adapter.base
     if not base:
         raise UsageError(

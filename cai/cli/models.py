@@ -39,9 +39,9 @@ class Model:
 
     @property
     def origin(self) -> dict[str, str] | None:
-        """The parent that it started from, else its first."""
-        starts = (p for p in self.parents if p["part"] == "start")
-        return next(starts, self.parents[0] if self.parents else None)
+        """The run that it started from: that of its adapter, else that of its base."""
+        parts = {p["part"]: p for p in self.parents}
+        return parts.get("start", parts.get("base"))
 
 
 @dataclass(frozen=True, slots=True)

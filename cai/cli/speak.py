@@ -2,123 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from difflib import get_close_matches
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from cai.errors import CaiError, DataError, ModelError, PromptError, UsageError
+from cai.errors import CaiError, PromptError
 from cai.text.terminal import visible
 
 if TYPE_CHECKING:
     from cai.backends.local import LocalBackend
     from cai.models.backbone import Backbone
+    from cai.train.lineage import Adapter
     from cai.types import Generation, Messages, Sampling
 
 BASE = "base"
 """What the base alone is called, with no adapter on it."""
 _FORMATS = ("float32", "bfloat16", "float16")
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """What a training run says of its base.
-
-    id: the run's. model: the base as it was given then. quantize: how the base was held.
-    """
-
-    id: str
-    model: str
-    fingerprint: str
-    quantize: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Adapter:
-    """A trained adapter.
-
-    name: of its run, or of its own folder. folder: its files in PEFT's layout. base: the model
-    that it was trained on; empty where nothing says it. record: None where no training run made it.
-    """
-
-    name: str
-    folder: Path
-    base: str
-    record: Record | None
-
-    def fits(self, model: str) -> bool:
-        """Whether a model is the base that the run's record names by its fingerprint.
-
-        The fingerprint covers the number format, of which the record says only what was asked
-        for: any of them will do. True where there is no record.
-        """
-        from cai.models.fingerprint import fingerprint
-        from cai.models.load import local_folder, resolve_model
-
-        if self.record is None:
-            return True
-        folder = local_folder(resolve_model(model), model)
-        formats = ("+".join(filter(None, (f, self.record.quantize))) for f in _FORMATS)
-        return self.record.fingerprint in (fingerprint(folder, f) for f in formats)
-
-
-def find_adapter(given: str) -> Adapter:
-    """An adapter by its training run's folder, its own folder or its hub id.
-
-    Raises `UsageError` for a reward model's, `DataError` for that of an unfinished run and for
-    damaged records, `ModelError` where there is none.
-    """
-    from cai.models.load import local_folder, part_of_run
-    from cai.train.folder import is_run
-
-    place = Path(given).expanduser().resolve()
-    home = next((f for f in (place, *list(place.parents)[:2]) if is_run(f)), None)
-    record = _record(home) if home else None
-    folder = local_folder(part_of_run(given, "adapter"))
-    inside = place.relative_to(home).parts if home else ()
-    parts = [home.name if home else place.name, *(p for p in inside if p != "adapter")]
-    return Adapter("-".join(parts), folder, record.model if record else _told(folder), record)
-
-
-def _record(home: Path) -> Record:
-    """What the run of a folder says, where its adapter can be spoken with."""
-    from cai.train.folder import read_run
-
-    run = read_run(home)
-    try:
-        if run["status"] == "running":
-            raise DataError(
-                f"The training run {home} is not finished",
-                hint="Run its command again to finish it.",
-            )
-        if run["stage"] == "reward":
-            raise UsageError(
-                f"{home} is a reward model: it scores responses and writes none",
-                hint="Give the run of another stage. List them with: cai models",
-            )
-        told = run["settings"]
-        return Record(run["id"], told["model"], run["base"]["fingerprint"], told["quantize"])
-    except (KeyError, TypeError) as error:
-        raise DataError(f"{home}/run.json lacks {error}", hint="Train again.") from None
-
-
-def _told(folder: Path) -> str:
-    """What `adapter_config.json` names as the base."""
-    file = folder / "adapter_config.json"
-    try:
-        told = json.loads(file.read_bytes())
-        return str(told.get("base_model_name_or_path") or "")
-    except FileNotFoundError:
-        raise ModelError(
-            f"{folder} holds no adapter_config.json",
-            hint="Give the folder of a training run, or of an adapter in PEFT's layout.",
-        ) from None
-    except (OSError, ValueError, AttributeError) as error:
-        raise ModelError(f"{file} can't be read: {error}", hint="Train again.") from None
 
 
 def nearest(wanted: str, known: Sequence[str]) -> str:
@@ -156,6 +57,7 @@ class Voices:
         Raises `CaiError` for what can't be loaded.
         """
         from cai.models.backbone import Backbone
+        from cai.train.lineage import find_adapter
 
         found = [find_adapter(adapter) for adapter in adapters]
         base = model or (found[0].base if found else "") or "miniature"

@@ -15,7 +15,6 @@ from cai.train.config import (
     CONFIGS,
     STAGES,
     PpoConfig,
-    RowsConfig,
     Stage,
     TrainConfig,
     build_config,
@@ -125,15 +124,14 @@ def _from_file(file: Path, stage: Stage) -> dict[str, Any]:
 
 
 def _dry_run(config: TrainConfig, data: tuple[Path, ...]) -> None:
-    from cai.train.estimate import estimate, estimate_ppo
-    from cai.train.ppo_run import prepare_ppo
-    from cai.train.stages import build_stage
+    from cai.train.estimate import estimate
+    from cai.train.prepare import resolve
+    from cai.train.train import build_stage
 
-    if isinstance(config, PpoConfig):
-        found = estimate_ppo(config, prepare_ppo(config, data))
-    else:
-        assert isinstance(config, RowsConfig)
-        found = estimate(config, build_stage(config, data))
+    if isinstance(config, PpoConfig) and not config.reward:
+        config = dataclasses.replace(config, reward="cai.train.estimate:reward_to_come")
+    config = resolve(config)
+    found = estimate(config, build_stage(config, data))
     lines = {
         "rows": f"{found.rows:,} ({found.held_out:,} held out, {found.set_aside:,} set aside)",
         "tokens": f"{found.tokens:,}",
@@ -155,13 +153,7 @@ def _train(config: TrainConfig, data: tuple[Path, ...], out: Path, quiet: bool) 
             show = Show(note=lambda text: click.echo(visible(text), err=True))
         else:
             show = Show(progress.report, progress.note, progress.reference)
-        if isinstance(config, PpoConfig):
-            from cai.train.ppo_run import train_ppo
-
-            results = train_ppo(config, data, out, show)
-        else:
-            assert isinstance(config, RowsConfig)
-            results = train(config, data, out, show)
+        results = train(config, data, out, show)
     if quiet:
         return
     for name, value in results.items():

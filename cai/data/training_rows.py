@@ -37,9 +37,9 @@ class PairRow:
     """Two responses to one prompt; `chosen` and `rejected` are the messages after it.
 
     The prompt ends with the user's message, both responses begin and end with the assistant's:
-    mostly they are one message each. probability: that `chosen` is the better one, None where the
-    row says nothing. margin: by how much a reward model should tell them apart. origin:
-    `comparison` or `revision` in our own rows, `given` where none is stated.
+    mostly they are one message each. probability: that `chosen` is the better one, one half or
+    more, None where the row says nothing. margin: by how much a reward model should tell them
+    apart. origin: `comparison` or `revision` in our own rows, `given` where none is stated.
     """
 
     id: str
@@ -88,14 +88,12 @@ def _pair(row: dict[str, Any], source: str) -> PairRow:
             raise RowError(f"empty: {name} has no text")
     if not prompt[-1].content.strip():
         raise RowError("empty: the prompt's last message has no text")
-    probability = _number(row, "probability")
-    if probability is not None and not 0 <= probability <= 1:
-        raise RowError(f"wrong probability: {probability} is not between 0 and 1")
+    probability, better, worse = _judged(row, chosen, rejected)
     return PairRow(
         id=given_id(row.get("id")) or _id("pair", prompt, chosen, rejected),
         prompt=prompt,
-        chosen=chosen,
-        rejected=rejected,
+        chosen=better,
+        rejected=worse,
         probability=probability,
         margin=_number(row, "margin"),
         origin=_names(row, "origin")[0] if row.get("origin") else GIVEN,
@@ -120,6 +118,23 @@ def _sides(row: dict[str, Any]) -> tuple[Messages, Messages, Messages]:
     if key is not None and all(m.content.strip() != prompt[-1].content.strip() for m in shared):
         raise RowError(f"wrong prompt: chosen and rejected do not both hold the {key}")
     return shared, chosen[len(shared) :], rejected[len(shared) :]
+
+
+def _judged(
+    row: dict[str, Any], chosen: Messages, rejected: Messages
+) -> tuple[float | None, Messages, Messages]:
+    """The better response's probability, that response, and the other.
+
+    Where a row gives its `chosen` less than one half, the other one is the better.
+    """
+    probability = _number(row, "probability")
+    if probability is None:
+        return None, chosen, rejected
+    if not 0 <= probability <= 1:
+        raise RowError(f"wrong probability: {probability} is not between 0 and 1")
+    if probability < 0.5:
+        return 1 - probability, rejected, chosen
+    return probability, chosen, rejected
 
 
 def _alone(row: dict[str, Any], key: str) -> Messages:
@@ -173,9 +188,10 @@ def _revised(row: dict[str, Any], source: str) -> SftRow:
 
 
 def _preferred(row: dict[str, Any], source: str) -> SftRow:
-    """The chosen response of a pair, as Rafailov et al. 2023 start DPO on HH-RLHF (section 6)."""
-    prompt, chosen, _ = _sides(row)
-    return _learn(prompt + chosen, row, source)
+    """The better response of a pair, as Rafailov et al. 2023 start DPO on HH-RLHF (section 6)."""
+    prompt, chosen, rejected = _sides(row)
+    _, better, _ = _judged(row, chosen, rejected)
+    return _learn(prompt + better, row, source)
 
 
 # -- parts of both --------------------------------------------------------------------------

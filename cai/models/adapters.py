@@ -215,6 +215,13 @@ class Adapters:
         (folder / "adapter_config.json").write_text(text + "\n", encoding="utf-8")
         save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
 
+    def no_dropout(self, name: str) -> None:
+        """Turn an adapter's dropout off for good, in what is saved too."""
+        self._peft.peft_config[name].lora_dropout = 0.0
+        for place, module in self.model.named_modules():
+            if place.endswith(f".lora_dropout.{name}") and isinstance(module, nn.Dropout):
+                module.p = 0.0
+
     def load(self, name: str, folder: str) -> None:
         """Put a saved LoRA adapter of PEFT's layout on the model, frozen.
 

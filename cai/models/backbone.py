@@ -142,6 +142,11 @@ class Backbone:
         self._adapters.copy(source, target)
         self._set_modes()
 
+    def no_dropout(self, name: str) -> None:
+        """Turn an adapter's dropout off for good: PPO learns from exactly what was drawn."""
+        self._lora("no_dropout")
+        self._adapters.no_dropout(name)
+
     def save_adapter(self, name: str, folder: Path | str) -> None:
         """Write an adapter as PEFT does; trained in full, the whole model and its tokenizer."""
         if not self.full:
@@ -167,6 +172,11 @@ class Backbone:
             )
         copy = deepcopy(self.model)
         self._copy = copy.requires_grad_(False).eval()
+
+    @property
+    def copies(self) -> tuple[nn.Module, ...]:
+        """Whole models that are held beside this one: the frozen reference, trained in full."""
+        return () if self._copy is None else (self._copy,)
 
     def _lora(self, what: str) -> None:
         if self.full:

@@ -58,12 +58,13 @@ def resolve_model(name: str) -> str:
 
 
 def part_of_run(name: str, part: Literal["model", "adapter"]) -> str:
-    """What a training run made, by its folder; any other name stands as it is.
+    """What a training run made, by its folder or its `best`; any other name stands as it is.
 
     Raises `ModelError` where the run made another part, or none yet.
     """
     folder = Path(name).expanduser()
-    if not (folder / "run.json").is_file():
+    home = folder.parent if folder.name == "best" else folder
+    if not (home / "run.json").is_file():
         return name
     if (folder / part).is_dir():
         return str(folder / part)
@@ -174,10 +175,11 @@ def local_folder(name: str, asked: str | None = None, *, weights: bool = True) -
         if weights:
             _weights(path)
         return path
-    if name.startswith((".", "/", "~")) or name.count("/") > 1 or asked == MINIATURE:
+    beside = "/" in name and path.parent.is_dir()  # there are such folders here, but not this one
+    if name.startswith((".", "/", "~")) or name.count("/") > 1 or beside or asked == MINIATURE:
         raise ModelError(
-            f"No model folder at {name}",
-            hint="Give a directory, a hub id (owner/name) or miniature.",
+            f"There is no folder {name}",
+            hint="Give a directory, a hub id (owner/name) or miniature; `cai models` lists runs.",
         )
     from huggingface_hub import snapshot_download
 

@@ -70,8 +70,18 @@ def encode_tokens(
         response[len(before) : end] = [True] * (end - len(before))
     size = max(i for i, counts in enumerate(response) if counts) + 1
     if size > limit:
-        raise PromptError(f"The conversation has {size} tokens; --max-length allows {limit}")
+        raise PromptError(
+            f"The conversation has {size} tokens;"
+            f" --max-length and the model's context allow {limit}"
+        )
     return Tokens(ids[:size], tuple(response[:size]))
+
+
+def moved(tensor: Tensor, device: torch.device) -> Tensor:
+    """The same tensor on a device; from pinned memory where that is a GPU, so as not to wait."""
+    if device.type == "cuda":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 class Rows(NamedTuple):
@@ -93,16 +103,10 @@ class Rows(NamedTuple):
     last: Tensor
 
     def to(self, device: torch.device) -> Rows:
-        """The same on a device; from pinned memory where that is a GPU."""
-
-        def moved(tensor: Tensor) -> Tensor:
-            if device.type == "cuda":
-                tensor = tensor.pin_memory()
-            return tensor.to(device, non_blocking=True)
-
-        positions = None if self.positions is None else moved(self.positions)
-        rest = (self.places, self.targets, self.owner, self.last)
-        return Rows(moved(self.ids), moved(self.mask), positions, *map(moved, rest))
+        """The same on a device."""
+        positions = None if self.positions is None else moved(self.positions, device)
+        rest = (moved(t, device) for t in (self.places, self.targets, self.owner, self.last))
+        return Rows(moved(self.ids, device), moved(self.mask, device), positions, *rest)
 
 
 def lay_out(sequences: Sequence[Tokens], capacity: int = 0) -> Rows:

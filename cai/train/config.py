@@ -7,6 +7,7 @@ command line is made. Contradictions are refused here, before anything is loaded
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -16,6 +17,9 @@ from cai.errors import UsageError
 
 Stage: TypeAlias = Literal["sft", "reward", "dpo", "ppo"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
+LORA = ("lora_r", "lora_alpha", "lora_dropout", "lora_targets")
+"""The settings of an adapter's shape: None until it is known where the adapter is from."""
+_SEEDS = 2**63
 
 
 def option(default: Any, help: str, choices: tuple[str, ...] = ()) -> Any:
@@ -38,9 +42,14 @@ class TrainConfig:
     quantize: str | None = option(
         None, "Hold the frozen base in 4 or 8 bit (bitsandbytes, on a GPU).", ("4bit", "8bit")
     )
-    lora_r: int = option(16, "Rank of the adapter.")
-    lora_alpha: float = option(32.0, "Scale of the adapter: alpha / r.")
-    lora_targets: str = option("all-linear", "Layers with an adapter: all-linear, or names: q,v.")
+    lora_r: int | None = option(None, "Rank of the adapter.  [default: 16, or --adapter's]")
+    lora_alpha: float | None = option(
+        None, "Scale of the adapter: alpha / r.  [default: 32, or --adapter's]"
+    )
+    lora_targets: str | None = option(
+        None,
+        "Layers with an adapter: all-linear, or names: q,v.  [default: all-linear, or --adapter's]",
+    )
     learning_rate: float = option(2e-4, "Peak learning rate.")
     max_grad_norm: float = option(1.0, "Gradients are clipped to this norm.")
     micro_tokens: int = option(
@@ -48,6 +57,10 @@ class TrainConfig:
     )
     max_steps: int | None = option(None, "End after so many steps.")
     limit: int | None = option(None, "Use the first N usable rows.")
+    schedule: str = option("cosine", "How the rate goes down.", ("cosine", "linear", "constant"))
+    warmup: float = option(0.1, "Share of the steps in which the rate rises.")
+    weight_decay: float = option(0.0, "AdamW's decay of the weights.")
+    eval_every: int | None = option(None, "Steps between evaluations.  [default: a fifth of all]")
     save_every: int = option(50, "Steps between checkpoints.")
     seed: int = option(0, "Fixes every random choice.")
     device: str = option("auto", "auto, cpu, cuda or mps.")
@@ -62,13 +75,19 @@ class TrainConfig:
     )
 
     def __post_init__(self) -> None:
-        for name in ("lora_r", "micro_tokens", "save_every"):
+        for item in dataclasses.fields(self):
+            value = getattr(self, item.name)
+            if isinstance(value, float) and not math.isfinite(value):
+                self._refuse(item.name, "must be a finite number")
+        for name in ("lora_r", "micro_tokens", "save_every", "max_steps", "limit", "eval_every"):
             self._at_least(name, 1)
-        for name in ("learning_rate", "max_grad_norm"):
+        for name in ("weight_decay", "seed"):
+            self._at_least(name, 0)
+        if self.seed >= _SEEDS:
+            self._refuse("seed", f"must be below {_SEEDS}")
+        for name in ("learning_rate", "max_grad_norm", "lora_alpha"):
             self._above_zero(name)
-        for name in ("max_steps", "limit"):
-            if getattr(self, name) is not None:
-                self._at_least(name, 1)
+        self._share("warmup")
         for item in dataclasses.fields(self):
             choices = item.metadata.get("choices")
             value = getattr(self, item.name)
@@ -79,14 +98,24 @@ class TrainConfig:
                 "--full and --quantize exclude each other: quantised weights can't be trained",
                 hint="Leave one of them out.",
             )
+        for name in LORA:
+            if self.full and getattr(self, name, None) is not None:
+                self._refuse(name, "has no place beside --full, which trains all weights")
 
     def _at_least(self, name: str, least: float) -> None:
-        if getattr(self, name) < least:
+        value = getattr(self, name)
+        if value is not None and value < least:
             self._refuse(name, f"must be {least} or more")
 
     def _above_zero(self, name: str) -> None:
-        if not getattr(self, name) > 0:
+        value = getattr(self, name)
+        if value is not None and not value > 0:
             self._refuse(name, "must be above 0")
+
+    def _share(self, name: str) -> None:
+        value = getattr(self, name)
+        if value is not None and not 0 <= value < 1:
+            self._refuse(name, "must be at least 0 and below 1")
 
     def _refuse(self, name: str, rule: str) -> None:
         raise UsageError(f"{flag(name)} is {getattr(self, name)!r}; it {rule}.")
@@ -99,23 +128,18 @@ class RowsConfig(TrainConfig):
     epochs: float = option(1.0, "Passes over the data.")
     batch_size: int = option(16, "Rows a step.")
     max_length: int = option(1024, "Longest conversation in tokens; longer rows are set aside.")
-    schedule: str = option("cosine", "How the rate goes down.", ("cosine", "linear", "constant"))
-    warmup: float = option(0.1, "Share of the steps in which the rate rises.")
-    weight_decay: float = option(0.0, "AdamW's decay of the weights.")
-    lora_dropout: float = option(0.0, "Dropout in front of the adapter.")
+    lora_dropout: float | None = option(
+        None, "Dropout in front of the adapter.  [default: 0, or --adapter's]"
+    )
     test_share: float = option(0.1, "Rows held out where the data has no test split.")
-    eval_every: int | None = option(None, "Steps between evaluations.  [default: a fifth of all]")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("batch_size", "max_length"):
             self._at_least(name, 1)
         self._above_zero("epochs")
-        if self.eval_every is not None:
-            self._at_least("eval_every", 1)
-        for name in ("warmup", "test_share", "lora_dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                self._refuse(name, "must be at least 0 and below 1")
+        self._share("test_share")
+        self._share("lora_dropout")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,6 +163,10 @@ class RewardConfig(RowsConfig):
     centring: float = option(0.01, "Weight of the pull of a pair's mean score to 0.")
     margins: bool = option(True, "Subtract a row's `margin` where it has one.")
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._at_least("centring", 0)
+
 
 @dataclass(frozen=True, kw_only=True)
 class DpoConfig(RowsConfig):
@@ -155,6 +183,7 @@ class DpoConfig(RowsConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._above_zero("beta")
+        self._at_least("nll", 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,13 +195,16 @@ class PpoConfig(TrainConfig):
     reward: str | None = option(
         None,
         "What responses are worth: a reward model's run, a Python function `module:function`, or"
-        " several with weights: `runs/reward, 0.5*rewards:polite`.",
+        " several with weights: `runs/reward, 0.5*rewards:polite`, each in the unit of its own"
+        " spread at the start.",
     )
     check: str | None = option(
         None, "A second opinion, which nothing is trained on: the run stops where it falls."
     )
     gate: bool = option(True, "Refuse a reward model that knows no more than length.")
-    learning_rate: float = option(1e-4, "Learning rate.")
+    learning_rate: float = option(1e-4, "Peak learning rate.")
+    schedule: str = option("constant", "How the rate goes down.", ("cosine", "linear", "constant"))
+    warmup: float = option(0.0, "Share of the updates in which the rate rises.")
     updates: int = option(50, "Rollouts, each learnt from in several epochs.")
     prompts_per_update: int = option(32, "Responses in a rollout.")
     max_new_tokens: int = option(64, "Longest response in tokens.")
@@ -186,10 +218,33 @@ class PpoConfig(TrainConfig):
     lam: float = option(0.95, "GAE's trade of bias for variance.")
     kl_coef: float = option(0.05, "Price of a nat of KL to the reference.")
     target_kl: float | None = option(None, "Adapt the price to this KL a response, in nats.")
+    max_kl: float = option(30.0, "Stop where a response's mean KL, in nats, stays above this.")
     normalise_scores: bool = option(True, "Put scores to mean 0, variance 1 by the start's.")
     score_clip: float | None = option(None, "Bound on a score, in that unit.")
     missing_eos_penalty: float = option(1.0, "Taken from a response that did not end.")
     save_every: int = option(5, "Updates between checkpoints.")
+
+    @property
+    def steps(self) -> int:
+        """Updates that are made."""
+        return self.updates if self.max_steps is None else min(self.updates, self.max_steps)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("updates", "prompts_per_update", "max_new_tokens", "epochs", "minibatches"):
+            self._at_least(name, 1)
+        for name in ("temperature", "clip", "value_clip", "target_kl", "score_clip", "max_kl"):
+            self._above_zero(name)
+        for name in ("value_coef", "kl_coef", "missing_eos_penalty"):
+            self._at_least(name, 0)
+        for name in ("gamma", "lam"):
+            if not 0 <= getattr(self, name) <= 1:
+                self._refuse(name, "must be from 0 to 1")
+        if self.minibatches > self.prompts_per_update:
+            most = self.prompts_per_update
+            self._refuse("minibatches", f"must be at most the prompts of an update, {most}")
+        if self.target_kl is not None and not self.kl_coef:
+            self._refuse("target_kl", "needs a --kl-coef above 0 to start from")
 
 
 CONFIGS: dict[Stage, type[TrainConfig]] = {

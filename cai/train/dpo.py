@@ -6,6 +6,7 @@ kept under a digest of all that they depend on.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +17,10 @@ from torch import Tensor
 from cai.digest import digest
 from cai.losses.dpo import dpo_loss
 from cai.models.backbone import Backbone
-from cai.train.batches import Tokens, lay_out, pieces, sequence_logprobs
+from cai.train.batches import Tokens, lay_out, moved, pieces, sequence_logprobs
 from cai.train.checkpoint import load_tensors, save_tensors
-from cai.train.loop import Metrics
-from cai.train.pairs import Pair, both_sides, soft_labels
+from cai.train.pairs import Pair, both_sides, labels_of, right
+from cai.train.rows import Metrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,22 +66,20 @@ class DpoObjective:
         with self.backbone.using("policy"):
             chosen, rejected = sequence_logprobs(self.backbone, rows).chunk(2)
         reference = torch.tensor(
-            [[e.chosen, e.rejected] for e in examples], device=chosen.device, dtype=chosen.dtype
+            [[e.chosen for e in examples], [e.rejected for e in examples]], dtype=chosen.dtype
         )
-        labels = soft_labels(pairs, chosen.device)
-        terms = dpo_loss(
-            chosen, rejected, reference[:, 0], reference[:, 1], self.beta,
-            labels if self.soft else None,
-        )  # fmt: skip
+        labels = labels_of(pairs, self.soft, chosen.device)
+        known = moved(reference, chosen.device)
+        terms = dpo_loss(chosen, rejected, known[0], known[1], self.beta, labels)
         losses = terms.losses
         if self.nll:
-            counted = torch.tensor([p.chosen.counted for p in pairs], device=chosen.device)
+            counted = moved(torch.tensor([p.chosen.counted for p in pairs]), chosen.device)
             losses = losses - self.nll * chosen / counted
         loss = losses.sum() / total
         margins = terms.chosen_rewards - terms.rejected_rewards
         return loss, {
             "loss": loss.detach(),
-            "accuracy": ((margins > 0) == (labels >= 0.5)).float().sum() / total,
+            "accuracy": right(margins, labels).sum() / total,
             "margin": margins.sum() / total,
             "chosen_logprob": chosen.detach().sum() / total,
             "rejected_logprob": rejected.detach().sum() / total,
@@ -137,28 +136,30 @@ def _logprobs(
 
 
 class CollapseWatch:
-    """Warns once where the chosen responses become much less likely than they were at the start.
+    """Warns once where the chosen responses have become much less likely than to the reference.
 
     DPO can widen the margin while both sides fall (Pal et al. 2024): the model then says neither.
+    What is watched is β·Δ of the chosen responses, which compares the same rows under both, as the
+    mean of the last few batches: one alone may hold an odd row.
     """
 
     FALL = 0.5
-    """Nats a token below the first look at which it warns."""
+    """Nats a token below the reference at which it warns."""
+    BATCHES = 4
 
-    def __init__(self, tokens_per_response: float) -> None:
-        self._tokens = tokens_per_response
-        self._first: float | None = None
+    def __init__(self, beta: float, tokens_per_response: float) -> None:
+        self._unit = beta * tokens_per_response
+        self._falls: deque[float] = deque(maxlen=self.BATCHES)
         self.warned = False
 
-    def __call__(self, chosen_logprob: float) -> str | None:
-        """A warning, the first time that it is due."""
-        if self._first is None:
-            self._first = chosen_logprob
-        fall = (self._first - chosen_logprob) / self._tokens
-        if self.warned or fall < self.FALL:
+    def __call__(self, chosen_reward: float) -> str | None:
+        """A warning, the first time that it is due; takes a batch's mean β·Δ."""
+        self._falls.append(-chosen_reward / self._unit)
+        fall = sum(self._falls) / len(self._falls)
+        if self.warned or len(self._falls) < self.BATCHES or fall < self.FALL:
             return None
         self.warned = True
         return (
-            f"The chosen responses became {fall:.2f} nats a token less likely than at the start:"
+            f"The chosen responses are {fall:.2f} nats a token less likely than to the reference:"
             " the model may say neither. Try --nll 0.2, a lower --learning-rate or a higher --beta."
         )

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from cai.models.backbone import Backbone
 from cai.models.rows import text_config
-from cai.train.config import PpoConfig, RowsConfig, TrainConfig
-from cai.train.loop import Plan
-from cai.train.ppo_run import Prepared
-from cai.train.stages import Stage
+from cai.train.config import TrainConfig
+from cai.train.stage import Stage
 
 _ACTIVATIONS = 34
 """Bytes a token, layer and hidden unit that a layer keeps for the backward pass in 16 bits, without
@@ -36,48 +33,31 @@ class Estimate:
     memory: int
 
 
-def estimate(config: RowsConfig, stage: Stage) -> Estimate:
-    """Of a stage that learns from rows."""
-    plan = Plan(
-        config.batch_size, config.epochs, config.micro_tokens, config.seed, 1,
-        max_steps=config.max_steps,
-    )  # fmt: skip
-    tokens = list(map(stage.objective.tokens, stage.train))
-    return Estimate(
-        rows=len(stage.train),
-        held_out=len(stage.test),
-        set_aside=len(stage.set_aside),
-        tokens=round(sum(tokens) * config.epochs),
-        steps=plan.steps(len(stage.train)),
-        **_weights(config, stage.backbone, stage.parameters, max(tokens)),
-    )
+def reward_to_come(prompts: Sequence[object], responses: Sequence[object]) -> list[float]:
+    """Stands for a reward where none is given yet."""
+    return [0.0] * len(responses)
 
 
-def estimate_ppo(config: PpoConfig, prepared: Prepared) -> Estimate:
-    """Of PPO."""
-    settings = prepared.trainer.settings
-    longest = settings.max_new_tokens + max(len(p.ids) for p in prepared.trainer.prompts)
-    return Estimate(
-        rows=len(prepared.trainer.prompts),
-        held_out=0,
-        set_aside=len(prepared.set_aside),
-        tokens=settings.updates * settings.prompts_per_update * settings.max_new_tokens,
-        steps=settings.updates,
-        **_weights(config, prepared.backbone, prepared.trainer.optimizer.parameters, longest),
-    )
-
-
-def _weights(config: TrainConfig, backbone: Backbone, trained: Any, longest: int) -> dict[str, int]:
-    """Parameters, and the memory for weights, optimizer and one piece's activations."""
-    weights = list(backbone.model.parameters())
-    count = sum(p.numel() for p in trained.values())
+def estimate(config: TrainConfig, stage: Stage) -> Estimate:
+    """Of a stage."""
+    work, backbone = stage.work, stage.backbone
+    inside = list(backbone.model.parameters())
+    beside = [p for module in (*work.beside, *backbone.copies) for p in module.parameters()]
+    held = {id(p): p for p in (*inside, *beside, *stage.parameters.values())}.values()
+    trained = sum(p.numel() for p in stage.parameters.values())
     shape = text_config(backbone.model)
     bytes_kept = _CHECKPOINTED if config.gradient_checkpointing else _ACTIVATIONS
-    units = max(config.micro_tokens, longest) * shape.num_hidden_layers * shape.hidden_size
+    units = max(config.micro_tokens, work.longest) * shape.num_hidden_layers * shape.hidden_size
     activations = units * bytes_kept * backbone.dtype.itemsize // 2
-    held = sum(p.numel() * p.element_size() for p in weights)
-    return {
-        "trained": count,
-        "parameters": sum(p.numel() for p in weights),
-        "memory": held + count * _OPTIMIZER + activations,
-    }
+    weights = sum(p.numel() * p.element_size() for p in held)
+    own = {id(p): p for p in (*inside, *stage.parameters.values())}.values()
+    return Estimate(
+        rows=work.rows,
+        held_out=work.held_out,
+        set_aside=len(stage.set_aside),
+        tokens=work.tokens,
+        steps=work.steps,
+        trained=trained,
+        parameters=sum(p.numel() for p in own),
+        memory=weights + trained * _OPTIMIZER + activations,
+    )

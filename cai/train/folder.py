@@ -76,21 +76,24 @@ class RunFolder:
         )
 
     def open(self) -> bool:
-        """Make the folder, or take up the run that stopped in it; True for the latter.
+        """Make the folder, or take up the run that was interrupted in it; True for the latter.
 
-        Raises `UsageError` where another run, a finished one, or anything else is in the way.
+        A run that took no step is no hindrance to another. Raises `UsageError` where another run,
+        one that came to its end, or anything else is in the way.
         """
         if not self.path.exists() or not any(self.path.iterdir()):
-            with telling(self.path):
-                self.path.mkdir(parents=True, exist_ok=True)
-                text = yaml.safe_dump(
-                    {"stage": self.config.stage, **settings(self.config)}, sort_keys=False
-                )
-                (self.path / "config.yaml").write_text(text, encoding="utf-8")
-            self._write("running", {})
+            self._begin()
             return False
+        if not is_run(self.path):
+            raise UsageError(
+                f"{self.path} is not empty, and holds no training run",
+                hint="Choose another --out, or empty it.",
+            )
         found = read_run(self.path)
         if found["id"] != self.id:
+            if found["status"] == "running" and not self._has_begun():
+                self._begin()
+                return False
             raise UsageError(
                 f"{self.path} holds another run: {_difference(found, self)}",
                 hint="Choose another --out, or remove the folder.",
@@ -100,7 +103,25 @@ class RunFolder:
                 f"{self.path} holds this very run, and it is finished",
                 hint="Choose another --out to train it again, or change a setting.",
             )
+        if found["status"] == "stopped":
+            raise UsageError(
+                f"{self.path} holds this very run, and it stopped itself:"
+                f" {found['results'].get('stopped')}",
+                hint="Change a setting, and choose another --out.",
+            )
         return True
+
+    def _begin(self) -> None:
+        with telling(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            text = yaml.safe_dump(
+                {"stage": self.config.stage, **settings(self.config)}, sort_keys=False
+            )
+            (self.path / "config.yaml").write_text(text, encoding="utf-8")
+        self._write("running", {})
+
+    def _has_begun(self) -> bool:
+        return (self.path / "checkpoint.safetensors").exists() or bool(self.figures())
 
     def forget_after(self, step: int) -> None:
         """Drop the figures of steps that are to be taken again."""
@@ -119,10 +140,7 @@ class RunFolder:
 
     def figures(self) -> list[dict[str, Any]]:
         """All lines so far."""
-        file = self.path / "metrics.jsonl"
-        if not file.is_file():
-            return []
-        return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        return _figures(self.path)
 
     def set_aside(self, rows: Sequence[SetAside]) -> None:
         """Keep the rows that could not be used."""
@@ -177,6 +195,19 @@ def read_run(folder: Path) -> dict[str, Any]:
         raise DataError(f"{file} can't be read: {error}", hint="Train again.") from None
 
 
+def last_figures(folder: Path) -> dict[str, Any]:
+    """Those of the last step; none where there is none."""
+    return next((row for row in reversed(_figures(folder)) if not row["held_out"]), {})
+
+
+def _figures(folder: Path) -> list[dict[str, Any]]:
+    file = folder / "metrics.jsonl"
+    if not file.is_file():
+        return []
+    lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
 def is_run(folder: Path) -> bool:
     """Whether a folder holds a training run."""
     return (folder / NAME).is_file()
@@ -199,4 +230,8 @@ def _difference(found: Mapping[str, Any], wanted: RunFolder) -> str:
         for name in ours
         if theirs.get(name) != ours[name] and name not in _NO_MATTER
     ]
-    return "; ".join(changed[:4]) or "of another base, parent or data"
+    if changed:
+        return "; ".join(changed[:4])
+    names = {p["name"]: p["digest"] for p in found["parents"]}
+    others = [p["name"] for p in wanted.facts.parents if names.get(p["name"]) != p["digest"]]
+    return f"{', '.join(others)} changed" if others else "of another base or data"

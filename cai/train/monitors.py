@@ -122,6 +122,11 @@ class Monitors:
                 return reason
         return None
 
+    @property
+    def calm(self) -> bool:
+        """Whether the last update showed no sign."""
+        return not any(self._standing.values())
+
     def state(self) -> dict[str, Any]:
         """All that was seen, for JSON."""
         return {"seen": [asdict(o) for o in self._seen], "standing": dict(self._standing)}

@@ -10,15 +10,12 @@ from torch import Tensor
 
 from cai.data.training import PairRow
 from cai.text.encode import Encoder
-from cai.train.batches import Tokens, encode_tokens
+from cai.train.batches import Tokens, encode_tokens, moved
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A prompt with two responses, each a whole conversation as tokens; `row` is where it is from.
-
-    Where a judge gave `chosen` less than one half, the sides are as the row names them.
-    """
+    """A prompt with two responses, each a whole conversation as tokens; `row` is their source."""
 
     row: PairRow
     chosen: Tokens
@@ -47,12 +44,25 @@ def encode_pair(encoder: Encoder, row: PairRow, limit: int) -> Pair:
     return Pair(row, chosen, rejected)
 
 
+def is_tie(pair: Pair) -> bool:
+    """Whether its label says that neither response is the better one."""
+    return pair.row.probability == 0.5
+
+
 def both_sides(pairs: Sequence[Pair]) -> list[Tokens]:
     """All chosen conversations, then all rejected ones."""
     return [p.chosen for p in pairs] + [p.rejected for p in pairs]
 
 
-def soft_labels(pairs: Sequence[Pair], device: torch.device) -> Tensor:
-    """Probability that `chosen` is the better response [P]: 1 where the row has none."""
-    values = [1.0 if p.row.probability is None else p.row.probability for p in pairs]
-    return torch.tensor(values, device=device)
+def labels_of(pairs: Sequence[Pair], soft: bool, device: torch.device) -> Tensor:
+    """Probability that `chosen` is the better response [P].
+
+    soft: each row's own, 1 where it has none. Hard ones are 1, and one half for a tie.
+    """
+    told = [1.0 if p.row.probability is None else p.row.probability for p in pairs]
+    return moved(torch.tensor(told if soft else [p if p == 0.5 else 1.0 for p in told]), device)
+
+
+def right(difference: Tensor, labels: Tensor) -> Tensor:
+    """1 where the better side leads, else 0; a tie is a toss of a coin, one half [P]."""
+    return torch.where(labels == 0.5, 0.5, (difference > 0).to(labels.dtype))

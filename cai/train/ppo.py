@@ -26,11 +26,13 @@ from cai.losses.advantages import gae, kl_rewards
 from cai.losses.masked import masked_mean, masked_sum, whiten
 from cai.losses.ppo import policy_loss, value_loss
 from cai.models.backbone import Backbone
-from cai.models.memory import free_cached, is_out_of_memory
 from cai.text.seeds import derive
+from cai.train.batches import moved
+from cai.train.budget import TokenBudget
+from cai.train.config import PpoConfig
 from cai.train.kl import AdaptiveKl, FixedKl, KlController
+from cai.train.loop import Sound, Taken
 from cai.train.monitors import Bounds, Monitors, observe
-from cai.train.ppo_settings import PpoSettings
 from cai.train.rollout import (
     Response,
     Rollout,
@@ -41,7 +43,7 @@ from cai.train.rollout import (
     shares,
     write_responses,
 )
-from cai.train.scoring import Scorer, ScoreScale, spread
+from cai.train.scoring import MixedScorer, Scorer, ScoreScale, spread
 from cai.train.updates import Schedule, Updates
 from cai.types import Prompt
 
@@ -49,8 +51,12 @@ SAME = {torch.float32: 1e-4}
 """Largest KL of a response, in nats, between a policy that has not moved and its reference."""
 SAME_HALF = 0.05
 
-Keep: TypeAlias = Callable[[dict[str, Any]], None]
+EVALUATED = 64
+"""Most held-out prompts that are answered in an evaluation."""
+
+Keep: TypeAlias = Callable[[list[dict[str, Any]]], None]
 T = TypeVar("T")
+_EVALUATION = -1  # instead of an update, in the seed of a draw
 
 
 class PpoTrainer:
@@ -58,12 +64,16 @@ class PpoTrainer:
 
     policy: the adapter that learns. reference: the adapter that it may not leave too far, a frozen
     copy of its start; None where the policy is a fresh adapter, for the base with adapters off.
-    check: a second opinion that nothing is trained on, for the monitors. keep: told of every
-    response, a row of plain values, for auditors. `set_aside` lists prompts that can't be used.
+    check: a second opinion that nothing is trained on, for the monitors. held: prompts that are
+    answered in evaluations alone. keep: told of every update's responses, rows of plain values, for
+    auditors. `set_aside` lists prompts that can't be used.
 
     Raises `DataError` where no prompt can be used, and `UsageError` where the policy has dropout:
     its ratio to what was drawn would be noise.
     """
+
+    measure = "reward"
+    higher_is_better = True
 
     def __init__(
         self,
@@ -71,11 +81,12 @@ class PpoTrainer:
         value_head: nn.Module,
         scorer: Scorer,
         prompts: Sequence[Prompt],
-        settings: PpoSettings,
+        settings: PpoConfig,
         *,
         policy: str = "policy",
         reference: str | None = None,
         check: Scorer | None = None,
+        held: Sequence[Prompt] = (),
         bounds: Bounds | None = None,
         keep: Keep | None = None,
     ) -> None:
@@ -88,17 +99,22 @@ class PpoTrainer:
         self.check = check
         self.keep = keep
         self.step = 0
+        self.steps = settings.steps
         self.stopped: str | None = None
         """Why the monitors ended the run."""
+        self.sound: Sound | None = None
+        """Policy and critic before the last update in which the monitors saw no sign."""
         self.kl: KlController = (
             FixedKl(settings.kl_coef)
             if settings.target_kl is None
             else AdaptiveKl(settings.kl_coef, settings.target_kl)
         )
-        self.monitors = Monitors(bounds or Bounds())
-        self.prompts, self.set_aside = ready_prompts(
-            backbone.encoder, prompts, backbone.context - settings.max_new_tokens - 1
-        )
+        self.monitors = Monitors(bounds or Bounds(kl=settings.max_kl))
+        room = backbone.context - settings.max_new_tokens - 1
+        self.prompts, self.set_aside = ready_prompts(backbone.encoder, prompts, room)
+        others, _ = ready_prompts(backbone.encoder, held, room)
+        others.sort(key=lambda prompt: derive(settings.seed, "evaluated", prompt.id))
+        self.held = others[:EVALUATED]
         if not self.prompts:
             why = f": {self.set_aside[0].reason}" if self.set_aside else ""
             raise DataError(
@@ -112,18 +128,29 @@ class PpoTrainer:
                 **{f"policy/{n}": p for n, p in backbone.trainable().items()},
                 **{f"value/{n}": p for n, p in self.value_head.named_parameters()},
             },
-            Schedule("constant", settings.learning_rate, settings.updates, 0.0),
-            max_grad_norm=settings.max_grad_norm,
+            Schedule(settings.schedule, settings.learning_rate, self.steps, settings.warmup),
+            settings.weight_decay,
+            settings.max_grad_norm,
         )
         self.scale = ScoreScale(
             settings.normalise_scores, settings.score_clip, settings.missing_eos_penalty
         )
-        self._micro_tokens = settings.micro_tokens
+        self.budget = TokenBudget(settings.micro_tokens)
 
     @property
     def done(self) -> bool:
-        """Whether all updates are made, or the monitors ended the run."""
-        return self.step >= self.settings.updates or self.stopped is not None
+        """As in `Trainer`."""
+        return self.step >= self.steps or self.stopped is not None
+
+    @property
+    def parameters(self) -> Mapping[str, nn.Parameter]:
+        """As in `Trainer`: the policy's and the value head's."""
+        return self.optimizer.parameters
+
+    def take(self) -> Taken:
+        """As in `Trainer`: an update."""
+        figures = self.update()
+        return Taken(figures, round(figures["length"] * self.settings.prompts_per_update))
 
     def update(self) -> dict[str, float]:
         """One rollout, and the epochs that learn from it. Returns the update's figures.
@@ -141,24 +168,53 @@ class PpoTrainer:
         if self.step == 0:
             self._check_start(rollout)
         figures = self._watch(responses, rollout, scores)
+        if self.monitors.calm:
+            weights = {n: p.detach().to("cpu", copy=True) for n, p in self.parameters.items()}
+            self.sound = Sound(self.step, weights)
         if self.stopped is None:
             figures |= self._learn(responses, rollout)
             self.kl.update(figures["kl"])
         self.step += 1
         return figures
 
+    def evaluate(self) -> dict[str, float]:
+        """Figures of responses to the held-out prompts; the same draws every time.
+
+        reward: the mean score, in the unit that the policy is paid in, less the price of its KL.
+        """
+        if not self.held:
+            return {}
+        s = self.settings
+        responses = write_responses(
+            self.backbone, self.policy, [(prompt, 0) for prompt in self.held], s.max_new_tokens,
+            s.temperature, s.seed, _EVALUATION,
+        )  # fmt: skip
+        scores = self.scorer(responses)
+        rollout = self._read(responses, self.scale(scores, responses))
+        kl = rollout.kl.mean().item()
+        return {
+            "reward": rollout.scores.mean().item() - s.kl_coef * kl,
+            "score": sum(scores) / len(scores),
+            "kl": kl,
+            "length": sum(len(r.ids) for r in responses) / len(responses),
+        }
+
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """All that a resumed run needs: tensors by name, and plain values for JSON.
 
         The tensors are the run's own: save or copy them before the next update.
         """
-        return self.optimizer.tensors(), {
+        sound = self.sound
+        kept = {f"sound/{n}": t for n, t in sound.tensors.items()} if sound else {}
+        return {**self.optimizer.tensors(), **kept}, {
             "step": self.step,
             "stopped": self.stopped,
             "kl_coef": self.kl.coef,
             "start_scores": self.scale.start,
-            "micro_tokens": self._micro_tokens,
+            "units": [scorer.units for scorer in self._mixtures()],
+            "micro_tokens": self.budget.tokens,
             "monitors": self.monitors.state(),
+            "sound": sound.step if sound else None,
         }
 
     def load_state(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
@@ -168,8 +224,16 @@ class PpoTrainer:
         self.kl.coef = state["kl_coef"]
         start = state["start_scores"]
         self.scale.start = None if start is None else (start[0], start[1])
-        self._micro_tokens = state["micro_tokens"]
+        for scorer, units in zip(self._mixtures(), state["units"], strict=True):
+            scorer.units = units
+        self.budget.tokens = min(self.budget.tokens, state["micro_tokens"])
         self.monitors.load_state(state["monitors"])
+        if state["sound"] is not None:
+            weights = {n: tensors[f"sound/{n}"] for n in self.parameters}
+            self.sound = Sound(state["sound"], weights)
+
+    def _mixtures(self) -> list[MixedScorer]:
+        return [s for s in (self.scorer, self.check) if isinstance(s, MixedScorer)]
 
     # -- the rollout ----------------------------------------------------------------------------
 
@@ -184,8 +248,8 @@ class PpoTrainer:
     def _read(self, responses: Sequence[Response], scores: Sequence[float]) -> Rollout:
         """What policy, critic and reference make of the responses before the update."""
         mask = response_mask(responses, self.backbone.device)
-        read = self._within_memory(self._read_all, responses, mask.shape[1])
-        return Rollout(mask, *read, torch.tensor(scores, device=self.backbone.device))
+        read = self._within_memory(responses, lambda: self._read_all(responses, mask.shape[1]))
+        return Rollout(mask, *read, moved(torch.tensor(scores), self.backbone.device))
 
     def _read_all(self, responses: Sequence[Response], width: int) -> tuple[Tensor, Tensor, Tensor]:
         parts = []
@@ -239,29 +303,30 @@ class PpoTrainer:
         )
         advantages, returns = gae(rewards, rollout.values, rollout.mask, s.gamma, s.lam)
         advantages = whiten(advantages, rollout.mask)
-        steps: list[dict[str, Tensor]] = []
+        steps: list[dict[str, float]] = []
         self.backbone.train()  # there is no dropout: this is for gradient checkpointing
         for epoch in range(s.epochs):
             for chosen in self._minibatches(len(responses), epoch):
-                figures = self._within_memory(
-                    self._gradients, responses, chosen, rollout, advantages, returns
-                )
-                figures["gradient_norm"] = self.optimizer.clip()
-                self.optimizer.step(self.step)
+                sums = self._gradients(responses, chosen, rollout, advantages, returns)
+                sums["gradient_norm"] = self.optimizer.clip()
+                figures = {name: value.item() for name, value in sums.items()}
+                self._check(figures, [responses[i] for i in chosen])
                 steps.append(figures)
+                self.optimizer.step(self.step)
         self.backbone.train(False)
-        means = {name: torch.stack([f[name] for f in steps]).mean() for name in steps[0]}
-        means["reward"] = masked_sum(rewards, rollout.mask, dim=1).mean()
-        told = {name: value.item() for name, value in means.items()}
-        for name, value in told.items():
+        means = {name: sum(f[name] for f in steps) / len(steps) for name in steps[0]}
+        return means | {"reward": masked_sum(rewards, rollout.mask, dim=1).mean().item()}
+
+    def _check(self, figures: Mapping[str, float], responses: Sequence[Response]) -> None:
+        """Stop before a gradient that is no number reaches the weights."""
+        for name, value in figures.items():
             if not math.isfinite(value):
                 rows = ", ".join(r.prompt.id for r in responses[:8])
                 raise TrainingError(
                     f"The {name} of update {self.step + 1} is not a number (prompts {rows}, …)",
-                    hint="The last checkpoint is kept. Try a lower learning rate or --dtype"
-                    " float32.",
+                    hint="Try a lower --learning-rate or --dtype float32. The same command goes on"
+                    " from the last checkpoint, where there is one.",
                 )
-        return told
 
     def _minibatches(self, count: int, epoch: int) -> list[list[int]]:
         """A new order for every (seed, update, epoch), cut into parts of nearly one size."""
@@ -278,12 +343,25 @@ class PpoTrainer:
         returns: Tensor,
     ) -> dict[str, Tensor]:
         """Gradients of a minibatch, in pieces that fit into memory. Returns its mean figures."""
+        some = [responses[i] for i in chosen]
+        return self._within_memory(
+            some, lambda: self._accumulate(responses, chosen, rollout, advantages, returns)
+        )
+
+    def _accumulate(
+        self,
+        responses: Sequence[Response],
+        chosen: Sequence[int],
+        rollout: Rollout,
+        advantages: Tensor,
+        returns: Tensor,
+    ) -> dict[str, Tensor]:
         s = self.settings
         total = float(sum(len(responses[i].ids) for i in chosen))
         sums: dict[str, Tensor] = {}
         for piece in self._pieces(responses, chosen):
             some = [responses[i] for i in piece]
-            rows = torch.tensor(piece, device=self.backbone.device)
+            rows = moved(torch.tensor(piece), self.backbone.device)
             logprobs, values = self._forward(some, rollout.mask.shape[1])
             mask = rollout.mask[rows]
             policy = policy_loss(
@@ -316,8 +394,8 @@ class PpoTrainer:
         seen = observe(responses, sum(kl) / len(kl), scores, check)
         self.stopped = self.monitors.watch(seen)
         if self.keep is not None:
-            for i, response in enumerate(responses):
-                row = {
+            rows = [
+                {
                     "update": self.step + 1,
                     "prompt_id": response.prompt.id,
                     "response": response.text,
@@ -325,8 +403,11 @@ class PpoTrainer:
                     "kl": kl[i],
                     "tokens": len(response.ids),
                     "ended": response.ended,
+                    **({} if check is None else {"check": check[i]}),
                 }
-                self.keep(row if check is None else row | {"check": check[i]})
+                for i, response in enumerate(responses)
+            ]
+            self.keep(rows)
         figures = {
             "kl": seen.kl,
             "kl_coef": self.kl.coef,
@@ -345,31 +426,12 @@ class PpoTrainer:
     def _pieces(self, responses: Sequence[Response], chosen: Sequence[int]) -> list[list[int]]:
         """Cut a choice of responses into parts of so many tokens as fit into memory."""
         lengths = [len(responses[i].prompt.ids) + len(responses[i].ids) for i in chosen]
-        return [[chosen[k] for k in part] for part in shares(lengths, self._micro_tokens)]
+        return [[chosen[k] for k in part] for part in shares(lengths, self.budget.tokens)]
 
-    def _within_memory(
-        self, work: Callable[..., T], responses: Sequence[Response], *rest: Any
-    ) -> T:
+    def _within_memory(self, responses: Sequence[Response], work: Callable[[], T]) -> T:
         """Do work that reads responses; with half the tokens at a time where memory ran out."""
-        while True:
-            try:
-                return work(responses, *rest)
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-            # Outside of the handler, which holds on to the failed forward's tensors.
-            self.optimizer.clear()
-            free_cached(self.backbone.device)
-            longest = max(len(r.prompt.ids) + len(r.ids) for r in responses)
-            if self._micro_tokens <= longest:
-                raise TrainingError(
-                    f"Out of memory on {self.backbone.device} with a single response, {longest}"
-                    " tokens with its prompt",
-                    hint="Lower max_new_tokens, or set --gradient-checkpointing or"
-                    " --dtype bfloat16.",
-                )
-            used = min(self._micro_tokens, longest * len(responses))
-            self._micro_tokens = max(longest, used // 2)
+        lengths = [len(r.prompt.ids) + len(r.ids) for r in responses]
+        return self.budget.spend(work, lengths, self.backbone.device, self.optimizer.clear)
 
 
 def _check_dropout(backbone: Backbone, policy: str) -> None:
@@ -378,5 +440,5 @@ def _check_dropout(backbone: Backbone, policy: str) -> None:
             raise UsageError(
                 f"The adapter {policy!r} has dropout {module.p:g}; PPO learns from exactly what"
                 " was drawn, and needs 0.",
-                hint="Set --lora-dropout 0.",
+                hint="Backbone.no_dropout(policy) turns it off.",
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,67 +11,88 @@ from typing import Any, TypeVar
 from cai.data.training import TrainingFiles
 from cai.digest import digest, file_digest
 from cai.errors import DataError, PromptError, UsageError
+from cai.models.adapters import read_adapter
 from cai.models.backbone import Backbone, LoraSettings
 from cai.text.seeds import uniform
-from cai.train.config import TrainConfig
-from cai.train.folder import is_run, read_run
+from cai.train.config import LORA, TrainConfig, flag
+from cai.train.lineage import base_facts, find_adapter
 from cai.types import Messages, SetAside
 
 Row = TypeVar("Row")
 Example = TypeVar("Example")
+Config = TypeVar("Config", bound=TrainConfig)
 
 
 @dataclass(frozen=True, slots=True)
-class Parent:
-    """An adapter that a run starts from or is rewarded by.
+class Policy:
+    """The base with what is trained on it, called `policy`.
 
-    folder: where its files in PEFT's layout lie. facts: what the run's record says of it.
+    reference: the name of what stands for the start; None where the base alone does. parents: facts
+    of the runs that base and adapter are from.
     """
 
-    folder: Path
-    facts: dict[str, Any]
+    backbone: Backbone
+    reference: str | None
+    parents: tuple[dict[str, Any], ...]
 
 
-def find_parent(path: str, part: str) -> Parent:
-    """An adapter by the folder of its training run, or by its own.
+def resolve(config: Config) -> Config:
+    """The settings as they will be: a given adapter keeps its shape, a fresh one has defaults.
 
-    part: what it is to the new run: start, reward, value. Raises `DataError` where there is none.
+    Raises `UsageError` where another shape is asked for than the given adapter's, and what
+    `find_adapter` raises.
     """
-    folder = Path(path).expanduser()
-    facts: dict[str, Any] = {"name": folder.resolve().name, "part": part, "stage": "?", "id": "?"}
-    if is_run(folder):
-        run = read_run(folder)
-        if run["status"] == "running":
-            raise DataError(
-                f"The training run {folder} is not finished",
-                hint="Run its command again to finish it.",
+    if config.full:
+        return config
+    names = [name for name in LORA if hasattr(config, name)]
+    shape = _shape(config.adapter) if config.adapter else _FRESH
+    for name in names:
+        given, own = getattr(config, name), shape[name]
+        if config.adapter and given is not None and _names(given) != _names(own):
+            raise UsageError(
+                f"{flag(name)} is {given}, but the adapter {config.adapter} has {own}",
+                hint=f"Leave out {flag(name)}: an adapter keeps its shape.",
             )
-        if run["status"] == "stopped":
-            raise DataError(
-                f"The training run {folder} stopped itself: {run['results']['stopped']}",
-                hint=f"To use what it came to all the same, give {folder / 'adapter'}",
-            )
-        facts |= {"stage": run["stage"], "id": run["id"]}
-        if (folder / "model").is_dir():
-            raise DataError(
-                f"{folder} trained all weights: it is a model, not an adapter",
-                hint=f"Give it as the base: --model {folder / 'model'}",
-            )
-        folder = folder / "adapter"
-    weights = folder / "adapter_model.safetensors"
-    if not weights.is_file():
-        raise DataError(
-            f"{folder} holds no adapter (adapter_model.safetensors)",
-            hint="Give the folder of a training run, or of an adapter in PEFT's layout.",
+    told = {n: shape[n] if getattr(config, n) is None else getattr(config, n) for n in names}
+    return dataclasses.replace(config, **told)
+
+
+_FRESH: dict[str, Any] = {
+    "lora_r": LoraSettings().r,
+    "lora_alpha": float(LoraSettings().alpha),
+    "lora_dropout": LoraSettings().dropout,
+    "lora_targets": LoraSettings().targets,
+}
+
+
+def _shape(adapter: str) -> dict[str, Any]:
+    config, _ = read_adapter(find_adapter(adapter, "start").folder)
+    targets = config.target_modules
+    return {
+        "lora_r": config.r,
+        "lora_alpha": float(config.lora_alpha),
+        "lora_dropout": float(config.lora_dropout),
+        "lora_targets": targets if isinstance(targets, str) else ",".join(sorted(targets)),
+    }
+
+
+def _names(value: Any) -> Any:
+    """A list of names in any order; anything else as it is."""
+    return {name.strip() for name in value.split(",")} if isinstance(value, str) else value
+
+
+def load_policy(config: TrainConfig, *, reference: bool = False) -> Policy:
+    """The base with the adapter `policy`, fresh or a copy of --adapter's; settings as `resolve`d.
+
+    reference: also keep what the run starts from, frozen.
+    """
+    parents = tuple(base_facts(config.model))
+    if config.full and config.adapter:
+        raise UsageError(
+            "--full trains all weights; it can't start from an adapter",
+            hint="Merge it first: cai merge RUN --out FOLDER, then --model FOLDER.",
         )
-    return Parent(folder, {**facts, "digest": file_digest(weights)})
-
-
-def load_policy(config: TrainConfig) -> tuple[Backbone, list[dict[str, Any]]]:
-    """The base with the adapter `policy`, fresh or a copy of --adapter's; and its parents' facts.
-
-    The adapter that a run starts from is also kept as it was, as `reference`.
-    """
+    start = find_adapter(config.adapter, "start") if config.adapter else None
     backbone = Backbone.load(
         config.model,
         device=config.device,
@@ -80,33 +102,42 @@ def load_policy(config: TrainConfig) -> tuple[Backbone, list[dict[str, Any]]]:
         gradient_checkpointing=config.gradient_checkpointing,
     )
     if config.full:
-        if config.adapter:
-            raise UsageError(
-                "--full trains all weights; it can't start from an adapter",
-                hint="Merge it first: cai merge RUN --out FOLDER, then --model FOLDER.",
-            )
-        return backbone, []
-    if config.adapter:
-        parent = find_parent(config.adapter, "start")
-        backbone.load_adapter("reference", parent.folder)
-        backbone.copy_adapter("reference", "policy")
-        return backbone, [parent.facts]
+        if reference:
+            backbone.freeze_reference()
+        return Policy(backbone, "reference" if reference else None, parents)
+    if start:
+        backbone.load_adapter("policy", start.folder)
+        if reference:
+            backbone.copy_adapter("policy", "reference")
+        facts = (*parents, start.facts("start"))
+        return Policy(backbone, "reference" if reference else None, facts)
+    backbone.add_adapter("policy", _lora(config, backbone.hidden_size), config.seed)
+    return Policy(backbone, None, parents)
+
+
+def _lora(config: TrainConfig, width: int) -> LoraSettings:
+    assert config.lora_r is not None and config.lora_alpha is not None and config.lora_targets
+    if config.lora_r > width:
+        raise UsageError(
+            f"--lora-r is {config.lora_r}, and the model is but {width} wide",
+            hint="Common ranks are 8 to 64.",
+        )
     targets = config.lora_targets
     wanted = targets if targets == "all-linear" else tuple(t.strip() for t in targets.split(","))
-    dropout = getattr(config, "lora_dropout", 0.0)
-    lora = LoraSettings(config.lora_r, config.lora_alpha, dropout, wanted)
-    backbone.add_adapter("policy", lora, config.seed)
-    return backbone, []
+    return LoraSettings(
+        config.lora_r, config.lora_alpha, getattr(config, "lora_dropout", 0.0), wanted
+    )
 
 
-def reference_of(backbone: Backbone) -> str | None:
-    """The adapter that stands for the start: a frozen one, or None where the base is the start."""
-    return "reference" if "reference" in backbone.adapters or backbone.full else None
+def save_policy(backbone: Backbone, folder: Path) -> None:
+    """Write what was trained: an adapter in PEFT's layout, or a plain model."""
+    backbone.save_adapter("policy", folder / ("model" if backbone.full else "adapter"))
 
 
-def file_facts(files: TrainingFiles) -> list[tuple[Path, str]]:
-    """Each file with its digest."""
-    return [(path, file_digest(path)) for path in (*files.train, *files.test)]
+def data_facts(files: TrainingFiles) -> tuple[dict[str, Any], ...]:
+    """Name and digest of each file."""
+    paths = (*files.train, *files.test)
+    return tuple({"name": path.name, "sha256": file_digest(path)} for path in paths)
 
 
 def encode_rows(
@@ -134,13 +165,20 @@ def encode_rows(
 def hold_out(
     examples: Sequence[Example], prompt_of: Callable[[Example], Messages], share: float, seed: int
 ) -> tuple[list[Example], list[Example]]:
-    """Examples to train on and to evaluate; all of one prompt are on the same side."""
-    train: list[Example] = []
-    test: list[Example] = []
-    for example in examples:
-        prompt = digest([asdict(m) for m in prompt_of(example)])
-        (test if uniform("held-out", seed, prompt) < share else train).append(example)
-    return train, test
+    """Examples to train on and to evaluate; all of one prompt are on the same side.
+
+    Where a share is asked for, one prompt at least is held out, and one at least is not.
+    """
+    if not share:
+        return list(examples), []
+    prompts = [digest([asdict(m) for m in prompt_of(example)]) for example in examples]
+    places = {prompt: uniform("held-out", seed, prompt) for prompt in prompts}
+    order = sorted(places, key=places.__getitem__)
+    held = set(order[: min(len(order) - 1, max(1, sum(p < share for p in places.values())))])
+    sides: tuple[list[Example], list[Example]] = [], []
+    for example, prompt in zip(examples, prompts, strict=True):
+        sides[prompt in held].append(example)
+    return sides
 
 
 def require(examples: Sequence[object], set_aside: Sequence[SetAside]) -> None:

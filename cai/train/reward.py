@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from cai.losses.reward import bradley_terry_loss, centring_loss
 from cai.models.backbone import Backbone
 from cai.models.heads import ScalarHead
-from cai.train.batches import Tokens, hidden_states, lay_out, pieces
-from cai.train.loop import Metrics
-from cai.train.pairs import Pair, both_sides, soft_labels
+from cai.train.batches import Tokens, hidden_states, lay_out, moved, pieces
+from cai.train.pairs import Pair, both_sides, labels_of, right
+from cai.train.rows import Metrics
 
 
 def score(
@@ -76,17 +76,16 @@ class RewardObjective:
         """As `Objective.loss`."""
         scores = score(self.backbone, self.head, both_sides(examples), "policy")
         chosen, rejected = scores.chunk(2)
-        labels = soft_labels(examples, scores.device)
-        losses = bradley_terry_loss(
-            chosen, rejected, labels if self.soft else None, self._margins(examples, scores.device)
-        )
+        labels = labels_of(examples, self.soft, scores.device)
+        margins = self._margins(examples, scores.device)
+        losses = bradley_terry_loss(chosen, rejected, labels, margins)
         if self.centring:
             losses = losses + self.centring * centring_loss(chosen, rejected)
         loss = losses.sum() / total
         difference = (chosen - rejected).detach()
         return loss, {
             "loss": loss.detach(),
-            "accuracy": ((difference > 0) == (labels >= 0.5)).float().sum() / total,
+            "accuracy": right(difference, labels).sum() / total,
             "margin": difference.sum() / total,
             "mean_score": scores.detach().sum() / (2 * total),
         }
@@ -94,4 +93,4 @@ class RewardObjective:
     def _margins(self, pairs: Sequence[Pair], device: torch.device) -> Tensor | None:
         if not self.margins or all(p.row.margin is None for p in pairs):
             return None
-        return torch.tensor([p.row.margin or 0.0 for p in pairs], device=device)
+        return moved(torch.tensor([p.row.margin or 0.0 for p in pairs]), device)

@@ -20,10 +20,11 @@ from cai.models.backbone import Backbone
 from cai.models.heads import ScalarHead
 from cai.stats import Tally, best_temperature, calibration_error
 from cai.train.batches import Tokens
-from cai.train.pairs import Pair
+from cai.train.pairs import Pair, is_tie
 from cai.train.reward import score_all
 
 HEAD, CANARIES, REPORT = "head.safetensors", "canary.json", "report.json"
+HELD_OUT = "held out"
 _CANARIES = 8
 _BINS = 20
 _TOLERANCE = {torch.float32: 1e-3}
@@ -49,7 +50,7 @@ def write_reward_files(
     (folder / CANARIES).write_text(json.dumps(rows) + "\n", encoding="utf-8")
     judged = test or train
     report = {
-        "rows": "held out" if test else "trained on (none were held out)",
+        "rows": HELD_OUT if test else "trained on (none were held out)",
         **report_of(judged, _differences(backbone, head, judged, micro_tokens), train),
     }
     (folder / REPORT).write_text(pretty(report), encoding="utf-8")
@@ -76,20 +77,22 @@ def report_of(
     these same rows. histogram: counts of all scores in equal bins.
     """
     decided = [
-        (pair, first - second if _first_wins(pair) else second - first)
-        for pair, (first, second) in zip(pairs, scores, strict=True)
-        if pair.row.probability != 0.5
+        (pair, chosen - rejected)
+        for pair, (chosen, rejected) in zip(pairs, scores, strict=True)
+        if not is_tie(pair)
     ]
     right = [difference > 0 for _, difference in decided]
     tally = Tally(sum(right), len(right))
-    rows = [(d if _first_wins(p) else -d, _first_wins(p)) for p, d in decided]
+    rows = [(difference, True) for _, difference in decided]
     temperature = best_temperature(rows) if rows else 1.0
     values = [value for both in scores for value in both]
     return {
         "pairs": len(right),
-        "accuracy": round(tally.share, 4),
+        "accuracy": round(tally.share, 4) if rows else None,
         "interval": [round(x, 4) for x in tally.interval],
-        "length_baseline": round(length_baseline([p for p, _ in decided], train), 4),
+        "length_baseline": (
+            round(length_baseline([p for p, _ in decided], train), 4) if rows else None
+        ),
         "calibration_error": round(calibration_error(rows), 4) if rows else None,
         "temperature": round(temperature, 3),
         "calibration_error_at_temperature": (
@@ -104,25 +107,16 @@ def report_of(
 def length_baseline(pairs: Sequence[Pair], train: Sequence[Pair]) -> float:
     """Accuracy of going by length alone, in the direction that fits `train` better.
 
-    Equal lengths are a toss of a coin.
+    Equal lengths are a toss of a coin; a pair without a better side says nothing.
     """
 
     def shorter(some: Sequence[Pair]) -> float:
-        wins = 0.0
-        for pair in some:
-            first, second = pair.chosen.counted, pair.rejected.counted
-            if first == second:
-                wins += 0.5
-            else:
-                wins += (first < second) == _first_wins(pair)
-        return wins / len(some) if some else float("nan")
+        lengths = [(p.chosen.counted, p.rejected.counted) for p in some if not is_tie(p)]
+        wins = sum(0.5 if chosen == rejected else chosen < rejected for chosen, rejected in lengths)
+        return wins / len(lengths) if lengths else float("nan")
 
     share = shorter(pairs)
-    return share if shorter(train) >= 0.5 else 1 - share
-
-
-def _first_wins(pair: Pair) -> bool:
-    return pair.row.probability is None or pair.row.probability > 0.5
+    return 1 - share if shorter(train) < 0.5 else share
 
 
 def _by(
@@ -184,12 +178,22 @@ def load_reward(backbone: Backbone, folder: Path, name: str | None = "reward") -
 
 
 def check_gate(folder: Path) -> dict[str, Any]:
-    """The report of a reward model that knows more than length; raises `UsageError` otherwise."""
+    """The report of a reward model that knows more than length, on rows it was not trained on.
+
+    Raises `UsageError` for any other, `DataError` where there is no report.
+    """
     try:
         report: dict[str, Any] = json.loads((folder / REPORT).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"{folder / REPORT} can't be read: {error}") from None
-    if report["pairs"] and report["accuracy"] > report["length_baseline"]:
+    if not report["pairs"] or report["rows"] != HELD_OUT:
+        why = "no row was held out" if report["pairs"] else "no held-out row has a better side"
+        raise UsageError(
+            f"Nothing shows that the reward model {folder} knows more than length: {why}",
+            hint="Train it with held-out rows (--test-share 0.1, or a build with --test-share)."
+            " To use it all the same: --no-gate",
+        )
+    if report["accuracy"] > report["length_baseline"]:
         return report
     raise UsageError(
         f"The reward model {folder} is right on {report['accuracy']:.1%} of {report['pairs']} pairs"

@@ -20,7 +20,7 @@ from cai.models.generate import Job, Sampler
 from cai.models.logprobs import token_logprobs
 from cai.text.encode import Encoder
 from cai.text.seeds import derive
-from cai.train.batches import Tokens, hidden_states, lay_out
+from cai.train.batches import Tokens, hidden_states, lay_out, moved
 from cai.types import Messages, Prompt, Sampling, SetAside
 
 SLOTS = 64
@@ -151,7 +151,7 @@ def write_responses(
 def response_mask(responses: Sequence[Response], device: torch.device) -> Tensor:
     """Which places of [B, T] hold a token: bool, T the longest response's length."""
     lengths = torch.tensor([len(r.ids) for r in responses])
-    return (torch.arange(int(lengths.max())) < lengths[:, None]).to(device)
+    return moved(torch.arange(int(lengths.max())) < lengths[:, None], device)
 
 
 def read_responses(
@@ -168,7 +168,7 @@ def read_responses(
     """
     rows = lay_out([r.tokens for r in responses]).to(backbone.device)
     steps = [b * width + t for b, r in enumerate(responses) for t in range(len(r.ids))]
-    at = torch.tensor(steps).to(backbone.device, non_blocking=True)
+    at = moved(torch.tensor(steps), backbone.device)
 
     def spread(flat: Tensor) -> Tensor:
         out = flat.new_zeros(len(responses) * width).index_put((at,), flat)

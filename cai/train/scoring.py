@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeAlias
 
 from torch import nn
 
+from cai.digest import digest, file_digest
 from cai.errors import TrainingError, UsageError
 from cai.models.backbone import Backbone
 from cai.train.batches import Tokens, encode_tokens
@@ -21,6 +22,9 @@ from cai.types import Message
 
 RewardFunction: TypeAlias = Callable[[list[list[dict[str, str]]], list[str]], Sequence[float]]
 """(prompts, responses) -> scores. A prompt is a list of messages, {"role": …, "content": …}."""
+
+
+_SAME = 1e-6  # of a score: differences this small are float32's rounding
 
 
 class Scorer(Protocol):
@@ -43,6 +47,14 @@ class FunctionScorer:
     def __init__(self, function: RewardFunction, name: str) -> None:
         self.function = function
         self.name = name
+
+    @property
+    def digest(self) -> str:
+        """Of the name and of the file that it is in: the function's code is part of the run."""
+        module = sys.modules.get(self.name.partition(":")[0])
+        file = getattr(module, "__file__", None)
+        code = file_digest(Path(file)) if file and Path(file).is_file() else ""
+        return digest([self.name, code])
 
     @classmethod
     def named(cls, name: str) -> FunctionScorer:
@@ -118,20 +130,31 @@ class ModelScorer:
 
 
 class MixedScorer:
-    """The weighted sum of several scorers: helpful, harmless and honest, say."""
+    """The weighted sum of several scorers: helpful, harmless and honest, say.
 
-    def __init__(self, parts: Sequence[tuple[float, Scorer]]) -> None:
-        if not parts or not all(math.isfinite(weight) for weight, _ in parts):
-            raise UsageError("A mixed reward needs at least one part, and finite weights.")
+    even: measure each in the standard deviation of its own first scores, those of the start policy,
+    so that a weight says how much a part counts, whatever its scale.
+    """
+
+    def __init__(self, parts: Sequence[tuple[float, Scorer]], even: bool = True) -> None:
+        if not all(math.isfinite(weight) for weight, _ in parts):
+            raise UsageError("The weights of a mixed reward must be finite numbers.")
         self.parts = tuple(parts)
+        self.even = even
+        self.units: list[float] | None = None
+        """Each part's unit, once it is known: the only state."""
         self.name = " + ".join(f"{weight:g} × {scorer.name}" for weight, scorer in self.parts)
 
     def __call__(self, responses: Sequence[Response]) -> list[float]:
         """As in `Scorer`."""
-        scores = [0.0] * len(responses)
-        for weight, scorer in self.parts:
-            scores = [s + weight * x for s, x in zip(scores, scorer(responses), strict=True)]
-        return scores
+        given = [scorer(responses) for _, scorer in self.parts]
+        if self.units is None:
+            self.units = [unit(scores) if self.even else 1.0 for scores in given]
+        rates = [weight / one for (weight, _), one in zip(self.parts, self.units, strict=True)]
+        return [
+            sum(rate * score for rate, score in zip(rates, scores, strict=True))
+            for scores in zip(*given, strict=True)
+        ]
 
 
 class ScoreScale:
@@ -148,15 +171,15 @@ class ScoreScale:
         self.clip = math.inf if clip is None else clip
         self.missing_eos = missing_eos or 0.0
         self.start: tuple[float, float] | None = None
-        """Mean and standard deviation of the first scores: the only state."""
+        """Mean and unit of the first scores: the only state."""
 
     def __call__(self, scores: Sequence[float], responses: Sequence[Response]) -> list[float]:
         """What each response is worth."""
         if self.start is None:
-            self.start = sum(scores) / len(scores), spread(scores)
-        mean, unit = self.start if self.normalise else (0.0, 1.0)
+            self.start = sum(scores) / len(scores), unit(scores)
+        mean, one = self.start if self.normalise else (0.0, 1.0)
         return [
-            min(max((score - mean) / (unit or 1.0), -self.clip), self.clip)
+            min(max((score - mean) / one, -self.clip), self.clip)
             - (0.0 if response.ended else self.missing_eos)
             for score, response in zip(scores, responses, strict=True)
         ]
@@ -166,6 +189,12 @@ def spread(values: Sequence[float]) -> float:
     """Standard deviation (n - 1); 0 for a single value."""
     mean = sum(values) / len(values)
     return math.sqrt(sum((v - mean) ** 2 for v in values) / max(1, len(values) - 1))
+
+
+def unit(values: Sequence[float]) -> float:
+    """Standard deviation of scores, to measure them in; 1 where it is but rounding."""
+    found = spread(values)
+    return found if found > _SAME * max(1.0, max(map(abs, values))) else 1.0
 
 
 def load_function(name: str) -> RewardFunction:

@@ -10,7 +10,7 @@ from torch import Tensor
 from cai.losses.sft import sft_loss
 from cai.models.backbone import Backbone
 from cai.train.batches import Tokens, lay_out, response_logprobs
-from cai.train.loop import Metrics
+from cai.train.rows import Metrics
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,17 +1,14 @@
-"""The stages that learn from rows: SFT, reward model and DPO. What differs between them is here.
-
-Each takes its settings and its files, and returns what the loop needs: examples, an objective, the
-parameters to train, and what is to be written when it is done.
-"""
+"""The stages that learn from rows: SFT, reward model and DPO. What differs between them is here."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
+from accelerate import Accelerator
 from torch import nn
 
 from cai.data.training import read_pairs, read_sft, training_files
@@ -22,89 +19,58 @@ from cai.train.batches import Learned, encode_tokens
 from cai.train.config import DpoConfig, RewardConfig, RowsConfig, SftConfig
 from cai.train.dpo import CollapseWatch, DpoObjective, Referenced, reference_logprobs
 from cai.train.folder import Facts
-from cai.train.loop import Objective
 from cai.train.pairs import Pair, encode_pair
 from cai.train.prepare import (
+    Policy,
+    data_facts,
     encode_rows,
-    file_facts,
     hold_out,
     load_policy,
-    reference_of,
     require,
+    save_policy,
 )
 from cai.train.reward import RewardObjective
 from cai.train.reward_report import write_reward_files
+from cai.train.rows import Objective, Plan, RowsTrainer
 from cai.train.sft import SftExample, SftObjective
+from cai.train.stage import Stage, Tell, Work
+from cai.train.updates import Schedule, Updates
 from cai.types import SetAside
-
-Saver: TypeAlias = Callable[[Path], dict[str, Any]]
-"""Writes a stage's own files into a folder; returns the results to be told."""
-Tell: TypeAlias = Callable[[int, int], None]
-"""Takes how much of a long work is done, and all of it."""
-Files: TypeAlias = list[tuple[Path, str]]
-"""Files and their digests."""
 
 
 @dataclass
-class Stage:
-    """What a stage hands to the loop.
+class Examples:
+    """Rows as tokens, to train on and to evaluate, and those that could not be used."""
 
-    begin: dear work that training needs and counting does not; called once, before the loop. warn:
-    told of each step's figures; says what is worth a warning.
-    """
-
-    backbone: Backbone
-    objective: Objective[Any]
-    train: Sequence[Any]
-    test: Sequence[Any]
-    parameters: Mapping[str, nn.Parameter]
-    facts: Facts
+    train: list[Any]
+    test: list[Any]
     set_aside: list[SetAside]
-    save: Saver
-    begin: Callable[[Tell], None] = field(default=lambda tell: None)
-    warn: Callable[[Mapping[str, float]], str | None] = field(default=lambda figures: None)
+    data: tuple[dict[str, Any], ...]
 
 
 def sft_stage(config: SftConfig, data: Sequence[Path]) -> Stage:
     """Responses to imitate."""
-    files = training_files(data, "sft")
-    facts = file_facts(files)
-    backbone, parents = load_policy(config)
-    set_aside: list[SetAside] = []
-
-    learned: Learned = "last" if config.learned == "last" else "all"
-
-    def encode(row: Any) -> tuple[Any, SftExample]:
-        tokens = encode_tokens(backbone.encoder, row.messages, config.max_length, learned)
-        return row, SftExample(row.id, tokens)
-
-    rows = encode_rows(read_sft(files.train), encode, set_aside, config.limit)
-    held = encode_rows(read_sft(files.test), encode, set_aside) if files.test else []
-    if not files.test:
-        rows, held = hold_out(rows, lambda r: r[0].messages[:-1], config.test_share, config.seed)
-    require(rows, set_aside)
-    train, test = [example for _, example in rows], [example for _, example in held]
-    objective = SftObjective(backbone, _capacity(config, backbone))
-    return _stage(config, backbone, objective, train, test, parents, facts, set_aside)
+    policy = load_policy(config)
+    examples = _conversations(config, data, policy.backbone)
+    objective = SftObjective(policy.backbone, _capacity(config, policy.backbone))
+    return _stage(config, policy, objective, examples)
 
 
 def reward_stage(config: RewardConfig, data: Sequence[Path]) -> Stage:
     """Preferences, as the difference of two scores."""
-    backbone, train, test, parents, facts, set_aside = _pairs(config, data)
+    policy = load_policy(config)
+    backbone, examples = policy.backbone, _pairs(config, data, policy.backbone)
     head = ScalarHead(backbone.hidden_size, config.seed).to(backbone.device)
     objective = RewardObjective(
         backbone, head, config.labels == "soft", config.centring, config.margins
     )
-    stage = _stage(config, backbone, objective, train, test, parents, facts, set_aside)
-    stage.parameters = {
-        **stage.parameters,
-        **{f"head.{name}": parameter for name, parameter in head.named_parameters()},
-    }
+    own = {f"head.{name}": parameter for name, parameter in head.named_parameters()}
+    stage = _stage(config, policy, objective, examples, own)
     save_adapter = stage.save
 
     def save(folder: Path) -> dict[str, Any]:
         return save_adapter(folder) | write_reward_files(
-            folder, backbone, head, train, test, config.micro_tokens
+            folder, backbone, head, examples.train, examples.test, config.micro_tokens
         )
 
     stage.save = save
@@ -113,93 +79,126 @@ def reward_stage(config: RewardConfig, data: Sequence[Path]) -> Stage:
 
 def dpo_stage(config: DpoConfig, data: Sequence[Path]) -> Stage:
     """Preferences, as likelihood against the reference's, which `begin` reads."""
-    backbone, pairs, held, parents, facts, set_aside = _pairs(config, data)
-    if config.full:
-        backbone.freeze_reference()
-    reference = reference_of(backbone)
-    identity = backbone.fingerprint + "".join(p["digest"] for p in parents)
-    train, test = ([Referenced(p, math.nan, math.nan) for p in some] for some in (pairs, held))
-    objective = DpoObjective(
-        backbone,
-        config.beta,
-        config.labels == "soft",
-        config.nll,
-        _capacity(config, backbone),
+    policy = load_policy(config, reference=True)
+    backbone, examples = policy.backbone, _pairs(config, data, policy.backbone)
+    pairs: tuple[list[Pair], list[Pair]] = examples.train, examples.test
+    examples.train, examples.test = (
+        [Referenced(p, math.nan, math.nan) for p in some] for some in pairs
     )
-    stage = _stage(config, backbone, objective, train, test, parents, facts, set_aside)
+    objective = DpoObjective(
+        backbone, config.beta, config.labels == "soft", config.nll, _capacity(config, backbone)
+    )
+    stage = _stage(config, policy, objective, examples)
 
     def begin(tell: Tell) -> None:
-        stage.train, stage.test = (
+        identity = backbone.fingerprint + "".join(p["digest"] for p in policy.parents)
+        examples.train, examples.test = (
             reference_logprobs(
-                backbone, some, reference, identity, config.micro_tokens,
+                backbone, some, policy.reference, identity, config.micro_tokens,
                 cache_folder() / "reference", tell,
             )
             if some
             else []
-            for some in (pairs, held)
+            for some in pairs
         )  # fmt: skip
 
     stage.begin = begin
-    watch = CollapseWatch(sum(p.chosen.counted for p in pairs) / len(pairs))
-    stage.warn = lambda figures: watch(figures["chosen_logprob"])
+    watch = CollapseWatch(config.beta, sum(p.chosen.counted for p in pairs[0]) / len(pairs[0]))
+    stage.warn = lambda figures: watch(figures["chosen_reward"])
     return stage
 
 
-def build_stage(config: RowsConfig, data: Sequence[Path]) -> Stage:
-    """The stage that a configuration is of."""
-    if isinstance(config, SftConfig):
-        return sft_stage(config, data)
-    if isinstance(config, RewardConfig):
-        return reward_stage(config, data)
-    assert isinstance(config, DpoConfig)
-    return dpo_stage(config, data)
+def longest(config: RowsConfig, backbone: Backbone) -> int:
+    """Most tokens of a conversation."""
+    return min(config.max_length, backbone.context)
 
 
 def _capacity(config: SftConfig | DpoConfig, backbone: Backbone) -> int:
     """Tokens of a packed row; 0 where rows are not packed, or the model can't keep them apart."""
-    return config.max_length if config.packing and backbone.packs else 0
+    return longest(config, backbone) if config.packing and backbone.packs else 0
 
 
-def _pairs(
-    config: RowsConfig, data: Sequence[Path]
-) -> tuple[Backbone, list[Pair], list[Pair], list[dict[str, Any]], Files, list[SetAside]]:
-    """The base, and pairs to train on and to evaluate."""
+def _conversations(config: SftConfig, data: Sequence[Path], backbone: Backbone) -> Examples:
+    files = training_files(data, "sft")
+    set_aside: list[SetAside] = []
+    learned: Learned = "last" if config.learned == "last" else "all"
+
+    def encode(row: Any) -> tuple[Any, SftExample]:
+        limit = longest(config, backbone)
+        tokens = encode_tokens(backbone.encoder, row.messages, limit, learned)
+        return row, SftExample(row.id, tokens)
+
+    rows = encode_rows(read_sft(files.train), encode, set_aside, config.limit)
+    held = encode_rows(read_sft(files.test), encode, set_aside) if files.test else []
+    if not files.test:
+        rows, held = hold_out(rows, lambda r: r[0].messages[:-1], config.test_share, config.seed)
+    require(rows, set_aside)
+    return Examples([e for _, e in rows], [e for _, e in held], set_aside, data_facts(files))
+
+
+def _pairs(config: RowsConfig, data: Sequence[Path], backbone: Backbone) -> Examples:
     files = training_files(data, "preferences")
-    facts = file_facts(files)
-    backbone, parents = load_policy(config)
     set_aside: list[SetAside] = []
 
     def encode(row: Any) -> Pair:
-        return encode_pair(backbone.encoder, row, config.max_length)
+        return encode_pair(backbone.encoder, row, longest(config, backbone))
 
     train = encode_rows(read_pairs(files.train), encode, set_aside, config.limit)
     test = encode_rows(read_pairs(files.test), encode, set_aside) if files.test else []
     if not files.test:
         train, test = hold_out(train, lambda p: p.row.prompt, config.test_share, config.seed)
     require(train, set_aside)
-    return backbone, train, test, parents, facts, set_aside
+    return Examples(train, test, set_aside, data_facts(files))
 
 
 def _stage(
     config: RowsConfig,
-    backbone: Backbone,
+    policy: Policy,
     objective: Objective[Any],
-    train: Sequence[Any],
-    test: Sequence[Any],
-    parents: list[dict[str, Any]],
-    files: Files,
-    set_aside: list[SetAside],
+    examples: Examples,
+    own: Mapping[str, nn.Parameter] | None = None,
 ) -> Stage:
+    """What the three share; own: parameters that are trained beside the policy's."""
+    backbone, count = policy.backbone, len(examples.train)
     backbone.train_only("policy")
+    plan = Plan(
+        config.batch_size,
+        config.epochs,
+        config.micro_tokens,
+        config.seed,
+        config.save_every,
+        config.max_steps,
+    )
     facts = Facts(
         base={"name": backbone.name, "fingerprint": backbone.fingerprint},
-        parents=tuple(parents),
-        data=tuple({"name": path.name, "sha256": sha} for path, sha in files),
-        counts={"trained": len(train), "held out": len(test), "set aside": len(set_aside)},
+        parents=policy.parents,
+        data=examples.data,
+        counts={
+            "trained": count,
+            "held out": len(examples.test),
+            "set aside": len(examples.set_aside),
+        },
     )
+    lengths = [objective.tokens(example) for example in examples.train]
+    work = Work(
+        rows=count,
+        held_out=len(examples.test),
+        tokens=round(sum(lengths) / count * plan.rows(count)),
+        steps=plan.steps(count),
+        longest=max(lengths),
+    )
+    parameters = {**backbone.trainable(), **(own or {})}
+
+    def make(accelerator: Accelerator) -> RowsTrainer[Any]:
+        schedule = Schedule(config.schedule, config.learning_rate, work.steps, config.warmup)
+        updates = Updates(parameters, schedule, config.weight_decay, config.max_grad_norm)
+        return RowsTrainer(
+            backbone.train, objective, updates, examples.train, examples.test, plan, accelerator,
+            name=lambda example: str(example.id),
+        )  # fmt: skip
 
     def save(folder: Path) -> dict[str, Any]:
-        backbone.save_adapter("policy", folder / ("model" if config.full else "adapter"))
+        save_policy(backbone, folder)
         return {}
 
-    return Stage(backbone, objective, train, test, backbone.trainable(), facts, set_aside, save)
+    return Stage(backbone, parameters, facts, examples.set_aside, work, make, save)

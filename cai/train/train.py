@@ -1,7 +1,8 @@
-"""One training run from its settings to its folder: `cai train sft`, `reward` and `dpo`."""
+"""One training run from its settings to its folder: `cai train sft`, `reward`, `dpo` and `ppo`."""
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,15 +12,17 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from cai.errors import UsageError
+from cai.errors import TrainingError, UsageError
 from cai.models.backbone import Backbone
 from cai.train.card import card
 from cai.train.checkpoint import load_tensors
-from cai.train.config import RowsConfig
+from cai.train.config import DpoConfig, PpoConfig, RewardConfig, SftConfig, TrainConfig
 from cai.train.folder import RunFolder
-from cai.train.loop import Loop, Plan, Report
-from cai.train.stages import Stage, build_stage
-from cai.train.updates import Schedule, Updates
+from cai.train.loop import Loop, Report
+from cai.train.ppo_stage import ppo_stage
+from cai.train.prepare import resolve
+from cai.train.stage import Stage
+from cai.train.stages import dpo_stage, reward_stage, sft_stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,83 +39,81 @@ class Show:
 
 
 def train(
-    config: RowsConfig, data: Sequence[Path], out: Path, show: Show | None = None
+    config: TrainConfig, data: Sequence[Path], out: Path, show: Show | None = None
 ) -> dict[str, Any]:
     """Train, or go on with the run that stopped in `out`; returns its results.
 
-    The last weights are in `out`, those of the lowest held-out loss in `out/best` where they
-    differ. Raises `UsageError` where something else is in `out`, `DataError` where no row is left,
-    `Interrupted` after Ctrl-C, `TrainingError` where it can't go on.
+    The last weights are in `out`; in `out/best`, where they differ, those of the best look at what
+    was held out, or, of a run that stopped itself, those from before the signs. Raises `UsageError`
+    where something else is in `out`, `DataError` where no row is left, `Interrupted` after Ctrl-C,
+    `TrainingError` where it can't go on or stopped itself.
     """
     show = show or Show()
     need_tracker(config.tracker)
     torch.manual_seed(config.seed)  # dropout alone draws from it
+    config = resolve(config)
     stage = build_stage(config, data)
     run = RunFolder(out, config, stage.facts)
     going_on = run.open()
     run.set_aside(stage.set_aside)
     stage.begin(show.reference)
     accelerator = make_accelerator(config.tracker, config.stage, stage.backbone, out, run.id)
-
-    def tell(report: Report) -> None:
-        line = {"step": report.step, "held_out": report.held_out, **report.figures}
-        run.log(line)
-        if config.tracker:
-            side = "held out" if report.held_out else "train"
-            accelerator.log({f"{side}/{k}": v for k, v in report.figures.items()}, report.step)
-        show.report(report)
-        if not report.held_out and (warning := stage.warn(report.figures)):
-            show.note(warning)
-
-    loop = build_loop(config, stage, out, accelerator, tell)
+    loop = build_loop(
+        config, stage, out, accelerator, _teller(config, stage, run, accelerator, show)
+    )
     if going_on and loop.resume():
-        show.note(f"Going on after step {loop.step} of {loop.steps}.")
-    run.forget_after(loop.step)
+        show.note(f"Going on after step {loop.trainer.step} of {loop.trainer.steps}.")
+    run.forget_after(loop.trainer.step)
+    stage.attach(out, loop.trainer.step)
     loop.run()
     results = stage.save(out)
     if loop.best:
-        results |= {"best_step": loop.best["step"], "best_loss": round(loop.best["loss"], 6)}
-        if loop.best["step"] != loop.step:
-            _save_best(stage, out)
+        results |= _save_best(stage, loop, out)
+    stopped = loop.trainer.stopped
+    if stopped:
+        results = {"stopped": stopped, **results}
     (out / "README.md").write_text(card(run, results, stage.set_aside), encoding="utf-8")
-    run.finish(results)
+    run.finish(results, "stopped" if stopped else "finished")
     if config.tracker:
         accelerator.end_training()
+    if stopped:
+        best = f" What it was before the signs is in {out / 'best'}." if loop.best else ""
+        raise TrainingError(
+            f"Stopped after step {loop.trainer.step}: {stopped}",
+            hint=f"Look at {out / 'rollouts.jsonl'}. A higher --kl-coef or a lower --learning-rate"
+            f" helps most often.{best}",
+        )
     return results
 
 
+def build_stage(config: TrainConfig, data: Sequence[Path]) -> Stage:
+    """The stage that a configuration, `resolve`d, is of."""
+    if isinstance(config, SftConfig):
+        return sft_stage(config, data)
+    if isinstance(config, RewardConfig):
+        return reward_stage(config, data)
+    if isinstance(config, DpoConfig):
+        return dpo_stage(config, data)
+    assert isinstance(config, PpoConfig)
+    return ppo_stage(config, data)
+
+
 def build_loop(
-    config: RowsConfig,
+    config: TrainConfig,
     stage: Stage,
     out: Path,
     accelerator: Accelerator,
     tell: Callable[[Report], None],
-) -> Loop[Any]:
-    """The loop of a stage."""
-    plan = Plan(
-        config.batch_size,
-        config.epochs,
-        config.micro_tokens,
-        config.seed,
-        config.save_every,
-        config.eval_every,
-        config.max_steps,
-    )
-    schedule = Schedule(
-        config.schedule, config.learning_rate, plan.steps(len(stage.train)), config.warmup
-    )
-    updates = Updates(stage.parameters, schedule, config.weight_decay, config.max_grad_norm)
+) -> Loop:
+    """The loop of a stage, whose dear work is begun."""
     return Loop(
-        stage.backbone.train,
-        stage.objective,
-        updates,
-        stage.train,
-        stage.test,
-        plan,
+        stage.make(accelerator),
         out,
-        accelerator,
+        config.save_every,
+        stage.backbone.device,
         tell,
-        name=lambda example: str(example.id),
+        config.eval_every,
+        accelerator.is_main_process,
     )
 
 
@@ -139,10 +140,36 @@ def make_accelerator(
     return accelerator
 
 
+def _teller(
+    config: TrainConfig, stage: Stage, run: RunFolder, accelerator: Accelerator, show: Show
+) -> Callable[[Report], None]:
+    """Each report to the run's figures, the tracker and the screen."""
+
+    def tell(report: Report) -> None:
+        run.log({"step": report.step, "held_out": report.held_out, **report.figures})
+        if config.tracker:
+            side = "held out" if report.held_out else "train"
+            accelerator.log({f"{side}/{k}": v for k, v in report.figures.items()}, report.step)
+        names = stage.shown or report.figures
+        shown = {name: report.figures[name] for name in names if name in report.figures}
+        show.report(dataclasses.replace(report, figures=shown))
+        if not report.held_out and (warning := stage.warn(report.figures)):
+            show.note(warning)
+
+    return tell
+
+
 @torch.no_grad()
-def _save_best(stage: Stage, out: Path) -> None:
-    tensors, _ = load_tensors(out / "best.safetensors")
-    for name, parameter in stage.parameters.items():
-        parameter.copy_(tensors[f"parameter/{name}"])
-    (out / "best").mkdir(exist_ok=True)
-    stage.save(out / "best")
+def _save_best(stage: Stage, loop: Loop, out: Path) -> dict[str, Any]:
+    """Write the best weights, where they are not the last, and say which they are."""
+    name = loop.trainer.measure
+    told = {"best_step": loop.best["step"]}
+    if name in loop.best:
+        told[f"best_{name}"] = round(loop.best[name], 6)
+    if loop.best["step"] != loop.trainer.step:
+        tensors, _ = load_tensors(out / "best.safetensors")
+        for name, parameter in stage.parameters.items():
+            parameter.copy_(tensors[f"parameter/{name}"])
+        (out / "best").mkdir(exist_ok=True)
+        stage.save(out / "best")
+    return told

@@ -14,6 +14,7 @@ import transformers
 from cai.models.backbone import Backbone
 from cai.models.load import load_model, part_of_run, resolve_model
 from cai.store.store import Store
+from cai.train.lineage import find_adapter
 from cai.types import Message
 from tests.e2e.helpers import cai, write_rows
 
@@ -102,6 +103,11 @@ def test_a_folder_with_something_in_it_is_refused(
 REFUSED: dict[str, tuple[dict[str, Any], int, str]] = {
     "a reward model": ({"stage": "reward"}, 2, "reward model"),
     "an unfinished run": ({"status": "running"}, 4, "not finished"),
+    "a run that stopped itself": (
+        {"status": "stopped", "results": {"stopped": "It hacked."}},
+        4,
+        "stopped itself: It hacked.",
+    ),
     "a damaged record": ({"base": {}}, 4, "fingerprint"),
     "another base": ({"base": {"name": "x", "fingerprint": "0"}}, 4, "not the base"),
 }
@@ -112,8 +118,10 @@ REFUSED: dict[str, tuple[dict[str, Any], int, str]] = {
 def test_what_can_not_be_merged_is_refused(
     what: str, part: str, sft_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """By the run's folder, and by the adapter's inside it."""
+    """By the run's folder, and by the adapter's inside it, which says what is meant."""
     changes, code, said = REFUSED[what]
+    if part and "stopped" in what:
+        pytest.skip("this is how to take what it came to")
     run = copy(sft_run, tmp_path / "run", **changes)
     cai("merge", run / part, "--out", tmp_path / "out", exit_code=code)
     assert said in capsys.readouterr().err
@@ -144,6 +152,26 @@ def test_an_adapter_without_a_run_names_its_own_base(sft_run: Path, tmp_path: Pa
     (adapter / "adapter_config.json").write_text(json.dumps(config))
     cai("merge", adapter, "--out", tmp_path / "other", exit_code=2)
     cai("merge", adapter, "--out", tmp_path / "other", "--model", "miniature")
+
+
+def test_the_best_of_a_run_is_a_name_too(sft_run: Path, tmp_path: Path) -> None:
+    """RUN/best and RUN/best/adapter are the run's, for all who take an adapter."""
+    run = copy(sft_run, tmp_path / "run")
+    shutil.copytree(run / "adapter", run / "best" / "adapter")
+    for given in (run / "best", run / "best" / "adapter"):
+        found = find_adapter(str(given))
+        assert found.name == "run-best" and found.folder == run / "best" / "adapter"
+        assert found.record is not None and found.record.id == json.loads(
+            (run / "run.json").read_text()
+        )["id"]  # fmt: skip
+    cai("merge", run / "best", "--out", tmp_path / "out")
+    assert (tmp_path / "out" / "model.safetensors").is_file()
+
+
+def test_a_name_that_is_nowhere_is_told(sft_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Beside folders that are there, it is no name on the hub."""
+    cai("chat", "--adapter", sft_run.parent / "nope", exit_code=5)
+    assert "There is no folder" in capsys.readouterr().err
 
 
 def test_parts_of_a_run(sft_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

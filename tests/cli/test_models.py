@@ -52,6 +52,17 @@ def test_a_real_run(sft_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ]  # fmt: skip
 
 
+def test_a_reward_is_no_origin(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """PPO on the base stands alone; what a run of all weights made stands above its children."""
+    put(tmp_path, "rm", stage="reward")
+    put(tmp_path, "ppo", parent("rm", "reward", "reward"), stage="ppo")
+    put(tmp_path, "full")
+    put(tmp_path, "child", parent("full", "base"), stage="dpo")
+    lines = [line.split("  ")[0] for line in listed(tmp_path, capsys)[1:]]
+    assert lines == ["full", "└ child", "ppo", "rm"]
+    assert listed(tmp_path, capsys)[3].endswith("reward rm m-rm")
+
+
 def test_lineage_is_a_tree(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """ppo starts from sft and is rewarded by rm; dpo starts from a run that is elsewhere."""
     put(tmp_path, "ppo", parent("rm", "reward", "reward"), parent("sft"), stage="ppo")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -61,8 +62,28 @@ def test_a_dry_run_counts_and_writes_nothing(
         "--dry-run")  # fmt: skip
     said = capsys.readouterr().out
     assert "6 (0 held out, 0 set aside)" in said and "steps  3" in said and "memory" in said
+    cai("train", stage, "-d", data, "-o", tmp_path / "out", "--batch-size", 2, "--test-share", 0,
+        "--max-steps", 1, "--dry-run")  # fmt: skip
+    tokens = [int(re.search(r"tokens  ([\d,]+)", s)[1].replace(",", "")) for s in (
+        said, capsys.readouterr().out)]  # type: ignore[index]  # fmt: skip
+    assert tokens[1] == pytest.approx(tokens[0] / 3, abs=1)
     assert not (tmp_path / "out").exists()
     assert not (tmp_path / "cache" / "reference").exists()  # DPO's reference was not read
+
+
+def test_a_dry_run_of_ppo_needs_no_reward_and_counts_all_that_is_held(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two updates of three responses of eight tokens. In full, the value head is trained too."""
+    small = ("--prompts-per-update", 3, "--max-new-tokens", 8, "--updates", 9, "--max-steps", 2)
+    cai("train", "ppo", "-d", data, "-o", tmp_path / "out", *small, "--dry-run")
+    said = capsys.readouterr().out
+    assert "6 (0 held out, 0 set aside)" in said and "steps  2" in said and "tokens  48" in said
+    cai("train", "ppo", "-d", data, "-o", tmp_path / "out", *small, "--full", "--dry-run")
+    (line,) = (x for x in capsys.readouterr().out.splitlines() if "parameters" in x)
+    trained, every = line.split()[1], line.split()[-1]
+    assert trained == every
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

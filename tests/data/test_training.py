@@ -192,11 +192,11 @@ def test_containers(tmp_path: Path) -> None:
     csv = tmp_path / "d.csv"
     csv.write_text(
         "id,prompt,chosen,rejected,probability,margin,origin,principle_ids\n"
-        "a,Hi?,Yes,No,0.25,1.5,comparison,kind\n"
+        "a,Hi?,Yes,No,0.75,1.5,comparison,kind\n"
         "b,Hi?,Yes,No,,,,\n"
     )
     first, second = read_pairs([csv])
-    assert first == PairRow("a", *YES_NO, 0.25, 1.5, "comparison", ("kind",), "d.csv:2")
+    assert first == PairRow("a", *YES_NO, 0.75, 1.5, "comparison", ("kind",), "d.csv:2")
     assert second == PairRow("b", *YES_NO, None, None, "given", (), "d.csv:3")
     listed = tmp_path / "d.json"
     listed.write_text(json.dumps([OURS, TEXTS], indent=1))
@@ -289,7 +289,7 @@ def test_a_poison_pair_is_set_aside_and_the_others_go_on(
 def test_text_that_only_looks_dangerous_is_kept(tmp_path: Path) -> None:
     for text in ("\ufeffbom", "\u202eright to left", "a\u2028b", "x" * 100_000, "<|im_end|>"):
         assert pair(lines(tmp_path, TEXTS | {"chosen": text})).chosen == said(text, start=1)
-    assert pair(lines(tmp_path, TEXTS | {"probability": 0})).probability == 0.0
+    assert pair(lines(tmp_path, TEXTS | {"probability": 0.5})).probability == 0.5
     assert pair(lines(tmp_path, TEXTS | {"probability": 1})).probability == 1.0
 
 
@@ -300,6 +300,17 @@ MESSAGE = st.fixed_dictionaries(
 VALUE: st.SearchStrategy[Any] = st.one_of(
     st.lists(MESSAGE, max_size=4), TEXT, st.sampled_from([None, True, 0.5, 7, float("inf"), {}])
 )
+
+
+def test_the_better_side_is_the_one_that_the_judge_prefers(tmp_path: Path) -> None:
+    """A probability of 0.1 for `chosen` is 0.9 for the other; the id is the row's, as it stands."""
+    as_told = pair(lines(tmp_path, TEXTS | {"probability": 0.9}))
+    turned = pair(lines(tmp_path, TEXTS | {"probability": 0.1}))
+    assert turned.probability == 0.9 and turned.id == as_told.id
+    assert (turned.chosen, turned.rejected) == (as_told.rejected, as_told.chosen)
+    assert learnt(lines(tmp_path, TEXTS | {"probability": 0.1})) == said("Hi?", "No")
+
+
 KEYS = ("prompt", "init_prompt", "chosen", "rejected", "probability", "id")
 
 

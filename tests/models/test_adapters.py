@@ -174,7 +174,7 @@ def test_what_is_missing_is_told(saved: Path, missing: str) -> None:
     (saved / missing).rename(saved / f"other.{missing.split('.')[1]}")
     with pytest.raises(ModelError, match=f"holds no {missing}"):
         backbone().load_adapter("policy", saved)
-    with pytest.raises(ModelError, match="No model folder"):
+    with pytest.raises(ModelError, match="There is no folder"):
         backbone().load_adapter("policy", saved / "nothing")
 
 

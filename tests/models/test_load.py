@@ -112,7 +112,7 @@ def test_broken_and_incomplete_weights_are_told(folder: Path) -> None:
 
 @pytest.mark.parametrize("name", ["/nowhere/at/all", "./here", "a/b/c"])
 def test_a_folder_that_is_not_there(name: str) -> None:
-    with pytest.raises(ModelError, match="No model folder"):
+    with pytest.raises(ModelError, match="There is no folder"):
         load_model(name)
 
 

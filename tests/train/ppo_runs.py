@@ -11,8 +11,8 @@ from cai.models.adapters import LoraSettings
 from cai.models.backbone import Backbone
 from cai.models.heads import ScalarHead
 from cai.models.load import LoadedModel
+from cai.train.config import PpoConfig
 from cai.train.ppo import PpoTrainer
-from cai.train.ppo_settings import PpoSettings
 from cai.train.scoring import FunctionScorer
 from cai.types import Message, Prompt
 from tests.models.tiny import encoder, tiny
@@ -47,7 +47,7 @@ def share_of_e(prompts: Any, responses: list[str]) -> list[float]:
 def trainer(base: Backbone | None = None, **changes: Any) -> PpoTrainer:
     """A trainer that is paid for the letter e. changes: settings, or arguments of the trainer."""
     base = base or backbone()
-    known = PpoSettings.__dataclass_fields__
+    known = PpoConfig.__dataclass_fields__.keys() - {"check"}
     settings = {
         "prompts_per_update": 8,
         "max_new_tokens": 8,
@@ -64,6 +64,6 @@ def trainer(base: Backbone | None = None, **changes: Any) -> PpoTrainer:
         ScalarHead(base.hidden_size, seed=2, std=0.0),
         rest.pop("scorer"),
         rest.pop("prompts"),
-        PpoSettings(**settings),
+        PpoConfig(**settings),
         **rest,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import signal
@@ -15,7 +16,8 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from cai.errors import DataError, Interrupted, TrainingError
-from cai.train.loop import Loop, Metrics, Plan, Report
+from cai.train.loop import Loop, Report
+from cai.train.rows import Metrics, Plan, RowsTrainer
 from cai.train.updates import Schedule, Updates
 
 
@@ -43,28 +45,39 @@ class Squares:
 
 def loop(
     folder: Path, train: Sequence[float], tell: Any = lambda report: None, **plan: Any
-) -> tuple[Loop[float], Squares, nn.Parameter]:
+) -> tuple[Loop, Squares, nn.Parameter]:
     weight = nn.Parameter(torch.zeros(()))
     objective = Squares(weight)
+    eval_every = plan.pop("eval_every", None)
     made = Plan(**{"batch_size": 4, "epochs": 2.0, "micro_tokens": 1000, "seed": 3,
                    "save_every": 3} | plan)  # fmt: skip
     updates = Updates({"w": weight}, Schedule("linear", 0.1, made.steps(len(train)), 0.1))
-    made_loop = Loop(
-        lambda on: None, objective, updates, train, train[:2], made, folder, Accelerator(cpu=True),
-        tell,
-    )  # fmt: skip
-    return made_loop, objective, weight
+    trainer = RowsTrainer(
+        lambda on: None, objective, updates, train, train[:2], made, Accelerator(cpu=True)
+    )
+    cpu = torch.device("cpu")
+    return Loop(trainer, folder, made.save_every, cpu, tell, eval_every), objective, weight
+
+
+def batches(made: Loop) -> list[list[float]]:
+    trainer = made.trainer
+    assert isinstance(trainer, RowsTrainer)
+    return [trainer._batch(step) for step in range(trainer.steps)]
 
 
 def test_epochs_see_every_row_once(tmp_path: Path) -> None:
     """Ten rows, batches of four, two epochs: 20 rows in five steps; half an epoch: 5 in two."""
     rows = [float(i) for i in range(10)]
     made, _, _ = loop(tmp_path, rows)
-    assert made.steps == 5
-    seen = [x for step in range(5) for x in made._batch(step)]
+    assert made.trainer.steps == 5
+    seen = [x for batch in batches(made) for x in batch]
     assert sorted(seen[:10]) == rows and sorted(seen[10:]) == rows and seen[:10] != seen[10:]
     half, _, _ = loop(tmp_path, rows, epochs=0.5)
-    assert [len(half._batch(step)) for step in range(half.steps)] == [4, 1]
+    assert list(map(len, batches(half))) == [4, 1]
+    told = Plan(batch_size=4, epochs=2.0, micro_tokens=9, seed=0)
+    assert (told.rows(10), told.steps(10)) == (20, 5)
+    assert dataclasses.replace(told, max_steps=2).rows(10) == 8
+    assert dataclasses.replace(told, epochs=0.5).rows(10) == 5
 
 
 def test_the_pieces_of_a_batch_change_nothing(tmp_path: Path) -> None:
@@ -86,7 +99,11 @@ def test_memory_that_runs_out_halves_the_pieces(tmp_path: Path) -> None:
     objective.memory = 30
     small.run()
     assert sorted(x for piece in objective.seen[:2] for x in piece) == rows
-    assert small.micro_tokens < 1000
+    assert 20 <= small.trainer.state()[1]["micro_tokens"] <= 30  # and a resumed run keeps to it
+    again, _, _ = loop(tmp_path / "a", rows, epochs=1.0)
+    assert again.resume() and again.trainer.state()[1]["micro_tokens"] <= 30
+    tighter, _, _ = loop(tmp_path / "a", rows, epochs=1.0, micro_tokens=14)
+    assert tighter.resume() and tighter.trainer.state()[1]["micro_tokens"] == 14  # as told now
     whole, _, other = loop(tmp_path / "b", rows, epochs=1.0)
     whole.run()
     assert weight.item() == pytest.approx(other.item(), abs=1e-6)
@@ -118,7 +135,7 @@ def test_a_stopped_loop_goes_on_bit_for_bit(tmp_path: Path) -> None:
     with pytest.raises(Interrupted, match="after step 3 of 6"):
         broken.run()
     going, _, weight = loop(tmp_path / "broken", rows)
-    assert going.resume() and going.step == 3
+    assert going.resume() and going.trainer.step == 3
     going.run()
     assert torch.equal(weight, wanted)
 

@@ -41,9 +41,10 @@ from cai.models.load import LoadedModel
 from cai.text.encode import Encoder
 from cai.train.batches import Learned, encode_tokens
 from cai.train.dpo import DpoObjective, Referenced, reference_logprobs
-from cai.train.loop import Loop, Objective, Plan, Report
+from cai.train.loop import Loop, Report
 from cai.train.pairs import Pair, encode_pair
 from cai.train.reward import RewardObjective
+from cai.train.rows import Objective, Plan, RowsTrainer
 from cai.train.sft import SftExample, SftObjective
 from cai.train.updates import Schedule, Updates
 from cai.types import Message, Messages
@@ -178,10 +179,10 @@ class Side:
         rows, told = Noted(self.examples), list[Report]()
         plan = Plan(BATCH, BATCH * STEPS / len(rows), micro_tokens=64, seed=3, save_every=99)
         updates = Updates(self.parameters, Schedule("constant", RATE, STEPS, 0.0), 0.0, CLIP)
-        Loop(
-            self.bone.train, self.objective, updates, rows, (), plan, folder,
-            Accelerator(cpu=True), told.append,
-        ).run()  # fmt: skip
+        trainer = RowsTrainer(
+            self.bone.train, self.objective, updates, rows, (), plan, Accelerator(cpu=True)
+        )
+        Loop(trainer, folder, 99, self.bone.device, told.append).run()
         return rows.order, [(r.figures["loss"], r.figures["gradient_norm"]) for r in told]
 
 

@@ -16,11 +16,11 @@ from cai.models.adapters import LoraSettings
 from cai.models.backbone import Backbone
 from cai.train import ppo, rollout
 from cai.train.checkpoint import load_tensors, save_tensors
+from cai.train.config import PpoConfig
 from cai.train.kl import AdaptiveKl
 from cai.train.monitors import Bounds
 from cai.train.ppo import PpoTrainer
-from cai.train.ppo_settings import PpoSettings
-from cai.train.scoring import FunctionScorer
+from cai.train.scoring import FunctionScorer, MixedScorer
 from cai.types import Message, Prompt
 from tests.train.ppo_runs import PROMPTS, backbone, loaded, share_of_e, trainer
 
@@ -155,7 +155,7 @@ def test_a_small_memory_gives_the_same_run(monkeypatch: pytest.MonkeyPatch) -> N
         assert torch.allclose(tensor, weights(short)[name], atol=2e-4), name
 
     monkeypatch.setattr(ppo, "read_responses", lambda *_: (_ for _ in ()).throw(MemoryError()))
-    with pytest.raises(TrainingError, match="a single response"):
+    with pytest.raises(TrainingError, match="a single example"):
         trainer().update()
 
 
@@ -164,15 +164,18 @@ def test_a_loss_that_is_no_number_stops_the_run() -> None:
     run.update()
     with torch.no_grad():
         run.value_head.get_parameter("bias").fill_(float("nan"))
+    before = run.backbone.adapter_state("policy")
     with pytest.raises(TrainingError, match="not a number") as told:
         run.update()
     assert "prompts p" in told.value.message
+    after = run.backbone.adapter_state("policy")
+    assert all(torch.equal(before[name], after[name]) for name in before)  # nothing reached it
 
 
 def test_auditors_get_every_response() -> None:
     rows: list[dict[str, Any]] = []
     longer = FunctionScorer(lambda p, r: [len(x) for x in r], "longer")
-    run = trainer(keep=rows.append, check=longer)
+    run = trainer(keep=rows.extend, check=longer)
     figures = [run.update(), run.update()]
     assert len(rows) == 16
     assert [r["update"] for r in rows] == [1] * 8 + [2] * 8
@@ -214,6 +217,55 @@ def test_a_second_opinion_that_falls_stops_the_run() -> None:
     assert run.stopped.startswith("Reward hacking")
 
 
+def test_what_it_was_before_the_signs_is_kept() -> None:
+    """The hacked run again: the weights from before the first sign, through a resume as well."""
+    run = trainer(updates=20, learning_rate=2e-2, kl_coef=0.0, bounds=Bounds(kl=10.0))
+    seen = []
+    while not run.done:
+        seen.append({n: p.detach().clone() for n, p in run.parameters.items()})
+        run.update()
+    assert run.stopped is not None and run.sound is not None
+    assert run.sound.step == run.step - 3  # the sign stood in two updates; those before were calm
+    kept = run.sound.tensors
+    assert all(torch.equal(kept[name], seen[run.sound.step][name]) for name in kept)
+    again = trainer(updates=20, learning_rate=2e-2, kl_coef=0.0, bounds=Bounds(kl=10.0))
+    again.load_state(*run.state())
+    assert again.sound is not None and again.sound.step == run.sound.step
+    assert all(torch.equal(again.sound.tensors[name], kept[name]) for name in kept)
+
+
+def test_held_out_prompts_are_answered_alike_every_time() -> None:
+    """At the start: no KL, so the reward is the mean score in its unit; the same draws twice."""
+    run = trainer(held=PROMPTS[:3], kl_coef=0.5, missing_eos_penalty=0.0)
+    run.update()  # which sets the unit of a score
+    with torch.no_grad():
+        for parameter in run.parameters.values():
+            parameter.zero_()  # an adapter of zeros is no adapter: the policy is the base again
+    first, second = run.evaluate(), run.evaluate()
+    assert first == second and first["kl"] == pytest.approx(0.0, abs=1e-4)
+    assert run.scale.start is not None
+    mean, one = run.scale.start
+    assert first["reward"] == pytest.approx((first["score"] - mean) / one, abs=1e-4)
+    assert trainer().evaluate() == {}
+
+
+def test_a_mixture_goes_on_in_its_units(tmp_path: Path) -> None:
+    """What a part's spread was at the start is part of the state."""
+
+    def mixed() -> MixedScorer:
+        longer = FunctionScorer(lambda p, r: [float(len(x)) for x in r], "longer")
+        return MixedScorer([(1.0, FunctionScorer(share_of_e, "share_of_e")), (0.5, longer)])
+
+    straight = trainer(scorer=mixed())
+    figures = [straight.update(), straight.update()]
+    broken = trainer(scorer=mixed())
+    broken.update()
+    save_tensors(tmp_path / "state", *broken.state())
+    going = trainer(scorer=mixed())
+    going.load_state(*load_tensors(tmp_path / "state"))
+    assert going.update() == figures[1]
+
+
 def test_minibatches_part_a_batch() -> None:
     """Each response once an epoch, in an order of its own."""
     run = trainer(minibatches=3)
@@ -252,8 +304,8 @@ def test_all_weights_can_be_trained() -> None:
     ],
 )
 def test_settings_that_make_no_sense_are_refused(change: dict[str, Any]) -> None:
-    with pytest.raises(UsageError, match=next(iter(change))):
-        PpoSettings(**change)
+    with pytest.raises(UsageError, match=next(iter(change)).replace("_", "-")):
+        PpoConfig(**change)
 
 
 def test_dropout_is_refused() -> None:

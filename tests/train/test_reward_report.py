@@ -41,15 +41,12 @@ def pair(
 
 
 def test_figures_by_hand() -> None:
-    """Three decided pairs of four, two right: by principle p 1 of 1, q 1 of 2.
-
-    The second row says with 0.2 that `chosen` is the better one, so the other side has to lead.
-    """
+    """Three decided pairs of four, two right: by principle p 1 of 1, q 1 of 2."""
     pairs = [
-        pair(0.9, principles=("p", "q")), pair(0.2, principles=("q",), origin="revision"),
+        pair(0.9, principles=("p", "q")), pair(0.8, principles=("q",), origin="revision"),
         pair(None, principles=()), pair(0.5),
     ]  # fmt: skip
-    report = report_of(pairs, [(1.0, 0.0), (0.5, 0.0), (2.0, 1.0), (9.0, 0.0)], pairs)
+    report = report_of(pairs, [(1.0, 0.0), (0.0, 0.5), (2.0, 1.0), (9.0, 0.0)], pairs)
     assert report["pairs"] == 3 and report["accuracy"] == pytest.approx(2 / 3, abs=1e-4)
     assert report["interval"] == pytest.approx([0.2077, 0.9385], abs=1e-3)  # Wilson, 2 of 3
     principles = report["by_principle"]
@@ -72,8 +69,21 @@ def test_length_alone() -> None:
     test = [pair(1.0, 3, 5), pair(1.0, 5, 3), pair(1.0, 4, 4)]
     assert length_baseline(test, train) == pytest.approx(0.5)
     assert length_baseline(train, train) == pytest.approx(2 / 3)
-    assert length_baseline(train, [pair(0.0, 3, 5)]) == pytest.approx(1 / 3)
-    assert length_baseline([pair(0.1, 3, 5)], train) == 0.0  # the label says: the longer one
+    assert length_baseline(train, [pair(1.0, 5, 3)]) == pytest.approx(1 / 3)
+    assert length_baseline([pair(0.9, 5, 3)], train) == 0.0  # the label says: the longer one
+    ties = [pair(0.5, 3, 5), pair(0.5, 5, 3), pair(0.5, 5, 3)]  # which say nothing of length
+    assert length_baseline(test, [*ties, *train]) == length_baseline([*ties, *test], train) == 0.5
+    assert length_baseline(train, [*ties, *train]) == pytest.approx(2 / 3)
+
+
+def test_pairs_that_are_all_ties(tmp_path: Path) -> None:
+    """A report that any reader of JSON takes: no NaN. The gate refuses it."""
+    report = report_of([pair(0.5)], [(1.0, 0.0)], [pair(0.5)])
+    assert report["accuracy"] is None and report["length_baseline"] is None
+    text = json.dumps({"rows": "held out", **report}, allow_nan=False)
+    (tmp_path / "report.json").write_text(text)
+    with pytest.raises(UsageError, match="no held-out row has a better side"):
+        check_gate(tmp_path)
 
 
 def test_the_gate(tmp_path: Path) -> None:
@@ -83,6 +93,9 @@ def test_the_gate(tmp_path: Path) -> None:
     assert check_gate(tmp_path) == good
     file.write_text(json.dumps(good | {"accuracy": 0.7}))
     with pytest.raises(UsageError, match=r"70.0% of 50 pairs held out; length alone is right"):
+        check_gate(tmp_path)
+    file.write_text(json.dumps(good | {"rows": "trained on (none were held out)"}))
+    with pytest.raises(UsageError, match="no row was held out"):
         check_gate(tmp_path)
     file.unlink()
     with pytest.raises(DataError, match="can't be read"):

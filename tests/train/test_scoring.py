@@ -195,15 +195,23 @@ def test_a_damaged_reward_model_is_told() -> None:
 
 
 def test_a_mixture_is_the_weighted_sum() -> None:
-    """2 · (14, 3) - 0.5 · (1, 2)."""
+    """As they are: 2 · (14, 3) - 0.5 · (1, 2) = (27.5, 5).
+
+    Each in its first spread: (14, 3) has the deviation 11/√2, (1, 2) has 1/√2, so
+    2√2/11 · (14, 3) - 0.5√2 · (1, 2) = √2 · (28/11 - 0.5, 6/11 - 1). Later scores keep the unit.
+    """
     lengths = by(lambda p, r: [len(x) for x in r])
-    places = by(lambda p, r: [1, 2])
-    mixed = MixedScorer([(2.0, lengths), (-0.5, places)])
-    assert mixed(TWO) == [27.5, 5.0]
-    assert mixed.name == "2 × mine:f + -0.5 × mine:f"
-    for parts in ([], [(float("inf"), lengths)]):
-        with pytest.raises(UsageError):
-            MixedScorer(parts)
+    places = by(lambda p, r: range(1, len(r) + 1))
+    parts = [(2.0, lengths), (-0.5, places)]
+    plain = MixedScorer(parts, even=False)
+    assert plain(TWO) == [27.5, 5.0]
+    assert plain.name == "2 × mine:f + -0.5 × mine:f"
+    mixed = MixedScorer(parts)
+    root = 2**0.5
+    assert mixed(TWO) == pytest.approx([root * (28 / 11 - 0.5), root * (6 / 11 - 1)])
+    assert mixed(TWO[:1]) == pytest.approx([root * (28 / 11 - 0.5)])
+    with pytest.raises(UsageError):
+        MixedScorer([(float("inf"), lengths)])
 
 
 def test_scores_take_the_unit_of_the_first_ones() -> None:
@@ -216,7 +224,9 @@ def test_scores_take_the_unit_of_the_first_ones() -> None:
 
 
 def test_equal_scores_and_no_scale() -> None:
-    """No spread: the unit stays 1. Not normalised: as they are."""
+    """No spread, or but float32's rounding: the unit stays 1. Not normalised: as they are."""
     assert ScoreScale(True, None, None)([5.0, 5.0], TWO) == [0.0, 0.0]
+    rounded = ScoreScale(True, None, None)([5.0, 5.0 + 5e-7], TWO)
+    assert rounded == pytest.approx([0.0, 0.0], abs=1e-6)
     assert ScoreScale(False, None, None)([5.0, -7.0], TWO) == [5.0, -7.0]
     assert spread([3.0]) == 0.0

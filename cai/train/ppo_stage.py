@@ -1,0 +1,226 @@
+"""The stage that learns from a reward on its own responses: `cai train ppo`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from torch import nn
+
+from cai.data.training import read_prompts, training_files
+from cai.digest import digest
+from cai.errors import DataError, UsageError
+from cai.models.backbone import Backbone
+from cai.models.heads import ScalarHead
+from cai.train.config import PpoConfig
+from cai.train.folder import Facts, last_figures
+from cai.train.lineage import find_home, need_finished
+from cai.train.ppo import PpoTrainer
+from cai.train.prepare import data_facts, load_policy, save_policy
+from cai.train.reward_report import HEAD, check_gate, load_reward
+from cai.train.scoring import FunctionScorer, MixedScorer, ModelScorer, Scorer
+from cai.train.stage import Stage, Work
+from cai.types import Prompt, SetAside
+
+VALUE, ROLLOUTS = "value.safetensors", "rollouts.jsonl"
+_TOLD = ("reward", "score", "check", "kl", "length", "repetition", "unended", "entropy")
+
+
+@dataclass
+class Reward:
+    """What responses are worth, and what it rests on.
+
+    facts: of each part, for the run's record. models: bases that are held beside the policy's.
+    """
+
+    scorer: Scorer
+    facts: list[dict[str, Any]] = field(default_factory=list)
+    models: list[nn.Module] = field(default_factory=list)
+
+
+def ppo_stage(config: PpoConfig, data: Sequence[Path]) -> Stage:
+    """Prompts to answer, and a reward on the answers."""
+    trainer, facts, set_aside, models = _prepare(config, data)
+    backbone, head = trainer.backbone, trainer.value_head
+    assert isinstance(head, ScalarHead)
+
+    def make(accelerator: Accelerator) -> PpoTrainer:
+        if accelerator.num_processes > 1:
+            raise UsageError(
+                f"PPO runs in one process, not in {accelerator.num_processes}",
+                hint="Start it without `accelerate launch`.",
+            )
+        return trainer
+
+    def save(folder: Path) -> dict[str, Any]:
+        save_policy(backbone, folder)
+        (folder / VALUE).write_bytes(head.state())
+        figures = last_figures(folder)
+        return {name: round(figures[name], 4) for name in _TOLD if name in figures}
+
+    def attach(out: Path, step: int) -> None:
+        _forget_rollouts(out / ROLLOUTS, step)
+        trainer.keep = lambda rows: _keep(out / ROLLOUTS, rows)
+
+    s = trainer.settings
+    work = Work(
+        rows=len(trainer.prompts),
+        held_out=len(trainer.held),
+        tokens=trainer.steps * s.prompts_per_update * s.max_new_tokens,
+        steps=trainer.steps,
+        longest=s.max_new_tokens + max(len(p.ids) for p in trainer.prompts),
+        beside=models,
+    )
+    return Stage(
+        backbone, trainer.parameters, facts, set_aside, work, make, save, attach=attach, shown=_TOLD
+    )
+
+
+def _prepare(
+    config: PpoConfig, data: Sequence[Path]
+) -> tuple[PpoTrainer, Facts, list[SetAside], list[nn.Module]]:
+    files = training_files(data, "prompts")
+    prompts, set_aside = _prompts(files.train, config.limit)
+    held, _ = _prompts(files.test, None) if files.test else ([], [])
+    policy = load_policy(config, reference=True)
+    backbone = policy.backbone
+    if not config.full:
+        backbone.no_dropout("policy")
+    reward = build_reward(config.reward, backbone, config, "reward")
+    check = build_reward(config.check, backbone, config, "check") if config.check else None
+    trainer = PpoTrainer(
+        backbone,
+        ScalarHead(backbone.hidden_size, config.seed, std=0.0),
+        reward.scorer,
+        prompts,
+        config,
+        reference=policy.reference,
+        check=check.scorer if check else None,
+        held=held,
+    )
+    set_aside += trainer.set_aside
+    facts = Facts(
+        base={"name": backbone.name, "fingerprint": backbone.fingerprint},
+        parents=(*policy.parents, *reward.facts, *(check.facts if check else ())),
+        data=data_facts(files),
+        counts={
+            "prompts": len(trainer.prompts),
+            "held out": len(trainer.held),
+            "set aside": len(set_aside),
+        },
+    )
+    models = [*reward.models, *(check.models if check else ())]
+    return trainer, facts, set_aside, models
+
+
+def build_reward(spec: str | None, backbone: Backbone, config: PpoConfig, part: str) -> Reward:
+    """A reward by its description (see `PpoConfig.reward`); part: what it is to the run.
+
+    Raises `UsageError` and `DataError` for what can't be used.
+    """
+    if not spec:
+        raise UsageError(
+            "PPO needs a reward",
+            hint="Train one: cai train reward. Then: --reward runs/reward. Or --reward"
+            " module:function.",
+        )
+    items = [item.strip() for item in spec.split(",")]
+    weighed: list[tuple[float, Scorer]] = []
+    found = Reward(MixedScorer([]))
+    for number, item in enumerate(items):
+        weight, name = _weight(item, spec)
+        folder = Path(name).expanduser()
+        if folder.is_dir():
+            own = _model(folder, backbone, config, f"{part}{number}")
+        elif ":" in name:
+            function = FunctionScorer.named(name)
+            own = Reward(
+                function,
+                [{"name": name, "stage": "function", "id": name, "digest": function.digest}],
+            )
+        else:
+            raise UsageError(
+                f"There is no folder {name}, and it names no function",
+                hint="Give the folder of `cai train reward` (cai models lists them), or"
+                " module:function.",
+            )
+        weighed.append((weight, own.scorer))
+        found.facts += [{**facts, "part": part, "weight": weight} for facts in own.facts]
+        found.models += own.models
+    alone = len(weighed) == 1 and weighed[0][0] == 1.0
+    found.scorer = weighed[0][1] if alone else MixedScorer(weighed, config.normalise_scores)
+    return found
+
+
+def _weight(item: str, spec: str) -> tuple[float, str]:
+    """Weight and name of a part of a mixed reward."""
+    weight, star, name = item.rpartition("*")
+    try:
+        factor = float(weight) if star else 1.0
+    except ValueError:
+        raise UsageError(
+            f"{item!r} has no weight that is a number", hint="Write: 0.5*runs/reward"
+        ) from None
+    if not name.strip():
+        raise UsageError(
+            f"A part of the reward {spec!r} has no name", hint="Write: runs/a, 0.5*runs/b"
+        )
+    return factor, name.strip()
+
+
+def _model(folder: Path, backbone: Backbone, config: PpoConfig, name: str) -> Reward:
+    """A reward model on the policy's own base where it fits, else on its own."""
+    home = find_home(folder)
+    if home is None or not (folder / HEAD).is_file():
+        raise DataError(
+            f"{folder} holds no reward model: it has no {HEAD}",
+            hint="Train one with: cai train reward",
+        )
+    run = need_finished(home)
+    if config.gate:
+        check_gate(folder)
+    own = folder / "model"
+    inside = None if own.is_dir() else name
+    base = backbone
+    if inside is None or config.full or run["base"]["fingerprint"] != backbone.fingerprint:
+        where = str(own) if inside is None else run["settings"]["model"]
+        base = Backbone.load(where, device=config.device, dtype=config.dtype)
+    label = "-".join((home.name, *folder.resolve().relative_to(home).parts))
+    facts = {"name": label, "stage": run["stage"], "id": run["id"], "digest": digest(run["files"])}
+    scorer = ModelScorer(
+        base, inside, load_reward(base, folder, inside), label, config.micro_tokens
+    )
+    return Reward(scorer, [facts], [] if base is backbone else [base.model])
+
+
+def _prompts(paths: Sequence[Path], limit: int | None) -> tuple[list[Prompt], list[SetAside]]:
+    found: list[Prompt] = []
+    left: list[SetAside] = []
+    for row in read_prompts(paths):
+        if isinstance(row, SetAside):
+            left.append(row)
+        else:
+            found.append(row)
+        if limit is not None and len(found) >= limit:
+            break
+    return found, left
+
+
+def _keep(file: Path, rows: Sequence[dict[str, Any]]) -> None:
+    with file.open("a", encoding="utf-8") as out:
+        out.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def _forget_rollouts(file: Path, step: int) -> None:
+    """Drop the responses of updates that are to be made again."""
+    if not file.is_file():
+        return
+    lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+    whole = [line for line in lines if line.endswith("\n")]
+    file.write_text(
+        "".join(line for line in whole if json.loads(line)["update"] <= step), encoding="utf-8"
+    )

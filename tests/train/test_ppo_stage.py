@@ -1,0 +1,197 @@
+"""A run of PPO in its folder: it goes on bit for bit, and stops itself with the reason."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+
+from cai.errors import DataError, Interrupted, TrainingError, UsageError
+from cai.train.config import PpoConfig, SftConfig
+from cai.train.folder import FORMAT, NAME, read_run
+from cai.train.lineage import find_adapter
+from cai.train.loop import Report
+from cai.train.ppo_stage import ROLLOUTS
+from cai.train.prepare import resolve
+from cai.train.reward_report import HEAD
+from cai.train.train import Show, build_stage, train
+from tests.e2e.helpers import rows
+
+SMALL: dict[str, Any] = {
+    "device": "cpu", "lora_r": 4, "prompts_per_update": 4, "max_new_tokens": 12, "updates": 3,
+    "epochs": 1, "reward": "rewards_of_a_test:short",
+}  # fmt: skip
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "rewards_of_a_test.py").write_text(
+        "def short(prompts, responses):\n    return [-float(len(r)) for r in responses]\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "rewards_of_a_test", raising=False)
+    file = tmp_path / "prompts.jsonl"
+    file.write_text("".join(json.dumps({"prompt": f"Tell me about {n}."}) + "\n" for n in "abcdef"))
+    return file
+
+
+def test_it_goes_on_bit_for_bit(data: Path, tmp_path: Path) -> None:
+    """Stopped by Ctrl-C after the first update of three: the same files as without a stop."""
+    config = PpoConfig(**SMALL)
+    train(config, [data], tmp_path / "straight")
+
+    def stop(report: Report) -> None:
+        if report.step == 1:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(Interrupted, match="after step 1 of 3"):
+        train(config, [data], tmp_path / "broken", Show(report=stop))
+    notes: list[str] = []
+    train(config, [data], tmp_path / "broken", Show(note=notes.append))
+    assert notes == ["Going on after step 1 of 3."]
+    records = [read_run(tmp_path / name) for name in ("straight", "broken")]
+    assert records[0]["files"] == records[1]["files"]
+    assert {"adapter/adapter_model.safetensors", "value.safetensors", ROLLOUTS} <= set(
+        records[0]["files"]
+    )
+    written = rows(tmp_path / "broken" / ROLLOUTS)
+    assert [row["update"] for row in written] == [1] * 4 + [2] * 4 + [3] * 4
+    assert all(abs(row["kl"]) < 1e-4 for row in written[:4])
+
+
+def test_a_run_that_stops_itself_says_why(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A monitor's reason is in the record and in the error, and the adapter is no parent."""
+    monkeypatch.setattr("cai.train.monitors.Monitors.watch", lambda self, seen: "All is lost.")
+    with pytest.raises(TrainingError, match=r"Stopped after step 1: All is lost\."):
+        train(PpoConfig(**SMALL), [data], tmp_path / "ppo")
+    assert read_run(tmp_path / "ppo")["results"]["stopped"] == "All is lost."
+    with pytest.raises(DataError, match="stopped itself: All is lost"):
+        find_adapter(str(tmp_path / "ppo"), "start")
+
+
+@pytest.mark.parametrize(
+    ("reward", "said"),
+    [
+        ("no_such_module:f", "no module 'no_such_module'"),
+        ("rewards_of_a_test:long", "no function 'long'"),
+        ("half*rewards_of_a_test:short", "no weight that is a number"),
+        ("rewards_of_a_test:short,", "has no name"),
+        ("runs/nope", "There is no folder runs/nope, and it names no function"),
+        ("runs", "holds no reward model"),
+    ],
+)
+def test_a_reward_that_is_none(reward: str, said: str, data: Path, tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    with pytest.raises((UsageError, DataError), match=said):
+        train(PpoConfig(**SMALL | {"reward": reward}), [data], tmp_path / "ppo")
+    assert not (tmp_path / "ppo").exists()
+
+
+def test_a_reward_model_must_be_finished(data: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "reward"
+    folder.mkdir()
+    (folder / HEAD).write_bytes(b"")
+    (folder / NAME).write_text(json.dumps({"format": FORMAT, "status": "running"}))
+    with pytest.raises(DataError, match="reward is not finished"):
+        train(PpoConfig(**SMALL | {"reward": str(folder)}), [data], tmp_path / "ppo")
+
+
+def test_several_rewards_are_weighed(data: Path, tmp_path: Path) -> None:
+    """2 × short − 1 × short is short, as long as no part is measured in its own spread."""
+    for name, reward in (
+        ("one", SMALL["reward"]),
+        ("two", "2*{0}, -1*{0}".format(SMALL["reward"])),
+    ):
+        config = PpoConfig(**SMALL | {"reward": reward, "updates": 1}, normalise_scores=False)
+        train(config, [data], tmp_path / name)
+    assert rows(tmp_path / "one" / ROLLOUTS) == rows(tmp_path / "two" / ROLLOUTS)
+
+
+def test_a_stopped_run_keeps_what_it_was_and_is_not_run_again(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Signs from the second update on: `best` is the start, which all commands take."""
+    out = tmp_path / "ppo"
+
+    def signs(seen: Any, bounds: Any) -> str | None:
+        return "All is lost." if len(seen) > 1 else None
+
+    monkeypatch.setattr("cai.train.monitors.SIGNS", (signs,))
+    with pytest.raises(TrainingError, match="before the signs is in"):
+        train(PpoConfig(**SMALL | {"updates": 9}), [data], out)
+    record = read_run(out)
+    assert record["status"] == "stopped" and record["results"]["best_step"] == 0
+    assert len(rows(out / "metrics.jsonl")) == 3
+    start = load_file(out / "best" / "adapter" / "adapter_model.safetensors")
+    assert all(not t.any() for name, t in start.items() if "lora_B" in name)  # a fresh adapter
+    with pytest.raises(UsageError, match="stopped itself: All is lost"):
+        train(PpoConfig(**SMALL | {"updates": 9}), [data], out)
+    before = read_run(out)["files"]
+    with pytest.raises(DataError, match="stopped itself") as told:
+        find_adapter(str(out), "merge")
+    assert str(out / "best") in told.value.hint
+    config = PpoConfig(**SMALL | {"lora_r": None, "updates": 1}, adapter=str(out / "best"))
+    train(config, [data], tmp_path / "again")
+    (parent, _) = read_run(tmp_path / "again")["parents"]
+    assert parent["id"] == record["id"] and parent["name"] == "ppo-best"
+    assert before == read_run(out)["files"]
+
+
+def test_what_is_held_out_is_answered_and_the_best_is_kept(data: Path, tmp_path: Path) -> None:
+    test = tmp_path / "prompts.test.jsonl"
+    test.write_text('{"prompt": "What is bread?"}\n{"prompt": "Where is Rome?"}\n')
+    out = tmp_path / "ppo"
+    train(PpoConfig(**SMALL | {"updates": 4}, eval_every=1), [data, test], out)
+    looks = [row for row in rows(out / "metrics.jsonl") if row["held_out"]]
+    assert [row["step"] for row in looks] == [1, 2, 3, 4]
+    best = max(looks, key=lambda row: float(row["reward"]))
+    results = read_run(out)["results"]
+    assert results["best_step"] == best["step"]
+    assert results["best_reward"] == pytest.approx(best["reward"], abs=1e-5)
+    assert (out / "best" / "adapter").is_dir() == (best["step"] != 4)
+    assert read_run(out)["counts"]["held out"] == 2
+
+
+def test_a_reward_s_code_is_part_of_the_run(data: Path, tmp_path: Path) -> None:
+    """The same name, other code: another run, and the folder is not taken for it."""
+
+    def stop(report: Report) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    out = tmp_path / "ppo"
+    with pytest.raises(Interrupted):
+        train(PpoConfig(**SMALL), [data], out, Show(report=stop))
+    with (tmp_path / "rewards_of_a_test.py").open("a") as file:
+        file.write("# changed\n")
+    with pytest.raises(UsageError, match="another run: rewards_of_a_test:short changed"):
+        train(PpoConfig(**SMALL), [data], out)
+
+
+def test_a_start_with_dropout_serves(data: Path, tmp_path: Path) -> None:
+    """PPO turns it off; what it writes has none."""
+    sft = tmp_path / "sft"
+    talk = tmp_path / "talk.jsonl"
+    talk.write_text('{"prompt": "Hi?", "completion": "Hello."}\n' * 2)
+    train(SftConfig(device="cpu", lora_r=4, lora_dropout=0.1, max_steps=1), [talk], sft)
+    out = tmp_path / "ppo"
+    config = PpoConfig(**SMALL | {"lora_r": None, "updates": 1}, adapter=str(sft))
+    train(config, [data], out)
+    dropout = [
+        json.loads((run / "adapter" / "adapter_config.json").read_text())["lora_dropout"]
+        for run in (sft, out)
+    ]
+    assert dropout == [0.1, 0.0]
+
+
+def test_several_processes_are_refused(data: Path) -> None:
+    stage = build_stage(resolve(PpoConfig(**SMALL)), [data])
+    with pytest.raises(UsageError, match="one process, not in 2"):
+        stage.make(SimpleNamespace(num_processes=2))  # type: ignore[arg-type]
