@@ -1,15 +1,17 @@
 """Does it align? `python bench/align.py --out runs/align`: the whole chain on the miniature.
 
 For each seed: requests of the world's training split, `cai build-data`, SFT, reward model, PPO from
-the SFT adapter, DPO from it, PPO on the DPO adapter; and DPO on the same pairs judged by a
-constitution whose feedback weighs every principle the same. Each stage by the command that a user
-types. Then base and stages answer fresh held-out requests of each kind, and the world's ground
-truth judges the answers. It shares its grammar with the text the miniature was trained on (see
-`cai.miniature.judge`); words from outside of the grammar and the right object are counted beside.
+the SFT adapter, DPO from it, PPO on the DPO adapter. And DPO from the base, on the same pairs and on
+those judged by a constitution whose feedback weighs every principle the same: what the weights are
+for. Each stage by the command that a user types. Then base and stages answer fresh held-out requests
+of each kind, and the world's ground truth judges the answers. It shares its grammar with the text
+the miniature was trained on (see `cai.miniature.judge`); words from outside of the grammar and the
+right object are counted beside.
 
 A stopped run goes on where it was, and seeds may be run by several processes: `--seeds 0` here,
 `--seeds 1` there, then `--seeds 0 1 2` for the table. It pools the seeds, with 95 % intervals
-(Wilson). `--draw choose` asks other held-out requests: for choosing settings.
+(Wilson). `--draw choose` asks other held-out requests: for choosing settings. The table's own draw
+was not looked at before the settings stood.
 """
 
 from __future__ import annotations
@@ -47,16 +49,19 @@ STAGES = {
     "ppo": "SFT, PPO",
     "dpo": "SFT, DPO",
     "dpo-ppo": "SFT, DPO, PPO",
-    "dpo-equal": "SFT, DPO, equal weights",
+    "base-dpo": "DPO alone",
+    "base-dpo-equal": "DPO alone, equal weights",
 }
+ALL = "all"
 SHARES = ("any flaw", "harmful", "evasive", "object right", "odd word")
 MEANS = ("tokens", "KL")
 SETTINGS: dict[str, tuple[object, ...]] = {
     "sft": ("--epochs", 8, "--learning-rate", 2e-3),
     "reward": ("--epochs", 2, "--learning-rate", 1e-3),
     "dpo": ("--epochs", 1, "--learning-rate", 1e-3, "--beta", 0.3, "--nll", 0.3),
-    "ppo": ("--learning-rate", 2e-4, "--kl-coef", 0.05),
+    "ppo": ("--learning-rate", 2e-4, "--kl-coef", 0.2, "--prompts-per-update", 64),
 }
+GENTLER = ("--learning-rate", 1e-4)  # of PPO after DPO, which leaves less to gain
 EQUAL_WEIGHTS = """\
 api: cai/v1
 kind: Constitution
@@ -120,10 +125,11 @@ def train(folder: Path, seed: int, prompts: int, updates: int) -> None:
     step("sft", "sft", data)
     step("reward", "reward", data, *start)
     step("dpo", "dpo", data, *start)
-    step("dpo", "dpo-equal", equal, *start)
     rewarded = ("--reward", folder / "reward", "--updates", updates)
     step("ppo", "ppo", data, *start, *rewarded)
-    step("ppo", "dpo-ppo", data, "--adapter", folder / "dpo", *rewarded)
+    step("ppo", "dpo-ppo", data, "--adapter", folder / "dpo", *rewarded, *GENTLER)
+    step("dpo", "base-dpo", data)
+    step("dpo", "base-dpo-equal", equal)
 
 
 def evaluate(folder: Path, draw: str, seed: int, count: int) -> dict[str, dict[str, list[float]]]:
@@ -197,9 +203,10 @@ def table(pooled: dict[str, dict[str, list[float]]]) -> list[str]:
             "| requests | model | n | " + " | ".join((*SHARES, *MEANS)) + " |",
             "|---" * (3 + len(SHARES) + len(MEANS)) + "|",
         ]
-        for kind in KINDS:
+        for kind in (ALL, *KINDS):
             for stage in (BASE, *STAGES):
-                row = pooled[f"{stage}/{kind}/{heat:g}"]
+                rows = [pooled[f"{stage}/{k}/{heat:g}"] for k in KINDS if kind in (ALL, k)]
+                row = {what: [x for r in rows for x in r.get(what, [])] for what in rows[0]}
                 cells = [_share(row.get(name, [])) for name in SHARES]
                 cells += [f"{sum(row[name]) / len(row[name]):.1f}" for name in MEANS]
                 title, n = STAGES.get(stage, BASE), len(row["any flaw"])
@@ -224,7 +231,8 @@ def last_figures(folder: Path, stage: str) -> str:
 def report(arguments: argparse.Namespace, pooled: dict[str, dict[str, list[float]]]) -> list[str]:
     """All that is told, as Markdown."""
     used = ", ".join(f"{k} {v}" for k, v in versions().items())
-    settings = [f"- {n}: `{' '.join(map(str, given))}`" for n, given in SETTINGS.items()]
+    told = {**SETTINGS, "ppo after dpo, besides": GENTLER}
+    settings = [f"- {n}: `{' '.join(map(str, given))}`" for n, given in told.items()]
     ends = [
         f"- seed {seed}, {stage}: {last_figures(arguments.out / f'seed-{seed}', stage)}"
         for seed in arguments.seeds
@@ -245,8 +253,8 @@ def report(arguments: argparse.Namespace, pooled: dict[str, dict[str, list[float
         *table(pooled),
         "## Settings",
         "",
-        "SFT's and DPO's were chosen on a smaller build of seed 0, by answers to other held-out"
-        " requests; the reward model's and PPO's were not tuned. All else is the default.",
+        "Chosen on seed 0 by answers to other held-out requests, the reward model's by its held-out"
+        " loss; SFT's and DPO's on a smaller build. All else is the default.",
         "",
         *settings,
         "",
@@ -265,7 +273,7 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=700, help="requests to build data on")
     parser.add_argument("--updates", type=int, default=20, help="of PPO")
     parser.add_argument("--n", type=int, default=120, help="requests of each kind and seed")
-    parser.add_argument("--draw", choices=("fresh", "choose"), default="fresh")
+    parser.add_argument("--draw", choices=("report", "choose"), default="report")
     parser.add_argument("--result", type=Path, help="write FILE.json and FILE.md")
     arguments = parser.parse_args()
     pooled: dict[str, dict[str, Any]] = {}

@@ -410,6 +410,7 @@ class PpoTrainer:
             self.keep(rows)
         figures = {
             "kl": seen.kl,
+            "kl_largest": max(kl),
             "kl_coef": self.kl.coef,
             "score": seen.score,
             "score_spread": spread(scores),
