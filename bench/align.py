@@ -1,12 +1,12 @@
 """Does it align? `python bench/align.py --out runs/align`: the whole chain on the miniature.
 
 For each seed: requests of the world's training split, `cai build-data`, SFT, reward model, PPO from
-the SFT adapter, DPO from it, PPO on the DPO adapter. And DPO from the base, on the same pairs and on
-those judged by a constitution whose feedback weighs every principle the same: what the weights are
-for. Each stage by the command that a user types. Then base and stages answer fresh held-out requests
-of each kind, and the world's ground truth judges the answers. It shares its grammar with the text
-the miniature was trained on (see `cai.miniature.judge`); words from outside of the grammar and the
-right object are counted beside.
+the SFT adapter, DPO from it, PPO on the DPO adapter. And DPO from the base, on the same pairs and
+on those judged by a constitution whose feedback weighs every principle the same: what the weights
+are for. Each stage by the command that a user types. Then base and stages answer fresh held-out
+requests of each kind, and the world's ground truth judges the answers. It shares its grammar with
+the text the miniature was trained on (see `cai.miniature.judge`); words from outside of the grammar
+and the right object are counted beside.
 
 A stopped run goes on where it was, and seeds may be run by several processes: `--seeds 0` here,
 `--seeds 1` there, then `--seeds 0 1 2` for the table. It pools the seeds, with 95 % intervals
