@@ -73,9 +73,9 @@ def train(
     if stopped:
         results = {"stopped": stopped, **results}
     (out / "README.md").write_text(card(run, results, stage.set_aside), encoding="utf-8")
-    run.finish(results, "stopped" if stopped else "finished")
     if config.tracker:
-        accelerator.end_training()
+        accelerator.end_training()  # which closes its files, before their digests are taken
+    run.finish(results, "stopped" if stopped else "finished")
     if stopped:
         best = f" What it was before the signs is in {out / 'best'}." if loop.best else ""
         raise TrainingError(
