@@ -24,7 +24,6 @@ import matplotlib
 
 matplotlib.use("svg")
 import matplotlib.pyplot as plt
-from accelerate import Accelerator
 
 from cai.miniature.judge import GARBLED, flaws_of, unknown_words
 from cai.train.config import PpoConfig
@@ -57,7 +56,7 @@ def follow(config: PpoConfig, prompts: Path) -> Curve:
     """Train, and judge every rollout."""
     rows = (json.loads(line) for line in prompts.read_text(encoding="utf-8").splitlines())
     worlds = {row["id"]: row["world"] for row in rows}
-    trainer: Any = build_stage(resolve(config), [prompts]).make(Accelerator(cpu=True))
+    trainer: Any = build_stage(resolve(config), [prompts]).make()
     curve = Curve()
     drawn: list[dict[str, Any]] = []
     trainer.keep = drawn.extend
@@ -170,6 +169,7 @@ def main() -> None:
     for title, settings in RUNS.items():
         print(title, file=sys.stderr)
         config = PpoConfig(
+            test_share=0.0,
             reward=arguments.reward, updates=arguments.updates, seed=arguments.seed,
             device="cpu", dtype="float32", **settings,
         )  # fmt: skip

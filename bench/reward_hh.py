@@ -31,7 +31,6 @@ import datasets
 import torch
 import transformers
 import trl
-from accelerate import Accelerator
 from peft import set_peft_model_state_dict
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -45,6 +44,7 @@ from cai.stats import wilson
 from cai.train.batches import lay_out
 from cai.train.config import RewardConfig
 from cai.train.pairs import Pair, both_sides, encode_pair
+from cai.train.prepare import resolve
 from cai.train.reward import score_all
 from cai.train.reward_report import length_baseline
 from cai.train.stages import reward_stage
@@ -98,11 +98,13 @@ def main() -> None:
     options = parser.parse_args()
     if not options.data.is_file():
         sys.exit(f"There is no file {options.data}: name it, or its folder in CAI_TEST_DATA")
-    config = RewardConfig(
-        model=options.model, learning_rate=options.rate, epochs=options.epochs,
-        batch_size=options.batch, micro_tokens=4096, max_length=options.max_length,
-        schedule="constant", warmup=0.0, seed=options.seed, save_every=10**6,
-        device="cpu", dtype="float32",
+    config = resolve(
+        RewardConfig(
+            model=options.model, learning_rate=options.rate, epochs=options.epochs,
+            batch_size=options.batch, micro_tokens=4096, max_length=options.max_length,
+            schedule="constant", warmup=0.0, seed=options.seed, save_every=10**6,
+            device="cpu", dtype="float32",
+        )
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -181,7 +183,7 @@ def run_cai(config: RewardConfig, split: Split, folder: Path) -> Ours:
     }
     losses: list[float] = []
     loop = build_loop(
-        config, stage, folder / "cai", Accelerator(cpu=True),
+        config, stage, folder / "cai",
         lambda report: losses.append(report.figures["loss"]),
     )  # fmt: skip
     trainer: Any = loop.trainer

@@ -149,10 +149,11 @@ def _backend(name: str, adapter: str | None, options: dict[str, Any]) -> Backend
 
         return ScriptedBackend.from_yaml(Path(name.removeprefix("scripted:")))
     from cai.backends.local import LocalBackend
-    from cai.train.lineage import find_adapter
+    from cai.train.lineage import base_facts, find_adapter
 
     if adapter:
         find_adapter(adapter)  # one that can't write is refused before the base is loaded
+    base_facts(name)  # and so is a base whose run did not come to its end
     return LocalBackend.load(
         name,
         device=options["device"],

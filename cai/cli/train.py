@@ -66,7 +66,7 @@ def _options(kind: type[TrainConfig]) -> Callable[[Any], Any]:
 
 
 def _shown(value: Any) -> str:
-    return {True: "yes", False: "no"}.get(value, str(value)) if isinstance(value, bool) else (
+    return str(value).lower() if isinstance(value, bool) else (
         f"{value:g}" if isinstance(value, float) else str(value)
     )  # fmt: skip
 
@@ -115,9 +115,11 @@ def _from_file(file: Path, stage: Stage) -> dict[str, Any]:
     source, problems = read_source(file)
     if source is None or problems:
         raise ContentError(problems)
-    if not isinstance(source.value, dict):
-        raise UsageError(f"{file} is not a list of settings", hint="Write: learning_rate: 1e-4")
-    values = dict(source.value)
+    if not isinstance(source.value, dict | None):
+        raise UsageError(
+            f"{file} does not hold settings with their values", hint="Write: learning_rate: 1e-4"
+        )
+    values = dict(source.value or {})
     if values.pop("stage", stage) != stage:
         raise UsageError(f"{file} is for another stage than `cai train {stage}`")
     return values

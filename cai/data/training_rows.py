@@ -89,13 +89,14 @@ def _pair(row: dict[str, Any], source: str) -> PairRow:
     if not prompt[-1].content.strip():
         raise RowError("empty: the prompt's last message has no text")
     probability, better, worse = _judged(row, chosen, rejected)
+    margin = _number(row, "margin")
     return PairRow(
         id=given_id(row.get("id")) or _id("pair", prompt, chosen, rejected),
         prompt=prompt,
         chosen=better,
         rejected=worse,
         probability=probability,
-        margin=_number(row, "margin"),
+        margin=margin if better is chosen else -margin if margin else margin,
         origin=_names(row, "origin")[0] if row.get("origin") else GIVEN,
         principle_ids=_names(row, "principle_ids"),
         source=source,

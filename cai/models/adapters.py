@@ -292,9 +292,12 @@ def _unsupported(config: Any) -> str:
         return f"is of the kind {getattr(config.peft_type, 'value', config.peft_type)}"
     if config.bias != "none":
         return "trains biases of the base"
-    for name in ("modules_to_save", "layer_replication", "trainable_token_indices"):
+    for name in ("modules_to_save", "layer_replication", "trainable_token_indices",
+                 "target_parameters"):  # fmt: skip
         if getattr(config, name, None):
             return f"uses {name}"
+    if not config.target_modules:
+        return "names no target_modules"
     start = config.init_lora_weights
     if isinstance(start, str) and start not in ("gaussian", "orthogonal"):
         return f"was started by {start}, which changes the base"

@@ -152,8 +152,9 @@ class Backbone:
         if not self.full:
             self._adapters.save(name, Path(folder))
             return
-        self._owner(name).save_pretrained(folder)
-        self.encoder.tokenizer.save_pretrained(folder)
+        with quiet():
+            self._owner(name).save_pretrained(folder)
+            self.encoder.tokenizer.save_pretrained(folder)
 
     def adapter_state(self, name: str) -> dict[str, Tensor]:
         """Copies of an adapter's tensors (all weights, trained in full), on the CPU."""

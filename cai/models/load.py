@@ -62,10 +62,11 @@ def part_of_run(name: str, part: Literal["model", "adapter"]) -> str:
 
     Raises `ModelError` where the run made another part, or none yet.
     """
-    folder = Path(name).expanduser()
+    given = Path(name).expanduser()
+    folder = or_last(given)
     home = folder.parent if folder.name == "best" else folder
     if not (home / "run.json").is_file():
-        return name
+        return name if folder == given else str(folder)
     if (folder / part).is_dir():
         return str(folder / part)
     if (folder / "model").is_dir():
@@ -81,6 +82,15 @@ def part_of_run(name: str, part: Literal["model", "adapter"]) -> str:
     raise ModelError(
         f"The training run {name} has no {part} yet", hint="Run its command again to finish it."
     )
+
+
+def or_last(folder: Path) -> Path:
+    """RUN for a RUN/best that is not there: the last weights are the best, and stand in RUN."""
+    for best in (folder, folder.parent):
+        home = best.parent
+        if best.name == "best" and not best.exists() and (home / "run.json").is_file():
+            return home / folder.relative_to(best)
+    return folder
 
 
 def load_model(

@@ -12,16 +12,16 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from cai.errors import StoreError
+from cai.errors import CaiError, StoreError
 
 SECONDS_BETWEEN_TRIES = 0.2
 
 
 @contextmanager
-def held(path: Path, *, wait: bool, holder: Callable[[], str]) -> Iterator[None]:
-    """Hold the lock `path`. Raises `StoreError` where another holds it, unless told to wait.
+def held(path: Path, *, wait: bool, busy: Callable[[], CaiError]) -> Iterator[None]:
+    """Hold the lock `path`. Raises what `busy` makes where another holds it, unless told to wait.
 
-    holder: says who holds it, for the message.
+    Raises `StoreError` where there can be no lock.
     """
     try:
         connection = sqlite3.connect(path, timeout=0, isolation_level=None)
@@ -30,10 +30,7 @@ def held(path: Path, *, wait: bool, holder: Callable[[], str]) -> Iterator[None]
     with closing(connection):
         while not _take(connection, path):
             if not wait:
-                raise StoreError(
-                    f"another build is using this store: {holder()}",
-                    hint="Let it finish, wait for it with --wait, or use another --out folder.",
-                )
+                raise busy()
             time.sleep(SECONDS_BETWEEN_TRIES)
         yield
 

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from cai.digest import canonical_json
-from cai.errors import UsageError
+from cai.errors import StoreError, UsageError
 from cai.store import codec, recorded
 from cai.store.database import Database
 from cai.store.lock import held, is_held
@@ -83,7 +83,7 @@ class Store:
     @contextmanager
     def lock(self, *, wait: bool = False) -> Iterator[None]:
         """Let no other build use the store meanwhile. Raises `StoreError` unless told to wait."""
-        with held(self._lock_path, wait=wait, holder=self._holder):
+        with held(self._lock_path, wait=wait, busy=self._busy):
             self._db.execute("INSERT INTO locks (pid, at) VALUES (?, ?)", (os.getpid(), now()))
             yield
 
@@ -95,9 +95,13 @@ class Store:
     def _lock_path(self) -> Path:
         return self.path.with_name(self.path.name + ".lock")
 
-    def _holder(self) -> str:
+    def _busy(self) -> StoreError:
         rows = self._db.all("SELECT pid, at FROM locks ORDER BY seq DESC LIMIT 1")
-        return f"process {rows[0][0]}, since {rows[0][1]}" if rows else "a process just started"
+        holder = f"process {rows[0][0]}, since {rows[0][1]}" if rows else "a process just started"
+        return StoreError(
+            f"another build is using this store: {holder}",
+            hint="Let it finish, wait for it with --wait, or use another --out folder.",
+        )
 
     # -- steps ------------------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ class TokenBudget:
         work: Callable[[], T],
         lengths: Sequence[int],
         device: torch.device,
-        clear: Callable[[], None],
+        clear: Callable[[], None] = lambda: None,
     ) -> T:
         """Do work that keeps to `tokens`; again with half of them where memory ran out.
 

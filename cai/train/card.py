@@ -55,6 +55,9 @@ def card(run: RunFolder, results: Mapping[str, Any], set_aside: Sequence[SetAsid
     return "\n".join(lines)
 
 
+_NO_FIGURES = ("step", "held_out", "tokens_per_second")
+
+
 def _figures(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """First and last step's means, and every look at the held-out rows."""
     trained = [row for row in rows if not row["held_out"]]
@@ -62,7 +65,7 @@ def _figures(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     shown = [*shown, *(row for row in rows if row["held_out"])]
     if not shown:
         return ["None yet."]
-    names = [n for n in shown[-1] if n not in ("step", "held_out", "tokens_per_second")]
+    names = [n for n in dict.fromkeys(n for row in shown for n in row) if n not in _NO_FIGURES]
     head = ("step", "rows", *names)
     return _table(
         head,

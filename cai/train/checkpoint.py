@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from cai.data.files import telling
-from cai.errors import DataError
+from cai.errors import DataError, StoreError
 
 _STATE = "state"
 
@@ -28,7 +28,13 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, 
     partial = path.with_name(f".{path.name}.partial")
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with telling(path.parent):
-        save_file(plain, partial, metadata={_STATE: json.dumps(dict(state))})
+        try:
+            save_file(plain, partial, metadata={_STATE: json.dumps(dict(state))})
+        except SafetensorError as error:  # which wraps the system's
+            raise StoreError(
+                f"{path} can't be written: {error}",
+                hint="Free some space and run the same command again; the old file is untouched.",
+            ) from error
         with partial.open("rb") as file:
             os.fsync(file.fileno())
         partial.replace(path)
@@ -43,7 +49,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise DataError(
             f"{path} is not a usable checkpoint: {error}",
-            hint="Remove it to train from the start.",
+            hint="Remove it; what it holds is then made anew.",
         ) from None
 
 

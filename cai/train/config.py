@@ -34,7 +34,10 @@ class TrainConfig:
     stage: ClassVar[Stage]
     table: ClassVar[Literal["sft", "preferences", "prompts"]]
 
-    model: str = option("miniature", "The base: a hub id, a directory, or `miniature`.")
+    model: str | None = option(
+        None,
+        "The base: a hub id, a directory, or `miniature`.  [default: --adapter's, or miniature]",
+    )
     adapter: str | None = option(
         None, "Start from this adapter: a training run's folder, or one in PEFT's layout."
     )
@@ -48,7 +51,8 @@ class TrainConfig:
     )
     lora_targets: str | None = option(
         None,
-        "Layers with an adapter: all-linear, or names: q,v.  [default: all-linear, or --adapter's]",
+        "Layers with an adapter: all-linear, or names: q_proj,v_proj."
+        "  [default: all-linear, or --adapter's]",
     )
     learning_rate: float = option(2e-4, "Peak learning rate.")
     max_grad_norm: float = option(1.0, "Gradients are clipped to this norm.")
@@ -60,6 +64,9 @@ class TrainConfig:
     schedule: str = option("cosine", "How the rate goes down.", ("cosine", "linear", "constant"))
     warmup: float = option(0.1, "Share of the steps in which the rate rises.")
     weight_decay: float = option(0.0, "AdamW's decay of the weights.")
+    test_share: float = option(
+        0.1, "Share of the prompts held out, where none of the data is a test split."
+    )
     eval_every: int | None = option(None, "Steps between evaluations.  [default: a fifth of all]")
     save_every: int = option(50, "Steps between checkpoints.")
     seed: int = option(0, "Fixes every random choice.")
@@ -88,6 +95,9 @@ class TrainConfig:
         for name in ("learning_rate", "max_grad_norm", "lora_alpha"):
             self._above_zero(name)
         self._share("warmup")
+        self._share("test_share")
+        if self.lora_targets is not None and not self.lora_targets.strip(" ,"):
+            self._refuse("lora_targets", "must name layers, or be all-linear")
         for item in dataclasses.fields(self):
             choices = item.metadata.get("choices")
             value = getattr(self, item.name)
@@ -131,14 +141,12 @@ class RowsConfig(TrainConfig):
     lora_dropout: float | None = option(
         None, "Dropout in front of the adapter.  [default: 0, or --adapter's]"
     )
-    test_share: float = option(0.1, "Rows held out where the data has no test split.")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("batch_size", "max_length"):
             self._at_least(name, 1)
         self._above_zero("epochs")
-        self._share("test_share")
         self._share("lora_dropout")
 
 

@@ -18,6 +18,7 @@ from cai.digest import digest
 from cai.losses.dpo import dpo_loss
 from cai.models.backbone import Backbone
 from cai.train.batches import Tokens, lay_out, moved, pieces, sequence_logprobs
+from cai.train.budget import TokenBudget
 from cai.train.checkpoint import load_tensors, save_tensors
 from cai.train.pairs import Pair, both_sides, labels_of, right
 from cai.train.rows import Metrics
@@ -123,16 +124,21 @@ def _logprobs(
     tell: Callable[[int, int], None],
 ) -> Tensor:
     """Log-probability of each conversation's response: float32 [S], on the CPU."""
-    found = torch.zeros(len(sides))
     backbone.train(False)
-    done = 0
-    for piece in pieces([len(side.ids) for side in sides], micro_tokens):
-        rows = lay_out([sides[i] for i in piece]).to(backbone.device)
-        with backbone.using(adapter):
-            found[piece] = sequence_logprobs(backbone, rows).cpu()
-        done += len(piece)
-        tell(done, len(sides))
-    return found
+    lengths, budget = [len(side.ids) for side in sides], TokenBudget(micro_tokens)
+
+    def work() -> Tensor:
+        found = torch.zeros(len(sides))
+        done = 0
+        for piece in pieces(lengths, budget.tokens):
+            rows = lay_out([sides[i] for i in piece]).to(backbone.device)
+            with backbone.using(adapter):
+                found[piece] = sequence_logprobs(backbone, rows).cpu()
+            done += len(piece)
+            tell(done, len(sides))
+        return found
+
+    return budget.spend(work, lengths, backbone.device)
 
 
 class CollapseWatch:

@@ -13,7 +13,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -25,14 +26,20 @@ from cai import __version__
 from cai.data.files import telling
 from cai.data.manifest import pretty
 from cai.digest import digest, file_digest
-from cai.errors import DataError, UsageError
+from cai.errors import DataError, StoreError, UsageError
+from cai.store.lock import held
 from cai.train.config import TrainConfig, flag
 from cai.types import SetAside
 
 NAME = "run.json"
 FORMAT = "cai-model/1"
-_NO_MATTER = {"micro_tokens", "save_every", "device", "tracker"}
-"""Settings that change no result, so that a run may go on under others."""
+_LOCK = ".lock"
+_STATE = ("checkpoint.safetensors", "best.safetensors")
+_NO_MATTER = {
+    "micro_tokens", "save_every", "device", "tracker", "model", "adapter", "gradient_checkpointing",
+}  # fmt: skip
+"""Settings that change no result, so that a run may go on under others; what base and adapter are,
+their digests say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +88,9 @@ class RunFolder:
         A run that took no step is no hindrance to another. Raises `UsageError` where another run,
         one that came to its end, or anything else is in the way.
         """
-        if not self.path.exists() or not any(self.path.iterdir()):
+        if not is_run(self.path):
             self._begin()
             return False
-        if not is_run(self.path):
-            raise UsageError(
-                f"{self.path} is not empty, and holds no training run",
-                hint="Choose another --out, or empty it.",
-            )
         found = read_run(self.path)
         if found["id"] != self.id:
             if found["status"] == "running" and not self._has_begun():
@@ -111,14 +113,30 @@ class RunFolder:
             )
         return True
 
-    def _begin(self) -> None:
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Let no other process train here meanwhile. Raises `StoreError` where one does."""
         with telling(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
+
+        def busy() -> StoreError:
+            return StoreError(
+                f"another process is training in {self.path}",
+                hint="Let it finish, or choose another --out.",
+            )
+
+        with held(self.path / _LOCK, wait=False, busy=busy):
+            yield
+        if is_run(self.path) and read_run(self.path)["status"] != "running":
+            (self.path / _LOCK).unlink(missing_ok=True)
+
+    def _begin(self) -> None:
+        self._write("running", {})  # first: it is what makes this the folder of a run
+        with telling(self.path):
             text = yaml.safe_dump(
                 {"stage": self.config.stage, **settings(self.config)}, sort_keys=False
             )
             (self.path / "config.yaml").write_text(text, encoding="utf-8")
-        self._write("running", {})
 
     def _has_begun(self) -> bool:
         return (self.path / "checkpoint.safetensors").exists() or bool(self.figures())
@@ -128,10 +146,7 @@ class RunFolder:
         file = self.path / "metrics.jsonl"
         if not file.is_file():
             return
-        lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
-        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
-        with telling(self.path):
-            file.write_text("".join(kept), encoding="utf-8")
+        replace_lines(file, lambda row: bool(row["step"] <= step))
 
     def log(self, values: Mapping[str, Any]) -> None:
         """Add a line to the figures."""
@@ -150,16 +165,19 @@ class RunFolder:
             (self.path / "set_aside.jsonl").write_text(text, encoding="utf-8", errors="replace")
 
     def finish(self, results: Mapping[str, Any], status: str = "finished") -> None:
-        """Write the results and the digests of all that was made; the checkpoint is not needed."""
-        for name in ("checkpoint.safetensors", "best.safetensors"):
-            (self.path / name).unlink(missing_ok=True)
+        """Write the results and the digests of all that was made; then the checkpoint may go."""
         self._write(status, results)
+        for name in _STATE:
+            (self.path / name).unlink(missing_ok=True)
 
     def _write(self, status: str, results: Mapping[str, Any]) -> None:
         files = {
             str(p.relative_to(self.path)): file_digest(p)
             for p in sorted(self.path.rglob("*"))
-            if p.is_file() and p.name not in (NAME, "README.md") and status != "running"
+            if p.is_file()
+            and p.name not in (NAME, "README.md", *_STATE)
+            and status != "running"
+            and not p.name.startswith(".")
         }
         values = {
             "format": FORMAT,
@@ -193,6 +211,27 @@ def read_run(folder: Path) -> dict[str, Any]:
         ) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{file} can't be read: {error}", hint="Train again.") from None
+
+
+def check_out(folder: Path) -> None:
+    """Raise `UsageError` where a folder is no place for a run, before anything is loaded."""
+    with telling(folder):
+        if folder.exists() and not is_run(folder):
+            others = [path.name for path in folder.iterdir() if path.name != _LOCK]
+            if others:
+                raise UsageError(
+                    f"{folder} is not empty, and holds no training run",
+                    hint="Choose another --out, or empty it.",
+                )
+
+
+def replace_lines(file: Path, keeps: Callable[[dict[str, Any]], bool]) -> None:
+    """Drop rows of a JSONL file, and a last line that was cut off; whole or not at all."""
+    lines = file.read_bytes().split(b"\n")[:-1]
+    partial = file.with_name(f".{file.name}.partial")
+    with telling(file):
+        partial.write_bytes(b"".join(line + b"\n" for line in lines if keeps(json.loads(line))))
+        partial.replace(file)
 
 
 def last_figures(folder: Path) -> dict[str, Any]:
@@ -234,4 +273,7 @@ def _difference(found: Mapping[str, Any], wanted: RunFolder) -> str:
         return "; ".join(changed[:4])
     names = {p["name"]: p["digest"] for p in found["parents"]}
     others = [p["name"] for p in wanted.facts.parents if names.get(p["name"]) != p["digest"]]
-    return f"{', '.join(others)} changed" if others else "of another base or data"
+    if others:
+        return f"{', '.join(others)} changed"
+    same = found["base"]["fingerprint"] == wanted.facts.base["fingerprint"]
+    return "of other data" if same else f"of another base, {found['base']['name']}"

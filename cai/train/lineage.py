@@ -10,11 +10,12 @@ from typing import Any, Literal, TypeAlias
 from cai.digest import digest, file_digest
 from cai.errors import DataError, ModelError, UsageError
 from cai.models.fingerprint import fingerprint
-from cai.models.load import local_folder, part_of_run, resolve_model
+from cai.models.load import local_folder, or_last, part_of_run, resolve_model
 from cai.train.folder import is_run, read_run
 
 Use: TypeAlias = Literal["speak", "merge", "start"]
 """What an adapter is wanted for; a run may start from a reward model, which can't speak."""
+_FILES = ("adapter_config.json", "adapter_model.safetensors")
 _FORMATS = ("float32", "bfloat16", "float16")
 
 
@@ -64,13 +65,13 @@ class Adapter:
             "part": part,
             "stage": self.record.stage if self.record else "?",
             "id": self.record.id if self.record else "?",
-            "digest": file_digest(self.folder / "adapter_model.safetensors"),
+            "digest": digest([file_digest(self.folder / name) for name in _FILES]),
         }
 
 
 def find_home(given: str | Path) -> Path | None:
     """The training run that a folder is or lies in: RUN, RUN/adapter, RUN/best/adapter."""
-    place = Path(given).expanduser().resolve()
+    place = _place(given)
     if not place.exists():  # a hub id, whoever's folder we are in
         return None
     return next((f for f in (place, *list(place.parents)[:2]) if is_run(f)), None)
@@ -82,9 +83,11 @@ def find_adapter(given: str, use: Use = "speak") -> Adapter:
     Raises `UsageError` for a reward model's that should speak, `DataError` for that of a run that
     is not finished or stopped itself, and for damaged records, `ModelError` where there is none.
     """
-    place, home = Path(given).expanduser().resolve(), find_home(given)
+    place, home = _place(given), find_home(given)
     record = _record(home, place, use) if home else None
     folder = local_folder(part_of_run(given, "adapter"))
+    for name in _FILES if home else ():
+        _check_digest(home, folder / name)
     inside = place.relative_to(home).parts if home else ()
     parts = [home.name if home else place.name, *(p for p in inside if p != "adapter")]
     return Adapter("-".join(parts), folder, record.model if record else _told(folder), record)
@@ -98,11 +101,28 @@ def base_facts(model: str) -> list[dict[str, Any]]:
     home = find_home(model)
     if home is None:
         return []
-    record = _record(home, Path(model).expanduser().resolve(), "start")
+    record = _record(home, _place(model), "start")
     files = digest(read_run(home)["files"])
     return [
         {"name": home.name, "part": "base", "stage": record.stage, "id": record.id, "digest": files}
     ]
+
+
+def _place(given: str | Path) -> Path:
+    return or_last(Path(given).expanduser()).resolve()
+
+
+def _check_digest(home: Path | None, file: Path) -> None:
+    """Raise `DataError` where a run's file is not as the run wrote it."""
+    place = file.resolve()
+    if home is None or not place.is_file() or not place.is_relative_to(home):
+        return
+    wanted = read_run(home)["files"].get(place.relative_to(home).as_posix())
+    if wanted and file_digest(place) != wanted:
+        raise DataError(
+            f"{file} is not as the training run {home.name} wrote it",
+            hint="Restore it, or train again. To use it as it is, copy its folder elsewhere.",
+        )
 
 
 def need_finished(home: Path) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from cai.errors import Interrupted
+from cai.errors import Interrupted, TrainingError
 from cai.train.checkpoint import load_tensors, restore_rng, rng_tensors, save_tensors
 from cai.train.signals import Patience
 
@@ -95,8 +95,7 @@ class Report:
 class Loop:
     """Runs a trainer to its end, and keeps its state in `folder`.
 
-    save_every, eval_every: steps between; None evaluates five times. writes: whether this process
-    is the one of several that writes.
+    save_every, eval_every: steps between; None evaluates five times at most.
     """
 
     trainer: Trainer
@@ -105,7 +104,6 @@ class Loop:
     device: torch.device
     tell: Callable[[Report], None]
     eval_every: int | None = None
-    writes: bool = True
     best: dict[str, Any] = field(default_factory=dict)
     """Step and figures of the best weights so far, which are in best.safetensors."""
 
@@ -151,26 +149,43 @@ class Loop:
 
     def save(self) -> None:
         """Write the checkpoint."""
-        if self.writes:
-            tensors, state = self.trainer.state()
-            save_tensors(
-                self.checkpoint,
-                {**tensors, **rng_tensors(self.device)},
-                {"trainer": state, "best": self.best},
+        self._check_weights()
+        tensors, state = self.trainer.state()
+        save_tensors(
+            self.checkpoint,
+            {**tensors, **rng_tensors(self.device)},
+            {"trainer": state, "best": self.best},
+        )
+
+    def _check_weights(self) -> None:
+        """Nothing is saved that is no number: a step can spoil weights that its loss did not."""
+        finite = [p.detach().isfinite().all() for p in self.trainer.parameters.values()]
+        if not torch.stack(finite).all().item():
+            raise TrainingError(
+                f"The weights after step {self.trainer.step} are not numbers",
+                hint="Try a lower --learning-rate or --dtype float32.",
             )
 
     def _evaluate_when_due(self) -> None:
         trainer = self.trainer
         if trainer.stopped is not None:
+            self.best = {}  # what a look found best may be what the signs are of
             if trainer.sound is not None:
                 self._keep_best({"step": trainer.sound.step}, trainer.sound.tensors)
             return
-        every = self.eval_every or max(1, trainer.steps // 5)
+        every = self.eval_every or math.ceil(trainer.steps / 5)
         if trainer.step % every and trainer.step != trainer.steps:
             return
+        self._check_weights()
         figures = trainer.evaluate()
         if not figures:
             return
+        for name, value in figures.items():
+            if not math.isfinite(value):
+                raise TrainingError(
+                    f"The {name} of what is held out is not a number after step {trainer.step}",
+                    hint="Try a lower --learning-rate or --dtype float32.",
+                )
         self.tell(Report(trainer.step, trainer.steps, figures, 0.0, 0.0, held_out=True))
         sign = 1 if trainer.higher_is_better else -1
         if sign * figures[trainer.measure] > sign * self.best.get(
@@ -180,6 +195,5 @@ class Loop:
 
     def _keep_best(self, best: dict[str, Any], tensors: Mapping[str, Tensor]) -> None:
         self.best = best
-        if self.writes:
-            named = {f"parameter/{name}": tensor for name, tensor in tensors.items()}
-            save_tensors(self.folder / "best.safetensors", named, best)
+        named = {f"parameter/{name}": tensor for name, tensor in tensors.items()}
+        save_tensors(self.folder / "best.safetensors", named, best)

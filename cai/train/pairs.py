@@ -64,5 +64,9 @@ def labels_of(pairs: Sequence[Pair], soft: bool, device: torch.device) -> Tensor
 
 
 def right(difference: Tensor, labels: Tensor) -> Tensor:
-    """1 where the better side leads, else 0; a tie is a toss of a coin, one half [P]."""
-    return torch.where(labels == 0.5, 0.5, (difference > 0).to(labels.dtype))
+    """1 where the better side leads, 0 where the other does [P].
+
+    One half, a toss of a coin, where the label is a tie or the difference is 0, as at DPO's start.
+    """
+    open_ = (labels == 0.5) | (difference == 0)
+    return torch.where(open_, 0.5, (difference > 0).to(labels.dtype))

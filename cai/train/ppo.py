@@ -112,14 +112,16 @@ class PpoTrainer:
         self.monitors = Monitors(bounds or Bounds(kl=settings.max_kl))
         room = backbone.context - settings.max_new_tokens - 1
         self.prompts, self.set_aside = ready_prompts(backbone.encoder, prompts, room)
-        others, _ = ready_prompts(backbone.encoder, held, room)
+        others, unusable = ready_prompts(backbone.encoder, held, room)
+        self.set_aside += unusable
         others.sort(key=lambda prompt: derive(settings.seed, "evaluated", prompt.id))
         self.held = others[:EVALUATED]
         if not self.prompts:
             why = f": {self.set_aside[0].reason}" if self.set_aside else ""
             raise DataError(
                 f"None of the {len(self.set_aside)} prompts can be used{why}",
-                hint="Give prompts that leave room for max_new_tokens in the model's context.",
+                hint="Lower --max-new-tokens, or give shorter prompts: both must fit into the"
+                " model's context.",
             )
         _check_dropout(backbone, policy)
         backbone.train_only(policy)

@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from accelerate import Accelerator
 from torch import nn
 
+from cai.data.files import json_line, telling
 from cai.data.training import read_prompts, training_files
 from cai.digest import digest
 from cai.errors import DataError, UsageError
 from cai.models.backbone import Backbone
 from cai.models.heads import ScalarHead
+from cai.models.load import or_last
 from cai.train.config import PpoConfig
-from cai.train.folder import Facts, last_figures
+from cai.train.folder import Facts, last_figures, replace_lines
 from cai.train.lineage import find_home, need_finished
 from cai.train.ppo import PpoTrainer
-from cai.train.prepare import data_facts, load_policy, save_policy
+from cai.train.prepare import apart, data_facts, hold_out, load_policy, save_policy
 from cai.train.reward_report import HEAD, check_gate, load_reward
 from cai.train.scoring import FunctionScorer, MixedScorer, ModelScorer, Scorer
 from cai.train.stage import Stage, Work
 from cai.types import Prompt, SetAside
 
 VALUE, ROLLOUTS = "value.safetensors", "rollouts.jsonl"
-_TOLD = ("reward", "score", "check", "kl", "length", "repetition", "unended", "entropy")
+_TOLD = (
+    "reward", "score", "check", "kl", "length", "repetition", "unended", "entropy", "policy_loss",
+    "value_loss",
+)  # fmt: skip
 
 
 @dataclass
@@ -48,14 +51,6 @@ def ppo_stage(config: PpoConfig, data: Sequence[Path]) -> Stage:
     backbone, head = trainer.backbone, trainer.value_head
     assert isinstance(head, ScalarHead)
 
-    def make(accelerator: Accelerator) -> PpoTrainer:
-        if accelerator.num_processes > 1:
-            raise UsageError(
-                f"PPO runs in one process, not in {accelerator.num_processes}",
-                hint="Start it without `accelerate launch`.",
-            )
-        return trainer
-
     def save(folder: Path) -> dict[str, Any]:
         save_policy(backbone, folder)
         (folder / VALUE).write_bytes(head.state())
@@ -65,6 +60,15 @@ def ppo_stage(config: PpoConfig, data: Sequence[Path]) -> Stage:
     def attach(out: Path, step: int) -> None:
         _forget_rollouts(out / ROLLOUTS, step)
         trainer.keep = lambda rows: _keep(out / ROLLOUTS, rows)
+
+    told = [False]
+
+    def warn(figures: Mapping[str, float]) -> str | None:
+        flat = figures["score_spread"] == 0 and config.prompts_per_update > 1
+        if not flat or told[0]:
+            return None
+        told[0] = True
+        return f"All responses of an update have the score {figures['score']:g}: nothing to learn."
 
     s = trainer.settings
     work = Work(
@@ -76,8 +80,9 @@ def ppo_stage(config: PpoConfig, data: Sequence[Path]) -> Stage:
         beside=models,
     )
     return Stage(
-        backbone, trainer.parameters, facts, set_aside, work, make, save, attach=attach, shown=_TOLD
-    )
+        backbone, trainer.parameters, facts, set_aside, work, lambda: trainer, save,
+        attach=attach, warn=warn, shown=_TOLD,
+    )  # fmt: skip
 
 
 def _prepare(
@@ -85,7 +90,13 @@ def _prepare(
 ) -> tuple[PpoTrainer, Facts, list[SetAside], list[nn.Module]]:
     files = training_files(data, "prompts")
     prompts, set_aside = _prompts(files.train, config.limit)
-    held, _ = _prompts(files.test, None) if files.test else ([], [])
+    if files.test:
+        held, unusable = _prompts(files.test, None)
+        set_aside += unusable
+        held = apart(prompts, held, lambda p: p.messages, lambda p: p.source or p.id, set_aside)
+    else:
+        share, seed = config.test_share, config.seed
+        prompts, held = hold_out(prompts, lambda p: p.messages, share, seed)
     policy = load_policy(config, reference=True)
     backbone = policy.backbone
     if not config.full:
@@ -133,7 +144,7 @@ def build_reward(spec: str | None, backbone: Backbone, config: PpoConfig, part: 
     found = Reward(MixedScorer([]))
     for number, item in enumerate(items):
         weight, name = _weight(item, spec)
-        folder = Path(name).expanduser()
+        folder = or_last(Path(name).expanduser())
         if folder.is_dir():
             own = _model(folder, backbone, config, f"{part}{number}")
         elif ":" in name:
@@ -188,7 +199,10 @@ def _model(folder: Path, backbone: Backbone, config: PpoConfig, name: str) -> Re
     base = backbone
     if inside is None or config.full or run["base"]["fingerprint"] != backbone.fingerprint:
         where = str(own) if inside is None else run["settings"]["model"]
-        base = Backbone.load(where, device=config.device, dtype=config.dtype)
+        quantize = run["settings"]["quantize"]
+        base = Backbone.load(
+            where, device=config.device, dtype=config.dtype, quantize=quantize if inside else None
+        )
     label = "-".join((home.name, *folder.resolve().relative_to(home).parts))
     facts = {"name": label, "stage": run["stage"], "id": run["id"], "digest": digest(run["files"])}
     scorer = ModelScorer(
@@ -211,16 +225,12 @@ def _prompts(paths: Sequence[Path], limit: int | None) -> tuple[list[Prompt], li
 
 
 def _keep(file: Path, rows: Sequence[dict[str, Any]]) -> None:
-    with file.open("a", encoding="utf-8") as out:
-        out.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    with telling(file), file.open("ab") as out:
+        out.writelines(map(json_line, rows))
 
 
 def _forget_rollouts(file: Path, step: int) -> None:
     """Drop the responses of updates that are to be made again."""
     if not file.is_file():
         return
-    lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
-    whole = [line for line in lines if line.endswith("\n")]
-    file.write_text(
-        "".join(line for line in whole if json.loads(line)["update"] <= step), encoding="utf-8"
-    )
+    replace_lines(file, lambda row: bool(row["update"] <= step))

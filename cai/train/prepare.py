@@ -13,9 +13,10 @@ from cai.digest import digest, file_digest
 from cai.errors import DataError, PromptError, UsageError
 from cai.models.adapters import read_adapter
 from cai.models.backbone import Backbone, LoraSettings
+from cai.models.load import MINIATURE
 from cai.text.seeds import uniform
 from cai.train.config import LORA, TrainConfig, flag
-from cai.train.lineage import base_facts, find_adapter
+from cai.train.lineage import Adapter, base_facts, find_adapter
 from cai.types import Messages, SetAside
 
 Row = TypeVar("Row")
@@ -42,13 +43,19 @@ def resolve(config: Config) -> Config:
     Raises `UsageError` where another shape is asked for than the given adapter's, and what
     `find_adapter` raises.
     """
+    start = find_adapter(config.adapter, "start") if config.adapter else None
+    model = config.model or (start.base if start else "") or MINIATURE
+    place = Path(model).expanduser()
+    if place.is_dir():  # so that the record holds wherever it is read
+        model = str(place.resolve())
+    config = dataclasses.replace(config, model=model)
     if config.full:
         return config
     names = [name for name in LORA if hasattr(config, name)]
-    shape = _shape(config.adapter) if config.adapter else _FRESH
+    shape = _shape(start) if start else _FRESH
     for name in names:
         given, own = getattr(config, name), shape[name]
-        if config.adapter and given is not None and _names(given) != _names(own):
+        if start and given is not None and _names(given) != _names(own):
             raise UsageError(
                 f"{flag(name)} is {given}, but the adapter {config.adapter} has {own}",
                 hint=f"Leave out {flag(name)}: an adapter keeps its shape.",
@@ -65,8 +72,8 @@ _FRESH: dict[str, Any] = {
 }
 
 
-def _shape(adapter: str) -> dict[str, Any]:
-    config, _ = read_adapter(find_adapter(adapter, "start").folder)
+def _shape(adapter: Adapter) -> dict[str, Any]:
+    config, _ = read_adapter(adapter.folder)
     targets = config.target_modules
     return {
         "lora_r": config.r,
@@ -86,6 +93,7 @@ def load_policy(config: TrainConfig, *, reference: bool = False) -> Policy:
 
     reference: also keep what the run starts from, frozen.
     """
+    assert config.model is not None
     parents = tuple(base_facts(config.model))
     if config.full and config.adapter:
         raise UsageError(
@@ -93,6 +101,12 @@ def load_policy(config: TrainConfig, *, reference: bool = False) -> Policy:
             hint="Merge it first: cai merge RUN --out FOLDER, then --model FOLDER.",
         )
     start = find_adapter(config.adapter, "start") if config.adapter else None
+    if start and not start.fits(config.model):
+        raise DataError(
+            f"{config.model} is not the base that {start.name} was trained on: its files have"
+            " changed, or it is another model",
+            hint="Leave out --model, or merge the adapter into its base first: cai merge.",
+        )
     backbone = Backbone.load(
         config.model,
         device=config.device,
@@ -162,16 +176,35 @@ def encode_rows(
     return found
 
 
+def apart(
+    train: Sequence[Example],
+    test: Sequence[Example],
+    prompt_of: Callable[[Example], Messages],
+    source_of: Callable[[Example], str],
+    set_aside: list[SetAside],
+) -> list[Example]:
+    """The held-out examples whose prompts are not trained on; the others go to `set_aside`."""
+    known = {_family(prompt_of(example)) for example in train}
+    found: list[Example] = []
+    for example in test:
+        if _family(prompt_of(example)) in known:
+            reason = "held-out prompt: one that begins alike is trained on"
+            set_aside.append(SetAside(source_of(example), reason))
+        else:
+            found.append(example)
+    return found
+
+
 def hold_out(
     examples: Sequence[Example], prompt_of: Callable[[Example], Messages], share: float, seed: int
 ) -> tuple[list[Example], list[Example]]:
-    """Examples to train on and to evaluate; all of one prompt are on the same side.
+    """Examples to train on and to evaluate; all that begin alike are on the same side.
 
     Where a share is asked for, one prompt at least is held out, and one at least is not.
     """
     if not share:
         return list(examples), []
-    prompts = [digest([asdict(m) for m in prompt_of(example)]) for example in examples]
+    prompts = [_family(prompt_of(example)) for example in examples]
     places = {prompt: uniform("held-out", seed, prompt) for prompt in prompts}
     order = sorted(places, key=places.__getitem__)
     held = set(order[: min(len(order) - 1, max(1, sum(p < share for p in places.values())))])
@@ -179,6 +212,12 @@ def hold_out(
     for example, prompt in zip(examples, prompts, strict=True):
         sides[prompt in held].append(example)
     return sides
+
+
+def _family(prompt: Messages) -> str:
+    """What a prompt is split by, its first turn: one dialogue may be a part of another."""
+    first = next(n for n, message in enumerate(prompt, 1) if message.role == "user")
+    return digest([asdict(message) for message in prompt[:first]])
 
 
 def require(examples: Sequence[object], set_aside: Sequence[SetAside]) -> None:

@@ -16,6 +16,7 @@ from cai.losses.reward import bradley_terry_loss, centring_loss
 from cai.models.backbone import Backbone
 from cai.models.heads import ScalarHead
 from cai.train.batches import Tokens, hidden_states, lay_out, moved, pieces
+from cai.train.budget import TokenBudget
 from cai.train.pairs import Pair, both_sides, labels_of, right
 from cai.train.rows import Metrics
 
@@ -41,12 +42,17 @@ def score_all(
 ) -> list[float]:
     """Scores of any number of conversations, in their order."""
     backbone.train(False)
-    found = [0.0] * len(sequences)
-    for piece in pieces([len(s.ids) for s in sequences], micro_tokens):
-        values = score(backbone, head, [sequences[i] for i in piece], adapter).tolist()
-        for i, value in zip(piece, values, strict=True):
-            found[i] = value
-    return found
+    lengths, budget = [len(s.ids) for s in sequences], TokenBudget(micro_tokens)
+
+    def work() -> list[float]:
+        found = [0.0] * len(sequences)
+        for piece in pieces(lengths, budget.tokens):
+            values = score(backbone, head, [sequences[i] for i in piece], adapter).tolist()
+            for i, value in zip(piece, values, strict=True):
+                found[i] = value
+        return found
+
+    return budget.spend(work, lengths, backbone.device)
 
 
 @dataclass(frozen=True, slots=True)

@@ -163,15 +163,21 @@ def load_reward(backbone: Backbone, folder: Path, name: str | None = "reward") -
     head = ScalarHead(backbone.hidden_size)
     head.load((folder / HEAD).read_bytes())
     head.to(backbone.device).requires_grad_(False)
-    rows = json.loads((folder / CANARIES).read_text(encoding="utf-8"))
-    canaries = [Tokens(tuple(r["ids"]), tuple(map(bool, r["response"]))) for r in rows]
+    try:
+        rows = json.loads((folder / CANARIES).read_text(encoding="utf-8"))
+        canaries = [Tokens(tuple(r["ids"]), tuple(map(bool, r["response"]))) for r in rows]
+        stored = [float(r["score"]) for r in rows]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{folder / CANARIES} can't be read: {error}", hint="Train the reward model again."
+        ) from None
     scores = score_all(backbone, head, canaries, name, 4096)
     tolerance = _TOLERANCE.get(backbone.dtype, _COARSE)
-    for row, value in zip(rows, scores, strict=True):
-        if abs(row["score"] - value) > tolerance * max(1.0, abs(row["score"])):
+    for was, value in zip(stored, scores, strict=True):
+        if abs(was - value) > tolerance * max(1.0, abs(was)):
             raise ModelError(
-                f"The reward model {folder} scores a stored row {value:.4f}; it was"
-                f" {row['score']:.4f} when it was saved",
+                f"The reward model {folder} scores a stored row {value:.4f}; it was {was:.4f}"
+                " when it was saved",
                 hint="Load it on the base it was trained on, in the same dtype.",
             )
     return head

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
 
 from cai.errors import TrainingError
@@ -57,7 +56,7 @@ class Plan:
     max_steps: int | None = None
 
     def steps(self, examples: int) -> int:
-        """Optimizer steps on so many examples; an epoch's last batch may be smaller."""
+        """Optimizer steps on so many examples; the run's last batch may be smaller."""
         whole = math.ceil(round(self.epochs * examples, 6) / self.batch_size)
         return max(1, whole if self.max_steps is None else min(whole, self.max_steps))
 
@@ -86,7 +85,7 @@ class RowsTrainer(Generic[Example]):
         train: Sequence[Example],
         test: Sequence[Example],
         plan: Plan,
-        accelerator: Accelerator,
+        device: torch.device,
         name: Callable[[Example], str] = str,
     ) -> None:
         self.mode = mode
@@ -95,8 +94,7 @@ class RowsTrainer(Generic[Example]):
         self.train = train
         self.test = test
         self.plan = plan
-        self.accelerator = accelerator
-        self.device = accelerator.device
+        self.device = device
         self.name = name
         self.step = 0
         self.steps = plan.steps(len(train))
@@ -135,13 +133,19 @@ class RowsTrainer(Generic[Example]):
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
         """As in `Trainer`: the objective's figures on the held-out rows."""
+        if not self.test:
+            return {}
         total = sum(map(self.objective.weight, self.test))
-        sums: Metrics = {}
         self._mode(False)
-        for piece in self._pieces(self.test):
-            _, figures = self.objective.loss(piece, total)
-            _add(sums, figures)
-        return _floats(sums)
+
+        def look() -> Metrics:
+            sums: Metrics = {}
+            for piece in self._pieces(self.test):
+                _, figures = self.objective.loss(piece, total)
+                _add(sums, figures)
+            return sums
+
+        return _floats(self._within_memory(self.test, look))
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """As in `Trainer`."""
@@ -178,35 +182,26 @@ class RowsTrainer(Generic[Example]):
     def _gradients(self, batch: Sequence[Example]) -> Metrics:
         """Gradients of a whole batch, in pieces that fit into memory, and its mean figures."""
         total = sum(map(self.objective.weight, batch))
-        mine = batch[self.accelerator.process_index :: self.accelerator.num_processes]
 
         def accumulate() -> Metrics:
             self.updates.clear()
             figures: Metrics = {}
-            for piece in self._pieces(mine):
+            for piece in self._pieces(batch):
                 loss, parts = self.objective.loss(piece, total)
                 loss.backward()  # type: ignore[no-untyped-call]
                 _add(figures, parts)
             return figures
 
-        lengths = [self.objective.tokens(example) for example in mine]
-        figures = self.budget.spend(accumulate, lengths, self.device, self.updates.clear)
-        if self.accelerator.num_processes > 1:
-            self._sum_over_processes(figures)
-        return figures
+        return self._within_memory(batch, accumulate)
+
+    def _within_memory(self, examples: Sequence[Example], work: Callable[[], Metrics]) -> Metrics:
+        lengths = [self.objective.tokens(example) for example in examples]
+        return self.budget.spend(work, lengths, self.device, self.updates.clear)
 
     def _pieces(self, examples: Sequence[Example]) -> list[list[Example]]:
         """Examples of like length, so many together that they fit into memory."""
         lengths = [self.objective.tokens(example) for example in examples]
         return [[examples[i] for i in piece] for piece in pieces(lengths, self.budget.tokens)]
-
-    def _sum_over_processes(self, figures: Metrics) -> None:
-        for parameter in self.updates.parameters.values():
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-            parameter.grad = self.accelerator.reduce(parameter.grad, "sum")
-        for name, value in figures.items():
-            figures[name] = self.accelerator.reduce(value, "sum")
 
     # -- watching -------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeAlias
 from torch import nn
 
 from cai.digest import digest, file_digest
-from cai.errors import TrainingError, UsageError
+from cai.errors import PromptError, TrainingError, UsageError
 from cai.models.backbone import Backbone
 from cai.train.batches import Tokens, encode_tokens
 from cai.train.reward import score_all
@@ -121,12 +121,25 @@ class ModelScorer:
         ):
             text = response.text.replace("\0", "\ufffd")  # which no encoder takes
             row = (*prompt.messages, Message("assistant", text))
-            return encode_tokens(encoder, row, self.backbone.context, "last")
+            try:
+                return encode_tokens(encoder, row, self.backbone.context, "last")
+            except PromptError as error:
+                raise self._unreadable(prompt.id, error.message) from error
         end = encoder.turn_end_id
         if end is None:
             end = encoder.tokenizer.eos_token_id
         ids = (*prompt.ids, *response.words, *(() if end is None else (end,)))
+        if len(ids) > self.backbone.context:
+            raise self._unreadable(prompt.id, f"it has {len(ids)} tokens with its prompt")
         return Tokens(ids, (False,) * (len(ids) - 1) + (True,))
+
+    def _unreadable(self, prompt_id: str, why: str) -> TrainingError:
+        return TrainingError(
+            f"The {self.name} can't read the response to {prompt_id}: {why}; its context is"
+            f" {self.backbone.context}",
+            hint="Lower --max-new-tokens, leave out long prompts, or train the reward model on a"
+            " base with a longer context.",
+        )
 
 
 class MixedScorer:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from accelerate import Accelerator
 from torch import nn
 
 from cai.models.backbone import Backbone
@@ -53,7 +52,7 @@ class Stage:
     facts: Facts
     set_aside: list[SetAside]
     work: Work
-    make: Callable[[Accelerator], Trainer]
+    make: Callable[[], Trainer]
     save: Saver
     begin: Callable[[Tell], None] = field(default=lambda tell: None)
     attach: Callable[[Path, int], None] = field(default=lambda out, step: None)

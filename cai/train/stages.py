@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from accelerate import Accelerator
 from torch import nn
 
 from cai.data.training import read_pairs, read_sft, training_files
@@ -22,6 +21,7 @@ from cai.train.folder import Facts
 from cai.train.pairs import Pair, encode_pair
 from cai.train.prepare import (
     Policy,
+    apart,
     data_facts,
     encode_rows,
     hold_out,
@@ -35,7 +35,7 @@ from cai.train.rows import Objective, Plan, RowsTrainer
 from cai.train.sft import SftExample, SftObjective
 from cai.train.stage import Stage, Tell, Work
 from cai.train.updates import Schedule, Updates
-from cai.types import SetAside
+from cai.types import Messages, SetAside
 
 
 @dataclass
@@ -130,8 +130,15 @@ def _conversations(config: SftConfig, data: Sequence[Path], backbone: Backbone) 
 
     rows = encode_rows(read_sft(files.train), encode, set_aside, config.limit)
     held = encode_rows(read_sft(files.test), encode, set_aside) if files.test else []
-    if not files.test:
-        rows, held = hold_out(rows, lambda r: r[0].messages[:-1], config.test_share, config.seed)
+
+    def prompt(example: tuple[Any, SftExample]) -> Messages:
+        messages: Messages = example[0].messages[:-1]
+        return messages
+
+    if files.test:
+        held = apart(rows, held, prompt, lambda r: f"{r[0].source} {r[0].id}", set_aside)
+    else:
+        rows, held = hold_out(rows, prompt, config.test_share, config.seed)
     require(rows, set_aside)
     return Examples([e for _, e in rows], [e for _, e in held], set_aside, data_facts(files))
 
@@ -145,8 +152,14 @@ def _pairs(config: RowsConfig, data: Sequence[Path], backbone: Backbone) -> Exam
 
     train = encode_rows(read_pairs(files.train), encode, set_aside, config.limit)
     test = encode_rows(read_pairs(files.test), encode, set_aside) if files.test else []
-    if not files.test:
-        train, test = hold_out(train, lambda p: p.row.prompt, config.test_share, config.seed)
+
+    def prompt(pair: Pair) -> Messages:
+        return pair.row.prompt
+
+    if files.test:
+        test = apart(train, test, prompt, lambda p: f"{p.row.source} {p.id}", set_aside)
+    else:
+        train, test = hold_out(train, prompt, config.test_share, config.seed)
     require(train, set_aside)
     return Examples(train, test, set_aside, data_facts(files))
 
@@ -189,12 +202,12 @@ def _stage(
     )
     parameters = {**backbone.trainable(), **(own or {})}
 
-    def make(accelerator: Accelerator) -> RowsTrainer[Any]:
+    def make() -> RowsTrainer[Any]:
         schedule = Schedule(config.schedule, config.learning_rate, work.steps, config.warmup)
         updates = Updates(parameters, schedule, config.weight_decay, config.max_grad_norm)
         return RowsTrainer(
-            backbone.train, objective, updates, examples.train, examples.test, plan, accelerator,
-            name=lambda example: str(example.id),
+            backbone.train, objective, updates, examples.train, examples.test, plan,
+            backbone.device, name=lambda example: str(example.id),
         )  # fmt: skip
 
     def save(folder: Path) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +13,13 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
+from cai.data.files import telling
 from cai.errors import TrainingError, UsageError
 from cai.models.backbone import Backbone
 from cai.train.card import card
 from cai.train.checkpoint import load_tensors
 from cai.train.config import DpoConfig, PpoConfig, RewardConfig, SftConfig, TrainConfig
-from cai.train.folder import RunFolder
+from cai.train.folder import RunFolder, check_out
 from cai.train.loop import Loop, Report
 from cai.train.ppo_stage import ppo_stage
 from cai.train.prepare import resolve
@@ -50,29 +52,39 @@ def train(
     """
     show = show or Show()
     need_tracker(config.tracker)
+    need_one_process()
+    check_out(out)
     torch.manual_seed(config.seed)  # dropout alone draws from it
     config = resolve(config)
     stage = build_stage(config, data)
     run = RunFolder(out, config, stage.facts)
+    with run.lock():
+        return _train(config, stage, run, show)
+
+
+def _train(config: TrainConfig, stage: Stage, run: RunFolder, show: Show) -> dict[str, Any]:
+    out = run.path
     going_on = run.open()
     run.set_aside(stage.set_aside)
+    if stage.set_aside:
+        count = len(stage.set_aside)
+        show.note(f"{count} rows set aside, {stage.work.rows} used: {out / 'set_aside.jsonl'}")
     stage.begin(show.reference)
     accelerator = make_accelerator(config.tracker, config.stage, stage.backbone, out, run.id)
-    loop = build_loop(
-        config, stage, out, accelerator, _teller(config, stage, run, accelerator, show)
-    )
+    loop = build_loop(config, stage, out, _teller(config, stage, run, accelerator, show))
     if going_on and loop.resume():
         show.note(f"Going on after step {loop.trainer.step} of {loop.trainer.steps}.")
     run.forget_after(loop.trainer.step)
     stage.attach(out, loop.trainer.step)
     loop.run()
-    results = stage.save(out)
-    if loop.best:
-        results |= _save_best(stage, loop, out)
     stopped = loop.trainer.stopped
-    if stopped:
-        results = {"stopped": stopped, **results}
-    (out / "README.md").write_text(card(run, results, stage.set_aside), encoding="utf-8")
+    with telling(out):
+        results = stage.save(out)
+        if loop.best:
+            results |= _save_best(stage, loop, out)
+        if stopped:
+            results = {"stopped": stopped, **results}
+        (out / "README.md").write_text(card(run, results, stage.set_aside), encoding="utf-8")
     if config.tracker:
         accelerator.end_training()  # which closes its files, before their digests are taken
     run.finish(results, "stopped" if stopped else "finished")
@@ -102,18 +114,16 @@ def build_loop(
     config: TrainConfig,
     stage: Stage,
     out: Path,
-    accelerator: Accelerator,
     tell: Callable[[Report], None],
 ) -> Loop:
     """The loop of a stage, whose dear work is begun."""
     return Loop(
-        stage.make(accelerator),
+        stage.make(),
         out,
         config.save_every,
         stage.backbone.device,
         tell,
         config.eval_every,
-        accelerator.is_main_process,
     )
 
 
@@ -126,10 +136,20 @@ def need_tracker(tracker: str | None) -> None:
         )
 
 
+def need_one_process() -> None:
+    """Raise `UsageError` where a launcher started several: they would all write one folder."""
+    count = os.environ.get("WORLD_SIZE", "1")
+    if count != "1":
+        raise UsageError(
+            f"cai trains in one process, not in {count}",
+            hint="Start it without `accelerate launch` or torchrun.",
+        )
+
+
 def make_accelerator(
     tracker: str | None, stage: str, backbone: Backbone, out: Path, name: str
 ) -> Accelerator:
-    """The processes of a run, and its tracker."""
+    """A run's device and its tracker."""
     accelerator = Accelerator(
         cpu=backbone.device.type == "cpu",
         log_with=tracker,

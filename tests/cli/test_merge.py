@@ -164,6 +164,9 @@ def test_the_best_of_a_run_is_a_name_too(sft_run: Path, tmp_path: Path) -> None:
         assert found.record is not None and found.record.id == json.loads(
             (run / "run.json").read_text()
         )["id"]  # fmt: skip
+    shutil.rmtree(run / "best")  # as where the last step was the best: the run itself is meant
+    for given in (run / "best", run / "best" / "adapter"):
+        assert find_adapter(str(given)).folder == run / "adapter"
     cai("merge", run / "best", "--out", tmp_path / "out")
     assert (tmp_path / "out" / "model.safetensors").is_file()
 

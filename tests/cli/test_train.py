@@ -78,7 +78,7 @@ def test_a_dry_run_of_ppo_needs_no_reward_and_counts_all_that_is_held(
     small = ("--prompts-per-update", 3, "--max-new-tokens", 8, "--updates", 9, "--max-steps", 2)
     cai("train", "ppo", "-d", data, "-o", tmp_path / "out", *small, "--dry-run")
     said = capsys.readouterr().out
-    assert "6 (0 held out, 0 set aside)" in said and "steps  2" in said and "tokens  48" in said
+    assert "5 (1 held out, 0 set aside)" in said and "steps  2" in said and "tokens  48" in said
     cai("train", "ppo", "-d", data, "-o", tmp_path / "out", *small, "--full", "--dry-run")
     (line,) = (x for x in capsys.readouterr().out.splitlines() if "parameters" in x)
     trained, every = line.split()[1], line.split()[-1]
@@ -91,7 +91,7 @@ def test_a_dry_run_of_ppo_needs_no_reward_and_counts_all_that_is_held(
     [
         ("learning_rte: 1", 2, "Did you mean 'learning_rate'?"),
         ("stage: dpo", 2, "is for another stage"),
-        ("- 1", 2, "not a list of settings"),
+        ("- 1", 2, "does not hold settings"),
         ("epochs: [", 3, "settings.yaml:2:1: C005"),
         ("epochs: soon", 2, "epochs is 'soon'; it must be float"),
     ],

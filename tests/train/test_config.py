@@ -39,6 +39,7 @@ def test_every_setting_has_a_default_and_a_line_of_help(kind: Any) -> None:
         ({"seed": -1}, "--seed is -1; it must be 0 or more"),
         ({"seed": 2**63}, "--seed is 9223372036854775808; it must be below"),
         ({"lora_dropout": 1.0}, "--lora-dropout is 1.0; it must be at least 0 and below 1"),
+        ({"lora_targets": " ,"}, "--lora-targets is ' ,'; it must name layers"),
         ({"eval_every": 0}, "--eval-every is 0; it must be 1 or more"),
     ],
 )

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
 
 from cai.errors import DataError, Interrupted, TrainingError
@@ -52,10 +51,8 @@ def loop(
     made = Plan(**{"batch_size": 4, "epochs": 2.0, "micro_tokens": 1000, "seed": 3,
                    "save_every": 3} | plan)  # fmt: skip
     updates = Updates({"w": weight}, Schedule("linear", 0.1, made.steps(len(train)), 0.1))
-    trainer = RowsTrainer(
-        lambda on: None, objective, updates, train, train[:2], made, Accelerator(cpu=True)
-    )
     cpu = torch.device("cpu")
+    trainer = RowsTrainer(lambda on: None, objective, updates, train, train[:2], made, cpu)
     return Loop(trainer, folder, made.save_every, cpu, tell, eval_every), objective, weight
 
 

@@ -31,7 +31,6 @@ from typing import Any
 
 import pytest
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
 
 from cai.data.training import PairRow
@@ -180,7 +179,7 @@ class Side:
         plan = Plan(BATCH, BATCH * STEPS / len(rows), micro_tokens=64, seed=3, save_every=99)
         updates = Updates(self.parameters, Schedule("constant", RATE, STEPS, 0.0), 0.0, CLIP)
         trainer = RowsTrainer(
-            self.bone.train, self.objective, updates, rows, (), plan, Accelerator(cpu=True)
+            self.bone.train, self.objective, updates, rows, (), plan, self.bone.device
         )
         Loop(trainer, folder, 99, self.bone.device, told.append).run()
         return rows.order, [(r.figures["loss"], r.figures["gradient_norm"]) for r in told]

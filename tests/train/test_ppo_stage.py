@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,10 +18,9 @@ from cai.train.config import PpoConfig, SftConfig
 from cai.train.folder import FORMAT, NAME, read_run
 from cai.train.lineage import find_adapter
 from cai.train.loop import Report
-from cai.train.ppo_stage import ROLLOUTS
-from cai.train.prepare import resolve
+from cai.train.ppo_stage import ROLLOUTS, _forget_rollouts, _keep
 from cai.train.reward_report import HEAD
-from cai.train.train import Show, build_stage, train
+from cai.train.train import Show, train
 from tests.e2e.helpers import rows
 
 SMALL: dict[str, Any] = {
@@ -47,7 +47,7 @@ def test_it_goes_on_bit_for_bit(data: Path, tmp_path: Path) -> None:
     train(config, [data], tmp_path / "straight")
 
     def stop(report: Report) -> None:
-        if report.step == 1:
+        if report.step == 1 and not report.held_out:
             signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(Interrupted, match="after step 1 of 3"):
@@ -129,7 +129,7 @@ def test_a_stopped_run_keeps_what_it_was_and_is_not_run_again(
         train(PpoConfig(**SMALL | {"updates": 9}), [data], out)
     record = read_run(out)
     assert record["status"] == "stopped" and record["results"]["best_step"] == 0
-    assert len(rows(out / "metrics.jsonl")) == 3
+    assert [r["step"] for r in rows(out / "metrics.jsonl") if not r["held_out"]] == [1, 2, 3]
     start = load_file(out / "best" / "adapter" / "adapter_model.safetensors")
     assert all(not t.any() for name, t in start.items() if "lora_B" in name)  # a fresh adapter
     with pytest.raises(UsageError, match="stopped itself: All is lost"):
@@ -160,11 +160,31 @@ def test_what_is_held_out_is_answered_and_the_best_is_kept(data: Path, tmp_path:
     assert read_run(out)["counts"]["held out"] == 2
 
 
+def test_any_character_may_stand_in_a_rollout(tmp_path: Path) -> None:
+    """What some readers take for line breaks is escaped, so that a resumed run can cut the file."""
+    file = tmp_path / ROLLOUTS
+    _keep(file, [{"update": n, "response": "a\u2028b\x85c\u2029"} for n in (1, 2)])
+    with file.open("ab") as out:
+        out.write(b'{"update": 2, "resp')  # cut off by a kill
+    _forget_rollouts(file, 1)
+    assert rows(file) == [{"update": 1, "response": "a\u2028b\x85c\u2029"}]
+
+
+def test_a_flat_reward_is_told_once(data: Path, tmp_path: Path) -> None:
+    with (tmp_path / "rewards_of_a_test.py").open("a") as file:
+        file.write("def flat(prompts, responses):\n    return [1.0] * len(responses)\n")
+    notes: list[str] = []
+    config = PpoConfig(**SMALL | {"reward": "rewards_of_a_test:flat"})
+    train(config, [data], tmp_path / "ppo", Show(note=notes.append))
+    assert notes == ["All responses of an update have the score 1: nothing to learn."]
+
+
 def test_a_reward_s_code_is_part_of_the_run(data: Path, tmp_path: Path) -> None:
     """The same name, other code: another run, and the folder is not taken for it."""
 
     def stop(report: Report) -> None:
-        signal.raise_signal(signal.SIGINT)
+        if report.step == 1 and not report.held_out:
+            signal.raise_signal(signal.SIGINT)
 
     out = tmp_path / "ppo"
     with pytest.raises(Interrupted):
@@ -191,7 +211,13 @@ def test_a_start_with_dropout_serves(data: Path, tmp_path: Path) -> None:
     assert dropout == [0.1, 0.0]
 
 
-def test_several_processes_are_refused(data: Path) -> None:
-    stage = build_stage(resolve(PpoConfig(**SMALL)), [data])
-    with pytest.raises(UsageError, match="one process, not in 2"):
-        stage.make(SimpleNamespace(num_processes=2))  # type: ignore[arg-type]
+def test_several_processes_are_refused(data: Path, tmp_path: Path) -> None:
+    """Two that would write one folder: what torchrun tells its processes."""
+    env = os.environ | {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0", "MASTER_ADDR": "x"}
+    done = subprocess.run(
+        [sys.executable, "-m", "cai", "train", "ppo", "--data", str(data), "--reward",
+         SMALL["reward"], "--out", str(tmp_path / "ppo"), "--device", "cpu"],
+        cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2 and "cai trains in one process, not in 2" in done.stderr
+    assert not (tmp_path / "ppo").exists()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -11,15 +13,25 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from cai.data.training import PairRow, read_pairs
-from cai.errors import DataError, Interrupted, ModelError, UsageError
+from cai.errors import (
+    DataError,
+    Interrupted,
+    ModelError,
+    StoreError,
+    TrainingError,
+    UsageError,
+)
 from cai.models.backbone import Backbone
 from cai.train.batches import encode_tokens, lay_out, sequence_logprobs
+from cai.train.checkpoint import save_tensors
 from cai.train.config import DpoConfig, RewardConfig, SftConfig, TrainConfig
 from cai.train.dpo import CollapseWatch, reference_logprobs
-from cai.train.folder import read_run
+from cai.train.folder import RunFolder, read_run
+from cai.train.lineage import find_adapter
 from cai.train.loop import Report
 from cai.train.pairs import encode_pair, labels_of, right
 from cai.train.prepare import hold_out, resolve
@@ -298,4 +310,118 @@ def test_labels_and_who_is_right() -> None:
     labels = labels_of(pairs, False, cpu)
     assert labels.tolist() == [1.0, 1.0, 0.5]
     assert right(torch.tensor([2.0, -1.0, 3.0]), labels).tolist() == [1.0, 0.0, 0.5]
-    assert right(torch.zeros(3), labels).tolist() == [0.0, 0.0, 0.5]  # no lead is no win
+    assert right(torch.zeros(3), labels).tolist() == [0.5, 0.5, 0.5]
+
+
+def test_an_adapter_stays_on_its_base(data: Path, tmp_path: Path) -> None:
+    """The base is the adapter's own where none is named, from anywhere; another one is refused."""
+    base, sft = tmp_path / "base", tmp_path / "sft"
+    small = SMALL | {"max_steps": 1}
+    train(SftConfig(**small | {"lora_r": None, "learning_rate": 1e-5}, full=True), [data], base)
+    train(SftConfig(**small, model=os.path.relpath(base)), [data], sft)
+    train(DpoConfig(**small, adapter=str(sft)), [data], tmp_path / "dpo")
+    records = [read_run(tmp_path / name) for name in ("sft", "dpo")]
+    assert records[0]["base"] == records[1]["base"]
+    assert records[1]["settings"]["model"] == str(base)
+    with pytest.raises(DataError, match="miniature is not the base that sft was trained on"):
+        train(DpoConfig(**small, adapter=str(sft), model="miniature"), [data], tmp_path / "no")
+
+
+def test_weights_that_are_no_numbers_are_never_saved(data: Path, tmp_path: Path) -> None:
+    """The loss of the only step is sound, the step is not: no checkpoint, no finished run."""
+    out = tmp_path / "run"
+    config = SftConfig(**SMALL | {"learning_rate": 1e30}, warmup=0.0, max_steps=1)
+    with pytest.raises(TrainingError, match=r"not (a number|numbers)"):
+        train(config, [data], out)
+    assert read_run(out)["status"] == "running"
+    assert not (out / "checkpoint.safetensors").exists()
+    assert not (out / "adapter").exists()
+
+
+def test_two_processes_don_t_train_in_one_folder(data: Path, tmp_path: Path) -> None:
+    """The second is told while the first is at it; in the end no lock is left."""
+    out, said = tmp_path / "run", list[str]()
+    config = SftConfig(**SMALL, max_steps=1)
+
+    def again(report: Report) -> None:
+        with pytest.raises(StoreError, match="another process is training in") as told:
+            train(config, [data], out)
+        said.append(told.value.message)
+
+    train(config, [data], out, Show(report=again))
+    assert said and read_run(out)["status"] == "finished"
+    assert not [path.name for path in out.iterdir() if path.name.startswith(".")]
+
+
+def test_a_kill_at_the_very_end_loses_nothing(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until run.json says that the run is finished, its checkpoint stays."""
+    out = tmp_path / "run"
+    config = SftConfig(**SMALL, max_steps=2)
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="no room"):
+        patch.setattr("cai.train.folder.versions", no_room)
+        patch.setattr("cai.train.folder.RunFolder._begin", lambda self: begin(self, patch))
+        train(config, [data], out)
+    notes: list[str] = []
+    train(config, [data], out, Show(note=notes.append))
+    assert notes == ["Going on after step 2 of 2."]
+    assert not (out / "checkpoint.safetensors").exists()
+
+
+def begin(run: RunFolder, patch: pytest.MonkeyPatch) -> None:
+    """As ever, but before there is no room."""
+    with pytest.MonkeyPatch.context() as as_ever:
+        as_ever.setattr("cai.train.folder.versions", dict)
+        run._write("running", {})
+
+
+def test_held_out_rows_of_trained_prompts_are_set_aside(data: Path, tmp_path: Path) -> None:
+    """A test file that shares a prompt with training, as it is or as the start of a dialogue."""
+    shared, more, own = QUESTIONS[0] + " (0)", "And then?", "Who was Bach?"
+    talk = [{"role": "user", "content": shared}, {"role": "assistant", "content": GOOD}]
+    prompts = [shared, [*talk, {"role": "user", "content": more}], own]
+    test = tmp_path / "pairs.test.jsonl"
+    rows = [{"prompt": p if isinstance(p, list) else [{"role": "user", "content": p}],
+             "chosen": [{"role": "assistant", "content": GOOD}],
+             "rejected": [{"role": "assistant", "content": BAD}]} for p in prompts]  # fmt: skip
+    test.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for stage, kind in KINDS.items():
+        out, notes = tmp_path / stage, list[str]()
+        train(kind(**SMALL, max_steps=1), [data, test], out, Show(note=notes.append))
+        assert read_run(out)["counts"] == {"trained": 8, "held out": 1, "set aside": 2}
+        aside = [json.loads(x) for x in (out / "set_aside.jsonl").read_text().splitlines()]
+        assert {row["reason"] for row in aside} == {
+            "held-out prompt: one that begins alike is trained on"
+        }
+        assert notes == [f"2 rows set aside, 8 used: {out / 'set_aside.jsonl'}"]
+
+
+def test_the_reference_is_known_by_the_adapter_s_scale_too(data: Path, tmp_path: Path) -> None:
+    """Equal weights under another alpha are another reference: DPO starts at ln 2 for both."""
+    train(SftConfig(**SMALL, epochs=3.0), [data], tmp_path / "sft")
+    for alpha in (32, 2):
+        copy = tmp_path / f"alpha-{alpha}"
+        shutil.copytree(tmp_path / "sft" / "adapter", copy)
+        told = json.loads((copy / "adapter_config.json").read_text())
+        (copy / "adapter_config.json").write_text(json.dumps(told | {"lora_alpha": alpha}))
+        config = DpoConfig(**SMALL, adapter=str(copy), labels="hard", max_steps=1)
+        train(config, [data], tmp_path / f"dpo-{alpha}")
+        assert figures(tmp_path / f"dpo-{alpha}")[0]["loss"] == pytest.approx(0.693147, abs=1e-5)
+
+
+def test_a_changed_file_of_a_run_is_told(data: Path, tmp_path: Path) -> None:
+    train(SftConfig(**SMALL, max_steps=1), [data], tmp_path / "sft")
+    file = tmp_path / "sft" / "adapter" / "adapter_config.json"
+    file.write_text(file.read_text().replace('"lora_alpha": 32.0', '"lora_alpha": 64.0'))
+    with pytest.raises(DataError, match="not as the training run sft wrote it"):
+        find_adapter(str(tmp_path / "sft"))
+
+
+def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("cai.train.checkpoint.save_file", full)
+    with pytest.raises(StoreError, match="can't be written: I/O error: No space left"):
+        save_tensors(tmp_path / "x.safetensors", {"a": torch.zeros(1)}, {})
