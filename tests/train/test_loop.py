@@ -153,3 +153,15 @@ def test_a_damaged_checkpoint_is_told(tmp_path: Path) -> None:
     made.checkpoint.write_bytes(json.dumps({"step": 3}).encode())
     with pytest.raises(DataError, match="not a usable checkpoint"):
         made.resume()
+
+
+def test_weights_that_are_no_numbers_are_not_saved(tmp_path: Path) -> None:
+    """The good checkpoint stays."""
+    made, _, weight = loop(tmp_path, [1.0, 2.0, 3.0])
+    made.save()
+    before = made.checkpoint.read_bytes()
+    with torch.no_grad():
+        weight.fill_(float("nan"))
+    with pytest.raises(TrainingError, match="weights after step 0 are not numbers"):
+        made.save()
+    assert made.checkpoint.read_bytes() == before
