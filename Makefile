@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+WORKERS ?= 2
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: demo align test test-slow test-peers lint format wheel-check clean help
@@ -21,7 +22,7 @@ align: $(VENV)/.runtime  ## build data, train every stage on the miniature, judg
 
 test: $(VENV)/.dev       ## lint the content, then the default test suite (minutes on two cores)
 	$(BIN)/cai lint
-	$(BIN)/python -m pytest -m "not slow and not peers"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow and not peers"
 
 test-slow: $(VENV)/.dev  ## tests that take minutes: kills, long runs
 	$(BIN)/python -m pytest -m "slow and not peers"
