@@ -17,7 +17,7 @@ from tests.e2e.helpers import cai
 from tests.e2e.test_kill import listen_to_ctrl_c
 
 pytestmark = pytest.mark.slow
-ROWS = ("--batch-size", "2", "--epochs", "12")
+ROWS = ("--batch-size", "2", "--epochs", "16")
 OPTIONS = {
     "sft": ROWS, "reward": ROWS, "dpo": ROWS,
     "ppo": (
