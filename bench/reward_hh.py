@@ -39,7 +39,7 @@ from cai.data.training import PairRow, read_pairs
 from cai.digest import digest, file_digest
 from cai.errors import PromptError
 from cai.models.backbone import Backbone, LoraSettings
-from cai.models.load import resolve_model
+from cai.models.names import resolve_model
 from cai.stats import wilson
 from cai.train.batches import lay_out
 from cai.train.config import RewardConfig

@@ -43,8 +43,8 @@ def command(given: str, out: Path, model: str | None, dtype: str, force: bool) -
     cai build-data --model models/aligned
     """
     from cai.data.files import telling
-    from cai.models.load import part_of_run
     from cai.models.merge import merge_adapter
+    from cai.models.names import part_of_run
     from cai.train.lineage import find_adapter, find_home
 
     with telling(out):

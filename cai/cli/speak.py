@@ -10,6 +10,7 @@ import click
 
 from cai.errors import CaiError, PromptError
 from cai.text.terminal import visible
+from cai.train.config import FORMATS
 
 if TYPE_CHECKING:
     from cai.backends.local import LocalBackend
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 BASE = "base"
 """What the base alone is called, with no adapter on it."""
-_FORMATS = ("float32", "bfloat16", "float16")
 
 
 def nearest(wanted: str, known: Sequence[str]) -> str:
@@ -156,7 +156,7 @@ def speaking(function: Any) -> Any:
         click.option("--seed", type=int, default=0, show_default=True, help="Fixes every draw."),
         click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps."),
         click.option(
-            "--dtype", type=click.Choice(["auto", *_FORMATS]), default="auto", show_default=True,
+            "--dtype", type=click.Choice(["auto", *FORMATS]), default="auto", show_default=True,
             help="auto: bfloat16 where it pays, else float32.",
         ),
     )):  # fmt: skip

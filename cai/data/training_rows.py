@@ -96,7 +96,7 @@ def _pair(row: dict[str, Any], source: str) -> PairRow:
         chosen=better,
         rejected=worse,
         probability=probability,
-        margin=margin if better is chosen else -margin if margin else margin,
+        margin=margin if margin is None or better is chosen else -margin,
         origin=_names(row, "origin")[0] if row.get("origin") else GIVEN,
         principle_ids=_names(row, "principle_ids"),
         source=source,

@@ -28,7 +28,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from cai.errors import ModelError, UsageError
-from cai.models.load import first_line, local_folder, part_of_run, quiet
+from cai.models.load import first_line, local_folder, quiet
+from cai.models.names import part_of_run
 from cai.text.seeds import derive
 
 _PREFIX = "base_model.model."

@@ -19,6 +19,8 @@ Stage: TypeAlias = Literal["sft", "reward", "dpo", "ppo"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 LORA = ("lora_r", "lora_alpha", "lora_dropout", "lora_targets")
 """The settings of an adapter's shape: None until it is known where the adapter is from."""
+FORMATS = ("float32", "bfloat16", "float16")
+"""Number formats of a base."""
 _SEEDS = 2**63
 
 
@@ -74,7 +76,7 @@ class TrainConfig:
     dtype: str = option(
         "auto",
         "Of the frozen base. auto: bfloat16 where it pays, else float32.",
-        ("auto", "float32", "bfloat16", "float16"),
+        ("auto", *FORMATS),
     )
     gradient_checkpointing: bool = option(False, "Less memory, and more time.")
     tracker: str | None = option(

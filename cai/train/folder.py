@@ -125,10 +125,12 @@ class RunFolder:
                 hint="Let it finish, or choose another --out.",
             )
 
-        with held(self.path / _LOCK, wait=False, busy=busy):
-            yield
-        if is_run(self.path) and read_run(self.path)["status"] != "running":
-            (self.path / _LOCK).unlink(missing_ok=True)
+        try:
+            with held(self.path / _LOCK, wait=False, busy=busy):
+                yield
+        finally:  # a run that came to its end, well or not, is nothing to guard any more
+            if is_run(self.path) and read_run(self.path)["status"] != "running":
+                (self.path / _LOCK).unlink(missing_ok=True)
 
     def _begin(self) -> None:
         self._write("running", {})  # first: it is what makes this the folder of a run

@@ -10,13 +10,14 @@ from typing import Any, Literal, TypeAlias
 from cai.digest import digest, file_digest
 from cai.errors import DataError, ModelError, UsageError
 from cai.models.fingerprint import fingerprint
-from cai.models.load import local_folder, or_last, part_of_run, resolve_model
+from cai.models.load import local_folder
+from cai.models.names import or_last, part_of_run, resolve_model
+from cai.train.config import FORMATS
 from cai.train.folder import is_run, read_run
 
 Use: TypeAlias = Literal["speak", "merge", "start"]
 """What an adapter is wanted for; a run may start from a reward model, which can't speak."""
 _FILES = ("adapter_config.json", "adapter_model.safetensors")
-_FORMATS = ("float32", "bfloat16", "float16")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ class Adapter:
         if self.record is None:
             return True
         folder = local_folder(resolve_model(model), model)
-        formats = ("+".join(filter(None, (f, self.record.quantize))) for f in _FORMATS)
+        formats = ("+".join(filter(None, (f, self.record.quantize))) for f in FORMATS)
         return self.record.fingerprint in (fingerprint(folder, f) for f in formats)
 
     def facts(self, part: str) -> dict[str, Any]:

@@ -33,6 +33,17 @@ class Taken:
     tokens: int
 
 
+def need_numbers(figures: Mapping[str, float], when: str, advice: str = "") -> None:
+    """Raise `TrainingError` where a figure is no number; when: of which step or rows it is."""
+    for name, value in figures.items():
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"The {name} {when} is not a number",
+                hint=f"Try a lower --learning-rate or --dtype float32{advice}. The same command"
+                " goes on from the last checkpoint, where there is one.",
+            )
+
+
 @dataclass(frozen=True, slots=True)
 class Sound:
     """Parameters of a policy before it showed a sign of harm, and the step that they are of."""
@@ -180,12 +191,7 @@ class Loop:
         figures = trainer.evaluate()
         if not figures:
             return
-        for name, value in figures.items():
-            if not math.isfinite(value):
-                raise TrainingError(
-                    f"The {name} of what is held out is not a number after step {trainer.step}",
-                    hint="Try a lower --learning-rate or --dtype float32.",
-                )
+        need_numbers(figures, f"of what is held out, after step {trainer.step},")
         self.tell(Report(trainer.step, trainer.steps, figures, 0.0, 0.0, held_out=True))
         sign = 1 if trainer.higher_is_better else -1
         if sign * figures[trainer.measure] > sign * self.best.get(

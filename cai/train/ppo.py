@@ -14,9 +14,8 @@ of a run is its parameters, AdamW's moments and a few numbers.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +30,7 @@ from cai.train.batches import moved
 from cai.train.budget import TokenBudget
 from cai.train.config import PpoConfig
 from cai.train.kl import AdaptiveKl, FixedKl, KlController
-from cai.train.loop import Sound, Taken
+from cai.train.loop import Sound, Taken, need_numbers
 from cai.train.monitors import Bounds, Monitors, observe
 from cai.train.rollout import (
     Response,
@@ -57,6 +56,18 @@ EVALUATED = 64
 Keep: TypeAlias = Callable[[list[dict[str, Any]]], None]
 T = TypeVar("T")
 _EVALUATION = -1  # instead of an update, in the seed of a draw
+
+
+class Experience(NamedTuple):
+    """B responses, what was made of them before the update, and what they teach.
+
+    advantages, returns: float32 [B, T] as the rollout's; advantages are whitened.
+    """
+
+    responses: Sequence[Response]
+    rollout: Rollout
+    advantages: Tensor
+    returns: Tensor
 
 
 class PpoTrainer:
@@ -305,30 +316,20 @@ class PpoTrainer:
         )
         advantages, returns = gae(rewards, rollout.values, rollout.mask, s.gamma, s.lam)
         advantages = whiten(advantages, rollout.mask)
+        experience = Experience(responses, rollout, advantages, returns)
         steps: list[dict[str, float]] = []
         self.backbone.train()  # there is no dropout: this is for gradient checkpointing
         for epoch in range(s.epochs):
             for chosen in self._minibatches(len(responses), epoch):
-                sums = self._gradients(responses, chosen, rollout, advantages, returns)
+                sums = self._gradients(experience, chosen)
                 sums["gradient_norm"] = self.optimizer.clip()
-                figures = {name: value.item() for name, value in sums.items()}
-                self._check(figures, [responses[i] for i in chosen])
-                steps.append(figures)
+                steps.append({name: value.item() for name, value in sums.items()})
+                prompts = ", ".join(responses[i].prompt.id for i in chosen[:8])
+                need_numbers(steps[-1], f"of update {self.step + 1} (prompts {prompts}, …)")
                 self.optimizer.step(self.step)
         self.backbone.train(False)
         means = {name: sum(f[name] for f in steps) / len(steps) for name in steps[0]}
         return means | {"reward": masked_sum(rewards, rollout.mask, dim=1).mean().item()}
-
-    def _check(self, figures: Mapping[str, float], responses: Sequence[Response]) -> None:
-        """Stop before a gradient that is no number reaches the weights."""
-        for name, value in figures.items():
-            if not math.isfinite(value):
-                rows = ", ".join(r.prompt.id for r in responses[:8])
-                raise TrainingError(
-                    f"The {name} of update {self.step + 1} is not a number (prompts {rows}, …)",
-                    hint="Try a lower --learning-rate or --dtype float32. The same command goes on"
-                    " from the last checkpoint, where there is one.",
-                )
 
     def _minibatches(self, count: int, epoch: int) -> list[list[int]]:
         """A new order for every (seed, update, epoch), cut into parts of nearly one size."""
@@ -336,28 +337,13 @@ class PpoTrainer:
         order = sorted(range(count), key=lambda i: derive(seed, "minibatch", self.step, epoch, i))
         return [order[count * k // parts : count * (k + 1) // parts] for k in range(parts)]
 
-    def _gradients(
-        self,
-        responses: Sequence[Response],
-        chosen: Sequence[int],
-        rollout: Rollout,
-        advantages: Tensor,
-        returns: Tensor,
-    ) -> dict[str, Tensor]:
+    def _gradients(self, experience: Experience, chosen: Sequence[int]) -> dict[str, Tensor]:
         """Gradients of a minibatch, in pieces that fit into memory. Returns its mean figures."""
-        some = [responses[i] for i in chosen]
-        return self._within_memory(
-            some, lambda: self._accumulate(responses, chosen, rollout, advantages, returns)
-        )
+        some = [experience.responses[i] for i in chosen]
+        return self._within_memory(some, lambda: self._accumulate(experience, chosen))
 
-    def _accumulate(
-        self,
-        responses: Sequence[Response],
-        chosen: Sequence[int],
-        rollout: Rollout,
-        advantages: Tensor,
-        returns: Tensor,
-    ) -> dict[str, Tensor]:
+    def _accumulate(self, experience: Experience, chosen: Sequence[int]) -> dict[str, Tensor]:
+        responses, rollout, advantages, returns = experience
         s = self.settings
         total = float(sum(len(responses[i].ids) for i in chosen))
         sums: dict[str, Tensor] = {}

@@ -15,12 +15,12 @@ from cai.digest import digest
 from cai.errors import DataError, UsageError
 from cai.models.backbone import Backbone
 from cai.models.heads import ScalarHead
-from cai.models.load import or_last
+from cai.models.names import or_last
 from cai.train.config import PpoConfig
 from cai.train.folder import Facts, last_figures, replace_lines
 from cai.train.lineage import find_home, need_finished
 from cai.train.ppo import PpoTrainer
-from cai.train.prepare import apart, data_facts, hold_out, load_policy, save_policy
+from cai.train.prepare import data_facts, load_policy, save_policy, split
 from cai.train.reward_report import HEAD, check_gate, load_reward
 from cai.train.scoring import FunctionScorer, MixedScorer, ModelScorer, Scorer
 from cai.train.stage import Stage, Work
@@ -90,13 +90,13 @@ def _prepare(
 ) -> tuple[PpoTrainer, Facts, list[SetAside], list[nn.Module]]:
     files = training_files(data, "prompts")
     prompts, set_aside = _prompts(files.train, config.limit)
+    held = None
     if files.test:
         held, unusable = _prompts(files.test, None)
         set_aside += unusable
-        held = apart(prompts, held, lambda p: p.messages, lambda p: p.source or p.id, set_aside)
-    else:
-        share, seed = config.test_share, config.seed
-        prompts, held = hold_out(prompts, lambda p: p.messages, share, seed)
+    prompts, test = split(
+        config, prompts, held, lambda p: p.messages, lambda p: p.source or p.id, set_aside
+    )
     policy = load_policy(config, reference=True)
     backbone = policy.backbone
     if not config.full:
@@ -111,7 +111,7 @@ def _prepare(
         config,
         reference=policy.reference,
         check=check.scorer if check else None,
-        held=held,
+        held=test,
     )
     set_aside += trainer.set_aside
     facts = Facts(
@@ -140,8 +140,7 @@ def build_reward(spec: str | None, backbone: Backbone, config: PpoConfig, part: 
             " module:function.",
         )
     items = [item.strip() for item in spec.split(",")]
-    weighed: list[tuple[float, Scorer]] = []
-    found = Reward(MixedScorer([]))
+    weighed: list[tuple[float, Reward]] = []
     for number, item in enumerate(items):
         weight, name = _weight(item, spec)
         folder = or_last(Path(name).expanduser())
@@ -159,12 +158,14 @@ def build_reward(spec: str | None, backbone: Backbone, config: PpoConfig, part: 
                 hint="Give the folder of `cai train reward` (cai models lists them), or"
                 " module:function.",
             )
-        weighed.append((weight, own.scorer))
-        found.facts += [{**facts, "part": part, "weight": weight} for facts in own.facts]
-        found.models += own.models
-    alone = len(weighed) == 1 and weighed[0][0] == 1.0
-    found.scorer = weighed[0][1] if alone else MixedScorer(weighed, config.normalise_scores)
-    return found
+        weighed.append((weight, own))
+    scorers = [(weight, own.scorer) for weight, own in weighed]
+    alone = len(scorers) == 1 and scorers[0][0] == 1.0
+    return Reward(
+        scorers[0][1] if alone else MixedScorer(scorers, config.normalise_scores),
+        [{**f, "part": part, "weight": weight} for weight, own in weighed for f in own.facts],
+        [model for _, own in weighed for model in own.models],
+    )
 
 
 def _weight(item: str, spec: str) -> tuple[float, str]:

@@ -13,7 +13,7 @@ from cai.digest import digest, file_digest
 from cai.errors import DataError, PromptError, UsageError
 from cai.models.adapters import read_adapter
 from cai.models.backbone import Backbone, LoraSettings
-from cai.models.load import MINIATURE
+from cai.models.names import MINIATURE
 from cai.text.seeds import uniform
 from cai.train.config import LORA, TrainConfig, flag
 from cai.train.lineage import Adapter, base_facts, find_adapter
@@ -176,7 +176,25 @@ def encode_rows(
     return found
 
 
-def apart(
+def split(
+    config: TrainConfig,
+    train: Sequence[Example],
+    test: Sequence[Example] | None,
+    prompt_of: Callable[[Example], Messages],
+    source_of: Callable[[Example], str],
+    set_aside: list[SetAside],
+) -> tuple[list[Example], list[Example]]:
+    """Examples to train on and to evaluate, with no prompt on both sides.
+
+    test: those of the data's own test split, of which what is trained on goes to `set_aside`; None
+    where it has none, and a share of `train` is held out.
+    """
+    if test is None:
+        return hold_out(train, prompt_of, config.test_share, config.seed)
+    return list(train), _apart(train, test, prompt_of, source_of, set_aside)
+
+
+def _apart(
     train: Sequence[Example],
     test: Sequence[Example],
     prompt_of: Callable[[Example], Messages],

@@ -17,10 +17,9 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 import torch
 from torch import Tensor, nn
 
-from cai.errors import TrainingError
 from cai.train.batches import pieces
 from cai.train.budget import TokenBudget
-from cai.train.loop import Sound, Taken
+from cai.train.loop import Sound, Taken, need_numbers
 from cai.train.updates import Updates
 
 Example = TypeVar("Example")
@@ -120,8 +119,8 @@ class RowsTrainer(Generic[Example]):
         figures = self._gradients(batch)
         figures["gradient_norm"] = self.updates.clip()
         seen = self._looks()
-        if seen:
-            self._check(figures, batch)
+        if seen:  # before a gradient that is no number reaches the weights
+            need_numbers(_floats(figures), self._where(batch), ", and look at those rows")
         self.updates.step(self.step)
         self.step += 1
         tokens = sum(map(self.objective.tokens, batch))
@@ -211,17 +210,10 @@ class RowsTrainer(Generic[Example]):
         due = (self.step + 1) % self.plan.save_every == 0
         return last or due or self.device.type == "cpu" or self.step % _GPU_REPORTS == 0
 
-    def _check(self, figures: Metrics, batch: Sequence[Example]) -> None:
-        """Stop before a gradient that is no number reaches the weights."""
-        for name, value in figures.items():
-            if not math.isfinite(value.item()):
-                rows = ", ".join(map(self.name, batch[:8]))
-                more = f" and {len(batch) - 8} more" if len(batch) > 8 else ""
-                raise TrainingError(
-                    f"The {name} of step {self.step + 1} is not a number (rows {rows}{more})",
-                    hint="Try a lower --learning-rate or --dtype float32, and look at those rows."
-                    " The same command goes on from the last checkpoint, where there is one.",
-                )
+    def _where(self, batch: Sequence[Example]) -> str:
+        rows = ", ".join(map(self.name, batch[:8]))
+        more = f" and {len(batch) - 8} more" if len(batch) > 8 else ""
+        return f"of step {self.step + 1} (rows {rows}{more})"
 
 
 def _add(sums: Metrics, parts: Metrics) -> None:

@@ -150,8 +150,8 @@ class MixedScorer:
     """
 
     def __init__(self, parts: Sequence[tuple[float, Scorer]], even: bool = True) -> None:
-        if not all(math.isfinite(weight) for weight, _ in parts):
-            raise UsageError("The weights of a mixed reward must be finite numbers.")
+        if not parts or not all(math.isfinite(weight) for weight, _ in parts):
+            raise UsageError("A mixed reward needs at least one part, and finite weights.")
         self.parts = tuple(parts)
         self.even = even
         self.units: list[float] | None = None

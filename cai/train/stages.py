@@ -21,13 +21,12 @@ from cai.train.folder import Facts
 from cai.train.pairs import Pair, encode_pair
 from cai.train.prepare import (
     Policy,
-    apart,
     data_facts,
     encode_rows,
-    hold_out,
     load_policy,
     require,
     save_policy,
+    split,
 )
 from cai.train.reward import RewardObjective
 from cai.train.reward_report import write_reward_files
@@ -129,18 +128,15 @@ def _conversations(config: SftConfig, data: Sequence[Path], backbone: Backbone) 
         return row, SftExample(row.id, tokens)
 
     rows = encode_rows(read_sft(files.train), encode, set_aside, config.limit)
-    held = encode_rows(read_sft(files.test), encode, set_aside) if files.test else []
+    held = encode_rows(read_sft(files.test), encode, set_aside) if files.test else None
 
     def prompt(example: tuple[Any, SftExample]) -> Messages:
         messages: Messages = example[0].messages[:-1]
         return messages
 
-    if files.test:
-        held = apart(rows, held, prompt, lambda r: f"{r[0].source} {r[0].id}", set_aside)
-    else:
-        rows, held = hold_out(rows, prompt, config.test_share, config.seed)
-    require(rows, set_aside)
-    return Examples([e for _, e in rows], [e for _, e in held], set_aside, data_facts(files))
+    train, test = split(config, rows, held, prompt, lambda r: f"{r[0].source} {r[0].id}", set_aside)
+    require(train, set_aside)
+    return Examples([e for _, e in train], [e for _, e in test], set_aside, data_facts(files))
 
 
 def _pairs(config: RowsConfig, data: Sequence[Path], backbone: Backbone) -> Examples:
@@ -150,16 +146,13 @@ def _pairs(config: RowsConfig, data: Sequence[Path], backbone: Backbone) -> Exam
     def encode(row: Any) -> Pair:
         return encode_pair(backbone.encoder, row, longest(config, backbone))
 
-    train = encode_rows(read_pairs(files.train), encode, set_aside, config.limit)
-    test = encode_rows(read_pairs(files.test), encode, set_aside) if files.test else []
+    pairs = encode_rows(read_pairs(files.train), encode, set_aside, config.limit)
+    held = encode_rows(read_pairs(files.test), encode, set_aside) if files.test else None
 
     def prompt(pair: Pair) -> Messages:
         return pair.row.prompt
 
-    if files.test:
-        test = apart(train, test, prompt, lambda p: f"{p.row.source} {p.id}", set_aside)
-    else:
-        train, test = hold_out(train, prompt, config.test_share, config.seed)
+    train, test = split(config, pairs, held, prompt, lambda p: f"{p.row.source} {p.id}", set_aside)
     require(train, set_aside)
     return Examples(train, test, set_aside, data_facts(files))
 

@@ -67,8 +67,8 @@ def _train(config: TrainConfig, stage: Stage, run: RunFolder, show: Show) -> dic
     going_on = run.open()
     run.set_aside(stage.set_aside)
     if stage.set_aside:
-        count = len(stage.set_aside)
-        show.note(f"{count} rows set aside, {stage.work.rows} used: {out / 'set_aside.jsonl'}")
+        used, aside = stage.work.rows, len(stage.set_aside)
+        show.note(f"rows used: {used}, set aside: {aside} (see {out / 'set_aside.jsonl'})")
     stage.begin(show.reference)
     accelerator = make_accelerator(config.tracker, config.stage, stage.backbone, out, run.id)
     loop = build_loop(config, stage, out, _teller(config, stage, run, accelerator, show))

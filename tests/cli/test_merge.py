@@ -12,7 +12,8 @@ import torch
 import transformers
 
 from cai.models.backbone import Backbone
-from cai.models.load import load_model, part_of_run, resolve_model
+from cai.models.load import load_model
+from cai.models.names import part_of_run, resolve_model
 from cai.store.store import Store
 from cai.train.lineage import find_adapter
 from cai.types import Message

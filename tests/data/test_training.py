@@ -304,9 +304,10 @@ VALUE: st.SearchStrategy[Any] = st.one_of(
 
 def test_the_better_side_is_the_one_that_the_judge_prefers(tmp_path: Path) -> None:
     """A probability of 0.1 for `chosen` is 0.9 for the other; the id is the row's, as it stands."""
-    as_told = pair(lines(tmp_path, TEXTS | {"probability": 0.9}))
-    turned = pair(lines(tmp_path, TEXTS | {"probability": 0.1}))
+    as_told = pair(lines(tmp_path, TEXTS | {"probability": 0.9, "margin": 1.5}))
+    turned = pair(lines(tmp_path, TEXTS | {"probability": 0.1, "margin": -1.5}))
     assert turned.probability == 0.9 and turned.id == as_told.id
+    assert turned.margin == as_told.margin == 1.5  # by how much the better one leads
     assert (turned.chosen, turned.rejected) == (as_told.rejected, as_told.chosen)
     assert learnt(lines(tmp_path, TEXTS | {"probability": 0.1})) == said("Hi?", "No")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cai.models.load import resolve_model
+from cai.models.names import resolve_model
 from tests.e2e.helpers import cai, rows
 
 pytestmark = pytest.mark.peers

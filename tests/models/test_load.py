@@ -14,7 +14,8 @@ from peft import LoraConfig, get_peft_model
 
 from cai.errors import ModelError
 from cai.models.fingerprint import fingerprint
-from cai.models.load import load_encoder, load_model, resolve_model
+from cai.models.load import load_encoder, load_model
+from cai.models.names import resolve_model
 from cai.models.rows import plain_logits
 from tests.models.tiny import tiny
 from tests.text.families import family

@@ -210,8 +210,9 @@ def test_a_mixture_is_the_weighted_sum() -> None:
     root = 2**0.5
     assert mixed(TWO) == pytest.approx([root * (28 / 11 - 0.5), root * (6 / 11 - 1)])
     assert mixed(TWO[:1]) == pytest.approx([root * (28 / 11 - 0.5)])
-    with pytest.raises(UsageError):
-        MixedScorer([(float("inf"), lengths)])
+    for bad in ([], [(float("inf"), lengths)]):
+        with pytest.raises(UsageError):
+            MixedScorer(bad)
 
 
 def test_scores_take_the_unit_of_the_first_ones() -> None:

@@ -161,6 +161,7 @@ def test_a_folder_holds_one_run(data: Path, tmp_path: Path) -> None:
     train(SftConfig(**SMALL, max_steps=1), [data], out)
     with pytest.raises(UsageError, match="finished"):
         train(SftConfig(**SMALL, max_steps=1), [data], out)
+    assert not (out / ".lock").exists()
     with pytest.raises(UsageError, match="--max-steps 1 there, 2 here"):
         train(SftConfig(**SMALL, max_steps=2), [data], out)
     (tmp_path / "mine").mkdir()
@@ -361,7 +362,7 @@ def test_a_kill_at_the_very_end_loses_nothing(
     config = SftConfig(**SMALL, max_steps=2)
     with monkeypatch.context() as patch, pytest.raises(OSError, match="no room"):
         patch.setattr("cai.train.folder.versions", no_room)
-        patch.setattr("cai.train.folder.RunFolder._begin", lambda self: begin(self, patch))
+        patch.setattr("cai.train.folder.RunFolder._begin", begin)
         train(config, [data], out)
     notes: list[str] = []
     train(config, [data], out, Show(note=notes.append))
@@ -369,7 +370,7 @@ def test_a_kill_at_the_very_end_loses_nothing(
     assert not (out / "checkpoint.safetensors").exists()
 
 
-def begin(run: RunFolder, patch: pytest.MonkeyPatch) -> None:
+def begin(run: RunFolder) -> None:
     """As ever, but before there is no room."""
     with pytest.MonkeyPatch.context() as as_ever:
         as_ever.setattr("cai.train.folder.versions", dict)
@@ -394,7 +395,7 @@ def test_held_out_rows_of_trained_prompts_are_set_aside(data: Path, tmp_path: Pa
         assert {row["reason"] for row in aside} == {
             "held-out prompt: one that begins alike is trained on"
         }
-        assert notes == [f"2 rows set aside, 8 used: {out / 'set_aside.jsonl'}"]
+        assert notes == [f"rows used: 8, set aside: 2 (see {out / 'set_aside.jsonl'})"]
 
 
 def test_the_reference_is_known_by_the_adapter_s_scale_too(data: Path, tmp_path: Path) -> None:
