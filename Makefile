@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 WORKERS ?= 2
+# Processes share the cores: more threads than that, and they spend their time waiting.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: demo align test test-slow test-peers lint format wheel-check clean help
@@ -22,13 +24,13 @@ align: $(VENV)/.runtime  ## build data, train every stage on the miniature, judg
 
 test: $(VENV)/.dev       ## lint the content, then the default test suite (minutes on two cores)
 	$(BIN)/cai lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow and not peers"
+	$(PYTEST) -m "not slow and not peers"
 
 test-slow: $(VENV)/.dev  ## tests that take minutes: kills, long runs
-	$(BIN)/python -m pytest -m "slow and not peers"
+	$(PYTEST) -m "slow and not peers"
 
 test-peers: $(VENV)/.peers  ## exported files through datasets and TRL's trainers
-	CAI_TRL_PPO=$(VENV)/trl-ppo $(BIN)/python -m pytest -m peers
+	CAI_TRL_PPO=$(VENV)/trl-ppo $(PYTEST) -m peers
 
 lint: $(VENV)/.dev       ## ruff and mypy
 	$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -15,30 +16,50 @@ from cai.errors import DataError
 def command(run_dir: Path, most: int) -> None:
     """Recompute every digest of the run in RUN_DIR, such as runs/first.
 
-    Files against the manifest; every row's prompt and responses against its record in the store
-    beside the run's folder; every step and record of the store against the digest it was kept
-    with. Exit code 4 where anything differs.
+    Of built data: files against the manifest; every row's prompt and responses against its record
+    in the store beside the run's folder; every step and record of the store against the digest it
+    was kept with. Of a training run: its files, and its id against what it says it came from.
+    Exit code 4 where anything differs.
     """
+    from cai.train.folder import is_run
+
+    (_training if is_run(run_dir) else _built)(run_dir.resolve(), run_dir, most)
+
+
+def _built(folder: Path, given: Path, most: int) -> None:
     from cai.data.manifest import Manifest
     from cai.data.verify import verify
     from cai.store.store import Store
-    from cai.text.terminal import visible
 
-    folder = run_dir.resolve()
     Manifest.read(folder)
     with Store.open(folder.parent / "store.sqlite", read_only=True) as store:
         found = verify(folder, store, limit=most)
-    for problem in found.problems:
-        click.echo(visible(problem))
-    if found.total > len(found.problems):
-        click.echo(f"… and {found.total - len(found.problems)} more")
-    if found.total:
-        raise DataError(
-            f"{found.total} differences in {run_dir}",
-            hint="Export the run again by running its build-data command; where the store itself "
-            "was changed, restore a copy of it.",
-        )
+    _tell(
+        given, found.problems, found.total,
+        "Export the run again by running its build-data command; where the store itself was"
+        " changed, restore a copy of it.",
+    )  # fmt: skip
     click.echo(
-        f"{run_dir}: {found.files} files, {found.rows} rows and {found.steps} steps are as "
-        "they were written."
+        f"{given}: {found.files} files, {found.rows} rows and {found.steps} steps are as they were"
+        " written."
     )
+
+
+def _training(folder: Path, given: Path, most: int) -> None:
+    from cai.train.folder import verify_run
+
+    files, problems = verify_run(folder)
+    _tell(given, problems[:most], len(problems), "Restore the files from a copy, or train again.")
+    click.echo(f"{given}: {files} files are as they were written.")
+
+
+def _tell(given: Path, problems: Sequence[str], total: int, hint: str) -> None:
+    """Name the problems, and raise `DataError` where there is one."""
+    from cai.text.terminal import visible
+
+    for problem in problems:
+        click.echo(visible(problem))
+    if total > len(problems):
+        click.echo(f"… and {total - len(problems)} more")
+    if total:
+        raise DataError(f"{total} differences in {given}", hint=hint)

@@ -68,18 +68,8 @@ class RunFolder:
         self.path = path
         self.config = config
         self.facts = facts
-        told = {k: v for k, v in settings(config).items() if k not in _NO_MATTER}
-        self.id = (
-            "m-"
-            + digest(
-                {
-                    "stage": config.stage,
-                    "settings": told,
-                    "base": facts.base["fingerprint"],
-                    "parents": [p["digest"] for p in facts.parents],
-                    "data": [d["sha256"] for d in facts.data],
-                }
-            )[:12]
+        self.id = _run_id(
+            {"stage": config.stage, "settings": settings(config), **dataclasses.asdict(facts)}
         )
 
     def open(self) -> bool:
@@ -215,6 +205,38 @@ def read_run(folder: Path) -> dict[str, Any]:
         raise DataError(f"{file} can't be read: {error}", hint="Train again.") from None
 
 
+def verify_run(folder: Path) -> tuple[int, list[str]]:
+    """Recompute every digest of a training run: how many files, and what differs, in words.
+
+    The run's id is a digest of its settings, base, parents and data, and is recomputed too. Raises
+    `DataError` where the folder holds no training run, or one that has not come to its end.
+    """
+    run = need_finished(folder)
+    try:
+        problems = [] if run["id"] == _run_id(run) else [
+            f"{NAME}: its id is not that of the settings, base, parents and data it names"
+        ]  # fmt: skip
+        for name, sha in run["files"].items():
+            file = folder / name
+            if not file.resolve().is_relative_to(folder.resolve()) or not file.is_file():
+                problems.append(f"{name}: the file is missing")
+            elif file_digest(file) != sha:
+                problems.append(f"{name}: its digest is not the run's: the file was changed")
+        return len(run["files"]), problems
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{folder / NAME} lacks {error}", hint="Train again.") from None
+
+
+def need_finished(home: Path) -> dict[str, Any]:
+    """What the run of a folder says. Raises `DataError` where it has not come to its end."""
+    run = read_run(home)
+    if run["status"] == "running":
+        raise DataError(
+            f"The training run {home} is not finished", hint="Run its command again to finish it."
+        )
+    return run
+
+
 def check_out(folder: Path) -> None:
     """Raise `UsageError` where a folder is no place for a run, before anything is loaded."""
     with telling(folder):
@@ -259,6 +281,18 @@ def versions() -> dict[str, str]:
     names = ("torch", "transformers", "peft", "accelerate", "safetensors")
     found = {name: version(name) for name in names}
     return {"cai": __version__, "python": platform.python_version(), **found}
+
+
+def _run_id(run: Mapping[str, Any]) -> str:
+    """A run's id: a digest of all that decides what it comes to."""
+    told = {
+        "stage": run["stage"],
+        "settings": {k: v for k, v in run["settings"].items() if k not in _NO_MATTER},
+        "base": run["base"]["fingerprint"],
+        "parents": [p["digest"] for p in run["parents"]],
+        "data": [d["sha256"] for d in run["data"]],
+    }
+    return f"m-{digest(told)[:12]}"
 
 
 def _difference(found: Mapping[str, Any], wanted: RunFolder) -> str:

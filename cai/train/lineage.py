@@ -13,7 +13,7 @@ from cai.models.fingerprint import fingerprint
 from cai.models.load import local_folder
 from cai.models.names import or_last, part_of_run, resolve_model
 from cai.train.config import FORMATS
-from cai.train.folder import is_run, read_run
+from cai.train.folder import is_run, need_finished, read_run
 
 Use: TypeAlias = Literal["speak", "merge", "start"]
 """What an adapter is wanted for; a run may start from a reward model, which can't speak."""
@@ -124,16 +124,6 @@ def _check_digest(home: Path | None, file: Path) -> None:
             f"{file} is not as the training run {home.name} wrote it",
             hint="Restore it, or train again. To use it as it is, copy its folder elsewhere.",
         )
-
-
-def need_finished(home: Path) -> dict[str, Any]:
-    """What the run of a folder says. Raises `DataError` where it has not come to its end."""
-    run = read_run(home)
-    if run["status"] == "running":
-        raise DataError(
-            f"The training run {home} is not finished", hint="Run its command again to finish it."
-        )
-    return run
 
 
 def _record(home: Path, place: Path, use: Use) -> Record:

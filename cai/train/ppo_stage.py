@@ -17,8 +17,8 @@ from cai.models.backbone import Backbone
 from cai.models.heads import ScalarHead
 from cai.models.names import or_last
 from cai.train.config import PpoConfig
-from cai.train.folder import Facts, last_figures, replace_lines
-from cai.train.lineage import find_home, need_finished
+from cai.train.folder import Facts, last_figures, need_finished, replace_lines
+from cai.train.lineage import find_home
 from cai.train.ppo import PpoTrainer
 from cai.train.prepare import data_facts, load_policy, save_policy, split
 from cai.train.reward_report import HEAD, check_gate, load_reward

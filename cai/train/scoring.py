@@ -71,7 +71,7 @@ class FunctionScorer:
         ]
         try:
             given = self.function(prompts, [r.text for r in responses])
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # one that exits would end the run in silence
             raise UsageError(
                 f"The reward function {self.name} failed: {_told(error)}",
                 hint=_place(error),
@@ -225,7 +225,7 @@ def load_function(name: str) -> RewardFunction:
     sys.path.insert(0, here)
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if isinstance(error, ModuleNotFoundError) and error.name == module_name.split(".")[0]:
             raise UsageError(
                 f"There is no module {module_name!r} for the reward {name}",

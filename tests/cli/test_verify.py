@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -41,3 +43,34 @@ def test_folders_that_are_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[s
         (tmp_path / name).unlink(missing_ok=True)
     cai("verify", tmp_path / "demo", exit_code=6)
     assert "there is no store" in capsys.readouterr().err
+
+
+def test_a_training_run(sft_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = shutil.copytree(sft_run, tmp_path / "sft")
+    cai("verify", run)
+    assert "files are as they were written" in capsys.readouterr().out
+    weights = run / "adapter" / "adapter_model.safetensors"
+    raw = bytearray(weights.read_bytes())
+    raw[-1] ^= 1
+    weights.write_bytes(raw)
+    (run / "config.yaml").unlink()
+    cai("verify", run, exit_code=4)
+    told = capsys.readouterr()
+    assert "adapter/adapter_model.safetensors: its digest is not the run's" in told.out
+    assert "config.yaml: the file is missing" in told.out
+    assert "2 differences in" in told.err
+
+
+def test_a_training_run_that_claims_another_origin(
+    sft_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = shutil.copytree(sft_run, tmp_path / "sft")
+    record = json.loads((run / "run.json").read_text())
+    record["data"][0]["sha256"] = "0" * 64
+    (run / "run.json").write_text(json.dumps(record))
+    cai("verify", run, exit_code=4)
+    assert "its id is not that of the settings, base, parents and data" in capsys.readouterr().out
+    record["status"] = "running"
+    (run / "run.json").write_text(json.dumps(record))
+    cai("verify", run, exit_code=4)
+    assert "is not finished" in capsys.readouterr().err

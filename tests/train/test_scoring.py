@@ -95,6 +95,14 @@ def test_a_function_that_fails_is_told_with_its_place() -> None:
     assert f"{__file__}:" in told.value.hint
 
 
+def test_a_function_that_exits_does_not_end_the_run_in_silence() -> None:
+    def leaves(prompts: Any, responses: Any) -> Any:
+        sys.exit(0)
+
+    with pytest.raises(UsageError, match="mine:f failed: SystemExit: 0"):
+        by(leaves)(TWO)
+
+
 def test_functions_are_found_in_the_working_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
