@@ -36,7 +36,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from cai.data.training import PairRow, read_pairs
-from cai.digest import digest, file_digest
+from cai.digest import file_digest
 from cai.errors import PromptError
 from cai.models.backbone import Backbone, LoraSettings
 from cai.models.names import resolve_model
@@ -140,8 +140,8 @@ def make_split(options: Any, config: RewardConfig, folder: Path) -> Split:
         except PromptError:
             continue
     train = fit[: options.pairs]
-    seen = {digest(plain(pair.row.prompt)) for pair in train}
-    rest = [p for p in fit[options.pairs :] if digest(plain(p.row.prompt)) not in seen]
+    seen = {pair.row.prompt[0] for pair in train}  # one dialogue may be a part of another
+    rest = [pair for pair in fit[options.pairs :] if pair.row.prompt[0] not in seen]
     test = rest[: options.test]
     paths = folder / "hh.jsonl", folder / "hh.test.jsonl"
     for path, some in zip(paths, (train, test), strict=True):
@@ -335,6 +335,9 @@ def table(record: dict[str, Any]) -> str:
         losses = record["losses"].get(name)
         ends = f"{losses[0]:.4f}, {losses[-1]:.4f}" if losses else ""
         lines.append(f"| {name} | {row['share']:.1%} | {low:.1%} to {high:.1%} | {ends} |")
+    (_, high), (low, _) = (record["accuracy"][n]["interval"] for n in ("length alone", "cai"))
+    if low <= high:
+        lines += ["", "The intervals overlap: no claim that the model beats length."]
     lines += [
         "",
         f"From the same first weights in the same order, losses differ by"
