@@ -37,6 +37,12 @@ def wilson(share: float, n: int) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
+def spread(values: Sequence[float]) -> float:
+    """Standard deviation (n - 1); 0 for a single value, and for none."""
+    mean = sum(values) / max(1, len(values))
+    return math.sqrt(sum((v - mean) ** 2 for v in values) / max(1, len(values) - 1))
+
+
 def sigmoid(logit: float) -> float:
     """The logistic function, without overflow."""
     if logit >= 0:

@@ -88,8 +88,8 @@ def command(runs_dir: Path, as_json: bool) -> None:
 
 def _found(runs_dir: Path) -> Iterator[Model | Unreadable]:
     """Each training run below a folder, by name."""
+    from cai.data.trained import NAME, read_run
     from cai.errors import CaiError
-    from cai.train.folder import NAME, read_run
 
     for file in sorted(runs_dir.rglob(NAME)):
         folder = file.parent

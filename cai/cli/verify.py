@@ -21,7 +21,7 @@ def command(run_dir: Path, most: int) -> None:
     was kept with. Of a training run: its files, and its id against what it says it came from.
     Exit code 4 where anything differs.
     """
-    from cai.train.folder import is_run
+    from cai.data.trained import is_run
 
     (_training if is_run(run_dir) else _built)(run_dir.resolve(), run_dir, most)
 

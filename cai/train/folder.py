@@ -25,14 +25,13 @@ import yaml
 from cai import __version__
 from cai.data.files import telling
 from cai.data.manifest import pretty
+from cai.data.trained import FORMAT, NAME, is_run, need_finished, read_run
 from cai.digest import digest, file_digest
 from cai.errors import DataError, StoreError, UsageError
 from cai.store.lock import held
 from cai.train.config import TrainConfig, flag
 from cai.types import SetAside
 
-NAME = "run.json"
-FORMAT = "cai-model/1"
 _LOCK = ".lock"
 _STATE = ("checkpoint.safetensors", "best.safetensors")
 _NO_MATTER = {
@@ -188,23 +187,6 @@ class RunFolder:
             partial.replace(self.path / NAME)
 
 
-def read_run(folder: Path) -> dict[str, Any]:
-    """What `run.json` says. Raises `DataError` where the folder holds no training run."""
-    file = folder / NAME
-    try:
-        values: dict[str, Any] = json.loads(file.read_bytes())
-        if values["format"] != FORMAT:
-            raise DataError(f"{file} has the format {values['format']}, not {FORMAT}")
-        return values
-    except (FileNotFoundError, NotADirectoryError):
-        raise DataError(
-            f"{folder} is not the folder of a training run: it has no {NAME}",
-            hint="List the models with: cai models",
-        ) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{file} can't be read: {error}", hint="Train again.") from None
-
-
 def verify_run(folder: Path) -> tuple[int, list[str]]:
     """Recompute every digest of a training run: how many files, and what differs, in words.
 
@@ -225,16 +207,6 @@ def verify_run(folder: Path) -> tuple[int, list[str]]:
         return len(run["files"]), problems
     except (KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{folder / NAME} lacks {error}", hint="Train again.") from None
-
-
-def need_finished(home: Path) -> dict[str, Any]:
-    """What the run of a folder says. Raises `DataError` where it has not come to its end."""
-    run = read_run(home)
-    if run["status"] == "running":
-        raise DataError(
-            f"The training run {home} is not finished", hint="Run its command again to finish it."
-        )
-    return run
 
 
 def check_out(folder: Path) -> None:
@@ -269,11 +241,6 @@ def _figures(folder: Path) -> list[dict[str, Any]]:
         return []
     lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
     return [json.loads(line) for line in lines if line.endswith("\n")]
-
-
-def is_run(folder: Path) -> bool:
-    """Whether a folder holds a training run."""
-    return (folder / NAME).is_file()
 
 
 def versions() -> dict[str, str]:

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from cai.data.trained import is_run, need_finished, read_run
 from cai.digest import digest, file_digest
 from cai.errors import DataError, ModelError, UsageError
 from cai.models.fingerprint import fingerprint
 from cai.models.load import local_folder
 from cai.models.names import or_last, part_of_run, resolve_model
 from cai.train.config import FORMATS
-from cai.train.folder import is_run, need_finished, read_run
 
 Use: TypeAlias = Literal["speak", "merge", "start"]
 """What an adapter is wanted for; a run may start from a reward model, which can't speak."""

@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from cai.errors import UsageError
+from cai.stats import spread
 from cai.train.rollout import Response
-from cai.train.scoring import spread
 
 GRAM = 4
 

@@ -15,6 +15,7 @@ of a run is its parameters, AdamW's moments and a few numbers.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import torch
@@ -25,6 +26,7 @@ from cai.losses.advantages import gae, kl_rewards
 from cai.losses.masked import masked_mean, masked_sum, whiten
 from cai.losses.ppo import policy_loss, value_loss
 from cai.models.backbone import Backbone
+from cai.stats import spread
 from cai.text.seeds import derive
 from cai.train.batches import moved
 from cai.train.budget import TokenBudget
@@ -42,7 +44,7 @@ from cai.train.rollout import (
     shares,
     write_responses,
 )
-from cai.train.scoring import MixedScorer, Scorer, ScoreScale, spread
+from cai.train.scoring import MixedScorer, Scorer, ScoreScale
 from cai.train.updates import Schedule, Updates
 from cai.types import Prompt
 
@@ -386,6 +388,7 @@ class PpoTrainer:
                 {
                     "update": self.step + 1,
                     "prompt_id": response.prompt.id,
+                    "prompt": [asdict(message) for message in response.prompt.messages],
                     "response": response.text,
                     "score": scores[i],
                     "kl": kl[i],

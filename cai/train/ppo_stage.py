@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from cai.data.files import json_line, telling
+from cai.data.trained import need_finished
 from cai.data.training import read_prompts, training_files
 from cai.digest import digest
 from cai.errors import DataError, UsageError
@@ -17,7 +18,7 @@ from cai.models.backbone import Backbone
 from cai.models.heads import ScalarHead
 from cai.models.names import or_last
 from cai.train.config import PpoConfig
-from cai.train.folder import Facts, last_figures, need_finished, replace_lines
+from cai.train.folder import Facts, last_figures, replace_lines
 from cai.train.lineage import find_home
 from cai.train.ppo import PpoTrainer
 from cai.train.prepare import data_facts, load_policy, save_policy, split

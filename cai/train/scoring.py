@@ -15,6 +15,7 @@ from torch import nn
 from cai.digest import digest, file_digest
 from cai.errors import PromptError, TrainingError, UsageError
 from cai.models.backbone import Backbone
+from cai.stats import spread
 from cai.train.batches import Tokens, encode_tokens
 from cai.train.reward import score_all
 from cai.train.rollout import Response
@@ -196,12 +197,6 @@ class ScoreScale:
             - (0.0 if response.ended else self.missing_eos)
             for score, response in zip(scores, responses, strict=True)
         ]
-
-
-def spread(values: Sequence[float]) -> float:
-    """Standard deviation (n - 1); 0 for a single value."""
-    mean = sum(values) / len(values)
-    return math.sqrt(sum((v - mean) ** 2 for v in values) / max(1, len(values) - 1))
 
 
 def unit(values: Sequence[float]) -> float:

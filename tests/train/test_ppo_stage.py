@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
+from cai.data.trained import FORMAT, NAME, read_run
 from cai.errors import DataError, Interrupted, TrainingError, UsageError
 from cai.train.config import PpoConfig, SftConfig
-from cai.train.folder import FORMAT, NAME, read_run
 from cai.train.lineage import find_adapter
 from cai.train.loop import Report
 from cai.train.ppo_stage import ROLLOUTS, _forget_rollouts, _keep

@@ -16,6 +16,7 @@ import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from cai.data.trained import read_run
 from cai.data.training import PairRow, read_pairs
 from cai.errors import (
     DataError,
@@ -30,7 +31,7 @@ from cai.train.batches import encode_tokens, lay_out, sequence_logprobs
 from cai.train.checkpoint import save_tensors
 from cai.train.config import DpoConfig, RewardConfig, SftConfig, TrainConfig
 from cai.train.dpo import CollapseWatch, reference_logprobs
-from cai.train.folder import RunFolder, read_run
+from cai.train.folder import RunFolder
 from cai.train.lineage import find_adapter
 from cai.train.loop import Report
 from cai.train.pairs import encode_pair, labels_of, right

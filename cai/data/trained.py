@@ -1,0 +1,44 @@
+"""The record of a training run, `run.json`, for all who read it; `cai.train.folder` writes it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from cai.errors import DataError
+
+NAME = "run.json"
+FORMAT = "cai-model/1"
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder holds a training run."""
+    return (folder / NAME).is_file()
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """What `run.json` says. Raises `DataError` where the folder holds no training run."""
+    file = folder / NAME
+    try:
+        values: dict[str, Any] = json.loads(file.read_bytes())
+        if values["format"] != FORMAT:
+            raise DataError(f"{file} has the format {values['format']}, not {FORMAT}")
+        return values
+    except (FileNotFoundError, NotADirectoryError):
+        raise DataError(
+            f"{folder} is not the folder of a training run: it has no {NAME}",
+            hint="List the models with: cai models",
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{file} can't be read: {error}", hint="Train again.") from None
+
+
+def need_finished(home: Path) -> dict[str, Any]:
+    """What the run of a folder says. Raises `DataError` where it has not come to its end."""
+    run = read_run(home)
+    if run["status"] == "running":
+        raise DataError(
+            f"The training run {home} is not finished", hint="Run its command again to finish it."
+        )
+    return run
