@@ -50,32 +50,34 @@ def sigmoid(logit: float) -> float:
     return math.exp(logit) / (1 + math.exp(logit))
 
 
-def best_temperature(rows: Sequence[tuple[float, bool]]) -> float:
+def best_temperature(rows: Sequence[tuple[float, float]]) -> float:
     """The divisor of the logits under which the truths are likeliest (Guo et al. 2017, §4.2).
 
-    Searched on a grid from 1/8 to 32, 20 steps a doubling.
+    A row is a logit and its truth, as a yes or no or as the probability of yes. Searched on a
+    grid from 1/8 to 32, 20 steps a doubling.
     """
 
     def loss(temperature: float) -> float:
         total = 0.0
         for logit, truth in rows:
             p = sigmoid(logit / temperature)
-            total -= math.log(max(1e-12, p if truth else 1 - p))
+            total -= truth * math.log(max(1e-12, p)) + (1 - truth) * math.log(max(1e-12, 1 - p))
         return total
 
     grid = [2 ** (step / 20) for step in range(-60, 101)]
     return min(grid, key=loss)
 
 
-def calibration_error(rows: Sequence[tuple[float, bool]], temperature: float = 1.0) -> float:
+def calibration_error(rows: Sequence[tuple[float, float]], temperature: float = 1.0) -> float:
     """Expected calibration error of the likelier side's probability (Guo et al. 2017, eq. 3).
 
     Ten equal bins of confidence; the gap between confidence and accuracy, weighted by the bin.
+    Rows as in `best_temperature`: the accuracy of a probable truth is its probability.
     """
-    bins: list[list[tuple[float, bool]]] = [[] for _ in range(BINS)]
+    bins: list[list[tuple[float, float]]] = [[] for _ in range(BINS)]
     for logit, truth in rows:
         confidence = sigmoid(abs(logit) / temperature)
-        right = (logit > 0) == truth
+        right = truth if logit > 0 else 1 - truth
         bins[min(BINS - 1, int(confidence * BINS))].append((confidence, right))
     total = 0.0
     for members in bins:

@@ -37,6 +37,14 @@ def test_calibration_error() -> None:
     assert calibration_error(good + bad) == pytest.approx(0.225)
 
 
+def test_a_truth_may_be_a_probability() -> None:
+    """σ(logit) = 0.6 for rows that are true in six of ten: no error, and no temperature needed."""
+    rows = [(logit(0.6), 0.6)] * 3 + [(logit(0.4), 0.4)]
+    assert calibration_error(rows) == pytest.approx(0.0, abs=1e-9)
+    assert best_temperature(rows) == pytest.approx(1.0)
+    assert calibration_error([(logit(0.6), 1.0)]) == pytest.approx(0.4)
+
+
 def test_temperature_makes_confidence_match_accuracy() -> None:
     """Logit 2 and right three times in four: sigma(2 / T) = 0.75, so T = 2 / ln 3 = 1.82."""
     rows = [(2.0, True)] * 3 + [(2.0, False)]

@@ -126,6 +126,7 @@ def _from_file(file: Path, stage: Stage) -> dict[str, Any]:
 
 
 def _dry_run(config: TrainConfig, data: tuple[Path, ...]) -> None:
+    from cai.text.terminal import visible
     from cai.train.estimate import estimate
     from cai.train.prepare import resolve
     from cai.train.train import build_stage
@@ -143,6 +144,8 @@ def _dry_run(config: TrainConfig, data: tuple[Path, ...]) -> None:
     }
     for name, text in lines.items():
         click.echo(f"{name:>10}  {text}")
+    for reason, count in found.reasons:
+        click.echo(f"{'set aside':>10}  {count:,}: {visible(reason)}")
 
 
 def _train(config: TrainConfig, data: tuple[Path, ...], out: Path, quiet: bool) -> None:

@@ -72,6 +72,8 @@ def read_messages(value: Any, *, drop_answer: bool = False) -> Messages:
                 f"wrong role: message {number} has {str(role)[:20]!r}; "
                 "only system, user and assistant are known"
             )
+        if item.get("tool_calls"):
+            raise RowError(f"tool calls: message {number} has some, and text alone is known here")
         if not isinstance(content, str):
             raise RowError(
                 f"wrong type: the content of message {number} is {json_kind(content)}, not text"

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias, TypeVar
 
+from cai.data.audited import check_signed, origin_of, rejections, said
 from cai.data.counts import kind_of
 from cai.data.formats import Bad, container_of, rows
 from cai.data.manifest import NAME as MANIFEST
@@ -65,7 +66,8 @@ def training_files(data: Sequence[Path], table: Table) -> TrainingFiles:
 
     data: folders of runs of `cai build-data`, whose JSONL (or else Parquet) files with rows are
     taken, and files; a file named `NAME.test.ENDING` is held out, as in a run. Raises `DataError`
-    for what is missing and where nothing is left to train on.
+    for what is missing, where nothing is left to train on, and for data that is not signed off
+    where the project requires it.
     """
     train: dict[Path, None] = {}
     test: dict[Path, None] = {}
@@ -85,6 +87,7 @@ def training_files(data: Sequence[Path], table: Table) -> TrainingFiles:
     if not train:
         named = ", ".join(map(str, data)) or "no data"
         raise DataError(f"nothing to train on in {named}: no {table} rows", hint=_BUILD[table])
+    check_signed([*train, *test])
     return TrainingFiles(tuple(train), tuple(test))
 
 
@@ -156,6 +159,7 @@ def read_prompts(paths: Sequence[Path]) -> Iterator[Prompt | SetAside]:
 def _rows_of(path: Path, shapes: Sequence[Shape[Made]]) -> Iterator[Made | SetAside]:
     """A file's rows, all read by the shape of the first one that has known keys."""
     container, shape = container_of(path), None
+    no = rejections(path.parent)
     for row in rows(path, container):
         source = f"{path.name}:{row.line}"
         if isinstance(row, Bad):
@@ -164,6 +168,9 @@ def _rows_of(path: Path, shapes: Sequence[Shape[Made]]) -> Iterator[Made | SetAs
         try:
             if not isinstance(row.value, dict):
                 raise RowError(f"wrong type: the row is {json_kind(row.value)}, not an object")
+            if no and (verdict := no.get(origin_of(row.value))):
+                yield SetAside(source, plain(said(verdict)), excerpt_of(row.value))
+                continue
             shape = shape or next((s for s in shapes if s.fits(row.value)), None)
             if shape is None or not shape.fits(row.value):
                 raise RowError(_keys_wanted(row.value, (shape,) if shape else shapes))

@@ -21,6 +21,7 @@ from cai.types import Message, Messages, Role
 GIVEN = "given"
 """The origin of a pair whose row states none: the file gives the preference as it is."""
 _ID_DIGITS = 16
+_LARGEST_MARGIN = 1e4  # of a difference of scores
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,8 @@ def _pair(row: dict[str, Any], source: str) -> PairRow:
         raise RowError("empty: the prompt's last message has no text")
     probability, better, worse = _judged(row, chosen, rejected)
     margin = _number(row, "margin")
+    if margin is not None and abs(margin) > _LARGEST_MARGIN:
+        raise RowError(f"wrong margin: {margin:g}, beyond {_LARGEST_MARGIN:g}")
     return PairRow(
         id=given_id(row.get("id")) or _id("pair", prompt, chosen, rejected),
         prompt=prompt,

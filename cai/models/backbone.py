@@ -154,7 +154,7 @@ class Backbone:
             return
         with quiet():
             self._owner(name).save_pretrained(folder)
-            self.encoder.tokenizer.save_pretrained(folder)
+            self.encoder.save_tokenizer(folder)
 
     def adapter_state(self, name: str) -> dict[str, Tensor]:
         """Copies of an adapter's tensors (all weights, trained in full), on the CPU."""

@@ -26,4 +26,4 @@ def merge_adapter(base: str, adapter: Path, out: Path, dtype: str = "float32") -
         )
     with quiet():
         model.save_pretrained(out)  # type: ignore[operator]
-        loaded.encoder.tokenizer.save_pretrained(out)
+        loaded.encoder.save_tokenizer(out)

@@ -21,6 +21,7 @@ import re
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from jinja2.exceptions import TemplateError
@@ -31,6 +32,15 @@ from cai.text.sound import check_text
 from cai.types import Message, Messages
 
 HUMAN, ASSISTANT = "\n\nHuman:", "\n\nAssistant:"
+PLAIN_TEMPLATE = (
+    "{% for m in messages %}"
+    "{% if m['role'] == 'system' %}{{ raise_exception('There is no system turn.') }}"
+    "{% elif m['role'] == 'assistant' %}{{ '\\n\\nAssistant: ' + m['content'] + eos_token }}"
+    "{% else %}{{ '\\n\\nHuman: ' + m['content'] }}{% endif %}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '\\n\\nAssistant:' }}{% endif %}"
+)
+"""The format of bases without a chat template, as a chat template."""
 """The plain format of a tokenizer without a chat template."""
 
 _OPEN, _CLOSE = "\ue000", "\ue001"
@@ -269,6 +279,22 @@ class Encoder:
             for m in turns
         ]
         return "".join(parts) + (ASSISTANT if generation else "")
+
+    def save_tokenizer(self, folder: Path | str) -> None:
+        """Write the tokenizer with the template that conversations were encoded by.
+
+        For one that has none this is `PLAIN_TEMPLATE`, so that whoever loads the model writes to it
+        in the format that it was trained on. Without a token that ends a turn it can't be said in
+        a template, and none is written.
+        """
+        before = self.tokenizer.chat_template
+        if not self.has_template and self.tokenizer.eos_token:
+            begin = "{{ bos_token }}" if self._bos is not None else ""
+            self.tokenizer.chat_template = begin + PLAIN_TEMPLATE
+        try:
+            self.tokenizer.save_pretrained(folder)
+        finally:
+            self.tokenizer.chat_template = before
 
     # -- what is found out once -----------------------------------------------------------------
 

@@ -7,6 +7,7 @@ tests; none of them drops a row by itself.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 
 _REFUSAL = re.compile(
@@ -46,9 +47,6 @@ def is_refusal(text: str) -> bool:
 
 def longest_loop(text: str, words: int = 6) -> int:
     """How often the most frequent run of `words` words occurs in the text (0 if it is shorter)."""
-    parts = normalise(text).split()
-    counts: dict[tuple[str, ...], int] = {}
-    for start in range(len(parts) - words + 1):
-        run = tuple(parts[start : start + words])
-        counts[run] = counts.get(run, 0) + 1
-    return max(counts.values(), default=0)
+    parts = text.casefold().split()
+    runs = Counter(zip(*(parts[start:] for start in range(words)), strict=False))
+    return max(runs.values(), default=0)

@@ -44,8 +44,7 @@ def card(run: RunFolder, results: Mapping[str, Any], set_aside: Sequence[SetAsid
         ]
     counts = ", ".join(f"{value} {name}" for name, value in facts.counts.items())
     lines += [f"Rows: {counts}.", ""]
-    reasons = Counter(row.reason.split(" (")[0] for row in set_aside)
-    lines += [f"- {count} set aside: {reason}" for reason, count in reasons.most_common(10)]
+    lines += [f"- {count} set aside: {reason}" for reason, count in reasons(set_aside)]
     lines += ["", "## Figures", "", *_figures(run.figures()), ""]
     if results:
         lines += ["## Results", "", *_results(results), ""]
@@ -53,6 +52,12 @@ def card(run: RunFolder, results: Mapping[str, Any], set_aside: Sequence[SetAsid
     lines += ["## Settings", "", *_table(("setting", "value"), told), ""]
     lines += ["Versions: " + ", ".join(f"{n} {v}" for n, v in versions().items()) + ".", ""]
     return "\n".join(lines)
+
+
+def reasons(set_aside: Sequence[SetAside]) -> tuple[tuple[str, int], ...]:
+    """Why rows were set aside, and how many for each reason: the ten most frequent."""
+    counts = Counter(row.reason.split(" (")[0] for row in set_aside)
+    return tuple(counts.most_common(10))
 
 
 _NO_FIGURES = ("step", "held_out", "tokens_per_second")

@@ -29,12 +29,19 @@ def option(default: Any, help: str, choices: tuple[str, ...] = ()) -> Any:
     return field(default=default, metadata={"help": help, "choices": choices})
 
 
+def _rate(adapter: float, full: float) -> Any:
+    """The learning rate, whose default depends on what is trained; `TrainConfig.rates` says how."""
+    return option(None, f"Peak learning rate.  [default: {adapter:g}, with --full {full:g}]")
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """What all stages share."""
 
     stage: ClassVar[Stage]
     table: ClassVar[Literal["sft", "preferences", "prompts"]]
+    rates: ClassVar[tuple[float, float]] = (2e-4, 2e-5)
+    """Peak learning rates of an adapter and of all weights, which bear far less."""
 
     model: str | None = option(
         None,
@@ -56,7 +63,7 @@ class TrainConfig:
         "Layers with an adapter: all-linear, or names: q_proj,v_proj."
         "  [default: all-linear, or --adapter's]",
     )
-    learning_rate: float = option(2e-4, "Peak learning rate.")
+    learning_rate: float | None = _rate(*rates)
     max_grad_norm: float = option(1.0, "Gradients are clipped to this norm.")
     micro_tokens: int = option(
         8192, "Most tokens in one forward pass; halved when memory runs out. Changes no result."
@@ -114,6 +121,11 @@ class TrainConfig:
             if self.full and getattr(self, name, None) is not None:
                 self._refuse(name, "has no place beside --full, which trains all weights")
 
+    @property
+    def rate(self) -> float:
+        """The peak learning rate: the one asked for, or that of what is trained."""
+        return self.rates[self.full] if self.learning_rate is None else self.learning_rate
+
     def _at_least(self, name: str, least: float) -> None:
         value = getattr(self, name)
         if value is not None and value < least:
@@ -168,7 +180,8 @@ class RewardConfig(RowsConfig):
 
     stage: ClassVar[Stage] = "reward"
     table: ClassVar[Literal["preferences"]] = "preferences"
-    learning_rate: float = option(1e-4, "Peak learning rate.")
+    rates: ClassVar[tuple[float, float]] = (1e-4, 1e-5)
+    learning_rate: float | None = _rate(*rates)
     labels: str = option("soft", "Learn each row's probability, or who won.", ("soft", "hard"))
     centring: float = option(0.01, "Weight of the pull of a pair's mean score to 0.")
     margins: bool = option(True, "Subtract a row's `margin` where it has one.")
@@ -184,7 +197,8 @@ class DpoConfig(RowsConfig):
 
     stage: ClassVar[Stage] = "dpo"
     table: ClassVar[Literal["preferences"]] = "preferences"
-    learning_rate: float = option(5e-5, "Peak learning rate.")
+    rates: ClassVar[tuple[float, float]] = (5e-5, 5e-7)
+    learning_rate: float | None = _rate(*rates)
     beta: float = option(0.1, "How dear it is to leave the reference.")
     labels: str = option("soft", "Learn each row's probability, or who won.", ("soft", "hard"))
     nll: float = option(0.0, "Weight of the chosen response's own likelihood.")
@@ -202,6 +216,7 @@ class PpoConfig(TrainConfig):
 
     stage: ClassVar[Stage] = "ppo"
     table: ClassVar[Literal["prompts"]] = "prompts"
+    rates: ClassVar[tuple[float, float]] = (1e-4, 3e-6)
     reward: str | None = option(
         None,
         "What responses are worth: a reward model's run, a Python function `module:function`, or"
@@ -212,7 +227,7 @@ class PpoConfig(TrainConfig):
         None, "A second opinion, which nothing is trained on: the run stops where it falls."
     )
     gate: bool = option(True, "Refuse a reward model that knows no more than length.")
-    learning_rate: float = option(1e-4, "Peak learning rate.")
+    learning_rate: float | None = _rate(*rates)
     schedule: str = option("constant", "How the rate goes down.", ("cosine", "linear", "constant"))
     warmup: float = option(0.0, "Share of the updates in which the rate rises.")
     updates: int = option(50, "Rollouts, each learnt from in several epochs.")

@@ -6,6 +6,8 @@ kept under a digest of all that they depend on.
 
 from __future__ import annotations
 
+import math
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ import torch
 from torch import Tensor
 
 from cai.digest import digest
+from cai.errors import Interrupted
 from cai.losses.dpo import dpo_loss
 from cai.models.backbone import Backbone
 from cai.train.batches import Tokens, lay_out, moved, pieces, sequence_logprobs
@@ -22,6 +25,9 @@ from cai.train.budget import TokenBudget
 from cai.train.checkpoint import load_tensors, save_tensors
 from cai.train.pairs import Pair, both_sides, labels_of, right
 from cai.train.rows import Metrics
+
+_KEPT_EVERY = 30.0
+"""Seconds between writes of what the reference has read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +116,10 @@ def reference_logprobs(
     if file.is_file():
         found = load_tensors(file)[0]["logprobs"]
     else:
-        found = _logprobs(backbone, sides, adapter, micro_tokens, tell)
+        partial = file.with_suffix(".partial.safetensors")
+        found = _logprobs(backbone, sides, adapter, micro_tokens, partial, tell)
         save_tensors(file, {"logprobs": found}, {})
+        partial.unlink(missing_ok=True)
     chosen, rejected = found.tolist()[: len(pairs)], found.tolist()[len(pairs) :]
     return [Referenced(*item) for item in zip(pairs, chosen, rejected, strict=True)]
 
@@ -121,24 +129,41 @@ def _logprobs(
     sides: Sequence[Tokens],
     adapter: str | None,
     micro_tokens: int,
+    partial: Path,
     tell: Callable[[int, int], None],
 ) -> Tensor:
-    """Log-probability of each conversation's response: float32 [S], on the CPU."""
+    """Log-probability of each conversation's response: float32 [S], on the CPU.
+
+    partial: keeps what was read before a stop, so that it is not read again.
+    """
     backbone.train(False)
     lengths, budget = [len(side.ids) for side in sides], TokenBudget(micro_tokens)
+    found = torch.full((len(sides),), math.nan)
+    if partial.is_file():
+        found = load_tensors(partial)[0]["logprobs"]
 
     def work() -> Tensor:
-        found = torch.zeros(len(sides))
-        done = 0
-        for piece in pieces(lengths, budget.tokens):
-            rows = lay_out([sides[i] for i in piece]).to(backbone.device)
+        kept = time.monotonic()
+        left = found.isnan().nonzero().flatten().tolist()
+        for piece in pieces([lengths[i] for i in left], budget.tokens):
+            places = [left[i] for i in piece]
+            rows = lay_out([sides[i] for i in places]).to(backbone.device)
             with backbone.using(adapter):
-                found[piece] = sequence_logprobs(backbone, rows).cpu()
-            done += len(piece)
-            tell(done, len(sides))
+                found[places] = sequence_logprobs(backbone, rows).cpu()
+            tell(len(sides) - int(found.isnan().sum()), len(sides))
+            if time.monotonic() - kept > _KEPT_EVERY:
+                save_tensors(partial, {"logprobs": found}, {})
+                kept = time.monotonic()
         return found
 
-    return budget.spend(work, lengths, backbone.device)
+    try:
+        return budget.spend(work, lengths, backbone.device)
+    except KeyboardInterrupt:
+        save_tensors(partial, {"logprobs": found}, {})
+        raise Interrupted(
+            "Stopped while the reference reads; what it has read is kept.",
+            hint="Run the same command again to go on.",
+        ) from None
 
 
 class CollapseWatch:

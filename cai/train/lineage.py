@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -87,8 +88,7 @@ def find_adapter(given: str, use: Use = "speak") -> Adapter:
     place, home = _place(given), find_home(given)
     record = _record(home, place, use) if home else None
     folder = local_folder(part_of_run(given, "adapter"))
-    for name in _FILES if home else ():
-        _check_digest(home, folder / name)
+    check_files(home, (folder / name for name in _FILES))
     inside = place.relative_to(home).parts if home else ()
     parts = [home.name if home else place.name, *(p for p in inside if p != "adapter")]
     return Adapter("-".join(parts), folder, record.model if record else _told(folder), record)
@@ -103,6 +103,7 @@ def base_facts(model: str) -> list[dict[str, Any]]:
     if home is None:
         return []
     record = _record(home, _place(model), "start")
+    check_files(home, _place(model).rglob("*.safetensors"))
     files = digest(read_run(home)["files"])
     return [
         {"name": home.name, "part": "base", "stage": record.stage, "id": record.id, "digest": files}
@@ -113,17 +114,19 @@ def _place(given: str | Path) -> Path:
     return or_last(Path(given).expanduser()).resolve()
 
 
-def _check_digest(home: Path | None, file: Path) -> None:
-    """Raise `DataError` where a run's file is not as the run wrote it."""
-    place = file.resolve()
-    if home is None or not place.is_file() or not place.is_relative_to(home):
-        return
-    wanted = read_run(home)["files"].get(place.relative_to(home).as_posix())
-    if wanted and file_digest(place) != wanted:
-        raise DataError(
-            f"{file} is not as the training run {home.name} wrote it",
-            hint="Restore it, or train again. To use it as it is, copy its folder elsewhere.",
-        )
+def check_files(home: Path | None, files: Iterable[Path]) -> None:
+    """Raise `DataError` where a file of a run is not as the run wrote it."""
+    recorded = read_run(home)["files"] if home else {}
+    for file in files:
+        place = file.resolve()
+        if home is None or not place.is_file() or not place.is_relative_to(home):
+            continue
+        wanted = recorded.get(place.relative_to(home).as_posix())
+        if wanted and file_digest(place) != wanted:
+            raise DataError(
+                f"{file} is not as the training run {home.name} wrote it",
+                hint="Restore it, or train again. To use it as it is, copy its folder elsewhere.",
+            )
 
 
 def _record(home: Path, place: Path, use: Use) -> Record:

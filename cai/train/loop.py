@@ -33,6 +33,11 @@ class Taken:
     tokens: int
 
 
+def floats(figures: Mapping[str, Tensor]) -> dict[str, float]:
+    """Figures as plain numbers; waits for the device that they are on."""
+    return {name: value.item() for name, value in figures.items()}
+
+
 def need_numbers(figures: Mapping[str, float], when: str, advice: str = "") -> None:
     """Raise `TrainingError` where a figure is no number; when: of which step or rows it is."""
     for name, value in figures.items():

@@ -23,8 +23,8 @@ class Pair:
 
     @property
     def id(self) -> str:
-        """The row's id."""
-        return self.row.id
+        """Where the row stands, and its id: what people are told of it."""
+        return f"{self.row.source} {self.row.id}".strip()
 
     @property
     def size(self) -> int:

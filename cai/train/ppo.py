@@ -32,7 +32,7 @@ from cai.train.batches import moved
 from cai.train.budget import TokenBudget
 from cai.train.config import PpoConfig
 from cai.train.kl import AdaptiveKl, FixedKl, KlController
-from cai.train.loop import Sound, Taken, need_numbers
+from cai.train.loop import Sound, Taken, floats, need_numbers
 from cai.train.monitors import Bounds, Monitors, observe
 from cai.train.rollout import (
     Response,
@@ -143,7 +143,7 @@ class PpoTrainer:
                 **{f"policy/{n}": p for n, p in backbone.trainable().items()},
                 **{f"value/{n}": p for n, p in self.value_head.named_parameters()},
             },
-            Schedule(settings.schedule, settings.learning_rate, self.steps, settings.warmup),
+            Schedule(settings.schedule, settings.rate, self.steps, settings.warmup),
             settings.weight_decay,
             settings.max_grad_norm,
         )
@@ -319,18 +319,22 @@ class PpoTrainer:
         advantages, returns = gae(rewards, rollout.values, rollout.mask, s.gamma, s.lam)
         advantages = whiten(advantages, rollout.mask)
         experience = Experience(responses, rollout, advantages, returns)
-        steps: list[dict[str, float]] = []
+        steps: list[dict[str, Tensor]] = []
         self.backbone.train()  # there is no dropout: this is for gradient checkpointing
         for epoch in range(s.epochs):
             for chosen in self._minibatches(len(responses), epoch):
                 sums = self._gradients(experience, chosen)
                 sums["gradient_norm"] = self.optimizer.clip()
-                steps.append({name: value.item() for name, value in sums.items()})
-                prompts = ", ".join(responses[i].prompt.id for i in chosen[:8])
-                need_numbers(steps[-1], f"of update {self.step + 1} (prompts {prompts}, …)")
+                steps.append(sums)
+                if self.backbone.device.type == "cpu":  # elsewhere a look would wait for the device
+                    prompts = ", ".join(responses[i].prompt.id for i in chosen[:8])
+                    need_numbers(floats(sums), f"of update {self.step + 1} (prompts {prompts}, …)")
                 self.optimizer.step(self.step)
         self.backbone.train(False)
-        means = {name: sum(f[name] for f in steps) / len(steps) for name in steps[0]}
+        told = [floats(sums) for sums in steps]
+        for figures in told:
+            need_numbers(figures, f"of update {self.step + 1}")
+        means = {name: sum(f[name] for f in told) / len(told) for name in told[0]}
         return means | {"reward": masked_sum(rewards, rollout.mask, dim=1).mean().item()}
 
     def _minibatches(self, count: int, epoch: int) -> list[list[int]]:

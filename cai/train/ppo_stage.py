@@ -19,7 +19,7 @@ from cai.models.heads import ScalarHead
 from cai.models.names import or_last
 from cai.train.config import PpoConfig
 from cai.train.folder import Facts, last_figures, replace_lines
-from cai.train.lineage import find_home
+from cai.train.lineage import check_files, find_home
 from cai.train.ppo import PpoTrainer
 from cai.train.prepare import data_facts, load_policy, save_policy, split
 from cai.train.reward_report import HEAD, check_gate, load_reward
@@ -28,6 +28,7 @@ from cai.train.stage import Stage, Work
 from cai.types import Prompt, SetAside
 
 VALUE, ROLLOUTS = "value.safetensors", "rollouts.jsonl"
+_MOST_CUT = 0.5  # of an update's responses
 _TOLD = (
     "reward", "score", "check", "kl", "length", "repetition", "unended", "entropy", "policy_loss",
     "value_loss",
@@ -62,14 +63,20 @@ def ppo_stage(config: PpoConfig, data: Sequence[Path]) -> Stage:
         _forget_rollouts(out / ROLLOUTS, step)
         trainer.keep = lambda rows: _keep(out / ROLLOUTS, rows)
 
-    told = [False]
+    told: set[str] = set()
 
     def warn(figures: Mapping[str, float]) -> str | None:
-        flat = figures["score_spread"] == 0 and config.prompts_per_update > 1
-        if not flat or told[0]:
-            return None
-        told[0] = True
-        return f"All responses of an update have the score {figures['score']:g}: nothing to learn."
+        if figures["score_spread"] == 0 and config.prompts_per_update > 1 and "flat" not in told:
+            told.add("flat")
+            score = f"{figures['score']:g}"
+            return f"All responses of an update have the score {score}: nothing to learn."
+        if figures["unended"] > _MOST_CUT and "cut" not in told:
+            told.add("cut")
+            return (
+                f"{figures['unended']:.0%} of the responses ran into --max-new-tokens"
+                f" {config.max_new_tokens} and were scored cut off: raise it."
+            )
+        return None
 
     s = trainer.settings
     work = Work(
@@ -194,6 +201,8 @@ def _model(folder: Path, backbone: Backbone, config: PpoConfig, name: str) -> Re
             hint="Train one with: cai train reward",
         )
     run = need_finished(home)
+    whole = (folder / "adapter", folder / "model")
+    check_files(home, (*folder.iterdir(), *(f for part in whole for f in part.rglob("*"))))
     if config.gate:
         check_gate(folder)
     own = folder / "model"

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from cai.data.audited import audit_files
 from cai.data.training import TrainingFiles
 from cai.digest import digest, file_digest
 from cai.errors import DataError, PromptError, UsageError
@@ -48,7 +49,7 @@ def resolve(config: Config) -> Config:
     place = Path(model).expanduser()
     if place.is_dir():  # so that the record holds wherever it is read
         model = str(place.resolve())
-    config = dataclasses.replace(config, model=model)
+    config = dataclasses.replace(config, model=model, learning_rate=config.rate)
     if config.full:
         return config
     names = [name for name in LORA if hasattr(config, name)]
@@ -149,9 +150,10 @@ def save_policy(backbone: Backbone, folder: Path) -> None:
 
 
 def data_facts(files: TrainingFiles) -> tuple[dict[str, Any], ...]:
-    """Name and digest of each file."""
+    """Name and digest of each file, and of what auditors said of them."""
     paths = (*files.train, *files.test)
-    return tuple({"name": path.name, "sha256": file_digest(path)} for path in paths)
+    said = audit_files(paths)
+    return tuple({"name": path.name, "sha256": file_digest(path)} for path in (*paths, *said))
 
 
 def encode_rows(
@@ -170,7 +172,8 @@ def encode_rows(
             found.append(encode(row))
         except PromptError as error:
             source = f"{getattr(row, 'source', '')} {getattr(row, 'id', '')}".strip()
-            set_aside.append(SetAside(source, error.message))
+            hint = f" ({error.hint})" if error.hint else ""
+            set_aside.append(SetAside(source, error.message + hint))
         if limit is not None and len(found) >= limit:
             break
     return found

@@ -25,6 +25,7 @@ from cai.train.reward import score_all
 
 HEAD, CANARIES, REPORT = "head.safetensors", "canary.json", "report.json"
 HELD_OUT = "held out"
+_COIN = 0.5
 _CANARIES = 8
 _BINS = 20
 _TOLERANCE = {torch.float32: 1e-3}
@@ -73,8 +74,9 @@ def report_of(
 
     accuracy: share of pairs whose better side has the higher score (an equal score is wrong), with
     Wilson's 95 % interval. A row whose probability is one half has no better side and is left out.
-    calibration: expected calibration error of σ(difference), and after a temperature fitted on
-    these same rows. histogram: counts of all scores in equal bins.
+    calibration: expected calibration error of σ(difference) against the rows' own probabilities
+    (certainty, where a row has none), and after a temperature fitted on these same rows.
+    histogram: counts of all scores in equal bins.
     """
     decided = [
         (pair, chosen - rejected)
@@ -83,7 +85,7 @@ def report_of(
     ]
     right = [difference > 0 for _, difference in decided]
     tally = Tally(sum(right), len(right))
-    rows = [(difference, True) for _, difference in decided]
+    rows = [(d, 1.0 if p.row.probability is None else p.row.probability) for p, d in decided]
     temperature = best_temperature(rows) if rows else 1.0
     values = [value for both in scores for value in both]
     return {
@@ -186,23 +188,32 @@ def load_reward(backbone: Backbone, folder: Path, name: str | None = "reward") -
 def check_gate(folder: Path) -> dict[str, Any]:
     """The report of a reward model that knows more than length, on rows it was not trained on.
 
-    Raises `UsageError` for any other, `DataError` where there is no report.
+    The lower end of its accuracy's interval must lie above what length gets right, and above a
+    coin. Raises `UsageError` for any other, `DataError` where there is no report.
     """
     try:
         report: dict[str, Any] = json.loads((folder / REPORT).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{folder / REPORT} can't be read: {error}") from None
-    if not report["pairs"] or report["rows"] != HELD_OUT:
-        why = "no row was held out" if report["pairs"] else "no held-out row has a better side"
+        pairs, rows = int(report["pairs"]), str(report["rows"])
+        accuracy, length = report["accuracy"], report["length_baseline"]
+        low, high = report["interval"]
+        if pairs:
+            accuracy, length, low, high = map(float, (accuracy, length, low, high))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{folder / REPORT} can't be read: {error!r}", hint="Train the reward model again."
+        ) from None
+    if not pairs or rows != HELD_OUT:
+        why = "no row was held out" if pairs else "no held-out row has a better side"
         raise UsageError(
             f"Nothing shows that the reward model {folder} knows more than length: {why}",
             hint="Train it with held-out rows (--test-share 0.1, or a build with --test-share)."
             " To use it all the same: --no-gate",
         )
-    if report["accuracy"] > report["length_baseline"]:
+    if low > max(length, _COIN):
         return report
     raise UsageError(
-        f"The reward model {folder} is right on {report['accuracy']:.1%} of {report['pairs']} pairs"
-        f" {report['rows']}; length alone is right on {report['length_baseline']:.1%}",
-        hint="Train it on more or better pairs. To use it all the same: --no-gate",
+        f"The reward model {folder} is right on {accuracy:.1%} of {pairs} pairs {rows}"
+        f" ({low:.0%} to {high:.0%}); length alone is right on {length:.1%}, a coin on half",
+        hint="Train it on more or better pairs, and hold out more of them, so that the interval's"
+        " lower end is above both. To use it all the same: --no-gate",
     )

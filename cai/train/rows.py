@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from cai.train.batches import pieces
 from cai.train.budget import TokenBudget
-from cai.train.loop import Sound, Taken, need_numbers
+from cai.train.loop import Sound, Taken, floats, need_numbers
 from cai.train.updates import Updates
 
 Example = TypeVar("Example")
@@ -120,14 +120,14 @@ class RowsTrainer(Generic[Example]):
         figures["gradient_norm"] = self.updates.clip()
         seen = self._looks()
         if seen:  # before a gradient that is no number reaches the weights
-            need_numbers(_floats(figures), self._where(batch), ", and look at those rows")
+            need_numbers(floats(figures), self._where(batch), ", and look at those rows")
         self.updates.step(self.step)
         self.step += 1
         tokens = sum(map(self.objective.tokens, batch))
         if not seen:
             return Taken(None, tokens)
         rate = {"learning_rate": self.updates.schedule.rate(self.step - 1)}
-        return Taken(_floats(figures) | rate, tokens)
+        return Taken(floats(figures) | rate, tokens)
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
@@ -144,7 +144,7 @@ class RowsTrainer(Generic[Example]):
                 _add(sums, figures)
             return sums
 
-        return _floats(self._within_memory(self.test, look))
+        return floats(self._within_memory(self.test, look))
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """As in `Trainer`."""
@@ -219,7 +219,3 @@ class RowsTrainer(Generic[Example]):
 def _add(sums: Metrics, parts: Metrics) -> None:
     for name, value in parts.items():
         sums[name] = sums[name] + value.detach() if name in sums else value.detach()
-
-
-def _floats(figures: Metrics) -> dict[str, float]:
-    return {name: value.item() for name, value in figures.items()}

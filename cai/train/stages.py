@@ -125,7 +125,7 @@ def _conversations(config: SftConfig, data: Sequence[Path], backbone: Backbone) 
     def encode(row: Any) -> tuple[Any, SftExample]:
         limit = longest(config, backbone)
         tokens = encode_tokens(backbone.encoder, row.messages, limit, learned)
-        return row, SftExample(row.id, tokens)
+        return row, SftExample(f"{row.source} {row.id}".strip(), tokens)
 
     rows = encode_rows(read_sft(files.train), encode, set_aside, config.limit)
     held = encode_rows(read_sft(files.test), encode, set_aside) if files.test else None
@@ -152,7 +152,7 @@ def _pairs(config: RowsConfig, data: Sequence[Path], backbone: Backbone) -> Exam
     def prompt(pair: Pair) -> Messages:
         return pair.row.prompt
 
-    train, test = split(config, pairs, held, prompt, lambda p: f"{p.row.source} {p.id}", set_aside)
+    train, test = split(config, pairs, held, prompt, lambda p: p.id, set_aside)
     require(train, set_aside)
     return Examples(train, test, set_aside, data_facts(files))
 
@@ -196,7 +196,7 @@ def _stage(
     parameters = {**backbone.trainable(), **(own or {})}
 
     def make() -> RowsTrainer[Any]:
-        schedule = Schedule(config.schedule, config.learning_rate, work.steps, config.warmup)
+        schedule = Schedule(config.schedule, config.rate, work.steps, config.warmup)
         updates = Updates(parameters, schedule, config.weight_decay, config.max_grad_norm)
         return RowsTrainer(
             backbone.train, objective, updates, examples.train, examples.test, plan,

@@ -16,7 +16,7 @@ from accelerate import Accelerator
 from cai.data.files import telling
 from cai.errors import TrainingError, UsageError
 from cai.models.backbone import Backbone
-from cai.train.card import card
+from cai.train.card import card, reasons
 from cai.train.checkpoint import load_tensors
 from cai.train.config import DpoConfig, PpoConfig, RewardConfig, SftConfig, TrainConfig
 from cai.train.folder import RunFolder, check_out
@@ -68,7 +68,19 @@ def _train(config: TrainConfig, stage: Stage, run: RunFolder, show: Show) -> dic
     run.set_aside(stage.set_aside)
     if stage.set_aside:
         used, aside = stage.work.rows, len(stage.set_aside)
-        show.note(f"rows used: {used}, set aside: {aside} (see {out / 'set_aside.jsonl'})")
+        why, count = reasons(stage.set_aside)[0]
+        most = f"; {count} of them: {why}" if aside > used / 10 else ""
+        show.note(f"rows used: {used}, set aside: {aside} (see {out / 'set_aside.jsonl'}){most}")
+    if not stage.backbone.encoder.has_template:
+        show.note(
+            f"{stage.backbone.name} has no chat template: it is trained on “Human:” and"
+            " “Assistant:” turns, and what is saved of all weights has that as its template."
+        )
+    if config.full and stage.backbone.dtype != torch.float32:
+        show.note(
+            f"All weights are trained in {stage.backbone.dtype}: steps smaller than their rounding"
+            " are lost. Where memory allows: --dtype float32."
+        )
     stage.begin(show.reference)
     accelerator = make_accelerator(config.tracker, config.stage, stage.backbone, out, run.id)
     loop = build_loop(config, stage, out, _teller(config, stage, run, accelerator, show))

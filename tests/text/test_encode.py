@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -216,6 +217,27 @@ def test_without_a_chat_template() -> None:
     assert [encoded.ids[i] for i in encoded.control] == [tokenizer.eos_token_id] * 2  # bos, eos
     assert encoded.control[0] == 0
     assert encoder.stop_texts == ("\n\nHuman:",)
+
+
+def test_the_plain_format_is_saved_as_a_template(tmp_path: Path) -> None:
+    """Whoever loads the saved tokenizer writes the same ids, also by stock's own call."""
+    tokenizer = family("plain")
+    ours = Encoder(tokenizer)
+    assert not ours.has_template
+    ours.save_tokenizer(tmp_path)
+    assert tokenizer.chat_template is None  # the one in use is as it was
+    saved = PreTrainedTokenizerFast.from_pretrained(tmp_path)
+    theirs = Encoder(saved)
+    assert theirs.has_template
+    for messages in (chat("Hi."), chat("Hi.", "Yes?", "Go on."), chat("Hi.", system="Be brief.")):
+        assert theirs.encode(messages).ids == ours.encode(messages).ids
+        if messages[0].role != "system":
+            assert tuple(stock(saved, messages)) == ours.encode(messages).ids
+    whole = chat("Hi.", "Yes?")
+    assert (
+        theirs.encode(whole, add_generation_prompt=False).ids
+        == ours.encode(whole, add_generation_prompt=False).ids
+    )
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from cai.data.trained import FORMAT, NAME, read_run
 from cai.errors import DataError, Interrupted, TrainingError, UsageError
-from cai.train.config import PpoConfig, SftConfig
+from cai.train.config import PpoConfig, RewardConfig, SftConfig
 from cai.train.lineage import find_adapter
 from cai.train.loop import Report
 from cai.train.ppo_stage import ROLLOUTS, _forget_rollouts, _keep
@@ -41,6 +41,14 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return file
 
 
+def write_pairs(folder: Path) -> Path:
+    """Eight preferences."""
+    file = folder / "pairs.jsonl"
+    rows = [{"prompt": f"What of {c}?", "chosen": "Gladly.", "rejected": "No."} for c in "abcdefgh"]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return file
+
+
 def test_it_goes_on_bit_for_bit(data: Path, tmp_path: Path) -> None:
     """Stopped by Ctrl-C after the first update of three: the same files as without a stop."""
     config = PpoConfig(**SMALL)
@@ -54,7 +62,7 @@ def test_it_goes_on_bit_for_bit(data: Path, tmp_path: Path) -> None:
         train(config, [data], tmp_path / "broken", Show(report=stop))
     notes: list[str] = []
     train(config, [data], tmp_path / "broken", Show(note=notes.append))
-    assert notes == ["Going on after step 1 of 3."]
+    assert "Going on after step 1 of 3." in notes
     records = [read_run(tmp_path / name) for name in ("straight", "broken")]
     assert records[0]["files"] == records[1]["files"]
     assert {"adapter/adapter_model.safetensors", "value.safetensors", ROLLOUTS} <= set(
@@ -176,7 +184,34 @@ def test_a_flat_reward_is_told_once(data: Path, tmp_path: Path) -> None:
     notes: list[str] = []
     config = PpoConfig(**SMALL | {"reward": "rewards_of_a_test:flat"})
     train(config, [data], tmp_path / "ppo", Show(note=notes.append))
-    assert notes == ["All responses of an update have the score 1: nothing to learn."]
+    flat = "All responses of an update have the score 1: nothing to learn."
+    assert notes.count(flat) == 1
+
+
+def test_responses_that_are_cut_off_are_told_once(data: Path, tmp_path: Path) -> None:
+    """Two tokens end no answer of the miniature; a hundred end most."""
+    said = "ran into --max-new-tokens 2 and were scored cut off"
+    for most, times in ((2, 1), (100, 0)):
+        notes: list[str] = []
+        config = PpoConfig(**SMALL | {"max_new_tokens": most})
+        train(config, [data], tmp_path / f"ppo-{most}", Show(note=notes.append))
+        assert sum(said in note for note in notes) == times
+
+
+def test_a_reward_model_is_what_its_run_wrote(data: Path, tmp_path: Path) -> None:
+    """One bit of its adapter, its head or its report, and it is refused."""
+    reward = tmp_path / "reward"
+    config = RewardConfig(device="cpu", max_steps=1, batch_size=2, lora_r=4)
+    train(config, [write_pairs(tmp_path)], reward)
+    settings = SMALL | {"reward": str(reward), "gate": False}
+    for name in ("adapter/adapter_model.safetensors", "head.safetensors", "report.json"):
+        file = reward / name
+        before = file.read_bytes()
+        file.write_bytes(before[:-2] + bytes([before[-2] ^ 1]) + before[-1:])
+        with pytest.raises(DataError, match="is not as the training run reward wrote it"):
+            train(PpoConfig(**settings), [data], tmp_path / "ppo")
+        file.write_bytes(before)
+    train(PpoConfig(**settings | {"updates": 1}), [data], tmp_path / "ppo")
 
 
 def test_a_reward_s_code_is_part_of_the_run(data: Path, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from cai.errors import (
 from cai.models.backbone import Backbone
 from cai.train.batches import encode_tokens, lay_out, sequence_logprobs
 from cai.train.checkpoint import save_tensors
-from cai.train.config import DpoConfig, RewardConfig, SftConfig, TrainConfig
+from cai.train.config import DpoConfig, PpoConfig, RewardConfig, SftConfig, TrainConfig
 from cai.train.dpo import CollapseWatch, reference_logprobs
 from cai.train.folder import RunFolder
 from cai.train.lineage import find_adapter
@@ -217,6 +217,36 @@ def test_reference_logprobs_are_read_once(data: Path, tmp_path: Path) -> None:
     assert first[0].chosen == pytest.approx(alone, abs=1e-4)
 
 
+def test_a_reference_that_was_stopped_goes_on(data: Path, tmp_path: Path) -> None:
+    """Ctrl-C after the first of several passes: what was read is not read again."""
+    backbone = Backbone.load("miniature", device="cpu", dtype="float32")
+    pairs = [
+        encode_pair(backbone.encoder, row, 512)
+        for row in read_pairs([data])
+        if isinstance(row, PairRow)
+    ]
+    told: list[int] = []
+
+    def read(cache: Path, stop: bool = False) -> list[tuple[float, float]]:
+        def tell(done: int, total: int) -> None:
+            told.append(done)
+            if stop:
+                raise KeyboardInterrupt
+
+        found = reference_logprobs(backbone, pairs, None, "base", 64, cache, tell)
+        return [(f.chosen, f.rejected) for f in found]
+
+    straight = read(tmp_path / "straight")
+    passes = len(told)
+    assert passes > 3
+    with pytest.raises(Interrupted, match="what it has read is kept"):
+        read(tmp_path / "broken", stop=True)
+    told.clear()
+    assert read(tmp_path / "broken") == straight
+    assert len(told) == passes - 1
+    assert [f.name.count("partial") for f in (tmp_path / "broken").iterdir()] == [0]
+
+
 def test_a_falling_likelihood_is_told_once() -> None:
     """β 0.1, ten tokens a response: a reward of −0.6 is Δ = −6 nats, 0.6 a token.
 
@@ -396,7 +426,10 @@ def test_held_out_rows_of_trained_prompts_are_set_aside(data: Path, tmp_path: Pa
         assert {row["reason"] for row in aside} == {
             "held-out prompt: one that begins alike is trained on"
         }
-        assert notes == [f"rows used: 8, set aside: 2 (see {out / 'set_aside.jsonl'})"]
+        assert notes == [
+            f"rows used: 8, set aside: 2 (see {out / 'set_aside.jsonl'}); 2 of them: held-out"
+            " prompt: one that begins alike is trained on"
+        ]
 
 
 def test_the_reference_is_known_by_the_adapter_s_scale_too(data: Path, tmp_path: Path) -> None:
@@ -410,6 +443,22 @@ def test_the_reference_is_known_by_the_adapter_s_scale_too(data: Path, tmp_path:
         config = DpoConfig(**SMALL, adapter=str(copy), labels="hard", max_steps=1)
         train(config, [data], tmp_path / f"dpo-{alpha}")
         assert figures(tmp_path / f"dpo-{alpha}")[0]["loss"] == pytest.approx(0.693147, abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", [SftConfig, RewardConfig, DpoConfig, PpoConfig])
+def test_all_weights_have_a_rate_of_their_own(kind: type[TrainConfig]) -> None:
+    """An adapter bears ten to a hundred times the rate that all weights bear."""
+    adapter, full = resolve(kind()), resolve(kind(full=True))
+    assert adapter.learning_rate is not None and full.learning_rate is not None
+    assert 9 < adapter.learning_rate / full.learning_rate < 101
+    assert resolve(kind(full=True, learning_rate=1e-3)).learning_rate == 1e-3
+
+
+def test_a_message_names_the_line_of_a_row(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"pairs\.jsonl:\d+ row-\d"):
+        train(
+            DpoConfig(**SMALL | {"learning_rate": 1e30}, test_share=0.0), [data], tmp_path / "dpo"
+        )
 
 
 def test_a_changed_file_of_a_run_is_told(data: Path, tmp_path: Path) -> None:

@@ -1,0 +1,60 @@
+"""The settings of a project, `cai.yaml` at its root: what holds for everybody who works in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from cai.constitution.source import read_source
+from cai.errors import ContentError, Problem
+
+NAME = "cai.yaml"
+Audit: TypeAlias = Literal["optional", "required"]
+_KEYS = {"audit": ("optional", "required")}
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """audit: whether training asks for a sign-off of its data. path: None where no file says."""
+
+    audit: Audit = "optional"
+    path: Path | None = None
+
+
+def find_project(places: Sequence[Path]) -> Project:
+    """The strictest of the projects that the places lie in, each the nearest file above.
+
+    Raises `ContentError` for a file that is not right.
+    """
+    files = {found: None for place in places if (found := _above(place.resolve()))}
+    projects = [read_project(file) for file in files]
+    return next((p for p in projects if p.audit == "required"), next(iter(projects), Project()))
+
+
+def _above(place: Path) -> Path | None:
+    return next((f for p in (place, *place.parents) if (f := p / NAME).is_file()), None)
+
+
+def read_project(path: Path) -> Project:
+    """A project's settings. Raises `ContentError` with file:line:col."""
+    source, problems = read_source(path)
+    if source is None:
+        raise ContentError(problems)
+    values = {} if source.value is None else source.value
+    if not isinstance(values, dict):
+        raise ContentError([source.problem((), "C012", "not a mapping", "Write `key: value`.")])
+    found: list[Problem] = []
+    for key, value in values.items():
+        if key not in _KEYS:
+            close = get_close_matches(key, _KEYS, n=1)
+            hint = f"Did you mean `{close[0]}`?" if close else f"Known: {', '.join(_KEYS)}."
+            found.append(source.problem((key,), "C011", f"unknown key `{key}`", hint, key=True))
+        elif value not in _KEYS[key]:
+            hint = f"Choose one of: {', '.join(_KEYS[key])}."
+            found.append(source.problem((key,), "C012", f"`{key}` is {value!r}", hint))
+    if found:
+        raise ContentError(found)
+    return Project(audit=values.get("audit", "optional"), path=path)

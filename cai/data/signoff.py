@@ -1,0 +1,100 @@
+"""The sign-off of a run's data: who looked at what of it, and what exactly they signed.
+
+`audit/signoff.yaml` names every file of rows by its digest, the verdicts by theirs, the sample and
+the thresholds that were held. It is no cryptographic signature: it shows that data, verdicts and
+the file itself have not changed since, not who wrote it.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cai.constitution.source import read_source, resolve_scalar
+from cai.data.files import Staging
+from cai.data.manifest import Manifest
+from cai.data.verdicts import FOLDER, VerdictFile
+from cai.digest import digest, file_digest
+from cai.errors import ContentError, DataError
+
+NAME = "signoff.yaml"
+FORMAT = "cai-signoff/1"
+_DATA = re.compile(r"(sft|preferences)(\.test)?\.(jsonl|parquet)")
+
+
+def subject(run: Path) -> dict[str, Any]:
+    """What a sign-off is about, by digests: the files of rows, and the verdicts.
+
+    Raises `DataError` where the folder holds no run.
+    """
+    manifest = Manifest.read(run)
+    file = VerdictFile(run).path
+    return {
+        "run": manifest.run["id"],
+        "constitution": manifest.constitution.get("digest") or "",
+        "data": {p.name: file_digest(p) for p in sorted(run.iterdir()) if _DATA.fullmatch(p.name)},
+        "verdicts": file_digest(file) if file.is_file() else "",
+    }
+
+
+def write_signoff(run: Path, values: dict[str, Any]) -> Path:
+    """Write a sign-off over what the folder holds at this moment; returns its path.
+
+    values: what the signer adds, in the order of reading. Raises `StoreError`.
+    """
+    body = {"format": FORMAT, **subject(run), **values}
+    body["digest"] = digest(body)
+    staging = Staging(run / FOLDER)
+    staging.text(
+        NAME, yaml.dump(body, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+    )
+    staging.publish(NAME)
+    return run / FOLDER / NAME
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes every text that our reader would take for something else."""
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
+    style = None if resolve_scalar(text) == text else '"'
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style)
+
+
+_Dumper.add_representer(str, _text)
+
+
+def read_signoff(run: Path) -> dict[str, Any]:
+    """The sign-off of a run's folder, held against what the folder holds now.
+
+    Raises `DataError` where there is none, where it was edited, and where data or verdicts have
+    changed since; the message names what.
+    """
+    path = run / FOLDER / NAME
+    if not path.is_file():
+        raise DataError(f"{run} is not signed off", hint=f"Audit it, then: cai audit sign {run}")
+    source, problems = read_source(path)
+    if source is None:
+        raise ContentError(problems)
+    values = source.value
+    again = f"Look at it again, then: cai audit sign {run}"
+    if not isinstance(values, dict) or values.get("format") != FORMAT:
+        raise DataError(f"{path} is no sign-off of the format {FORMAT}", hint=again)
+    if values.get("digest") != digest({k: v for k, v in values.items() if k != "digest"}):
+        raise DataError(f"{path} was edited after it was signed", hint=again)
+    changed = _changed(values, subject(run))
+    if changed:
+        raise DataError(
+            f"the sign-off of {run} is stale: {', '.join(changed)} changed since", hint=again
+        )
+    return values
+
+
+def _changed(signed: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    before, after = signed.get("data") or {}, now["data"]
+    out = [name for name in sorted({*before, *after}) if before.get(name) != after.get(name)]
+    names = {"run": "the run", "constitution": "its constitution", "verdicts": "the verdicts"}
+    return out + [what for key, what in names.items() if signed.get(key) != now[key]]

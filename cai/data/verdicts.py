@@ -1,0 +1,152 @@
+"""What auditors said of a run: an append-only file in its folder, a line a verdict.
+
+A verdict is about one item (a trace, a comparison, a rollout), known by a digest of what the
+auditor saw. Nothing is ever changed: who thinks better of it says so in a new line, and the last
+one of each author stands.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, get_args
+
+from cai.data.files import json_line, telling
+from cai.errors import DataError, StoreError
+from cai.store.lock import held
+
+FOLDER = "audit"
+"""The folder, in a run's, that holds what auditors made."""
+NAME = "verdicts.jsonl"
+Decision: TypeAlias = Literal["accept", "reject", "unsure", "none"]
+"""`none` takes an earlier verdict back."""
+_DECISIONS = get_args(Decision)
+_LONGEST = 10_000  # characters of a text in a verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One auditor's word on one item.
+
+    item: digest of what was seen. record: the trace, comparison or rollout's id. run: the run's.
+    flagged: the auditor wants to come back to it. at: UTC, ISO 8601.
+    """
+
+    item: str
+    record: str
+    run: str
+    verdict: Decision
+    author: str
+    at: str
+    flagged: bool = False
+    reason: str = ""
+
+
+def verdict_of(values: Any) -> Verdict:
+    """A verdict from plain values. Raises `ValueError` with what is wrong."""
+    if not isinstance(values, dict):
+        raise ValueError("not an object")
+    known = {f.name for f in fields(Verdict)}
+    if extra := sorted(set(values) - known):
+        raise ValueError(f"unknown keys: {', '.join(extra[:5])}")
+    texts = {n: values.get(n, "") for n in ("item", "record", "run", "author", "at", "reason")}
+    for name, text in texts.items():
+        if not isinstance(text, str) or len(text) > _LONGEST:
+            raise ValueError(f"{name} is not a text of up to {_LONGEST} characters")
+        if not text and name != "reason":
+            raise ValueError(f"{name} is missing")
+    texts = {n: t.encode(errors="replace").decode() for n, t in texts.items()}
+    if values.get("verdict") not in _DECISIONS:
+        raise ValueError(f"verdict is none of {', '.join(_DECISIONS)}")
+    if not isinstance(values.get("flagged", False), bool):
+        raise ValueError("flagged is not true or false")
+    try:
+        if datetime.fromisoformat(texts["at"]).tzinfo is None:
+            raise ValueError("it names no time zone")
+    except ValueError as error:
+        raise ValueError(f"at is not a time in ISO 8601: {error}") from None
+    return Verdict(**texts, verdict=values["verdict"], flagged=values.get("flagged", False))
+
+
+class VerdictFile:
+    """The verdicts of a run's folder."""
+
+    def __init__(self, run: Path) -> None:
+        self.path = run / FOLDER / NAME
+
+    def read(self) -> list[Verdict]:
+        """All that was ever said, in order; none where nobody said anything.
+
+        A last line without its end was cut off by a kill and was never acknowledged. Raises
+        `DataError` with the line for anything else that is no verdict.
+        """
+        try:
+            data = self.path.read_bytes()
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise DataError(f"{self.path} can't be read: {error.strerror}") from None
+        return [_read(self.path, n, line) for n, line in enumerate(data.split(b"\n")[:-1], 1)]
+
+    def append(self, verdicts: Sequence[Verdict]) -> None:
+        """Add verdicts, on disk before this returns; several processes may do so at once.
+
+        Raises `StoreError` where the file can't be written.
+        """
+        with telling(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        lock = self.path.with_name(f".{NAME}.lock")
+        with (
+            held(lock, wait=True, busy=lambda: StoreError(f"{self.path} is locked")),
+            telling(self.path),
+            self.path.open("a+b") as file,
+        ):
+            _end_line(file)
+            file.write(b"".join(json_line(asdict(v)) for v in verdicts))
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _end_line(file: Any) -> None:
+    """Drop what a kill left of a last line, so that the next one begins at its start."""
+    file.seek(0)
+    data = file.read()
+    whole = data.rfind(b"\n") + 1
+    if whole != len(data):
+        file.truncate(whole)
+
+
+def read_verdicts(path: Path) -> list[Verdict]:
+    """Verdicts of a file that somebody sent. Raises `DataError` with the line of a bad one."""
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError as error:
+        raise DataError(f"{path} can't be read: {error.strerror}") from None
+    return [_read(path, n, line) for n, line in enumerate(lines, 1) if line.strip()]
+
+
+def _read(path: Path, number: int, line: bytes) -> Verdict:
+    try:
+        return verdict_of(json.loads(line))
+    except (ValueError, RecursionError) as error:
+        raise DataError(
+            f"{path}:{number} is no verdict: {error}",
+            hint="Each line is a JSON object as the audit page exports it.",
+        ) from None
+
+
+def standing(verdicts: Iterable[Verdict]) -> dict[tuple[str, str], Verdict]:
+    """(item, author) → the last word of each author on each item; what was taken back is gone."""
+    out: dict[tuple[str, str], Verdict] = {}
+    for verdict in sorted(verdicts, key=lambda v: datetime.fromisoformat(v.at)):
+        out[verdict.item, verdict.author] = verdict
+    return {key: v for key, v in out.items() if v.verdict != "none" or v.flagged or v.reason}
+
+
+def rejected(verdicts: Iterable[Verdict]) -> dict[str, Verdict]:
+    """Record id → a standing rejection of it, by whoever: one auditor's no is enough."""
+    return {v.record: v for v in standing(verdicts).values() if v.verdict == "reject"}
