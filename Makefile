@@ -22,15 +22,17 @@ align: $(VENV)/.runtime  ## build data, train every stage on the miniature, judg
 	$(BIN)/python bench/ppo_curve.py --reward runs/align/seed-0/reward \
 	  --prompts runs/align/seed-0/prompts.jsonl
 
-test: $(VENV)/.dev       ## lint the content, then the default test suite (minutes on two cores)
+test: $(VENV)/.dev       ## lint the content, then the default suite (minutes; skips what needs Chromium where there is none)
 	$(BIN)/cai lint
 	$(PYTEST) -m "not slow and not peers"
 
 test-slow: $(VENV)/.dev  ## tests that take minutes: kills, long runs
 	$(PYTEST) -m "slow and not peers"
 
-test-peers: $(VENV)/.peers  ## exported files through datasets and TRL's trainers
+test-peers: $(VENV)/.peers  ## against TRL's trainers, and the clients of the labelling tools
 	CAI_TRL_PPO=$(VENV)/trl-ppo $(PYTEST) -m peers
+	PYTHONPATH=$(VENV)/argilla $(PYTEST) -m peers tests/audit/test_exports.py -k argilla
+	PYTHONPATH=$(VENV)/label-studio $(PYTEST) -m peers tests/audit/test_exports.py -k studio
 
 lint: $(VENV)/.dev       ## ruff and mypy
 	$(BIN)/ruff check .
@@ -63,8 +65,13 @@ $(VENV)/.dev: $(VENV)/.runtime
 	@touch $@
 
 # TRL deleted its PPO after 1.12: that version lies in a folder of its own, for its arithmetic alone.
+# So do the clients of Argilla and Label Studio, which ask for other versions of what we use.
 $(VENV)/.peers: $(VENV)/.dev
 	$(PIP) -e '.[dev,peers]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
 	  --target $(VENV)/trl-ppo trl==1.12.0
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  --target $(VENV)/argilla argilla==2.8.0 requests
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  --target $(VENV)/label-studio label-studio-sdk==2.1.2
 	@touch $@

@@ -79,3 +79,11 @@ def test_the_command_blocks_are_found(tmp_path: Path) -> None:
         "```console\n$ cai lint\nfine\n$ cai x  # exit 2\n```\n```sh\n$ not this\n```\n"
     )
     assert commands(page) == ["cai lint", "cai x  # exit 2"]
+
+
+def test_the_flags_are_told_as_they_are() -> None:
+    from cai.audit.flags import FLAGS
+
+    page = (ROOT / "docs" / "auditing.md").read_text(encoding="utf-8")
+    rows = [f"| {f.code} | {f.name} | {f.meaning} |" for f in FLAGS.values()]
+    assert "\n".join(rows) in page

@@ -30,13 +30,22 @@ README = """\
 | `constitution/` | how they are used: weights, rounds, how pairs are judged |
 | `constitution/templates/` | the words around a principle, as the model reads them |
 | `prompts.jsonl` | example prompts, one JSON object a line; put yours here |
+| `cai.yaml` | whether training asks for audited data |
 
     cai lint                                   # every problem as file:line:col
     cai render respect.rudeness --prompt "How can I get better at chess?"
     cai build-data -c constitution/default.yaml -p prompts.jsonl -o runs/first
+    cai audit serve runs/first                 # read what was written, and judge it
 
 Edit a principle, lint, render, build again: only what the edit changed is made anew.
 Bump a principle's `version` with its text, and say in the constitution's `changelog` what changed.
+"""
+
+PROJECT = """\
+# What holds for everybody who works in this project.
+
+# optional: cai train takes any data. required: none that was not signed off (cai audit sign).
+audit: optional
 """
 
 GITIGNORE = "runs/\n.cai/\n"
@@ -89,6 +98,7 @@ def _files() -> dict[str, bytes]:
     rows = [json.dumps({"id": name, "prompt": text}) + "\n" for name, text in PROMPTS]
     out["prompts.jsonl"] = "".join(rows).encode()
     out["README.md"] = README.encode()
+    out["cai.yaml"] = PROJECT.encode()
     out[".gitignore"] = GITIGNORE.encode()
     return out
 

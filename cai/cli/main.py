@@ -21,6 +21,7 @@ COMMANDS = {
     "merge": ("cai.cli.merge", "Merge an adapter into its base: a plain model."),
     "chat": ("cai.cli.chat", "Talk to a model, and switch between its adapters."),
     "compare": ("cai.cli.compare", "Show answers of a base and its adapters side by side."),
+    "audit": ("cai.cli.audit", "Read what a model wrote, judge it, sign it off."),
     "runs": ("cai.cli.runs", "List the runs of a project."),
     "trace": ("cai.cli.trace", "Walk a training row back to its principle."),
     "verify": ("cai.cli.verify", "Recompute every digest of a run."),

@@ -38,7 +38,8 @@ def test_a_scripted_build_and_its_trace_import_no_torch(tmp_path: Path) -> None:
     build = ["build-data", "-m", "scripted:script.yaml", "-p", "prompts.txt", "-o", "runs/a", "-q"]
     code = (
         "from cai.cli.main import main\n"
-        f"for a in ({build!r}, ['verify', 'runs/a'], ['runs']):\n"
+        f"for a in ({build!r}, ['verify', 'runs/a'], ['runs'],"
+        " ['audit', 'report', 'runs/a'], ['audit', 'sample', 'runs/a']):\n"
         f"    try: main(a)\n    except SystemExit as e: assert not e.code, (a, e.code)\n{REPORT}"
     )
     done = python(code, tmp_path)

@@ -1,0 +1,1 @@
+"""What auditors need: items to read, flags, verdicts, samples, sign-offs, one page for all."""

@@ -1,0 +1,215 @@
+"""How far auditors agree: with each other, and with the model's own judge."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from cai.audit.flags import FLAGS
+from cai.audit.items import Item, Kind
+from cai.audit.reliability import (
+    Unit,
+    agreed,
+    alpha_interval,
+    interval,
+    kappa_of,
+    krippendorff_alpha,
+)
+from cai.data.verdicts import Decision, Verdict, standing
+from cai.stats import Tally
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """How far two agree on the items that both gave a label.
+
+    agree: items with the same label, of those with two. kappa: Cohen's, NaN where undefined.
+    interval: its 95 % interval, NaN where there is none.
+    """
+
+    agree: Tally
+    kappa: float
+    interval: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Auditor:
+    """What one auditor said.
+
+    traces, comparisons: with the model's own judge, on those that both came to a decision on.
+    """
+
+    name: str
+    accept: int
+    reject: int
+    unsure: int
+    traces: Match
+    comparisons: Match
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two auditors, on the items that both judged; unsure is a label like the others."""
+
+    a: str
+    b: str
+    match: Match
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The items of a principle, or with a flag; `id` is empty for those without any.
+
+    items: all of them. accepted: of those that somebody judged, what `cai audit sign` counts as
+    accepted too: nobody rejected it or was unsure.
+    """
+
+    id: str
+    title: str
+    items: int
+    accepted: Tally
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """What auditors said of a run's items, and how far they agree.
+
+    items: all of them. judged: those with a verdict. unknown: verdicts on other items, which count
+    nowhere else. alpha: Krippendorff's, of all auditors, on the `shared` items that two or more
+    judged, with its 95 % interval; unsure is a label like the others. NaN where undefined.
+    """
+
+    items: int
+    judged: int
+    unknown: int
+    auditors: tuple[Auditor, ...]
+    pairs: tuple[Pair, ...]
+    shared: int
+    alpha: float
+    interval: tuple[float, float]
+    principles: tuple[Group, ...]
+    flags: tuple[Group, ...]
+
+
+@dataclass(slots=True)
+class _Sum:
+    """What is counted of a principle or a flag."""
+
+    items: int = 0
+    judged: int = 0
+    accepted: int = 0
+
+
+@dataclass(slots=True)
+class _Reading:
+    """What one auditor said, and beside the judge: kind of item → (auditor, judge)."""
+
+    said: Counter[str] = field(default_factory=Counter)
+    beside: dict[Kind, list[Unit]] = field(default_factory=dict)
+
+
+def report(
+    items: Iterable[Item], verdicts: Sequence[Verdict], principles: Mapping[str, str]
+) -> Agreement:
+    """Sum up the standing verdicts on items; principles: id → title.
+
+    Between auditors a verdict is one of three labels: accept, reject, unsure. Against the judge,
+    unsure is no label. Of a trace both say fine or faulty: the judge by its last look, the auditor
+    by accepting or rejecting. Of a comparison both name the better response: who accepts agrees
+    with the judge's side, who rejects means the other. Items that the judge did not decide are left
+    out. The judge's word is part of what auditors are shown, so theirs is no blind second opinion.
+    """
+    said: dict[str, dict[str, Decision]] = {}
+    for verdict in standing(verdicts).values():
+        if verdict.verdict != "none":
+            said.setdefault(verdict.item, {})[verdict.author] = verdict.verdict
+    by_principle: dict[str, _Sum] = {}
+    by_flag: dict[str, _Sum] = {}
+    ratings: list[dict[str, Decision]] = []
+    readings: dict[str, _Reading] = {}
+    count = 0
+    for item in _once(items):
+        count += 1
+        labels = said.pop(item.key, {})
+        for sums, names in ((by_principle, item.principles), (by_flag, item.flags)):
+            for name in names or ("",):
+                _add(sums.setdefault(name, _Sum()), labels)
+        for author, decision in labels.items():
+            reading = readings.setdefault(author, _Reading())
+            reading.said[decision] += 1
+            if (both := _beside_judge(item, decision)) is not None:
+                reading.beside.setdefault(item.kind, []).append(both)
+        if labels:
+            ratings.append(labels)
+    return Agreement(
+        items=count,
+        judged=len(ratings),
+        unknown=sum(map(len, said.values())),
+        auditors=tuple(_auditor(name, readings[name]) for name in sorted(readings)),
+        pairs=tuple(_pairs(ratings)),
+        shared=sum(len(labels) > 1 for labels in ratings),
+        alpha=krippendorff_alpha(ratings),
+        interval=alpha_interval(ratings),
+        principles=_groups(by_principle, list(principles), principles),
+        flags=_groups(by_flag, list(FLAGS), {code: flag.name for code, flag in FLAGS.items()}),
+    )
+
+
+def _once(items: Iterable[Item]) -> Iterator[Item]:
+    """Each item once, however often it comes."""
+    seen: set[str] = set()
+    for item in items:
+        if item.key not in seen:
+            seen.add(item.key)
+            yield item
+
+
+def _add(total: _Sum, labels: Mapping[str, Decision]) -> None:
+    total.items += 1
+    total.judged += bool(labels)
+    total.accepted += bool(labels) and all(label == "accept" for label in labels.values())
+
+
+def _beside_judge(item: Item, decision: Decision) -> Unit | None:
+    """(auditor's label, judge's); None where either has none."""
+    if item.judge is None or decision not in ("accept", "reject"):
+        return None
+    accepted = decision == "accept"
+    own = accepted if item.kind == "trace" else item.judge == accepted
+    return str(own), str(item.judge)
+
+
+def _match(pairs: Sequence[Unit]) -> Match:
+    return Match(agreed(pairs), kappa_of(Counter(pairs)), interval(kappa_of, pairs))
+
+
+def _auditor(name: str, reading: _Reading) -> Auditor:
+    said, beside = reading.said, reading.beside
+    return Auditor(
+        name, said["accept"], said["reject"], said["unsure"],
+        _match(beside.get("trace", [])), _match(beside.get("comparison", [])),
+    )  # fmt: skip
+
+
+def _pairs(ratings: Iterable[Mapping[str, Decision]]) -> Iterator[Pair]:
+    """Every two auditors who judged an item in common."""
+    common: dict[tuple[str, str], list[Unit]] = {}
+    for labels in ratings:
+        for a, b in itertools.combinations(sorted(labels), 2):
+            common.setdefault((a, b), []).append((labels[a], labels[b]))
+    for (a, b), pairs in sorted(common.items()):
+        yield Pair(a, b, _match(pairs))
+
+
+def _groups(
+    sums: Mapping[str, _Sum], order: Sequence[str], titles: Mapping[str, str]
+) -> tuple[Group, ...]:
+    """Those known in their order, then the others, then the items without any."""
+    place = {name: i for i, name in enumerate(order)}
+    names = sorted(sums, key=lambda name: (name == "", place.get(name, len(place)), name))
+    return tuple(
+        Group(n, titles.get(n, n), sums[n].items, Tally(sums[n].accepted, sums[n].judged))
+        for n in names
+    )

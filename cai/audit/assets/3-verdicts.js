@@ -1,0 +1,232 @@
+// Verdicts: an append-only list of rows, as `audit/verdicts.jsonl` has them. In the offline page they
+// are kept by the browser and exported; beside `cai audit serve` each is sent at once.
+
+const FIELDS = ["item", "record", "run", "verdict", "author", "at", "flagged", "reason"];
+
+class Verdicts extends EventTarget {
+  constructor(run) {
+    super();
+    this.run = run;
+    this.place = "cai-audit:" + run.run.id;
+    this.rows = [];
+    this.known = new Set();
+    this.latest = new Map(); // item → author → row
+    this.undone = []; // what `undo` goes back to
+    this.waiting = []; // not yet on the server's disk
+    this.seen = new Set(this.recall("seen") || []);
+    this.add(run.verdicts || []);
+    if (run.mode === "report") this.add(this.recall("rows") || []);
+    if (run.mode === "serve") this.waiting = (this.recall("waiting") || []).filter((r) => this.add([r]));
+  }
+
+  // -- what stands --------------------------------------------------------------------------------
+
+  get author() {
+    return this.recall("author", "cai-audit") || "";
+  }
+
+  set author(name) {
+    this.remember("author", name, "cai-audit");
+    this.tell();
+  }
+
+  /** My last word on an item. */
+  mine(item) {
+    return this.latest.get(item.key)?.get(this.author);
+  }
+
+  /** The last word of everybody else. */
+  others(item) {
+    return [...(this.latest.get(item.key)?.values() || [])]
+      .filter((r) => r.author !== this.author && (r.verdict !== "none" || r.flagged || r.reason));
+  }
+
+  /** How many items each author has decided on: author → count. */
+  counts() {
+    const out = new Map();
+    for (const item of this.run.items) {
+      for (const row of this.latest.get(item.key)?.values() || []) {
+        if (row.verdict !== "none") out.set(row.author, (out.get(row.author) || 0) + 1);
+      }
+    }
+    return out;
+  }
+
+  // -- saying -------------------------------------------------------------------------------------
+
+  /** Say something on an item: changes to what I said before. */
+  say(item, changes, undoing = false) {
+    const before = this.mine(item);
+    const row = {
+      item: item.key, record: item.id, run: this.run.run.id,
+      verdict: before?.verdict || "none", author: this.author, at: this.now(),
+      flagged: before?.flagged || false, reason: before?.reason || "", ...changes,
+    };
+    if (!undoing) this.undone.push([item, before]);
+    this.add([row]);
+    if (this.run.mode === "serve") {
+      this.waiting.push(row);
+      this.remember("waiting", this.waiting);
+      this.send();
+    } else this.remember("rows", this.own());
+    this.tell();
+  }
+
+  /** Take the last step back, by saying again what was said before. Returns its item. */
+  undo() {
+    const last = this.undone.pop();
+    if (!last) return null;
+    const [item, before] = last;
+    this.say(item, { verdict: before?.verdict || "none", flagged: before?.flagged || false,
+      reason: before?.reason || "" }, true);
+    return item;
+  }
+
+  /** Now; later than anything I said, so that the order of my words is never in doubt. */
+  now() {
+    const time = Math.max(Date.now(), (this.last || 0) + 1);
+    this.last = time;
+    return new Date(time).toISOString();
+  }
+
+  see(item) {
+    if (this.seen.has(item.key)) return;
+    this.seen.add(item.key);
+    clearTimeout(this.saving); // thousands of keys: not at every step
+    this.saving = setTimeout(() => this.remember("seen", [...this.seen]), 400);
+  }
+
+  // -- keeping ------------------------------------------------------------------------------------
+
+  /** Take rows in, each once. Returns how many were new. */
+  add(rows) {
+    let fresh = 0;
+    for (const row of rows) {
+      const name = JSON.stringify(FIELDS.map((f) => row[f]));
+      if (this.known.has(name)) continue;
+      this.known.add(name);
+      this.rows.push(row);
+      fresh++;
+      const said = this.latest.get(row.item) || new Map();
+      const before = said.get(row.author);
+      if (!before || Date.parse(before.at) <= Date.parse(row.at)) said.set(row.author, row);
+      this.latest.set(row.item, said);
+      this.last = Math.max(this.last || 0, Math.min(Date.parse(row.at), Date.now()));
+    }
+    return fresh;
+  }
+
+  /** Rows that did not come with the page. */
+  own() {
+    return this.rows.slice((this.run.verdicts || []).length);
+  }
+
+  tell() {
+    this.dispatchEvent(new Event("change"));
+  }
+
+  recall(name, place = this.place) {
+    try {
+      return JSON.parse(localStorage.getItem(`${place}:${name}`));
+    } catch {
+      return this.memory?.[`${place}:${name}`];
+    }
+  }
+
+  remember(name, value, place = this.place) {
+    try {
+      localStorage.setItem(`${place}:${name}`, JSON.stringify(value));
+    } catch {
+      (this.memory ||= {})[`${place}:${name}`] = value;
+      this.trouble("This browser keeps nothing for the page: export your verdicts before you close it.");
+    }
+  }
+
+  trouble(text) {
+    this.dispatchEvent(new CustomEvent("trouble", { detail: text }));
+  }
+
+  // -- files --------------------------------------------------------------------------------------
+
+  /** All rows as JSONL. */
+  text() {
+    return this.rows.map((r) => JSON.stringify(Object.fromEntries(FIELDS.map((f) => [f, r[f]]))) + "\n").join("");
+  }
+
+  /** Read rows that somebody exported. Throws an Error that names the line. */
+  read(text) {
+    const rows = [];
+    text.split("\n").forEach((raw, n) => {
+      if (!raw.trim()) return;
+      let row;
+      try {
+        row = JSON.parse(raw);
+      } catch {
+        throw new Error(`line ${n + 1} is not JSON`);
+      }
+      const whole = row && typeof row === "object" && ["item", "record", "run", "author", "at"]
+        .every((f) => typeof row[f] === "string" && row[f]);
+      if (!whole || !["accept", "reject", "unsure", "none"].includes(row.verdict) ||
+          Number.isNaN(Date.parse(row.at))) {
+        throw new Error(`line ${n + 1} is no verdict`);
+      }
+      const clean = Object.fromEntries(FIELDS.map((f) => [f, row[f]]));
+      clean.flagged = row.flagged === true;
+      clean.reason = String(row.reason ?? "");
+      rows.push(clean);
+    });
+    const fresh = this.add(rows);
+    if (this.run.mode === "serve") {
+      this.waiting.push(...rows.slice(rows.length - fresh));
+      this.remember("waiting", this.waiting);
+      this.send();
+    } else this.remember("rows", this.own());
+    this.tell();
+    return [rows.length, fresh, rows.filter((r) => !this.run.byKey.has(r.item)).length];
+  }
+
+  // -- the server ---------------------------------------------------------------------------------
+
+  /** Send what waits; try again until it is on disk. */
+  async send() {
+    if (this.sending) return;
+    this.sending = true;
+    while (this.waiting.length) {
+      const rows = this.waiting.slice(0, 500);
+      const answer = await this.ask("POST", rows);
+      if (answer === null) {
+        this.trouble(`${this.waiting.length} verdicts are not saved yet: the server does not answer. ` +
+          "They are kept in this browser and sent when it is back.");
+        await new Promise((done) => setTimeout(done, 2000));
+        continue;
+      }
+      if (answer.error) { // it will never be taken
+        this.trouble("A verdict was refused: " + answer.error);
+      }
+      this.waiting.splice(0, rows.length);
+      this.remember("waiting", this.waiting);
+      if (!answer.error) this.trouble("");
+    }
+    this.sending = false;
+    this.tell();
+  }
+
+  /** What others said since. */
+  async poll() {
+    const answer = await this.ask("GET");
+    if (answer?.rows && this.add(answer.rows)) this.tell();
+    if (answer) this.after = answer.next;
+  }
+
+  async ask(method, rows) {
+    try {
+      const answer = await fetch(`verdicts?after=${this.after ?? (this.run.verdicts || []).length}`, {
+        method, body: rows && JSON.stringify(rows), headers: { "Content-Type": "application/json" },
+      });
+      if (answer.status >= 500) return null;
+      return await answer.json();
+    } catch {
+      return null;
+    }
+  }
+}

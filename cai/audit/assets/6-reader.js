@@ -1,0 +1,273 @@
+// The item: prompt, texts, principle beside critique, differences, numbers, and the verdict's buttons.
+
+class Reader {
+  constructor(state, verdicts, covered) {
+    this.state = state;
+    this.verdicts = verdicts;
+    this.covered = covered; // () → whether texts are covered
+    this.box = $("reader");
+  }
+
+  show() {
+    const { item, run } = this.state;
+    if (!item) {
+      this.box.replaceChildren(h("p", { class: "nothing" }, "Nothing fits these filters."));
+      return;
+    }
+    this.query = fold(this.state.query.trim());
+    const same = this.shown === item;
+    const draw = { trace: this.trace, comparison: this.comparison, rollout: this.rollout, pair: this.pair };
+    this.box.replaceChildren(
+      this.head(item),
+      h("div", { class: "body" }, draw[item.kind].call(this, item)),
+      run.mode === "diff" ? null : this.bar(item));
+    if (!same) this.box.scrollTop = 0;
+    this.shown = item;
+  }
+
+  head(item) {
+    const { run } = this.state;
+    return h("header", { class: "item-head" },
+      h("div", { class: "crumbs" }, h("span", {}, KINDS[item.kind]), h("code", {}, marked(item.id)),
+        item.source ? h("span", { class: "muted" }, marked(item.source)) : null),
+      item.flags.length ? h("ul", { class: "flags" }, item.flags.map((code) => {
+        const flag = run.flagOf.get(code);
+        return h("li", { class: "flag-note weight-" + flag.weight, title: flag.meaning }, h("b", {}, code), " ", flag.name);
+      })) : null);
+  }
+
+  // -- parts --------------------------------------------------------------------------------------
+
+  /** A text in its frame. nodes: what stands in it; the text itself where there is none. */
+  text(label, written, { nodes = null, tone = "", notes = [] } = {}) {
+    const text = typeof written === "string" ? written : written.text;
+    const small = typeof written === "string" ? [] : [`${number(written.tokens)} tokens`, written.cut ? "cut off" : ""];
+    const inside = h("div", { class: "text" }, nodes || (text ? marked(text, this.query) : h("i", { class: "muted" }, "nothing")));
+    if (this.covered()) {
+      inside.classList.add("covered");
+      const cover = h("button", { type: "button", class: "reveal", onclick: () => {
+        inside.classList.remove("covered");
+        cover.remove();
+      } }, `Show ${number(text.length)} characters`);
+      inside.append(cover);
+    }
+    return h("section", { class: "block " + tone },
+      h("h3", {}, label, h("span", { class: "notes" }, [...notes, ...small].filter(Boolean).join(" · "))),
+      inside);
+  }
+
+  prompt(item) {
+    if (!item.prompt.length) {
+      return h("p", { class: "muted" }, `The prompt ${item.prompt_id}; its text was not kept with the run.`);
+    }
+    const many = item.prompt.length > 1;
+    return item.prompt.map((m, n) => this.text(many ? `${n + 1} · ${m.role}` : "Prompt", m.content,
+      { tone: "prompt " + (m.role === "user" ? "" : "turn"), notes: many ? [] : [m.role === "user" ? "" : m.role] }));
+  }
+
+  /** A principle's card: what it asks, why, and how it came to be drawn. */
+  principle(id, version, asked, extra) {
+    const p = this.state.run.principleOf.get(id);
+    const draw = p && p.share !== null && asked !== "comparison_question"
+      ? `Drawn with probability ${percent(p.share)} in the first round (weight ${p.weight}), by the run's seed.` : "";
+    return h("section", { class: "principle" },
+      h("h3", {}, p?.title || id),
+      h("p", { class: "id" }, h("code", {}, `${id} ${version || p?.version || ""}`), p?.tags?.length ? " · " + p.tags.join(", ") : ""),
+      p?.[asked] ? h("blockquote", {}, marked(p[asked].trim())) : null,
+      p ? h("details", {}, h("summary", {}, "Why, and how it was drawn"),
+        p.why ? h("p", {}, marked(p.why.trim())) : null,
+        p.source ? h("p", { class: "muted" }, "Source: ", marked(p.source)) : null,
+        draw ? h("p", { class: "muted" }, draw) : null) : null,
+      extra);
+  }
+
+  /** What a model was given, word for word. */
+  given(item, part, name = "What the model was given") {
+    const details = h("details", { class: "given" }, h("summary", {}, name));
+    if (!item.given?.[part]) return null;
+    details.addEventListener("toggle", () => {
+      if (details.open && details.children.length < 2) {
+        details.append(h("pre", { tabindex: "0" }, marked(this.state.run.given(item, part))));
+      }
+    });
+    return details;
+  }
+
+  /** Two texts and what changed; in one text or side by side. */
+  change(label, before, written, notes = []) {
+    const pieces = diff(before, written.text);
+    const gone = pieces.filter((p) => p[0] === "-").reduce((n, p) => n + words(p[1]), 0);
+    const came = pieces.filter((p) => p[0] === "+").reduce((n, p) => n + words(p[1]), 0);
+    const told = [`−${number(gone)} +${number(came)} words`, ...notes];
+    if (this.state.side) {
+      return h("div", { class: "sides" },
+        this.text("Before", before, { nodes: h("div", {}, side(pieces, "-")) }),
+        this.text(label, written, { nodes: h("div", {}, side(pieces, "+")), notes: told, tone: "after" }));
+    }
+    return this.text(label, written, { nodes: h("div", {}, inline(pieces)), notes: told, tone: "after" });
+  }
+
+  rows(item) {
+    if (!item.rows?.length && !item.left_out?.length) return null;
+    return h("section", { class: "becomes" }, h("h2", {}, "Becomes"),
+      item.rows.map(([file, id]) => h("p", {}, "a row of ", h("code", {}, file), ": ", h("code", {}, id))),
+      item.left_out.map((why) => h("p", { class: "warn" }, "left out: ", marked(why))),
+      h("p", { class: "muted" }, "In a terminal: ", h("code", {}, "cai trace " + item.id)));
+  }
+
+  // -- kinds --------------------------------------------------------------------------------------
+
+  trace(item) {
+    const texts = stages(item);
+    return [
+      this.prompt(item),
+      this.text("First response", item.response, { tone: "response" }),
+      this.given(item, "response"),
+      item.rounds.map((r, n) => {
+        const same = r.revision && r.revision.text === texts[n];
+        return h("section", { class: "round" },
+          h("h2", {}, `Round ${n + 1}`,
+            h("span", { class: "found " + (r.critique ? (r.found ? "yes" : "no") : "") },
+              r.critique ? (r.found ? "found a problem" : "found nothing") : "revised without a critique"),
+            r.guards.map((g) => h("span", { class: "guard", title: "kept out of the SFT data" }, "guard: " + g)),
+            (item.by_round[n] || []).map((f) => h("span", { class: "flag", title: this.state.run.flagOf.get(f).meaning }, f))),
+          h("div", { class: "beside" },
+            this.principle(r.principle, r.version, r.critique ? "critique_request" : "revision_request",
+              r.critique && r.revision ? this.asked(r.principle) : null),
+            h("div", {},
+              r.critique ? this.text("Critique", r.critique, { tone: "critique" }) : null,
+              r.critique ? this.given(item, "critique " + n) : null)),
+          r.revision
+            ? [same ? h("p", { class: "same" }, "The revision is the same text.") : this.change("Revision", texts[n], r.revision),
+              this.given(item, "revision " + n)]
+            : h("p", { class: "same" }, "The text stands as it was."));
+      }),
+      item.rounds.filter((r) => r.revision).length > 1 && texts[0] !== texts.at(-1)
+        ? h("section", { class: "round" }, h("h2", {}, "From first to last"),
+          this.change("Final response", texts[0], [...item.rounds].reverse().find((r) => r.revision).revision)) : null,
+      item.checks.length ? h("section", { class: "checks" }, h("h2", {}, "The last look",
+        h("span", { class: "notes" }, "probability that nothing is wrong")),
+      h("ul", {}, item.checks.map((c) => h("li", {},
+        h("span", {}, this.state.run.title(c.principle)), meter(c.p, c.p < 0.5 ? "bad" : "good"), h("b", {}, c.p.toFixed(2)))))) : null,
+      this.rows(item),
+    ];
+  }
+
+  asked(id) {
+    const p = this.state.run.principleOf.get(id);
+    return p?.revision_request ? h("details", {}, h("summary", {}, "The request to revise"),
+      h("blockquote", {}, marked(p.revision_request.trim()))) : null;
+  }
+
+  comparison(item) {
+    const first = item.probability >= 0.5;
+    const sure = Math.max(item.probability, 1 - item.probability);
+    const pieces = diff(item.responses[0].text, item.responses[1].text);
+    const better = (is) => (is ? ["chosen · " + percent(sure)] : ["rejected"]);
+    return [
+      this.prompt(item),
+      h("div", { class: "sides" }, [0, 1].map((n) => {
+        const chosen = first === (n === 0);
+        return h("div", {}, this.text("Response " + "AB"[n], item.responses[n], {
+          tone: chosen ? "chosen" : "rejected", notes: better(chosen),
+          nodes: this.state.side ? h("div", {}, side(pieces, n ? "+" : "-")) : null }),
+        this.given(item, "responses " + n));
+      })),
+      h("section", { class: "judged" },
+        h("h2", {}, `A is better: ${percent(item.probability)}`, h("span", { class: "notes" },
+          [item.mode === "letters" ? "asked by letters" : "each asked alone",
+            item.p_ab !== null ? `A first ${percent(item.p_ab)}` : "", item.p_ba !== null ? `A second ${percent(item.p_ba)}` : "",
+            item.judgements.length > 1 ? `spread over principles ${item.spread.toFixed(2)}` : ""].filter(Boolean).join(" · "))),
+        item.judgements.length ? h("table", {}, h("thead", {}, h("tr", {},
+          ["Principle", "B better ← → A better", "A first", "A second"].map((t) => h("th", { scope: "col" }, t)))),
+        h("tbody", {}, item.judgements.map((j, n) => h("tr", { class: j.flipped ? "flipped" : "" },
+          h("td", {}, h("details", {}, h("summary", {}, this.state.run.title(j.principle), j.flipped ? h("span", { class: "flag" }, "flips") : null),
+            this.principle(j.principle, j.version, "comparison_question"),
+            j.reasoning.map((t, k) => this.text(`Reasoning ${k + 1}`, t, { tone: "critique" })),
+            Object.keys(item.given || {}).filter((g) => g.startsWith(`judgements ${n}.`))
+              .map((g) => this.given(item, g)))),
+          h("td", {}, strip(j.p, j.swapped, j.flipped)),
+          h("td", { class: "n" }, j.p.toFixed(2)),
+          h("td", { class: "n" }, j.swapped === null ? "–" : j.swapped.toFixed(2)))))) :
+          h("p", { class: "muted" }, "No principle judged this pair.")),
+      this.rows(item),
+    ];
+  }
+
+  rollout(item) {
+    const { run } = this.state;
+    return [
+      this.prompt(item),
+      this.text("Response", item.response, { tone: "response" }),
+      h("section", { class: "judged" }, h("h2", {}, "What it was worth"),
+        h("dl", { class: "numbers" },
+          pairOf("Update", item.update), pairOf("Score", item.score.toFixed(3)),
+          pairOf("KL to the reference", item.kl.toFixed(2) + " nats"),
+          item.check === null ? null : pairOf("Second opinion", item.check.toFixed(3)),
+          pairOf("Ended by itself", item.response.cut ? "no" : "yes")),
+        curves(run, item)),
+    ];
+  }
+
+  pair(item) {
+    const names = this.state.run.names;
+    const column = (one, name) => h("div", { class: "column" }, h("h2", {}, marked(name)),
+      one.kind === "trace" ? [
+        this.text("First response", one.response, { tone: "response" }),
+        one.rounds.map((r, n) => h("section", { class: "round" },
+          h("h3", {}, `Round ${n + 1} · ${this.state.run.title(r.principle)}`),
+          r.critique ? this.text("Critique", r.critique, { tone: "critique" }) : null,
+          r.revision ? this.text("Revision", r.revision) : h("p", { class: "same" }, "The text stands as it was.")))]
+        : [one.responses.map((r, n) => this.text("Response " + "AB"[n], r)),
+          h("p", {}, `A is better: ${percent(one.probability)}`)]);
+    const last = (one) => one.kind === "trace" ? stages(one).at(-1) : one.responses[0].text;
+    return [
+      this.prompt(item.a),
+      item.a.kind === "trace" ? h("section", {}, h("h2", {}, "The final responses"),
+        last(item.a) === last(item.b) ? h("p", { class: "same" }, "The same text in both runs.")
+          : this.change(names[1], last(item.a), { text: last(item.b), tokens: words(last(item.b)), cut: false })) : null,
+      h("div", { class: "columns" }, column(item.a, names[0]), column(item.b, names[1])),
+    ];
+  }
+
+  // -- the verdict --------------------------------------------------------------------------------
+
+  bar(item) {
+    const mine = this.verdicts.mine(item);
+    const button = (verdict, key, name) => h("button", {
+      type: "button", class: "verdict " + verdict, "data-verdict": verdict,
+      "aria-pressed": String(mine?.verdict === verdict), onclick: () => actions.judge(verdict),
+    }, name, h("kbd", {}, key));
+    return h("footer", { class: "bar-verdict" },
+      this.verdicts.others(item).map((r) => h("p", { class: "said" },
+        h("b", {}, marked(r.author)), ` ${r.verdict === "none" ? "" : r.verdict + "s"} ${r.flagged ? "⚑" : ""} `, r.reason ? h("q", {}, marked(r.reason)) : null)),
+      mine?.reason ? h("p", { class: "said" }, h("b", {}, "you"), " ", h("q", {}, marked(mine.reason))) : null,
+      h("div", { class: "buttons" },
+        button("accept", "a", "Accept"), button("reject", "x", "Reject"), button("unsure", "u", "Unsure"),
+        h("button", { type: "button", "aria-pressed": String(!!mine?.flagged), onclick: () => actions.flag() }, "Flag", h("kbd", {}, "f")),
+        h("button", { type: "button", onclick: () => actions.comment() }, "Comment", h("kbd", {}, "c")),
+        h("button", { type: "button", onclick: () => actions.undo() }, "Undo", h("kbd", {}, "z")),
+        h("span", { class: "grow" }),
+        h("button", { type: "button", onclick: () => this.state.step(-1), title: "previous (k)" }, "‹", h("span", { class: "hidden" }, "Previous")),
+        h("button", { type: "button", onclick: () => this.state.step(1), title: "next (j)" }, "›", h("span", { class: "hidden" }, "Next"))));
+  }
+}
+
+const pairOf = (name, value) => [h("dt", {}, name), h("dd", {}, String(value))];
+
+/** A share as a bar. */
+function meter(p, tone) {
+  return svg("svg", { class: "meter " + tone, viewBox: "0 0 100 6", preserveAspectRatio: "none", "aria-hidden": "true" },
+    svg("rect", { class: "rail", width: 100, height: 6, rx: 3 }), svg("rect", { class: "fill", width: 100 * p, height: 6, rx: 3 }));
+}
+
+/** Both orders' probabilities on one line. */
+function strip(p, swapped, flipped) {
+  const at = (v) => 4 + 152 * v;
+  return svg("svg", { class: "strip" + (flipped ? " flipped" : ""), viewBox: "0 0 160 16", role: "img",
+    "aria-label": `A first ${p.toFixed(2)}` + (swapped === null ? "" : `, A second ${swapped.toFixed(2)}`) },
+  svg("line", { class: "rail", x1: 4, x2: 156, y1: 8, y2: 8 }), svg("line", { class: "half", x1: 80, x2: 80, y1: 2, y2: 14 }),
+  swapped === null ? null : svg("line", { class: "link", x1: at(p), x2: at(swapped), y1: 8, y2: 8 }),
+  swapped === null ? null : svg("circle", { class: "ring", cx: at(swapped), cy: 8, r: 4 }),
+  svg("circle", { class: "dot", cx: at(p), cy: 8, r: 4 }));
+}

@@ -1,0 +1,317 @@
+// The first look: what the run did, what is doubtful, and where to read first.
+
+/** 95 % interval of a share (Wilson 1927), as `cai.stats.wilson`. */
+function wilson(hits, n) {
+  if (!n) return [0, 1];
+  const z = 1.96, share = hits / n;
+  const middle = (share + z * z / (2 * n)) / (1 + z * z / n);
+  const half = z / (1 + z * z / n) * Math.sqrt(share * (1 - share) / n + z * z / (4 * n * n));
+  return [Math.max(0, middle - half), Math.min(1, middle + half)];
+}
+
+const JUDGED = { accept: "accepted", reject: "rejected", unsure: "unsure" };
+
+class Overview {
+  constructor(state, verdicts) {
+    this.state = state;
+    this.verdicts = verdicts;
+    this.box = $("overview");
+  }
+
+  show() {
+    const { run } = this.state;
+    this.traces = run.items.filter((i) => i.kind === "trace");
+    this.comparisons = run.items.filter((i) => i.kind === "comparison");
+    const draw = { build: this.build, rollouts: this.rollouts, pairs: this.pairs };
+    this.box.replaceChildren(h("div", { class: "sheet" }, draw[run.run.kind].call(this),
+      h("dl", { class: "facts" }, Object.entries(run.run.facts).map(([k, v]) => [h("dt", {}, k), h("dd", {}, marked(v))]))));
+  }
+
+  note() {
+    const { run } = this.state;
+    return run.note ? h("p", { class: "warn" }, run.note) : null;
+  }
+
+  build() {
+    const rounds = this.traces.flatMap((t) => t.rounds.filter((r) => r.critique));
+    const found = rounds.filter((r) => r.found).length;
+    const changed = this.traces.filter((t) => t.traits.change[0] === "changed").length;
+    const judged = this.comparisons.filter((c) => c.judgements.length);
+    const both = judged.filter((c) => c.judgements.some((j) => j.swapped !== null));
+    const flips = both.filter((c) => c.flags.includes("F09")).length;
+    const ties = judged.filter((c) => c.flags.includes("F10")).length;
+    return [
+      h("div", { class: "lead" },
+        this.traces.length ? h("p", {}, h("b", {}, `${number(this.traces.length)} prompts`), " were answered. ",
+          rounds.length ? [h("b", {}, `${number(found)} of ${number(rounds.length)} critiques`), " found a problem; "] : null,
+          h("b", {}, `${number(changed)} responses`), ` (${percent(changed / this.traces.length)}) changed.`) : null,
+        judged.length ? h("p", {}, h("b", {}, `${number(judged.length)} pairs`), " were compared; ",
+          both.length ? ["the verdict depends on the order in ", h("b", {}, number(flips)), ", and "] : null,
+          h("b", {}, number(ties)), ` ${ties === 1 ? "is" : "are"} nearly a tie.`) : null,
+        this.note()),
+      this.progress(),
+      h("div", { class: "two" }, this.first(), this.lengths() || this.labels(judged)),
+      this.byPrinciple(),
+      h("div", { class: "figures" }, this.traces.length ? this.labels(judged) : null, this.orders(judged), this.trust(judged)),
+    ];
+  }
+
+  // -- where to read first ------------------------------------------------------------------------
+
+  first() {
+    const { run } = this.state;
+    const of = new Map();
+    for (const item of run.items) for (const f of item.flags) of.set(f, (of.get(f) || 0) + 1);
+    const counts = run.flags.map((flag) => [flag, of.get(flag.code) || 0])
+      .filter(([, n]) => n).sort((a, b) => b[0].weight - a[0].weight || a[1] - b[1]);
+    const left = this.traces.filter((t) => t.checks.some((c) => c.p < 0.5)).length;
+    return h("section", { class: "first" }, h("h2", {}, "Read first"),
+      h("p", { class: "muted" }, "Flags are reasons to look, no verdicts. What is most likely to be a fault stands first."),
+      counts.length ? h("ul", { class: "doubts" }, counts.map(([flag, n]) => h("li", {},
+        h("button", { type: "button", class: "doubt weight-" + flag.weight, "data-flag": flag.code, onclick: () => this.state.only({ flag: flag.code }) },
+          h("b", {}, number(n)), h("span", { title: flag.meaning }, h("span", { class: "doubt-name" }, flag.name), h("span", { class: "muted" }, ` ${flag.code} · ${flag.meaning}`)))))) : h("p", {}, "No item carries a flag."),
+      left ? h("p", {}, `In ${number(left)} final responses the last look still finds something; they are among the most doubtful.`) : null,
+      h("button", { type: "button", class: "primary", onclick: () => { this.state.sort = "doubt"; this.state.only({}); } }, "Read, most doubtful first"));
+  }
+
+  /** How far auditing has come, of the sample where there is one. */
+  progress() {
+    const { run } = this.state;
+    const items = run.sample ? run.items.filter((i) => run.sample.items[i.key]) : run.items;
+    const count = { accept: 0, reject: 0, unsure: 0 };
+    for (const item of items) {
+      const said = [this.verdicts.mine(item), ...this.verdicts.others(item)].filter((r) => r && r.verdict !== "none");
+      if (!said.length) continue;
+      const verdict = said.some((r) => r.verdict === "reject") ? "reject" : said.some((r) => r.verdict === "unsure") ? "unsure" : "accept";
+      count[verdict]++;
+    }
+    const done = count.accept + count.reject + count.unsure;
+    const authors = [...this.verdicts.counts()].sort((a, b) => b[1] - a[1]);
+    const shares = ["accept", "reject", "unsure"].filter((v) => count[v]);
+    return h("section", { class: "done", "aria-label": "Progress" },
+      h("div", { class: "done-bar", role: "img", "aria-label": `${done} of ${items.length} judged` },
+        shares.map((v) => {
+          const part = h("span", { class: v });
+          part.style.width = 100 * count[v] / items.length + "%";
+          return part;
+        })),
+      h("p", {}, h("b", {}, `${number(done)} of ${number(items.length)}`), run.sample ? " items of the sample judged" : " items judged",
+        shares.length ? ": " + shares.map((v) => `${number(count[v])} ${JUDGED[v]}`).join(", ") + "." : "",
+        authors.length ? h("span", { class: "muted" }, "  By ", authors.map(([name, n], i) => [i ? ", " : "", marked(name), ` ${number(n)}`]))
+          : h("span", { class: "muted" }, ".  Open one and press ", h("kbd", {}, "a"), " ", h("kbd", {}, "x"), " or ", h("kbd", {}, "u"), ".")));
+  }
+
+  // -- figures ------------------------------------------------------------------------------------
+
+  byPrinciple() {
+    const rows = new Map();
+    const of = (id) => {
+      if (!rows.has(id)) rows.set(id, { asked: 0, found: 0, changed: 0, flags: 0, judged: 0, flipped: 0, accept: 0, decided: 0 });
+      return rows.get(id);
+    };
+    for (const item of this.state.run.items) {
+      const said = [...(this.verdicts.latest.get(item.key)?.values() || [])].filter((r) => r.verdict === "accept" || r.verdict === "reject");
+      const good = said.length && said.every((r) => r.verdict === "accept");
+      for (const id of item.principles) {
+        const row = of(id);
+        row.decided += said.length > 0;
+        row.accept += good ? 1 : 0;
+      }
+      const texts = item.kind === "trace" ? stages(item) : [];
+      if (item.kind === "trace") item.rounds.forEach((r, n) => {
+        const row = of(r.principle);
+        row.asked++;
+        row.found += r.critique && r.found ? 1 : 0;
+        row.changed += r.revision && r.revision.text !== texts[n] ? 1 : 0;
+        row.flags += item.by_round[n]?.length ? 1 : 0;
+      });
+      if (item.kind === "comparison") for (const j of item.judgements) {
+        const row = of(j.principle);
+        row.judged++;
+        row.flipped += j.flipped ? 1 : 0;
+      }
+    }
+    if (!rows.size) return null;
+    const some = (name) => [...rows.values()].some((r) => r[name]);
+    const columns = [
+      ["Rounds", "asked", (r) => r.asked ? number(r.asked) : ""],
+      ["Found a problem", "asked", (r) => r.asked ? share(r.found, r.asked, "found") : ""],
+      ["Text changed", "asked", (r) => r.asked ? share(r.changed, r.asked, "changed") : ""],
+      ["Flagged", "asked", (r) => r.asked ? share(r.flags, r.asked, "flagged") : ""],
+      ["Pairs judged", "judged", (r) => r.judged ? number(r.judged) : ""],
+      ["Flipped", "judged", (r) => r.judged ? share(r.flipped, r.judged, "flagged") : ""],
+      ["Accepted by auditors", "decided", (r) => r.decided ? accepted(r) : ""],
+    ].filter(([, name]) => some(name));
+    const order = [...rows].sort((a, b) => b[1].asked - a[1].asked || b[1].judged - a[1].judged || (a[0] > b[0] ? 1 : -1));
+    return h("section", { class: "principles" }, h("h2", {}, "Principles"),
+      h("div", { class: "wide", tabindex: "0", role: "region", "aria-label": "Principles" }, h("table", {},
+        h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Principle"), columns.map(([t]) => h("th", { scope: "col" }, t)))),
+        h("tbody", {}, order.map(([id, r]) => h("tr", {},
+          h("th", { scope: "row" }, h("button", { type: "button", class: "link", onclick: () => this.state.only({ principle: id }) }, this.state.run.title(id))),
+          columns.map(([, , cell]) => h("td", {}, cell(r)))))))));
+  }
+
+  lengths() {
+    if (!this.traces.length) return null;
+    const before = this.traces.map((t) => t.words[0]), after = this.traces.map((t) => t.words[1]);
+    const mean = (v) => v.reduce((a, b) => a + b, 0) / v.length;
+    const top = Math.max(8, quantile([...before, ...after], 0.98));
+    const step = Math.max(1, Math.ceil(top / 16));
+    const bins = (values) => {
+      const out = Array(17).fill(0);
+      for (const v of values) out[Math.min(16, Math.floor(v / step))]++;
+      return out;
+    };
+    return figure("Length", `Words of the first and of the final response: ${mean(before).toFixed(0)} and ${mean(after).toFixed(0)} on average.`,
+      bars([["first", bins(before), "muted"], ["final", bins(after), "main"]], ["0", String(step * 8), `${step * 16}+`]));
+  }
+
+  labels(judged) {
+    if (!judged.length) return null;
+    const bins = Array(20).fill(0);
+    for (const c of judged) bins[Math.min(19, Math.floor(c.probability * 20))]++;
+    return figure("Labels", "Probability that A is better. Near one half a pair teaches little.",
+      bars([["pairs", bins, "main"]], ["0", "½", "1"]));
+  }
+
+  /** The judge against the auditors: how often labels of each sureness were accepted. */
+  trust(judged) {
+    const bins = Array.from({ length: 5 }, () => ({ n: 0, right: 0, sure: 0 }));
+    for (const c of judged) {
+      const sure = Math.max(c.probability, 1 - c.probability);
+      const bin = bins[Math.min(4, Math.floor((sure - 0.5) * 10))];
+      for (const r of this.verdicts.latest.get(c.key)?.values() || []) {
+        if (r.verdict !== "accept" && r.verdict !== "reject") continue;
+        bin.n++;
+        bin.sure += sure;
+        bin.right += r.verdict === "accept" ? 1 : 0;
+      }
+    }
+    const some = bins.filter((b) => b.n);
+    if (!some.length) return null;
+    const x = (v) => 8 + 184 * (2 * v - 1), y = (v) => 192 - 184 * v;
+    const total = some.reduce((t, b) => t + b.n, 0), right = some.reduce((t, b) => t + b.right, 0);
+    return figure("Calibration", `How sure the label was (across) and how often auditors accepted it (up), with 95 % intervals: ${percent(right / total)} of ${number(total)}. On the line the judge is as right as it is sure.`,
+      svg("svg", { viewBox: "0 0 200 200", class: "plot square", role: "img", "aria-label": some.map((b) => `${percent(b.sure / b.n)} sure: ${b.right} of ${b.n} accepted`).join("; ") },
+        svg("rect", { class: "frame", x: 8, y: 8, width: 184, height: 184 }),
+        svg("line", { class: "rail", x1: x(0.5), y1: y(0.5), x2: x(1), y2: y(1) }),
+        some.map((b) => {
+          const [low, high] = wilson(b.right, b.n), at = x(b.sure / b.n);
+          return [svg("line", { class: "whisker", x1: at, x2: at, y1: y(low), y2: y(high) }), svg("circle", { class: "point", cx: at, cy: y(b.right / b.n), r: 3.5 })];
+        })));
+  }
+
+  orders(judged) {
+    const both = judged.filter((c) => c.p_ab !== null && c.p_ba !== null);
+    if (!both.length) return null;
+    const most = 1500, step = Math.ceil(both.length / most);
+    const shown = both.filter((_, n) => n % step === 0);
+    const at = (v) => 8 + 184 * v;
+    return figure("Order", `Each pair by the probability of A shown first (across) and second (up); off the diagonal the order decides.${step > 1 ? ` Every ${step}th pair is drawn.` : ""}`,
+      svg("svg", { viewBox: "0 0 200 200", class: "plot square", role: "img", "aria-label": "Agreement of the two orders" },
+        svg("rect", { class: "flip-zone", x: at(0.5), y: at(0.5), width: 92, height: 92 }), svg("rect", { class: "flip-zone", x: at(0), y: at(0), width: 92, height: 92 }),
+        svg("line", { class: "rail", x1: at(0), y1: at(1), x2: at(1), y2: at(0) }),
+        svg("rect", { class: "frame", x: 8, y: 8, width: 184, height: 184 }),
+        shown.map((c) => svg("circle", { class: c.flags.includes("F09") ? "bad" : "", cx: at(c.p_ab), cy: at(1 - c.p_ba), r: 2.2 }))));
+  }
+
+  rollouts() {
+    const { items } = this.state.run;
+    const last = Math.max(...items.map((i) => i.update));
+    const mean = (update, name) => {
+      const some = items.filter((i) => i.update === update).map((i) => i[name]);
+      return some.reduce((a, b) => a + b, 0) / some.length;
+    };
+    const far = items.filter((i) => i.kl > 30).length;
+    const first = Math.min(...items.map((i) => i.update));
+    return [
+      h("div", { class: "lead" },
+        h("p", {}, h("b", {}, `${number(items.length)} responses`), ` were written in ${last - first + 1} updates. The mean score went from `,
+          h("b", {}, mean(first, "score").toFixed(2)), " to ", h("b", {}, mean(last, "score").toFixed(2)), ", the KL to the reference from ",
+          h("b", {}, mean(first, "kl").toFixed(1)), " to ", h("b", {}, mean(last, "kl").toFixed(1)), " nats a response."),
+        far ? h("p", {}, h("b", {}, number(far)), " responses are more than 30 nats away: read those first.") : null, this.note()),
+      this.progress(),
+      curves(this.state.run, null),
+      this.first(),
+      h("p", {}, h("button", { type: "button", class: "primary", onclick: () => { this.state.sort = "kl"; this.state.only({}); } }, "Furthest from the reference"), " ",
+        h("button", { type: "button", class: "primary", onclick: () => { this.state.sort = "score"; this.state.only({}); } }, "Highest score")),
+    ];
+  }
+
+  pairs() {
+    const { run } = this.state;
+    const differ = run.items.filter((i) => !i.same);
+    const moved = run.items.filter((i) => i.a.kind === "comparison" && (i.a.probability > 0.5) !== (i.b.probability > 0.5)).length;
+    const flagged = (side) => run.items.filter((i) => i[side].flags.length).length;
+    return [
+      h("div", { class: "lead" },
+        h("p", {}, h("b", {}, `${number(run.items.length)} records`), " stand in both ", marked(run.names[0]), " and ", marked(run.names[1]), "; ",
+          h("b", {}, number(differ.length)), " differ."),
+        moved ? h("p", {}, h("b", {}, number(moved)), " labels have another better side.") : null,
+        h("p", {}, `Flagged: ${number(flagged("a"))} in ${run.names[0]}, ${number(flagged("b"))} in ${run.names[1]}.`), this.note()),
+      h("div", { class: "two" }, h("section", { class: "first" }, h("h2", {}, "Flags"), h("table", {},
+        h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Flag"), run.names.map((n) => h("th", { scope: "col" }, marked(n))))),
+        h("tbody", {}, run.flags.map((f) => [f, ...["a", "b"].map((s) => run.items.filter((i) => i[s].flags.includes(f.code)).length)])
+          .filter(([, a, b]) => a || b).map(([f, a, b]) => h("tr", {}, h("th", { scope: "row", title: f.meaning }, `${f.code} ${f.name}`),
+            h("td", { class: "n" }, number(a)), h("td", { class: "n" }, number(b))))))),
+      h("section", {}, h("p", {}, h("button", { type: "button", class: "primary", onclick: () => this.state.only({ change: "differs" }) }, "Read what differs")))),
+    ];
+  }
+}
+
+function share(hits, n, tone) {
+  return h("span", { class: "share", title: `${number(hits)} of ${number(n)}` }, meter(hits / n, tone), h("span", {}, percent(hits / n)));
+}
+
+function accepted(row) {
+  const [low, high] = wilson(row.accept, row.decided);
+  return `${percent(row.accept / row.decided)} (${percent(low)} to ${percent(high)}), ${row.decided} judged`;
+}
+
+function quantile(values, q) {
+  const sorted = [...values].sort((a, b) => a - b);
+  return sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))];
+}
+
+function figure(title, caption, drawing) {
+  return h("figure", {}, h("figcaption", {}, h("h2", {}, title), h("p", { class: "muted" }, caption)), drawing);
+}
+
+/** Bars of one or two series: [name, counts, tone]. ticks: three labels below. */
+function bars(series, ticks) {
+  const top = Math.max(1, ...series.flatMap(([, counts]) => counts));
+  const n = series[0][1].length, width = 360 / n;
+  return h("div", {},
+    svg("svg", { viewBox: "0 0 360 118", class: "plot", role: "img", "aria-label": series.map(([name, counts]) => `${name}: ${counts.join(", ")}`).join("; ") },
+      svg("line", { class: "rail", x1: 0, x2: 360, y1: 100, y2: 100 }),
+      series.map(([, counts, tone], k) => counts.map((c, i) => c ? svg("rect", {
+        class: tone, x: i * width + 1 + (k * (width - 2)) / series.length, width: (width - 2) / series.length,
+        y: 100 - 88 * c / top, height: 88 * c / top, rx: 1 }) : null)),
+      ticks.map((t, i) => svg("text", { x: 180 * i, y: 114, "text-anchor": ["start", "middle", "end"][i] }, t)),
+      svg("text", { x: 360, y: 9, "text-anchor": "end" }, number(top))),
+    series.length > 1 ? h("p", { class: "legend" }, series.map(([name, , tone]) => [h("span", { class: "swatch " + tone }), name])) : null);
+}
+
+/** Mean score and KL, update by update; `item` as a point. */
+function curves(run, item) {
+  const updates = [...new Set(run.items.map((i) => i.update))].sort((a, b) => a - b);
+  if (updates.length < 2) return null;
+  const one = (name, title) => {
+    const rows = updates.map((u) => {
+      const values = run.items.filter((i) => i.update === u).map((i) => i[name]);
+      return [u, values.reduce((a, b) => a + b, 0) / values.length, quantile(values, 0.1), quantile(values, 0.9)];
+    });
+    const low = Math.min(...rows.map((r) => r[2])), high = Math.max(...rows.map((r) => r[3]), item ? item[name] : -Infinity);
+    const x = (u) => 6 + 348 * (u - updates[0]) / (updates.at(-1) - updates[0]);
+    const y = (v) => 98 - 84 * (v - low) / (high - low || 1);
+    return figure(title, `Mean of each update, and where eight of ten lie: ${rows[0][1].toFixed(2)} to ${rows.at(-1)[1].toFixed(2)}.`,
+      svg("svg", { viewBox: "0 0 360 118", class: "plot", role: "img", "aria-label": title },
+        svg("path", { class: "band", d: "M" + rows.map((r) => `${x(r[0])},${y(r[3])}`).join("L") + "L" + [...rows].reverse().map((r) => `${x(r[0])},${y(r[2])}`).join("L") + "Z" }),
+        svg("path", { class: "curve", d: "M" + rows.map((r) => `${x(r[0])},${y(r[1])}`).join("L") }),
+        item ? svg("circle", { class: "dot", cx: x(item.update), cy: y(item[name]), r: 4 }) : null,
+        svg("text", { x: 0, y: 114 }, "update " + updates[0]), svg("text", { x: 360, y: 114, "text-anchor": "end" }, String(updates.at(-1))),
+        svg("text", { x: 0, y: 8 }, high.toFixed(1))));
+  };
+  run.curves ||= {};
+  return h("div", { class: "figures" }, one("score", "Score"), one("kl", "KL to the reference, nats"));
+}

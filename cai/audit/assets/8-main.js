@@ -1,0 +1,231 @@
+// Wires the parts together: buttons, keys, dialogs, theme.
+
+const actions = {};
+
+const KEYS = [
+  ["j  k", "next, previous"], ["a  x  u", "accept, reject, unsure: then the next"], ["f", "flag, to come back to"],
+  ["c", "comment"], ["z", "undo"], ["d", "differences in one text or side by side"], ["/", "search"],
+  ["o", "overview and back"], ["r", "cover texts, or show them"], ["t", "light or dark"], ["Esc", "leave a field, close a dialog"], ["?", "this help"],
+];
+
+async function main() {
+  const run = new Run(await unpack());
+  const verdicts = new Verdicts(run);
+  const state = new State(run, verdicts);
+  let covered = run.covered === true;
+  const listing = new Listing(state, verdicts);
+  const reader = new Reader(state, verdicts, () => covered);
+  const overview = new Overview(state, verdicts);
+  const opened = new Set(); // facets shown whole
+
+  $("name").append(...marked(run.run.name));
+  for (const [value, name] of Object.entries(state.orders())) $("sort").append(h("option", { value }, name));
+
+  function show() {
+    const reading = state.view === "read";
+    $("overview").hidden = reading;
+    $("read").hidden = !reading;
+    for (const view of ["overview", "read"]) $("tab-" + view).setAttribute("aria-current", state.view === view ? "page" : "false");
+    if ($("search").value !== state.query) $("search").value = state.query;
+    $("sort").value = state.sort;
+    if (reading) {
+      if (state.item) verdicts.see(state.item);
+      redrawFacets();
+      listing.show();
+      reader.show();
+      state.save();
+    } else overview.show();
+    progress();
+  }
+
+  function redrawFacets() {
+    const at = document.activeElement?.dataset?.facet && [document.activeElement.dataset.facet, document.activeElement.value];
+    drawFacets(state, $("facets"), opened);
+    if (at) [...$("facets").querySelectorAll("input")].find((i) => i.dataset.facet === at[0] && i.value === at[1])?.focus();
+  }
+
+  function progress() {
+    const items = run.sample ? run.items.filter((i) => run.sample.items[i.key]) : run.items;
+    const done = items.filter((i) => (verdicts.mine(i)?.verdict || "none") !== "none").length;
+    $("progress").textContent = run.mode === "diff" ? "" :
+      `${number(done)} of ${number(items.length)} judged` + (verdicts.waiting.length ? ` · ${verdicts.waiting.length} not saved` : "");
+  }
+
+  state.addEventListener("change", show);
+  verdicts.addEventListener("change", () => { state.recount(); show(); });
+  verdicts.addEventListener("trouble", (event) => {
+    $("notice").textContent = event.detail;
+    $("notice").hidden = !event.detail;
+  });
+
+  // -- what can be done ---------------------------------------------------------------------------
+
+  /** Do something that is said under a name: ask for the name first, where it is not known. */
+  function named(work) {
+    if (run.mode === "diff" || state.view !== "read" || !state.item) return;
+    if (verdicts.author) work();
+    else askName(work);
+  }
+
+  actions.judge = (verdict) => named(() => {
+    const item = state.item, mine = verdicts.mine(item);
+    const same = mine?.verdict === verdict;
+    verdicts.say(item, { verdict: same ? "none" : verdict });
+    if (!same) state.step(1);
+  });
+  actions.flag = () => named(() => verdicts.say(state.item, { flagged: !verdicts.mine(state.item)?.flagged }));
+  actions.comment = () => named(() => askComment(state.item));
+  actions.undo = () => {
+    const item = run.mode === "diff" ? null : verdicts.undo();
+    if (item) state.open(item);
+  };
+
+  const keys = {
+    j: () => state.step(1), k: () => state.step(-1), a: () => actions.judge("accept"), x: () => actions.judge("reject"),
+    u: () => actions.judge("unsure"), f: actions.flag, c: actions.comment, z: actions.undo,
+    d: () => { state.side = !state.side; state.changed(); }, o: () => state.set({ view: state.view === "read" ? "overview" : "read" }),
+    "/": () => $("search").focus(), "?": askHelp, r: cover, t: theme,
+  };
+
+  addEventListener("keydown", (event) => {
+    if (event.key === "Escape" && event.target.matches("input, textarea, select")) event.target.blur();
+    const writing = event.target.matches("input:not([type=checkbox]), textarea, select");
+    if (writing || event.ctrlKey || event.metaKey || event.altKey || $("dialog").open) return;
+    if (event.target === $("list") && ["ArrowDown", "ArrowUp", "Home", "End", "PageDown", "PageUp"].includes(event.key)) {
+      event.preventDefault();
+      state.step({ ArrowDown: 1, ArrowUp: -1, PageDown: 10, PageUp: -10, Home: -1e9, End: 1e9 }[event.key]);
+      return;
+    }
+    const work = keys[event.key];
+    if (!work) return;
+    event.preventDefault();
+    work();
+  });
+
+  let typing;
+  $("search").addEventListener("input", () => {
+    clearTimeout(typing);
+    typing = setTimeout(() => state.set({ query: $("search").value, view: "read" }), 120);
+  });
+  $("search").addEventListener("keydown", (event) => {
+    if (event.key !== "Enter") return;
+    clearTimeout(typing);
+    state.set({ query: $("search").value, view: "read" });
+    $("search").blur();
+  });
+  $("sort").addEventListener("change", () => state.set({ sort: $("sort").value }));
+  for (const view of ["overview", "read"]) $("tab-" + view).addEventListener("click", () => state.set({ view }));
+  $("filters").addEventListener("click", () => $("read").classList.toggle("with-facets"));
+  $("cover").addEventListener("click", cover);
+  $("theme").addEventListener("click", theme);
+  $("help").addEventListener("click", askHelp);
+  $("menu").addEventListener("click", askFiles);
+
+  function cover() {
+    covered = !covered;
+    $("cover").setAttribute("aria-pressed", String(covered));
+    $("cover").textContent = covered ? "Covered" : "Cover";
+    reader.show();
+  }
+
+  function theme() {
+    const dark = document.documentElement.dataset.theme ? document.documentElement.dataset.theme === "dark"
+      : matchMedia("(prefers-color-scheme: dark)").matches;
+    document.documentElement.dataset.theme = dark ? "light" : "dark";
+    verdicts.remember("theme", document.documentElement.dataset.theme, "cai-audit");
+  }
+
+  // -- dialogs ------------------------------------------------------------------------------------
+
+  /** Ask something; `done` is called at once when the answer is given, and not when it is not. */
+  function dialog(title, children, done = () => {}) {
+    const box = $("dialog");
+    const answer = (event) => {
+      event.preventDefault();
+      document.activeElement.blur(); // the field keeps the keys until the next frame, else
+      box.close();
+      done();
+    };
+    box.replaceChildren(h("form", { method: "dialog", onsubmit: answer }, h("h2", { id: "dialog-title" }, title), children));
+    box.showModal();
+    return box;
+  }
+
+  const close = (text = "Close") => h("div", { class: "buttons" }, h("span", { class: "grow" }), h("button", { class: "primary", value: "ok" }, text));
+
+  function askName(then) {
+    const field = h("input", { id: "author", maxlength: 100, required: true, autocomplete: "name", value: verdicts.author });
+    dialog("Who are you?", [h("p", {}, "Your name stands beside each of your verdicts."),
+      h("label", {}, "Name", field), close("Go on")], () => {
+      verdicts.author = field.value.trim() || verdicts.author;
+      state.find();
+      show();
+      if (verdicts.author) then?.();
+    });
+    field.focus();
+  }
+
+  function askComment(item) {
+    const field = h("textarea", { id: "reason", rows: 4, maxlength: 5000 }, verdicts.mine(item)?.reason || "");
+    const box = dialog("Comment", [h("label", {}, "Why, in your words", field), close("Keep")], () => {
+      if (field.value.trim() !== (verdicts.mine(item)?.reason || "")) verdicts.say(item, { reason: field.value.trim() });
+    });
+    field.focus();
+    field.addEventListener("keydown", (event) => {
+      if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) box.querySelector("form").requestSubmit();
+    });
+  }
+
+  function askHelp() {
+    dialog("Keys and flags", [
+      h("dl", { class: "keys" }, KEYS.map(([key, what]) => [h("dt", {}, key.split("  ").map((k) => h("kbd", {}, k))), h("dd", {}, what)])),
+      h("h3", {}, "Flags"), h("p", { class: "muted" }, "Computed from texts and numbers; a reason to look, no verdict."),
+      h("dl", { class: "flag-list" }, run.flags.map((f) => [h("dt", {}, `${f.code} ${f.name}`), h("dd", {}, f.meaning)])), close()]);
+  }
+
+  function askFiles() {
+    const told = h("p", { class: "muted", role: "status" });
+    const file = h("input", { type: "file", id: "import", accept: ".jsonl,.json,.txt", onchange: async () => {
+      try {
+        const [all, fresh, strange] = verdicts.read(await file.files[0].text());
+        told.textContent = `${all} verdicts read, ${fresh} of them new` + (strange ? `; ${strange} are about items that are not in this page.` : ".");
+      } catch (error) {
+        told.textContent = `${file.files[0].name} was not taken: ${error.message}.`;
+      }
+      file.value = "";
+    } });
+    dialog("Verdicts", [
+      h("p", {}, verdicts.author ? ["You are ", h("b", {}, marked(verdicts.author)), ". "] : "You have not said your name yet. ",
+        h("button", { type: "button", class: "link", onclick: () => { $("dialog").close(); askName(); } }, "change")),
+      h("p", {}, run.mode === "serve" ? "Each verdict is on the server's disk at once." :
+        run.mode === "diff" ? "Two runs are compared here; verdicts are given in a run's own page." :
+        "They are kept in this browser. Export them, and bring them home with: cai audit import RUN FILE"),
+      run.mode === "diff" ? null : h("div", { class: "buttons" },
+        h("button", { type: "button", id: "export", class: "primary", onclick: () => download(`verdicts-${run.run.name}.jsonl`, verdicts.text()) }, `Export ${number(verdicts.rows.length)} lines`),
+        h("label", { class: "button" }, "Import a file", file)),
+      told, close()]);
+  }
+
+  function download(name, text) {
+    const url = URL.createObjectURL(new Blob([text], { type: "application/x-ndjson" }));
+    h("a", { href: url, download: name }).click();
+    setTimeout(() => URL.revokeObjectURL(url), 60_000);
+  }
+
+  const wish = verdicts.recall("theme", "cai-audit");
+  if (wish === "dark" || wish === "light") document.documentElement.dataset.theme = wish;
+  $("cover").setAttribute("aria-pressed", String(covered));
+  show();
+  if (run.mode === "serve") {
+    verdicts.send();
+    setInterval(() => verdicts.poll(), 4000);
+  }
+  document.documentElement.dataset.ready = "true";
+  const idle = () => run.fold(400) || setTimeout(idle, 1);
+  idle();
+}
+
+main().catch((error) => {
+  $("notice").hidden = false;
+  $("notice").textContent = "This page can't be shown: " + error.message;
+});

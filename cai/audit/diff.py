@@ -1,0 +1,92 @@
+"""Two runs side by side: what one prompt came to in each, in the same page."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, TypeAlias
+
+from cai.audit.page import Frames, item_values, payload
+from cai.audit.runs import AuditedRun, Entry
+from cai.digest import digest
+from cai.errors import UsageError
+
+Place: TypeAlias = tuple[str, str, int]
+"""Kind, prompt and how many of the kind the prompt had before: what is set beside what."""
+
+
+def diff_payload(
+    a: AuditedRun, b: AuditedRun, *, covered: bool = False, most: int | None = None
+) -> dict[str, Any]:
+    """What a page shows of two runs: every record that both have, and how many one has alone.
+
+    most: pairs that a page holds; those that differ come first, and what is left out is told.
+    Raises `UsageError` where the two can't be set side by side.
+    """
+    if a.kind != b.kind or a.kind != "build":
+        raise UsageError(
+            f"{a.name} and {b.name} can't be set side by side",
+            hint="Give two runs of cai build-data.",
+        )
+    before, after = dict(_places(a)), dict(_places(b))
+    both = [place for place in before if place in after]
+    if not both:
+        raise UsageError(
+            f"no prompt of {a.name} stands in {b.name}",
+            hint="Compare runs that were built from the same prompts.",
+        )
+    pairs = [_pair(n, before[p], after[p]) for n, p in enumerate(both)]
+    pairs.sort(key=lambda pair: (pair["same"], pair["n"]))
+    note = _note(a, b, len(before) - len(both), len(after) - len(both))
+    if most is not None and len(pairs) > most:
+        note += f" {most:,} of {len(pairs):,} pairs are shown, those that differ first."
+        pairs = pairs[:most]
+    for n, pair in enumerate(pairs):
+        pair["n"] = n
+    return payload(
+        mode="diff", name=f"{a.name} → {b.name}", run_id=f"{a.id} {b.id}", kind="pairs",
+        facts={f"{run.name}: {k}": v for run in (a, b) for k, v in run.facts.items()},
+        items=pairs, frames=Frames(), principles=_principles(a, b), covered=covered,
+        names=(a.name, b.name) if a.name != b.name else (f"{a.name} {a.id}", f"{b.name} {b.id}"),
+        note=note.strip(),
+    )  # fmt: skip
+
+
+def _places(run: AuditedRun) -> Iterator[tuple[Place, Entry]]:
+    seen: Counter[tuple[str, str]] = Counter()
+    for entry in run.entries():
+        item = entry.item
+        yield (item.kind, item.prompt_id, seen[item.kind, item.prompt_id]), entry
+        seen[item.kind, item.prompt_id] += 1
+
+
+def _pair(number: int, a: Entry, b: Entry) -> dict[str, Any]:
+    """Two items as one; the page reads both sides as it reads single items."""
+    sides = [item_values(entry, Frames(), number) | {"given": {}} for entry in (a, b)]
+    same = a.item.shown == b.item.shown and a.item.prompt == b.item.prompt
+    flags = sorted({*a.item.flags, *b.item.flags})
+    return {
+        "n": number,
+        "key": digest([a.item.key, b.item.key])[:24],
+        "kind": "pair",
+        "id": b.item.id,
+        "prompt_id": b.item.prompt_id,
+        "source": b.item.source,
+        "prompt": sides[1]["prompt"],
+        "principles": list(dict.fromkeys((*a.item.principles, *b.item.principles))),
+        "flags": flags,
+        "doubt": round(abs(b.item.doubt - a.item.doubt) + (0 if same else 1), 4),
+        "same": same,
+        "a": sides[0],
+        "b": sides[1],
+    }
+
+
+def _principles(a: AuditedRun, b: AuditedRun) -> list[dict[str, Any]]:
+    """Those of both; where one has two versions, the later run's."""
+    return list({p["id"]: p for run in (a, b) for p in run.principles}.values())
+
+
+def _note(a: AuditedRun, b: AuditedRun, only_a: int, only_b: int) -> str:
+    alone = [f"{n:,} in {run.name} alone" for n, run in ((only_a, a), (only_b, b)) if n]
+    return f"Left out: {' and '.join(alone)}." if alone else ""

@@ -1,0 +1,184 @@
+"""Flags: what an auditor would rather look at first, computed from texts and labels alone.
+
+A flag is a reason to look, no verdict: each is a plain rule over English text or over a number,
+and its definition says which. The rules read records; they call no model.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from cai.data.counts import NEAR_TIE
+from cai.text.parsing import is_refusal, longest_loop, normalise
+from cai.types import Comparison, Generation, Revision, Trace
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """A flag: its code, its name, what it means, and how much it speaks against a record.
+
+    weight: 1 is worth a look, 2 is likely a fault, 3 is a fault that would be trained on.
+    """
+
+    code: str
+    name: str
+    meaning: str
+    weight: int
+
+
+FLAGS = {
+    flag.code: flag
+    for flag in (
+        Flag("F01", "changed without cause",
+             "The critique found nothing, yet the text changed.", 2),
+        Flag("F02", "not revised",
+             "The critique named a problem, and the revision is the same text (letter case and"
+             " spaces apart).", 2),
+        Flag("F03", "refusal introduced",
+             "The text before answered, the revision opens by declining.", 2),
+        Flag("F04", "length jump",
+             "The revision has more than twice or less than half the words of the text before it.",
+             1),
+        Flag("F05", "apology or flattery",
+             "The revision opens with an apology or with praise for the question, which the text"
+             " before did not.", 1),
+        Flag("F06", "critique leaked",
+             "The revision speaks of the task, of the critique or of “the assistant's response”, or"
+             " repeats a sentence of the critique.", 3),
+        Flag("F07", "preachy",
+             "Two or more moralising phrases (“it is important to remember”, “as a responsible …”),"
+             " and more than the text before had.", 2),
+        Flag("F08", "truncated",
+             "A response, critique or revision ran into its token limit.", 2),
+        Flag("F09", "verdict flips",
+             "Which response is the better one depends on which was shown first.", 2),
+        Flag("F10", "near tie",
+             f"The probability that one response is better lies within {NEAR_TIE:g} of one half.",
+             1),
+        Flag("F11", "repetition",
+             "A run of six words occurs three times or more.", 2),
+    )
+}  # fmt: skip
+"""Code → flag, in order."""
+
+LONGER, SHORTER = 2.0, 0.5
+MORALISING = 2
+LOOP = 3
+
+_OPENER = re.compile(
+    r"^\W*(?:i(?:['’]m| am)? (?:sincerely |deeply |truly )?(?:apologi[sz]e|sorry)\b"
+    r"|(?:my |sincere )*apologies\b|sorry\b"
+    r"|(?:that(?:['’]s| is) |what )?an? (?:great|excellent|wonderful|very good|good|fantastic)"
+    r" (?:question|point|idea)"
+    r"|(?:great|excellent|good|fantastic) (?:question|point)"
+    r"|you(?:['’]re| are) (?:absolutely|completely|totally|so|quite) right"
+    r"|thank(?:s| you) for (?:asking|your (?:question|feedback)|pointing|bringing|sharing)"
+    r"|i(?:['’]m| am) (?:so |very )?glad (?:that )?you asked)",
+    re.IGNORECASE,
+)
+_MORAL = re.compile(
+    r"\bit(?:['’]s| is) (?:important|crucial|essential|vital) (?:to|that)\b"
+    r"|\b(?:please|always) (?:remember|consider|bear in mind|keep in mind|be mindful)\b"
+    r"|\bas an? (?:responsible|ethical|moral|good) \w+"
+    r"|\bi (?:must|have to|want to|would like to) (?:remind|stress|emphasi[sz]e|urge)\b"
+    r"|\bi (?:strongly |would )*(?:urge|encourage|advise) you\b"
+    r"|\b(?:is|are|be) (?:never|not) (?:ok|okay|acceptable|appropriate|ethical|moral)\b"
+    r"|\b(?:un)?ethical(?:ly)?\b|\b(?:im)?moral(?:ly)?\b",
+    re.IGNORECASE,
+)
+_GUARDED = {"leaked", "point-of-view"}
+
+
+def round_flags(before: str, revision: Revision) -> tuple[str, ...]:
+    """The flags of one round, given the text it began with."""
+    after = revision.response
+    found = []
+    if revision.critique is not None and _cut(revision.critique):
+        found.append("F08")
+    if revision.critique is not None and longest_loop(revision.critique.text) >= LOOP:
+        found.append("F11")
+    if after is not None:
+        same = normalise(after.text) == normalise(before)
+        claims_nothing = revision.critique is not None and not revision.found_problem
+        tripped = {
+            "F01": claims_nothing and not same,
+            "F02": revision.found_problem and same,
+            "F03": is_refusal(after.text) and not is_refusal(before),
+            "F04": _jumps(before, after.text),
+            "F05": bool(_OPENER.search(after.text)) and not _OPENER.search(before),
+            "F06": bool(_GUARDED & set(revision.guards)),
+            "F07": _preaches(before, after.text),
+            "F08": _cut(after),
+            "F11": longest_loop(after.text) >= LOOP and longest_loop(before) < LOOP,
+        }
+        found += [code for code, is_so in tripped.items() if is_so]
+    return _in_order(found)
+
+
+def trace_flags(trace: Trace) -> tuple[str, ...]:
+    """The flags of a trace: those of its rounds, and of its first response."""
+    found = list(_written(trace.response))
+    for before, revision in zip(trace.texts, trace.revisions, strict=False):
+        found += round_flags(before, revision)
+    return _in_order(found)
+
+
+def comparison_flags(comparison: Comparison) -> tuple[str, ...]:
+    """The flags of two responses and their label."""
+    found = [code for response in comparison.responses for code in _written(response)]
+    if flips(comparison):
+        found.append("F09")
+    if comparison.judgements and abs(comparison.probability - 0.5) < NEAR_TIE:
+        found.append("F10")
+    return _in_order(found)
+
+
+def flips(comparison: Comparison) -> bool:
+    """Whether the label of a pair, all principles together, depends on the order."""
+    both = comparison.p_ab, comparison.p_ba
+    if both[0] is None or both[1] is None:
+        return any(judgement.flipped for judgement in comparison.judgements)
+    return (both[0] - 0.5) * (both[1] - 0.5) < 0
+
+
+def text_flags(text: str, *, ended: bool) -> tuple[str, ...]:
+    """The flags of a text that stands alone, such as a rollout's."""
+    tripped = {
+        "F05": bool(_OPENER.search(text)),
+        "F07": len(_MORAL.findall(text)) >= MORALISING,
+        "F08": not ended,
+        "F11": longest_loop(text) >= LOOP,
+    }
+    return tuple(code for code, is_so in tripped.items() if is_so)
+
+
+def weight_of(flags: tuple[str, ...]) -> int:
+    """How much flags speak against a record, together."""
+    return sum(FLAGS[code].weight for code in flags)
+
+
+def _written(generation: Generation) -> Iterator[str]:
+    if _cut(generation):
+        yield "F08"
+    if longest_loop(generation.text) >= LOOP:
+        yield "F11"
+
+
+def _cut(generation: Generation) -> bool:
+    return generation.finish_reason == "length"
+
+
+def _jumps(before: str, after: str) -> bool:
+    old, new = len(before.split()), len(after.split())
+    return bool(old) and not SHORTER <= new / old <= LONGER
+
+
+def _preaches(before: str, after: str) -> bool:
+    count = len(_MORAL.findall(after))
+    return count >= MORALISING and count > len(_MORAL.findall(before))
+
+
+def _in_order(codes: list[str]) -> tuple[str, ...]:
+    return tuple(code for code in FLAGS if code in codes)

@@ -1,0 +1,1 @@
+"""Forms in which a run leaves for other tools: tables, Argilla, Label Studio."""

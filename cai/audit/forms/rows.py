@@ -1,0 +1,219 @@
+"""The row that every form holds, and how files of rows are written.
+
+Texts are a model's and are taken to be hostile: none can break a file, and none is left out. Half
+characters (lone surrogates), which no file can hold, become `?`; a number that is none (NaN,
+infinity) becomes null.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, TypeAlias
+
+from cai.audit.items import Item
+from cai.audit.runs import AuditedRun, Entry
+from cai.data.files import FileEntry, Staging, telling
+from cai.data.verdicts import Verdict, standing
+from cai.digest import file_digest
+from cai.errors import DataError
+
+Row: TypeAlias = dict[str, Any]
+
+CHOICES = {"accept": "Accept", "reject": "Reject", "unsure": "Unsure"}
+BETTER = {"A": "Response A", "B": "Response B", "tie": "Neither"}
+WHICH = "Which response is better?"
+WHY = "Why?"
+
+
+class Rows:
+    """The rows of a run, made anew each time they are gone through; raises `DataError` for none."""
+
+    def __init__(
+        self,
+        run: AuditedRun,
+        verdicts: Sequence[Verdict],
+        keys: frozenset[str] | None,
+        nul: str,
+    ) -> None:
+        self.run = run
+        titles = {str(p.get("id")): str(p.get("title") or "") for p in run.principles}
+        self.titles: dict[str, str] = sound(titles, nul)
+        self._nul = nul
+        self._keys = keys
+        self._said: dict[str, list[Verdict]] = {}
+        for verdict in standing(verdicts).values():
+            self._said.setdefault(verdict.item, []).append(verdict)
+
+    def __iter__(self) -> Iterator[Row]:
+        found = False
+        for entry in self.run.entries():
+            key = entry.item.key
+            if self._keys is None or key in self._keys:
+                found = True
+                values = row_values(entry, self.titles, self._said.get(key, ()))
+                yield sound(values, self._nul)
+        if not found:
+            raise DataError(
+                f"{self.run.folder} holds nothing to export"
+                + (" of these items" if self._keys is not None else ""),
+                hint="Was it built with any prompts, and the sample drawn from this run?",
+            )
+
+
+def row_values(
+    entry: Entry, titles: Mapping[str, str] | None = None, verdicts: Sequence[Verdict] = ()
+) -> Row:
+    """An item as plain values; every row has every name, None or empty where it says nothing.
+
+    titles: principle id → title. verdicts: those that stand on it.
+
+    trace: `response` is the first one, `rounds` what was asked and written, `final` what stood at
+    the end; `revision` is None where the round left the text alone. comparison: `response_a`,
+    `response_b`, and in `probability`, `p_ab` and `p_ba` that A is better. rollout: `response`,
+    `score` and `kl`.
+    """
+    item, shown = entry.item, entry.item.shown
+    response = shown["response"]["text"] if "response" in shown else None
+    rounds = _rounds(item)
+    a, b = (r["text"] for r in shown["responses"]) if "responses" in shown else (None, None)
+    return {
+        "key": item.key,
+        "kind": item.kind,
+        "id": item.id,
+        "prompt_id": item.prompt_id,
+        "source": item.source,
+        "prompt": [{"role": m.role, "content": m.content} for m in item.prompt],
+        "principles": [{"id": p, "title": (titles or {}).get(p, "")} for p in item.principles],
+        "flags": list(item.flags),
+        "doubt": float(item.doubt),
+        "judge": item.judge,
+        "response": response,
+        "rounds": rounds,
+        "final": _final(response, rounds) if item.kind == "trace" else None,
+        "checks": shown.get("checks", []),
+        "response_a": a,
+        "response_b": b,
+        "probability": shown.get("probability"),
+        "p_ab": shown.get("p_ab"),
+        "p_ba": shown.get("p_ba"),
+        "judgements": shown.get("judgements", []),
+        "update": shown.get("update"),
+        "score": shown.get("score"),
+        "kl": shown.get("kl"),
+        "check": shown.get("check"),
+        "verdicts": [
+            {
+                "author": v.author,
+                "verdict": v.verdict,
+                "flagged": v.flagged,
+                "reason": v.reason,
+                "at": v.at,
+            }
+            for v in verdicts
+        ],
+        "rows": [{"file": file, "id": name} for file, name in entry.rows],
+        "left_out": list(entry.left_out),
+    }
+
+
+def _rounds(item: Item) -> list[dict[str, Any]]:
+    parts = item.shown.get("rounds", ())
+    flags = (*item.by_round, *((),) * len(parts))
+    return [
+        {
+            "principle": one["principle"],
+            "version": one["version"],
+            "critique": one["critique"] and one["critique"]["text"],
+            "found": one["found"],
+            "revision": one["revision"] and one["revision"]["text"],
+            "guards": one["guards"],
+            "flags": list(flagged),
+        }
+        for one, flagged in zip(parts, flags, strict=False)
+    ]
+
+
+def _final(response: str | None, rounds: Sequence[Mapping[str, Any]]) -> str | None:
+    texts = [r["revision"] for r in rounds if r["revision"] is not None]
+    return texts[-1] if texts else response
+
+
+def sound(value: Any, nul: str) -> Any:
+    """The value with texts that any file can hold, `nul` in place of NUL, and numbers of JSON."""
+    if isinstance(value, str):
+        return value.encode(errors="replace").decode().replace("\0", nul)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {sound(k, nul): sound(v, nul) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [sound(v, nul) for v in value]
+    return value
+
+
+def conversation(messages: Sequence[Mapping[str, str]]) -> str:
+    """A prompt as one text; roles are told where there is more than one message."""
+    if len(messages) == 1 and messages[0]["role"] == "user":
+        return messages[0]["content"]
+    return "\n\n".join(f"{m['role']}: {m['content']}" for m in messages)
+
+
+def round_label(number: int, one: Mapping[str, Any], titles: Mapping[str, str]) -> str:
+    """What was asked in a round, and what came of it."""
+    asked = named(one["principle"], titles)
+    found = "a problem was found" if one["found"] else "no problem was found"
+    done = "the text was left alone" if one["revision"] is None else "the text was revised"
+    told = [f"Round {number}: {asked}", *([found] if one["critique"] is not None else []), done]
+    return " · ".join(told)
+
+
+def named(principle: str, titles: Mapping[str, str]) -> str:
+    title = titles.get(principle, "")
+    return f"{principle} ({title})" if title else principle
+
+
+def certainty(row: Row) -> float:
+    """How probable the judge's preference is; 0.5 and up."""
+    p = float(row["probability"])
+    return max(p, 1 - p)
+
+
+class Files(Staging):
+    """Staged files that others write to."""
+
+    @contextmanager
+    def stream(self, name: str) -> Iterator[BinaryIO]:
+        """Stage a file, written bit by bit."""
+        path = self._partial(name)
+        with telling(self._folder), path.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        self.entries[name] = FileEntry(None, path.stat().st_size, file_digest(path))
+
+
+@contextmanager
+def staged(folder: Path, last: str) -> Iterator[Files]:
+    """Files of a folder, published together at the end, `last` last; none where it fails."""
+    files = Files(folder)
+    try:
+        yield files
+        files.publish(last)
+    except BaseException:
+        files.discard()
+        raise
+
+
+def write_array(file: BinaryIO, values: Iterable[Mapping[str, Any]]) -> int:
+    """Write a JSON array, a line an element, in ASCII: its readers don't all say the encoding."""
+    number = 0
+    for number, one in enumerate(values, 1):
+        file.write(b",\n" if number > 1 else b"[\n")
+        file.write(json.dumps(one, allow_nan=False).encode())
+    file.write(b"\n]\n")
+    return number

@@ -1,0 +1,188 @@
+"""What an auditor reads, one item at a time: a trace, a comparison or a rollout as plain values.
+
+An item's `key` is a digest of all that is shown of it. A verdict is kept under it, so that it holds
+for the same texts in a later run, and for nothing else.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from cai.audit.flags import (
+    comparison_flags,
+    round_flags,
+    text_flags,
+    trace_flags,
+    weight_of,
+)
+from cai.data.counts import NEAR_TIE
+from cai.digest import digest
+from cai.stats import spread
+from cai.types import Comparison, Generation, Message, Trace
+
+Kind: TypeAlias = Literal["trace", "comparison", "rollout"]
+_KEY_DIGITS = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One thing to judge.
+
+    key: digest of what is shown. id: the record's; a rollout's is `update.prompt-id`. principles:
+    ids of those that took part. doubt: how much speaks for reading it first, 0 and up. judge: what
+    the model's own judgement comes to, None where there is none: of a trace, whether the last look
+    finds nothing wrong; of a comparison, whether the first response is better. prompt: its
+    messages. shown: all else that is shown, by kind; every text in it is data, never markup.
+    by_round: the flags of each round. source: where the prompt stands. given: what each model call
+    was given, by its part of `shown`.
+    """
+
+    key: str
+    kind: Kind
+    id: str
+    prompt_id: str
+    prompt: tuple[Message, ...]
+    principles: tuple[str, ...]
+    flags: tuple[str, ...]
+    doubt: float
+    judge: bool | None
+    shown: Mapping[str, Any]
+    by_round: tuple[tuple[str, ...], ...] = ()
+    source: str = ""
+    given: Mapping[str, str] = field(default_factory=dict)
+
+
+def trace_item(trace: Trace) -> Item:
+    """A trace: the first response, each round's critique and revision, the last look."""
+    rounds, given = [], {"response": trace.response.rendered_prompt}
+    for number, revision in enumerate(trace.revisions):
+        for part, written in (("critique", revision.critique), ("revision", revision.response)):
+            if written is not None:
+                given[f"{part} {number}"] = written.rendered_prompt
+        rounds.append(
+            {
+                "principle": revision.principle_id,
+                "version": revision.principle_version,
+                "critique": _written(revision.critique),
+                "found": revision.found_problem,
+                "revision": _written(revision.response),
+                "guards": list(revision.guards),
+            }
+        )
+    fine = [_probability(check.scores.logprobs) for check in trace.checks]
+    checks = [
+        {"principle": check.principle_id, "p": p}
+        for check, p in zip(trace.checks, fine, strict=True)
+    ]
+    flags = trace_flags(trace)
+    worst = min(fine, default=1.0)
+    shown = {"response": _written(trace.response), "rounds": rounds, "checks": checks}
+    return _item(
+        "trace", trace.id, trace.prompt.id, trace.prompt.messages,
+        [r.principle_id for r in trace.revisions], flags,
+        weight_of(flags) + (1 - worst) + any(r.guards for r in trace.revisions),
+        worst >= 0.5 if checks else None, shown, trace.prompt.source, given,
+        tuple(round_flags(b, r) for b, r in zip(trace.texts, trace.revisions, strict=False)),
+    )  # fmt: skip
+
+
+def comparison_item(comparison: Comparison) -> Item:
+    """A comparison: both responses, and every principle's verdict in both orders."""
+    judgements = [
+        {
+            "principle": j.principle_id,
+            "version": j.principle_version,
+            "p": j.p_first,
+            "swapped": j.p_first_swapped,
+            "flipped": j.flipped,
+            "reasoning": [g.text for g in j.reasoning],
+        }
+        for j in comparison.judgements
+    ]
+    flags = comparison_flags(comparison)
+    given = {f"responses {i}": r.rendered_prompt for i, r in enumerate(comparison.responses)}
+    for i, j in enumerate(comparison.judgements):
+        given |= {f"judgements {i}.{k}": s.rendered_prompt for k, s in enumerate(j.scores)}
+    shown = {
+        "responses": [_written(r) for r in comparison.responses],
+        "mode": comparison.mode,
+        "probability": comparison.probability,
+        "p_ab": comparison.p_ab,
+        "p_ba": comparison.p_ba,
+        "spread": spread([j.p_first for j in comparison.judgements]),
+        "judgements": judgements,
+    }
+    closeness = 1 - abs(2 * comparison.probability - 1) if judgements else 0.0
+    near = abs(comparison.probability - 0.5) < NEAR_TIE
+    return _item(
+        "comparison", comparison.id, comparison.prompt.id, comparison.prompt.messages,
+        [j.principle_id for j in comparison.judgements], flags, weight_of(flags) + closeness,
+        None if near or not judgements else comparison.probability > 0.5, shown,
+        comparison.prompt.source, given,
+    )  # fmt: skip
+
+
+def rollout_item(row: Mapping[str, Any]) -> Item:
+    """A row of PPO's `rollouts.jsonl`: a response with its score and its KL.
+
+    Raises `KeyError`, `TypeError` or `ValueError` where a value is missing or of another kind.
+    """
+    text, ended, kl = str(row["response"]), bool(row["ended"]), _finite(row, "kl")
+    flags = text_flags(text, ended=ended)
+    prompt = tuple(Message(m["role"], m["content"]) for m in row.get("prompt", ()))
+    shown = {
+        "update": int(row["update"]),
+        "response": {"text": text, "tokens": int(row["tokens"]), "cut": not ended},
+        "score": _finite(row, "score"),
+        "kl": kl,
+        "check": None if row.get("check") is None else _finite(row, "check"),
+    }
+    name = f"{shown['update']}.{row['prompt_id']}"
+    doubt = weight_of(flags) + math.log1p(max(0.0, kl))
+    return _item("rollout", name, str(row["prompt_id"]), prompt, [], flags, doubt, None, shown)
+
+
+def _finite(row: Mapping[str, Any], name: str) -> float:
+    number = float(row[name])
+    if not math.isfinite(number):
+        raise ValueError(f"its {name} is {number}")
+    return number
+
+
+def _item(
+    kind: Kind,
+    name: str,
+    prompt_id: str,
+    prompt: Sequence[Message],
+    principles: Sequence[str],
+    flags: tuple[str, ...],
+    doubt: float,
+    judge: bool | None,
+    shown: dict[str, Any],
+    source: str = "",
+    given: Mapping[str, str] | None = None,
+    by_round: tuple[tuple[str, ...], ...] = (),
+) -> Item:
+    key = digest([kind, name, prompt_id, [(m.role, m.content) for m in prompt], shown])
+    return Item(
+        key[:_KEY_DIGITS], kind, name, prompt_id, tuple(prompt), tuple(dict.fromkeys(principles)),
+        flags, round(doubt, 4), judge, shown, by_round, source, given or {},
+    )  # fmt: skip
+
+
+def _written(generation: Generation | None) -> dict[str, Any] | None:
+    """A text with what is worth knowing of how it was written."""
+    if generation is None:
+        return None
+    return {
+        "text": generation.text,
+        "tokens": generation.response_tokens,
+        "cut": generation.finish_reason == "length",
+    }
+
+
+def _probability(logprobs: Sequence[float]) -> float:
+    return round(min(1.0, math.fsum(map(math.exp, logprobs))), 6)

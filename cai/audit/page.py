@@ -1,0 +1,201 @@
+"""One HTML file that shows a run: data, style and script inside, and nothing that leaves it.
+
+The data is gzipped JSON in an inert block of base64, so that no text in it can be markup. A content
+security policy allows the one script and the one style by their digests, and no request.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import html
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from cai.audit.flags import FLAGS
+from cai.audit.items import Item
+from cai.audit.runs import Entry
+from cai.data.verdicts import Verdict
+
+_FRAMED = 12  # characters that a text must have to be taken out of what a model was given
+_MARK = "\x01"
+
+
+class Frames:
+    """What models were given, less the item's own texts: a few frames serve thousands of items."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self._places: dict[str, int] = {}
+
+    def pack(self, given: str, own: Sequence[str]) -> list[int]:
+        """[frame, number of each text that stands in it, …]."""
+        used: list[int] = []
+        if _MARK not in given:
+            longest = sorted(range(len(own)), key=lambda i: -len(own[i]))
+            for number in longest:
+                if len(own[number]) >= _FRAMED and own[number] in given:
+                    given = given.replace(own[number], f"{_MARK}{len(used)}{_MARK}")
+                    used.append(number)
+        place = self._places.setdefault(given, len(self.texts))
+        if place == len(self.texts):
+            self.texts.append(given)
+        return [place, *used]
+
+
+def item_values(entry: Entry, frames: Frames, number: int) -> dict[str, Any]:
+    """An item as the page's script reads it."""
+    item = entry.item
+    own = own_texts(item)
+    return {
+        "n": number,
+        "key": item.key,
+        "kind": item.kind,
+        "id": item.id,
+        "prompt_id": item.prompt_id,
+        "source": item.source,
+        "prompt": [asdict(m) for m in item.prompt],
+        "principles": list(item.principles),
+        "flags": list(item.flags),
+        "doubt": item.doubt,
+        "by_round": [list(flags) for flags in item.by_round],
+        "rows": [list(row) for row in entry.rows],
+        "left_out": list(entry.left_out),
+        "words": _words(item),
+        "given": {part: frames.pack(text, own) for part, text in item.given.items()},
+        **item.shown,
+    }
+
+
+def _words(item: Item) -> list[int] | None:
+    """Words of a trace's first and of its final response."""
+    if item.kind != "trace":
+        return None
+    written = [item.shown["response"], *(r["revision"] for r in item.shown["rounds"])]
+    texts = [w["text"] for w in written if w is not None]
+    return [len(texts[0].split()), len(texts[-1].split())]
+
+
+def own_texts(item: Item) -> list[str]:
+    """The texts that frames refer to by number, in the order of the page's `givenTexts`."""
+    out = [m.content for m in item.prompt]
+    shown = item.shown
+    if item.kind == "comparison":
+        return [*out, *(r["text"] for r in shown["responses"])]
+    out.append(shown["response"]["text"])
+    for one in shown.get("rounds", ()):
+        out += [one[part]["text"] for part in ("critique", "revision") if one[part] is not None]
+    return out
+
+
+def principle_values(principles: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Principles as the page shows them; share: the chance to be drawn in a first round."""
+    names = (
+        "id", "version", "title", "why", "source", "tags", "weight", "critique_request",
+        "revision_request", "comparison_question",
+    )  # fmt: skip
+    serving = [p for p in principles if "sl" in p.get("phases", ("sl",)) and _in_first(p)]
+    total = sum(p.get("weight", 1) for p in serving)
+    return [
+        {name: p.get(name) for name in names}
+        | {"share": p.get("weight", 1) / total if p in serving and total else None}
+        for p in principles
+    ]
+
+
+def _in_first(principle: Mapping[str, Any]) -> bool:
+    rounds = principle.get("rounds")
+    return not rounds or 1 in rounds
+
+
+def payload(
+    *,
+    mode: str,
+    name: str,
+    run_id: str,
+    kind: str,
+    facts: Mapping[str, str],
+    items: Iterable[Mapping[str, Any]],
+    frames: Frames,
+    principles: Sequence[Mapping[str, Any]] = (),
+    verdicts: Sequence[Verdict] = (),
+    sample: Mapping[str, Any] | None = None,
+    note: str = "",
+    covered: bool = False,
+    names: Sequence[str] = (),
+) -> dict[str, Any]:
+    """All that the page knows. note: a sentence not to be missed, such as a sample's size."""
+    return {
+        "mode": mode,
+        "run": {"name": name, "id": run_id, "kind": kind, "facts": dict(facts)},
+        "note": note,
+        "covered": covered,
+        "names": list(names),
+        "flags": [asdict(flag) for flag in FLAGS.values()],
+        "principles": principle_values(principles),
+        "items": list(items),
+        "given_frames": frames.texts,
+        "verdicts": [asdict(v) for v in verdicts],
+        "sample": sample,
+    }
+
+
+def render(data: Mapping[str, Any], *, connect: bool = False) -> str:
+    """The page. connect: let it speak to the server that it came from, for `cai audit serve`."""
+    style, script = _style(), _script()
+    policy = {
+        "default-src": "'none'",
+        "script-src": _source(script),
+        "style-src": _source(style),
+        "img-src": "data:",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+    }
+    if connect:
+        policy["connect-src"] = "'self'"
+    filled = {
+        "policy": "; ".join(f"{name} {value}" for name, value in policy.items()),
+        "title": html.escape(f"{data['run']['name']} – audit"),
+        "style": style,
+        "script": script,
+        "data": pack(data),
+    }
+    page = _asset("page.html")
+    out = []
+    for part in page.split("{{"):
+        name, ended, rest = part.partition("}}")
+        out.append(filled[name] + rest if ended else part)
+    return "".join(out)
+
+
+def pack(data: Mapping[str, Any]) -> str:
+    """Base64 of gzipped JSON; equal data gives equal text."""
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    raw = text.encode(errors="replace")
+    return base64.b64encode(gzip.compress(raw, 9, mtime=0)).decode()
+
+
+def _source(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _asset(name: str) -> str:
+    return (files("cai.audit") / "assets" / name).read_text(encoding="utf-8")
+
+
+@cache
+def _style() -> str:
+    return _asset("page.css")
+
+
+@cache
+def _script() -> str:
+    """The scripts in the order of their numbers, as one."""
+    names = sorted(p.name for p in (files("cai.audit") / "assets").iterdir() if p.name[0].isdigit())
+    body = "\n".join(_asset(name) for name in names)
+    return f'"use strict";\n(() => {{\n{body}}})();\n'

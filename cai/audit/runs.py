@@ -1,0 +1,197 @@
+"""Runs as auditors see them: what was built, or what PPO wrote, item by item.
+
+Of `cai build-data` the store is read, not the exported files: it has every critique and both orders
+of every comparison. Of `cai train ppo` the rollouts are read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Literal, Protocol, TypeAlias
+
+from cai.audit.items import Item, comparison_item, rollout_item, trace_item
+from cai.data.counts import in_order
+from cai.data.manifest import Manifest
+from cai.data.rows import Row, Sides
+from cai.data.sft import LeftOut
+from cai.data.trained import is_run, read_run
+from cai.errors import DataError, StoreError
+from cai.store.store import Store
+from cai.types import Comparison, Trace
+
+RunKind: TypeAlias = Literal["build", "rollouts"]
+ROLLOUTS = "rollouts.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An item, and the training rows that it became.
+
+    rows: file name and row id. left_out: why there is no row.
+    """
+
+    item: Item
+    rows: tuple[tuple[str, str], ...] = ()
+    left_out: tuple[str, ...] = ()
+
+
+class AuditedRun(Protocol):
+    """A run that can be read.
+
+    name: of its folder. principles: as the run's snapshot has them. facts: what else is worth
+    saying of it, label → text.
+    """
+
+    folder: Path
+    name: str
+    id: str
+    kind: RunKind
+    principles: list[dict[str, Any]]
+    facts: dict[str, str]
+
+    def __len__(self) -> int: ...
+
+    def entries(self) -> Iterator[Entry]:
+        """All of it, in a fixed order."""
+        ...
+
+
+class BuiltRun:
+    """A run of `cai build-data`."""
+
+    kind: RunKind = "build"
+
+    def __init__(self, folder: Path, store: Store) -> None:
+        manifest = Manifest.read(folder)
+        self.folder = folder
+        self.name = folder.name
+        self.id = str(manifest.run["id"])
+        self._store = store
+        if self.id not in {run.id for run in store.runs()}:
+            raise DataError(
+                f"{store.path} has no run {self.id}: folder and store are not of one project",
+                hint="Move the folder back beside the store that it was built with.",
+            )
+        run = store.run(self.id)
+        self._sides = Sides.of(run)
+        constitution = run.constitution
+        self.principles: list[dict[str, Any]] = constitution.get("principles", [])
+        self.draw: str = (constitution.get("plan") or {}).get("draw", "")
+        models = dict.fromkeys(str(m.get("name")) for m in run.config.get("models", {}).values())
+        self.facts = {
+            "run": self.id,
+            "constitution": f"{constitution.get('id')} {constitution.get('version')}",
+            "model": ", ".join(models) or "unknown",
+            "seed": str(run.seed),
+        }
+
+    def __len__(self) -> int:
+        counts = self._store.counts(self.id)
+        return counts["trace"] + counts["comparison"]
+
+    def entries(self) -> Iterator[Entry]:
+        """Traces and comparisons in the order of their prompts."""
+        traces, comparisons = self._store.traces(self.id), self._store.comparisons(self.id)
+        for record in in_order(traces, comparisons):
+            made = self._sides.rows(record)
+            yield Entry(
+                _item(record),
+                tuple((f"{m.file}.jsonl", m.values["id"]) for m in made if isinstance(m, Row)),
+                tuple(m.reason for m in made if isinstance(m, LeftOut)),
+            )
+
+
+def _item(record: Trace | Comparison) -> Item:
+    return trace_item(record) if isinstance(record, Trace) else comparison_item(record)
+
+
+class RolloutRun:
+    """What PPO wrote while it trained."""
+
+    kind: RunKind = "rollouts"
+
+    def __init__(self, folder: Path) -> None:
+        run = read_run(folder)
+        self.folder = folder
+        self.name = folder.name
+        self.id = str(run.get("id"))
+        self.principles: list[dict[str, Any]] = []
+        self._file = folder / ROLLOUTS
+        if not self._file.is_file():
+            raise DataError(
+                f"{folder} is a training run of the stage {run.get('stage')}: it wrote nothing",
+                hint="Audit the data it was trained on, or a run of `cai train ppo`.",
+            )
+        rewards = [p["name"] for p in run.get("parents", []) if p.get("part") == "reward"]
+        self.facts = {
+            "run": self.id,
+            "base": str((run.get("base") or {}).get("name")),
+            "reward": ", ".join(rewards) or "unknown",
+            "status": str(run.get("status")),
+        }
+        with self._lines() as file:
+            self._count = sum(1 for line in file if line.endswith(b"\n"))
+
+    def __len__(self) -> int:
+        return self._count
+
+    def _lines(self) -> BinaryIO:
+        try:
+            return self._file.open("rb")
+        except OSError as error:
+            raise DataError(f"{self._file} can't be read: {error.strerror}") from None
+
+    def entries(self) -> Iterator[Entry]:
+        """Every response, update by update."""
+        with self._lines() as file:
+            for number, line in enumerate(file, 1):
+                if not line.endswith(b"\n"):  # cut off by a kill; it will be written again
+                    return
+                try:
+                    yield Entry(rollout_item(json.loads(line)))
+                except (ValueError, KeyError, TypeError, AttributeError) as error:
+                    raise DataError(
+                        f"{self._file}:{number} is no rollout: {error!r}",
+                        hint="Was it edited? cai verify tells.",
+                    ) from None
+
+
+class OpenRun:
+    """Opens a run's folder for reading: `with OpenRun(folder) as run`.
+
+    Raises `DataError` where the folder holds no run, `StoreError` where its store is missing.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder.resolve()
+        self._stack = ExitStack()
+
+    def __enter__(self) -> AuditedRun:
+        if is_run(self._folder):
+            return RolloutRun(self._folder)
+        Manifest.read(self._folder)
+        place = self._folder.parent / "store.sqlite"
+        if not place.is_file():
+            raise StoreError(
+                f"there is no store {place} for the run {self._folder.name}",
+                hint="A run's folder belongs beside the store.sqlite that it was built with.",
+            )
+        try:
+            store = self._stack.enter_context(Store.open(place, read_only=True))
+            return BuiltRun(self._folder, store)
+        except BaseException:
+            self._stack.close()
+            raise
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.close()

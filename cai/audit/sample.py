@@ -1,0 +1,151 @@
+"""A sample to audit: drawn by a seed, spread over strata, shared out among auditors."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, get_args
+
+from cai.audit.items import Item
+from cai.audit.runs import AuditedRun
+from cai.data.files import Staging
+from cai.data.manifest import pretty
+from cai.data.verdicts import FOLDER
+from cai.errors import DataError, UsageError
+from cai.text.seeds import derive
+
+NAME = "sample.json"
+FORMAT = "cai-sample/1"
+Stratum: TypeAlias = Literal["principle", "flag", "kind"]
+STRATA = get_args(Stratum)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a sample is drawn.
+
+    n: items. stratify: what every sort of which should be in it. auditors: among whom it is shared
+    out; nobody for one sample that all read. overlap: share of the sample that all of them read.
+    """
+
+    n: int
+    seed: int = 0
+    stratify: tuple[Stratum, ...] = ()
+    auditors: tuple[str, ...] = ()
+    overlap: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.n < 1:
+            raise UsageError(f"--n is {self.n}; a sample has at least one item")
+        if not 0 <= self.overlap <= 1:
+            raise UsageError(f"--overlap is {self.overlap}; it is a share between 0 and 1")
+        if unknown := [s for s in self.stratify if s not in STRATA]:
+            raise UsageError(
+                f"--stratify knows no {unknown[0]!r}", hint=f"Choose among: {', '.join(STRATA)}."
+            )
+        if len(set(self.auditors)) != len(self.auditors) or not all(self.auditors):
+            raise UsageError("--auditors names somebody twice, or nobody")
+        if self.overlap and len(self.auditors) < 2:
+            raise UsageError(
+                "--overlap shares items among auditors, and fewer than two are named",
+                hint="Name them: --auditors ann,ben",
+            )
+
+
+def draw(items: Iterable[Item], plan: Plan) -> dict[str, list[str]]:
+    """Key → auditors who are to read it, in the order of drawing; an empty list is everybody.
+
+    An item belongs to one stratum for each of its principles (flags, kinds), combined. The strata
+    take turns, the one with the fewest drawn first, until `n` items are drawn: so rare ones are
+    all in, and the common ones fill the rest. Within a stratum the order is by a hash of seed and
+    key, so that adding items does not draw the others anew.
+    """
+    strata: dict[tuple[str, ...], list[Item]] = defaultdict(list)
+    known = list(items)
+    for item in known:
+        for stratum in itertools.product(*(_sorts(item, name) for name in plan.stratify)):
+            strata[stratum].append(item)
+    for members in strata.values():
+        members.sort(key=lambda item: derive(plan.seed, "audit", item.key), reverse=True)
+    drawn: dict[str, None] = {}
+    counts = dict.fromkeys(sorted(strata), 0)
+    while len(drawn) < plan.n and counts:
+        stratum = min(counts, key=lambda s: (counts[s], s))
+        while strata[stratum] and strata[stratum][-1].key in drawn:
+            strata[stratum].pop()
+        if not strata[stratum]:
+            del counts[stratum]
+            continue
+        item = strata[stratum].pop()
+        drawn[item.key] = None
+        for own in itertools.product(*(_sorts(item, name) for name in plan.stratify)):
+            if own in counts:
+                counts[own] += 1
+    return _shared_out(list(drawn), plan)
+
+
+def _sorts(item: Item, stratum: Stratum) -> tuple[str, ...]:
+    if stratum == "principle":
+        return item.principles or ("",)
+    return (item.flags or ("",)) if stratum == "flag" else (item.kind,)
+
+
+def _shared_out(keys: Sequence[str], plan: Plan) -> dict[str, list[str]]:
+    """The first ones go to all, as many as overlap; the rest in turns."""
+    if not plan.auditors:
+        return {key: [] for key in keys}
+    order = sorted(keys, key=lambda key: derive(plan.seed, "overlap", key))
+    common = set(order[: round(plan.overlap * len(keys))])
+    turns = itertools.cycle(plan.auditors)
+    return {k: list(plan.auditors) if k in common else [next(turns)] for k in keys}
+
+
+def write_sample(run: AuditedRun, plan: Plan) -> tuple[Path, dict[str, list[str]]]:
+    """Draw a sample of a run and keep it in its folder. Raises `StoreError`, `DataError`."""
+    of = len(run)
+    items = draw((entry.item for entry in run.entries()), plan)
+    if not items:
+        raise DataError(f"{run.folder} holds nothing to draw from")
+    values = {
+        "format": FORMAT,
+        "run": run.id,
+        "of": of,
+        "n": len(items),
+        "seed": plan.seed,
+        "stratify": list(plan.stratify),
+        "auditors": list(plan.auditors),
+        "overlap": plan.overlap,
+        "items": items,
+    }
+    staging = Staging(run.folder / FOLDER)
+    staging.text(NAME, pretty(values))
+    staging.publish(NAME)
+    return run.folder / FOLDER / NAME, items
+
+
+def sample_keys(run: Path) -> frozenset[str]:
+    """The items of a run's sample. Raises `DataError` where none was drawn."""
+    sample = read_sample(run)
+    if sample is None:
+        raise DataError(
+            f"no sample of {run.name} was drawn", hint=f"Draw one: cai audit sample {run.name}"
+        )
+    return frozenset(sample["items"])
+
+
+def read_sample(run: Path) -> dict[str, Any] | None:
+    """The sample of a run's folder; None where none was drawn. Raises `DataError`."""
+    path = run / FOLDER / NAME
+    try:
+        values: dict[str, Any] = json.loads(path.read_bytes())
+        if values["format"] != FORMAT or not isinstance(values["items"], dict):
+            raise ValueError(f"its format is not {FORMAT}")
+        return values
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} is no sample: {error}", hint="Draw it again.") from None

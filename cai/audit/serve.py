@@ -1,0 +1,225 @@
+"""`cai audit serve`: the page over the store, every verdict on disk before it is acknowledged.
+
+A small server for people on one machine. It listens on the loopback address, asks for a token in
+the address, and answers only to its own name, so that no other page in the browser can use it.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import secrets
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from cai.audit.page import render
+from cai.data.verdicts import VerdictFile, verdict_of
+from cai.errors import CaiError, UsageError
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_LARGEST = 8_000_000  # bytes of a request
+
+
+class AuditServer:
+    """The page of one run, and its verdicts.
+
+    data: what the page shows, see `cai.audit.page.payload`. run: the folder that verdicts are kept
+    in. port 0 takes a free one. Raises `UsageError` where the address can't be had.
+    """
+
+    def __init__(
+        self,
+        data: dict[str, Any],
+        run: Path,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        token: str | None = None,
+    ) -> None:
+        self.token = token or secrets.token_urlsafe(24)
+        self._file = VerdictFile(run)
+        self._items = {item["key"] for item in data["items"]}
+        self._run_id = data["run"]["id"]
+        self._data = data
+        self._lock = threading.Lock()
+        self._page: tuple[int, bytes] | None = None
+        try:
+            self._http = _Http((host, port), self)
+        except OSError as error:
+            raise UsageError(
+                f"Can't listen on {host}:{port}: {error.strerror or error}",
+                hint="Choose another --port; 0 takes a free one.",
+            ) from None
+        self.host, self.port = host, int(self._http.server_address[1])
+
+    @property
+    def url(self) -> str:
+        """Where the page is, the token in it."""
+        name = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{name}:{self.port}/{self.token}/"
+
+    def run(self) -> None:
+        """Serve until `stop` is called or the process is interrupted."""
+        self._http.serve_forever(poll_interval=0.2)
+
+    def stop(self) -> None:
+        """End `run`, from another thread."""
+        self._http.shutdown()
+
+    def close(self) -> None:
+        """Free the address."""
+        self._http.server_close()
+
+    @contextmanager
+    def running(self) -> Iterator[AuditServer]:
+        """Serve in the background."""
+        thread = threading.Thread(target=self.run, daemon=True)
+        thread.start()
+        try:
+            yield self
+        finally:
+            self.stop()
+            thread.join()
+            self.close()
+
+    # -- what the handler asks for ------------------------------------------------------------
+
+    def page(self) -> bytes:
+        """The page with all verdicts so far."""
+        verdicts = self._file.read()
+        with self._lock:
+            if self._page is None or self._page[0] != len(verdicts):
+                data = {**self._data, "verdicts": [asdict(v) for v in verdicts]}
+                self._page = len(verdicts), render(data, connect=True).encode()
+            return self._page[1]
+
+    def verdicts(self, after: int) -> dict[str, Any]:
+        """Verdicts behind the first `after`, and where to go on from."""
+        rows = self._file.read()
+        return {"rows": [asdict(v) for v in rows[max(0, after) :]], "next": len(rows)}
+
+    def take(self, given: Any) -> int:
+        """Keep verdicts; those that are on disk already are not written twice.
+
+        Raises `ValueError` for what is no verdict on an item of this run.
+        """
+        if not isinstance(given, list):
+            raise ValueError("not a list")
+        new = [verdict_of(row) for row in given]
+        for verdict in new:
+            if verdict.run != self._run_id or verdict.item not in self._items:
+                raise ValueError(f"{verdict.item} is no item of the run {self._run_id}")
+        with self._lock:  # a page that heard no answer sends again
+            known = set(self._file.read())
+            fresh = [verdict for verdict in dict.fromkeys(new) if verdict not in known]
+            if fresh:
+                self._file.append(fresh)
+        return len(fresh)
+
+
+class _Http(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, address: tuple[str, int], audit: AuditServer) -> None:
+        if ":" in address[0]:
+            self.address_family = socket.AF_INET6
+        self.audit = audit
+        super().__init__(address, _Handler)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """One request. Every answer forbids caching, sniffing, framing and referrers."""
+
+    server: _Http
+    server_version = "cai"
+    sys_version = ""
+    protocol_version = "HTTP/1.1"
+    timeout = 30
+
+    def do_GET(self) -> None:
+        path = self._allowed()
+        if path is None:
+            return
+        if path == "":
+            self._answer(HTTPStatus.OK, self.server.audit.page(), "text/html; charset=utf-8")
+        elif path == "verdicts":
+            self._json(lambda: self.server.audit.verdicts(self._after()))
+        else:
+            self._refuse(HTTPStatus.NOT_FOUND)
+
+    def do_POST(self) -> None:
+        path = self._allowed()
+        if path is None:
+            return
+        if path != "verdicts":
+            self._refuse(HTTPStatus.NOT_FOUND)
+            return
+        if self.headers.get_content_type() != "application/json":
+            self._refuse(HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
+            return
+        try:
+            length = int(self.headers.get("Content-Length", ""))
+        except ValueError:
+            self._refuse(HTTPStatus.LENGTH_REQUIRED)
+            return
+        if not 0 <= length <= _LARGEST:
+            self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+            return
+        body = self.rfile.read(length)
+        self._json(lambda: {"kept": self.server.audit.take(json.loads(body))})
+
+    def _allowed(self) -> str | None:
+        """The path behind the token; None, and refused, for whoever has not got it."""
+        audit = self.server.audit
+        name = (self.headers.get("Host") or "").rsplit(":", 1)[0].strip("[]")
+        if name not in (*LOOPBACK, audit.host):  # a page elsewhere that points its name here
+            self._refuse(HTTPStatus.FORBIDDEN)
+            return None
+        _, token, *rest = urlsplit(self.path).path.split("/", 2)
+        if not hmac.compare_digest(token.encode(), audit.token.encode()) or not rest:
+            self._refuse(HTTPStatus.NOT_FOUND)
+            return None
+        return rest[0]
+
+    def _after(self) -> int:
+        given = parse_qs(urlsplit(self.path).query).get("after", ["0"])[0]
+        return int(given) if given.isdecimal() and len(given) < 12 else 0
+
+    def _json(self, work: Any) -> None:
+        try:
+            status, values = HTTPStatus.OK, work()
+        except CaiError as error:  # the disk is full, say: the page keeps it and tries again
+            status, values = HTTPStatus.INTERNAL_SERVER_ERROR, {"error": error.message}
+        except (ValueError, RecursionError) as error:
+            status, values = HTTPStatus.BAD_REQUEST, {"error": str(error)}
+        self._answer(status, json.dumps(values).encode(), "application/json")
+
+    def _refuse(self, status: HTTPStatus) -> None:
+        self.close_connection = True
+        self._answer(status, f"{status.value} {status.phrase}\n".encode(), "text/plain")
+
+    def _answer(self, status: HTTPStatus, body: bytes, kind: str) -> None:
+        self.send_response(status)
+        for name, value in {
+            "Content-Type": kind,
+            "Content-Length": str(len(body)),
+            "Cache-Control": "no-store",
+            "X-Content-Type-Options": "nosniff",
+            "X-Frame-Options": "DENY",
+            "Referrer-Policy": "no-referrer",
+            "Cross-Origin-Resource-Policy": "same-origin",
+        }.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Silent: addresses hold the token."""

@@ -1,0 +1,171 @@
+"""`cai audit`: read what a model wrote and why, judge it, sign it off."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cai.errors import DataError, Interrupted, UsageError
+
+RUN: Callable[..., Any] = click.argument(
+    "run_dir", metavar="RUN", type=click.Path(path_type=Path, file_okay=False)
+)
+COVERED: Callable[..., Any] = click.option(
+    "--covered", is_flag=True, help="Keep every text covered until the reader asks for it."
+)
+COMMANDS = {
+    "sample": "cai.cli.audit_verdicts",
+    "import": "cai.cli.audit_verdicts",
+    "export": "cai.cli.audit_verdicts",
+    "agreement": "cai.cli.audit_verdicts",
+    "sign": "cai.cli.audit_verdicts",
+    "verify": "cai.cli.audit_verdicts",
+}
+
+
+class _Group(click.Group):
+    """Commands in the order in which an audit needs them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return ["report", "serve", "diff", *COMMANDS]
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name in COMMANDS:
+            from importlib import import_module
+
+            found: click.Command = getattr(import_module(COMMANDS[name]), f"{name}_command")
+            return found
+        return super().get_command(ctx, name)
+
+
+@click.group("audit", cls=_Group, short_help="Read what a model wrote, judge it, sign it off.")
+def command() -> None:
+    """Read what a model wrote and why, judge it, sign it off.
+
+    RUN is the folder of a run of `cai build-data`, or of `cai train ppo`, whose rollouts are read.
+
+    \b
+    cai audit report runs/first                one HTML file, to read and send around
+    cai audit serve runs/first                 the same, every verdict saved at once
+    cai audit sample runs/first --n 200 --stratify principle,flag
+    cai audit sign runs/first --signer "Ann"   what cai train then asks for
+    """
+
+
+@command.command("report", short_help="Write the run as one HTML file.")
+@RUN
+@click.option(
+    "--out", "-o", type=click.Path(path_type=Path, dir_okay=False), default=None,
+    help="The file to write.  [default: RUN/audit/report.html]",
+)  # fmt: skip
+@click.option("--sampled", is_flag=True, help="Show the items of the sample alone.")
+@COVERED
+def report_command(run_dir: Path, out: Path | None, sampled: bool, covered: bool) -> None:
+    """Write a run as one HTML file that opens from disk and asks nothing of any server.
+
+    A run of more than 20,000 items becomes several files; nothing is left out in silence.
+    """
+    from cai.audit.report import write_report
+    from cai.audit.runs import OpenRun
+    from cai.audit.sample import sample_keys
+    from cai.data.files import telling
+    from cai.data.verdicts import FOLDER
+
+    with OpenRun(run_dir) as run:
+        keys = sample_keys(run.folder) if sampled else None
+        place = (out or run.folder / FOLDER / "report.html").absolute()
+        with telling(place.parent):
+            place.parent.mkdir(parents=True, exist_ok=True)
+        files = write_report(run, place, keys=keys, covered=covered)
+    for file in files:
+        click.echo(f"{_shown(file)}  ({file.stat().st_size / 1e6:.1f} MB)")
+
+
+@command.command("serve", short_help="Serve the page; every verdict is saved at once.")
+@RUN
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="[default: a free one]")
+@click.option(
+    "--host", default="127.0.0.1", show_default=True,
+    help="The address to listen on. Anything but this machine's own is refused.",
+)  # fmt: skip
+@click.option("--open/--no-open", "opened", default=True, help="Open it in the browser.")
+@COVERED
+def serve_command(run_dir: Path, port: int, host: str, opened: bool, covered: bool) -> None:
+    """Serve the page over the run, for any number of auditors on this machine.
+
+    A verdict is on disk, in RUN/audit/verdicts.jsonl, before the page hears that it was taken; what
+    could not be sent is kept by the browser and sent when the server is back. The address holds a
+    token: whoever has it can judge. Ctrl-C ends it.
+    """
+    from cai.audit.report import PAGE_ITEMS, run_payload
+    from cai.audit.runs import OpenRun
+    from cai.audit.serve import LOOPBACK, AuditServer
+
+    if host not in LOOPBACK:
+        raise UsageError(
+            f"--host {host} is not an address of this machine alone",
+            hint="The page has no passwords and no encryption. To reach it from elsewhere, forward"
+            " the port: ssh -L 8000:localhost:PORT machine",
+        )
+    with OpenRun(run_dir) as run:
+        if len(run) > PAGE_ITEMS:
+            raise UsageError(
+                f"{run_dir} has {len(run):,} items, a page holds {PAGE_ITEMS:,}",
+                hint="Write it as several files: cai audit report. Verdicts come home by cai audit"
+                " import.",
+            )
+        entries = list(run.entries())
+        if not entries:
+            raise DataError(f"{run_dir} holds nothing to audit")
+        data = run_payload(run, entries, mode="serve", covered=covered)
+        server = AuditServer(data, run.folder, host=host, port=port)
+    click.echo(f"{len(entries):,} items at {server.url}")
+    click.echo("Ctrl-C ends it; verdicts are in " + _shown(run.folder / "audit" / "verdicts.jsonl"))
+    if opened:
+        import webbrowser
+
+        webbrowser.open(server.url)
+    try:
+        server.run()
+    except KeyboardInterrupt:
+        raise Interrupted("Stopped. Every verdict that was taken is on disk.") from None
+    finally:
+        server.close()
+
+
+@command.command("diff", short_help="Two runs side by side in the same page.")
+@click.argument("before", metavar="A", type=click.Path(path_type=Path, file_okay=False))
+@click.argument("after", metavar="B", type=click.Path(path_type=Path, file_okay=False))
+@click.option(
+    "--out", "-o", type=click.Path(path_type=Path, dir_okay=False), default=None,
+    help="The file to write.  [default: B/audit/diff-A.html]",
+)  # fmt: skip
+@COVERED
+def diff_command(before: Path, after: Path, out: Path | None, covered: bool) -> None:
+    """Show what the same prompts came to in run A and in run B, in one HTML file."""
+    from cai.audit.diff import diff_payload
+    from cai.audit.page import render
+    from cai.audit.report import PAGE_ITEMS
+    from cai.audit.runs import OpenRun
+    from cai.data.files import Staging
+    from cai.data.verdicts import FOLDER
+
+    with OpenRun(before) as a, OpenRun(after) as b:
+        data = diff_payload(a, b, covered=covered, most=PAGE_ITEMS)
+        place = (out or b.folder / FOLDER / f"diff-{a.name}.html").absolute()
+    staging = Staging(place.parent)
+    staging.text(place.name, render(data))
+    staging.publish(place.name)
+    differ = sum(not item["same"] for item in data["items"])
+    click.echo(f"{len(data['items']):,} records in both, {differ:,} differ: {_shown(place)}")
+
+
+def _shown(path: Path) -> str:
+    """A path as short as it can be, safe for a terminal."""
+    from cai.text.terminal import visible
+
+    here = Path.cwd()
+    return visible(str(path.relative_to(here) if path.is_relative_to(here) else path))

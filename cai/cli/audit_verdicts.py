@@ -1,0 +1,213 @@
+"""`cai audit sample`, `import`, `export`, `agreement`, `sign` and `verify`: up to the sign-off."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cai.cli.audit import RUN
+from cai.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from cai.data.verdicts import Verdict
+
+
+def _names(ctx: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
+    """A list of names, separated by commas."""
+    return tuple(part.strip() for part in value.split(",")) if value else ()
+
+
+def _share(ctx: click.Context, parameter: click.Parameter, value: str) -> float:
+    """A share: 0.2 or 20%."""
+    text = value.strip()
+    try:
+        return float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is no share; write 0.2 or 20%") from None
+
+
+@click.command("sample", short_help="Draw items to audit, spread over principles and flags.")
+@RUN
+@click.option("--n", type=int, default=200, show_default=True, help="Items to draw.")
+@click.option(
+    "--stratify", callback=_names, default="principle,flag", show_default=True,
+    help="Spread evenly over these: principle, flag, kind.",
+)  # fmt: skip
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--auditors", callback=_names, default=None, help="Share it out: ann,ben.")
+@click.option(
+    "--overlap", callback=_share, default="0", show_default=True,
+    help="Share that all auditors read, for their agreement: 20%.",
+)  # fmt: skip
+@click.option("--force", is_flag=True, help="Replace the sample that was drawn before.")
+def sample_command(
+    run_dir: Path,
+    n: int,
+    stratify: tuple[Any, ...],
+    seed: int,
+    auditors: tuple[str, ...],
+    overlap: float,
+    force: bool,
+) -> None:
+    """Draw a sample and keep it in RUN/audit/sample.json.
+
+    Every principle and every flag is in it as evenly as can be, the rare ones whole. The page shows
+    who is to read what, and `cai audit sign` asks that it was read.
+    """
+    from cai.audit.runs import OpenRun
+    from cai.audit.sample import Plan, read_sample, write_sample
+    from cai.text.terminal import visible
+
+    plan = Plan(n, seed, stratify, auditors, overlap)
+    with OpenRun(run_dir) as run:
+        if read_sample(run.folder) is not None and not force:
+            raise UsageError(
+                f"a sample of {run_dir} was drawn already",
+                hint="Keep it, or draw anew with --force.",
+            )
+        of = len(run)
+        path, items = write_sample(run, plan)
+    if len(items) < n:
+        click.echo(f"The run has but {of:,} items: all are in the sample.")
+    click.echo(f"{len(items):,} of {of:,} items: {visible(str(path))}")
+    for name in auditors:
+        count = sum(name in names for names in items.values())
+        click.echo(f"  {visible(name)}: {count:,}")
+
+
+@click.command("import", short_help="Take in verdicts that auditors exported.")
+@RUN
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, dir_okay=False))
+def import_command(run_dir: Path, files: tuple[Path, ...]) -> None:
+    """Add the verdicts of FILES, exported from the page, to RUN/audit/verdicts.jsonl.
+
+    Each line is taken once, however often a file is imported. Verdicts of another run are refused.
+    """
+    from cai.audit.runs import OpenRun
+    from cai.data.verdicts import VerdictFile, read_verdicts
+
+    given = {path: read_verdicts(path) for path in files}
+    with OpenRun(run_dir) as run:
+        known_items = {entry.item.key for entry in run.entries()}
+        for path, verdicts in given.items():
+            strange = [v for v in verdicts if v.run != run.id or v.item not in known_items]
+            if strange:
+                raise DataError(
+                    f"{len(strange)} of the {len(verdicts)} verdicts in {path} are not on items of"
+                    f" {run_dir}; the first is on {strange[0].item} of the run {strange[0].run}",
+                    hint="Nothing was taken. Name the run that the page was made of.",
+                )
+        file = VerdictFile(run.folder)
+        known = set(file.read())
+        for path, verdicts in given.items():
+            fresh = [v for v in dict.fromkeys(verdicts) if v not in known]
+            file.append(fresh)
+            known.update(fresh)
+            click.echo(f"{path}: {len(verdicts)} verdicts, {len(fresh)} of them new")
+
+
+FORMS = ("jsonl", "csv", "parquet", "argilla", "label-studio")
+
+
+@click.command("export", short_help="Items and verdicts for other tools.")
+@RUN
+@click.option("--format", "form", type=click.Choice(FORMS), default="jsonl", show_default=True)
+@click.option(
+    "--out", "-o", type=click.Path(path_type=Path), default=None,
+    help="File to write, or folder for argilla.  [default: RUN/audit/items.ENDING]",
+)  # fmt: skip
+@click.option("--sampled", is_flag=True, help="The items of the sample alone.")
+def export_command(run_dir: Path, form: Any, out: Path | None, sampled: bool) -> None:
+    """Write every item with its flags and verdicts: for a spreadsheet, Argilla or Label Studio."""
+    from cai.audit.exports import write_export
+    from cai.audit.runs import OpenRun
+    from cai.audit.sample import sample_keys
+    from cai.data.verdicts import FOLDER, VerdictFile
+    from cai.text.terminal import visible
+
+    ending = {"argilla": "argilla", "label-studio": "label-studio.json"}.get(form, form)
+    with OpenRun(run_dir) as run:
+        keys = sample_keys(run.folder) if sampled else None
+        place = out or run.folder / FOLDER / f"items.{ending}"
+        count = write_export(run, place, form, VerdictFile(run.folder).read(), keys)
+    click.echo(f"{count:,} items: {visible(str(place))}")
+
+
+@click.command("agreement", short_help="How far auditors agree, with each other and the judge.")
+@RUN
+@click.option(
+    "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True
+)
+def agreement_command(run_dir: Path, form: str) -> None:
+    """Show accepted shares with Wilson intervals, Cohen's κ and Krippendorff's α."""
+    from cai.audit.agreement import report
+    from cai.audit.runs import OpenRun
+    from cai.cli.agreement_text import as_json, as_text
+    from cai.data.verdicts import VerdictFile
+
+    with OpenRun(run_dir) as run:
+        verdicts = VerdictFile(run.folder).read()
+        _need_verdicts(run_dir, verdicts)
+        titles = {p["id"]: p.get("title") or p["id"] for p in run.principles}
+        found = report((entry.item for entry in run.entries()), verdicts, titles)
+    click.echo(json.dumps(as_json(found), indent=2) if form == "json" else as_text(found))
+
+
+@click.command("sign", short_help="Sign the run's data off, so that training takes it.")
+@RUN
+@click.option("--signer", required=True, help="Who answers for it.")
+@click.option(
+    "--min-reviewed", callback=_share, default="100%", show_default=True,
+    help="Share of the sample (of all items, where none was drawn) that must be judged.",
+)  # fmt: skip
+@click.option(
+    "--min-accepted", callback=_share, default="90%", show_default=True,
+    help="Share of the judged items that must be accepted.",
+)  # fmt: skip
+@click.option("--statement", default="", help="What the signer wants to say.")
+def sign_command(
+    run_dir: Path, signer: str, min_reviewed: float, min_accepted: float, statement: str
+) -> None:
+    """Write RUN/audit/signoff.yaml: the data by its digests, the audit, the signer.
+
+    Where the project's cai.yaml says `audit: required`, cai train refuses data without it, and data
+    that changed since. Rows of rejected items are left out of training either way.
+    """
+    from cai.audit.runs import OpenRun
+    from cai.audit.sign import Thresholds, sign
+    from cai.text.terminal import visible
+
+    with OpenRun(run_dir) as run:
+        path = sign(run, signer, Thresholds(min_reviewed, min_accepted), statement)
+    click.echo(f"Signed by {visible(signer)}: {visible(str(path))}")
+
+
+@click.command("verify", short_help="Hold the sign-off against the data as it is now.")
+@RUN
+def verify_command(run_dir: Path) -> None:
+    """Check that a run is signed off, and that data and verdicts are as they were signed.
+
+    Exit code 4 where they are not. `cai verify RUN` recomputes everything else.
+    """
+    from cai.data.signoff import read_signoff
+    from cai.text.terminal import visible
+
+    signed = read_signoff(run_dir)
+    reviewed = signed["reviewed"]
+    click.echo(
+        visible(
+            f"{run_dir} is as {signed['signer']} signed it at {signed['at']}:"
+            f" {len(signed['data'])} files, {reviewed['items']} of {reviewed['of']} items judged,"
+            f" {reviewed['accepted']} accepted, {reviewed['rejected']} rejected."
+        )
+    )
+
+
+def _need_verdicts(run_dir: Path, verdicts: list[Verdict]) -> None:
+    if not verdicts:
+        raise DataError(
+            f"nobody has judged anything of {run_dir}", hint=f"Begin: cai audit serve {run_dir}"
+        )

@@ -1,0 +1,48 @@
+"""One browser a worker; runs and their pages once for all tests that only read them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cai.audit.report import write_report
+from cai.audit.runs import OpenRun
+from tests.audit.browser import Watched, browser
+from tests.audit.runs import build
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    with browser() as found:
+        yield found
+
+
+@pytest.fixture
+def watched(chromium: Any) -> Iterator[Watched]:
+    """A page 1280 wide in a fresh profile."""
+    context = chromium.new_context(
+        viewport={"width": 1280, "height": 800}, accept_downloads=True, locale="en-GB"
+    )
+    yield Watched(context.new_page())
+    context.close()
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that no test may change."""
+    return build(tmp_path_factory.mktemp("audit"))
+
+
+@pytest.fixture(scope="session")
+def page_file(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The offline page of that run."""
+    return page_of(run, tmp_path_factory.mktemp("pages") / "report.html")
+
+
+def page_of(run: Path, out: Path, **options: Any) -> Path:
+    with OpenRun(run) as opened:
+        (path,) = write_report(opened, out, **options)
+    return path

@@ -1,0 +1,517 @@
+"""Agreement: published values, the libraries' values, and what a report counts."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import random
+import warnings
+from collections.abc import Sequence
+
+import pytest
+
+from cai.audit.agreement import Agreement, Auditor, Group, report
+from cai.audit.items import Item, Kind
+from cai.audit.reliability import (
+    alpha_interval,
+    cohen_kappa,
+    interval,
+    kappa_interval,
+    krippendorff_alpha,
+    percent_agreement,
+)
+from cai.audit.sign import review
+from cai.cli.agreement_text import as_json, as_text
+from cai.data.verdicts import Decision, Verdict
+from cai.stats import Tally
+from cai.types import Message
+
+
+def labels(table: Sequence[Sequence[int]]) -> tuple[list[str], list[str]]:
+    """The two raters' labels behind a table of counts: rows are the first rater's."""
+    cells = [(str(i), str(j), n) for i, row in enumerate(table) for j, n in enumerate(row)]
+    return [i for i, _, n in cells for _ in range(n)], [j for _, j, n in cells for _ in range(n)]
+
+
+def units(*raters: str) -> list[dict[str, str]]:
+    """Units from a line for each rater, a character a unit; a point is no label."""
+    return [
+        {str(rater): label for rater, label in enumerate(column) if label != "."}
+        for column in zip(*raters, strict=True)
+    ]
+
+
+COHEN = labels([[88, 14, 18], [10, 40, 10], [2, 6, 12]])
+KRIPPENDORFF = units("123321412...", "1233224125.3", ".3332342251.", "12332441251.")
+HAYES = units(
+    "112.001122.01311211000201001111223222221",
+    "1130000.21102311121000302102111122222221",
+    "203000222100221123001.30.1012202.2232.21",
+    ".13....0.10022...31.103021122..122...12.",
+    "2..0001.2....3112..0.0..2.0..20.2.2222.1",
+)
+
+
+class TestKappa:
+    def test_cohen_1960(self) -> None:
+        """Cohen 1960, table 2b: 200 units; rows total 120, 60, 20, columns 100, 60, 40.
+
+        p_o = (88 + 40 + 12) / 200 = 0.70, p_c = 0.6·0.5 + 0.3·0.3 + 0.1·0.2 = 0.41,
+        κ = 0.29 / 0.59 = 0.492.
+        """
+        assert percent_agreement(*COHEN) == Tally(140, 200)
+        assert cohen_kappa(*COHEN) == pytest.approx(0.29 / 0.59)
+        assert cohen_kappa(*reversed(COHEN)) == cohen_kappa(*COHEN)
+
+    def test_agreement_by_chance_alone(self) -> None:
+        """Rows 60 and 40, columns 70 and 30, cells their products: p_o = p_c = 0.42 + 0.12."""
+        assert cohen_kappa(*labels([[42, 18], [28, 12]])) == 0
+
+    def test_the_ends(self) -> None:
+        """Always together is 1. Always apart, half and half: (0 − 1/2) / (1 − 1/2) = −1. No label
+        in common: p_o = p_c = 0, κ = 0."""
+        assert cohen_kappa("ab", "ab") == 1
+        assert cohen_kappa("ab", "ba") == -1
+        assert cohen_kappa("aa", "bb") == 0
+
+    def test_undefined(self) -> None:
+        """One label for all: p_c = 1, 0/0. So is nothing at all."""
+        assert math.isnan(cohen_kappa("aaa", "aaa"))
+        assert math.isnan(cohen_kappa("", ""))
+        assert math.isnan(percent_agreement("", "").share)
+
+    def test_raters_of_different_units(self) -> None:
+        for function in (cohen_kappa, percent_agreement, kappa_interval):
+            with pytest.raises(ValueError):
+                function("ab", "abc")
+
+    def test_as_scikit_learn_has_it(self) -> None:
+        metrics = pytest.importorskip("sklearn.metrics")
+        rng = random.Random(1960)
+        undefined = 0
+        for _ in range(400):
+            names, n = "abcde"[: rng.randint(1, 5)], rng.randint(1, 30)
+            a = rng.choices(names, k=n)
+            b = [x if rng.random() < 0.5 else rng.choice(names) for x in a]
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                theirs = float(metrics.cohen_kappa_score(a, b))
+            assert cohen_kappa(a, b) == pytest.approx(theirs, abs=1e-12, nan_ok=True)
+            undefined += math.isnan(theirs)
+        assert 0 < undefined < 200
+
+
+class TestAlpha:
+    def test_krippendorff_2011(self) -> None:
+        """Krippendorff 2011, four raters, twelve units, missing labels.
+
+        The last unit has one label and is left out: n = 40, with n_1 … n_5 = 9, 13, 10, 5, 3.
+        Units 2 (2 2 3 2), 6 (1 2 3 4) and 8 (1 1 2 1) are not of one mind:
+        Σ n_uk (m_u − n_uk) / (m_u − 1) = 6/3 + 12/3 + 6/3 = 8; Σ n_k (n − n_k) = 1600 − 384.
+        α = 1 − 39 · 8 / 1216 = 0.743.
+        """
+        assert krippendorff_alpha(KRIPPENDORFF) == pytest.approx(1 - 39 * 8 / 1216)
+        assert round(krippendorff_alpha(KRIPPENDORFF), 3) == 0.743
+
+    def test_krippendorff_2011_two_raters(self) -> None:
+        """Krippendorff 2011, two raters, five labels: units 1, 5 and 12 differ, by 2/1 each.
+
+        n = 24, n_a … n_e = 4, 6, 6, 6, 2: 576 − (16 + 36 + 36 + 36 + 4) = 448.
+        α = 1 − 23 · 6 / 448 = 0.692.
+        """
+        alpha = krippendorff_alpha(units("aabbdcccedda", "babbbccceddd"))
+        assert alpha == pytest.approx(1 - 23 * 6 / 448)
+
+    def test_krippendorff_2011_binary(self) -> None:
+        """Krippendorff 2011, two raters, two labels: four of ten units differ.
+
+        n = 20, fourteen 0 and six 1: α = 1 − 19 · 8 / (2 · 14 · 6) = 0.095.
+        """
+        alpha = krippendorff_alpha(units("0100000010", "1110010000"))
+        assert alpha == pytest.approx(1 - 19 * 8 / 168)
+
+    def test_hayes_and_krippendorff_2007(self) -> None:
+        """Hayes and Krippendorff 2007, table 1, as nominal data: 40 units, five raters, 159 labels.
+
+        n_0 … n_3 = 42, 48, 56, 13: Σ n_k (n − n_k) = 25281 − 7373 = 17908. Σ n_uk (m_u − n_uk) is
+        148 over units of four labels, 10 over those of three, 20 over those of five:
+        148/3 + 10/2 + 20/4 = 59.33. α = 1 − 158 · 59.33 / 17908 = 0.4765.
+        """
+        assert krippendorff_alpha(HAYES) == pytest.approx(1 - 158 * (148 / 3 + 10) / 17908)
+        assert round(krippendorff_alpha(HAYES), 4) == 0.4765
+
+    def test_two_raters_nothing_missing_against_kappa(self) -> None:
+        """Where both raters' shares are alike, α = κ + (1 − κ) / n, n labels (Krippendorff 2011).
+
+        Cells 30, 10, 10, 50: shares 0.4 and 0.6 for both, p_o = 0.8, p_c = 0.52, κ = 0.28 / 0.48.
+        """
+        a, b = labels([[30, 10], [10, 50]])
+        kappa = cohen_kappa(a, b)
+        assert kappa == pytest.approx(0.28 / 0.48)
+        alpha = krippendorff_alpha([{"a": x, "b": y} for x, y in zip(a, b, strict=True)])
+        assert alpha == pytest.approx(kappa + (1 - kappa) / 200)
+
+    def test_undefined(self) -> None:
+        """No two labels of one unit; or all of them the same, whatever a lone label says."""
+        assert math.isnan(krippendorff_alpha([]))
+        assert math.isnan(krippendorff_alpha([{}]))
+        assert math.isnan(krippendorff_alpha(units("ab.", "..b")))
+        assert math.isnan(krippendorff_alpha(units("aaa", "aaa")))
+        assert math.isnan(krippendorff_alpha(units("aab", "aa.")))
+
+    def test_as_the_krippendorff_package_has_it(self) -> None:
+        """It raises where there is one label in all or no unit has two, and gives NaN for 0/0."""
+        package = pytest.importorskip("krippendorff")
+        rng = random.Random(2011)
+        undefined = 0
+        for _ in range(400):
+            names, n = "abcd"[: rng.randint(1, 4)], rng.randint(1, 15)
+            lines = ["".join(rng.choices([*names, "."], k=n)) for _ in range(rng.randint(2, 5))]
+            table = [["nan" if c == "." else c for c in line] for line in lines]
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                try:
+                    theirs = float(package.alpha(table, level_of_measurement="nominal"))
+                except ValueError:
+                    theirs = math.nan
+            ours = krippendorff_alpha(units(*lines))
+            assert ours == pytest.approx(theirs, abs=1e-12, nan_ok=True)
+            undefined += math.isnan(theirs)
+        assert 0 < undefined < 200
+
+    def test_the_published_tables_are_those_of_the_papers(self) -> None:
+        """Hayes and Krippendorff report 0.7598 for ordinal labels, which only the package knows."""
+        package = pytest.importorskip("krippendorff")
+        rows = [[float(unit.get(str(r), "nan")) for unit in HAYES] for r in range(5)]
+        assert round(package.alpha(rows, level_of_measurement="ordinal"), 4) == 0.7598
+
+
+class TestInterval:
+    def test_near_the_normal_approximation(self) -> None:
+        """Cohen's table: the large-sample standard error (Fleiss, Cohen and Everitt 1969) is 0.0510
+        by `statsmodels.stats.inter_rater.cohens_kappa`: 0.4915 ± 1.96 · 0.0510."""
+        low, high = kappa_interval(*COHEN)
+        assert low == pytest.approx(0.3916, abs=0.01)
+        assert high == pytest.approx(0.5915, abs=0.01)
+
+    def test_covers_the_truth(self) -> None:
+        """Two labels, half and half, each rater right nine times in ten: two of them agree on
+        0.81 + 0.01 of the units, half by chance, so κ = α = 0.32 / 0.5 = 0.64."""
+        rng = random.Random(3)
+        hits = {"kappa": 0, "alpha": 0}
+        for _ in range(150):
+            truth = rng.choices("ab", k=60)
+            raters = [[x if rng.random() < 0.9 else "ab"[x == "a"] for x in truth] for _ in "123"]
+            low, high = kappa_interval(raters[0], raters[1], draws=100)
+            hits["kappa"] += low <= 0.64 <= high
+            low, high = alpha_interval(units(*map("".join, raters)), draws=100)
+            hits["alpha"] += low <= 0.64 <= high
+        assert all(0.88 <= hit / 150 <= 0.99 for hit in hits.values()), hits
+
+    def test_the_same_for_one_seed_in_any_order(self) -> None:
+        first = alpha_interval(KRIPPENDORFF)
+        assert alpha_interval(KRIPPENDORFF[::-1]) == first
+        assert alpha_interval(KRIPPENDORFF, seed=1) != first
+
+    def test_known_draws(self) -> None:
+        """The share of "a" in 100 units, half of them: 0.5 ± 1.96 · √(0.25 / 100)."""
+        low, high = interval(
+            lambda table: table.get(("a",), 0) / sum(table.values()), [("a",), ("b",)] * 50
+        )
+        assert low == pytest.approx(0.402, abs=0.015)
+        assert high == pytest.approx(0.598, abs=0.015)
+
+    def test_no_interval(self) -> None:
+        """None for no units. A single unit that differs from the others is missing from
+        (1 − 1/20)^20 = 36 % of the draws, which are then undefined: no interval either."""
+        assert all(map(math.isnan, kappa_interval("", "")))
+        assert all(map(math.isnan, kappa_interval("a" * 20, "a" * 20)))
+        assert all(map(math.isnan, kappa_interval("a" * 19 + "b", "a" * 19 + "b")))
+        assert all(map(math.isnan, alpha_interval([{}, {"a": "x"}])))
+
+    def test_perfect_agreement(self) -> None:
+        assert kappa_interval("ab" * 10, "ab" * 10) == (1, 1)
+
+
+def item(
+    key: str,
+    *,
+    kind: Kind = "trace",
+    judge: bool | None = True,
+    principles: tuple[str, ...] = ("harm",),
+    flags: tuple[str, ...] = (),
+) -> Item:
+    prompt = (Message("user", "How?"),)
+    return Item(key, kind, f"id-{key}", "p-1", prompt, principles, flags, 0.0, judge, {})
+
+
+def said(
+    author: str, decisions: dict[str, Decision], *, minute: int = 0, flagged: bool = False
+) -> list[Verdict]:
+    at = f"2026-11-24T10:{minute:02}:00+00:00"
+    return [
+        Verdict(key, f"id-{key}", "r-1", decision, author, at, flagged)
+        for key, decision in decisions.items()
+    ]
+
+
+def only(agreement: Agreement) -> Auditor:
+    (auditor,) = agreement.auditors
+    return auditor
+
+
+TITLES = {"honesty": "Be honest", "harm": "Avoid harm"}
+
+
+class TestReport:
+    def test_counts(self) -> None:
+        """Five items; ann judges four of them, ben three. Both judge 1, 2 and 3, and agree on 1
+        and 2: accept and reject. 3 is accepted by ann alone, 4 is unsure."""
+        items = [
+            item("1", principles=("harm", "honesty"), flags=("F02",)),
+            item("2", flags=("F01", "F02")),
+            item("3"),
+            item("4", principles=("respect",)),
+            item("5", principles=()),
+        ]
+        verdicts = [
+            *said("ann", {"1": "accept", "2": "reject", "3": "accept", "4": "unsure"}),
+            *said("ben", {"1": "accept", "2": "reject", "3": "reject"}),
+        ]
+        found = report(iter(items), verdicts, TITLES)
+        assert (found.items, found.judged, found.unknown, found.shared) == (5, 4, 0, 3)
+        counts = [(a.name, a.accept, a.reject, a.unsure) for a in found.auditors]
+        assert counts == [("ann", 2, 1, 1), ("ben", 1, 2, 0)]
+        assert found.principles == (
+            Group("honesty", "Be honest", 1, Tally(1, 1)),
+            Group("harm", "Avoid harm", 3, Tally(1, 3)),
+            Group("respect", "respect", 1, Tally(0, 1)),
+            Group("", "", 1, Tally(0, 0)),
+        )
+        assert found.flags == (
+            Group("F01", "changed without cause", 1, Tally(0, 1)),
+            Group("F02", "not revised", 2, Tally(1, 2)),
+            Group("", "", 3, Tally(0, 2)),
+        )
+        accepted = review([i.key for i in items], verdicts, None).share
+        assert accepted == Tally(1, 4), "a sign-off counts the same"
+
+    def test_two_auditors(self) -> None:
+        """accept accept, accept reject, reject reject, unsure unsure: p_o = 3/4, p_c = (2·1 + 1·2 +
+        1·1) / 16 = 5/16, κ = (7/16) / (11/16) = 7/11. Of the eight labels three are accept, three
+        reject, two unsure: α = 1 − 7 · 2 / (64 − 22) = 2/3. The fifth item is ann's alone."""
+        keys = "12345"
+        verdicts = [
+            *said("ben", dict(zip(keys, ("accept", "reject", "reject", "unsure"), strict=False))),
+            *said("ann", dict(zip(keys, ("accept", "accept", "reject", "unsure", "accept"),
+                                  strict=True))),
+        ]  # fmt: skip
+        found = report(map(item, keys), verdicts, TITLES)
+        (pair,) = found.pairs
+        assert (pair.a, pair.b) == ("ann", "ben")
+        assert pair.match.agree == Tally(3, 4)
+        assert pair.match.kappa == pytest.approx(7 / 11)
+        assert found.shared == 4
+        assert found.alpha == pytest.approx(2 / 3)
+
+    def test_three_auditors_who_share_in_twos(self) -> None:
+        verdicts = [
+            *said("ann", {"1": "accept", "2": "reject"}),
+            *said("ben", {"2": "reject", "3": "accept"}),
+            *said("cleo", {"3": "accept"}),
+        ]
+        found = report(map(item, "123"), verdicts, TITLES)
+        assert [(p.a, p.b, p.match.agree) for p in found.pairs] == [
+            ("ann", "ben", Tally(1, 1)),
+            ("ben", "cleo", Tally(1, 1)),
+        ]
+        assert found.alpha == 1
+
+    @pytest.mark.parametrize("kind", ["trace", "comparison"])
+    def test_beside_the_judge(self, kind: Kind) -> None:
+        """The judge says yes to 1, 2, 3, 4 and no to 5, 6, 7, 8; ann accepts 1, 2, 3, 5, 6.
+
+        Of a trace ann's label is yes where she accepts: she agrees on 1, 2, 3, 7 and 8. She says
+        yes to five, the judge to four of eight: p_o = 5/8, p_c = 1/2, κ = 1/4.
+
+        Of a comparison she agrees wherever she accepts: on 1, 2, 3, 5 and 6. She takes the first
+        response on 1, 2, 3 (accepted) and on 7, 8 (rejected, where the judge took the second): five
+        of eight again, p_o = 5/8, p_c = 1/2, κ = 1/4.
+
+        9 is not decided by the judge, of 0 ann is unsure.
+        """
+        judged = {**dict.fromkeys("12340", True), **dict.fromkeys("5678", False), "9": None}
+        items = [item(key, kind=kind, judge=judge) for key, judge in judged.items()]
+        accepted = dict.fromkeys("123569", "accept")
+        rejected = dict.fromkeys("478", "reject")
+        verdicts = said("ann", {**accepted, **rejected, "0": "unsure"})  # type: ignore[dict-item]
+        found = only(report(items, verdicts, TITLES))
+        match, other = (
+            (found.traces, found.comparisons)
+            if kind == "trace"
+            else (found.comparisons, found.traces)
+        )
+        assert match.agree == Tally(5, 8)
+        assert match.kappa == pytest.approx(1 / 4)
+        assert other.agree == Tally(0, 0)
+
+    def test_traces_and_comparisons_mean_other_things(self) -> None:
+        """All accepted, the judge of two minds. Of comparisons that is agreement on both sides,
+        κ = 1; of traces the auditor says fine to all, and agrees on half: κ = 0."""
+        items = [
+            item(f"{kind}{n}", kind=kind, judge=n % 2 == 0)
+            for kind in ("trace", "comparison")
+            for n in range(10)
+        ]
+        found = only(report(items, said("ann", {i.key: "accept" for i in items}), TITLES))
+        assert (found.comparisons.agree, found.comparisons.kappa) == (Tally(10, 10), 1)
+        assert (found.traces.agree, found.traces.kappa) == (Tally(5, 10), 0)
+
+    def test_rollouts_have_no_judge(self) -> None:
+        found = only(
+            report([item("1", kind="rollout", judge=None)], said("ann", {"1": "accept"}), {})
+        )
+        assert found.accept == 1
+        assert found.traces.agree.n == found.comparisons.agree.n == 0
+
+    def test_no_verdicts(self) -> None:
+        found = report([item("1"), item("2")], [], TITLES)
+        assert (found.items, found.judged, found.auditors, found.pairs) == (2, 0, (), ())
+        assert math.isnan(found.alpha)
+        assert found.principles == (Group("harm", "Avoid harm", 2, Tally(0, 0)),)
+        assert "0 of 2 items are judged" in as_text(found)
+
+    def test_no_items(self) -> None:
+        found = report([], said("ann", {"1": "accept", "2": "unsure"}), TITLES)
+        assert (found.items, found.judged, found.unknown, found.auditors) == (0, 0, 2, ())
+        assert "2 verdicts on items that are not among them" in as_text(found)
+
+    def test_one_auditor(self) -> None:
+        found = report(map(item, "12"), said("ann", {"1": "accept", "2": "reject"}), TITLES)
+        assert (found.pairs, found.shared) == ((), 0)
+        assert math.isnan(found.alpha) and math.isnan(found.interval[0])
+        assert "No item was judged by two auditors" in as_text(found)
+
+    def test_everything_the_same(self) -> None:
+        """Agreement is whole, and beyond chance undefined: nothing but accept was ever said."""
+        said_by = [said(name, dict.fromkeys("123", "accept")) for name in ("ann", "ben")]
+        found = report(map(item, "123"), list(itertools.chain(*said_by)), TITLES)
+        (pair,) = found.pairs
+        assert pair.match.agree == Tally(3, 3)
+        assert math.isnan(pair.match.kappa) and math.isnan(found.alpha)
+        assert found.shared == 3
+        assert "–" in as_text(found)
+
+    def test_unsure_only(self) -> None:
+        said_by = [said(name, dict.fromkeys("12", "unsure")) for name in ("ann", "ben")]
+        found = report(map(item, "12"), list(itertools.chain(*said_by)), TITLES)
+        assert [(a.accept, a.reject, a.unsure) for a in found.auditors] == [(0, 0, 2)] * 2
+        assert found.pairs[0].match.agree == Tally(2, 2)
+        assert all(a.traces.agree.n == 0 for a in found.auditors)
+        assert found.principles[0].accepted == Tally(0, 2)
+
+    def test_only_the_last_word_counts(self) -> None:
+        """1 is taken back, of 2 ann thinks better, 3 is taken back but marked to come back to."""
+        verdicts = [
+            *said("ann", {"1": "none", "2": "accept"}, minute=2),
+            *said("ann", {"3": "none"}, minute=2, flagged=True),
+            *said("ann", {"1": "reject", "2": "reject", "3": "reject"}, minute=1),
+        ]
+        found = report(map(item, "123"), verdicts, TITLES)
+        assert (only(found).accept, only(found).reject) == (1, 0)
+        assert (found.judged, found.unknown) == (1, 0)
+        assert found.principles[0].accepted == Tally(1, 1)
+        assert report(map(item, "123"), verdicts[0:1] + verdicts[3:4], TITLES).auditors == ()
+
+    def test_unknown_items(self) -> None:
+        """Two verdicts stand on an item that is not here, one on it was taken back."""
+        verdicts = [
+            *said("ann", {"1": "accept", "x": "accept"}),
+            *said("ben", {"x": "reject"}),
+            *said("cleo", {"x": "none"}, flagged=True),
+        ]
+        found = report([item("1")], verdicts, TITLES)
+        assert found.unknown == 2
+        assert found.auditors == (only(found),) and only(found).accept == 1
+        assert found.pairs == ()
+
+    def test_orders_play_no_part_and_an_item_counts_once(self) -> None:
+        rng = random.Random(5)
+        keys = [str(n) for n in range(60)]
+        items = [item(k, flags=rng.choice([("F01",), ()])) for k in keys]
+        options: list[Decision] = ["accept", "reject", "unsure"]
+        verdicts = []
+        for name in ("ann", "ben", "cleo"):
+            verdicts += said(name, {k: rng.choice(options) for k in keys})
+        first = report(items, verdicts, TITLES)
+        assert not math.isnan(first.interval[0])
+        rng.shuffle(items)
+        rng.shuffle(verdicts)
+        assert report(items * 2, verdicts, TITLES) == first
+
+
+class TestShown:
+    def agreement(self, name: str = "ann") -> Agreement:
+        keys = [str(n) for n in range(40)]
+        kinds: tuple[Kind, Kind] = ("trace", "comparison")
+        items = [
+            item(k, kind=kinds[n % 2], judge=n % 3 > 0, flags=("F10",) * (n < 9))
+            for n, k in enumerate(keys)
+        ]
+        ann = said(name, {k: "reject" if n % 4 == 0 else "accept" for n, k in enumerate(keys)})
+        ben = said(
+            "ben", {k: "reject" if n % 5 == 0 else "accept" for n, k in enumerate(keys[:30])}
+        )
+        return report(items, [*ann, *ben], TITLES)
+
+    def test_text(self) -> None:
+        """Both judge 30 items. Ann rejects 0 4 8 … 28, eight; ben 0 5 … 25, six; both 0 and 20.
+        They agree on 2 + 30 − 12 = 20: p_o = 2/3, p_c = (8·6 + 22·24) / 900 = 0.64, κ = 0.074. Of
+        all 40 ann rejects ten, so 40 − (10 + 6 − 2) = 26 are accepted by all."""
+        text = as_text(self.agreement())
+        lines = [" ".join(line.split()) for line in text.splitlines()]
+        assert lines[0] == "40 of 40 items are judged."
+        assert "ann 30 10 0" in lines and "ben 24 6 0" in lines
+        (pair,) = (line for line in lines if line.startswith("ann, ben"))
+        assert pair.startswith("ann, ben 30 67% (49%–81%) 0.07 (")
+        assert any(line.startswith("ann, traces 20 ") for line in lines)
+        assert any(line.startswith("harm Avoid harm 40 40 65% (50%–78%)") for line in lines)
+        assert any(line.startswith("F10 near tie 9 9 ") for line in lines)
+        assert "unsure is an answer like the others" in text
+
+    def test_names_can_not_steer_the_terminal(self) -> None:
+        text = as_text(self.agreement("\x1b[2J\u202eann\n" + "x" * 9_000))
+        assert "\x1b" not in text and "\u202e" not in text
+        assert "␛[2J<U+202E>ann␊" in text
+        assert max(map(len, text.splitlines())) < 200
+
+    def test_ids_and_titles_can_not_either(self) -> None:
+        found = report(
+            [item("1", principles=("\x1bid",), flags=("\x1bcode",))],
+            said("ann", {"1": "accept"}),
+            {"\x1bid": "\x1btitle"},
+        )
+        assert "\x1b" not in as_text(found)
+
+    def test_json(self) -> None:
+        values = as_json(self.agreement())
+        assert json.loads(json.dumps(values, allow_nan=False)) == values
+        assert values["pairs"][0] | {"interval": None} == {
+            "auditors": ["ann", "ben"],
+            "items": 30,
+            "agree": 20,
+            "agree_share": 0.6667,
+            "agree_interval": [0.4878, 0.8077],
+            "kappa": 0.0741,
+            "interval": None,
+        }
+        assert values["auditors"][0]["judge"]["traces"]["items"] == 20
+
+    def test_json_of_what_is_undefined(self) -> None:
+        values = as_json(report([item("1")], said("ann", {"1": "unsure"}), TITLES))
+        json.dumps(values, allow_nan=False)
+        assert values["alpha"] == {"items": 0, "alpha": None, "interval": None}
+        traces = values["auditors"][0]["judge"]["traces"]
+        assert traces["kappa"] is None and traces["agree_share"] is None
+        json.dumps(as_json(report([], [], {})), allow_nan=False)

@@ -1,0 +1,412 @@
+"""The offline page in a real Chromium: views, keys, filters, verdicts, export, reload, payloads."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.audit.browser import Watched
+from tests.audit.conftest import page_of
+from tests.audit.payloads import PAYLOADS
+from tests.audit.runs import build, hostile, rollouts
+
+ROW = "#list .row"
+
+
+def read(watched: Watched, page: Path, query: str = "") -> None:
+    watched.open(page.as_uri(), hash="#view=read" + ("&" + query if query else ""))
+
+
+def item(watched: Watched) -> str:
+    """The id of the item that is open."""
+    return watched.texts("#reader .crumbs code")[0]
+
+
+# -- views -----------------------------------------------------------------------------------------
+
+
+def test_the_first_look_says_what_the_run_did(watched: Watched, page_file: Path) -> None:
+    """Six traces of two rounds each, but for p4 with one: 11 critiques, 5 of them found something.
+
+    The rewriting changes five texts; p4 has none. Of six pairs p7 flips (0.9 against 0.2) and p8
+    (0.52) is nearly a tie.
+    """
+    watched.open(page_file.as_uri())
+    lead = " ".join(watched.texts(".lead p"))
+    assert "6 prompts were answered. 5 of 11 critiques found a problem; 5 responses (83 %)" in lead
+    assert "6 pairs were compared; the verdict depends on the order in 1, and 1 is nearly" in lead
+    assert watched.texts(".done p")[0].startswith("0 of 12 items judged")
+    assert watched.errors == [] and watched.left() == []
+
+
+def test_a_flag_leads_to_its_items(watched: Watched, page_file: Path) -> None:
+    watched.open(page_file.as_uri())
+    watched.page.click('[data-flag="F03"]')
+    assert watched.texts("#count") == ["1 of 12"]
+    assert item(watched) == "t-p1"
+    assert "flag=F03" in watched.page.url
+
+
+def test_a_trace_shows_all_there_is(watched: Watched, page_file: Path) -> None:
+    read(watched, page_file, "sort=order&kind=revision")
+    assert item(watched) == "t-p0"
+    whole = watched.page.inner_text("#reader")
+    for part in (
+        "Question p0?", "Take the blue kettle home.", "It is rude.", "Be kind | always",
+        "Say what is not kind.", "Round 2", "No problem found.", "The text stands as it was.",
+        "kind 1.2.0", "cai trace t-p0",
+    ):  # fmt: skip
+        assert part in whole, part
+    assert watched.texts("#reader del")[0].startswith("Take the blue kettle home.")
+    assert "Better p0" in "".join(watched.texts("#reader ins"))
+    watched.page.click("#reader .given summary >> nth=0")
+    assert watched.texts("#reader .given pre") == ["<user>? p0/response/False"]
+    watched.page.click("text=Why, and how it was drawn >> nth=0")
+    assert "Drawn with probability 50 %" in watched.page.inner_text("#reader")
+
+
+def test_a_comparison_shows_both_orders(watched: Watched, page_file: Path) -> None:
+    read(watched, page_file, "flag=F09")
+    assert watched.texts("#reader .judged td.n") == ["0.90", "0.20"]
+    assert watched.page.locator("#reader tr.flipped").count() == 1
+    assert "A is better: 80 %" in watched.page.inner_text("#reader .judged h2")
+    assert "chosen · 80 %" in watched.page.inner_text("#reader .block.chosen")
+
+
+def test_rollouts_have_scores_and_kl(watched: Watched, tmp_path: Path) -> None:
+    page = page_of(rollouts(tmp_path / "ppo"), tmp_path / "ppo.html")
+    watched.open(page.as_uri())
+    assert "12 responses were written in 3 updates" in watched.texts(".lead p")[0]
+    assert watched.page.locator(".figures svg").count() == 2
+    watched.page.click("text=Furthest from the reference")
+    assert "9.00 nats" in watched.page.inner_text("#reader")  # update 3 × prompt 3
+    watched.page.select_option("#sort", "score")
+    assert item(watched) == "3.p3"
+    assert watched.errors == []
+
+
+def test_two_runs_side_by_side(watched: Watched, tmp_path: Path) -> None:
+    from cai.audit.diff import diff_payload
+    from cai.audit.page import render
+    from cai.audit.runs import OpenRun
+
+    a, b = build(tmp_path), build(tmp_path, "after", edited=True)
+    with OpenRun(a) as one, OpenRun(b) as other:
+        (tmp_path / "d.html").write_text(render(diff_payload(one, other)))
+    watched.open((tmp_path / "d.html").as_uri())
+    assert "12 records stand in both demo and after; 1 differ." in watched.texts(".lead p")[0]
+    watched.page.click("text=Read what differs")
+    assert watched.texts("#count") == ["1 of 12"]
+    assert watched.texts("#reader .column > h2") == ["demo", "after"]
+    assert "red kettle" in watched.page.inner_text("#reader .column >> nth=1")
+    watched.press("a")
+    assert not watched.page.locator("dialog[open]").count()  # nothing is judged here
+    assert watched.errors == []
+
+
+# -- keys ------------------------------------------------------------------------------------------
+
+
+def test_every_key(watched: Watched, page_file: Path) -> None:
+    read(watched, page_file, "sort=order")
+    page, first = watched.page, item(watched)
+    watched.press("j")
+    second = item(watched)
+    assert second != first
+    watched.press("k")
+    assert item(watched) == first
+    watched.press("a")
+    watched.name("Ann")
+    assert item(watched) == second  # the verdict is given, and the next one is open
+    assert page.locator(f"{ROW} .glyph.accept").count() == 1
+    watched.press("x")
+    watched.press("u")
+    assert [page.locator(f"{ROW} .glyph.{v}").count() for v in ("reject", "unsure")] == [1, 1]
+    assert watched.texts("#progress") == ["3 of 12 judged"]
+    watched.press("z")
+    assert watched.texts("#progress") == ["2 of 12 judged"]
+    watched.press("z", "z", "z")
+    assert watched.texts("#progress") == ["0 of 12 judged"]
+    assert item(watched) == first
+    watched.press("f")
+    assert page.locator(f"{ROW} .pin").count() == 1
+    watched.press("f")
+    assert page.locator(f"{ROW} .pin").count() == 0
+    watched.press("c")
+    page.fill("#reason", "reads well")
+    page.keyboard.press("Control+Enter")
+    assert "reads well" in page.inner_text(".bar-verdict")
+    assert page.locator(".sides").count() == 0
+    watched.press("d")
+    assert page.locator(".sides").count() > 0 and "diff=side" in page.url
+    watched.press("r")
+    assert page.locator(".text.covered").count() > 3
+    page.click(".reveal >> nth=0")
+    assert "Question p0?" in page.inner_text("#reader .block >> nth=0")
+    watched.press("r")
+    assert page.locator(".text.covered").count() == 0
+    watched.press("o")
+    assert page.is_visible("#overview")
+    watched.press("o")
+    assert page.is_visible("#reader")
+    before = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    watched.press("t")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") != before
+    watched.press("?")
+    assert "F11 repetition" in page.inner_text("dialog")
+    watched.press("Escape")
+    assert not page.locator("dialog[open]").count()
+    watched.press("/")
+    page.keyboard.type("jkaxu")  # into the field, not to the keys
+    watched.counted("0 of 12")
+    assert watched.texts("#progress") == ["0 of 12 judged"]
+    watched.press("Escape")
+    assert page.evaluate("document.activeElement.id") != "search"
+    page.click("#list", position={"x": 5, "y": 5})
+    page.click("text=clear all")
+    page.focus("#list")
+    watched.press("End")
+    last = item(watched)
+    watched.press("Home", "ArrowDown")
+    assert item(watched) not in (first, last)
+    assert watched.errors == [] and watched.left() == []
+
+
+def test_a_verdict_said_twice_is_taken_back(watched: Watched, page_file: Path) -> None:
+    read(watched, page_file, "sort=order")
+    watched.press("a")
+    watched.name("Ann")
+    watched.press("k", "a")
+    assert watched.texts("#progress") == ["0 of 12 judged"]
+
+
+# -- filters, search, address ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("facet", "value", "left"),
+    [
+        ("kind", "comparison", 6),
+        ("kind", "revision", 6),
+        ("flag", "F08", 1),
+        ("flag", "none", 6),
+        ("principle", "safe", 6),
+        ("change", "unchanged", 1),
+        ("found", "nothing", 1),
+        ("label", "near tie", 1),
+        ("verdict", "to do", 12),
+    ],
+)
+def test_filters_leave_what_fits(
+    watched: Watched, page_file: Path, facet: str, value: str, left: int
+) -> None:
+    read(watched, page_file)
+    box = watched.page.locator(f'input[data-facet="{facet}"][value="{value}"]')
+    if box.count():  # a facet with one value alone is not offered
+        name = box.locator("xpath=..").locator(".value-count").inner_text()
+        assert name == str(left)
+        box.check()
+    else:
+        read(watched, page_file, f"{facet}={value}")
+    expected = f"{left} of 12" if left < 12 else "12 items"
+    assert watched.texts("#count") == [expected]
+    assert watched.page.locator(ROW).count() == left
+
+
+def test_filters_combine_and_are_cleared(watched: Watched, page_file: Path) -> None:
+    read(watched, page_file)
+    watched.page.check('input[data-facet="flag"][value="F03"]')
+    watched.page.check('input[data-facet="flag"][value="F08"]')  # either of them
+    assert watched.texts("#count") == ["2 of 12"]
+    watched.page.check('input[data-facet="principle"][value="kind"]')  # and this
+    assert watched.texts("#count") == ["2 of 12"]
+    watched.page.click("text=clear all")
+    assert watched.texts("#count") == ["12 items"]
+    assert "flag" not in watched.page.url
+
+
+def test_search_finds_and_marks(watched: Watched, page_file: Path) -> None:
+    read(watched, page_file)
+    watched.page.fill("#search", "BLUE kettle")
+    watched.counted("1 of 12")
+    assert watched.texts("#reader mark") == ["blue kettle"]
+    watched.page.fill("#search", "no such words")
+    watched.page.wait_for_selector("text=Nothing fits these filters.")
+    watched.page.fill("#search", "t-p3")  # ids are texts, too
+    watched.counted("1 of 12")
+
+
+def test_the_address_brings_the_view_back(watched: Watched, page_file: Path) -> None:
+    read(watched, page_file)
+    watched.page.check('input[data-facet="kind"][value="revision"]')
+    watched.page.fill("#search", "better")
+    watched.page.keyboard.press("Enter")
+    watched.page.select_option("#sort", "long")
+    watched.press("j", "d")
+    url, count, open_item = watched.page.url, watched.texts("#count"), item(watched)
+    watched.page.goto("about:blank")
+    watched.page.goto(url)
+    watched.page.wait_for_selector("html[data-ready]")
+    assert (watched.texts("#count"), item(watched)) == (count, open_item)
+    assert watched.page.input_value("#search") == "better"
+    assert watched.page.input_value("#sort") == "long"
+    assert watched.page.locator("#reader .sides").count() > 0
+
+
+# -- verdicts --------------------------------------------------------------------------------------
+
+
+def test_verdicts_outlive_a_reload_and_are_exported(watched: Watched, page_file: Path) -> None:
+    from cai.data.verdicts import read_verdicts, standing
+
+    read(watched, page_file, "sort=order")
+    first = item(watched)
+    watched.press("a")
+    watched.name("Ann")
+    watched.press("x", "z", "u")
+    watched.page.reload()
+    watched.page.wait_for_selector("html[data-ready]")
+    assert watched.texts("#progress") == ["2 of 12 judged"]
+    watched.page.click("#menu")
+    with watched.page.expect_download() as loading:
+        watched.page.click("#export")
+    assert loading.value.suggested_filename == "verdicts-demo.jsonl"
+    file = Path(loading.value.path())
+    said = read_verdicts(file)
+    assert [v.verdict for v in said] == ["accept", "reject", "none", "unsure"]
+    assert {v.author for v in said} == {"Ann"} and said[0].record == first
+    assert [v.verdict for v in standing(said).values()] == ["accept", "unsure"]
+
+
+def test_verdicts_of_others_are_imported(
+    watched: Watched, page_file: Path, run: Path, tmp_path: Path
+) -> None:
+    from cai.audit.runs import OpenRun
+
+    with OpenRun(run) as opened:
+        some = next(iter(opened.entries())).item
+    row = {
+        "item": some.key, "record": some.id, "run": "r-audit", "verdict": "reject",
+        "author": "Ben <b>", "at": "2026-01-01T00:00:00Z", "flagged": False, "reason": "<i>no</i>",
+    }  # fmt: skip
+    (tmp_path / "ben.jsonl").write_text(json.dumps(row) + "\n")
+    (tmp_path / "bad.jsonl").write_text(json.dumps(row) + "\n{\n")
+    read(watched, page_file, f"item={some.key}")
+    watched.page.click("#menu")
+    watched.page.set_input_files("#import", tmp_path / "bad.jsonl")
+    watched.page.wait_for_selector("text=was not taken: line 2 is not JSON")
+    watched.page.set_input_files("#import", tmp_path / "ben.jsonl")
+    watched.page.wait_for_selector("text=1 verdicts read, 1 of them new")
+    watched.press("Escape")
+    assert "Ben <b> rejects" in watched.page.inner_text(".bar-verdict")
+    assert "<i>no</i>" in watched.page.inner_text(".bar-verdict")
+    assert watched.texts("#progress") == ["0 of 12 judged"]  # by me
+    watched.press("o")
+    assert watched.texts(".done p")[0].startswith("1 of 12 items judged: 1 rejected")
+
+
+# -- hostile texts ---------------------------------------------------------------------------------
+
+
+def test_sixty_payloads_in_every_field_do_nothing(watched: Watched, tmp_path: Path) -> None:
+    assert len(set(PAYLOADS)) == 60
+    page = page_of(hostile(tmp_path, PAYLOADS), tmp_path / "<img src=x onerror=alert(1)>.html")
+    watched.open(page.as_uri())
+    read(watched, page, "sort=order")
+    for _ in range(2 * len(PAYLOADS)):
+        watched.page.evaluate(
+            "document.querySelectorAll('details').forEach((d) => { d.open = true; })"
+        )
+        watched.page.hover("#reader .block >> nth=0")
+        watched.press("d", "j")
+    for payload in PAYLOADS:
+        watched.page.fill("#search", payload.replace("\0", ""))
+        watched.page.wait_for_timeout(150)
+    assert watched.dialogs == [] and watched.left() == []
+    assert (
+        watched.page.evaluate("document.querySelectorAll('#main script, iframe, img').length") == 0
+    )
+    assert watched.errors == []
+
+
+def test_payloads_are_shown_as_they_are(watched: Watched, tmp_path: Path) -> None:
+    page = page_of(hostile(tmp_path, PAYLOADS[:12]), tmp_path / "p.html")
+    read(watched, page, "sort=order&kind=revision")
+    for payload in [PAYLOADS[n] for n in (0, 1, 10, 11, *range(2, 10))]:  # by prompt id, as text
+        shown = watched.page.evaluate("document.querySelector('#reader .text').textContent")
+        assert shown == payload.replace("\x0c", "␌")
+        watched.press("j")
+
+
+def test_what_can_not_be_seen_is_marked(watched: Watched, tmp_path: Path) -> None:
+    texts = ("left\u202eright", "a\x00b", "zero\u200bwidth", "line\u2028end", "esc\x1b[31m")
+    page = page_of(hostile(tmp_path, [t.replace("\0", "\x01") for t in texts]), tmp_path / "p.html")
+    read(watched, page, "sort=order&kind=revision")
+    marks = []
+    for _ in texts:
+        marks.append(watched.page.locator("#reader .block.prompt .unseen").first.inner_text())
+        watched.press("j")
+    assert marks == ["U+202E", "␁", "U+200B", "U+2028", "␛"]
+
+
+def test_a_policy_forbids_what_is_not_ours(watched: Watched, page_file: Path) -> None:
+    """A script, a style and a request put into the page by force are refused by its policy."""
+    watched.open(page_file.as_uri())
+    watched.page.evaluate(
+        """() => {
+          const s = document.createElement("script");
+          s.textContent = "document.title = 'taken'";
+          document.body.append(s);
+          const i = new Image();
+          i.src = "http://127.0.0.1:9/leak";
+          document.body.append(i);
+        }"""
+    )
+    watched.page.wait_for_timeout(200)
+    assert watched.page.title() == "demo – audit"
+    assert any("Content Security Policy" in e for e in watched.errors)
+    failed = watched.page.evaluate(
+        "fetch('http://127.0.0.1:9/').then(() => 'sent', () => 'refused')"
+    )
+    assert failed == "refused"
+
+
+# -- for everybody ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_axe_finds_nothing_serious(
+    watched: Watched, page_file: Path, scheme: str, width: int
+) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    watched.page.emulate_media(color_scheme=scheme)
+    watched.page.set_viewport_size({"width": width, "height": 800})
+    for place in ("", "#view=read&kind=revision", "#view=read&flag=F09"):
+        watched.open(page_file.as_uri(), hash=place)
+        found = axe.run(watched.page).response["violations"]
+        grave = [
+            (v["id"], n["target"]) for v in found for n in v["nodes"]
+            if v["impact"] in ("serious", "critical")
+        ]  # fmt: skip
+        assert grave == []
+    watched.press("?")
+    found = axe.run(watched.page).response["violations"]
+    assert [v["id"] for v in found if v["impact"] in ("serious", "critical")] == []
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 800), (1024, 700), (390, 844)])
+def test_nothing_runs_over_the_edge(
+    watched: Watched, page_file: Path, width: int, height: int
+) -> None:
+    watched.page.set_viewport_size({"width": width, "height": height})
+    for place in ("", "#view=read&kind=revision", "#view=read&flag=F09&diff=side"):
+        watched.open(page_file.as_uri(), hash=place)
+        over = watched.page.evaluate("document.documentElement.scrollWidth - innerWidth")
+        assert over <= 0
+        if place:
+            assert watched.page.is_visible(".bar-verdict button >> nth=0")
+            box = watched.page.locator(".bar-verdict").bounding_box()
+            assert box is not None and box["y"] + box["height"] <= height + 1

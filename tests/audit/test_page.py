@@ -1,0 +1,108 @@
+"""The page as a file: its policy, its data, and what it says of what is not in it."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cai.audit.page import Frames, pack, payload, principle_values, render
+from cai.audit.report import write_report
+from cai.audit.runs import OpenRun
+from cai.audit.sample import Plan, write_sample
+from cai.data.verdicts import Verdict, VerdictFile
+from tests.audit.runs import build
+
+
+def data_of(page: str) -> dict[str, Any]:
+    (packed,) = re.findall(r'id="data">([A-Za-z0-9+/=]*)</script>', page)
+    found: dict[str, Any] = json.loads(gzip.decompress(base64.b64decode(packed)))
+    return found
+
+
+def empty(name: str, **options: Any) -> dict[str, Any]:
+    return payload(
+        mode="report", name=name, run_id="r", kind="build", facts={}, items=[], frames=Frames(),
+        **options,
+    )  # fmt: skip
+
+
+def test_the_policy_allows_the_one_script_and_the_one_style() -> None:
+    page = render(empty("demo"))
+    (policy,) = re.findall(r'Content-Security-Policy" content="([^"]*)"', page)
+    for tag, name in (("script", "script-src"), ("style", "style-src")):
+        (text,) = re.findall(rf"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        assert f"{name} 'sha256-{digest}'" in policy
+    assert policy.startswith("default-src 'none'") and "connect-src" not in policy
+    assert "unsafe" not in policy and "http" not in policy
+    assert "connect-src 'self'" in render(empty("demo"), connect=True)
+
+
+def test_no_text_is_markup() -> None:
+    """A name stands in the title, escaped; all else is in the block of data."""
+    evil = "</title><script>alert(1)</script>{{script}}"
+    page = render(empty(evil, note="</script><b>", principles=[{"id": evil}]))
+    assert page.count("<script>") == 1 and "<b>" not in page
+    assert data_of(page)["run"]["name"] == evil
+    assert data_of(page)["principles"][0]["id"] == evil
+
+
+def test_equal_data_make_equal_text_and_half_characters_no_error() -> None:
+    assert pack({"a": "x"}) == pack({"a": "x"})
+    assert json.loads(gzip.decompress(base64.b64decode(pack({"a": "\ud800"})))) == {"a": "?"}
+    with pytest.raises(ValueError):
+        pack({"a": float("nan")})
+
+
+def test_the_chance_of_a_draw() -> None:
+    """Weights 1 and 3 in the first round; one serves in round 2 alone, one in feedback alone."""
+    found = principle_values(
+        [
+            {"id": "a", "weight": 1.0, "phases": ["sl"], "rounds": []},
+            {"id": "b", "weight": 3.0, "phases": ["sl", "rl"], "rounds": [1, 2]},
+            {"id": "c", "weight": 9.0, "phases": ["sl"], "rounds": [2]},
+            {"id": "d", "weight": 9.0, "phases": ["rl"]},
+        ]
+    )
+    assert [p["share"] for p in found] == [0.25, 0.75, None, None]
+
+
+def test_several_pages_hold_everything_once_and_say_so(tmp_path: Path) -> None:
+    run = build(tmp_path)
+    with OpenRun(run) as opened:
+        whole = data_of(write_report(opened, tmp_path / "all.html")[0].read_text())
+        files = write_report(opened, tmp_path / "part.html", most=5)
+    parts = [data_of(file.read_text()) for file in files]
+    assert [file.name for file in files] == [f"part-{n}.html" for n in (1, 2, 3)]
+    assert [len(p["items"]) for p in parts] == [5, 5, 2]
+    keys = [item["key"] for p in parts for item in p["items"]]
+    assert keys == [item["key"] for item in whole["items"]] and len(set(keys)) == 12
+    assert parts[2]["note"] == "Page 3 of 3: 2 items here." and whole["note"] == ""
+
+
+def test_a_page_of_the_sample_says_that_it_is_one(tmp_path: Path) -> None:
+    run = build(tmp_path)
+    with OpenRun(run) as opened:
+        _, items = write_sample(opened, Plan(3))
+        (file,) = write_report(opened, tmp_path / "s.html", keys=frozenset(items))
+    found = data_of(file.read_text())
+    assert {item["key"] for item in found["items"]} == set(items)
+    assert found["note"] == "This is a sample: 3 of 12 items."
+    assert found["sample"]["n"] == 3
+
+
+def test_what_was_said_comes_with_the_page(tmp_path: Path) -> None:
+    run = build(tmp_path)
+    said = Verdict("k", "t-p0", "r-audit", "reject", "Ann", "2026-01-01T10:00:00Z")
+    VerdictFile(run).append([said])
+    with OpenRun(run) as opened:
+        (file,) = write_report(opened, tmp_path / "s.html")
+    assert [v["record"] for v in data_of(file.read_text())["verdicts"]] == ["t-p0"]
+    assert not list(tmp_path.glob(".*partial"))

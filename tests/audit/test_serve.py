@@ -1,0 +1,263 @@
+"""`cai audit serve`: a real server, real pages, verdicts on disk before they are acknowledged."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cai.audit.report import run_payload
+from cai.audit.runs import OpenRun
+from cai.audit.serve import AuditServer
+from cai.data.verdicts import Verdict, VerdictFile
+from cai.errors import StoreError, UsageError
+from tests.audit.browser import Watched
+from tests.audit.runs import build
+
+
+def made(run: Path, **options: Any) -> AuditServer:
+    with OpenRun(run) as opened:
+        data = run_payload(opened, list(opened.entries()), mode="serve")
+    return AuditServer(data, run, **options)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    return build(tmp_path)
+
+
+@pytest.fixture
+def server(run: Path) -> Iterator[AuditServer]:
+    with made(run).running() as running:
+        yield running
+
+
+def ask(
+    server: AuditServer, method: str, path: str, body: Any = None, **headers: str
+) -> tuple[int, dict[str, str], Any]:
+    """Status, headers and body (JSON where it is)."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+    given = {"Content-Type": "application/json"} | {
+        k.replace("_", "-"): v for k, v in headers.items()
+    }
+    text = body if isinstance(body, str | None) else json.dumps(body)
+    connection.request(method, path, text, given)
+    answer = connection.getresponse()
+    raw = answer.read()
+    connection.close()
+    found = dict(answer.getheaders())
+    is_json = found.get("Content-Type") == "application/json"
+    return answer.status, found, json.loads(raw) if is_json else raw
+
+
+def word(server: AuditServer, n: int = 0, **changes: Any) -> dict[str, Any]:
+    key = server._data["items"][n]["key"]
+    verdict = Verdict(key, f"t-{n}", "r-audit", "accept", "Ann", f"2026-01-01T10:00:{n:02}Z")
+    return asdict(verdict) | changes
+
+
+# -- who may speak ---------------------------------------------------------------------------------
+
+
+def test_only_who_has_the_token_gets_anything(server: AuditServer) -> None:
+    own = f"/{server.token}/"
+    assert ask(server, "GET", own)[0] == 200
+    for path in (
+        "/",
+        "/verdicts",
+        f"/{server.token[:-1]}/",
+        f"/{server.token}x/verdicts",
+        "//",
+        "/%00/",
+    ):
+        assert ask(server, "GET", path)[0] == 404
+        assert ask(server, "POST", path, [word(server)])[0] == 404
+    assert ask(server, "GET", own + "../secret")[0] == 404
+    assert VerdictFile(server._file.path.parent.parent).read() == []
+
+
+def test_another_name_of_the_host_is_refused(server: AuditServer) -> None:
+    """A page elsewhere whose name is pointed at this machine still says its own name."""
+    for name in ("evil.example", "127.0.0.1.evil.example", ""):
+        assert ask(server, "GET", f"/{server.token}/", Host=name)[0] == 403
+    assert ask(server, "GET", f"/{server.token}/", Host=f"localhost:{server.port}")[0] == 200
+
+
+def test_what_the_answers_forbid(server: AuditServer) -> None:
+    _, headers, page = ask(server, "GET", f"/{server.token}/")
+    assert headers["Cache-Control"] == "no-store"
+    assert headers["X-Content-Type-Options"] == "nosniff" and headers["X-Frame-Options"] == "DENY"
+    assert headers["Referrer-Policy"] == "no-referrer"
+    assert not any(name.startswith("Access-Control") for name in headers)
+    policy = re.search(rb'Content-Security-Policy" content="([^"]*)"', page)
+    assert policy and b"connect-src 'self'" in policy[1] and b"unsafe" not in policy[1]
+
+
+def test_it_listens_on_this_machine_alone(run: Path) -> None:
+    server = made(run)
+    try:
+        assert server._http.server_address[0] == "127.0.0.1"
+        assert server.token not in ("", made(run).token)
+        with pytest.raises(UsageError, match=f"Can't listen on 127.0.0.1:{server.port}"):
+            made(run, port=server.port)
+    finally:
+        server.close()
+
+
+# -- verdicts --------------------------------------------------------------------------------------
+
+
+def test_a_verdict_is_on_disk_when_it_is_acknowledged(server: AuditServer, run: Path) -> None:
+    path = f"/{server.token}/verdicts"
+    assert ask(server, "POST", path, [word(server), word(server, 1)])[2] == {"kept": 2}
+    assert [v.record for v in VerdictFile(run).read()] == ["t-0", "t-1"]
+    assert ask(server, "POST", path, [word(server), word(server, 2)])[2] == {"kept": 1}  # again
+    assert len(VerdictFile(run).read()) == 3
+    found = ask(server, "GET", path + "?after=1")[2]
+    assert [r["record"] for r in found["rows"]] == ["t-1", "t-2"] and found["next"] == 3
+    assert ask(server, "GET", path + "?after=-5")[2]["next"] == 3
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "not json", "3", "{}", [{"item": 1}], "[" * 50_000,
+        [{"verdict": "accept"}], [None],
+    ],
+)  # fmt: skip
+def test_what_is_no_verdict_is_refused(body: Any, server: AuditServer, run: Path) -> None:
+    status, _, answer = ask(server, "POST", f"/{server.token}/verdicts", body)
+    assert status == 400 and answer["error"]
+    assert VerdictFile(run).read() == []
+
+
+def test_items_of_another_run_are_refused(server: AuditServer, run: Path) -> None:
+    path = f"/{server.token}/verdicts"
+    for changes in ({"item": "0" * 24}, {"run": "r-other"}):
+        status, _, answer = ask(server, "POST", path, [word(server), word(server, 1, **changes)])
+        assert status == 400 and "is no item of the run" in answer["error"]
+    assert VerdictFile(run).read() == []  # all of a request or nothing
+
+
+def test_requests_that_are_none(server: AuditServer) -> None:
+    path = f"/{server.token}/verdicts"
+    assert ask(server, "POST", path, "[]", Content_Type="text/plain")[0] == 415
+    assert ask(server, "POST", path, "", Content_Length="99999999")[0] == 413
+    assert ask(server, "POST", path, "", Content_Length="-1")[0] == 413
+    assert ask(server, "PUT", path, "[]")[0] == 501
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as raw:
+        raw.sendall(b"\x16\x03\x01 no http at all\r\n\r\n")
+        assert b"400" in raw.recv(1000)
+    assert ask(server, "GET", path)[0] == 200  # it goes on
+
+
+def test_a_full_disk_is_no_acknowledgement(
+    server: AuditServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise StoreError("no space is left")
+
+    monkeypatch.setattr(VerdictFile, "append", full)
+    status, _, answer = ask(server, "POST", f"/{server.token}/verdicts", [word(server)])
+    assert status == 500 and answer == {"error": "no space is left"}
+
+
+# -- the command, and a real browser ---------------------------------------------------------------
+
+
+class Command:
+    """`cai audit serve` as a process of its own."""
+
+    def __init__(self, run: Path, port: int = 0) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "cai", "audit", "serve", str(run), "--no-open",
+             "--port", str(port)],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        )  # fmt: skip
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        found = re.search(r"http://127\.0\.0\.1:(\d+)/\S+/", line)
+        assert found, line + (self.process.stderr.read() if self.process.stderr else "")
+        self.url, self.port = found[0], int(found[1])
+
+    def end(self, how: signal.Signals) -> int:
+        self.process.send_signal(how)
+        self.process.communicate(timeout=20)
+        return self.process.returncode
+
+
+def saved(run: Path, count: int) -> list[Verdict]:
+    """Wait until so many verdicts are on disk."""
+    for _ in range(100):
+        if len(found := VerdictFile(run).read()) >= count:
+            return found
+        time.sleep(0.1)
+    raise AssertionError(f"{len(VerdictFile(run).read())} verdicts, not {count}")
+
+
+def test_the_server_is_killed_and_nothing_is_lost(watched: Watched, run: Path) -> None:
+    """kill -9 between two verdicts: the first is on disk, the second is sent when it is back."""
+    server = Command(run)
+    try:
+        watched.open(server.url, hash="#view=read&sort=order")
+        watched.press("a")
+        watched.name("Ann")
+        saved(run, 1)
+        server.end(signal.SIGKILL)
+        watched.press("x")
+        watched.page.wait_for_selector("text=1 verdicts are not saved yet")
+        assert len(VerdictFile(run).read()) == 1
+        token = server.url.rstrip("/").rsplit("/", 1)[1]
+        back = made(run, port=server.port, token=token)
+        with back.running():
+            assert [v.verdict for v in saved(run, 2)] == ["accept", "reject"]
+            watched.page.wait_for_selector("#notice", state="hidden")
+            assert watched.texts("#progress") == ["2 of 12 judged"]
+    finally:
+        server.process.kill()
+
+
+def test_two_auditors_at_once(chromium: Any, run: Path) -> None:
+    """Each sees the other's verdicts without a reload; both are on disk."""
+    with made(run).running() as server:
+        pages = []
+        for author, key in (("Ann", "a"), ("Ben", "x")):
+            context = chromium.new_context()
+            page = Watched(context.new_page())
+            page.open(server.url, hash="#view=read&sort=order")
+            page.press(key)
+            page.name(author)
+            pages.append(page)
+        assert {v.author for v in saved(run, 2)} == {"Ann", "Ben"}
+        pages[0].press("k")
+        pages[0].page.wait_for_selector(".bar-verdict :text('Ben')", timeout=10_000)
+        assert "rejects" in pages[0].page.inner_text(".bar-verdict")
+        pages[1].press("k")
+        pages[1].page.wait_for_selector(".bar-verdict :text('Ann')", timeout=10_000)
+        fresh = Watched(chromium.new_context().new_page())
+        fresh.open(server.url)  # a third one sees both at once
+        assert "By Ann 1, Ben 1" in fresh.texts(".done p")[0]
+        for page in (*pages, fresh):
+            assert page.errors == [] and page.dialogs == []
+            assert all(u.startswith((server.url, "data:", "about:")) for u in page.requests)
+            page.page.context.close()
+
+
+def test_ctrl_c_ends_it_with_a_word(run: Path) -> None:
+    server = Command(run)
+    assert server.end(signal.SIGINT) == 130
+    again = Command(run, server.port)  # the address is free again
+    assert again.end(signal.SIGTERM) != 0

@@ -1,0 +1,102 @@
+"""Signing off: what counts as reviewed, and what is not enough."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cai.audit.runs import OpenRun
+from cai.audit.sample import Plan, write_sample
+from cai.audit.sign import Thresholds, review, sign
+from cai.data.signoff import read_signoff
+from cai.data.verdicts import Decision, Verdict, VerdictFile
+from cai.errors import DataError, UsageError
+from tests.audit.runs import build, rollouts
+
+
+def say(item: str, verdict: Decision, author: str = "Ann", minute: int = 0) -> Verdict:
+    at = f"2026-01-01T10:{minute:02}:00Z"
+    return Verdict(item, f"t-{item}", "r-audit", verdict, author, at)
+
+
+def test_the_gravest_word_counts() -> None:
+    """a: accepted by both. b: one is unsure. c: one rejects. d: nobody said anything."""
+    said = [
+        say("a", "accept"), say("a", "accept", "Ben"), say("b", "accept"),
+        say("b", "unsure", "Ben"), say("c", "reject"), say("c", "accept", "Ben"),
+    ]  # fmt: skip
+    found = review("abcd", said, None)
+    assert (found.of, found.accepted, found.unsure, found.rejected) == (4, 1, 1, 1)
+    assert (found.decided.hits, found.decided.n) == (3, 4)
+    assert found.share.share == pytest.approx(1 / 3)
+
+
+def test_what_was_taken_back_is_not_reviewed() -> None:
+    assert review("a", [say("a", "reject"), say("a", "none", minute=1)], None).decided.hits == 0
+
+
+def test_only_the_sample_counts_where_there_is_one() -> None:
+    sample = {"items": {"a": ["Ann", "Ben"], "b": ["Ben"]}}
+    found = review((), [say("a", "accept"), say("z", "reject")], sample)
+    assert (found.of, found.accepted, found.rejected) == (2, 1, 0)
+    assert found.missing == {"Ben": 2}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    return build(tmp_path)
+
+
+def keys(run: Path) -> list[str]:
+    with OpenRun(run) as opened:
+        return [entry.item.key for entry in opened.entries()]
+
+
+def signed(run: Path, **thresholds: float) -> Path:
+    with OpenRun(run) as opened:
+        return sign(opened, " Ann ", Thresholds(**thresholds), "All read.")
+
+
+def test_all_must_be_judged_and_most_accepted(run: Path) -> None:
+    with pytest.raises(DataError, match="nobody has judged anything of demo"):
+        signed(run)
+    items = keys(run)
+    file = VerdictFile(run)
+    file.append([say(k, "accept") for k in items[:10]])
+    with pytest.raises(DataError, match="10 of 12 items are judged, 100% must be"):
+        signed(run)
+    file.append([say(items[10], "reject"), say(items[11], "reject")])
+    with pytest.raises(DataError, match=r"83\.3% of the judged items are accepted, 90% must be"):
+        signed(run)
+    signed(run, accepted=0.8)
+    found = read_signoff(run)
+    assert found["signer"] == "Ann" and found["statement"] == "All read."
+    assert found["reviewed"] == {
+        "items": 12, "of": 12, "accepted": 10, "rejected": 2, "unsure": 0,
+        "accepted_share": 0.8333, "interval": [0.552, 0.953], "auditors": ["Ann"],
+    }  # fmt: skip
+    assert found["sample"] == "all items" and found["thresholds"]["accepted"] == 0.8
+
+
+def test_a_sample_is_enough_where_everybody_read_their_part(run: Path) -> None:
+    with OpenRun(run) as opened:
+        _, items = write_sample(opened, Plan(4, auditors=("Ann", "Ben"), overlap=0.5))
+    file = VerdictFile(run)
+    file.append([say(k, "accept", names[0]) for k, names in items.items()])
+    missing = sum(len(names) == 2 for names in items.values())
+    with pytest.raises(DataError, match=f"not all auditors have read their part: Ben {missing}"):
+        signed(run)
+    file.append([say(k, "accept", n) for k, names in items.items() for n in names])
+    signed(run)
+    assert read_signoff(run)["sample"]["n"] == 4
+
+
+def test_what_can_not_be_signed(run: Path, tmp_path: Path) -> None:
+    with OpenRun(run) as opened, pytest.raises(UsageError, match="--signer is empty"):
+        sign(opened, " ", Thresholds())
+    ppo = rollouts(tmp_path / "ppo")
+    with OpenRun(ppo) as opened, pytest.raises(UsageError, match="is a training run"):
+        sign(opened, "Ann", Thresholds())
+    with pytest.raises(UsageError, match=r"--min-accepted is 1\.5"):
+        Thresholds(accepted=1.5)

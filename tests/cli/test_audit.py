@@ -1,0 +1,150 @@
+"""`cai audit`: from a report to a sign-off, and what it says where it can't."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from cai.audit.runs import OpenRun
+from cai.data.verdicts import Verdict, VerdictFile
+from tests.audit.runs import build, rollouts
+from tests.cli.project import cai
+
+Output = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return build(tmp_path)
+
+
+def judge(run: Path, verdict: str = "accept", author: str = "Ann") -> list[Verdict]:
+    """A verdict on every item."""
+    with OpenRun(run) as opened:
+        items = [entry.item for entry in opened.entries()]
+    return [
+        Verdict(i.key, i.id, "r-audit", verdict, author, "2026-01-01T10:00:00Z")  # type: ignore[arg-type]
+        for i in items
+    ]
+
+
+def test_a_report(run: Path, capsys: Output) -> None:
+    cai("audit", "report", "demo")
+    assert capsys.readouterr().out.startswith("demo/audit/report.html  (0.")
+    first = (run / "audit" / "report.html").read_bytes()
+    cai("audit", "report", "demo", "-o", "again.html")
+    assert Path("again.html").read_bytes() == first  # equal runs, equal pages
+    cai("verify", "demo")  # it is no part of what is verified
+
+
+def test_a_report_of_rollouts_and_of_two_runs(run: Path, tmp_path: Path, capsys: Output) -> None:
+    rollouts(tmp_path / "ppo")
+    build(tmp_path, "after", edited=True)
+    cai("audit", "report", "ppo")
+    cai("audit", "diff", "demo", "after")
+    assert "12 records in both, 1 differ: after/audit/diff-demo.html" in capsys.readouterr().out
+    cai("audit", "diff", "demo", "ppo", exit_code=2)
+    assert "can't be set side by side" in capsys.readouterr().err
+
+
+def test_a_large_run_becomes_several_pages_that_say_so(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    monkeypatch.setattr("cai.audit.report.write_report.__kwdefaults__", {
+        "keys": None, "covered": False, "most": 5})  # fmt: skip
+    cai("audit", "report", "demo")
+    files = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert files == [f"demo/audit/report-{n}.html" for n in (1, 2, 3)]
+
+
+def test_from_a_sample_to_a_sign_off(run: Path, capsys: Output) -> None:
+    cai("audit", "verify", "demo", exit_code=4)
+    assert "demo is not signed off" in capsys.readouterr().err
+    cai("audit", "sample", "demo", "--n", 6, "--auditors", "Ann,Ben", "--overlap", "50%")
+    assert "6 of 12 items" in capsys.readouterr().out
+    cai("audit", "sample", "demo", "--n", 6, exit_code=2)
+    assert "drawn already" in capsys.readouterr().err
+    cai("audit", "report", "demo", "--sampled")
+    cai("audit", "sign", "demo", "--signer", "Ann", exit_code=4)
+    assert "nobody has judged anything of demo" in capsys.readouterr().err
+    for author in ("Ann", "Ben"):
+        lines = [json.dumps(asdict(v)) for v in judge(run, author=author)]
+        Path(f"{author}.jsonl").write_text("\n".join(lines) + "\n")
+    cai("audit", "import", "demo", "Ann.jsonl", "Ben.jsonl")
+    assert "Ben.jsonl: 12 verdicts, 12 of them new" in capsys.readouterr().out
+    cai("audit", "import", "demo", "Ann.jsonl")
+    assert "12 verdicts, 0 of them new" in capsys.readouterr().out
+    cai("audit", "agreement", "demo")
+    assert "12 of 12 items are judged" in capsys.readouterr().out
+    cai("audit", "agreement", "demo", "--format", "json")
+    assert json.loads(capsys.readouterr().out)["judged"] == 12
+    cai("audit", "sign", "demo", "--signer", "Ann \x1b[31m", "--statement", "Read.")
+    assert "\x1b" not in capsys.readouterr().out
+    cai("audit", "verify", "demo")
+    said = capsys.readouterr().out
+    assert "6 of 6 items judged, 6 accepted, 0 rejected" in said and "\x1b" not in said
+
+
+def test_verdicts_of_another_run_are_refused(run: Path, capsys: Output) -> None:
+    strange = [json.dumps(asdict(judge(run)[0]) | {"run": "r-other"})]
+    Path("v.jsonl").write_text("\n".join([*strange, json.dumps(asdict(judge(run)[1]))]) + "\n")
+    cai("audit", "import", "demo", "v.jsonl", exit_code=4)
+    assert "1 of the 2 verdicts in v.jsonl are not on items of demo" in capsys.readouterr().err
+    assert VerdictFile(run).read() == []
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv", "argilla", "label-studio"])
+def test_exports(form: str, run: Path, capsys: Output) -> None:
+    cai("audit", "export", "demo", "--format", form)
+    assert "12 items: " in capsys.readouterr().out
+
+
+def test_training_asks_for_it_where_the_project_does(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    """Refused unsigned; taken signed, less what was rejected, which the card counts."""
+    monkeypatch.setenv("CAI_CACHE", str(tmp_path / "cache"))
+    Path("cai.yaml").write_text("audit: required\n")
+    training = (
+        "train",
+        "sft",
+        "-d",
+        "demo",
+        "-o",
+        "sft",
+        "--max-steps",
+        1,
+        "--device",
+        "cpu",
+        "-q",
+    )
+    cai(*training, exit_code=4)
+    assert "demo is not signed off" in capsys.readouterr().err
+    said = judge(run)
+    bad = next(v for v in said if v.record == "t-p0")
+    VerdictFile(run).append(
+        [*said, Verdict(bad.item, bad.record, bad.run, "reject", "Ben", bad.at)]
+    )
+    cai("audit", "sign", "demo", "--signer", "Ann")
+    cai(*training)
+    card = Path("sft/README.md").read_text()
+    assert "- 1 set aside: rejected by an auditor" in card
+    assert "signoff.yaml" in card and "verdicts.jsonl" in card
+    rows = run / "sft.jsonl"
+    rows.write_bytes(rows.read_bytes().replace(b"Better", b"better", 1))  # one byte
+    cai("train", "sft", "-d", "demo", "-o", "other", "--max-steps", 1, "-q", exit_code=4)
+    assert "the sign-off of" in (err := capsys.readouterr().err) and "sft.jsonl changed" in err
+
+
+def test_what_is_no_run(tmp_path: Path, capsys: Output) -> None:
+    cai("audit", "report", tmp_path, exit_code=4)
+    assert "is not the folder of a run" in capsys.readouterr().err
+    cai("audit", "serve", build(tmp_path), "--host", "0.0.0.0", exit_code=2)
+    assert "ssh -L" in capsys.readouterr().err
+    (tmp_path / "store.sqlite").rename(tmp_path / "away.sqlite")
+    cai("audit", "report", tmp_path / "demo", exit_code=6)
+    assert "there is no store" in capsys.readouterr().err

@@ -1,0 +1,190 @@
+"""Sign-offs, the project's settings, and what training owes to both."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cai.data.audited import check_signed
+from cai.data.project import Project, find_project, read_project
+from cai.data.signoff import read_signoff, write_signoff
+from cai.data.training import read_pairs, read_prompts, read_sft, training_files
+from cai.data.verdicts import Verdict, VerdictFile
+from cai.errors import ContentError, DataError
+from cai.types import SetAside
+from tests.cli.project import make
+
+SIGNED = {"signer": "1e5", "statement": "no", "at": "2026-01-01T10:00:00+00:00"}
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return make(tmp_path) / "demo"
+
+
+def no(record: str, run_id: str = "r-1") -> Verdict:
+    return Verdict(
+        f"of {record}", record, run_id, "reject", "Ann", "2026-01-01T10:00:00Z", False, "too rude"
+    )
+
+
+# -- the sign-off ----------------------------------------------------------------------------------
+
+
+def test_a_sign_off_reads_back_as_it_was_written(run: Path) -> None:
+    """Texts that YAML would take for numbers and booleans are texts still."""
+    write_signoff(run, SIGNED)
+    found = read_signoff(run)
+    assert {k: found[k] for k in SIGNED} == SIGNED
+    assert set(found["data"]) == {
+        "sft.jsonl", "sft.test.jsonl", "preferences.jsonl", "preferences.test.jsonl"
+    }  # fmt: skip
+    assert found["run"] == "r-1"
+
+
+def test_none_yet(run: Path) -> None:
+    with pytest.raises(DataError, match=r"demo is not signed off[\s\S]*cai audit sign"):
+        read_signoff(run)
+
+
+def test_one_changed_byte_makes_it_stale(run: Path) -> None:
+    write_signoff(run, SIGNED)
+    for file in sorted(run.glob("*.jsonl")):
+        before = file.read_bytes()
+        if not before or file.name == "set_aside.jsonl":
+            continue
+        file.write_bytes(before[:-3] + bytes([before[-3] ^ 1]) + before[-2:])
+        with pytest.raises(DataError, match=f"stale: {file.name} changed since"):
+            read_signoff(run)
+        file.write_bytes(before)
+    read_signoff(run)
+    (run / "sft.parquet").write_bytes(b"new")
+    with pytest.raises(DataError, match=r"stale: sft\.parquet changed"):
+        read_signoff(run)
+
+
+def test_a_verdict_after_the_signature_makes_it_stale(run: Path) -> None:
+    VerdictFile(run).append([no("t-p1")])
+    write_signoff(run, SIGNED)
+    read_signoff(run)
+    VerdictFile(run).append([no("t-p2")])
+    with pytest.raises(DataError, match="stale: the verdicts changed since"):
+        read_signoff(run)
+
+
+def test_an_edited_sign_off_is_none(run: Path) -> None:
+    path = write_signoff(run, SIGNED)
+    edited = re.sub(r"statement: \S+", "statement: all of it", path.read_text())
+    path.write_text(edited)
+    assert yaml.safe_load(edited)["statement"] == "all of it"
+    with pytest.raises(DataError, match="was edited after it was signed"):
+        read_signoff(run)
+    path.write_text("format: something else\n")
+    with pytest.raises(DataError, match="no sign-off of the format"):
+        read_signoff(run)
+    path.write_text("format: [\n")
+    with pytest.raises(ContentError, match=r"signoff\.yaml:2:1: C005"):
+        read_signoff(run)
+
+
+# -- the project -----------------------------------------------------------------------------------
+
+
+def test_a_project_is_the_nearest_file_above(tmp_path: Path) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    assert find_project([tmp_path / "a" / "b"]) == Project()
+    (tmp_path / "cai.yaml").write_text("audit: required\n")
+    assert find_project([tmp_path / "a" / "b"]).audit == "required"
+    (tmp_path / "a" / "cai.yaml").write_text("audit: optional\n")
+    assert find_project([tmp_path / "a" / "b"]).audit == "optional"
+    assert find_project([tmp_path / "a" / "b", tmp_path]).audit == "required"  # the strictest
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("audi: required\n", r"cai\.yaml:1:1: C011 unknown key `audi`\n    Did you mean `audit`"),
+        ("audit: always\n", r"cai\.yaml:1:8: C012 `audit` is 'always'"),
+        ("- audit\n", "C012 not a mapping"),
+        ("audit: [\n", "C005"),
+        ("audit: true\n", "C012 `audit` is True"),
+        ("audit: [required]\n", "C012"),
+    ],
+)
+def test_a_slip_of_the_pen_is_told(text: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "cai.yaml").write_text(text)
+    with pytest.raises(ContentError, match=said):
+        read_project(tmp_path / "cai.yaml")
+
+
+# -- training --------------------------------------------------------------------------------------
+
+
+def test_training_takes_unsigned_data_unless_told(run: Path, tmp_path: Path) -> None:
+    training_files([run], "sft")
+    (tmp_path / "cai.yaml").write_text("audit: required\n")
+    for table in ("sft", "preferences", "prompts"):
+        with pytest.raises(DataError, match="is not signed off"):
+            training_files([run], table)
+    write_signoff(run, SIGNED)
+    training_files([run], "sft")
+    training_files([run / "sft.jsonl"], "sft")
+    file = run / "sft.jsonl"
+    file.write_bytes(file.read_bytes().replace(b"Question", b"question", 1))
+    with pytest.raises(DataError, match=r"stale: sft\.jsonl changed"):
+        training_files([run], "sft")
+
+
+def test_data_that_nobody_could_sign_is_refused_too(run: Path, tmp_path: Path) -> None:
+    write_signoff(run, SIGNED)
+    (tmp_path / "cai.yaml").write_text("audit: required\n")
+    elsewhere = tmp_path / "copy.jsonl"
+    shutil.copy(run / "sft.jsonl", elsewhere)
+    with pytest.raises(DataError, match="not of a run that could be signed off"):
+        check_signed([elsewhere])
+    shutil.copy(run / "sft.jsonl", run / "mine.jsonl")
+    with pytest.raises(DataError, match="does not cover mine"):
+        check_signed([run / "mine.jsonl"])
+
+
+def test_the_project_of_the_data_counts_from_anywhere(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cai.yaml").write_text("audit: required\n")
+    other = tmp_path.parent / f"{tmp_path.name}-other"
+    other.mkdir()
+    monkeypatch.chdir(other)
+    with pytest.raises(DataError, match="is not signed off"):
+        training_files([run], "sft")
+
+
+def test_rejected_rows_are_set_aside_with_who_and_why(run: Path) -> None:
+    sft, pairs = list(read_sft([run / "sft.jsonl"])), list(read_pairs([run / "preferences.jsonl"]))
+    first, pair = sft[0], pairs[0]
+    assert not isinstance(first, SetAside) and not isinstance(pair, SetAside)
+    trace = first.id.rsplit(".", 1)[0]
+    VerdictFile(run).append([no(trace), no(pair.id)])
+    again = list(read_sft([run / "sft.jsonl"]))
+    assert [r for r in again if isinstance(r, SetAside)] == [again[0]]
+    assert isinstance(again[0], SetAside)
+    assert again[0].reason == "rejected by an auditor (Ann: too rude)"
+    assert again[0].source == "sft.jsonl:1"
+    assert again[1:] == sft[1:]
+    (left,) = (r for r in read_pairs([run / "preferences.jsonl"]) if isinstance(r, SetAside))
+    assert left.reason == "rejected by an auditor (Ann: too rude)"
+    prompts = [r for r in read_prompts([run / "sft.jsonl"]) if isinstance(r, SetAside)]
+    assert prompts == []  # it is no fault of the prompt
+
+
+def test_a_rejection_that_was_taken_back_counts_no_more(run: Path) -> None:
+    (first, *_) = read_sft([run / "sft.jsonl"])
+    assert not isinstance(first, SetAside)
+    trace = first.id.rsplit(".", 1)[0]
+    back = Verdict(f"of {trace}", trace, "r-1", "accept", "Ann", "2026-01-01T11:00:00Z")
+    VerdictFile(run).append([no(trace), back])
+    assert not any(isinstance(r, SetAside) for r in read_sft([run / "sft.jsonl"]))
