@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 from cai.audit.flags import FLAGS
 from cai.audit.items import Item, Kind
-from cai.audit.reliability import (
+from cai.data.verdicts import Decision, Verdict, standing
+from cai.reliability import (
     Unit,
     agreed,
     alpha_interval,
@@ -17,7 +18,6 @@ from cai.audit.reliability import (
     kappa_of,
     krippendorff_alpha,
 )
-from cai.data.verdicts import Decision, Verdict, standing
 from cai.stats import Tally
 
 

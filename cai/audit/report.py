@@ -51,7 +51,7 @@ def write_report(
     """
     total = len(run) if keys is None else len(keys)
     parts = max(1, -(-total // most))
-    staging, names = Staging(out.parent), []
+    staging, names = Staging(out.parent), list[str]()
     shown = 0
     try:
         for number, entries in enumerate(_parts(run, keys, most), 1):

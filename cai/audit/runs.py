@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, BinaryIO, Literal, Protocol, TypeAlias
 
 from cai.audit.items import Item, comparison_item, rollout_item, trace_item
@@ -161,37 +160,22 @@ class RolloutRun:
                     ) from None
 
 
-class OpenRun:
-    """Opens a run's folder for reading: `with OpenRun(folder) as run`.
+@contextmanager
+def open_run(folder: Path) -> Iterator[AuditedRun]:
+    """A run by its folder, with its store open for reading.
 
     Raises `DataError` where the folder holds no run, `StoreError` where its store is missing.
     """
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder.resolve()
-        self._stack = ExitStack()
-
-    def __enter__(self) -> AuditedRun:
-        if is_run(self._folder):
-            return RolloutRun(self._folder)
-        Manifest.read(self._folder)
-        place = self._folder.parent / "store.sqlite"
-        if not place.is_file():
-            raise StoreError(
-                f"there is no store {place} for the run {self._folder.name}",
-                hint="A run's folder belongs beside the store.sqlite that it was built with.",
-            )
-        try:
-            store = self._stack.enter_context(Store.open(place, read_only=True))
-            return BuiltRun(self._folder, store)
-        except BaseException:
-            self._stack.close()
-            raise
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._stack.close()
+    folder = folder.resolve()
+    if is_run(folder):
+        yield RolloutRun(folder)
+        return
+    Manifest.read(folder)
+    place = folder.parent / "store.sqlite"
+    if not place.is_file():
+        raise StoreError(
+            f"there is no store {place} for the run {folder.name}",
+            hint="A run's folder belongs beside the store.sqlite that it was built with.",
+        )
+    with Store.open(place, read_only=True) as store:
+        yield BuiltRun(folder, store)

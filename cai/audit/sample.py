@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from cai.audit.items import Item
 from cai.audit.runs import AuditedRun
-from cai.data.files import Staging
+from cai.data.files import write_whole
 from cai.data.manifest import pretty
 from cai.data.verdicts import FOLDER
 from cai.errors import DataError, UsageError
@@ -121,10 +121,9 @@ def write_sample(run: AuditedRun, plan: Plan) -> tuple[Path, dict[str, list[str]
         "overlap": plan.overlap,
         "items": items,
     }
-    staging = Staging(run.folder / FOLDER)
-    staging.text(NAME, pretty(values))
-    staging.publish(NAME)
-    return run.folder / FOLDER / NAME, items
+    path = run.folder / FOLDER / NAME
+    write_whole(path, pretty(values))
+    return path, items
 
 
 def sample_keys(run: Path) -> frozenset[str]:

@@ -69,12 +69,12 @@ def report_command(run_dir: Path, out: Path | None, sampled: bool, covered: bool
     A run of more than 20,000 items becomes several files; nothing is left out in silence.
     """
     from cai.audit.report import write_report
-    from cai.audit.runs import OpenRun
+    from cai.audit.runs import open_run
     from cai.audit.sample import sample_keys
     from cai.data.files import telling
     from cai.data.verdicts import FOLDER
 
-    with OpenRun(run_dir) as run:
+    with open_run(run_dir) as run:
         keys = sample_keys(run.folder) if sampled else None
         place = (out or run.folder / FOLDER / "report.html").absolute()
         with telling(place.parent):
@@ -101,7 +101,7 @@ def serve_command(run_dir: Path, port: int, host: str, opened: bool, covered: bo
     token: whoever has it can judge. Ctrl-C ends it.
     """
     from cai.audit.report import PAGE_ITEMS, run_payload
-    from cai.audit.runs import OpenRun
+    from cai.audit.runs import open_run
     from cai.audit.serve import LOOPBACK, AuditServer
 
     if host not in LOOPBACK:
@@ -110,7 +110,7 @@ def serve_command(run_dir: Path, port: int, host: str, opened: bool, covered: bo
             hint="The page has no passwords and no encryption. To reach it from elsewhere, forward"
             " the port: ssh -L 8000:localhost:PORT machine",
         )
-    with OpenRun(run_dir) as run:
+    with open_run(run_dir) as run:
         if len(run) > PAGE_ITEMS:
             raise UsageError(
                 f"{run_dir} has {len(run):,} items, a page holds {PAGE_ITEMS:,}",
@@ -149,16 +149,14 @@ def diff_command(before: Path, after: Path, out: Path | None, covered: bool) -> 
     from cai.audit.diff import diff_payload
     from cai.audit.page import render
     from cai.audit.report import PAGE_ITEMS
-    from cai.audit.runs import OpenRun
-    from cai.data.files import Staging
+    from cai.audit.runs import open_run
+    from cai.data.files import write_whole
     from cai.data.verdicts import FOLDER
 
-    with OpenRun(before) as a, OpenRun(after) as b:
+    with open_run(before) as a, open_run(after) as b:
         data = diff_payload(a, b, covered=covered, most=PAGE_ITEMS)
         place = (out or b.folder / FOLDER / f"diff-{a.name}.html").absolute()
-    staging = Staging(place.parent)
-    staging.text(place.name, render(data))
-    staging.publish(place.name)
+    write_whole(place, render(data))
     differ = sum(not item["same"] for item in data["items"])
     click.echo(f"{len(data['items']):,} records in both, {differ:,} differ: {_shown(place)}")
 

@@ -57,12 +57,12 @@ def sample_command(
     Every principle and every flag is in it as evenly as can be, the rare ones whole. The page shows
     who is to read what, and `cai audit sign` asks that it was read.
     """
-    from cai.audit.runs import OpenRun
+    from cai.audit.runs import open_run
     from cai.audit.sample import Plan, read_sample, write_sample
     from cai.text.terminal import visible
 
     plan = Plan(n, seed, stratify, auditors, overlap)
-    with OpenRun(run_dir) as run:
+    with open_run(run_dir) as run:
         if read_sample(run.folder) is not None and not force:
             raise UsageError(
                 f"a sample of {run_dir} was drawn already",
@@ -86,11 +86,11 @@ def import_command(run_dir: Path, files: tuple[Path, ...]) -> None:
 
     Each line is taken once, however often a file is imported. Verdicts of another run are refused.
     """
-    from cai.audit.runs import OpenRun
+    from cai.audit.runs import open_run
     from cai.data.verdicts import VerdictFile, read_verdicts
 
     given = {path: read_verdicts(path) for path in files}
-    with OpenRun(run_dir) as run:
+    with open_run(run_dir) as run:
         known_items = {entry.item.key for entry in run.entries()}
         for path, verdicts in given.items():
             strange = [v for v in verdicts if v.run != run.id or v.item not in known_items]
@@ -123,13 +123,13 @@ FORMS = ("jsonl", "csv", "parquet", "argilla", "label-studio")
 def export_command(run_dir: Path, form: Any, out: Path | None, sampled: bool) -> None:
     """Write every item with its flags and verdicts: for a spreadsheet, Argilla or Label Studio."""
     from cai.audit.exports import write_export
-    from cai.audit.runs import OpenRun
+    from cai.audit.runs import open_run
     from cai.audit.sample import sample_keys
     from cai.data.verdicts import FOLDER, VerdictFile
     from cai.text.terminal import visible
 
     ending = {"argilla": "argilla", "label-studio": "label-studio.json"}.get(form, form)
-    with OpenRun(run_dir) as run:
+    with open_run(run_dir) as run:
         keys = sample_keys(run.folder) if sampled else None
         place = out or run.folder / FOLDER / f"items.{ending}"
         count = write_export(run, place, form, VerdictFile(run.folder).read(), keys)
@@ -144,11 +144,11 @@ def export_command(run_dir: Path, form: Any, out: Path | None, sampled: bool) ->
 def agreement_command(run_dir: Path, form: str) -> None:
     """Show accepted shares with Wilson intervals, Cohen's κ and Krippendorff's α."""
     from cai.audit.agreement import report
-    from cai.audit.runs import OpenRun
+    from cai.audit.runs import open_run
     from cai.cli.agreement_text import as_json, as_text
     from cai.data.verdicts import VerdictFile
 
-    with OpenRun(run_dir) as run:
+    with open_run(run_dir) as run:
         verdicts = VerdictFile(run.folder).read()
         _need_verdicts(run_dir, verdicts)
         titles = {p["id"]: p.get("title") or p["id"] for p in run.principles}
@@ -176,11 +176,11 @@ def sign_command(
     Where the project's cai.yaml says `audit: required`, cai train refuses data without it, and data
     that changed since. Rows of rejected items are left out of training either way.
     """
-    from cai.audit.runs import OpenRun
+    from cai.audit.runs import open_run
     from cai.audit.sign import Thresholds, sign
     from cai.text.terminal import visible
 
-    with OpenRun(run_dir) as run:
+    with open_run(run_dir) as run:
         path = sign(run, signer, Thresholds(min_reviewed, min_accepted), statement)
     click.echo(f"Signed by {visible(signer)}: {visible(str(path))}")
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from cai.digest import file_digest
 from cai.errors import DataError, StoreError
@@ -73,6 +73,16 @@ class Staging:
             entry = FileEntry(writer.rows, path.stat().st_size, file_digest(path))
         self.entries[name] = entry
 
+    @contextmanager
+    def stream(self, name: str) -> Iterator[BinaryIO]:
+        """Stage a file of any kind, written bit by bit."""
+        path = self._partial(name)
+        with telling(self._folder), path.open("wb") as file:
+            yield file
+            file.flush()
+            _sync(file.fileno())
+        self.entries[name] = FileEntry(None, path.stat().st_size, file_digest(path))
+
     def publish(self, last: str, gone: Sequence[str] = ()) -> None:
         """Put all staged files in their places, `last` at the end; remove those that are gone."""
         with telling(self._folder):
@@ -91,6 +101,24 @@ class Staging:
         for path in self._folder.glob(".*.partial"):
             with suppress(OSError):
                 path.unlink()
+
+
+@contextmanager
+def staged(folder: Path, last: str) -> Iterator[Staging]:
+    """New files of a folder, published together at the end, `last` last; none where it fails."""
+    staging = Staging(folder)
+    try:
+        yield staging
+        staging.publish(last)
+    except BaseException:
+        staging.discard()
+        raise
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Write a text file that is there whole or not at all. Raises `StoreError`."""
+    with staged(file.parent, file.name) as staging:
+        staging.text(file.name, text)
 
 
 class JsonLines:
@@ -129,17 +157,9 @@ class ParquetRows:
     """Writes rows to a Parquet file under a fixed schema."""
 
     def __init__(self, path: Path, table: str) -> None:
-        try:
-            import pyarrow
-            from pyarrow import parquet
-        except ImportError:
-            raise DataError(
-                "Parquet files need pyarrow, which is not installed",
-                hint="Install it: pip install 'cai-toolkit[parquet]'",
-            ) from None
-        self._arrow = pyarrow
-        self._schema = _schema(pyarrow, table)
-        self._writer = parquet.ParquetWriter(path, self._schema)
+        self._arrow = need_pyarrow()
+        self._schema = _schema(self._arrow, table)
+        self._writer = self._arrow.parquet.ParquetWriter(path, self._schema)
         self._batch: list[dict[str, Any]] = []
         self.rows = 0
 
@@ -160,6 +180,19 @@ class ParquetRows:
         if self._batch:
             self._flush()
         self._writer.close()
+
+
+def need_pyarrow() -> Any:
+    """pyarrow with its Parquet. Raises `DataError` where it is not installed."""
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise DataError(
+            "Parquet files need pyarrow, which is not installed",
+            hint="Install it: pip install 'cai-toolkit[parquet]'",
+        ) from None
+    return pyarrow
 
 
 def _schema(pa: Any, table: str) -> Any:

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from cai.constitution.source import read_source, resolve_scalar
-from cai.data.files import Staging
+from cai.data.files import write_whole
 from cai.data.manifest import Manifest
 from cai.data.verdicts import FOLDER, VerdictFile
 from cai.digest import digest, file_digest
@@ -47,12 +47,10 @@ def write_signoff(run: Path, values: dict[str, Any]) -> Path:
     """
     body = {"format": FORMAT, **subject(run), **values}
     body["digest"] = digest(body)
-    staging = Staging(run / FOLDER)
-    staging.text(
-        NAME, yaml.dump(body, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
-    )
-    staging.publish(NAME)
-    return run / FOLDER / NAME
+    path = run / FOLDER / NAME
+    text = yaml.dump(body, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+    write_whole(path, text)
+    return path
 
 
 class _Dumper(yaml.SafeDumper):

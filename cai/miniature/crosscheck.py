@@ -20,6 +20,7 @@ from math import nan
 
 from cai.miniature.facts import RELATIONS
 from cai.miniature.vocabulary import EVASIVE, FLAWS, HARMS, STYLES, SYCOPHANTIC, UNTRUTHFUL
+from cai.reliability import cohen_kappa
 
 # Patterns parted by semicolons, each from the start of a word on and often only a stem. Those of
 # the harms are for the request, and only the first harm that fits counts.
@@ -168,25 +169,8 @@ def read(request: str, response: str) -> frozenset[str]:
     return frozenset(flaws | _about_facts(request, rest))
 
 
-def cohen_kappa(first: Sequence[bool], second: Sequence[bool]) -> float:
-    """Cohen's (1960) kappa of two readers of the same texts: (p_o - p_e) / (1 - p_e).
-
-    p_o is the share of texts on which they agree; p_e = a b + (1 - a)(1 - b) is the share expected
-    by chance where they say yes to the shares a and b. 1.0 where both always say the same thing.
-    """
-    if len(first) != len(second) or not first:
-        raise ValueError("kappa needs two readings of the same texts, and at least one text")
-    n = len(first)
-    observed = sum(x == y for x, y in zip(first, second, strict=True)) / n
-    a, b = sum(first), sum(second)
-    if a == b and a in (0, n):
-        return 1.0
-    expected = (a * b + (n - a) * (n - b)) / n**2
-    return (observed - expected) / (1 - expected)
-
-
 def agreement(rows: Iterable[tuple[str, str, frozenset[str]]]) -> dict[str, float]:
-    """Kappa of `read` with a judge for each flaw and for "any"; NaN for what the judge never sees.
+    """Cohen's κ of `read` with a judge, for each flaw and for "any"; NaN for what it never sees.
 
     A row is a request, a response and the flaws that the judge sees in it.
     """
@@ -196,5 +180,7 @@ def agreement(rows: Iterable[tuple[str, str, frozenset[str]]]) -> dict[str, floa
         wanted = frozenset(FLAWS if name == "any" else (name,))
         judge = [bool(judged & wanted) for judged, _ in pairs]
         reader = [bool(own & wanted) for _, own in pairs]
-        kappas[name] = cohen_kappa(judge, reader) if any(judge) else nan
+        same = judge == reader  # κ says nothing where both say one and the same of all
+        kappa = 1.0 if same else cohen_kappa(*([str(x) for x in side] for side in (judge, reader)))
+        kappas[name] = kappa if any(judge) else nan
     return kappas

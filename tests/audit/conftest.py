@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cai.audit.report import write_report
-from cai.audit.runs import OpenRun
+from cai.audit.runs import open_run
 from tests.audit.browser import Watched, browser
 from tests.audit.runs import build
 
@@ -43,6 +43,6 @@ def page_file(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def page_of(run: Path, out: Path, **options: Any) -> Path:
-    with OpenRun(run) as opened:
+    with open_run(run) as opened:
         (path,) = write_report(opened, out, **options)
     return path

@@ -13,7 +13,10 @@ import pytest
 
 from cai.audit.agreement import Agreement, Auditor, Group, report
 from cai.audit.items import Item, Kind
-from cai.audit.reliability import (
+from cai.audit.sign import review
+from cai.cli.agreement_text import as_json, as_text
+from cai.data.verdicts import Decision, Verdict
+from cai.reliability import (
     alpha_interval,
     cohen_kappa,
     interval,
@@ -21,9 +24,6 @@ from cai.audit.reliability import (
     krippendorff_alpha,
     percent_agreement,
 )
-from cai.audit.sign import review
-from cai.cli.agreement_text import as_json, as_text
-from cai.data.verdicts import Decision, Verdict
 from cai.stats import Tally
 from cai.types import Message
 

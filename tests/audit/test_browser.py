@@ -90,10 +90,10 @@ def test_rollouts_have_scores_and_kl(watched: Watched, tmp_path: Path) -> None:
 def test_two_runs_side_by_side(watched: Watched, tmp_path: Path) -> None:
     from cai.audit.diff import diff_payload
     from cai.audit.page import render
-    from cai.audit.runs import OpenRun
+    from cai.audit.runs import open_run
 
     a, b = build(tmp_path), build(tmp_path, "after", edited=True)
-    with OpenRun(a) as one, OpenRun(b) as other:
+    with open_run(a) as one, open_run(b) as other:
         (tmp_path / "d.html").write_text(render(diff_payload(one, other)))
     watched.open((tmp_path / "d.html").as_uri())
     assert "12 records stand in both demo and after; 1 differ." in watched.texts(".lead p")[0]
@@ -283,9 +283,9 @@ def test_verdicts_outlive_a_reload_and_are_exported(watched: Watched, page_file:
 def test_verdicts_of_others_are_imported(
     watched: Watched, page_file: Path, run: Path, tmp_path: Path
 ) -> None:
-    from cai.audit.runs import OpenRun
+    from cai.audit.runs import open_run
 
-    with OpenRun(run) as opened:
+    with open_run(run) as opened:
         some = next(iter(opened.entries())).item
     row = {
         "item": some.key, "record": some.id, "run": "r-audit", "verdict": "reject",

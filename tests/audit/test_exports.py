@@ -19,7 +19,7 @@ from cai.audit.exports import Form, write_export
 from cai.audit.forms import tables
 from cai.audit.forms.rows import row_values
 from cai.audit.items import Item, comparison_item, rollout_item, trace_item
-from cai.audit.runs import AuditedRun, Entry, OpenRun, RunKind
+from cai.audit.runs import AuditedRun, Entry, RunKind, open_run
 from cai.data.verdicts import Verdict
 from cai.errors import DataError, StoreError
 from cai.types import Message
@@ -89,7 +89,7 @@ VERDICTS = [
 
 @pytest.fixture
 def run(tmp_path: Path) -> Iterator[AuditedRun]:
-    with OpenRun(make(tmp_path / "project") / "demo") as opened:
+    with open_run(make(tmp_path / "project") / "demo") as opened:
         yield opened
 
 

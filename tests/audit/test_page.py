@@ -14,7 +14,7 @@ import pytest
 
 from cai.audit.page import Frames, pack, payload, principle_values, render
 from cai.audit.report import write_report
-from cai.audit.runs import OpenRun
+from cai.audit.runs import open_run
 from cai.audit.sample import Plan, write_sample
 from cai.data.verdicts import Verdict, VerdictFile
 from tests.audit.runs import build
@@ -76,7 +76,7 @@ def test_the_chance_of_a_draw() -> None:
 
 def test_several_pages_hold_everything_once_and_say_so(tmp_path: Path) -> None:
     run = build(tmp_path)
-    with OpenRun(run) as opened:
+    with open_run(run) as opened:
         whole = data_of(write_report(opened, tmp_path / "all.html")[0].read_text())
         files = write_report(opened, tmp_path / "part.html", most=5)
     parts = [data_of(file.read_text()) for file in files]
@@ -89,7 +89,7 @@ def test_several_pages_hold_everything_once_and_say_so(tmp_path: Path) -> None:
 
 def test_a_page_of_the_sample_says_that_it_is_one(tmp_path: Path) -> None:
     run = build(tmp_path)
-    with OpenRun(run) as opened:
+    with open_run(run) as opened:
         _, items = write_sample(opened, Plan(3))
         (file,) = write_report(opened, tmp_path / "s.html", keys=frozenset(items))
     found = data_of(file.read_text())
@@ -102,7 +102,7 @@ def test_what_was_said_comes_with_the_page(tmp_path: Path) -> None:
     run = build(tmp_path)
     said = Verdict("k", "t-p0", "r-audit", "reject", "Ann", "2026-01-01T10:00:00Z")
     VerdictFile(run).append([said])
-    with OpenRun(run) as opened:
+    with open_run(run) as opened:
         (file,) = write_report(opened, tmp_path / "s.html")
     assert [v["record"] for v in data_of(file.read_text())["verdicts"]] == ["t-p0"]
     assert not list(tmp_path.glob(".*partial"))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cai.audit.items import Item
-from cai.audit.runs import OpenRun
+from cai.audit.runs import open_run
 from cai.audit.sample import Plan, draw, read_sample, sample_keys, write_sample
 from cai.errors import DataError, UsageError
 from tests.audit.runs import build
@@ -89,7 +89,7 @@ def test_a_sample_is_kept_in_the_run(tmp_path: Path) -> None:
     assert read_sample(run) is None
     with pytest.raises(DataError, match="no sample of demo was drawn"):
         sample_keys(run)
-    with OpenRun(run) as opened:
+    with open_run(run) as opened:
         path, items = write_sample(opened, Plan(5, stratify=("principle", "flag")))
         known = {e.item.key for e in opened.entries()}
     assert sample_keys(run) == set(items) <= known

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from cai.audit.report import run_payload
-from cai.audit.runs import OpenRun
+from cai.audit.runs import open_run
 from cai.audit.serve import AuditServer
 from cai.data.verdicts import Verdict, VerdictFile
 from cai.errors import StoreError, UsageError
@@ -28,7 +28,7 @@ from tests.audit.runs import build
 
 
 def made(run: Path, **options: Any) -> AuditServer:
-    with OpenRun(run) as opened:
+    with open_run(run) as opened:
         data = run_payload(opened, list(opened.entries()), mode="serve")
     return AuditServer(data, run, **options)
 

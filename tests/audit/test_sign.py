@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cai.audit.runs import OpenRun
+from cai.audit.runs import open_run
 from cai.audit.sample import Plan, write_sample
 from cai.audit.sign import Thresholds, review, sign
 from cai.data.signoff import read_signoff
@@ -49,12 +49,12 @@ def run(tmp_path: Path) -> Path:
 
 
 def keys(run: Path) -> list[str]:
-    with OpenRun(run) as opened:
+    with open_run(run) as opened:
         return [entry.item.key for entry in opened.entries()]
 
 
 def signed(run: Path, **thresholds: float) -> Path:
-    with OpenRun(run) as opened:
+    with open_run(run) as opened:
         return sign(opened, " Ann ", Thresholds(**thresholds), "All read.")
 
 
@@ -80,7 +80,7 @@ def test_all_must_be_judged_and_most_accepted(run: Path) -> None:
 
 
 def test_a_sample_is_enough_where_everybody_read_their_part(run: Path) -> None:
-    with OpenRun(run) as opened:
+    with open_run(run) as opened:
         _, items = write_sample(opened, Plan(4, auditors=("Ann", "Ben"), overlap=0.5))
     file = VerdictFile(run)
     file.append([say(k, "accept", names[0]) for k, names in items.items()])
@@ -93,10 +93,10 @@ def test_a_sample_is_enough_where_everybody_read_their_part(run: Path) -> None:
 
 
 def test_what_can_not_be_signed(run: Path, tmp_path: Path) -> None:
-    with OpenRun(run) as opened, pytest.raises(UsageError, match="--signer is empty"):
+    with open_run(run) as opened, pytest.raises(UsageError, match="--signer is empty"):
         sign(opened, " ", Thresholds())
     ppo = rollouts(tmp_path / "ppo")
-    with OpenRun(ppo) as opened, pytest.raises(UsageError, match="is a training run"):
+    with open_run(ppo) as opened, pytest.raises(UsageError, match="is a training run"):
         sign(opened, "Ann", Thresholds())
     with pytest.raises(UsageError, match=r"--min-accepted is 1\.5"):
         Thresholds(accepted=1.5)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cai.audit.runs import OpenRun
+from cai.audit.runs import open_run
 from cai.data.verdicts import Verdict, VerdictFile
 from tests.audit.runs import build, rollouts
 from tests.cli.project import cai
@@ -24,7 +24,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def judge(run: Path, verdict: str = "accept", author: str = "Ann") -> list[Verdict]:
     """A verdict on every item."""
-    with OpenRun(run) as opened:
+    with open_run(run) as opened:
         items = [entry.item for entry in opened.entries()]
     return [
         Verdict(i.key, i.id, "r-audit", verdict, author, "2026-01-01T10:00:00Z")  # type: ignore[arg-type]

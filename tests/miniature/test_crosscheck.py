@@ -1,4 +1,4 @@
-"""The second reader: kappa worked by hand, and readings of sentences written for this test."""
+"""The second reader: readings of sentences written for this test."""
 
 from __future__ import annotations
 
@@ -6,33 +6,8 @@ import math
 
 import pytest
 
-from cai.miniature.crosscheck import agreement, cohen_kappa, read
+from cai.miniature.crosscheck import agreement, read
 from cai.miniature.vocabulary import FLAWS
-
-
-def test_kappa_of_a_worked_table() -> None:
-    """Both yes 20, only the first 5, only the second 10, both no 15: 50 texts.
-
-    p_o = (20 + 15) / 50 = 0.7. The first says yes to 25 / 50 = 0.5, the second to 30 / 50 = 0.6,
-    so p_e = 0.5 x 0.6 + 0.5 x 0.4 = 0.5 and kappa = (0.7 - 0.5) / (1 - 0.5) = 0.4.
-    """
-    first = [True] * 20 + [True] * 5 + [False] * 10 + [False] * 15
-    second = [True] * 20 + [False] * 5 + [True] * 10 + [False] * 15
-    assert cohen_kappa(first, second) == pytest.approx(0.4)
-    assert cohen_kappa(second, first) == pytest.approx(0.4)
-
-
-def test_kappa_at_the_edges() -> None:
-    assert cohen_kappa([True, False], [True, False]) == 1.0
-    assert cohen_kappa([True, False], [False, True]) == -1.0
-    assert cohen_kappa([False, False], [False, False]) == 1.0
-    assert cohen_kappa([True, True], [True, True]) == 1.0
-    assert cohen_kappa([False, False], [True, False]) == 0.0
-    with pytest.raises(ValueError, match="at least one"):
-        cohen_kappa([], [])
-    with pytest.raises(ValueError, match="same texts"):
-        cohen_kappa([True], [True, False])
-
 
 KITE = "How do I build a kite?"
 GLUE = "Glue two thin sticks into a cross and stretch paper over them."

@@ -19,9 +19,9 @@ from cai.audit.forms.rows import (
     conversation,
     named,
     round_label,
-    staged,
     write_array,
 )
+from cai.data.files import staged
 
 _ARGILLA_GUIDELINES = 10_000  # characters that its server takes
 _TERMS = {"kind": "Kind", "flags": "Flags", "principles": "Principles", "decisions": "Verdicts"}

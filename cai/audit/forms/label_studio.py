@@ -19,9 +19,9 @@ from cai.audit.forms.rows import (
     certainty,
     named,
     round_label,
-    staged,
     write_array,
 )
+from cai.data.files import staged
 from cai.text.terminal import visible
 
 _OBJECT = "turns"

@@ -9,17 +9,12 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
 from cai.audit.items import Item
 from cai.audit.runs import AuditedRun, Entry
-from cai.data.files import FileEntry, Staging, telling
 from cai.data.verdicts import Verdict, standing
-from cai.digest import file_digest
 from cai.errors import DataError
 
 Row: TypeAlias = dict[str, Any]
@@ -181,32 +176,6 @@ def certainty(row: Row) -> float:
     """How probable the judge's preference is; 0.5 and up."""
     p = float(row["probability"])
     return max(p, 1 - p)
-
-
-class Files(Staging):
-    """Staged files that others write to."""
-
-    @contextmanager
-    def stream(self, name: str) -> Iterator[BinaryIO]:
-        """Stage a file, written bit by bit."""
-        path = self._partial(name)
-        with telling(self._folder), path.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        self.entries[name] = FileEntry(None, path.stat().st_size, file_digest(path))
-
-
-@contextmanager
-def staged(folder: Path, last: str) -> Iterator[Files]:
-    """Files of a folder, published together at the end, `last` last; none where it fails."""
-    files = Files(folder)
-    try:
-        yield files
-        files.publish(last)
-    except BaseException:
-        files.discard()
-        raise
 
 
 def write_array(file: BinaryIO, values: Iterable[Mapping[str, Any]]) -> int:

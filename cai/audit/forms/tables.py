@@ -14,10 +14,8 @@ from cai.audit.forms.rows import (
     Row,
     Rows,
     conversation,
-    staged,
 )
-from cai.data.files import json_line
-from cai.errors import DataError
+from cai.data.files import json_line, need_pyarrow, staged
 
 _PARQUET_ROWS, _PARQUET_BYTES = 1000, 64_000_000  # a batch: pyarrow's lists hold 2 GiB of text
 _COUNTED = {"accept": "accepted", "reject": "rejected", "unsure": "unsure"}
@@ -103,20 +101,13 @@ def _blank(character: str) -> bool:
 
 
 def write_parquet(rows: Rows, out: Path) -> int:
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError:
-        raise DataError(
-            "Parquet files need pyarrow, which is not installed",
-            hint="Install it: pip install 'cai-toolkit[parquet]'",
-        ) from None
+    pyarrow = need_pyarrow()
     schema = _schema(pyarrow)
     count = 0
     with (
         staged(out.parent, out.name) as files,
         files.stream(out.name) as file,
-        parquet.ParquetWriter(file, schema) as table,
+        pyarrow.parquet.ParquetWriter(file, schema) as table,
     ):
         for batch in _batches(rows):
             table.write_table(pyarrow.Table.from_pylist(batch, schema=schema))
