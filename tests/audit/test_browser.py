@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -104,6 +106,51 @@ def test_two_runs_side_by_side(watched: Watched, tmp_path: Path) -> None:
     watched.press("a")
     assert not watched.page.locator("dialog[open]").count()  # nothing is judged here
     assert watched.errors == []
+
+
+# -- differences -----------------------------------------------------------------------------------
+
+
+def differences(watched: Watched, pairs: list[tuple[str, str]]) -> list[list[list[str]]]:
+    """What the page's own script makes of pairs of texts, called by itself."""
+    script = (files("cai.audit") / "assets" / "1-text.js").read_text()
+    code = "(pairs) => {" + script + "; return pairs.map(([a, b]) => diff(a, b)); }"
+    found: list[list[list[str]]] = watched.page.evaluate(code, pairs)
+    return found
+
+
+def test_differences_by_words(watched: Watched) -> None:
+    """Words are whole; white space alone between two changes is part of both."""
+    found = differences(
+        watched,
+        [
+            ("The cat sat on the mat.", "The dog sat on a mat."),
+            ("a b c d", "x y c d e"),
+            ("don't stop", "don't stop"),
+            ("", "new"),
+            ("naïve 🙂 end", "naïve 🙁 end"),
+        ],
+    )
+    assert found[0] == [["=", "The "], ["-", "cat"], ["+", "dog"], ["=", " sat on "], ["-", "the"],
+                        ["+", "a"], ["=", " mat."]]  # fmt: skip
+    assert found[1] == [["-", "a b"], ["+", "x y"], ["=", " c d"], ["+", " e"]]
+    assert found[2:4] == [[["=", "don't stop"]], [["+", "new"]]]
+    assert found[4] == [["=", "naïve "], ["-", "🙂"], ["+", "🙁"], ["=", " end"]]
+
+
+def test_a_difference_gives_both_texts_back(watched: Watched) -> None:
+    """Whatever the texts: without what came, the text before; without what went, the one after."""
+    rng = random.Random(1)
+    bits = ("a", "b", " ", "\n", "c d ", "e.", "🙂", "\u202e", "<b>", "don't")
+
+    def text(most: int) -> str:
+        return "".join(rng.choice(bits) for _ in range(rng.randrange(most)))
+
+    pairs = [(text(14), text(14)) for _ in range(2000)]
+    pairs += [("word " * 5000 + "alpha. " + text(3000), "werd " * 5000 + "beta. " + text(3000))]
+    for (before, after), pieces in zip(pairs, differences(watched, pairs), strict=True):
+        for kind, whole in (("-", before), ("+", after)):
+            assert "".join(part for k, part in pieces if k in ("=", kind)) == whole
 
 
 # -- keys ------------------------------------------------------------------------------------------

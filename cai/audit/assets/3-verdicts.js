@@ -15,6 +15,7 @@ class Verdicts extends EventTarget {
     this.waiting = []; // not yet on the server's disk
     this.seen = new Set(this.recall("seen") || []);
     this.add(run.verdicts || []);
+    this.given = this.rows.length; // a file may say the same thing twice
     if (run.mode === "report") this.add(this.recall("rows") || []);
     if (run.mode === "serve") this.waiting = (this.recall("waiting") || []).filter((r) => this.add([r]));
   }
@@ -118,7 +119,7 @@ class Verdicts extends EventTarget {
 
   /** Rows that did not come with the page. */
   own() {
-    return this.rows.slice((this.run.verdicts || []).length);
+    return this.rows.slice(this.given);
   }
 
   tell() {
