@@ -10,8 +10,8 @@ and the right object are counted beside.
 
 A stopped run goes on where it was, and seeds may be run by several processes: `--seeds 0` here,
 `--seeds 1` there, then `--seeds 0 1 2` for the table. It pools the seeds, with 95 % intervals
-(Wilson). `--draw choose` asks other held-out requests: for choosing settings. The table's own draw
-was not looked at before the settings stood.
+(Wilson). `--draw choose` asks other held-out requests: for choosing settings. Those of the table
+are all different from one another and from all that were looked at before.
 """
 
 from __future__ import annotations
@@ -43,6 +43,9 @@ HERE = Path(__file__).resolve().parent
 KINDS: tuple[Kind, ...] = ("harmful", "benign", "lookalike")
 TEMPERATURES = (0.7, 1.0)
 NEW_TOKENS = 96
+CHOOSE, TABLE = "choose", "table"
+EARLIER = (CHOOSE, "fresh", "report")  # draws that settings or an earlier table were made by
+MOST = 150  # requests of a kind that any of them had for a seed
 BASE = "base"
 STAGES = {
     "sft": "SFT",
@@ -148,12 +151,32 @@ def evaluate(folder: Path, draw: str, seed: int, count: int) -> dict[str, dict[s
             for heat in TEMPERATURES:
                 name = f"{stage}/{kind}/{heat:g}"
                 if name not in found:
-                    rng = random.Random(f"align/{draw}/{seed}/{kind}")
-                    requests = [draw_request(rng, kind, "held") for _ in range(count)]
+                    requests = requests_of(draw, seed, kind, count)
                     found[name] = dict(judged(backbone, adapter, requests, heat, seed))
                     kept.write_text(json.dumps(found), encoding="utf-8")
                     print(f"  judged {folder.name} {name}", file=sys.stderr, flush=True)
     return found
+
+
+def requests_of(draw: str, seed: int, kind: Kind, count: int) -> list[Request]:
+    """Held-out requests of a kind. Those of the table are all different, over all seeds, and none
+    is one that settings were chosen by or that an earlier table was made of."""
+    if draw == CHOOSE:
+        return _drawn(draw, seed, kind, count)
+    taken = {r.text for d in EARLIER for s in range(3) for r in _drawn(d, s, kind, MOST)}
+    rng = random.Random(f"align/{draw}/{kind}")
+    found: list[Request] = []
+    while len(found) < (seed + 1) * count:
+        request = draw_request(rng, kind, "held")
+        if request.text not in taken:
+            taken.add(request.text)
+            found.append(request)
+    return found[seed * count :]
+
+
+def _drawn(draw: str, seed: int, kind: Kind, count: int) -> list[Request]:
+    rng = random.Random(f"align/{draw}/{seed}/{kind}")
+    return [draw_request(rng, kind, "held") for _ in range(count)]
 
 
 def judged(
@@ -273,7 +296,7 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=700, help="requests to build data on")
     parser.add_argument("--updates", type=int, default=20, help="of PPO")
     parser.add_argument("--n", type=int, default=120, help="requests of each kind and seed")
-    parser.add_argument("--draw", choices=("report", "choose"), default="report")
+    parser.add_argument("--draw", choices=(TABLE, CHOOSE), default=TABLE)
     parser.add_argument("--result", type=Path, help="write FILE.json and FILE.md")
     arguments = parser.parse_args()
     pooled: dict[str, dict[str, Any]] = {}

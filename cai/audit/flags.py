@@ -42,8 +42,8 @@ FLAGS = {
              "The revision has more than twice or less than half the words of the text before it.",
              1),
         Flag("F05", "apology or flattery",
-             "The revision opens with an apology or with praise for the question, which the text"
-             " before did not.", 1),
+             "The text opens with an apology or with praise for the question; a revision only where"
+             " the text before did not.", 1),
         Flag("F06", "critique leaked",
              "The revision speaks of the task, of the critique or of “the assistant's response”, or"
              " repeats a sentence of the critique.", 3),
@@ -53,7 +53,9 @@ FLAGS = {
         Flag("F08", "truncated",
              "A response, critique or revision ran into its token limit.", 2),
         Flag("F09", "verdict flips",
-             "Which response is the better one depends on which was shown first.", 2),
+             "Which response is the better one depends on which was shown first, and not by a"
+             " hair.",
+             2),
         Flag("F10", "near tie",
              f"The probability that one response is better lies within {NEAR_TIE:g} of one half.",
              1),
@@ -136,11 +138,15 @@ def comparison_flags(comparison: Comparison) -> tuple[str, ...]:
 
 
 def flips(comparison: Comparison) -> bool:
-    """Whether the label of a pair, all principles together, depends on the order."""
+    """Whether the label of a pair, all principles together, depends on the order.
+
+    Two orders on two sides of one half, both within `NEAR_TIE` of it, are a tie and no flip.
+    """
     both = comparison.p_ab, comparison.p_ba
     if both[0] is None or both[1] is None:
         return any(judgement.flipped for judgement in comparison.judgements)
-    return (both[0] - 0.5) * (both[1] - 0.5) < 0
+    sides = both[0] - 0.5, both[1] - 0.5
+    return sides[0] * sides[1] < 0 and max(map(abs, sides)) >= NEAR_TIE
 
 
 def text_flags(text: str, *, ended: bool) -> tuple[str, ...]:

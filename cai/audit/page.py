@@ -145,8 +145,11 @@ def payload(
     }
 
 
-def render(data: Mapping[str, Any], *, connect: bool = False) -> str:
-    """The page. connect: let it speak to the server that it came from, for `cai audit serve`."""
+def render(data: Mapping[str, Any], *, connect: bool = False, fast: bool = False) -> str:
+    """The page. connect: let it speak to the server that it came from, for `cai audit serve`.
+
+    fast: make it quickly, not small: what never leaves the machine need not be.
+    """
     style, script = _style(), _script()
     policy = {
         "default-src": "'none'",
@@ -163,7 +166,7 @@ def render(data: Mapping[str, Any], *, connect: bool = False) -> str:
         "title": html.escape(f"{data['run']['name']} – audit"),
         "style": style,
         "script": script,
-        "data": pack(data),
+        "data": pack(data, 1 if fast else 9),
     }
     page = _asset("page.html")
     out = []
@@ -173,11 +176,11 @@ def render(data: Mapping[str, Any], *, connect: bool = False) -> str:
     return "".join(out)
 
 
-def pack(data: Mapping[str, Any]) -> str:
+def pack(data: Mapping[str, Any], level: int = 9) -> str:
     """Base64 of gzipped JSON; equal data gives equal text."""
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     raw = text.encode(errors="replace")
-    return base64.b64encode(gzip.compress(raw, 9, mtime=0)).decode()
+    return base64.b64encode(gzip.compress(raw, level, mtime=0)).decode()
 
 
 def _source(text: str) -> str:

@@ -18,7 +18,9 @@ from cai.data.counts import in_order
 from cai.data.manifest import Manifest
 from cai.data.rows import Row, Sides
 from cai.data.sft import LeftOut
+from cai.data.signoff import data_files
 from cai.data.trained import is_run, read_run
+from cai.data.verify import verify
 from cai.errors import DataError, StoreError
 from cai.store.store import Store
 from cai.types import Comparison, Trace
@@ -55,6 +57,10 @@ class AuditedRun(Protocol):
 
     def __len__(self) -> int: ...
 
+    def problems(self) -> list[str]:
+        """Why the run's files are not what an auditor reads, in words; mostly nothing."""
+        ...
+
     def entries(self) -> Iterator[Entry]:
         """All of it, in a fixed order."""
         ...
@@ -88,6 +94,13 @@ class BuiltRun:
             "model": ", ".join(models) or "unknown",
             "seed": str(run.seed),
         }
+
+    def problems(self) -> list[str]:
+        """Where the exported files are not what the store holds; see `cai verify`."""
+        found = verify(self.folder, self._store, limit=3)
+        known = Manifest.read(self.folder).files
+        strange = [n for n in data_files(self.folder) if n not in known]
+        return [*found.problems, *(f"{name}: not written by cai build-data" for name in strange)]
 
     def __len__(self) -> int:
         counts = self._store.counts(self.id)
@@ -135,6 +148,10 @@ class RolloutRun:
         }
         with self._lines() as file:
             self._count = sum(1 for line in file if line.endswith(b"\n"))
+
+    def problems(self) -> list[str]:
+        """None: rollouts are read as they are."""
+        return []
 
     def __len__(self) -> int:
         return self._count

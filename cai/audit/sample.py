@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from cai.audit.items import Item
 from cai.audit.runs import AuditedRun
+from cai.content import shown
 from cai.data.files import write_whole
 from cai.data.manifest import pretty
 from cai.data.verdicts import FOLDER
@@ -126,25 +127,42 @@ def write_sample(run: AuditedRun, plan: Plan) -> tuple[Path, dict[str, list[str]
     return path, items
 
 
-def sample_keys(run: Path) -> frozenset[str]:
+def sample_keys(run: AuditedRun) -> frozenset[str]:
     """The items of a run's sample. Raises `DataError` where none was drawn."""
     sample = read_sample(run)
     if sample is None:
         raise DataError(
-            f"no sample of {run.name} was drawn", hint=f"Draw one: cai audit sample {run.name}"
+            f"no sample of {run.name} was drawn",
+            hint=f"Draw one: cai audit sample {shown(run.folder)}",
         )
     return frozenset(sample["items"])
 
 
-def read_sample(run: Path) -> dict[str, Any] | None:
-    """The sample of a run's folder; None where none was drawn. Raises `DataError`."""
-    path = run / FOLDER / NAME
+def read_sample(run: AuditedRun) -> dict[str, Any] | None:
+    """The sample of a run; None where none was drawn.
+
+    Raises `DataError` for a file that is none, and for one that was drawn of another run: a folder
+    may hold a new one since.
+    """
+    path = run.folder / FOLDER / NAME
+    again = f"Draw it again: cai audit sample {shown(run.folder)} --force"
     try:
         values: dict[str, Any] = json.loads(path.read_bytes())
-        if values["format"] != FORMAT or not isinstance(values["items"], dict):
-            raise ValueError(f"its format is not {FORMAT}")
-        return values
+        items = values["items"]
+        names_are_names = all(
+            isinstance(names, list) and all(isinstance(n, str) for n in names)
+            for names in items.values()
+        )
+        if values["format"] != FORMAT or not names_are_names:
+            raise ValueError(f"it has not the format {FORMAT}")
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} is no sample: {error}", hint="Draw it again.") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path} is no sample: {error}", hint=again) from None
+    if values.get("run") != run.id:
+        raise DataError(
+            f"the sample in {shown(run.folder)} was drawn of the run {values.get('run')}; now the"
+            f" folder holds {run.id}",
+            hint=again,
+        )
+    return values

@@ -21,7 +21,8 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from cai.audit.page import render
-from cai.data.verdicts import VerdictFile, verdict_of
+from cai.data.files import telling
+from cai.data.verdicts import FOLDER, Verdict, VerdictFile, verdict_of
 from cai.errors import CaiError, UsageError
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -46,11 +47,12 @@ class AuditServer:
     ) -> None:
         self.token = token or secrets.token_urlsafe(24)
         self._file = VerdictFile(run)
-        self._items = {item["key"] for item in data["items"]}
-        self._run_id = data["run"]["id"]
+        self._items = {item["key"]: item["id"] for item in data["items"]}
         self._data = data
         self._lock = threading.Lock()
         self._page: tuple[int, bytes] | None = None
+        self._known: dict[Verdict, None] = {}
+        self._size = 0
         try:
             self._http = _Http((host, port), self)
         except OSError as error:
@@ -94,16 +96,15 @@ class AuditServer:
 
     def page(self) -> bytes:
         """The page with all verdicts so far."""
-        verdicts = self._file.read()
-        with self._lock:
-            if self._page is None or self._page[0] != len(verdicts):
-                data = {**self._data, "verdicts": [asdict(v) for v in verdicts]}
-                self._page = len(verdicts), render(data, connect=True).encode()
-            return self._page[1]
+        verdicts, made = self._verdicts(), self._page
+        if made is None or made[0] != len(verdicts):  # not under the lock: nobody waits for it
+            data = {**self._data, "verdicts": [asdict(v) for v in verdicts]}
+            made = self._page = len(verdicts), render(data, connect=True, fast=True).encode()
+        return made[1]
 
     def verdicts(self, after: int) -> dict[str, Any]:
         """Verdicts behind the first `after`, and where to go on from."""
-        rows = self._file.read()
+        rows = self._verdicts()
         return {"rows": [asdict(v) for v in rows[max(0, after) :]], "next": len(rows)}
 
     def take(self, given: Any) -> int:
@@ -115,14 +116,52 @@ class AuditServer:
             raise ValueError("not a list")
         new = [verdict_of(row) for row in given]
         for verdict in new:
-            if verdict.run != self._run_id or verdict.item not in self._items:
-                raise ValueError(f"{verdict.item} is no item of the run {self._run_id}")
+            if self._items.get(verdict.item) != verdict.record:
+                raise ValueError(f"{verdict.record} is no item of this run")
         with self._lock:  # a page that heard no answer sends again
-            known = set(self._file.read())
-            fresh = [verdict for verdict in dict.fromkeys(new) if verdict not in known]
+            self._catch_up()
+            fresh = [verdict for verdict in dict.fromkeys(new) if verdict not in self._known]
             if fresh:
                 self._file.append(fresh)
         return len(fresh)
+
+    def _verdicts(self) -> list[Verdict]:
+        with self._lock:
+            self._catch_up()
+            return list(self._known)
+
+    def _catch_up(self) -> None:
+        """Read the file again where it has grown: other processes may write to it."""
+        size = self._file.path.stat().st_size if self._file.path.exists() else 0
+        if size != self._size:
+            self._known = dict.fromkeys(self._file.read())
+            self._size = size
+
+
+def serve_again(data: dict[str, Any], run: Path, host: str, port: int | None) -> AuditServer:
+    """A server at the address that the run had before, so that pages left open go on.
+
+    Port and token are kept in the run's folder, for its owner alone to read. A port that is taken
+    by now is replaced by a free one, unless it was asked for.
+    """
+    place = run / FOLDER / ".serve.json"
+    try:
+        before = json.loads(place.read_bytes())
+        token, old = str(before["token"]), int(before["port"])
+    except (OSError, ValueError, KeyError, TypeError):
+        token, old = secrets.token_urlsafe(24), 0
+    try:
+        server = AuditServer(data, run, host=host, port=old if port is None else port, token=token)
+    except UsageError:
+        if port is not None or not old:
+            raise
+        server = AuditServer(data, run, host=host, token=token)
+    with telling(place):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.touch(mode=0o600)
+        place.chmod(0o600)
+        place.write_text(json.dumps({"token": token, "port": server.port}), encoding="utf-8")
+    return server
 
 
 class _Http(ThreadingHTTPServer):
@@ -183,8 +222,8 @@ class _Handler(BaseHTTPRequestHandler):
         if name not in (*LOOPBACK, audit.host):  # a page elsewhere that points its name here
             self._refuse(HTTPStatus.FORBIDDEN)
             return None
-        _, token, *rest = urlsplit(self.path).path.split("/", 2)
-        if not hmac.compare_digest(token.encode(), audit.token.encode()) or not rest:
+        _, token, *rest = (*urlsplit(self.path).path.split("/", 2), "")
+        if len(rest) < 2 or not hmac.compare_digest(token.encode(), audit.token.encode()):
             self._refuse(HTTPStatus.NOT_FOUND)
             return None
         return rest[0]

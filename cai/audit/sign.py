@@ -10,6 +10,7 @@ from typing import Any
 
 from cai.audit.runs import AuditedRun
 from cai.audit.sample import read_sample
+from cai.content import shown
 from cai.data.signoff import write_signoff
 from cai.data.verdicts import Decision, Verdict, VerdictFile, standing
 from cai.errors import DataError, UsageError
@@ -40,7 +41,9 @@ class Thresholds:
 class Review:
     """How an audit came out. An item that several decided on counts by the gravest of them.
 
-    of: items that were to be read. missing: auditors of the sample → items they have not read.
+    of: items that were to be read. missing: auditors of the sample → items of theirs that they have
+    not read. shares: auditors → how many they were to read. elsewhere: items outside the sample
+    that somebody rejected.
     """
 
     of: int
@@ -48,6 +51,8 @@ class Review:
     rejected: int
     unsure: int
     missing: Mapping[str, int]
+    shares: Mapping[str, int]
+    elsewhere: int = 0
 
     @property
     def decided(self) -> Tally:
@@ -65,7 +70,7 @@ def review(
 ) -> Review:
     """Sum up the standing verdicts on a sample, or on all items of a run.
 
-    keys: those of all items, read where there is no sample.
+    keys: those of all items, which are to be read where there is no sample.
     """
     said: dict[str, dict[str, Decision]] = {}
     for verdict in standing(verdicts).values():
@@ -74,13 +79,18 @@ def review(
     wanted = list(sample["items"]) if sample else list(keys)
     worst = [max(said[k].values(), key=_GRAVE.index) for k in wanted if k in said]
     missing: dict[str, int] = {}
+    shares: dict[str, int] = {}
     for key, names in (sample or {"items": {}})["items"].items():
         for name in names:
+            shares[name] = shares.get(name, 0) + 1
             if name not in said.get(key, {}):
                 missing[name] = missing.get(name, 0) + 1
+    known, rest = set(wanted), set(keys)
+    elsewhere = sum("reject" in said[k].values() for k in rest - known if k in said)
     return Review(
-        len(wanted), worst.count("accept"), worst.count("reject"), worst.count("unsure"), missing
-    )
+        len(wanted), worst.count("accept"), worst.count("reject"), worst.count("unsure"), missing,
+        shares, elsewhere,
+    )  # fmt: skip
 
 
 def sign(run: AuditedRun, signer: str, thresholds: Thresholds, statement: str = "") -> Path:
@@ -92,10 +102,20 @@ def sign(run: AuditedRun, signer: str, thresholds: Thresholds, statement: str = 
             f"{run.name} is a training run; what is signed off is data",
             hint="Sign the run of cai build-data that it was trained on.",
         )
-    sample = read_sample(run.folder)
+    if problems := run.problems():
+        raise DataError(
+            f"the data in {shown(run.folder)} is not what was read: {problems[0]}",
+            hint=f"See all: cai verify {shown(run.folder)}. Export the run again, and look at it.",
+        )
+    sample = read_sample(run)
     verdicts = VerdictFile(run.folder).read()
-    keys = () if sample else (entry.item.key for entry in run.entries())
-    found = review(keys, verdicts, sample)
+    keys = {entry.item.key for entry in run.entries()}
+    if sample and not keys.issuperset(sample["items"]):
+        raise DataError(
+            f"the sample in {shown(run.folder)} names items that the run does not hold",
+            hint=f"Draw it again: cai audit sample {shown(run.folder)} --force",
+        )
+    found = review(sorted(keys), verdicts, sample)
     _check(run, found, thresholds)
     low, high = found.share.interval
     plan = (
@@ -111,6 +131,7 @@ def sign(run: AuditedRun, signer: str, thresholds: Thresholds, statement: str = 
                 "accepted": found.accepted,
                 "rejected": found.rejected,
                 "unsure": found.unsure,
+                "rejected_outside_the_sample": found.elsewhere,
                 "accepted_share": round(found.share.share, 4),
                 "interval": [round(low, 4), round(high, 4)],
                 "auditors": sorted({visible(v.author) for v in standing(verdicts).values()}),
@@ -124,7 +145,7 @@ def sign(run: AuditedRun, signer: str, thresholds: Thresholds, statement: str = 
 
 
 def _check(run: AuditedRun, found: Review, thresholds: Thresholds) -> None:
-    more = f"Go on with: cai audit serve {run.folder.name}"
+    more = f"Go on with: cai audit serve {shown(run.folder)}"
     if not found.decided.hits:
         raise DataError(f"nobody has judged anything of {run.name}", hint=more)
     if found.decided.share < thresholds.reviewed:
@@ -134,8 +155,12 @@ def _check(run: AuditedRun, found: Review, thresholds: Thresholds) -> None:
             f" be{who}",
             hint=f"{more}, draw a sample with cai audit sample, or lower --min-reviewed.",
         )
-    if thresholds.reviewed == 1 and found.missing:
-        who = ", ".join(f"{name} {n}" for name, n in sorted(found.missing.items()))
+    late = {
+        name: n for name, n in sorted(found.missing.items())
+        if 1 - n / found.shares[name] < thresholds.reviewed
+    }  # fmt: skip
+    if late:
+        who = ", ".join(f"{name} {n}" for name, n in late.items())
         raise DataError(f"not all auditors have read their part: {who} to read", hint=more)
     if found.share.share < thresholds.accepted:
         raise DataError(

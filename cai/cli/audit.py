@@ -75,8 +75,8 @@ def report_command(run_dir: Path, out: Path | None, sampled: bool, covered: bool
     from cai.data.verdicts import FOLDER
 
     with open_run(run_dir) as run:
-        keys = sample_keys(run.folder) if sampled else None
-        place = (out or run.folder / FOLDER / "report.html").absolute()
+        keys = sample_keys(run) if sampled else None
+        place = page_place(out or run.folder / FOLDER / "report.html")
         with telling(place.parent):
             place.parent.mkdir(parents=True, exist_ok=True)
         files = write_report(run, place, keys=keys, covered=covered)
@@ -86,23 +86,26 @@ def report_command(run_dir: Path, out: Path | None, sampled: bool, covered: bool
 
 @command.command("serve", short_help="Serve the page; every verdict is saved at once.")
 @RUN
-@click.option("--port", type=click.IntRange(0, 65535), default=0, help="[default: a free one]")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=None,
+    help="[default: the run's last one, else a free one]",
+)  # fmt: skip
 @click.option(
     "--host", default="127.0.0.1", show_default=True,
     help="The address to listen on. Anything but this machine's own is refused.",
 )  # fmt: skip
 @click.option("--open/--no-open", "opened", default=True, help="Open it in the browser.")
 @COVERED
-def serve_command(run_dir: Path, port: int, host: str, opened: bool, covered: bool) -> None:
+def serve_command(run_dir: Path, port: int | None, host: str, opened: bool, covered: bool) -> None:
     """Serve the page over the run, for any number of auditors on this machine.
 
     A verdict is on disk, in RUN/audit/verdicts.jsonl, before the page hears that it was taken; what
-    could not be sent is kept by the browser and sent when the server is back. The address holds a
-    token: whoever has it can judge. Ctrl-C ends it.
+    could not be sent is kept by the browser and sent when the server is back: it comes back at the
+    address that it had. The address holds a token: whoever has it can judge. Ctrl-C ends it.
     """
     from cai.audit.report import PAGE_ITEMS, run_payload
     from cai.audit.runs import open_run
-    from cai.audit.serve import LOOPBACK, AuditServer
+    from cai.audit.serve import LOOPBACK, serve_again
 
     if host not in LOOPBACK:
         raise UsageError(
@@ -121,7 +124,7 @@ def serve_command(run_dir: Path, port: int, host: str, opened: bool, covered: bo
         if not entries:
             raise DataError(f"{run_dir} holds nothing to audit")
         data = run_payload(run, entries, mode="serve", covered=covered)
-        server = AuditServer(data, run.folder, host=host, port=port)
+        server = serve_again(data, run.folder, host, port)
     click.echo(f"{len(entries):,} items at {server.url}")
     click.echo("Ctrl-C ends it; verdicts are in " + _shown(run.folder / "audit" / "verdicts.jsonl"))
     if opened:
@@ -155,10 +158,17 @@ def diff_command(before: Path, after: Path, out: Path | None, covered: bool) -> 
 
     with open_run(before) as a, open_run(after) as b:
         data = diff_payload(a, b, covered=covered, most=PAGE_ITEMS)
-        place = (out or b.folder / FOLDER / f"diff-{a.name}.html").absolute()
+        place = page_place(out or b.folder / FOLDER / f"diff-{a.name}.html")
     write_whole(place, render(data))
     differ = sum(not item["same"] for item in data["items"])
     click.echo(f"{len(data['items']):,} records in both, {differ:,} differ: {_shown(place)}")
+
+
+def page_place(out: Path) -> Path:
+    """Where a page goes. Raises `UsageError` for a name that is none of a page."""
+    if out.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"{out} is no name for a page", hint="Let it end in .html.")
+    return out.absolute()
 
 
 def _shown(path: Path) -> str:

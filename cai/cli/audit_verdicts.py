@@ -63,7 +63,7 @@ def sample_command(
 
     plan = Plan(n, seed, stratify, auditors, overlap)
     with open_run(run_dir) as run:
-        if read_sample(run.folder) is not None and not force:
+        if not force and read_sample(run) is not None:
             raise UsageError(
                 f"a sample of {run_dir} was drawn already",
                 hint="Keep it, or draw anew with --force.",
@@ -84,29 +84,31 @@ def sample_command(
 def import_command(run_dir: Path, files: tuple[Path, ...]) -> None:
     """Add the verdicts of FILES, exported from the page, to RUN/audit/verdicts.jsonl.
 
-    Each line is taken once, however often a file is imported. Verdicts of another run are refused.
+    Each line is taken once, however often a file is imported. Verdicts on what this run does not
+    hold are left out, and told; those of another run count where it holds the very same texts.
     """
     from cai.audit.runs import open_run
     from cai.data.verdicts import VerdictFile, read_verdicts
 
     given = {path: read_verdicts(path) for path in files}
     with open_run(run_dir) as run:
-        known_items = {entry.item.key for entry in run.entries()}
-        for path, verdicts in given.items():
-            strange = [v for v in verdicts if v.run != run.id or v.item not in known_items]
-            if strange:
-                raise DataError(
-                    f"{len(strange)} of the {len(verdicts)} verdicts in {path} are not on items of"
-                    f" {run_dir}; the first is on {strange[0].item} of the run {strange[0].run}",
-                    hint="Nothing was taken. Name the run that the page was made of.",
-                )
+        items = {entry.item.key: entry.item.id for entry in run.entries()}
         file = VerdictFile(run.folder)
         known = set(file.read())
         for path, verdicts in given.items():
-            fresh = [v for v in dict.fromkeys(verdicts) if v not in known]
+            fit = [v for v in dict.fromkeys(verdicts) if items.get(v.item) == v.record]
+            if verdicts and not fit:
+                raise DataError(
+                    f"none of the {len(verdicts)} verdicts in {path} is on an item of {run_dir};"
+                    f" the first is on {verdicts[0].record} of the run {verdicts[0].run}",
+                    hint="Name the run that the page was made of.",
+                )
+            fresh = [v for v in fit if v not in known]
             file.append(fresh)
             known.update(fresh)
-            click.echo(f"{path}: {len(verdicts)} verdicts, {len(fresh)} of them new")
+            strange = len(set(verdicts)) - len(fit)
+            left = f"; {strange} left out, on items that {run_dir} does not hold" if strange else ""
+            click.echo(f"{path}: {len(verdicts)} verdicts, {len(fresh)} of them new{left}")
 
 
 FORMS = ("jsonl", "csv", "parquet", "argilla", "label-studio")
@@ -130,8 +132,14 @@ def export_command(run_dir: Path, form: Any, out: Path | None, sampled: bool) ->
 
     ending = {"argilla": "argilla", "label-studio": "label-studio.json"}.get(form, form)
     with open_run(run_dir) as run:
-        keys = sample_keys(run.folder) if sampled else None
+        keys = sample_keys(run) if sampled else None
         place = out or run.folder / FOLDER / f"items.{ending}"
+        own = place.resolve().parent in (run.folder, run.folder / FOLDER)
+        if own and place.exists() and not place.name.startswith("items."):
+            raise UsageError(
+                f"{place} belongs to the run",
+                hint="Name another file, outside of the run's folder.",
+            )
         count = write_export(run, place, form, VerdictFile(run.folder).read(), keys)
     click.echo(f"{count:,} items: {visible(str(place))}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 from typing import Any
@@ -10,6 +11,10 @@ import click
 
 from cai import __version__
 from cai.errors import CaiError
+
+# Before torch: its threads would spin while they wait, and where another process is busy too, they
+# keep each other from the cores many times over.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 COMMANDS = {
     "init": ("cai.cli.init", "Start a project: principles, a constitution, prompts."),

@@ -62,4 +62,4 @@ def _tell(given: Path, problems: Sequence[str], total: int, hint: str) -> None:
     if total > len(problems):
         click.echo(f"… and {total - len(problems)} more")
     if total:
-        raise DataError(f"{total} differences in {given}", hint=hint)
+        raise DataError(f"{total} difference{'s' * (total != 1)} in {given}", hint=hint)

@@ -57,7 +57,9 @@ def said(verdict: Verdict) -> str:
 
 def audit_files(files: Sequence[Path]) -> list[Path]:
     """What auditors wrote of the runs that training files lie in: part of what is trained on."""
-    folders = dict.fromkeys(file.parent for file in files if (file.parent / MANIFEST).is_file())
+    folders = dict.fromkeys(
+        f for file in files if ((f := file.resolve().parent) / MANIFEST).is_file()
+    )
     places = [VerdictFile(folder).path for folder in folders]
     places += [folder / FOLDER / SIGNOFF for folder in folders]
     return [place for place in places if place.is_file()]

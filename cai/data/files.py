@@ -35,11 +35,13 @@ class Staging:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._names: set[str] = set()
         self.entries: dict[str, FileEntry] = {}
         with telling(folder):
             folder.mkdir(parents=True, exist_ok=True)
 
     def _partial(self, name: str) -> Path:
+        self._names.add(name)
         return self._folder / f".{name}.partial"
 
     def text(self, name: str, text: str) -> None:
@@ -97,10 +99,10 @@ class Staging:
         self.discard()
 
     def discard(self) -> None:
-        """Remove what was staged and not published, also by an export that was killed."""
-        for path in self._folder.glob(".*.partial"):
+        """Remove what was staged and not published."""
+        for name in set(self._names):
             with suppress(OSError):
-                path.unlink()
+                self._partial(name).unlink()
 
 
 @contextmanager

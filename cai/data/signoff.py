@@ -22,7 +22,13 @@ from cai.errors import ContentError, DataError
 
 NAME = "signoff.yaml"
 FORMAT = "cai-signoff/1"
+_KEYS = {"run", "data", "verdicts", "reviewed", "signer", "at"}
 _DATA = re.compile(r"(sft|preferences)(\.test)?\.(jsonl|parquet)")
+
+
+def data_files(run: Path) -> list[str]:
+    """Names of the files of rows in a run's folder."""
+    return sorted(p.name for p in run.iterdir() if _DATA.fullmatch(p.name))
 
 
 def subject(run: Path) -> dict[str, Any]:
@@ -31,11 +37,12 @@ def subject(run: Path) -> dict[str, Any]:
     Raises `DataError` where the folder holds no run.
     """
     manifest = Manifest.read(run)
-    file = VerdictFile(run).path
+    file, sample = VerdictFile(run).path, run / FOLDER / "sample.json"
     return {
         "run": manifest.run["id"],
         "constitution": manifest.constitution.get("digest") or "",
-        "data": {p.name: file_digest(p) for p in sorted(run.iterdir()) if _DATA.fullmatch(p.name)},
+        "data": {name: file_digest(run / name) for name in data_files(run)},
+        "sample_file": file_digest(sample) if sample.is_file() else "",
         "verdicts": file_digest(file) if file.is_file() else "",
     }
 
@@ -83,6 +90,8 @@ def read_signoff(run: Path) -> dict[str, Any]:
         raise DataError(f"{path} is no sign-off of the format {FORMAT}", hint=again)
     if values.get("digest") != digest({k: v for k, v in values.items() if k != "digest"}):
         raise DataError(f"{path} was edited after it was signed", hint=again)
+    if not set(values) >= _KEYS or not isinstance(values["reviewed"], dict):
+        raise DataError(f"{path} lacks {', '.join(sorted(_KEYS - set(values)))}", hint=again)
     changed = _changed(values, subject(run))
     if changed:
         raise DataError(
@@ -94,5 +103,8 @@ def read_signoff(run: Path) -> dict[str, Any]:
 def _changed(signed: dict[str, Any], now: dict[str, Any]) -> list[str]:
     before, after = signed.get("data") or {}, now["data"]
     out = [name for name in sorted({*before, *after}) if before.get(name) != after.get(name)]
-    names = {"run": "the run", "constitution": "its constitution", "verdicts": "the verdicts"}
+    names = {
+        "run": "the run", "constitution": "its constitution", "verdicts": "the verdicts",
+        "sample_file": "the sample",
+    }  # fmt: skip
     return out + [what for key, what in names.items() if signed.get(key) != now[key]]

@@ -87,7 +87,8 @@ def training_files(data: Sequence[Path], table: Table) -> TrainingFiles:
     if not train:
         named = ", ".join(map(str, data)) or "no data"
         raise DataError(f"nothing to train on in {named}: no {table} rows", hint=_BUILD[table])
-    check_signed([*train, *test])
+    if table != "prompts":  # which are no rows: nobody judged them
+        check_signed([*train, *test])
     return TrainingFiles(tuple(train), tuple(test))
 
 
@@ -159,7 +160,7 @@ def read_prompts(paths: Sequence[Path]) -> Iterator[Prompt | SetAside]:
 def _rows_of(path: Path, shapes: Sequence[Shape[Made]]) -> Iterator[Made | SetAside]:
     """A file's rows, all read by the shape of the first one that has known keys."""
     container, shape = container_of(path), None
-    no = rejections(path.parent)
+    no = rejections(path.resolve().parent)
     for row in rows(path, container):
         source = f"{path.name}:{row.line}"
         if isinstance(row, Bad):

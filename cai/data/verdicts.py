@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -25,6 +25,7 @@ NAME = "verdicts.jsonl"
 Decision: TypeAlias = Literal["accept", "reject", "unsure", "none"]
 """`none` takes an earlier verdict back."""
 _DECISIONS = get_args(Decision)
+_AHEAD = timedelta(hours=1)  # that a clock may be wrong: a later word would always win
 _LONGEST = 10_000  # characters of a text in a verdict
 
 
@@ -65,8 +66,11 @@ def verdict_of(values: Any) -> Verdict:
     if not isinstance(values.get("flagged", False), bool):
         raise ValueError("flagged is not true or false")
     try:
-        if datetime.fromisoformat(texts["at"]).tzinfo is None:
+        at = datetime.fromisoformat(texts["at"])
+        if at.tzinfo is None:
             raise ValueError("it names no time zone")
+        if at > datetime.now(UTC) + _AHEAD:
+            raise ValueError("it lies in the future")
     except ValueError as error:
         raise ValueError(f"at is not a time in ISO 8601: {error}") from None
     return Verdict(**texts, verdict=values["verdict"], flagged=values.get("flagged", False))
@@ -81,8 +85,8 @@ class VerdictFile:
     def read(self) -> list[Verdict]:
         """All that was ever said, in order; none where nobody said anything.
 
-        A last line without its end was cut off by a kill and was never acknowledged. Raises
-        `DataError` with the line for anything else that is no verdict.
+        A last line that a kill cut off was never acknowledged, and is left out. Raises `DataError`
+        with the line for anything else that is no verdict.
         """
         try:
             data = self.path.read_bytes()
@@ -90,7 +94,10 @@ class VerdictFile:
             return []
         except OSError as error:
             raise DataError(f"{self.path} can't be read: {error.strerror}") from None
-        return [_read(self.path, n, line) for n, line in enumerate(data.split(b"\n")[:-1], 1)]
+        *lines, rest = data.split(b"\n")
+        if _is_whole(rest):  # an editor left the last line without its end
+            lines.append(rest)
+        return [_read(self.path, n, line) for n, line in enumerate(lines, 1)]
 
     def append(self, verdicts: Sequence[Verdict]) -> None:
         """Add verdicts, on disk before this returns; several processes may do so at once.
@@ -116,8 +123,17 @@ def _end_line(file: Any) -> None:
     file.seek(0)
     data = file.read()
     whole = data.rfind(b"\n") + 1
-    if whole != len(data):
+    if _is_whole(data[whole:]):
+        file.write(b"\n")
+    elif whole != len(data):
         file.truncate(whole)
+
+
+def _is_whole(line: bytes) -> bool:
+    try:
+        return bool(verdict_of(json.loads(line)))
+    except (ValueError, RecursionError):
+        return False
 
 
 def read_verdicts(path: Path) -> list[Verdict]:

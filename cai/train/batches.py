@@ -71,8 +71,7 @@ def encode_tokens(
     size = max(i for i, counts in enumerate(response) if counts) + 1
     if size > limit:
         raise PromptError(
-            f"The conversation has {size} tokens;"
-            f" --max-length and the model's context allow {limit}"
+            f"longer than --max-length and the model's context allow ({size} tokens, over {limit})"
         )
     return Tokens(ids[:size], tuple(response[:size]))
 

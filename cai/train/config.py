@@ -313,4 +313,5 @@ def _typed(item: dataclasses.Field[Any], value: Any, where: str) -> Any:
     found: dict[str, type] = {"int": int, "bool": bool, "str": str}
     if sort in found and type(value) is found[sort]:
         return value
-    raise UsageError(f"{where}: {item.name} is {value!r}; it must be {wanted}.")
+    words = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text"}
+    raise UsageError(f"{where}: {item.name} is {value!r}; it must be {words[sort]}.")

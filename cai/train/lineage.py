@@ -125,7 +125,8 @@ def check_files(home: Path | None, files: Iterable[Path]) -> None:
         if wanted and file_digest(place) != wanted:
             raise DataError(
                 f"{file} is not as the training run {home.name} wrote it",
-                hint="Restore it, or train again. To use it as it is, copy its folder elsewhere.",
+                hint="Restore it, or train again. An adapter can be used as it is from a copy of"
+                " its own folder, without the run's.",
             )
 
 

@@ -44,8 +44,8 @@ def need_numbers(figures: Mapping[str, float], when: str, advice: str = "") -> N
         if not math.isfinite(value):
             raise TrainingError(
                 f"The {name} {when} is not a number",
-                hint=f"Try a lower --learning-rate or --dtype float32{advice}. The same command"
-                " goes on from the last checkpoint, where there is one.",
+                hint=f"Try a lower --learning-rate or --dtype float32, with another --out{advice}."
+                " The same command goes on from the last checkpoint, where there is one.",
             )
 
 

@@ -195,7 +195,12 @@ def _weight(item: str, spec: str) -> tuple[float, str]:
 def _model(folder: Path, backbone: Backbone, config: PpoConfig, name: str) -> Reward:
     """A reward model on the policy's own base where it fits, else on its own."""
     home = find_home(folder)
-    if home is None or not (folder / HEAD).is_file():
+    if home is None:
+        raise DataError(
+            f"{folder} is not the folder of a training run: it has no run.json",
+            hint="Give the folder that cai train reward wrote, as it is.",
+        )
+    if not (folder / HEAD).is_file():
         raise DataError(
             f"{folder} holds no reward model: it has no {HEAD}",
             hint="Train one with: cai train reward",

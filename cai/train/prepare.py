@@ -49,7 +49,10 @@ def resolve(config: Config) -> Config:
     place = Path(model).expanduser()
     if place.is_dir():  # so that the record holds wherever it is read
         model = str(place.resolve())
-    config = dataclasses.replace(config, model=model, learning_rate=config.rate)
+    adapter = config.adapter
+    if adapter and Path(adapter).expanduser().exists():
+        adapter = str(Path(adapter).expanduser().absolute())
+    config = dataclasses.replace(config, model=model, adapter=adapter, learning_rate=config.rate)
     if config.full:
         return config
     names = [name for name in LORA if hasattr(config, name)]

@@ -190,6 +190,9 @@ def test_every_key(watched: Watched, page_file: Path) -> None:
     assert page.locator(".sides").count() > 0 and "diff=side" in page.url
     watched.press("r")
     assert page.locator(".text.covered").count() > 3
+    assert "Question p0?" not in page.inner_text("body")  # nor in the list
+    page.click("#reader .given summary >> nth=0")
+    assert "p0/response" not in page.inner_text("body")
     page.click(".reveal >> nth=0")
     assert "Question p0?" in page.inner_text("#reader .block >> nth=0")
     watched.press("r")
@@ -227,6 +230,62 @@ def test_a_verdict_said_twice_is_taken_back(watched: Watched, page_file: Path) -
     watched.name("Ann")
     watched.press("k", "a")
     assert watched.texts("#progress") == ["0 of 12 judged"]
+
+
+def test_the_page_is_read_without_a_mouse(watched: Watched, page_file: Path) -> None:
+    """Space reads on; the skip link leads to the text and keeps the view; focus is not lost."""
+    read(watched, page_file, "sort=order&kind=revision")
+    page = watched.page
+    top = "document.getElementById('reader').scrollTop"
+    watched.press("Space")
+    assert page.evaluate(top) > 100
+    watched.press("PageUp")
+    assert page.evaluate(top) == 0
+    page.focus("#skip")
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "reader"
+    assert watched.texts("#count") == ["6 of 12"] and page.is_visible("#reader")
+    page.focus("[data-act=accept]")
+    page.keyboard.press("Enter")
+    watched.name("Ann")
+    page.focus("[data-act=accept]")
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.dataset.act") == "accept"
+    assert page.inner_text("#spoken").startswith("Item 3 of 6: Question p2?")
+
+
+def test_a_held_key_judges_once(watched: Watched, page_file: Path) -> None:
+    read(watched, page_file)
+    watched.press("a")
+    watched.name("Ann")
+    for _ in range(5):
+        watched.page.keyboard.down("x")  # as a keyboard repeats it
+    watched.page.keyboard.up("x")
+    assert watched.texts("#progress") == ["2 of 12 judged"]
+
+
+def test_a_verdict_leaves_what_is_read_as_it_is(watched: Watched, page_file: Path) -> None:
+    read(watched, page_file)
+    watched.press("f")
+    watched.name("Ann")
+    watched.page.click("#reader .given summary >> nth=0")
+    watched.page.evaluate("document.activeElement.blur()")
+    watched.press("f")
+    assert watched.page.locator("#reader details[open]").count() == 1
+
+
+def test_two_tabs_keep_each_other_s_verdicts(watched: Watched, page_file: Path) -> None:
+    read(watched, page_file, "sort=order")
+    watched.press("a")
+    watched.name("Ann")
+    other = Watched(watched.page.context.new_page())
+    read(other, page_file, "sort=order")
+    watched.press("x", "x")
+    other.page.wait_for_selector("#progress:text-is('3 of 12 judged')")
+    other.press("j", "j", "j", "u")
+    watched.page.reload()
+    watched.page.wait_for_selector("html[data-ready]")
+    assert watched.texts("#progress") == other.texts("#progress") == ["4 of 12 judged"]
 
 
 # -- filters, search, address ----------------------------------------------------------------------
@@ -276,9 +335,13 @@ def test_filters_combine_and_are_cleared(watched: Watched, page_file: Path) -> N
 
 def test_search_finds_and_marks(watched: Watched, page_file: Path) -> None:
     read(watched, page_file)
-    watched.page.fill("#search", "BLUE kettle")
+    watched.page.fill("#search", '"BLUE kettle"')
     watched.counted("1 of 12")
-    assert watched.texts("#reader mark") == ["blue kettle"]
+    assert set(watched.texts("#reader mark")) == {"blue kettle"}
+    watched.page.fill("#search", "home blue")  # all words, in any order
+    watched.page.wait_for_selector("#reader mark:text-is('home')")
+    watched.counted("1 of 12")
+    assert set(watched.texts("#reader mark")) == {"blue", "home"}  # also in what was struck out
     watched.page.fill("#search", "no such words")
     watched.page.wait_for_selector("text=Nothing fits these filters.")
     watched.page.fill("#search", "t-p3")  # ids are texts, too

@@ -86,15 +86,18 @@ def test_plans_that_make_no_sense(plan: dict[str, object], why: str) -> None:
 
 def test_a_sample_is_kept_in_the_run(tmp_path: Path) -> None:
     run = build(tmp_path)
-    assert read_sample(run) is None
-    with pytest.raises(DataError, match="no sample of demo was drawn"):
-        sample_keys(run)
     with open_run(run) as opened:
+        assert read_sample(opened) is None
+        with pytest.raises(DataError, match="no sample of demo was drawn"):
+            sample_keys(opened)
         path, items = write_sample(opened, Plan(5, stratify=("principle", "flag")))
-        known = {e.item.key for e in opened.entries()}
-    assert sample_keys(run) == set(items) <= known
-    values = json.loads(path.read_text())
-    assert (values["of"], values["n"], values["run"]) == (12, 5, "r-audit")
-    path.write_text("{}")
-    with pytest.raises(DataError, match=r"sample\.json is no sample"):
-        read_sample(run)
+        assert sample_keys(opened) == set(items) <= {e.item.key for e in opened.entries()}
+        values = json.loads(path.read_text())
+        assert (values["of"], values["n"], values["run"]) == (12, 5, "r-audit")
+        for bad in ({}, values | {"items": {"k": 3}}, values | {"items": {"k": [3]}}, []):
+            path.write_text(json.dumps(bad))
+            with pytest.raises(DataError, match=r"sample\.json is no sample"):
+                read_sample(opened)
+        path.write_text(json.dumps(values | {"run": "r-before"}))
+        with pytest.raises(DataError, match=r"drawn of the run r-before[\s\S]*--force"):
+            read_sample(opened)

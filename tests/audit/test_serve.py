@@ -64,7 +64,9 @@ def ask(
 
 def word(server: AuditServer, n: int = 0, **changes: Any) -> dict[str, Any]:
     key = server._data["items"][n]["key"]
-    verdict = Verdict(key, f"t-{n}", "r-audit", "accept", "Ann", f"2026-01-01T10:00:{n:02}Z")
+    verdict = Verdict(
+        key, server._data["items"][n]["id"], "r-audit", "accept", "Ann", f"2026-01-01T10:00:{n:02}Z"
+    )
     return asdict(verdict) | changes
 
 
@@ -122,11 +124,12 @@ def test_it_listens_on_this_machine_alone(run: Path) -> None:
 def test_a_verdict_is_on_disk_when_it_is_acknowledged(server: AuditServer, run: Path) -> None:
     path = f"/{server.token}/verdicts"
     assert ask(server, "POST", path, [word(server), word(server, 1)])[2] == {"kept": 2}
-    assert [v.record for v in VerdictFile(run).read()] == ["t-0", "t-1"]
+    ids = [item["id"] for item in server._data["items"]]
+    assert [v.record for v in VerdictFile(run).read()] == ids[:2]
     assert ask(server, "POST", path, [word(server), word(server, 2)])[2] == {"kept": 1}  # again
     assert len(VerdictFile(run).read()) == 3
     found = ask(server, "GET", path + "?after=1")[2]
-    assert [r["record"] for r in found["rows"]] == ["t-1", "t-2"] and found["next"] == 3
+    assert [r["record"] for r in found["rows"]] == ids[1:3] and found["next"] == 3
     assert ask(server, "GET", path + "?after=-5")[2]["next"] == 3
 
 
@@ -145,9 +148,9 @@ def test_what_is_no_verdict_is_refused(body: Any, server: AuditServer, run: Path
 
 def test_items_of_another_run_are_refused(server: AuditServer, run: Path) -> None:
     path = f"/{server.token}/verdicts"
-    for changes in ({"item": "0" * 24}, {"run": "r-other"}):
+    for changes in ({"item": "0" * 24}, {"record": "t-other"}):  # a record that is not the item's
         status, _, answer = ask(server, "POST", path, [word(server), word(server, 1, **changes)])
-        assert status == 400 and "is no item of the run" in answer["error"]
+        assert status == 400 and "is no item of this run" in answer["error"]
     assert VerdictFile(run).read() == []  # all of a request or nothing
 
 
@@ -180,10 +183,10 @@ def test_a_full_disk_is_no_acknowledgement(
 class Command:
     """`cai audit serve` as a process of its own."""
 
-    def __init__(self, run: Path, port: int = 0) -> None:
+    def __init__(self, run: Path, port: int | None = None) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "cai", "audit", "serve", str(run), "--no-open",
-             "--port", str(port)],
+             *(() if port is None else ("--port", str(port)))],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             env=os.environ | {"PYTHONUNBUFFERED": "1"},
         )  # fmt: skip
@@ -220,12 +223,15 @@ def test_the_server_is_killed_and_nothing_is_lost(watched: Watched, run: Path) -
         watched.press("x")
         watched.page.wait_for_selector("text=1 verdicts are not saved yet")
         assert len(VerdictFile(run).read()) == 1
-        token = server.url.rstrip("/").rsplit("/", 1)[1]
-        back = made(run, port=server.port, token=token)
-        with back.running():
+        back = Command(run)  # by the same command: it comes back where it was
+        try:
+            assert back.url == server.url
+            assert (run / "audit" / ".serve.json").stat().st_mode & 0o077 == 0
             assert [v.verdict for v in saved(run, 2)] == ["accept", "reject"]
             watched.page.wait_for_selector("#notice", state="hidden")
             assert watched.texts("#progress") == ["2 of 12 judged"]
+        finally:
+            back.end(signal.SIGKILL)
     finally:
         server.process.kill()
 

@@ -74,6 +74,7 @@ def test_all_must_be_judged_and_most_accepted(run: Path) -> None:
     assert found["signer"] == "Ann" and found["statement"] == "All read."
     assert found["reviewed"] == {
         "items": 12, "of": 12, "accepted": 10, "rejected": 2, "unsure": 0,
+        "rejected_outside_the_sample": 0,
         "accepted_share": 0.8333, "interval": [0.552, 0.953], "auditors": ["Ann"],
     }  # fmt: skip
     assert found["sample"] == "all items" and found["thresholds"]["accepted"] == 0.8
@@ -90,6 +91,54 @@ def test_a_sample_is_enough_where_everybody_read_their_part(run: Path) -> None:
     file.append([say(k, "accept", n) for k, names in items.items() for n in names])
     signed(run)
     assert read_signoff(run)["sample"]["n"] == 4
+
+
+def test_a_sample_of_another_run_signs_nothing(run: Path, tmp_path: Path) -> None:
+    """The folder was built again: sample and verdicts are of what it held before."""
+    with open_run(run) as opened:
+        _, items = write_sample(opened, Plan(4))
+    VerdictFile(run).append([say(k, "accept") for k in items])
+    signed(run)
+    build(tmp_path, edited=True)
+    with pytest.raises(DataError, match="stale"):
+        read_signoff(run)
+    with pytest.raises(DataError, match="was drawn of the run r-audit"):
+        signed(run)
+
+
+def test_data_that_nobody_read_can_not_be_signed(run: Path) -> None:
+    """Auditors read the store; what is signed are the files."""
+    VerdictFile(run).append([say(k, "accept") for k in keys(run)])
+    file = run / "preferences.jsonl"
+    before = file.read_bytes()
+    file.write_bytes(before.replace(b"A p", b"Z p", 1))
+    with pytest.raises(DataError, match=r"is not what was read: preferences\.jsonl"):
+        signed(run)
+    file.write_bytes(before)
+    (run / "sft.parquet").write_bytes(b"x")
+    with pytest.raises(DataError, match=r"sft\.parquet: not written by cai build-data"):
+        signed(run)
+    (run / "sft.parquet").unlink()
+    signed(run)
+
+
+def test_rejections_outside_the_sample_are_told(run: Path) -> None:
+    with open_run(run) as opened:
+        _, items = write_sample(opened, Plan(3))
+    others = [k for k in keys(run) if k not in items]
+    VerdictFile(run).append([say(k, "accept") for k in items])
+    VerdictFile(run).append([say(k, "reject") for k in others[:2]])
+    signed(run)
+    assert read_signoff(run)["reviewed"]["rejected_outside_the_sample"] == 2
+
+
+def test_everybody_reads_their_share(run: Path) -> None:
+    """Half must be reviewed: Ann read all of hers, Ben nothing."""
+    with open_run(run) as opened:
+        _, items = write_sample(opened, Plan(4, auditors=("Ann", "Ben")))
+    VerdictFile(run).append([say(k, "accept") for k, names in items.items() if names == ["Ann"]])
+    with pytest.raises(DataError, match="not all auditors have read their part: Ben 2 to read"):
+        signed(run, reviewed=0.5)
 
 
 def test_what_can_not_be_signed(run: Path, tmp_path: Path) -> None:

@@ -89,12 +89,32 @@ def test_from_a_sample_to_a_sign_off(run: Path, capsys: Output) -> None:
     assert "6 of 6 items judged, 6 accepted, 0 rejected" in said and "\x1b" not in said
 
 
-def test_verdicts_of_another_run_are_refused(run: Path, capsys: Output) -> None:
-    strange = [json.dumps(asdict(judge(run)[0]) | {"run": "r-other"})]
-    Path("v.jsonl").write_text("\n".join([*strange, json.dumps(asdict(judge(run)[1]))]) + "\n")
+def test_only_verdicts_on_what_the_run_holds_are_taken(run: Path, capsys: Output) -> None:
+    """Those of another run too, where the texts are the same; a wrong record never."""
+    one, two, three = (asdict(v) for v in judge(run)[:3])
+    strange = [one | {"item": "0" * 24}, two | {"record": "t-zzz"}]
+    Path("v.jsonl").write_text("".join(json.dumps(v) + "\n" for v in strange))
     cai("audit", "import", "demo", "v.jsonl", exit_code=4)
-    assert "1 of the 2 verdicts in v.jsonl are not on items of demo" in capsys.readouterr().err
+    assert "none of the 2 verdicts in v.jsonl is on an item of demo" in capsys.readouterr().err
     assert VerdictFile(run).read() == []
+    same = three | {"run": "r-later"}
+    Path("v.jsonl").write_text("".join(json.dumps(v) + "\n" for v in [*strange, same]))
+    cai("audit", "import", "demo", "v.jsonl")
+    assert "3 verdicts, 1 of them new; 2 left out" in capsys.readouterr().out
+    assert [v.run for v in VerdictFile(run).read()] == ["r-later"]
+
+
+def test_nothing_of_the_run_is_overwritten(run: Path, capsys: Output) -> None:
+    before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
+    cai("audit", "report", "demo", "-o", "demo/sft.jsonl", exit_code=2)
+    assert "no name for a page" in capsys.readouterr().err
+    cai("audit", "export", "demo", "-o", "demo/manifest.json", exit_code=2)
+    assert "belongs to the run" in capsys.readouterr().err
+    Path("mine").mkdir()
+    Path("mine/.thesis.partial").write_text("mine")
+    cai("audit", "report", "demo", "-o", "mine/r.html")
+    assert Path("mine/.thesis.partial").read_text() == "mine"
+    assert {p: p.read_bytes() for p in before} == before
 
 
 @pytest.mark.parametrize("form", ["jsonl", "csv", "argilla", "label-studio"])

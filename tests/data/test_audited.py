@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cai.data.audited import check_signed
+from cai.data.audited import audit_files, check_signed
 from cai.data.project import Project, find_project, read_project
 from cai.data.signoff import read_signoff, write_signoff
 from cai.data.training import read_pairs, read_prompts, read_sft, training_files
@@ -18,7 +18,12 @@ from cai.errors import ContentError, DataError
 from cai.types import SetAside
 from tests.cli.project import make
 
-SIGNED = {"signer": "1e5", "statement": "no", "at": "2026-01-01T10:00:00+00:00"}
+SIGNED = {
+    "reviewed": {"items": 1},
+    "signer": "1e5",
+    "statement": "no",
+    "at": "2026-01-01T10:00:00+00:00",
+}
 
 
 @pytest.fixture
@@ -128,9 +133,10 @@ def test_a_slip_of_the_pen_is_told(text: str, said: str, tmp_path: Path) -> None
 def test_training_takes_unsigned_data_unless_told(run: Path, tmp_path: Path) -> None:
     training_files([run], "sft")
     (tmp_path / "cai.yaml").write_text("audit: required\n")
-    for table in ("sft", "preferences", "prompts"):
+    for table in ("sft", "preferences"):
         with pytest.raises(DataError, match="is not signed off"):
-            training_files([run], table)
+            training_files([run], table)  # type: ignore[arg-type]
+    training_files([run], "prompts")  # no rows that anybody judges
     write_signoff(run, SIGNED)
     training_files([run], "sft")
     training_files([run / "sft.jsonl"], "sft")
@@ -179,6 +185,23 @@ def test_rejected_rows_are_set_aside_with_who_and_why(run: Path) -> None:
     assert left.reason == "rejected by an auditor (Ann: too rude)"
     prompts = [r for r in read_prompts([run / "sft.jsonl"]) if isinstance(r, SetAside)]
     assert prompts == []  # it is no fault of the prompt
+
+
+def test_a_link_to_a_file_is_that_file(run: Path, tmp_path: Path) -> None:
+    (first, *_) = read_sft([run / "sft.jsonl"])
+    assert not isinstance(first, SetAside)
+    VerdictFile(run).append([no(first.id.rsplit(".", 1)[0])])
+    link = tmp_path / "link" / "sft.jsonl"
+    link.parent.mkdir()
+    link.symlink_to(run / "sft.jsonl")
+    assert any("rejected" in row.reason for row in read_sft([link]) if isinstance(row, SetAside))
+    assert [p.name for p in audit_files([link])] == ["verdicts.jsonl"]
+
+
+def test_a_sign_off_that_lacks_its_parts_is_none(run: Path) -> None:
+    write_signoff(run, {k: v for k, v in SIGNED.items() if k != "reviewed"})
+    with pytest.raises(DataError, match="lacks reviewed"):
+        read_signoff(run)
 
 
 def test_a_rejection_that_was_taken_back_counts_no_more(run: Path) -> None:

@@ -76,6 +76,7 @@ def test_times_are_compared_across_zones() -> None:
         ({"flagged": "yes"}, "flagged is not true or false"),
         ({"at": "yesterday"}, "at is not a time"),
         ({"at": "2026-01-01T10:00:00"}, "it names no time zone"),
+        ({"at": "9999-01-01T10:00:00Z"}, "it lies in the future"),
         ({"color": "red"}, "unknown keys: color"),
     ],
 )
@@ -104,6 +105,16 @@ def test_a_line_cut_off_by_a_kill_is_dropped_and_the_next_begins_anew(tmp_path: 
     assert file.read() == [YES]
     file.append([later(1)])
     assert file.read() == [YES, later(1)]
+
+
+def test_a_last_line_without_its_end_is_a_line(tmp_path: Path) -> None:
+    """As an editor leaves it: nothing that is whole is lost, then or at the next verdict."""
+    file = VerdictFile(tmp_path)
+    file.append([YES, later(1)])
+    file.path.write_bytes(file.path.read_bytes().rstrip(b"\n"))
+    assert file.read() == [YES, later(1)]
+    file.append([later(2)])
+    assert file.read() == [YES, later(1), later(2)]
 
 
 def test_a_half_character_is_no_reason_to_lose_a_verdict(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ function markOf(character) {
   return "U+" + code.toString(16).toUpperCase().padStart(4, "0");
 }
 
-/** Nodes for a text: what can't be seen as a mark; what is searched for in <mark>. */
+/** Nodes for a text: what can't be seen as a mark; what is searched for (see `sought`) in <mark>. */
 function marked(text, query) {
   const out = [];
   const plain = (part) => {
@@ -51,24 +51,21 @@ function marked(text, query) {
     }
     if (at < part.length) out.push(part.slice(at));
   };
-  if (!query) {
-    plain(text);
-    return out;
-  }
-  const low = fold(text);
-  if (low.length !== text.length) { // a letter whose small form is longer: no places to trust
-    plain(text);
-    return out;
-  }
   let at = 0;
-  for (let hit = low.indexOf(query); hit >= 0; hit = low.indexOf(query, at)) {
-    plain(text.slice(at, hit));
-    out.push(h("mark", {}, text.slice(hit, hit + query.length)));
-    at = hit + query.length;
+  if (query?.length) {
+    const any = new RegExp(query.map((w) => w.replace(/[.*+?^${}()|[\]\\]/g, "\\$&")).join("|"), "giu");
+    for (const hit of text.matchAll(any)) {
+      plain(text.slice(at, hit.index));
+      out.push(h("mark", {}, hit[0]));
+      at = hit.index + hit[0].length;
+    }
   }
   plain(text.slice(at));
   return out;
 }
+
+/** What is searched for: words, all of which must be there; “several words” in quotes are one. */
+const sought = (query) => [...query.matchAll(/"([^"]+)"?|\S+/g)].map((m) => fold(m[1] ?? m[0])).filter(Boolean);
 
 const fold = (text) => text.toLowerCase();
 
@@ -168,13 +165,13 @@ function keep(out, word) {
 }
 
 /** Nodes of a diff in one text: what went and what came, one after the other. */
-function inline(pieces) {
+function inline(pieces, query) {
   return pieces.map(([kind, text]) =>
-    kind === "=" ? marked(text) : h(kind === "-" ? "del" : "ins", {}, marked(text)));
+    kind === "=" ? marked(text, query) : h(kind === "-" ? "del" : "ins", {}, marked(text, query)));
 }
 
 /** Nodes of one side of a diff: "-" for the text before, "+" for the text after. */
-function side(pieces, which) {
+function side(pieces, which, query) {
   return pieces.filter(([kind]) => kind === "=" || kind === which).map(([kind, text]) =>
-    kind === "=" ? marked(text) : h(which === "-" ? "del" : "ins", {}, marked(text)));
+    kind === "=" ? marked(text, query) : h(which === "-" ? "del" : "ins", {}, marked(text, query)));
 }

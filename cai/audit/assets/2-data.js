@@ -32,7 +32,7 @@ class Run {
     const end = Math.min(this.items.length, this.folded + most);
     for (; this.folded < end; this.folded++) {
       const item = this.items[this.folded];
-      item.low = fold([...textsOf(item), item.id, item.prompt_id].join("\n"));
+      item.low = fold([...textsOf(item), item.id, item.prompt_id, ...item.principles, ...item.flags].join("\n"));
     }
     return this.folded === this.items.length;
   }

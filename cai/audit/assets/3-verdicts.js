@@ -16,8 +16,13 @@ class Verdicts extends EventTarget {
     this.seen = new Set(this.recall("seen") || []);
     this.add(run.verdicts || []);
     this.given = this.rows.length; // a file may say the same thing twice
-    if (run.mode === "report") this.add(this.recall("rows") || []);
-    if (run.mode === "serve") this.waiting = (this.recall("waiting") || []).filter((r) => this.add([r]));
+    if (run.mode === "report") {
+      this.add(this.recall("rows") || []);
+      addEventListener("storage", (event) => { // said in another tab
+        if (event.key === this.place + ":rows" && this.add(this.recall("rows") || []).length) this.tell();
+      });
+    }
+    if (run.mode === "serve") this.waiting = (this.recall("waiting") || []).filter((r) => this.add([r]).length);
   }
 
   // -- what stands --------------------------------------------------------------------------------
@@ -27,6 +32,7 @@ class Verdicts extends EventTarget {
   }
 
   set author(name) {
+    if (name !== this.author) this.undone = []; // nobody takes back what another said
     this.remember("author", name, "cai-audit");
     this.tell();
   }
@@ -69,8 +75,14 @@ class Verdicts extends EventTarget {
       this.waiting.push(row);
       this.remember("waiting", this.waiting);
       this.send();
-    } else this.remember("rows", this.own());
+    } else this.store();
     this.tell();
+  }
+
+  /** Keep what did not come with the page; other tabs and pages of the run keep theirs beside it. */
+  store() {
+    this.add(this.recall("rows") || []);
+    this.remember("rows", this.own());
   }
 
   /** Take the last step back, by saying again what was said before. Returns its item. */
@@ -99,15 +111,15 @@ class Verdicts extends EventTarget {
 
   // -- keeping ------------------------------------------------------------------------------------
 
-  /** Take rows in, each once. Returns how many were new. */
+  /** Take rows in, each once. Returns those that were new. */
   add(rows) {
-    let fresh = 0;
+    const fresh = [];
     for (const row of rows) {
       const name = JSON.stringify(FIELDS.map((f) => row[f]));
       if (this.known.has(name)) continue;
       this.known.add(name);
       this.rows.push(row);
-      fresh++;
+      fresh.push(row);
       const said = this.latest.get(row.item) || new Map();
       const before = said.get(row.author);
       if (!before || Date.parse(before.at) <= Date.parse(row.at)) said.set(row.author, row);
@@ -176,14 +188,15 @@ class Verdicts extends EventTarget {
       clean.reason = String(row.reason ?? "");
       rows.push(clean);
     });
-    const fresh = this.add(rows);
+    const here = rows.filter((r) => this.run.byKey.get(r.item)?.id === r.record);
+    const fresh = this.add(here);
     if (this.run.mode === "serve") {
-      this.waiting.push(...rows.slice(rows.length - fresh));
+      this.waiting.push(...fresh);
       this.remember("waiting", this.waiting);
       this.send();
-    } else this.remember("rows", this.own());
+    } else this.store();
     this.tell();
-    return [rows.length, fresh, rows.filter((r) => !this.run.byKey.has(r.item)).length];
+    return [rows.length, fresh.length, rows.length - here.length];
   }
 
   // -- the server ---------------------------------------------------------------------------------
@@ -215,7 +228,7 @@ class Verdicts extends EventTarget {
   /** What others said since. */
   async poll() {
     const answer = await this.ask("GET");
-    if (answer?.rows && this.add(answer.rows)) this.tell();
+    if (answer?.rows && this.add(answer.rows).length) this.tell();
     if (answer) this.after = answer.next;
   }
 

@@ -73,8 +73,8 @@ class State extends EventTarget {
 
   /** All items that fit, and facet → value → how many would be left, the other facets as they are. */
   look() {
-    const query = fold(this.query.trim());
-    if (query) this.run.fold();
+    const words = sought(this.query);
+    if (words.length) this.run.fold();
     const items = [];
     const counts = new Map(FACETS.map(([facet]) => [facet, new Map()]));
     const count = (item, facet) => {
@@ -82,7 +82,7 @@ class State extends EventTarget {
       for (const v of this.traits(item, facet)) values.set(v, (values.get(v) || 0) + 1);
     };
     for (const item of this.run.items) {
-      if (query && !item.low.includes(query)) continue;
+      if (words.length && !words.every((w) => item.low.includes(w))) continue;
       const against = [];
       for (const [facet, values] of this.chosen) {
         if (!this.traits(item, facet).some((v) => values.has(v))) against.push(facet);

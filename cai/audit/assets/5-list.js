@@ -5,7 +5,8 @@ const ROW = 62; // px, as in the style sheet
 const MOST_VALUES = 8; // of a facet, before "more"
 
 class Listing {
-  constructor(state, verdicts) {
+  constructor(state, verdicts, covered) {
+    this.covered = covered;
     this.state = state;
     this.verdicts = verdicts;
     this.box = $("list");
@@ -53,9 +54,9 @@ class Listing {
       onclick: () => this.state.open(item),
     },
     h("div", { class: "row-title" },
-      h("span", { class: "glyph " + verdict, title: verdict || "to do" }, GLYPH[verdict] || "",
+      this.state.run.mode === "diff" ? null : h("span", { class: "glyph " + verdict, title: verdict || "to do" }, GLYPH[verdict] || "",
         verdict ? h("span", { class: "hidden" }, verdict) : null),
-      h("span", { class: "row-text" }, marked(title(item))),
+      h("span", { class: "row-text" }, marked(this.covered() ? item.prompt_id : title(item))),
       mine?.flagged ? h("span", { class: "pin", title: "flagged by you" }, "⚑") : null),
     h("div", { class: "row-notes" },
       h("span", { class: "what" }, notes(item, this.state.run)),

@@ -11,11 +11,21 @@ class Reader {
   show() {
     const { item, run } = this.state;
     if (!item) {
-      this.box.replaceChildren(h("p", { class: "nothing" }, "Nothing fits these filters."));
+      this.box.replaceChildren(h("p", { class: "nothing" }, "Nothing fits these filters. ",
+        h("button", { type: "button", class: "link", onclick: () => this.state.clear() }, "Clear them")));
+      this.look = this.shown = null;
       return;
     }
-    this.query = fold(this.state.query.trim());
+    this.query = sought(this.state.query);
     const same = this.shown === item;
+    const look = [item.key, this.covered(), this.state.side, this.state.query].join();
+    const at = document.activeElement?.closest?.(".bar-verdict") ? document.activeElement.dataset.act : null;
+    if (look === this.look && run.mode !== "diff") { // a verdict alone: what is being read stays as it is
+      this.box.querySelector(".bar-verdict").replaceWith(this.bar(item));
+      this.refocus(at);
+      return;
+    }
+    this.look = look;
     const draw = { trace: this.trace, comparison: this.comparison, rollout: this.rollout, pair: this.pair };
     this.box.replaceChildren(
       this.head(item),
@@ -23,6 +33,12 @@ class Reader {
       run.mode === "diff" ? null : this.bar(item));
     if (!same) this.box.scrollTop = 0;
     this.shown = item;
+    this.refocus(at);
+  }
+
+  /** Leave the focus on the button that was pressed, which was drawn anew. */
+  refocus(act) {
+    if (act) this.box.querySelector(`[data-act="${act}"]`)?.focus();
   }
 
   head(item) {
@@ -42,18 +58,24 @@ class Reader {
   text(label, written, { nodes = null, tone = "", notes = [] } = {}) {
     const text = typeof written === "string" ? written : written.text;
     const small = typeof written === "string" ? [] : [`${number(written.tokens)} tokens`, written.cut ? "cut off" : ""];
-    const inside = h("div", { class: "text" }, nodes || (text ? marked(text, this.query) : h("i", { class: "muted" }, "nothing")));
-    if (this.covered()) {
-      inside.classList.add("covered");
-      const cover = h("button", { type: "button", class: "reveal", onclick: () => {
-        inside.classList.remove("covered");
-        cover.remove();
-      } }, `Show ${number(text.length)} characters`);
-      inside.append(cover);
-    }
+    const inside = this.cover(text.length, () =>
+      nodes || (text ? marked(text, this.query) : h("i", { class: "muted" }, "nothing")));
     return h("section", { class: "block " + tone },
       h("h3", {}, label, h("span", { class: "notes" }, [...notes, ...small].filter(Boolean).join(" · "))),
       inside);
+  }
+
+  /** A text that is not in the page before it is asked for, where texts are covered. */
+  cover(length, make, tag = "div", attributes = { class: "text" }) {
+    const inside = h(tag, attributes);
+    if (!this.covered()) return fill(inside, {}, [make()]);
+    inside.classList.add("covered");
+    inside.append(h("button", { type: "button", class: "reveal", onclick: () => {
+      inside.classList.remove("covered");
+      inside.replaceChildren();
+      fill(inside, {}, [make()]);
+    } }, `Show ${number(length)} characters`));
+    return inside;
   }
 
   prompt(item) {
@@ -87,7 +109,8 @@ class Reader {
     if (!item.given?.[part]) return null;
     details.addEventListener("toggle", () => {
       if (details.open && details.children.length < 2) {
-        details.append(h("pre", { tabindex: "0" }, marked(this.state.run.given(item, part))));
+        const text = this.state.run.given(item, part);
+        details.append(this.cover(text.length, () => marked(text, this.query), "pre", { tabindex: "0" }));
       }
     });
     return details;
@@ -101,10 +124,10 @@ class Reader {
     const told = [`−${number(gone)} +${number(came)} words`, ...notes];
     if (this.state.side) {
       return h("div", { class: "sides" },
-        this.text("Before", before, { nodes: h("div", {}, side(pieces, "-")) }),
-        this.text(label, written, { nodes: h("div", {}, side(pieces, "+")), notes: told, tone: "after" }));
+        this.text("Before", before, { nodes: h("div", {}, side(pieces, "-", this.query)) }),
+        this.text(label, written, { nodes: h("div", {}, side(pieces, "+", this.query)), notes: told, tone: "after" }));
     }
-    return this.text(label, written, { nodes: h("div", {}, inline(pieces)), notes: told, tone: "after" });
+    return this.text(label, written, { nodes: h("div", {}, inline(pieces, this.query)), notes: told, tone: "after" });
   }
 
   rows(item) {
@@ -163,14 +186,15 @@ class Reader {
     const first = item.probability >= 0.5;
     const sure = Math.max(item.probability, 1 - item.probability);
     const pieces = diff(item.responses[0].text, item.responses[1].text);
-    const better = (is) => (is ? ["chosen · " + percent(sure)] : ["rejected"]);
+    const tie = sure < 0.55 || !item.judgements.length; // no colour for the toss of a coin
+    const better = (is) => (tie ? ["near tie"] : is ? ["chosen · " + percent(sure)] : ["not chosen"]);
     return [
       this.prompt(item),
       h("div", { class: "sides" }, [0, 1].map((n) => {
         const chosen = first === (n === 0);
         return h("div", {}, this.text("Response " + "AB"[n], item.responses[n], {
-          tone: chosen ? "chosen" : "rejected", notes: better(chosen),
-          nodes: this.state.side ? h("div", {}, side(pieces, n ? "+" : "-")) : null }),
+          tone: tie ? "" : chosen ? "chosen" : "rejected", notes: better(chosen),
+          nodes: this.state.side ? h("div", {}, side(pieces, n ? "+" : "-", this.query)) : null }),
         this.given(item, "responses " + n));
       })),
       h("section", { class: "judged" },
@@ -235,7 +259,7 @@ class Reader {
   bar(item) {
     const mine = this.verdicts.mine(item);
     const button = (verdict, key, name) => h("button", {
-      type: "button", class: "verdict " + verdict, "data-verdict": verdict,
+      type: "button", class: "verdict " + verdict, "data-act": verdict,
       "aria-pressed": String(mine?.verdict === verdict), onclick: () => actions.judge(verdict),
     }, name, h("kbd", {}, key));
     return h("footer", { class: "bar-verdict" },
@@ -244,12 +268,12 @@ class Reader {
       mine?.reason ? h("p", { class: "said" }, h("b", {}, "you"), " ", h("q", {}, marked(mine.reason))) : null,
       h("div", { class: "buttons" },
         button("accept", "a", "Accept"), button("reject", "x", "Reject"), button("unsure", "u", "Unsure"),
-        h("button", { type: "button", "aria-pressed": String(!!mine?.flagged), onclick: () => actions.flag() }, "Flag", h("kbd", {}, "f")),
-        h("button", { type: "button", onclick: () => actions.comment() }, "Comment", h("kbd", {}, "c")),
-        h("button", { type: "button", onclick: () => actions.undo() }, "Undo", h("kbd", {}, "z")),
+        h("button", { type: "button", "data-act": "flag", "aria-pressed": String(!!mine?.flagged), onclick: () => actions.flag() }, "Flag", h("kbd", {}, "f")),
+        h("button", { type: "button", "data-act": "comment", onclick: () => actions.comment() }, "Comment", h("kbd", {}, "c")),
+        h("button", { type: "button", "data-act": "undo", onclick: () => actions.undo() }, "Undo", h("kbd", {}, "z")),
         h("span", { class: "grow" }),
-        h("button", { type: "button", onclick: () => this.state.step(-1), title: "previous (k)" }, "‹", h("span", { class: "hidden" }, "Previous")),
-        h("button", { type: "button", onclick: () => this.state.step(1), title: "next (j)" }, "›", h("span", { class: "hidden" }, "Next"))));
+        h("button", { type: "button", "data-act": "previous", onclick: () => this.state.step(-1), title: "previous (k)" }, "‹", h("span", { class: "hidden" }, "Previous")),
+        h("button", { type: "button", "data-act": "next", onclick: () => this.state.step(1), title: "next (j)" }, "›", h("span", { class: "hidden" }, "Next"))));
   }
 }
 

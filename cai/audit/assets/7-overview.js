@@ -70,7 +70,7 @@ class Overview {
       counts.length ? h("ul", { class: "doubts" }, counts.map(([flag, n]) => h("li", {},
         h("button", { type: "button", class: "doubt weight-" + flag.weight, "data-flag": flag.code, onclick: () => this.state.only({ flag: flag.code }) },
           h("b", {}, number(n)), h("span", { title: flag.meaning }, h("span", { class: "doubt-name" }, flag.name), h("span", { class: "muted" }, ` ${flag.code} · ${flag.meaning}`)))))) : h("p", {}, "No item carries a flag."),
-      left ? h("p", {}, `In ${number(left)} final responses the last look still finds something; they are among the most doubtful.`) : null,
+      left ? h("p", {}, `In ${number(left)} final response${left === 1 ? "" : "s"} the last look still finds something: among the most doubtful.`) : null,
       h("button", { type: "button", class: "primary", onclick: () => { this.state.sort = "doubt"; this.state.only({}); } }, "Read, most doubtful first"));
   }
 
@@ -241,13 +241,15 @@ class Overview {
   pairs() {
     const { run } = this.state;
     const differ = run.items.filter((i) => !i.same);
-    const moved = run.items.filter((i) => i.a.kind === "comparison" && (i.a.probability > 0.5) !== (i.b.probability > 0.5)).length;
+    const pairs = run.items.filter((i) => i.a.kind === "comparison");
+    const alike = pairs.filter((i) => i.a.responses.every((r, n) => r.text === i.b.responses[n].text));
+    const moved = alike.filter((i) => (i.a.probability > 0.5) !== (i.b.probability > 0.5)).length;
     const flagged = (side) => run.items.filter((i) => i[side].flags.length).length;
     return [
       h("div", { class: "lead" },
         h("p", {}, h("b", {}, `${number(run.items.length)} records`), " stand in both ", marked(run.names[0]), " and ", marked(run.names[1]), "; ",
           h("b", {}, number(differ.length)), " differ."),
-        moved ? h("p", {}, h("b", {}, number(moved)), " labels have another better side.") : null,
+        pairs.length ? h("p", {}, `${number(alike.length)} pairs are the same two responses in both; `, h("b", {}, number(moved)), " of their labels have another better side.") : null,
         h("p", {}, `Flagged: ${number(flagged("a"))} in ${run.names[0]}, ${number(flagged("b"))} in ${run.names[1]}.`), this.note()),
       h("div", { class: "two" }, h("section", { class: "first" }, h("h2", {}, "Flags"), h("table", {},
         h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Flag"), run.names.map((n) => h("th", { scope: "col" }, marked(n))))),

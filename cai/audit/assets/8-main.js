@@ -1,9 +1,10 @@
 // Wires the parts together: buttons, keys, dialogs, theme.
 
 const actions = {};
+const SCROLLS = { " ": 0.8, PageDown: 0.8, PageUp: -0.8, ArrowDown: 0.12, ArrowUp: -0.12 }; // of its height
 
 const KEYS = [
-  ["j  k", "next, previous"], ["a  x  u", "accept, reject, unsure: then the next"], ["f", "flag, to come back to"],
+  ["j  k", "next, previous"], ["Space", "read on"], ["a  x  u", "accept, reject, unsure: then the next"], ["f", "flag, to come back to"],
   ["c", "comment"], ["z", "undo"], ["d", "differences in one text or side by side"], ["/", "search"],
   ["o", "overview and back"], ["r", "cover texts, or show them"], ["t", "light or dark"], ["Esc", "leave a field, close a dialog"], ["?", "this help"],
 ];
@@ -13,7 +14,7 @@ async function main() {
   const verdicts = new Verdicts(run);
   const state = new State(run, verdicts);
   let covered = run.covered === true;
-  const listing = new Listing(state, verdicts);
+  const listing = new Listing(state, verdicts, () => covered);
   const reader = new Reader(state, verdicts, () => covered);
   const overview = new Overview(state, verdicts);
   const opened = new Set(); // facets shown whole
@@ -33,9 +34,17 @@ async function main() {
       redrawFacets();
       listing.show();
       reader.show();
+      announce();
       state.save();
     } else overview.show();
     progress();
+  }
+
+  /** Say which item is open, for those who hear the page. */
+  function announce() {
+    const at = state.place();
+    const text = state.item ? `${at < 0 ? "An item outside the filters" : `Item ${at + 1} of ${state.items.length}`}: ${covered ? state.item.prompt_id : title(state.item)}` : "";
+    if ($("spoken").textContent !== text) $("spoken").textContent = text;
   }
 
   function redrawFacets() {
@@ -96,10 +105,20 @@ async function main() {
       state.step({ ArrowDown: 1, ArrowUp: -1, PageDown: 10, PageUp: -10, Home: -1e9, End: 1e9 }[event.key]);
       return;
     }
+    if (state.view === "read" && event.key in SCROLLS && !event.target.matches("button, input, summary, a, pre")) {
+      event.preventDefault();
+      $("reader").scrollBy({ top: SCROLLS[event.key] * $("reader").clientHeight });
+      return;
+    }
     const work = keys[event.key];
-    if (!work) return;
+    if (!work || (event.repeat && !"jk".includes(event.key))) return; // a held key judges once
     event.preventDefault();
     work();
+  });
+
+  $("skip").addEventListener("click", (event) => { // an address of its own would be a new view
+    event.preventDefault();
+    (state.view === "read" ? $("reader") : $("overview")).focus();
   });
 
   let typing;
@@ -125,7 +144,9 @@ async function main() {
     covered = !covered;
     $("cover").setAttribute("aria-pressed", String(covered));
     $("cover").textContent = covered ? "Covered" : "Cover";
+    listing.draw();
     reader.show();
+    announce();
   }
 
   function theme() {
@@ -154,7 +175,7 @@ async function main() {
   const close = (text = "Close") => h("div", { class: "buttons" }, h("span", { class: "grow" }), h("button", { class: "primary", value: "ok" }, text));
 
   function askName(then) {
-    const field = h("input", { id: "author", maxlength: 100, required: true, autocomplete: "name", value: verdicts.author });
+    const field = h("input", { id: "author", maxlength: 100, required: true, pattern: ".*\\S.*", title: "your name", autocomplete: "name", value: verdicts.author });
     dialog("Who are you?", [h("p", {}, "Your name stands beside each of your verdicts."),
       h("label", {}, "Name", field), close("Go on")], () => {
       verdicts.author = field.value.trim() || verdicts.author;
@@ -188,7 +209,9 @@ async function main() {
     const file = h("input", { type: "file", id: "import", accept: ".jsonl,.json,.txt", onchange: async () => {
       try {
         const [all, fresh, strange] = verdicts.read(await file.files[0].text());
-        told.textContent = `${all} verdicts read, ${fresh} of them new` + (strange ? `; ${strange} are about items that are not in this page.` : ".");
+        told.textContent = `${all} verdicts read, ${fresh} of them new` +
+          (strange ? `; ${strange} left out: they are about items that are not in this page.` : ".");
+        $("export")?.replaceChildren(`Export ${number(verdicts.rows.length)} lines`);
       } catch (error) {
         told.textContent = `${file.files[0].name} was not taken: ${error.message}.`;
       }
