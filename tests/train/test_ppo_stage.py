@@ -93,7 +93,7 @@ def test_a_run_that_stops_itself_says_why(
         ("half*rewards_of_a_test:short", "no weight that is a number"),
         ("rewards_of_a_test:short,", "has no name"),
         ("runs/nope", "There is no folder runs/nope, and it names no function"),
-        ("runs", "holds no reward model"),
+        ("runs", "is not the folder of a training run"),
     ],
 )
 def test_a_reward_that_is_none(reward: str, said: str, data: Path, tmp_path: Path) -> None:

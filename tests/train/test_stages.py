@@ -154,7 +154,7 @@ def test_the_context_bounds_a_conversation(data: Path, tmp_path: Path) -> None:
         config = kind(**SMALL, max_steps=1, max_length=10**6)
         train(config, [data], tmp_path / stage)
         (left,) = map(json.loads, (tmp_path / stage / "set_aside.jsonl").read_text().splitlines())
-        assert left["reason"].endswith(f"allow {context}")
+        assert left["reason"].endswith(f"over {context})")
 
 
 def test_a_folder_holds_one_run(data: Path, tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_what_is_too_long_is_set_aside(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     train(DpoConfig(**SMALL, max_steps=1, max_length=64), [data], out)
     (left,) = map(json.loads, (out / "set_aside.jsonl").read_text().splitlines())
-    assert left["source"] == "pairs.jsonl:4 row-3" and left["reason"].endswith("allow 64")
+    assert left["source"] == "pairs.jsonl:4 row-3" and left["reason"].endswith("over 64)")
     with pytest.raises(DataError, match="No row is left to train on; 8 were set aside"):
         train(DpoConfig(**SMALL, max_length=5), [data], tmp_path / "none")
 
