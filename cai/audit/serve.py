@@ -21,7 +21,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from cai.audit.page import render
-from cai.data.files import telling
+from cai.data.files import json_line, telling
 from cai.data.verdicts import FOLDER, Verdict, VerdictFile, verdict_of
 from cai.errors import CaiError, UsageError
 
@@ -123,6 +123,10 @@ class AuditServer:
             fresh = [verdict for verdict in dict.fromkeys(new) if verdict not in self._known]
             if fresh:
                 self._file.append(fresh)
+                written = sum(len(json_line(asdict(verdict))) for verdict in fresh)
+                if self._file.path.stat().st_size == self._size + written:  # nobody else wrote
+                    self._known |= dict.fromkeys(fresh)
+                    self._size += written
         return len(fresh)
 
     def _verdicts(self) -> list[Verdict]:
