@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 WORKERS ?= 2
 # Processes share the cores: more threads than that, and they spend their time waiting.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: demo align test test-slow test-peers lint format wheel-check clean help
@@ -24,7 +24,7 @@ align: $(VENV)/.runtime  ## build data, train every stage on the miniature, judg
 
 test: $(VENV)/.dev       ## lint the content, then the default suite (minutes; skips what needs Chromium where there is none)
 	$(BIN)/cai lint
-	$(PYTEST) -m "not slow and not peers"
+	$(PYTEST) -n $(WORKERS) --dist worksteal -m "not slow and not peers"
 
 test-slow: $(VENV)/.dev  ## tests that take minutes: kills, long runs
 	$(PYTEST) -m "slow and not peers"
