@@ -56,10 +56,11 @@ class Made:
     id = "r-bench"
     name = "bench"
     principles = PRINCIPLES
-    facts = {"run": "r-bench"}  # noqa: RUF012
+    draw = "weighted"
 
     def __init__(self, folder: Path, sentences: list[str], count: int) -> None:
         self.folder = folder
+        self.facts = {"run": "r-bench"}
         self._sentences = sentences
         self._count = count
 

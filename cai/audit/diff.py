@@ -46,7 +46,7 @@ def diff_payload(
     return payload(
         mode="diff", name=f"{a.name} → {b.name}", run_id=f"{a.id} {b.id}", kind="pairs",
         facts={f"{run.name}: {k}": v for run in (a, b) for k, v in run.facts.items()},
-        items=pairs, frames=Frames(), principles=_principles(a, b), covered=covered,
+        items=pairs, frames=Frames(), principles=_principles(a, b), draw=b.draw, covered=covered,
         names=(a.name, b.name) if a.name != b.name else (f"{a.name} {a.id}", f"{b.name} {b.id}"),
         note=note.strip(),
     )  # fmt: skip

@@ -93,17 +93,24 @@ def own_texts(item: Item) -> list[str]:
     return out
 
 
-def principle_values(principles: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Principles as the page shows them; share: the chance to be drawn in a first round."""
+def principle_values(
+    principles: Sequence[Mapping[str, Any]], draw: str = "weighted"
+) -> list[dict[str, Any]]:
+    """Principles as the page shows them.
+
+    share: the chance to be drawn in a first round; None where nothing is drawn (see `Plan.draw`).
+    """
     names = (
         "id", "version", "title", "why", "source", "tags", "weight", "critique_request",
         "revision_request", "comparison_question",
     )  # fmt: skip
     serving = [p for p in principles if "sl" in p.get("phases", ("sl",)) and _in_first(p)]
-    total = sum(p.get("weight", 1) for p in serving)
+    weights = {"weighted": lambda p: p.get("weight", 1), "uniform": lambda p: 1}
+    weight = weights.get(draw, lambda p: 0)
+    total = sum(map(weight, serving))
     return [
         {name: p.get(name) for name in names}
-        | {"share": p.get("weight", 1) / total if p in serving and total else None}
+        | {"share": weight(p) / total if p in serving and total else None}
         for p in principles
     ]
 
@@ -123,6 +130,7 @@ def payload(
     items: Iterable[Mapping[str, Any]],
     frames: Frames,
     principles: Sequence[Mapping[str, Any]] = (),
+    draw: str = "",
     verdicts: Sequence[Verdict] = (),
     sample: Mapping[str, Any] | None = None,
     note: str = "",
@@ -137,7 +145,7 @@ def payload(
         "covered": covered,
         "names": list(names),
         "flags": [asdict(flag) for flag in FLAGS.values()],
-        "principles": principle_values(principles),
+        "principles": principle_values(principles, draw),
         "items": list(items),
         "given_frames": frames.texts,
         "verdicts": [asdict(v) for v in verdicts],

@@ -31,7 +31,7 @@ def run_payload(
     return payload(
         mode=mode, name=run.name, run_id=run.id, kind=run.kind, facts=run.facts,
         items=[item_values(entry, frames, n) for n, entry in enumerate(entries)], frames=frames,
-        principles=run.principles, verdicts=VerdictFile(run.folder).read(),
+        principles=run.principles, draw=run.draw, verdicts=VerdictFile(run.folder).read(),
         sample=read_sample(run), note=note, covered=covered,
     )  # fmt: skip
 

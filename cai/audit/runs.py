@@ -44,7 +44,8 @@ class Entry:
 class AuditedRun(Protocol):
     """A run that can be read.
 
-    name: of its folder. principles: as the run's snapshot has them. facts: what else is worth
+    name: of its folder. principles: as the run's snapshot has them. draw: how they were
+    drawn (`Plan.draw`); empty where they were not. facts: what else is worth
     saying of it, label → text.
     """
 
@@ -53,6 +54,7 @@ class AuditedRun(Protocol):
     id: str
     kind: RunKind
     principles: list[dict[str, Any]]
+    draw: str
     facts: dict[str, str]
 
     def __len__(self) -> int: ...
@@ -133,6 +135,7 @@ class RolloutRun:
         self.name = folder.name
         self.id = str(run.get("id"))
         self.principles: list[dict[str, Any]] = []
+        self.draw = ""
         self._file = folder / ROLLOUTS
         if not self._file.is_file():
             raise DataError(

@@ -15,11 +15,11 @@ from cai.audit.runs import AuditedRun
 from cai.content import shown
 from cai.data.files import write_whole
 from cai.data.manifest import pretty
+from cai.data.signoff import SAMPLE
 from cai.data.verdicts import FOLDER
 from cai.errors import DataError, UsageError
 from cai.text.seeds import derive
 
-NAME = "sample.json"
 FORMAT = "cai-sample/1"
 Stratum: TypeAlias = Literal["principle", "flag", "kind"]
 STRATA = get_args(Stratum)
@@ -122,7 +122,7 @@ def write_sample(run: AuditedRun, plan: Plan) -> tuple[Path, dict[str, list[str]
         "overlap": plan.overlap,
         "items": items,
     }
-    path = run.folder / FOLDER / NAME
+    path = run.folder / FOLDER / SAMPLE
     write_whole(path, pretty(values))
     return path, items
 
@@ -144,7 +144,7 @@ def read_sample(run: AuditedRun) -> dict[str, Any] | None:
     Raises `DataError` for a file that is none, and for one that was drawn of another run: a folder
     may hold a new one since.
     """
-    path = run.folder / FOLDER / NAME
+    path = run.folder / FOLDER / SAMPLE
     again = f"Draw it again: cai audit sample {shown(run.folder)} --force"
     try:
         values: dict[str, Any] = json.loads(path.read_bytes())

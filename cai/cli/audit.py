@@ -81,7 +81,7 @@ def report_command(run_dir: Path, out: Path | None, sampled: bool, covered: bool
             place.parent.mkdir(parents=True, exist_ok=True)
         files = write_report(run, place, keys=keys, covered=covered)
     for file in files:
-        click.echo(f"{_shown(file)}  ({file.stat().st_size / 1e6:.1f} MB)")
+        click.echo(f"{shown_path(file)}  ({file.stat().st_size / 1e6:.1f} MB)")
 
 
 @command.command("serve", short_help="Serve the page; every verdict is saved at once.")
@@ -126,7 +126,9 @@ def serve_command(run_dir: Path, port: int | None, host: str, opened: bool, cove
         data = run_payload(run, entries, mode="serve", covered=covered)
         server = serve_again(data, run.folder, host, port)
     click.echo(f"{len(entries):,} items at {server.url}")
-    click.echo("Ctrl-C ends it; verdicts are in " + _shown(run.folder / "audit" / "verdicts.jsonl"))
+    click.echo(
+        "Ctrl-C ends it; verdicts are in " + shown_path(run.folder / "audit" / "verdicts.jsonl")
+    )
     if opened:
         import webbrowser
 
@@ -161,7 +163,7 @@ def diff_command(before: Path, after: Path, out: Path | None, covered: bool) -> 
         place = page_place(out or b.folder / FOLDER / f"diff-{a.name}.html")
     write_whole(place, render(data))
     differ = sum(not item["same"] for item in data["items"])
-    click.echo(f"{len(data['items']):,} records in both, {differ:,} differ: {_shown(place)}")
+    click.echo(f"{len(data['items']):,} records in both, {differ:,} differ: {shown_path(place)}")
 
 
 def page_place(out: Path) -> Path:
@@ -171,9 +173,9 @@ def page_place(out: Path) -> Path:
     return out.absolute()
 
 
-def _shown(path: Path) -> str:
+def shown_path(path: Path) -> str:
     """A path as short as it can be, safe for a terminal."""
+    from cai.content import shown
     from cai.text.terminal import visible
 
-    here = Path.cwd()
-    return visible(str(path.relative_to(here) if path.is_relative_to(here) else path))
+    return visible(shown(path))

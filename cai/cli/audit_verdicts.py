@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cai.cli.audit import RUN
+from cai.cli.audit import RUN, shown_path
 from cai.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def sample_command(
         path, items = write_sample(run, plan)
     if len(items) < n:
         click.echo(f"The run has but {of:,} items: all are in the sample.")
-    click.echo(f"{len(items):,} of {of:,} items: {visible(str(path))}")
+    click.echo(f"{len(items):,} of {of:,} items: {shown_path(path)}")
     for name in auditors:
         count = sum(name in names for names in items.values())
         click.echo(f"  {visible(name)}: {count:,}")
@@ -128,7 +128,6 @@ def export_command(run_dir: Path, form: Any, out: Path | None, sampled: bool) ->
     from cai.audit.runs import open_run
     from cai.audit.sample import sample_keys
     from cai.data.verdicts import FOLDER, VerdictFile
-    from cai.text.terminal import visible
 
     ending = {"argilla": "argilla", "label-studio": "label-studio.json"}.get(form, form)
     with open_run(run_dir) as run:
@@ -141,7 +140,7 @@ def export_command(run_dir: Path, form: Any, out: Path | None, sampled: bool) ->
                 hint="Name another file, outside of the run's folder.",
             )
         count = write_export(run, place, form, VerdictFile(run.folder).read(), keys)
-    click.echo(f"{count:,} items: {visible(str(place))}")
+    click.echo(f"{count:,} items: {shown_path(place)}")
 
 
 @click.command("agreement", short_help="How far auditors agree, with each other and the judge.")
@@ -190,7 +189,7 @@ def sign_command(
 
     with open_run(run_dir) as run:
         path = sign(run, signer, Thresholds(min_reviewed, min_accepted), statement)
-    click.echo(f"Signed by {visible(signer)}: {visible(str(path))}")
+    click.echo(f"Signed by {visible(signer)}: {shown_path(path)}")
 
 
 @click.command("verify", short_help="Hold the sign-off against the data as it is now.")
@@ -208,8 +207,8 @@ def verify_command(run_dir: Path) -> None:
     click.echo(
         visible(
             f"{run_dir} is as {signed['signer']} signed it at {signed['at']}:"
-            f" {len(signed['data'])} files, {reviewed['items']} of {reviewed['of']} items judged,"
-            f" {reviewed['accepted']} accepted, {reviewed['rejected']} rejected."
+            f" {len(signed['data'])} files, {reviewed.get('items')} of {reviewed.get('of')} items"
+            f" judged, {reviewed.get('accepted')} accepted, {reviewed.get('rejected')} rejected."
         )
     )
 

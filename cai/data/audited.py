@@ -19,7 +19,9 @@ def check_signed(files: Sequence[Path]) -> None:
 
     The project is that of the working directory, or that which a file lies in.
     """
-    project = find_project([Path.cwd(), *(file.parent for file in files)])
+    project = find_project(
+        [Path.cwd(), *(p for f in files for p in (f.parent, f.resolve().parent))]
+    )
     if project.audit != "required":
         return
     for folder in dict.fromkeys(file.resolve().parent for file in files):

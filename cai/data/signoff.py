@@ -21,6 +21,7 @@ from cai.digest import digest, file_digest
 from cai.errors import ContentError, DataError
 
 NAME = "signoff.yaml"
+SAMPLE = "sample.json"
 FORMAT = "cai-signoff/1"
 _KEYS = {"run", "data", "verdicts", "reviewed", "signer", "at"}
 _DATA = re.compile(r"(sft|preferences)(\.test)?\.(jsonl|parquet)")
@@ -32,12 +33,12 @@ def data_files(run: Path) -> list[str]:
 
 
 def subject(run: Path) -> dict[str, Any]:
-    """What a sign-off is about, by digests: the files of rows, and the verdicts.
+    """What a sign-off is about, by digests: the files of rows, the sample and the verdicts.
 
     Raises `DataError` where the folder holds no run.
     """
     manifest = Manifest.read(run)
-    file, sample = VerdictFile(run).path, run / FOLDER / "sample.json"
+    file, sample = VerdictFile(run).path, run / FOLDER / SAMPLE
     return {
         "run": manifest.run["id"],
         "constitution": manifest.constitution.get("digest") or "",

@@ -32,6 +32,7 @@ from cai.text.sound import check_text
 from cai.types import Message, Messages
 
 HUMAN, ASSISTANT = "\n\nHuman:", "\n\nAssistant:"
+"""The plain format of a tokenizer without a chat template."""
 PLAIN_TEMPLATE = (
     "{% for m in messages %}"
     "{% if m['role'] == 'system' %}{{ raise_exception('There is no system turn.') }}"
@@ -41,7 +42,6 @@ PLAIN_TEMPLATE = (
     "{% if add_generation_prompt %}{{ '\\n\\nAssistant:' }}{% endif %}"
 )
 """The format of bases without a chat template, as a chat template."""
-"""The plain format of a tokenizer without a chat template."""
 
 _OPEN, _CLOSE = "\ue000", "\ue001"
 _BLANK = " \t\n\r\x0b\x0c\u2581\u0120\u010a"

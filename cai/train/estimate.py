@@ -14,8 +14,8 @@ _ACTIVATIONS = 34
 """Bytes a token, layer and hidden unit that a layer keeps for the backward pass in 16 bits, without
 the attention scores (Korthikanti et al. 2022, arXiv 2205.05198, equation 1); twice that in 32."""
 _MEASURED = 3
-"""Times the equation: what adapters keep, gradients of activations, copies. Fits the peak of a
-process with 1,024 to 8,192 tokens a pass, in float32 on a CPU, within an eighth."""
+"""Times the equation, for what adapters keep, gradients of activations and copies: a rough factor,
+set by the peaks of runs in float32 on a CPU."""
 _PROCESS = 500_000_000  # bytes of Python and torch before anything is loaded
 _CHECKPOINTED = 2  # only a layer's input is kept (the same, section 5)
 _OPTIMIZER = 12  # bytes a trained parameter: its gradient and AdamW's two moments, in float32

@@ -72,6 +72,8 @@ def test_the_chance_of_a_draw() -> None:
         ]
     )
     assert [p["share"] for p in found] == [0.25, 0.75, None, None]
+    assert [p["share"] for p in principle_values(found, "uniform")] == [0.25] * 4
+    assert {p["share"] for p in principle_values(found, "fixed")} == {None}  # nothing is drawn
 
 
 def test_several_pages_hold_everything_once_and_say_so(tmp_path: Path) -> None:

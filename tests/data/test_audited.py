@@ -165,8 +165,10 @@ def test_the_project_of_the_data_counts_from_anywhere(
     other = tmp_path.parent / f"{tmp_path.name}-other"
     other.mkdir()
     monkeypatch.chdir(other)
-    with pytest.raises(DataError, match="is not signed off"):
-        training_files([run], "sft")
+    (other / "sft.jsonl").symlink_to(run / "sft.jsonl")
+    for data in (run, other / "sft.jsonl"):
+        with pytest.raises(DataError, match="is not signed off"):
+            training_files([data], "sft")
 
 
 def test_rejected_rows_are_set_aside_with_who_and_why(run: Path) -> None:
