@@ -105,8 +105,12 @@ def principle_values(
         "revision_request", "comparison_question",
     )  # fmt: skip
     serving = [p for p in principles if "sl" in p.get("phases", ("sl",)) and _in_first(p)]
-    weights = {"weighted": lambda p: p.get("weight", 1), "uniform": lambda p: 1}
-    weight = weights.get(draw, lambda p: 0)
+
+    def weight(principle: Mapping[str, Any]) -> float:
+        if draw == "weighted":
+            return float(principle.get("weight", 1))
+        return 1.0 if draw == "uniform" else 0.0
+
     total = sum(map(weight, serving))
     return [
         {name: p.get(name) for name in names}

@@ -100,6 +100,7 @@ def write(
 ) -> Path:
     """Store a run and export it to `folder/name`; returns that folder."""
     run = samples.run(run_id)
+    run.constitution["plan"] = {"draw": "weighted"}
     if principles is not None:
         run.constitution["principles"] = list(principles)
     with Store.open(folder / "store.sqlite") as store:
