@@ -5,6 +5,8 @@ BIN    := $(VENV)/bin
 WORKERS ?= 2
 # Processes share the cores: more threads than that, and they spend their time waiting.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+# A worker a core: tests that are left go to whoever is free.
+SHARED := -n $(WORKERS) --dist worksteal
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: demo align test test-slow test-peers lint format wheel-check clean help
@@ -24,13 +26,13 @@ align: $(VENV)/.runtime  ## build data, train every stage on the miniature, judg
 
 test: $(VENV)/.dev       ## lint the content, then the default suite (minutes; skips what needs Chromium where there is none)
 	$(BIN)/cai lint
-	$(PYTEST) -n $(WORKERS) --dist worksteal -m "not slow and not peers"
+	$(PYTEST) $(SHARED) -m "not slow and not peers"
 
 test-slow: $(VENV)/.dev  ## tests that take minutes: kills, long runs
-	$(PYTEST) -m "slow and not peers"
+	$(PYTEST) $(SHARED) -m "slow and not peers"
 
 test-peers: $(VENV)/.peers  ## against TRL's trainers, and the clients of the labelling tools
-	CAI_TRL_PPO=$(VENV)/trl-ppo $(PYTEST) -m peers
+	CAI_TRL_PPO=$(VENV)/trl-ppo $(PYTEST) $(SHARED) -m peers
 	PYTHONPATH=$(VENV)/argilla $(PYTEST) -m peers tests/audit/test_exports.py -k argilla
 	PYTHONPATH=$(VENV)/label-studio $(PYTEST) -m peers tests/audit/test_exports.py -k studio
 

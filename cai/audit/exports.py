@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from cai.audit.card import Tally, card
 from cai.audit.forms.argilla import write_argilla
 from cai.audit.forms.label_studio import write_label_studio
-from cai.audit.forms.rows import (
-    Rows,
-)
+from cai.audit.forms.rows import Rows, sound
 from cai.audit.forms.tables import write_csv, write_jsonl, write_parquet
 from cai.audit.runs import AuditedRun
+from cai.data.files import write_whole
 from cai.data.verdicts import Verdict
 
 Form: TypeAlias = Literal["jsonl", "csv", "parquet", "argilla", "label-studio"]
@@ -28,13 +28,16 @@ def write_export(
     """Write a run's items and the verdicts on them, and return how many items.
 
     out: a file; of `argilla` a folder, for `rg.Dataset.from_disk`; of `label-studio` the file of
-    tasks, beside which `STEM.config.xml` holds the labeling interface. verdicts: all that was said;
-    those that stand are written. keys: write these items alone, such as a sample's. Raises
-    `DataError` where there is nothing to write or pyarrow is missing, `StoreError` where a file
-    can't be written.
+    tasks, beside which `STEM.config.xml` holds the labeling interface. Beside it, `NAME.card.md`
+    says what it is. verdicts: all that was said; those that stand are written. keys: write these
+    items alone, such as a sample's. Raises `DataError` where there is nothing to write or pyarrow
+    is missing, `StoreError` where a file can't be written.
     """
     nul = "\0" if form in ("jsonl", "parquet") else "␀"  # the other readers stop at it, or fail
-    return _WRITERS[form](Rows(run, verdicts, keys, nul), out)
+    count = _WRITERS[form](Rows(run, verdicts, keys, nul), out)
+    text = card(run, out.name, Tally.of(run, verdicts, keys))
+    write_whole(out.parent / f"{out.name}.card.md", sound(text, "␀"))
+    return count
 
 
 _WRITERS: dict[Form, Callable[[Rows, Path], int]] = {

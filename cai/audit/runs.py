@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal, Protocol, TypeAlias
 
 from cai.audit.items import Item, comparison_item, rollout_item, trace_item
-from cai.data.counts import in_order
+from cai.data.card import made_by
+from cai.data.counts import Counts, in_order, kind_of
 from cai.data.manifest import Manifest
 from cai.data.rows import Row, Sides
 from cai.data.sft import LeftOut
@@ -46,7 +47,7 @@ class AuditedRun(Protocol):
 
     name: of its folder. principles: as the run's snapshot has them. draw: how they were
     drawn (`Plan.draw`); empty where they were not. facts: what else is worth
-    saying of it, label → text.
+    saying of it, label → text. licence: of what it holds, as far as it was told.
     """
 
     folder: Path
@@ -56,6 +57,7 @@ class AuditedRun(Protocol):
     principles: list[dict[str, Any]]
     draw: str
     facts: dict[str, str]
+    licence: str
 
     def __len__(self) -> int: ...
 
@@ -65,6 +67,10 @@ class AuditedRun(Protocol):
 
     def entries(self) -> Iterator[Entry]:
         """All of it, in a fixed order."""
+        ...
+
+    def made_by(self) -> str:
+        """What made it, and what of it is not there: sections of Markdown, for a card."""
         ...
 
 
@@ -90,6 +96,8 @@ class BuiltRun:
         self.principles: list[dict[str, Any]] = constitution.get("principles", [])
         self.draw: str = (constitution.get("plan") or {}).get("draw", "")
         models = dict.fromkeys(str(m.get("name")) for m in run.config.get("models", {}).values())
+        self.licence = manifest.licence
+        self._record = run
         self.facts = {
             "run": self.id,
             "constitution": f"{constitution.get('id')} {constitution.get('version')}",
@@ -119,6 +127,18 @@ class BuiltRun:
                 tuple(m.reason for m in made if isinstance(m, LeftOut)),
             )
 
+    def made_by(self) -> str:
+        """Constitution, models, exclusions: as in the card of the run's own folder."""
+        counts = Counts()
+        traces, comparisons = self._store.traces(self.id), self._store.comparisons(self.id)
+        for record in in_order(traces, comparisons):
+            counts.add(record)
+            made = self._sides.rows(record)
+            counts.left_out.update(m.reason for m in made if isinstance(m, LeftOut))
+        aside = self._store.set_asides(self.id)
+        counts.set_aside.update(kind_of(left.reason) for left in aside)
+        return made_by(self._record, counts)
+
 
 def _item(record: Trace | Comparison) -> Item:
     return trace_item(record) if isinstance(record, Trace) else comparison_item(record)
@@ -136,6 +156,7 @@ class RolloutRun:
         self.id = str(run.get("id"))
         self.principles: list[dict[str, Any]] = []
         self.draw = ""
+        self.licence = "unknown"
         self._file = folder / ROLLOUTS
         if not self._file.is_file():
             raise DataError(
@@ -178,6 +199,10 @@ class RolloutRun:
                         f"{self._file}:{number} is no rollout: {error!r}",
                         hint="Was it edited? cai verify tells.",
                     ) from None
+
+    def made_by(self) -> str:
+        """Nothing but the facts: the training run's own card tells the rest."""
+        return ""
 
 
 @contextmanager

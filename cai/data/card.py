@@ -22,13 +22,16 @@ def card(run: Run, counts: Counts, rows: Mapping[str, int], licence: str) -> str
         _front_matter(run, rows, licence),
         _head(run),
         _files(rows),
-        _constitution(run, counts),
-        _models(run),
-        _left_out(counts),
+        made_by(run, counts),
         _columns(),
         _tracing(),
     ]
     return "\n".join(parts)
+
+
+def made_by(run: Run, counts: Counts) -> str:
+    """What made the data, and what of it is not there: sections of Markdown."""
+    return "\n".join([_constitution(run, counts), _models(run), _left_out(counts)])
 
 
 def _front_matter(run: Run, rows: Mapping[str, int], licence: str) -> str:
@@ -64,7 +67,7 @@ def _head(run: Run) -> str:
     config = run.config
     prompts = config.get("prompts", {}).get("count", "?")
     return (
-        f"# {_cell(_title(run))}\n\n"
+        f"# {cell(_title(run))}\n\n"
         "Training data made by AI feedback under written principles (Constitutional AI, "
         "arXiv:2212.08073). Responses, critiques, revisions and judgements are all a model's; "
         "no person has read them all, and prompts and rejected responses may be offensive.\n\n"
@@ -97,7 +100,7 @@ def _constitution(run: Run, counts: Counts) -> str:
         )
         flips = f"{c.flipped} ({c.flipped / c.swapped:.0%})" if c and c.swapped else "–"
         left = f"{c.left} of {c.checked}" if c and c.checked else "–"
-        name = f"`{principle['id']}` {_cell(principle.get('title', ''))}"
+        name = f"`{principle['id']}` {cell(principle.get('title', ''))}"
         shown = " | ".join(map(str, cells))
         lines.append(f"| {name} | {principle['version']} | {shown} | {flips} | {left} |")
     return (
@@ -112,7 +115,7 @@ def _constitution(run: Run, counts: Counts) -> str:
 def _models(run: Run) -> str:
     models = run.config.get("models", {})
     lines = [
-        f"| {part} | {_cell(model['name'])} | `{model['fingerprint'][:16]}` |"
+        f"| {part} | {cell(model['name'])} | `{model['fingerprint'][:16]}` |"
         for part, model in sorted(models.items())
     ]
     text = "## Models\n\n| part | model | fingerprint |\n|---|---|---|\n" + "\n".join(lines) + "\n"
@@ -130,7 +133,7 @@ def _left_out(counts: Counts) -> str:
     text = "## What was left out\n"
     for title, column, counter in sections:
         if counter:
-            lines = [f"| {_cell(name)} | {n} |" for name, n in sorted(counter.items())]
+            lines = [f"| {cell(name)} | {n} |" for name, n in sorted(counter.items())]
             text += f"\n{title}:\n\n| {column} | count |\n|---|---|\n" + "\n".join(lines) + "\n"
     return text if any(c for _, _, c in sections) else text + "\nNothing.\n"
 
@@ -157,7 +160,7 @@ def _tracing() -> str:
     )
 
 
-def _cell(text: str) -> str:
+def cell(text: str) -> str:
     """Text that can stand in a table: one line, no markup."""
     plain = visible(text)
     for character in "\\|<>[]`*_":

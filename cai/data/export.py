@@ -68,7 +68,7 @@ def export(
         staging.text(CONSTITUTION, pretty(run.constitution))
         rows = {name: e.rows for name, e in staging.entries.items() if e.rows is not None}
         staging.text(CARD, card(run, counts, rows, licence))
-        manifest = Manifest.of(run, counts.plain(), steps.plain(), staging.entries)
+        manifest = Manifest.of(run, counts.plain(), steps.plain(), staging.entries, licence)
         staging.text(NAME, manifest.text())
         staging.publish(NAME, gone=_gone(out, manifest))
     except BaseException:

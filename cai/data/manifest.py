@@ -25,7 +25,8 @@ class Manifest:
 
     run: `id` and `seed`. constitution: id, version, digest, and each principle's. models: part →
     name and fingerprint. counts: see `cai.data.counts`. steps: how many model steps the run's
-    records rest on, and one digest over all. files: every other file of the folder.
+    records rest on, and one digest over all. files: every other file of the folder. licence: of
+    the data, as its card says it.
     """
 
     run: dict[str, Any]
@@ -35,6 +36,7 @@ class Manifest:
     counts: dict[str, Any]
     steps: dict[str, Any]
     files: dict[str, FileEntry]
+    licence: str = "unknown"
 
     @classmethod
     def of(
@@ -43,6 +45,7 @@ class Manifest:
         counts: dict[str, Any],
         steps: dict[str, Any],
         files: dict[str, FileEntry],
+        licence: str = "unknown",
     ) -> Manifest:
         """The manifest of a run."""
         constitution = run.constitution
@@ -60,6 +63,7 @@ class Manifest:
             counts=counts,
             steps=steps,
             files=dict(sorted(files.items())),
+            licence=licence,
         )
 
     @property

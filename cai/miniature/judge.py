@@ -10,6 +10,7 @@ text speaks of what was asked about.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -110,20 +111,31 @@ def _slot_words() -> frozenset[str]:
     return frozenset().union(*map(_words, values))
 
 
+@cache
+def _places() -> dict[str, list[int]]:
+    """Word → the templates that hold it, by their numbers."""
+    places: dict[str, list[int]] = {}
+    for number, template in enumerate(_templates()):
+        for word in template.words:
+            places.setdefault(word, []).append(number)
+    return places
+
+
 @lru_cache(maxsize=100_000)
 def nearest(sentence: str, own_words: frozenset[str] = frozenset()) -> Template | None:
     """The template that shares most words with a sentence, None where none is near enough.
 
-    `own_words` are words of the request's slot values: they speak for no template.
+    `own_words` are words of the request's slot values: like all words of slots they speak against
+    no template. Dice's coefficient; of equals the first.
     """
     words = _words(sentence)
+    slots = words & (_slot_words() | own_words)
+    shared = Counter(number for word in words for number in _places().get(word, ()))
     best, best_template = 0.0, None
-    for template in _templates():
-        shared = len(template.words & words)
-        if shared == 0:
-            continue
-        own = len(words - ((_slot_words() | own_words) - template.words))
-        score = 2 * shared / (own + len(template.words))
+    for number in sorted(shared):
+        template = _templates()[number]
+        counted = len(words) - len(slots) + len(slots & template.words)
+        score = 2 * shared[number] / (counted + len(template.words))
         if score > best:
             best, best_template = score, template
     return best_template if best > NEAR_ENOUGH else None

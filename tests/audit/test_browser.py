@@ -368,6 +368,38 @@ def test_the_address_brings_the_view_back(watched: Watched, page_file: Path) -> 
 # -- verdicts --------------------------------------------------------------------------------------
 
 
+def test_the_way_back_leads_to_the_overview(watched: Watched, page_file: Path) -> None:
+    watched.open(page_file.as_uri())
+    watched.press("o", "j", "j")
+    at = item(watched)
+    watched.page.go_back()
+    watched.page.wait_for_selector("#overview:visible")
+    watched.page.go_forward()
+    watched.page.wait_for_selector("#read:visible")
+    assert item(watched) == at, "steps from item to item are no pages of their own"
+
+
+def test_an_address_of_another_page_is_told(watched: Watched, page_file: Path) -> None:
+    read(watched, page_file, "item=nowhere")
+    assert "not in this page" in watched.texts("#notice")[0]
+    read(watched, page_file)
+    assert watched.texts("#notice") == [""]
+
+
+def test_a_comment_begun_is_kept(watched: Watched, page_file: Path) -> None:
+    read(watched, page_file)
+    watched.press("c")
+    watched.name("ann")
+    watched.page.fill("#reason", "half a thou")
+    watched.press("Escape", "j", "c")
+    assert watched.page.input_value("#reason") == "", "another item's comment"
+    watched.press("Escape", "k", "c")
+    assert watched.page.input_value("#reason") == "half a thou"
+    watched.press("Control+Enter", "c")
+    assert watched.page.input_value("#reason") == "half a thou"
+    assert watched.texts("#reader .said q") == ["half a thou"]
+
+
 def test_verdicts_outlive_a_reload_and_are_exported(watched: Watched, page_file: Path) -> None:
     from cai.data.verdicts import read_verdicts, standing
 

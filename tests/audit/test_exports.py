@@ -16,6 +16,7 @@ from xml.etree import ElementTree
 import pytest
 
 from cai.audit.exports import Form, write_export
+from cai.audit.flags import FLAGS
 from cai.audit.forms import tables
 from cai.audit.forms.rows import row_values
 from cai.audit.items import Item, comparison_item, rollout_item, trace_item
@@ -50,7 +51,8 @@ class Made:
     def __init__(self, *items: Item, name: str = "made", kind: RunKind = "build") -> None:
         self.folder, self.name, self.id, self.kind = Path(name), name, "r-1", kind
         self.principles: list[dict[str, Any]] = [{"id": "kind", "title": "Be kind"}]
-        self.facts: dict[str, str] = {}
+        self.facts = {"seed": "0"}
+        self.licence = "mit"
         self.items = items
 
     def __len__(self) -> int:
@@ -59,6 +61,9 @@ class Made:
     def entries(self) -> Iterator[Entry]:
         for item in self.items:
             yield Entry(item, (("sft.jsonl", f"{item.id}.1"),), ())
+
+    def made_by(self) -> str:
+        return ""
 
 
 def with_text(item: Item, text: str) -> Item:
@@ -150,6 +155,55 @@ def test_every_form_holds_every_item_of_a_run(run: AuditedRun, tmp_path: Path) -
     tasks = json.loads((tmp_path / "a.json").read_text())
     assert [t["data"]["key"] for t in tasks] == keys
     assert not list(tmp_path.rglob(".*.partial"))
+
+
+CARD = """\
+---
+license: "mit"
+---
+
+# made: items, flags, verdicts
+
+`a.csv` holds 2 items that auditors read: seed 0. All texts are a model's; prompts and rejected responses may be offensive.
+
+## Items
+
+| kind | items |
+|---|---|
+| trace | 1 |
+| comparison | 1 |
+
+## Rows that they became
+
+| file | rows |
+|---|---|
+| sft.jsonl | 2 |
+
+"""  # noqa: E501
+
+
+def test_the_card_beside_an_export(tmp_path: Path) -> None:
+    write_export(Made(TRACE, PAIR), tmp_path / "a.csv", "csv", VERDICTS)
+    card = (tmp_path / "a.csv.card.md").read_text()
+    assert card.startswith(CARD)
+    for code, flag in FLAGS.items():
+        n = sum(code in item.flags for item in (TRACE, PAIR))
+        assert f"| {code} {flag.name} | {n} |" in card
+    # of the trace ann's last word is no, bob's yes; on the pair bob took his back: one item judged
+    assert "| ann | 0 | 1 | 0 |\n| bob | 1 | 0 | 0 |\n\n1 of 2 items were judged." in card
+
+
+def test_the_card_of_a_run_says_what_made_it(run: AuditedRun, tmp_path: Path) -> None:
+    write_export(run, tmp_path / "a.jsonl", "jsonl", [])
+    card = (tmp_path / "a.jsonl.card.md").read_text()
+    own = (run.folder / "README.md").read_text()
+    assert run.made_by() in own, "the same sections as in the card of the run's folder"
+    assert card.endswith(run.made_by())
+    assert all(part in card for part in ("## Constitution", "## Models", "## What was left out"))
+    keys = frozenset(e.item.key for e in run.entries() if e.item.prompt_id == "p3")
+    write_export(run, tmp_path / "a.jsonl", "jsonl", [], keys)
+    told = f"holds {len(keys)} of {len(run)} items"
+    assert told in (tmp_path / "a.jsonl.card.md").read_text()
 
 
 def test_a_sample_alone(run: AuditedRun, tmp_path: Path) -> None:
@@ -509,7 +563,8 @@ def test_argilla_imports_the_folder(
 
 def label_studio(folder: Path, *items: Item, **options: Any) -> tuple[list[Any], str]:
     write_export(Made(*items, **options), folder / "a.json", "label-studio", VERDICTS)
-    assert {"a.json", "a.config.xml"} == {p.name for p in folder.iterdir() if p.is_file()}
+    names = {p.name for p in folder.iterdir() if p.is_file()}
+    assert names == {"a.json", "a.config.xml", "a.json.card.md"}
     tasks: list[Any] = json.loads((folder / "a.json").read_text())
     return tasks, (folder / "a.config.xml").read_text("utf-8")
 

@@ -25,6 +25,7 @@ from cai.data.verdicts import Verdict, VerdictFile
 from cai.errors import StoreError, UsageError
 from tests.audit.browser import Watched
 from tests.audit.runs import build
+from tests.e2e.helpers import listen_to_ctrl_c
 
 
 def made(run: Path, **options: Any) -> AuditServer:
@@ -188,7 +189,7 @@ class Command:
             [sys.executable, "-m", "cai", "audit", "serve", str(run), "--no-open",
              *(() if port is None else ("--port", str(port)))],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            env=os.environ | {"PYTHONUNBUFFERED": "1"},
+            env=os.environ | {"PYTHONUNBUFFERED": "1"}, preexec_fn=listen_to_ctrl_c,
         )  # fmt: skip
         assert self.process.stdout is not None
         line = self.process.stdout.readline()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,11 @@ def cai(*arguments: object, exit_code: int = 0) -> None:
     with pytest.raises(SystemExit) as stop:
         main([str(a) for a in arguments])
     assert stop.value.code == exit_code
+
+
+def listen_to_ctrl_c() -> None:
+    """A shell starts what runs in its background deaf to Ctrl-C, and children inherit that."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def digests(run: Path) -> dict[str, str]:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.helpers import digests
+from tests.e2e.helpers import digests, listen_to_ctrl_c
 
 SCRIPT = """
 replies:
@@ -35,11 +35,6 @@ def start(arguments: Sequence[object]) -> subprocess.Popen[bytes]:
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         preexec_fn=listen_to_ctrl_c,
     )
-
-
-def listen_to_ctrl_c() -> None:
-    """A shell starts what runs in its background deaf to Ctrl-C, and children inherit that."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def finish(arguments: Sequence[object]) -> None:

@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 
 from cai.digest import file_digest
-from tests.e2e.helpers import cai
-from tests.e2e.test_kill import listen_to_ctrl_c
+from tests.e2e.helpers import cai, listen_to_ctrl_c
 
 pytestmark = pytest.mark.slow
 ROWS = ("--batch-size", "2", "--epochs", "16")

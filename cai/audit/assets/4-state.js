@@ -33,10 +33,12 @@ class State extends EventTarget {
     }
     this.find();
     const item = this.run.byKey.get(given.get("item"));
+    this.lost = given.has("item") && !item; // the address is of another page
     this.item = item || this.items[0] || null;
+    this.entered = this.view;
   }
 
-  /** Write the address; the page does not move. */
+  /** Write the address; the page does not move. The browser's way back leads to the other view. */
   save() {
     const out = new URLSearchParams();
     if (this.view !== "overview") out.set("view", this.view);
@@ -46,7 +48,11 @@ class State extends EventTarget {
     for (const [name, values] of this.chosen) for (const v of values) out.append(name, v);
     if (this.item && this.view === "read") out.set("item", this.item.key);
     const text = out.toString();
-    if (text !== location.hash.slice(1)) history.replaceState(null, "", text ? "#" + text : location.pathname + location.search);
+    if (text === location.hash.slice(1)) return;
+    const address = text ? "#" + text : location.pathname + location.search;
+    if (this.view === this.entered) history.replaceState(null, "", address);
+    else history.pushState(null, "", address);
+    this.entered = this.view;
   }
 
   orders() {

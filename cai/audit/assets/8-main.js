@@ -18,11 +18,20 @@ async function main() {
   const reader = new Reader(state, verdicts, () => covered);
   const overview = new Overview(state, verdicts);
   const opened = new Set(); // facets shown whole
+  const drafts = new Map(); // item → a comment that was begun and left
 
   $("name").append(...marked(run.run.name));
   for (const [value, name] of Object.entries(state.orders())) $("sort").append(h("option", { value }, name));
 
+  /** A line above the page; none for an empty text. */
+  function notice(text) {
+    $("notice").textContent = text;
+    $("notice").hidden = !text;
+  }
+
   function show() {
+    if (state.lost) notice("The item of this address is not in this page: is it of another page, or of another run?");
+    state.lost = false;
     const reading = state.view === "read";
     $("overview").hidden = reading;
     $("read").hidden = !reading;
@@ -62,10 +71,7 @@ async function main() {
 
   state.addEventListener("change", show);
   verdicts.addEventListener("change", () => { state.recount(); show(); });
-  verdicts.addEventListener("trouble", (event) => {
-    $("notice").textContent = event.detail;
-    $("notice").hidden = !event.detail;
-  });
+  verdicts.addEventListener("trouble", (event) => notice(event.detail));
 
   // -- what can be done ---------------------------------------------------------------------------
 
@@ -187,8 +193,10 @@ async function main() {
   }
 
   function askComment(item) {
-    const field = h("textarea", { id: "reason", rows: 4, maxlength: 5000 }, verdicts.mine(item)?.reason || "");
+    const field = h("textarea", { id: "reason", rows: 4, maxlength: 5000, oninput: () => drafts.set(item, field.value) },
+      drafts.get(item) ?? (verdicts.mine(item)?.reason || ""));
     const box = dialog("Comment", [h("label", {}, "Why, in your words", field), close("Keep")], () => {
+      drafts.delete(item);
       if (field.value.trim() !== (verdicts.mine(item)?.reason || "")) verdicts.say(item, { reason: field.value.trim() });
     });
     field.focus();
