@@ -27,6 +27,7 @@ LAYERS: dict[str, int] = {
     "train": 4,
     "eval": 4,
     "audit": 4,
+    "authoring": 4,
     "miniature": 4,
     "cli": 5,
     "__main__": 6,
