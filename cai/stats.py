@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 BINS = 10
@@ -35,6 +36,95 @@ def wilson(share: float, n: int) -> tuple[float, float]:
     middle = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
     return max(0.0, middle - half), min(1.0, middle + half)
+
+
+@dataclass(frozen=True, slots=True)
+class Paired:
+    """A yes or no asked of the same n twice: yes both times, only before, only after."""
+
+    n: int
+    both: int
+    went: int
+    came: int
+
+    @classmethod
+    def of(cls, answers: Iterable[tuple[bool, bool]]) -> Paired:
+        """Counted from (before, after) of each."""
+        found = Counter(answers)
+        n, both = sum(found.values()), found[True, True]
+        return cls(n, both, went=found[True, False], came=found[False, True])
+
+    @property
+    def before(self) -> Tally:
+        """Yes before."""
+        return Tally(self.both + self.went, self.n)
+
+    @property
+    def after(self) -> Tally:
+        """Yes after."""
+        return Tally(self.both + self.came, self.n)
+
+    @property
+    def change(self) -> float:
+        """Share after less share before; NaN for none."""
+        return (self.came - self.went) / self.n if self.n else float("nan")
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % interval of the change (Newcombe 1998, Statistics in Medicine 17:2635, method 10).
+
+        The Wilson limits of both shares, joined by how far the two answers go together.
+        """
+        if self.n == 0:
+            return -1.0, 1.0
+        p, q = self.before, self.after
+        (p_low, p_high), (q_low, q_high) = p.interval, q.interval
+        phi = self._phi()
+
+        def reach(of_q: float, of_p: float) -> float:
+            return math.sqrt(max(0.0, of_q**2 - 2 * phi * of_q * of_p + of_p**2))
+
+        low = self.change - reach(q.share - q_low, p_high - p.share)
+        return low, self.change + reach(q_high - q.share, p.share - p_low)
+
+    def _phi(self) -> float:
+        """The correlation of the two answers, drawn towards 0 by n/2 (Newcombe's correction)."""
+        neither = self.n - self.both - self.went - self.came
+        product = self.both * neither - self.went * self.came
+        if product > 0:
+            product = max(0, product - self.n / 2)
+        p, q = self.before.hits, self.after.hits
+        margins = p * (self.n - p) * q * (self.n - q)
+        return product / math.sqrt(margins) if margins else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """An amount measured of the same n twice: both means, and a 95 % interval of their ratio."""
+
+    n: int
+    before: float
+    after: float
+    interval: tuple[float, float]
+
+    @classmethod
+    def of(cls, amounts: Sequence[tuple[float, float]]) -> Ratio:
+        """From (before, after) of each; the interval by Cochran 1977, section 2.11: r ± 1.96 times
+        √(Σ(after - r·before)² / n(n - 1)) / mean before. All is possible for fewer than two."""
+        n = len(amounts)
+        before = math.fsum(b for b, _ in amounts) / max(1, n)
+        after = math.fsum(a for _, a in amounts) / max(1, n)
+        if n < 2 or before <= 0:
+            return cls(n, before, after, (0.0, math.inf))
+        ratio = after / before
+        squares = math.fsum((a - ratio * b) ** 2 for b, a in amounts)
+        half = 1.96 * math.sqrt(squares / (n * (n - 1))) / before
+        return cls(n, before, after, (max(0.0, ratio - half), ratio + half))
+
+    @property
+    def ratio(self) -> float:
+        """Mean after over mean before; NaN where there was nothing before."""
+        return self.after / self.before if self.before > 0 else float("nan")
 
 
 def spread(values: Sequence[float]) -> float:

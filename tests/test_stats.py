@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from cai.stats import best_temperature, calibration_error, sigmoid, wilson
+from cai.stats import Paired, Ratio, best_temperature, calibration_error, sigmoid, wilson
 
 
 def logit(p: float) -> float:
@@ -51,3 +51,36 @@ def test_temperature_makes_confidence_match_accuracy() -> None:
     found = best_temperature(rows)
     assert found == pytest.approx(2 / math.log(3), rel=0.04)
     assert calibration_error(rows, found) < 0.01
+
+
+def test_a_paired_change_has_the_published_interval() -> None:
+    """Newcombe 1998, table II, method 10: 36 yes twice, 12 and 2 turned, none no twice.
+
+    48/50 - 38/50 = 0.2; limits 0.0569 and 0.3404.
+    """
+    answers = [(True, True)] * 36 + [(False, True)] * 12 + [(True, False)] * 2
+    found = Paired.of(answers)
+    assert (found.before.hits, found.after.hits, found.n) == (38, 48, 50)
+    assert found.change == pytest.approx(0.2)
+    assert found.interval == pytest.approx((0.0569, 0.3404), abs=5e-5)
+    back = Paired.of((after, before) for before, after in answers)
+    assert back.interval == pytest.approx((-0.3404, -0.0569), abs=5e-5)
+
+
+def test_a_paired_change_of_none() -> None:
+    assert Paired.of([]).interval == (-1.0, 1.0)
+    assert math.isnan(Paired.of([]).change)
+    same = Paired.of([(True, True), (False, False)])
+    assert same.change == 0 and same.interval[0] == -same.interval[1] < 0
+
+
+def test_a_ratio_of_means_and_its_interval() -> None:
+    """Means 15 and 16.5: r = 1.1. Residuals 12 - 11 = 1 and 21 - 22 = -1, squares 2.
+
+    1.96 · √(2 / (2 · 1)) / 15 = 0.13067.
+    """
+    found = Ratio.of([(10, 12), (20, 21)])
+    assert (found.before, found.after, found.ratio) == (15, 16.5, pytest.approx(1.1))
+    assert found.interval == pytest.approx((1.1 - 1.96 / 15, 1.1 + 1.96 / 15))
+    assert Ratio.of([(3, 4)]).interval == (0.0, math.inf)
+    assert math.isnan(Ratio.of([(0, 4), (0, 2)]).ratio)

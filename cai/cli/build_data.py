@@ -108,7 +108,7 @@ def command(
         out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"--out: {out.parent} can't be made: {error.strerror}") from None
-    models = _models(options)
+    models = make_models(options)
     with Store.open(out.parent / "store.sqlite") as store, _progress(quiet) as show:
         run = build(
             loaded,
@@ -126,7 +126,7 @@ def command(
             print_summary(store, run, out, manifest)
 
 
-def _models(options: dict[str, Any]) -> Models:
+def make_models(options: dict[str, Any]) -> Models:
     """Load each model that plays a part, once."""
     from cai.pipeline.build import Models
 

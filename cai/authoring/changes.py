@@ -1,0 +1,91 @@
+"""What an edit changes in the content, setting by setting and field by field."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, TypeAlias
+
+from cai.pipeline.snapshot import snapshot
+from cai.types import Constitution
+
+Kind: TypeAlias = Literal["added", "removed", "changed"]
+Content: TypeAlias = Mapping[str, Any]
+"""A constitution as plain values: a run's snapshot, or `content_of` files."""
+
+_OF_ALL = ("id", "version", "title", "no_problem")
+_SETTINGS = ("plan", "feedback", "templates")
+_DERIVED = {"id", "digest"}
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One difference.
+
+    part: `constitution`, `plan`, `feedback`, `templates` or `principle`. name: of a principle, its
+    id. field: what of it; empty where the whole was added or removed. before, after: the values,
+    None where there is none.
+    """
+
+    kind: Kind
+    part: str
+    name: str
+    field: str
+    before: Any
+    after: Any
+
+
+def content_of(constitution: Constitution) -> dict[str, Any]:
+    """A constitution as plain values: what a run remembers, with few-shot examples and tests."""
+    out = snapshot(constitution)
+    for values, member in zip(out["principles"], constitution.members, strict=True):
+        values["examples"] = [asdict(example) for example in member.principle.examples]
+        values["tests"] = [asdict(test) for test in member.principle.tests]
+        values["deprecated"] = member.principle.deprecated
+    return out
+
+
+def changes(before: Content, after: Content) -> tuple[Change, ...]:
+    """All that differs, the principles last; fields that one side does not tell are left out."""
+    return (
+        *_fields("constitution", "", _some(before, _OF_ALL), _some(after, _OF_ALL)),
+        *(c for part in _SETTINGS for c in _fields(part, "", before[part], after[part])),
+        *_principles(before["principles"], after["principles"]),
+    )
+
+
+def is_read(before: Content, after: Content) -> bool:
+    """Whether anything differs that can change a model's text."""
+    return bool(before["digest"] != after["digest"])
+
+
+def _some(values: Content, names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: values[name] for name in names if name in values}
+
+
+def _fields(part: str, name: str, before: Content, after: Content) -> Iterator[Change]:
+    """The fields that both have, and that differ."""
+    for field in (f for f in before if f in after):
+        if before[field] != after[field]:
+            yield Change("changed", part, name, field, before[field], after[field])
+
+
+def _principles(before: list[Content], after: list[Content]) -> Iterator[Change]:
+    old = {str(p["id"]): p for p in before}
+    new = {str(p["id"]): p for p in after}
+    for name in (n for n in old if n not in new):
+        yield Change("removed", "principle", name, "", old[name], None)
+    for name in (n for n in new if n not in old):
+        yield Change("added", "principle", name, "", None, new[name])
+    for name in (n for n in new if n in old):
+        found = list(_fields("principle", name, _told(old[name]), _told(new[name])))
+        if not found and old[name]["digest"] != new[name]["digest"]:  # a run tells no examples
+            found = [Change("changed", "principle", name, "examples", None, None)]
+        yield from found
+    orders = [[n for n in side if n in old and n in new] for side in (old, new)]
+    if orders[0] != orders[1]:
+        yield Change("changed", "constitution", "", "order of the principles", *orders)
+
+
+def _told(principle: Content) -> dict[str, Any]:
+    return {field: value for field, value in principle.items() if field not in _DERIVED}

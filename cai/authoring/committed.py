@@ -1,0 +1,166 @@
+"""Content as it was in a commit: `git:REV`, or `git:REV:constitution/x.yaml`.
+
+Git is asked for the tree and for the bytes of files, and for nothing else: no hook, filter or
+checkout runs. Only regular content files of a bounded size are taken; links are not.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from cai.constitution.load import load_constitution
+from cai.content import SUFFIXES, shown
+from cai.errors import ContentError, Problem, UsageError
+from cai.types import Constitution
+
+PREFIX = "git:"
+SECONDS = 30
+LARGEST, MOST_FILES, MOST_BYTES = 1_000_000, 5_000, 50_000_000
+"""Bytes of one file (larger ones are no content), files of a commit, bytes of them all."""
+_SUFFIXES = (*SUFFIXES, ".j2", ".jinja")
+_REGULAR = ("100644", "100755")
+
+
+class Place(NamedTuple):
+    """A commit, and the file of a constitution in it: a path from the project's root, or a name."""
+
+    revision: str
+    file: str
+
+
+def place_of(text: str, default: str) -> Place:
+    """`git:REV` or `git:REV:FILE` taken apart; default: the file where none is named."""
+    revision, _, file = text.removeprefix(PREFIX).partition(":")
+    if not revision:
+        raise UsageError(f"{text!r} names no commit", hint="Write it as git:HEAD or git:main.")
+    return Place(revision, file or default)
+
+
+def load_committed(place: Place, project: Path) -> Constitution:
+    """The constitution as it was in the commit. `project` is the folder of today's project.
+
+    Raises `UsageError` where there is no such commit or git can't be asked, `ContentError` with
+    problems that name the files as `git:REV:FILE`.
+    """
+    with _checked_out(place.revision, project) as folder:
+        try:
+            return _load(folder, place)
+        except ContentError as error:
+            raise ContentError(
+                [_renamed(problem, folder, place.revision) for problem in error.problems]
+            ) from None
+
+
+def _load(folder: Path, place: Place) -> Constitution:
+    name = place.file if place.file.endswith(SUFFIXES) else f"constitution/{place.file}.yaml"
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts:
+        raise UsageError(f"{name} leads out of the project", hint="Give a path from its root.")
+    if not (folder / path).is_file():
+        what, hint = "the commit has no such constitution", "Name one: git:REV:constitution/X.yaml."
+        missing = Problem(f"{PREFIX}{place.revision}:{name}", 1, 1, "C001", what, hint)
+        raise ContentError([missing])
+    loaded = load_constitution(folder / path)
+    return replace(loaded, path=f"{PREFIX}{place.revision}:{name}")
+
+
+def _renamed(problem: Problem, folder: Path, revision: str) -> Problem:
+    """A problem that speaks of the commit's file instead of a temporary one."""
+
+    def named(text: str) -> str:
+        return text.replace(f"{folder}{os.sep}", f"{PREFIX}{revision}:")
+
+    return replace(
+        problem,
+        file=named(problem.file),
+        message=named(problem.message),
+        hint=named(problem.hint).replace(str(folder), f"{PREFIX}{revision}"),
+    )
+
+
+@contextmanager
+def _checked_out(revision: str, project: Path) -> Iterator[Path]:
+    """A temporary folder with the project's content files as the commit has them."""
+    commit = _git(project, "rev-parse", "--verify", "--quiet", "--end-of-options",
+                  f"{revision}^{{commit}}", failing=f"there is no commit {revision!r}")  # fmt: skip
+    entries = list(_entries(project, commit.decode().strip()))
+    if len(entries) > MOST_FILES or sum(e.size for e in entries) > MOST_BYTES:
+        raise UsageError(
+            f"{revision} holds more than {MOST_FILES:,} content files or {MOST_BYTES:,} bytes",
+            hint="Compare two folders instead.",
+        )
+    with tempfile.TemporaryDirectory(prefix="cai-") as name:
+        folder = Path(name).resolve()
+        (folder / ".cai").mkdir()  # the mark of a project, so that references end here
+        for entry, data in zip(entries, _blobs(project, entries), strict=True):
+            target = folder / entry.path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(data)
+        yield folder
+
+
+class _Entry(NamedTuple):
+    path: str
+    object: str
+    size: int
+
+
+def _entries(project: Path, commit: str) -> Iterator[_Entry]:
+    """The content files of a commit below the project's folder."""
+    listed = _git(project, "ls-tree", "-r", "-z", "--long", commit)
+    for line in filter(None, listed.split(b"\0")):
+        facts, _, raw = line.partition(b"\t")
+        mode, kind, name, size = facts.decode().split()
+        path = os.fsdecode(raw)
+        if kind != "blob" or mode not in _REGULAR or not path.endswith(_SUFFIXES):
+            continue
+        if int(size) <= LARGEST and _stays(path):
+            yield _Entry(path, name, int(size))
+
+
+def _stays(path: str) -> bool:
+    """Whether a path of a tree, which anybody may have written, stays where it is put."""
+    parts = path.split("/")
+    return "\\" not in path and ":" not in path and not {"", ".", "..", ".git"} & set(parts)
+
+
+def _blobs(project: Path, entries: Sequence[_Entry]) -> Iterator[bytes]:
+    """The bytes of files, all from one process."""
+    asked = "".join(f"{entry.object}\n" for entry in entries)
+    out = _git(project, "cat-file", "--batch", given=asked.encode())
+    at = 0
+    for entry in entries:
+        head = out.index(b"\n", at) + 1
+        yield out[head : head + entry.size]
+        at = head + entry.size + 1
+
+
+def _git(project: Path, *arguments: str, given: bytes = b"", failing: str = "") -> bytes:
+    """What git answers. Raises `UsageError` with `failing`, or with git's own last words."""
+    environment = os.environ | {
+        "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "GIT_NO_LAZY_FETCH": "1",
+        "LC_ALL": "C",
+    }  # fmt: skip
+    command = ["git", "-c", "core.fsmonitor=false", "-C", str(project), *arguments]
+    try:
+        done = subprocess.run(
+            command, input=given, capture_output=True, env=environment, timeout=SECONDS, check=False
+        )
+    except FileNotFoundError:
+        raise UsageError("git is not installed", hint="Compare two files instead.") from None
+    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+        raise UsageError(f"git can't be asked about {shown(project)}: {error}") from None
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip().splitlines()
+        raise UsageError(
+            failing if failing and not said else (said[-1] if said else "git failed"),
+            hint=f"Asked in {shown(project)}. See its commits with: git log --oneline",
+        )
+    return done.stdout

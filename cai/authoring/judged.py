@@ -1,0 +1,109 @@
+"""Which final response the judge prefers, that of before an edit or that of after it.
+
+Asked by `compare` under a constitution's principles for feedback, as for a pair of a build. A
+principle that was weakened can't see what it lets pass, so the old rules are worth asking too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from cai.authoring.attempt import given
+from cai.authoring.effects import Row
+from cai.data.counts import NEAR_TIE
+from cai.errors import Interrupted
+from cai.pipeline.build import Models
+from cai.pipeline.compare import compare, preference
+from cai.pipeline.drive import Tally, Task, drive
+from cai.pipeline.steps import Draws
+from cai.stats import Tally as Share
+from cai.store.store import Store
+from cai.types import Comparison, Constitution
+
+
+@dataclass(frozen=True, slots=True)
+class Verdicts:
+    """How often the later response is the better one. A tie is a probability near one half."""
+
+    wins: int
+    ties: int
+    losses: int
+
+    @classmethod
+    def of(cls, probabilities: Iterable[float]) -> Verdicts:
+        """From the probabilities that the later response is better."""
+        distances = [p - 0.5 for p in probabilities]
+        ties = sum(abs(d) < NEAR_TIE for d in distances)
+        wins = sum(d >= NEAR_TIE for d in distances)
+        return cls(wins, ties, len(distances) - ties - wins)
+
+    @property
+    def rate(self) -> Share:
+        """Wins of those that were decided."""
+        return Share(self.wins, self.wins + self.losses)
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """The judge's verdicts under one constitution.
+
+    later: by prompt id, the probability that the later response is better.
+    """
+
+    overall: Verdicts
+    principles: Mapping[str, Verdicts]
+    later: Mapping[str, float]
+
+
+def judged(
+    over: Sequence[Row],
+    constitution: Constitution,
+    models: Models,
+    store: Store,
+    draws: Draws,
+    tally: Tally,
+    *,
+    tick: Callable[[], None] = lambda: None,
+    wait: bool = False,
+) -> Judged:
+    """Ask about every row whose final responses differ; answers are kept in the store.
+
+    tally: counts what was asked and what the store knew. Raises `Interrupted` on Ctrl-C.
+    """
+    found: dict[str, Comparison] = {}
+
+    def keep(task: Task[Comparison], comparison: Comparison) -> None:
+        found[task.prompt.id] = comparison
+
+    tasks = (
+        Task(f"judged/{row.prompt.id}", row.prompt,
+             given(compare(row.prompt, 0, constitution, draws), row.before.final, row.after.final))
+        for row in over if not row.same
+    )  # fmt: skip
+    with store.lock(wait=wait):
+        try:
+            drive(
+                tasks, models.parts, store, tally, finish=keep, give_up=lambda *_: None, tick=tick
+            )
+        except KeyboardInterrupt:
+            raise Interrupted(
+                f"Stopped: {tally.finished} pairs of final responses are judged and kept.",
+                hint="Run the same command again to go on where it stopped.",
+            ) from None
+    return _counted(found, constitution)
+
+
+def _counted(found: Mapping[str, Comparison], constitution: Constitution) -> Judged:
+    members = constitution.phase("rl")
+    by_principle: dict[str, list[float]] = {m.principle.id: [] for m in members}
+    for comparison in found.values():
+        for judgement in comparison.judgements:
+            before = preference(constitution, members, [judgement])
+            by_principle[judgement.principle_id].append(1 - before)
+    later = {name: 1 - comparison.probability for name, comparison in found.items()}
+    return Judged(
+        Verdicts.of(later.values()),
+        {name: Verdicts.of(ps) for name, ps in by_principle.items()},
+        later,
+    )

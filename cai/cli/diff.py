@@ -1,0 +1,241 @@
+"""`cai diff`: what an edit changes in a constitution, and what the change does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cai.errors import UsageError
+
+if TYPE_CHECKING:
+    from cai.authoring.findings import Findings
+    from cai.authoring.sides import Side
+
+LIMIT = 40
+"""Prompts that both sides are built on, unless told otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What was found, and on what: for the head of the report."""
+
+    findings: Findings
+    about: str
+
+
+@click.command("diff", short_help="Show what an edit of a constitution changes, and does.")
+@click.argument("sides", metavar="[A] [B]", nargs=-1)
+@click.option(
+    "--against", metavar="A", default=None,
+    help="The side before; B is then the only argument.  [default of B: the project's `default`]",
+)  # fmt: skip
+@click.option("--content", "content_only", is_flag=True, help="What changed, and nothing built.")
+@click.option(
+    "--prompts", "-p", "prompts_file", type=click.Path(path_type=Path), default=None,
+    help="Prompts, in any format of build-data.  [default: the project's prompts.jsonl, else"
+    " bundled prompts]",
+)  # fmt: skip
+@click.option(
+    "--limit", type=click.IntRange(min=1), default=LIMIT, show_default=True,
+    help="Use the first N usable prompts.",
+)  # fmt: skip
+@click.option(
+    "--pairs", type=click.IntRange(min=0), default=1, show_default=True,
+    help="Pairs to compare a prompt; 0 leaves preferences out.",
+)  # fmt: skip
+@click.option(
+    "--model", "-m", default="miniature", show_default=True,
+    help="Writes responses and revisions, as in build-data.",
+)  # fmt: skip
+@click.option("--critic", default=None, help="Writes the critiques.  [default: the model]")
+@click.option("--judge", default=None, help="Judges pairs.  [default: the critic]")
+@click.option(
+    "--adapter", default=None, help="On top of --model: a training run's folder, or a LoRA adapter."
+)
+@click.option(
+    "--runs-dir", type=click.Path(path_type=Path, file_okay=False), default=Path("runs"),
+    show_default=True, help="The folder that holds the store.",
+)  # fmt: skip
+@click.option("--seed", type=int, default=0, show_default=True, help="Fixes every random choice.")
+@click.option("--temperature", type=float, default=1.0, show_default=True)
+@click.option("--top-p", type=float, default=1.0, show_default=True)
+@click.option("--max-new-tokens", type=int, default=256, show_default=True)
+@click.option("--batch-size", type=int, default=16, show_default=True, help="Changes speed alone.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
+@click.option(
+    "--dtype", type=click.Choice(["auto", "float32", "bfloat16", "float16"]), default="auto",
+    show_default=True, help="auto: bfloat16 where it pays, else float32.",
+)  # fmt: skip
+@click.option(
+    "--rows", "shown", type=click.IntRange(min=0), default=5, show_default=True,
+    help="Changed responses to print, the most changed first.",
+)  # fmt: skip
+@click.option(
+    "--html", type=click.Path(path_type=Path, dir_okay=False), default=None,
+    help="Also write every record of both sides as one HTML file, as cai audit diff does.",
+)  # fmt: skip
+@click.option(
+    "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True
+)
+@click.option("--wait", is_flag=True, help="Wait for another build on the same store.")
+@click.option("--quiet", "-q", is_flag=True, help="No progress.")
+def command(
+    sides: tuple[str, ...], against: str | None, content_only: bool, shown: int,
+    html: Path | None, form: str, **options: Any,
+) -> None:  # fmt: skip
+    """Show what changed from A to B, and what the change does to the same prompts.
+
+    A and B are constitutions (a path or a name), folders of runs, or git:REV, the constitution as
+    it was in a commit; git:REV:constitution/x.yaml names the file. Both constitutions are built in
+    one store with the same model and seed, so only what the edit touches is made anew; stopped, the
+    same command goes on where it was. Runs are read, not built.
+
+    \b
+    cai diff --against git:HEAD                      the working tree, on the bundled model
+    cai diff --against git:HEAD --content            what changed, at once
+    cai diff git:v1 git:v2 -p red.jsonl -m Qwen/Qwen3-4B --html diff.html
+    cai diff runs/before runs/after --format json
+    """
+    from cai.authoring.changes import changes, is_read
+    from cai.authoring.sides import read_sides
+
+    if html is not None:
+        from cai.cli.audit import page_place
+
+        html = page_place(html)
+    before, after = read_sides(*_sides(sides, against))
+    differences = changes(before.content, after.content)
+    if form == "text":
+        from cai.cli.diff_text import print_changes
+
+        print_changes(before, after, differences)
+    found = None
+    if not content_only and (before.folder or is_read(before.content, after.content)):
+        found = _found(before, after, html, options)
+    if form == "json":
+        from cai.cli.diff_json import as_json
+
+        click.echo(as_json(before, after, differences, found))
+    elif found is not None:
+        from cai.cli.diff_text import print_found
+
+        print_found(found, shown)
+        if html is not None:
+            from cai.cli.audit import shown_path
+
+            click.echo(f"\nEvery record side by side: {shown_path(html)}")
+
+
+def _sides(given: tuple[str, ...], against: str | None) -> tuple[str, str]:
+    """The names of both sides."""
+    from cai.authoring.sides import DEFAULT
+
+    if against is not None and len(given) <= 1:
+        return against, (given[0] if given else DEFAULT)
+    if against is None and len(given) == 2:
+        return given[0], given[1]
+    raise UsageError(
+        f"{len(given) + (against is not None)} sides are given; a diff has two",
+        hint="Such as: cai diff A B, or cai diff --against git:HEAD",
+    )
+
+
+def _found(before: Side, after: Side, html: Path | None, options: dict[str, Any]) -> Found:
+    """Read both runs, or build both constitutions; and the page, where one is asked for."""
+    from cai.authoring.findings import read
+
+    if before.folder and after.folder:
+        found = Found(read(before, after), "as the two runs have them")
+        if html is not None:
+            _page_of_runs(before.folder, after.folder, html)
+        return found
+    if before.folder or after.folder:
+        raise UsageError(
+            "one side is a run, the other a constitution: what they do can't be compared",
+            hint="Build the other one too, or see what changed with --content.",
+        )
+    return _build(before, after, html, options)
+
+
+def _build(before: Side, after: Side, html: Path | None, options: dict[str, Any]) -> Found:
+    from cai.authoring.findings import built
+    from cai.cli.build_data import make_models
+    from cai.cli.progress import BuildProgress
+    from cai.data.files import telling
+    from cai.data.prompts import PromptFile
+    from cai.pipeline.build import BuildConfig
+    from cai.store.store import Store
+
+    config = BuildConfig(
+        sft_share=0.0,
+        **{name: options[name] for name in
+           ("seed", "pairs", "limit", "temperature", "top_p", "max_new_tokens")},
+    )  # fmt: skip
+    prompts = PromptFile(options["prompts_file"] or _prompts())
+    place: Path = options["runs_dir"]
+    with telling(place):
+        place.mkdir(parents=True, exist_ok=True)
+    models = make_models(options)
+    with Store.open(place / "store.sqlite") as store:
+        findings = built(
+            before, after, prompts, store, models, config, source=prompts.path.name,
+            watch=_silent if options["quiet"] else BuildProgress, wait=options["wait"],
+        )  # fmt: skip
+    if html is not None:
+        _page_of_builds(place, findings.runs, html)
+    about = f"of {prompts.path.name} (--limit {config.limit}), seed {config.seed}, "
+    return Found(findings, about + f"model {options['model']}")
+
+
+def _prompts() -> Path:
+    """The project's own prompts, else those that came with cai."""
+    from cai.content import enclosing_project
+    from cai.miniature.prompts import PROMPTS
+
+    project = enclosing_project(Path.cwd())
+    own = project / "prompts.jsonl" if project else PROMPTS
+    return own if own.is_file() else PROMPTS
+
+
+def _silent() -> Any:
+    from contextlib import nullcontext
+
+    return nullcontext(lambda _: None)
+
+
+def _page_of_runs(before: Path, after: Path, html: Path) -> None:
+    from cai.audit.runs import open_run
+
+    with open_run(before) as a, open_run(after) as b:
+        _write_page(a, b, html)
+
+
+def _page_of_builds(place: Path, runs: tuple[str, str], html: Path) -> None:
+    """The page reads exported runs: both are exported for as long as it takes."""
+    from tempfile import TemporaryDirectory
+
+    from cai.audit.runs import BuiltRun
+    from cai.data.export import export
+    from cai.store.store import Store
+
+    with (
+        TemporaryDirectory(prefix="cai-") as name,
+        Store.open(place / "store.sqlite", read_only=True) as store,
+    ):
+        sides = []
+        for run_id, label in zip(runs, ("before", "after"), strict=True):
+            export(store, run_id, Path(name) / label)
+            sides.append(BuiltRun(Path(name) / label, store))
+        _write_page(sides[0], sides[1], html)
+
+
+def _write_page(a: Any, b: Any, html: Path) -> None:
+    from cai.audit.diff import diff_payload
+    from cai.audit.page import render
+    from cai.audit.report import PAGE_ITEMS
+    from cai.data.files import write_whole
+
+    write_whole(html, render(diff_payload(a, b, most=PAGE_ITEMS)))

@@ -1,0 +1,125 @@
+"""What `cai diff` found, as JSON: for CI, and for whoever wants to count on."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from cai.authoring.effects import Effect, Row, asked, effect, flags
+from cai.authoring.judged import Judged, Verdicts
+from cai.stats import Paired, Ratio, Tally
+
+if TYPE_CHECKING:
+    from cai.authoring.changes import Change
+    from cai.authoring.sides import Side
+    from cai.cli.diff import Found
+
+
+def as_json(before: Side, after: Side, differences: Sequence[Change], found: Found | None) -> str:
+    """Everything; `effect` is null where nothing was built or read. Every number is finite."""
+    out = {
+        "before": before.label,
+        "after": after.label,
+        "changes": [asdict(change) for change in differences],
+        "effect": None if found is None else _found(found),
+    }
+    return json.dumps(out, indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def _found(found: Found) -> dict[str, Any]:
+    findings = found.findings
+    over, work = findings.rows, findings.work
+    return {
+        "about": found.about,
+        "runs": findings.runs,
+        "steps": None if work is None else {
+            side: {"made": dict(w.made), "taken": dict(w.taken)}
+            for side, w in zip(("before", "after"), work, strict=True)
+        },
+        "overall": _effect(effect(over)),
+        "flags": {code: _paired(seen) for code, seen in flags(over).items()},
+        "preferences_turned": _share(findings.turned),
+        "judged": {rules: _judged(said) for rules, said in findings.judged.items()},
+        "principles": {name: _effect(effect(over, name)) for name in principles(over)},
+        "rows": [_row(row, found) for row in most_changed(over)],
+    }  # fmt: skip
+
+
+def principles(over: Sequence[Row]) -> list[str]:
+    """The principles that were asked on either side, by name."""
+    before, after = asked(over)
+    return sorted(before.keys() | after.keys())
+
+
+def most_changed(over: Sequence[Row]) -> list[Row]:
+    """The rows whose final response differs, the most changed first."""
+    differ = [row for row in over if not row.same]
+    return sorted(differ, key=lambda row: (row.likeness, row.prompt.id))
+
+
+def _effect(value: Effect) -> dict[str, Any]:
+    return {
+        "prompts": value.prompts,
+        "changed": value.changed,
+        "found": _paired(value.found),
+        "flagged": _paired(value.flagged),
+        "refused": _paired(value.refused),
+        "words": _ratio(value.words),
+    }
+
+
+def _paired(value: Paired) -> dict[str, Any]:
+    return {
+        "n": value.n,
+        "before": value.before.hits,
+        "after": value.after.hits,
+        "came": value.came,
+        "went": value.went,
+        "change": _finite(value.change),
+        "interval": value.interval,
+    }
+
+
+def _ratio(value: Ratio) -> dict[str, Any]:
+    low, high = value.interval
+    return {
+        "n": value.n,
+        "before": value.before,
+        "after": value.after,
+        "ratio": _finite(value.ratio),
+        "interval": [low, _finite(high)],
+    }
+
+
+def _share(value: Tally) -> dict[str, Any]:
+    return {"hits": value.hits, "n": value.n, "share": _finite(value.share),
+            "interval": value.interval}  # fmt: skip
+
+
+def _judged(said: Judged) -> dict[str, Any]:
+    named = {name: _verdicts(v) for name, v in said.principles.items()}
+    return {"overall": _verdicts(said.overall), "principles": named}
+
+
+def _verdicts(value: Verdicts) -> dict[str, Any]:
+    return asdict(value) | {"rate": _share(value.rate)}
+
+
+def _row(row: Row, found: Found) -> dict[str, Any]:
+    later = {rules: said.later.get(row.prompt.id) for rules, said in found.findings.judged.items()}
+    return {
+        "prompt_id": row.prompt.id,
+        "prompt": [asdict(message) for message in row.prompt.messages],
+        "before": row.before.final,
+        "after": row.after.final,
+        "traces": [row.before.trace_id, row.after.trace_id],
+        "likeness": row.likeness,
+        "after_preferred": later,
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
