@@ -295,7 +295,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--prompts", type=int, default=700, help="requests to build data on")
     parser.add_argument("--updates", type=int, default=20, help="of PPO")
-    parser.add_argument("--n", type=int, default=120, help="requests of each kind and seed")
+    parser.add_argument("--n", type=int, default=100, help="requests of each kind and seed")
     parser.add_argument("--draw", choices=(TABLE, CHOOSE), default=TABLE)
     parser.add_argument("--result", type=Path, help="write FILE.json and FILE.md")
     arguments = parser.parse_args()

@@ -90,9 +90,9 @@ class Paired:
     def _phi(self) -> float:
         """The correlation of the two answers, drawn towards 0 by n/2 (Newcombe's correction)."""
         neither = self.n - self.both - self.went - self.came
-        product = self.both * neither - self.went * self.came
+        product: float = self.both * neither - self.went * self.came
         if product > 0:
-            product = max(0, product - self.n / 2)
+            product = max(0.0, product - self.n / 2)
         p, q = self.before.hits, self.after.hits
         margins = p * (self.n - p) * q * (self.n - q)
         return product / math.sqrt(margins) if margins else 0.0

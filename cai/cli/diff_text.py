@@ -19,12 +19,13 @@ if TYPE_CHECKING:
     from cai.authoring.judged import Judged, Verdicts
     from cai.authoring.sides import Side, Work
     from cai.cli.diff import Found
+    from cai.pipeline.steps import Stage
     from cai.stats import Paired, Ratio, Tally
 
 WIDTH = 100
 KEPT = 12
 """Words of an unchanged stretch that are printed at either end of it."""
-_STAGES = ("response", "critique", "revision", "check", "pair", "reasoning", "judgement")
+_STAGES: tuple[Stage, ...] = ("response", "critique", "revision", "check", "pair", "reasoning", "judgement")
 _WHOLE = ("critique_request", "revision_request", "comparison_question")
 """What is printed of a principle that was added or removed."""
 

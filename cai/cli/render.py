@@ -9,19 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cai.authoring.stages import STAGES, Shown, Texts, stage_messages
 from cai.errors import UsageError
 
 if TYPE_CHECKING:
     from cai.types import Constitution, Messages, Principle
-
-STAGES = ("critique", "revise", "compare")
 
 
 @dataclass(frozen=True, slots=True)
 class _Rendered:
     """A stage's messages, the start of the answer, and what a tokenizer makes of them."""
 
-    stage: str
+    stage: Shown
     messages: Messages
     prefill: str
     ids: tuple[int, ...] | None = None
@@ -63,9 +62,10 @@ def command(
 
     _check_unicode(prompt=prompt, response=response, critique=critique, other=other)
     rules = load_constitution(constitution)
-    rule = _find(principle, rules)
-    stages = STAGES if stage == "all" else (stage,)
-    shown = [_render(name, rules, rule, prompt, response, critique, other) for name in stages]
+    rule = find_principle(principle, rules)
+    stages = [name for name in STAGES if stage in (name, "all")]
+    texts = Texts(prompt, response, critique, other)
+    shown = [_Rendered(name, *stage_messages(name, rules, rule, texts)) for name in stages]
     if model is not None:
         shown = _encode(shown, model)
     if form == "json":
@@ -83,7 +83,7 @@ def _check_unicode(**texts: str) -> None:
             raise UsageError(f"--{name} is not valid text", hint="Pass it as UTF-8.") from None
 
 
-def _find(name: str, rules: Constitution) -> Principle:
+def find_principle(name: str, rules: Constitution) -> Principle:
     """A principle by file, or by id in the constitution."""
     from difflib import get_close_matches
 
@@ -99,30 +99,6 @@ def _find(name: str, rules: Constitution) -> Principle:
     raise UsageError(
         f"{rules.id} has no principle {name!r}", hint=f"{hint}It has: {', '.join(by_id)}"
     )
-
-
-def _render(
-    stage: str,
-    rules: Constitution,
-    rule: Principle,
-    prompt: str,
-    response: str,
-    critique: str,
-    other: str,
-) -> _Rendered:
-    from cai.constitution import messages
-    from cai.types import Message
-
-    asked = (Message("user", prompt),)
-    answered = (*asked, Message("assistant", response))
-    if stage == "critique":
-        return _Rendered(stage, messages.critique(rules, rule, answered), "")
-    if stage == "revise":
-        said = critique if rules.plan.critique else None
-        return _Rendered(stage, messages.revision(rules, rule, answered, said), "")
-    prefill = "" if rules.feedback.chain_of_thought else messages.ANSWER_PREFILL
-    compared = messages.comparison(rules, rule, asked, response, other)
-    return _Rendered(stage, compared, prefill)
 
 
 def _encode(shown: list[_Rendered], model: str) -> list[_Rendered]:

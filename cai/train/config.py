@@ -66,7 +66,9 @@ class TrainConfig:
     learning_rate: float | None = _rate(*rates)
     max_grad_norm: float = option(1.0, "Gradients are clipped to this norm.")
     micro_tokens: int = option(
-        8192, "Most tokens in one forward pass; halved when memory runs out. Changes no result."
+        8192,
+        "Most tokens in one forward pass; halved when memory runs out. Without dropout it changes"
+        " no result.",
     )
     max_steps: int | None = option(None, "End after so many steps.")
     limit: int | None = option(None, "Use the first N usable rows.")

@@ -54,7 +54,8 @@ def estimate(config: TrainConfig, stage: Stage) -> Estimate:
     trained = sum(p.numel() for p in stage.parameters.values())
     shape = text_config(backbone.model)
     bytes_kept = _CHECKPOINTED if config.gradient_checkpointing else _ACTIVATIONS
-    units = max(config.micro_tokens, work.longest) * shape.num_hidden_layers * shape.hidden_size
+    together = max(work.longest, min(config.micro_tokens, work.tokens))  # tokens in one pass
+    units = together * shape.num_hidden_layers * shape.hidden_size
     activations = _MEASURED * units * bytes_kept * backbone.dtype.itemsize // 2
     weights = sum(p.numel() * p.element_size() for p in held)
     own = {id(p): p for p in (*inside, *stage.parameters.values())}.values()

@@ -76,14 +76,14 @@ def test_terminal_controls_never_reach_the_terminal(tmp_path: Path) -> None:
     assert "\x1b" not in text
 
 
-def test_the_shipped_content_is_linted_in_a_blink(tmp_path: Path) -> None:
-    """Processor time of the whole command, imports and all, over the shipped content."""
+def test_the_shipped_content_is_linted_without_torch(tmp_path: Path) -> None:
+    """How long it takes is measured by `bench/startup.py`."""
     from cai.content import packaged
 
     code = (
-        "import sys, time; from cai.cli.main import main\n"
+        "import sys; from cai.cli.main import main\n"
         "try: main(['lint', sys.argv[1]])\n"
-        "except SystemExit as e: print(e.code, time.process_time(), 'torch' in sys.modules)\n"
+        "except SystemExit as e: print(e.code, {'torch', 'transformers'} & sys.modules.keys())\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(packaged())],
@@ -93,6 +93,4 @@ def test_the_shipped_content_is_linted_in_a_blink(tmp_path: Path) -> None:
         env=os.environ | {"PYTHONPATH": str(Path(cai.__file__).parents[1])},
         check=True,
     )
-    exit_code, seconds, torch = done.stdout.splitlines()[-1].split()
-    assert (exit_code, torch) == ("0", "False")
-    assert float(seconds) < 0.6
+    assert done.stdout.splitlines()[-1] == "0 set()"

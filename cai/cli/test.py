@@ -1,0 +1,208 @@
+"""`cai test`: what principles promise in their `tests:`, held against the words and a model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cai.errors import ContentError, UsageError
+
+if TYPE_CHECKING:
+    from cai.authoring.testing import Case, Result, Status, Trials
+    from cai.types import Constitution, Principle
+
+_MARKS: dict[Status, tuple[str, str]] = {
+    "passed": ("✓", "green"),
+    "failed": ("✗", "red"),
+    "skipped": ("–", "yellow"),
+}
+_WIDTH = 200
+"""Characters of what a model said that are printed of a failure."""
+
+
+@click.command("test", short_help="Run the tests of principles.")
+@click.argument("names", metavar="[PRINCIPLE]...", nargs=-1)
+@click.option(
+    "--constitution", "-c", default="default", show_default=True,
+    help="Its templates and settings are used, and its principles where none is named.",
+)  # fmt: skip
+@click.option(
+    "--model",
+    "-m",
+    default=None,
+    help="Ask it, as in build-data. Without a model only what needs none is tested.",
+)
+@click.option("--critic", default=None, help="Writes the critiques.  [default: the model]")
+@click.option("--judge", default=None, help="Judges pairs.  [default: the critic]")
+@click.option(
+    "--adapter", default=None, help="On top of --model: a training run's folder, or a LoRA adapter."
+)
+@click.option("-k", "pattern", default="", help="Only tests whose `principle: name` holds this.")
+@click.option(
+    "--repeat", type=click.IntRange(min=1), default=None, metavar="N",
+    help="Ask N times, sampled as a build samples.  [default: once, greedily]",
+)  # fmt: skip
+@click.option(
+    "--need", type=click.IntRange(min=1), default=None, metavar="K",
+    help="So many of the N must pass.  [default: all]",
+)  # fmt: skip
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option(
+    "--junit", type=click.Path(path_type=Path, dir_okay=False), default=None,
+    help="Also write the results as JUnit XML.",
+)  # fmt: skip
+@click.option(
+    "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True
+)
+@click.option("--batch-size", type=int, default=16, show_default=True, help="Changes speed alone.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
+@click.option(
+    "--dtype", type=click.Choice(["auto", "float32", "bfloat16", "float16"]), default="auto",
+    show_default=True, help="auto: bfloat16 where it pays, else float32.",
+)  # fmt: skip
+@click.option("--quiet", "-q", is_flag=True, help="No progress.")
+def command(
+    names: tuple[str, ...], constitution: str, pattern: str, repeat: int | None, need: int | None,
+    seed: int, junit: Path | None, form: str, quiet: bool, **options: Any,
+) -> int:  # fmt: skip
+    """Run the tests of principles: ids, files or folders; without any, all of the constitution.
+
+    Each test is asked by the very procedures of a build, under the constitution left with the one
+    principle. Exit code 0: none failed; 3: one failed.
+
+    \b
+    cai test                                       what needs no model
+    cai test respect.rudeness --model miniature
+    cai test principles/ -m Qwen/Qwen3-4B --repeat 5 --need 4 --junit tests.xml
+    """
+    from cai.authoring.testing import cases, counts, run_offline
+    from cai.constitution.load import load_constitution
+
+    trials = _trials(repeat, need, seed, options["model"])
+    rules = load_constitution(constitution)
+    chosen = cases(_principles(names, rules), pattern)
+    if not chosen:
+        raise UsageError(
+            "There are no such tests", hint="cai lint tells which principles have none."
+        )
+    results: Sequence[Result]
+    if options["model"] is None:
+        results = run_offline(chosen, rules)
+    else:
+        results = _asked(chosen, rules, trials, options, quiet)
+    if junit is not None:
+        from cai.authoring.junit import as_junit
+        from cai.data.files import write_whole
+
+        write_whole(junit, as_junit(results))
+    if form == "json":
+        click.echo(json.dumps([_plain(r) for r in results], indent=2, ensure_ascii=False))
+    else:
+        for line in _lines(results):
+            click.echo(line)
+    return ContentError.exit_code if counts(results)["failed"] else 0
+
+
+def _trials(repeat: int | None, need: int | None, seed: int, model: str | None) -> Trials:
+    from cai.authoring.testing import Trials
+
+    if repeat is None:
+        if need is not None:
+            raise UsageError("--need says how many of --repeat must pass", hint="Give both.")
+        return Trials.greedy(seed)
+    if model is None:
+        raise UsageError("--repeat asks a model", hint="Name one with --model.")
+    if need is not None and need > repeat:
+        raise UsageError(f"--need {need} of --repeat {repeat} can't be had")
+    return Trials.repeated(repeat, need or repeat, seed)
+
+
+def _principles(names: Sequence[str], rules: Constitution) -> list[Principle]:
+    """The principles that are named, each once."""
+    from cai.cli.render import find_principle
+    from cai.constitution.load import load_principle
+    from cai.content import SUFFIXES
+
+    if not names:
+        return [member.principle for member in rules.members]
+    found: dict[str, Principle] = {}
+    for name in names:
+        if Path(name).is_dir():
+            files = sorted(p for p in Path(name).rglob("*") if p.suffix in SUFFIXES)
+            some = [load_principle(file) for file in files]
+        else:
+            some = [find_principle(name, rules)]
+        found |= {principle.id: principle for principle in some}
+    return list(found.values())
+
+
+def _asked(
+    chosen: Sequence[Case],
+    rules: Constitution,
+    trials: Trials,
+    options: dict[str, Any],
+    quiet: bool,
+) -> Sequence[Result]:
+    from contextlib import nullcontext
+
+    from cai.authoring.testing import run_on
+    from cai.cli.build_data import make_models
+    from cai.cli.live import LiveLine
+
+    models = make_models(options)
+    with nullcontext() if quiet else LiveLine() as live:
+
+        def show(done: int, total: int) -> None:
+            if live is not None:
+                live.update(f"{done:,} of {total:,} tests asked")
+
+        return run_on(models, chosen, rules, trials, show)
+
+
+def _lines(results: Sequence[Result]) -> Iterator[str]:
+    """A table, principle by principle; of a failure, what was expected and what came."""
+    from cai.authoring.testing import counts
+    from cai.text.terminal import visible
+
+    width = max(len(r.case.test.name) for r in results)
+    for name, some in groupby(results, key=lambda r: r.case.principle.id):
+        yield click.style(name, bold=True)
+        for result in some:
+            mark, color = _MARKS[result.status]
+            head = f"  {click.style(mark, fg=color)} {visible(result.case.test.name):{width}}"
+            yield (head + _beside(result)).rstrip()
+            for failure in result.failures:
+                yield f"      broken: {visible(failure)}"
+            for label, text in result.came:
+                short = " ".join(visible(text).split())
+                yield f"      {label}: {short if len(short) <= _WIDTH else short[:_WIDTH] + '…'}"
+    found = counts(results)
+    yield ", ".join(f"{found[status]} {status}" for status in _MARKS)
+
+
+def _beside(result: Result) -> str:
+    told = [f"{result.held} of {result.runs}"] if result.runs > 1 else []
+    told += [result.note] if result.note else []
+    return f"  ({'; '.join(told)})" if told else ""
+
+
+def _plain(result: Result) -> dict[str, Any]:
+    from cai.authoring.promises import in_words
+
+    return {
+        "principle": result.case.principle.id,
+        "test": result.case.test.name,
+        "expected": list(in_words(result.case.test)),
+        "status": result.status,
+        "note": result.note,
+        "held": result.held,
+        "runs": result.runs,
+        "broken": list(result.failures),
+        "came": [{"what": label, "text": text} for label, text in result.came],
+        "seconds": round(result.seconds, 3),
+    }
