@@ -25,7 +25,15 @@ if TYPE_CHECKING:
 WIDTH = 100
 KEPT = 12
 """Words of an unchanged stretch that are printed at either end of it."""
-_STAGES: tuple[Stage, ...] = ("response", "critique", "revision", "check", "pair", "reasoning", "judgement")
+_STAGES: tuple[Stage, ...] = (
+    "response",
+    "critique",
+    "revision",
+    "check",
+    "pair",
+    "reasoning",
+    "judgement",
+)
 _WHOLE = ("critique_request", "revision_request", "comparison_question")
 """What is printed of a principle that was added or removed."""
 

@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class TokenBudget:
-    """Most tokens of one forward pass, padding counted. It falls, and without dropout changes no result."""
+    """Most tokens of one forward pass, padding counted. It changes no result but for dropout."""
 
     def __init__(self, tokens: int) -> None:
         self.tokens = tokens
