@@ -58,18 +58,20 @@ class Tally:
 def card(run: AuditedRun, name: str, tally: Tally) -> str:
     """The whole card, in Markdown; `name`: of the exported file or folder."""
     some = "" if tally.items == len(run) else f" of {len(run):,}"
+    made = run.made_by()
     facts = "; ".join(f"{cell(label)} {cell(value)}" for label, value in run.facts.items())
     parts = [
         f"---\nlicense: {json.dumps(run.licence, ensure_ascii=False)}\n---\n",
         f"# {cell(run.name)}: items, flags, verdicts\n\n"
-        f"`{name}` holds {tally.items:,}{some} items that auditors read: {facts}. "
+        f"`{name}` holds {tally.items:,}{some} items for auditors to read: {facts}. "
         "All texts are a model's; prompts and rejected responses may be offensive.\n",
         _table("Items", ("kind", "items"), tally.kinds.items()),
         _table("Rows that they became", ("file", "rows"), sorted(tally.files.items())),
         _table("Flags", ("flag", "items", "meaning"), _flags(tally.flags)),
         f"{_table('Verdicts', ('auditor', *_VERDICTS.values()), _verdicts(tally.verdicts))}\n"
         f"{tally.judged:,} of {tally.items:,} items were judged.\n",
-        run.made_by(),
+        f"What follows is of the whole run, of {len(run):,} items.\n" if some and made else "",
+        made,
     ]
     return "\n".join(part for part in parts if part)
 

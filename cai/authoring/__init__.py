@@ -1,1 +1,1 @@
-"""What an edit of a constitution does, before anything is trained: tests, costs, differences."""
+"""What an edit of a constitution does, before anything is trained: tests, differences."""

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from cai.cli.parts import loading, make_models, models_of
 from cai.errors import UsageError
-
-if TYPE_CHECKING:
-    from cai.backends.base import Backend
-    from cai.pipeline.build import Models
 
 
 @click.command("build-data", short_help="Turn prompts into SFT and preference data.")
@@ -31,16 +28,7 @@ if TYPE_CHECKING:
     "--turns", type=click.Choice(["first", "all"]), default="all", show_default=True,
     help="HH-RLHF dialogues: the first human turn alone, or all up to the last human turn.",
 )  # fmt: skip
-@click.option(
-    "--model", "-m", default="miniature", show_default=True,
-    help="Writes responses and revisions: a hub id, a directory, `miniature`, `scripted:FILE`, or"
-    " the folder of a run that trained all weights.",
-)  # fmt: skip
-@click.option("--critic", default=None, help="Writes the critiques.  [default: the model]")
-@click.option("--judge", default=None, help="Judges pairs.  [default: the critic]")
-@click.option(
-    "--adapter", default=None, help="On top of --model: a training run's folder, or a LoRA adapter."
-)
+@models_of("miniature")
 @click.option(
     "--out", "-o", type=click.Path(path_type=Path, file_okay=False), default=None,
     help="The run's folder; its parent holds the store.  [default: runs/<constitution>]",
@@ -67,12 +55,7 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option("--licence", default="unknown", help="The data's licence, for the dataset card.")
 @click.option("--parquet", is_flag=True, help="Write Parquet files beside the JSONL.")
-@click.option("--batch-size", type=int, default=16, show_default=True, help="Changes speed alone.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
-@click.option(
-    "--dtype", type=click.Choice(["auto", "float32", "bfloat16", "float16"]), default="auto",
-    show_default=True, help="auto: bfloat16 where it pays, else float32.",
-)  # fmt: skip
+@loading
 @click.option("--wait", is_flag=True, help="Wait for another build on the same store.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress and no summary.")
 def command(
@@ -124,43 +107,6 @@ def command(
         manifest = export(store, run.id, out, parquet=parquet, licence=licence)
         if not quiet:
             print_summary(store, run, out, manifest)
-
-
-def make_models(options: dict[str, Any]) -> Models:
-    """Load each model that plays a part, once."""
-    from cai.pipeline.build import Models
-
-    generator = str(options["model"])
-    critic = str(options["critic"] or generator)
-    judge = str(options["judge"] or critic)
-    loaded: dict[str, Backend] = {}
-    for name in (generator, critic, judge):
-        if name not in loaded:
-            adapter = options["adapter"] if name == generator else None
-            loaded[name] = _backend(name, adapter, options)
-    return Models(loaded[generator], loaded[critic], loaded[judge])
-
-
-def _backend(name: str, adapter: str | None, options: dict[str, Any]) -> Backend:
-    if options["batch_size"] < 1:
-        raise UsageError(f"--batch-size is {options['batch_size']}; it must be 1 or more.")
-    if name.startswith("scripted:"):
-        from cai.backends.scripted import ScriptedBackend
-
-        return ScriptedBackend.from_yaml(Path(name.removeprefix("scripted:")))
-    from cai.backends.local import LocalBackend
-    from cai.train.lineage import base_facts, find_adapter
-
-    if adapter:
-        find_adapter(adapter)  # one that can't write is refused before the base is loaded
-    base_facts(name)  # and so is a base whose run did not come to its end
-    return LocalBackend.load(
-        name,
-        device=options["device"],
-        dtype=options["dtype"],
-        adapter=adapter,
-        batch_size=options["batch_size"],
-    )
 
 
 def _progress(quiet: bool) -> Any:

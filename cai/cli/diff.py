@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cai.cli.parts import loading, make_models, models_of
 from cai.errors import UsageError
 
 if TYPE_CHECKING:
@@ -46,15 +47,7 @@ class Found:
     "--pairs", type=click.IntRange(min=0), default=1, show_default=True,
     help="Pairs to compare a prompt; 0 leaves preferences out.",
 )  # fmt: skip
-@click.option(
-    "--model", "-m", default="miniature", show_default=True,
-    help="Writes responses and revisions, as in build-data.",
-)  # fmt: skip
-@click.option("--critic", default=None, help="Writes the critiques.  [default: the model]")
-@click.option("--judge", default=None, help="Judges pairs.  [default: the critic]")
-@click.option(
-    "--adapter", default=None, help="On top of --model: a training run's folder, or a LoRA adapter."
-)
+@models_of("miniature")
 @click.option(
     "--runs-dir", type=click.Path(path_type=Path, file_okay=False), default=Path("runs"),
     show_default=True, help="The folder that holds the store.",
@@ -63,12 +56,7 @@ class Found:
 @click.option("--temperature", type=float, default=1.0, show_default=True)
 @click.option("--top-p", type=float, default=1.0, show_default=True)
 @click.option("--max-new-tokens", type=int, default=256, show_default=True)
-@click.option("--batch-size", type=int, default=16, show_default=True, help="Changes speed alone.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
-@click.option(
-    "--dtype", type=click.Choice(["auto", "float32", "bfloat16", "float16"]), default="auto",
-    show_default=True, help="auto: bfloat16 where it pays, else float32.",
-)  # fmt: skip
+@loading
 @click.option(
     "--rows", "shown", type=click.IntRange(min=0), default=5, show_default=True,
     help="Changed responses to print, the most changed first.",
@@ -162,7 +150,6 @@ def _found(before: Side, after: Side, html: Path | None, options: dict[str, Any]
 
 def _build(before: Side, after: Side, html: Path | None, options: dict[str, Any]) -> Found:
     from cai.authoring.findings import built
-    from cai.cli.build_data import make_models
     from cai.cli.progress import BuildProgress
     from cai.data.files import telling
     from cai.data.prompts import PromptFile

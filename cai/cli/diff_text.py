@@ -216,8 +216,7 @@ def _principle(value: Effect) -> list[str]:
         return ["0", "", "", "", "", ""]
     return [
         str(value.prompts),
-        *(f"{p.before.hits} → {p.after.hits}" if name == "found" and p.n else ""
-          for name, p in (("found", value.found),)),
+        f"{value.found.before.hits} → {value.found.after.hits}" if value.found.n else "",
         _change_of(value.found),
         f"{value.flagged.before.hits} → {value.flagged.after.hits}",
         f"{value.refused.before.hits} → {value.refused.after.hits}",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cai.cli.parts import loading, make_models, models_of
 from cai.errors import ContentError, UsageError
 
 if TYPE_CHECKING:
@@ -31,17 +32,7 @@ _WIDTH = 200
     "--constitution", "-c", default="default", show_default=True,
     help="Its templates and settings are used, and its principles where none is named.",
 )  # fmt: skip
-@click.option(
-    "--model",
-    "-m",
-    default=None,
-    help="Ask it, as in build-data. Without a model only what needs none is tested.",
-)
-@click.option("--critic", default=None, help="Writes the critiques.  [default: the model]")
-@click.option("--judge", default=None, help="Judges pairs.  [default: the critic]")
-@click.option(
-    "--adapter", default=None, help="On top of --model: a training run's folder, or a LoRA adapter."
-)
+@models_of(None)
 @click.option("-k", "pattern", default="", help="Only tests whose `principle: name` holds this.")
 @click.option(
     "--repeat", type=click.IntRange(min=1), default=None, metavar="N",
@@ -59,18 +50,15 @@ _WIDTH = 200
 @click.option(
     "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True
 )
-@click.option("--batch-size", type=int, default=16, show_default=True, help="Changes speed alone.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
-@click.option(
-    "--dtype", type=click.Choice(["auto", "float32", "bfloat16", "float16"]), default="auto",
-    show_default=True, help="auto: bfloat16 where it pays, else float32.",
-)  # fmt: skip
+@loading
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
 def command(
     names: tuple[str, ...], constitution: str, pattern: str, repeat: int | None, need: int | None,
     seed: int, junit: Path | None, form: str, quiet: bool, **options: Any,
 ) -> int:  # fmt: skip
     """Run the tests of principles: ids, files or folders; without any, all of the constitution.
+
+    Without --model only what needs none is tested: `renders`, and tests that no model could pass.
 
     Each test is asked by the very procedures of a build, under the constitution left with the one
     principle. Exit code 0: none failed; 3: one failed.
@@ -151,7 +139,6 @@ def _asked(
     from contextlib import nullcontext
 
     from cai.authoring.testing import run_on
-    from cai.cli.build_data import make_models
     from cai.cli.live import LiveLine
 
     models = make_models(options)

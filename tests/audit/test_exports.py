@@ -164,7 +164,7 @@ license: "mit"
 
 # made: items, flags, verdicts
 
-`a.csv` holds 2 items that auditors read: seed 0. All texts are a model's; prompts and rejected responses may be offensive.
+`a.csv` holds 2 items for auditors to read: seed 0. All texts are a model's; prompts and rejected responses may be offensive.
 
 ## Items
 
@@ -202,8 +202,10 @@ def test_the_card_of_a_run_says_what_made_it(run: AuditedRun, tmp_path: Path) ->
     assert all(part in card for part in ("## Constitution", "## Models", "## What was left out"))
     keys = frozenset(e.item.key for e in run.entries() if e.item.prompt_id == "p3")
     write_export(run, tmp_path / "a.jsonl", "jsonl", [], keys)
-    told = f"holds {len(keys)} of {len(run)} items"
-    assert told in (tmp_path / "a.jsonl.card.md").read_text()
+    some = (tmp_path / "a.jsonl.card.md").read_text()
+    assert f"holds {len(keys)} of {len(run)} items" in some
+    assert f"of the whole run, of {len(run)} items" in some
+    assert "of the whole run" not in card
 
 
 def test_a_sample_alone(run: AuditedRun, tmp_path: Path) -> None:

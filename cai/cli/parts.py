@@ -1,0 +1,96 @@
+"""The models that play a part in a build: the options that name them, and how they are loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from cai.errors import UsageError
+
+if TYPE_CHECKING:
+    from cai.backends.base import Backend
+    from cai.pipeline.build import Models
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def models_of(default: str | None) -> Callable[[Command], Command]:
+    """The options that say which models write, criticise and judge; `default` is the writer."""
+    options = (
+        click.option(
+            "--model", "-m", default=default, show_default=True,
+            help="Writes responses and revisions: a hub id, a directory, `miniature`,"
+            " `scripted:FILE`, or the folder of a run that trained all weights.",
+        ),
+        click.option("--critic", default=None, help="Writes the critiques.  [default: the model]"),
+        click.option("--judge", default=None, help="Judges pairs.  [default: the critic]"),
+        click.option(
+            "--adapter", default=None,
+            help="On top of --model: a training run's folder, or a LoRA adapter.",
+        ),
+    )  # fmt: skip
+    return _all(*options)
+
+
+def _all(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Decorators as one, in the order in which help shows them."""
+
+    def decorate(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+loading = _all(
+    click.option(
+        "--batch-size", type=int, default=16, show_default=True, help="Changes speed alone."
+    ),
+    click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps."),
+    click.option(
+        "--dtype", type=click.Choice(["auto", "float32", "bfloat16", "float16"]), default="auto",
+        show_default=True, help="auto: bfloat16 where it pays, else float32.",
+    ),
+)  # fmt: skip
+"""The options that say how models are loaded."""
+
+
+def make_models(options: dict[str, Any]) -> Models:
+    """Load each model that plays a part, once."""
+    from cai.pipeline.build import Models
+
+    generator = str(options["model"])
+    critic = str(options["critic"] or generator)
+    judge = str(options["judge"] or critic)
+    loaded: dict[str, Backend] = {}
+    for name in (generator, critic, judge):
+        if name not in loaded:
+            adapter = options["adapter"] if name == generator else None
+            loaded[name] = _backend(name, adapter, options)
+    return Models(loaded[generator], loaded[critic], loaded[judge])
+
+
+def _backend(name: str, adapter: str | None, options: dict[str, Any]) -> Backend:
+    if options["batch_size"] < 1:
+        raise UsageError(f"--batch-size is {options['batch_size']}; it must be 1 or more.")
+    if name.startswith("scripted:"):
+        from cai.backends.scripted import ScriptedBackend
+
+        return ScriptedBackend.from_yaml(Path(name.removeprefix("scripted:")))
+    from cai.backends.local import LocalBackend
+    from cai.train.lineage import base_facts, find_adapter
+
+    if adapter:
+        find_adapter(adapter)  # one that can't write is refused before the base is loaded
+    base_facts(name)  # and so is a base whose run did not come to its end
+    return LocalBackend.load(
+        name,
+        device=options["device"],
+        dtype=options["dtype"],
+        adapter=adapter,
+        batch_size=options["batch_size"],
+    )
