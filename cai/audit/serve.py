@@ -107,17 +107,21 @@ class AuditServer:
         rows = self._verdicts()
         return {"rows": [asdict(v) for v in rows[max(0, after) :]], "next": len(rows)}
 
-    def take(self, given: Any) -> int:
+    def take(self, given: Any) -> dict[str, Any]:
         """Keep verdicts; those that are on disk already are not written twice.
 
-        Raises `ValueError` for what is no verdict on an item of this run.
+        kept: how many are new. refused: [place in the list, reason] of each that is no verdict on
+        an item of this run; it holds back none of the others. Raises `ValueError` for no list.
         """
         if not isinstance(given, list):
             raise ValueError("not a list")
-        new = [verdict_of(row) for row in given]
-        for verdict in new:
-            if self._items.get(verdict.item) != verdict.record:
-                raise ValueError(f"{verdict.record} is no item of this run")
+        new: list[Verdict] = []
+        refused: list[tuple[int, str]] = []
+        for place, row in enumerate(given):
+            try:
+                new.append(self._of_this_run(verdict_of(row)))
+            except ValueError as error:
+                refused.append((place, str(error)))
         with self._lock:  # a page that heard no answer sends again
             self._catch_up()
             fresh = [verdict for verdict in dict.fromkeys(new) if verdict not in self._known]
@@ -127,7 +131,12 @@ class AuditServer:
                 if self._file.path.stat().st_size == self._size + written:  # nobody else wrote
                     self._known |= dict.fromkeys(fresh)
                     self._size += written
-        return len(fresh)
+        return {"kept": len(fresh), "refused": refused}
+
+    def _of_this_run(self, verdict: Verdict) -> Verdict:
+        if self._items.get(verdict.item) != verdict.record:
+            raise ValueError(f"{verdict.record} is no item of this run")
+        return verdict
 
     def _verdicts(self) -> list[Verdict]:
         with self._lock:
@@ -192,7 +201,7 @@ class _Handler(BaseHTTPRequestHandler):
         if path is None:
             return
         if path == "":
-            self._answer(HTTPStatus.OK, self.server.audit.page(), "text/html; charset=utf-8")
+            self._page()
         elif path == "verdicts":
             self._json(lambda: self.server.audit.verdicts(self._after()))
         else:
@@ -217,7 +226,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
             return
         body = self.rfile.read(length)
-        self._json(lambda: {"kept": self.server.audit.take(json.loads(body))})
+        self._json(lambda: self.server.audit.take(json.loads(body)))
 
     def _allowed(self) -> str | None:
         """The path behind the token; None, and refused, for whoever has not got it."""
@@ -235,6 +244,13 @@ class _Handler(BaseHTTPRequestHandler):
     def _after(self) -> int:
         given = parse_qs(urlsplit(self.path).query).get("after", ["0"])[0]
         return int(given) if given.isdecimal() and len(given) < 12 else 0
+
+    def _page(self) -> None:
+        try:
+            status, body, kind = HTTPStatus.OK, self.server.audit.page(), "text/html"
+        except CaiError as error:  # a damaged file of verdicts, say
+            status, body, kind = HTTPStatus.INTERNAL_SERVER_ERROR, str(error).encode(), "text/plain"
+        self._answer(status, body, f"{kind}; charset=utf-8")
 
     def _json(self, work: Any) -> None:
         try:

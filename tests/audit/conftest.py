@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
+from cai.audit.diff import diff_payload
+from cai.audit.page import render
 from cai.audit.report import write_report
 from cai.audit.runs import open_run
 from tests.audit.browser import Watched, browser
-from tests.audit.runs import build
+from tests.audit.runs import build, rollouts
 
 
 @pytest.fixture(scope="session")
@@ -40,6 +42,23 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def page_file(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The offline page of that run."""
     return page_of(run, tmp_path_factory.mktemp("pages") / "report.html")
+
+
+@pytest.fixture(scope="session")
+def rollouts_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of what a PPO run wrote."""
+    place = tmp_path_factory.mktemp("rollouts")
+    return page_of(rollouts(place / "ppo"), place / "ppo.html")
+
+
+@pytest.fixture(scope="session")
+def diff_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of two runs, one item of which differs."""
+    place = tmp_path_factory.mktemp("diff")
+    before, after = build(place), build(place, "after", edited=True)
+    with open_run(before) as one, open_run(after) as other:
+        (place / "diff.html").write_text(render(diff_payload(one, other)), "utf-8")
+    return place / "diff.html"
 
 
 def page_of(run: Path, out: Path, **options: Any) -> Path:

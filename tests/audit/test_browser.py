@@ -12,7 +12,7 @@ import pytest
 from tests.audit.browser import Watched
 from tests.audit.conftest import page_of
 from tests.audit.payloads import PAYLOADS
-from tests.audit.runs import build, hostile, rollouts
+from tests.audit.runs import hostile
 
 ROW = "#list .row"
 
@@ -77,9 +77,8 @@ def test_a_comparison_shows_both_orders(watched: Watched, page_file: Path) -> No
     assert "chosen · 80 %" in watched.page.inner_text("#reader .block.chosen")
 
 
-def test_rollouts_have_scores_and_kl(watched: Watched, tmp_path: Path) -> None:
-    page = page_of(rollouts(tmp_path / "ppo"), tmp_path / "ppo.html")
-    watched.open(page.as_uri())
+def test_rollouts_have_scores_and_kl(watched: Watched, rollouts_file: Path) -> None:
+    watched.open(rollouts_file.as_uri())
     assert "12 responses were written in 3 updates" in watched.texts(".lead p")[0]
     assert watched.page.locator(".figures svg").count() == 2
     watched.page.click("text=Furthest from the reference")
@@ -89,20 +88,15 @@ def test_rollouts_have_scores_and_kl(watched: Watched, tmp_path: Path) -> None:
     assert watched.errors == []
 
 
-def test_two_runs_side_by_side(watched: Watched, tmp_path: Path) -> None:
-    from cai.audit.diff import diff_payload
-    from cai.audit.page import render
-    from cai.audit.runs import open_run
-
-    a, b = build(tmp_path), build(tmp_path, "after", edited=True)
-    with open_run(a) as one, open_run(b) as other:
-        (tmp_path / "d.html").write_text(render(diff_payload(one, other)))
-    watched.open((tmp_path / "d.html").as_uri())
+def test_two_runs_side_by_side(watched: Watched, diff_file: Path) -> None:
+    watched.open(diff_file.as_uri())
     assert "12 records stand in both demo and after; 1 differ." in watched.texts(".lead p")[0]
     watched.page.click("text=Read what differs")
     assert watched.texts("#count") == ["1 of 12"]
     assert watched.texts("#reader .column > h2") == ["demo", "after"]
     assert "red kettle" in watched.page.inner_text("#reader .column >> nth=1")
+    ends = watched.page.evaluate("document.getElementById('reader').lastChild.nodeName")
+    assert ends == "DIV", "no stray text where the verdicts' bar would be"
     watched.press("a")
     assert not watched.page.locator("dialog[open]").count()  # nothing is judged here
     assert watched.errors == []
@@ -214,8 +208,8 @@ def test_every_key(watched: Watched, page_file: Path) -> None:
     assert watched.texts("#progress") == ["0 of 12 judged"]
     watched.press("Escape")
     assert page.evaluate("document.activeElement.id") != "search"
+    watched.counted("12 items")
     page.click("#list", position={"x": 5, "y": 5})
-    page.click("text=clear all")
     page.focus("#list")
     watched.press("End")
     last = item(watched)
@@ -400,6 +394,37 @@ def test_a_comment_begun_is_kept(watched: Watched, page_file: Path) -> None:
     assert watched.texts("#reader .said q") == ["half a thou"]
 
 
+def test_another_tab_s_name_is_told(watched: Watched, page_file: Path) -> None:
+    read(watched, page_file)
+    watched.press("a")
+    watched.name("Ann")
+    other = Watched(watched.page.context.new_page())
+    read(other, page_file)
+    other.page.click("#menu")
+    other.page.click("dialog button.link")
+    other.name("Ben")
+    watched.page.wait_for_selector("text=You are Ben now, in every tab")
+
+
+def test_escape_ends_a_search(watched: Watched, page_file: Path) -> None:
+    read(watched, page_file)
+    watched.press("/")
+    watched.page.keyboard.type("better")
+    watched.page.wait_for_timeout(400)  # longer than the field waits for the next key
+    assert "q=better" in watched.page.url
+    watched.press("Escape")
+    watched.counted("12 items")
+    assert watched.page.input_value("#search") == "" and "q=" not in watched.page.url
+
+
+def test_help_opens_at_its_top(watched: Watched, page_file: Path) -> None:
+    watched.page.set_viewport_size({"width": 1280, "height": 500})
+    watched.open(page_file.as_uri())
+    watched.press("?")
+    assert watched.page.evaluate("document.getElementById('dialog').scrollTop") == 0
+    assert watched.page.evaluate("document.activeElement.id") == "dialog-title"
+
+
 def test_verdicts_outlive_a_reload_and_are_exported(watched: Watched, page_file: Path) -> None:
     from cai.data.verdicts import read_verdicts, standing
 
@@ -439,6 +464,13 @@ def test_verdicts_of_others_are_imported(
     watched.page.click("#menu")
     watched.page.set_input_files("#import", tmp_path / "bad.jsonl")
     watched.page.wait_for_selector("text=was not taken: line 2 is not JSON")
+    for at, told in (
+        ("2026-01-01T00:00:00", "names no time zone"),
+        ("2999-01-01T00:00:00Z", "future"),
+    ):
+        (tmp_path / "bad.jsonl").write_text(json.dumps(row | {"at": at}) + "\n")
+        watched.page.set_input_files("#import", tmp_path / "bad.jsonl")
+        watched.page.wait_for_selector(f"text={told}")
     watched.page.set_input_files("#import", tmp_path / "ben.jsonl")
     watched.page.wait_for_selector("text=1 verdicts read, 1 of them new")
     watched.press("Escape")
@@ -523,13 +555,17 @@ def test_a_policy_forbids_what_is_not_ours(watched: Watched, page_file: Path) ->
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
 def test_axe_finds_nothing_serious(
-    watched: Watched, page_file: Path, scheme: str, width: int
+    watched: Watched, page_file: Path, rollouts_file: Path, diff_file: Path, scheme: str, width: int
 ) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     watched.page.emulate_media(color_scheme=scheme)
     watched.page.set_viewport_size({"width": width, "height": 800})
-    for place in ("", "#view=read&kind=revision", "#view=read&flag=F09"):
-        watched.open(page_file.as_uri(), hash=place)
+    for file, place in (
+        (page_file, ""), (page_file, "#view=read&kind=revision"),
+        (page_file, "#view=read&flag=F09"), (rollouts_file, ""), (rollouts_file, "#view=read"),
+        (diff_file, ""), (diff_file, "#view=read"),
+    ):  # fmt: skip
+        watched.open(file.as_uri(), hash=place)
         found = axe.run(watched.page).response["violations"]
         grave = [
             (v["id"], n["target"]) for v in found for n in v["nodes"]
@@ -543,9 +579,18 @@ def test_axe_finds_nothing_serious(
 
 @pytest.mark.parametrize(("width", "height"), [(1280, 800), (1024, 700), (390, 844)])
 def test_nothing_runs_over_the_edge(
-    watched: Watched, page_file: Path, width: int, height: int
+    watched: Watched, page_file: Path, rollouts_file: Path, diff_file: Path, width: int, height: int
 ) -> None:
     watched.page.set_viewport_size({"width": width, "height": height})
+    for file in (rollouts_file, diff_file):
+        for place in ("", "#view=read"):
+            watched.open(file.as_uri(), hash=place)
+            assert watched.page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+            cards = watched.page.evaluate(
+                "[...document.querySelectorAll('#reader .judged, #reader .columns')]"
+                ".map((card) => card.scrollWidth - card.clientWidth)"
+            )
+            assert all(over <= 0 for over in cards), file.name
     for place in ("", "#view=read&kind=revision", "#view=read&flag=F09&diff=side"):
         watched.open(page_file.as_uri(), hash=place)
         over = watched.page.evaluate("document.documentElement.scrollWidth - innerWidth")

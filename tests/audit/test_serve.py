@@ -124,10 +124,11 @@ def test_it_listens_on_this_machine_alone(run: Path) -> None:
 
 def test_a_verdict_is_on_disk_when_it_is_acknowledged(server: AuditServer, run: Path) -> None:
     path = f"/{server.token}/verdicts"
-    assert ask(server, "POST", path, [word(server), word(server, 1)])[2] == {"kept": 2}
+    kept = ask(server, "POST", path, [word(server), word(server, 1)])[2]
+    assert kept == {"kept": 2, "refused": []}
     ids = [item["id"] for item in server._data["items"]]
     assert [v.record for v in VerdictFile(run).read()] == ids[:2]
-    assert ask(server, "POST", path, [word(server), word(server, 2)])[2] == {"kept": 1}  # again
+    assert ask(server, "POST", path, [word(server), word(server, 2)])[2]["kept"] == 1  # again
     assert len(VerdictFile(run).read()) == 3
     found = ask(server, "GET", path + "?after=1")[2]
     assert [r["record"] for r in found["rows"]] == ids[1:3] and found["next"] == 3
@@ -137,22 +138,40 @@ def test_a_verdict_is_on_disk_when_it_is_acknowledged(server: AuditServer, run: 
 @pytest.mark.parametrize(
     "body",
     [
-        "not json", "3", "{}", [{"item": 1}], "[" * 50_000,
-        [{"verdict": "accept"}], [None],
+        "not json", "3", "{}", "[" * 50_000,
     ],
 )  # fmt: skip
-def test_what_is_no_verdict_is_refused(body: Any, server: AuditServer, run: Path) -> None:
+def test_what_is_no_list_is_refused(body: Any, server: AuditServer, run: Path) -> None:
     status, _, answer = ask(server, "POST", f"/{server.token}/verdicts", body)
     assert status == 400 and answer["error"]
     assert VerdictFile(run).read() == []
 
 
-def test_items_of_another_run_are_refused(server: AuditServer, run: Path) -> None:
+def test_a_row_that_is_refused_holds_back_no_other(server: AuditServer, run: Path) -> None:
     path = f"/{server.token}/verdicts"
-    for changes in ({"item": "0" * 24}, {"record": "t-other"}):  # a record that is not the item's
-        status, _, answer = ask(server, "POST", path, [word(server), word(server, 1, **changes)])
-        assert status == 400 and "is no item of this run" in answer["error"]
-    assert VerdictFile(run).read() == []  # all of a request or nothing
+    bad = [
+        ({"item": "0" * 24}, "is no item of this run"),
+        ({"record": "t-other"}, "is no item of this run"),  # not the item's
+        ({"at": "2026-01-01T00:00:00"}, "no time zone"),
+        ({"verdict": "maybe"}, "verdict is none of"),
+    ]
+    rows = [word(server, 1, **changes) for changes, _ in bad]
+    status, _, answer = ask(server, "POST", path, [word(server), *rows, None, {"item": 1}])
+    assert status == 200 and answer["kept"] == 1
+    assert [place for place, _ in answer["refused"]] == [1, 2, 3, 4, 5, 6]
+    for (_, told), (_, why) in zip(bad, answer["refused"], strict=False):
+        assert told in why
+    assert len(VerdictFile(run).read()) == 1
+
+
+def test_a_damaged_file_of_verdicts_is_told(server: AuditServer, run: Path) -> None:
+    ask(server, "POST", f"/{server.token}/verdicts", [word(server)])
+    with VerdictFile(run).path.open("a") as file:
+        file.write('{"bad": 1}\n')
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as raw:
+        raw.sendall(f"GET /{server.token}/ HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
+        told = b"".join(iter(lambda: raw.recv(4096), b"")).decode()
+    assert " 500 " in told and "verdicts.jsonl:2" in told
 
 
 def test_requests_that_are_none(server: AuditServer) -> None:
@@ -235,6 +254,30 @@ def test_the_server_is_killed_and_nothing_is_lost(watched: Watched, run: Path) -
             back.end(signal.SIGKILL)
     finally:
         server.process.kill()
+
+
+def test_two_tabs_that_are_closed_lose_nothing(chromium: Any, run: Path) -> None:
+    """Both judge while the server is dead, and are closed; a later visit sends what they left."""
+    server = Command(run)
+    context = chromium.new_context()
+    tabs = [Watched(context.new_page()) for _ in range(2)]
+    for number, tab in enumerate(tabs):
+        tab.open(server.url, hash=f"#view=read&sort={('order', 'long')[number]}")
+    tabs[0].press("a")
+    tabs[0].name("Ann")
+    saved(run, 1)
+    server.end(signal.SIGKILL)
+    for tab, keys in zip(tabs, ("xx", "u"), strict=True):
+        tab.press(*keys)
+        tab.page.wait_for_selector("text=not saved yet")
+    for tab in tabs:
+        tab.page.close()
+    back = Command(run)
+    try:
+        Watched(context.new_page()).open(back.url)
+        assert sorted(v.verdict for v in saved(run, 4)) == ["accept", "reject", "reject", "unsure"]
+    finally:
+        back.end(signal.SIGKILL)
 
 
 def test_two_auditors_at_once(chromium: Any, run: Path) -> None:

@@ -2,6 +2,7 @@
 // are kept by the browser and exported; beside `cai audit serve` each is sent at once.
 
 const FIELDS = ["item", "record", "run", "verdict", "author", "at", "flagged", "reason"];
+const nameOf = (row) => JSON.stringify(FIELDS.map((f) => row[f]));
 
 class Verdicts extends EventTarget {
   constructor(run) {
@@ -16,13 +17,19 @@ class Verdicts extends EventTarget {
     this.seen = new Set(this.recall("seen") || []);
     this.add(run.verdicts || []);
     this.given = this.rows.length; // a file may say the same thing twice
-    if (run.mode === "report") {
-      this.add(this.recall("rows") || []);
-      addEventListener("storage", (event) => { // said in another tab
-        if (event.key === this.place + ":rows" && this.add(this.recall("rows") || []).length) this.tell();
-      });
+    if (run.mode === "report") this.add(this.recall("rows") || []);
+    if (run.mode === "serve") {
+      this.waiting = this.add(this.recall("waiting") || []); // what another visit could not send
+      this.keep(() => this.waiting); // the rest came with the page: it is on disk
     }
-    if (run.mode === "serve") this.waiting = (this.recall("waiting") || []).filter((r) => this.add([r]).length);
+    addEventListener("storage", (event) => { // in another tab
+      if (event.key === "cai-audit:author") {
+        this.undone = [];
+        this.trouble(`You are ${this.author} now, in every tab of this browser.`);
+        this.tell();
+      }
+      if (run.mode === "report" && event.key === this.place + ":rows" && this.add(this.recall("rows") || []).length) this.tell();
+    });
   }
 
   // -- what stands --------------------------------------------------------------------------------
@@ -71,11 +78,8 @@ class Verdicts extends EventTarget {
     };
     if (!undoing) this.undone.push([item, before]);
     this.add([row]);
-    if (this.run.mode === "serve") {
-      this.waiting.push(row);
-      this.remember("waiting", this.waiting);
-      this.send();
-    } else this.store();
+    if (this.run.mode === "serve") this.queue([row]);
+    else this.store();
     this.tell();
   }
 
@@ -115,7 +119,7 @@ class Verdicts extends EventTarget {
   add(rows) {
     const fresh = [];
     for (const row of rows) {
-      const name = JSON.stringify(FIELDS.map((f) => row[f]));
+      const name = nameOf(row);
       if (this.known.has(name)) continue;
       this.known.add(name);
       this.rows.push(row);
@@ -183,6 +187,8 @@ class Verdicts extends EventTarget {
           Number.isNaN(Date.parse(row.at))) {
         throw new Error(`line ${n + 1} is no verdict`);
       }
+      if (!/(Z|[+-]\d\d:\d\d)$/.test(row.at)) throw new Error(`line ${n + 1}: its time names no time zone`);
+      if (Date.parse(row.at) > Date.now() + 3_600_000) throw new Error(`line ${n + 1}: its time lies in the future`);
       const clean = Object.fromEntries(FIELDS.map((f) => [f, row[f]]));
       clean.flagged = row.flagged === true;
       clean.reason = String(row.reason ?? "");
@@ -190,16 +196,25 @@ class Verdicts extends EventTarget {
     });
     const here = rows.filter((r) => this.run.byKey.get(r.item)?.id === r.record);
     const fresh = this.add(here);
-    if (this.run.mode === "serve") {
-      this.waiting.push(...fresh);
-      this.remember("waiting", this.waiting);
-      this.send();
-    } else this.store();
+    if (this.run.mode === "serve") this.queue(fresh);
+    else this.store();
     this.tell();
     return [rows.length, fresh.length, rows.length - here.length];
   }
 
   // -- the server ---------------------------------------------------------------------------------
+
+  /** Let rows wait until they are on disk: here, and in the browser, whatever other tabs keep there. */
+  queue(rows) {
+    this.waiting.push(...rows);
+    this.keep((kept) => [...kept, ...rows]);
+    this.send();
+  }
+
+  /** Change what the browser keeps of rows that wait, of all tabs. */
+  keep(change) {
+    this.remember("waiting", change(this.recall("waiting") || []));
+  }
 
   /** Send what waits; try again until it is on disk. */
   async send() {
@@ -214,12 +229,11 @@ class Verdicts extends EventTarget {
         await new Promise((done) => setTimeout(done, 2000));
         continue;
       }
-      if (answer.error) { // it will never be taken
-        this.trouble("A verdict was refused: " + answer.error);
-      }
+      const refused = answer.error ? rows.map((_, n) => [n, answer.error]) : answer.refused;
       this.waiting.splice(0, rows.length);
-      this.remember("waiting", this.waiting);
-      if (!answer.error) this.trouble("");
+      const done = new Set(rows.map(nameOf));
+      this.keep((kept) => kept.filter((row) => !done.has(nameOf(row))));
+      this.trouble(refused.length ? `${refused.length} of ${rows.length} verdicts were refused and are not on disk: ${refused[0][1]}` : "");
     }
     this.sending = false;
     this.tell();

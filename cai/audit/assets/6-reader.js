@@ -30,7 +30,7 @@ class Reader {
     this.box.replaceChildren(
       this.head(item),
       h("div", { class: "body" }, draw[item.kind].call(this, item)),
-      run.mode === "diff" ? null : this.bar(item));
+      ...(run.mode === "diff" ? [] : [this.bar(item)]));
     if (!same) this.box.scrollTop = 0;
     this.shown = item;
     this.refocus(at);
@@ -277,7 +277,7 @@ class Reader {
   }
 }
 
-const pairOf = (name, value) => [h("dt", {}, name), h("dd", {}, String(value))];
+const pairOf = (name, value) => h("div", {}, h("dt", {}, name), h("dd", {}, String(value)));
 
 /** A share as a bar. */
 function meter(p, tone) {

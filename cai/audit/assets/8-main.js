@@ -18,6 +18,7 @@ async function main() {
   const reader = new Reader(state, verdicts, () => covered);
   const overview = new Overview(state, verdicts);
   const opened = new Set(); // facets shown whole
+  let typing; // a search that waits for the next key
   const drafts = new Map(); // item → a comment that was begun and left
 
   $("name").append(...marked(run.run.name));
@@ -103,7 +104,13 @@ async function main() {
   };
 
   addEventListener("keydown", (event) => {
-    if (event.key === "Escape" && event.target.matches("input, textarea, select")) event.target.blur();
+    if (event.key === "Escape" && event.target.matches("input, textarea, select")) {
+      if (event.target === $("search") && (event.target.value || state.query)) { // the field empties itself
+        clearTimeout(typing);
+        state.set({ query: "" });
+      }
+      event.target.blur();
+    }
     const writing = event.target.matches("input:not([type=checkbox]), textarea, select");
     if (writing || event.ctrlKey || event.metaKey || event.altKey || $("dialog").open) return;
     if (event.target === $("list") && ["ArrowDown", "ArrowUp", "Home", "End", "PageDown", "PageUp"].includes(event.key)) {
@@ -127,7 +134,6 @@ async function main() {
     (state.view === "read" ? $("reader") : $("overview")).focus();
   });
 
-  let typing;
   $("search").addEventListener("input", () => {
     clearTimeout(typing);
     typing = setTimeout(() => state.set({ query: $("search").value, view: "read" }), 120);
@@ -173,8 +179,9 @@ async function main() {
       box.close();
       done();
     };
-    box.replaceChildren(h("form", { method: "dialog", onsubmit: answer }, h("h2", { id: "dialog-title" }, title), children));
+    box.replaceChildren(h("form", { method: "dialog", onsubmit: answer }, h("h2", { id: "dialog-title", tabindex: "-1" }, title), children));
     box.showModal();
+    $("dialog-title").focus(); // not the button at the end of a long text
     return box;
   }
 
