@@ -160,7 +160,7 @@ def _git(project: Path, *arguments: str, given: bytes = b"", failing: str = "") 
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip().splitlines()
         raise UsageError(
-            failing if failing and not said else (said[-1] if said else "git failed"),
-            hint=f"Asked in {shown(project)}. See its commits with: git log --oneline",
+            failing if failing and not said else f"git says: {said[-1] if said else 'nothing'}",
+            hint=f"It was asked in the folder {project}; see its commits with: git log --oneline",
         )
     return done.stdout
