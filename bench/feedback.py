@@ -1,6 +1,6 @@
 """AI feedback under many principles: scores with a shared prefix against full forwards.
 
-    python bench/feedback.py [--size s|m] [--threads 1] [--json FILE]
+    python bench/feedback.py [--size s|m|l] [--device cpu] [--threads 1] [--json FILE]
 
 One group: a conversation with two responses, asked about under 16 principles; the probability of
 two letters is wanted for each. Naive: a full forward a principle, logits at the last position
@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import torch
 import transformers
-from generate import SIZES, VOCABULARY, make_model
+from generate import SIZES, VOCABULARY, machine, make_model
 
 from cai.models.score import Scorer, Task
 
@@ -39,12 +39,13 @@ def main() -> None:
     parser.add_argument("--prefix", type=int, default=400, help="tokens that all prompts share")
     parser.add_argument("--suffix", type=int, default=45, help="tokens of a principle, on average")
     parser.add_argument("--principles", type=int, default=16)
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--json", type=Path, help="write the numbers here")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    model = make_model(options.size)
+    model = make_model(options.size, options.device)
     rng = random.Random(0)
 
     def ids(n: int) -> list[int]:
@@ -60,14 +61,16 @@ def main() -> None:
     def naive() -> Scores:
         out = []
         for prompt in prompts:
-            logits = model(torch.tensor([prompt]), use_cache=False, logits_to_keep=1).logits[0, -1]
+            ids = torch.tensor([prompt], device=model.device)
+            logits = model(ids, use_cache=False, logits_to_keep=1).logits[0, -1]
             out.append(tuple(logits.log_softmax(dim=0)[list(LETTERS)].tolist()))
         return out
 
     @torch.inference_mode()
     def batched() -> Scores:
         width = max(map(len, prompts))
-        tokens = torch.tensor([p + [0] * (width - len(p)) for p in prompts])
+        padded = [p + [0] * (width - len(p)) for p in prompts]
+        tokens = torch.tensor(padded, device=model.device)
         last = torch.tensor([len(p) - 1 for p in prompts])
         hidden = model.model(input_ids=tokens, use_cache=False).last_hidden_state
         logits = model.lm_head(hidden[torch.arange(len(prompts)), last])
@@ -97,8 +100,8 @@ def main() -> None:
     best = {name: min(spent) for name, spent in seconds.items()}
     parameters = sum(p.numel() for p in model.parameters()) / 1e6
     print(
-        f"{parameters:.1f}M parameters, float32, {options.threads} thread(s), {len(prompts)}"
-        f" principles, prefix {options.prefix}, suffix about {options.suffix};"
+        f"{parameters:.1f}M parameters, float32, {machine(options.device, options.threads)},"
+        f" {len(prompts)} principles, prefix {options.prefix}, suffix about {options.suffix};"
         f" log-probabilities within {apart:.1g}"
     )
     print(f"{'':18}{'ms a group':>11}{'cai is':>9}")
@@ -109,7 +112,7 @@ def main() -> None:
         record = {
             "size": options.size, "parameters": round(parameters * 1e6), "apart": apart,
             "prefix": options.prefix, "suffix": options.suffix, "principles": len(prompts),
-            "threads": options.threads, "seconds": seconds,
+            "machine": machine(options.device, options.threads), "seconds": seconds,
             "ratio": {n: s / best["cai"] for n, s in best.items()},
             "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
         }  # fmt: skip

@@ -1,6 +1,6 @@
 """Three-stage conversations (respond, critique, revise): our sampler against transformers.
 
-    python bench/generate.py [--size s|m] [--threads 1] [--json FILE]
+    python bench/generate.py [--size s|m|l] [--device cpu] [--threads 1] [--json FILE]
 
 Both sides write the same number of tokens for the same prompts, greedily, on the same freshly
 made random-weight Llama in float32. transformers runs `generate` on left-padded batches, a stage
@@ -36,6 +36,7 @@ from cai.types import Sampling
 SIZES = {
     "s": {"hidden_size": 256, "num_hidden_layers": 6, "intermediate_size": 704, "heads": 4},
     "m": {"hidden_size": 512, "num_hidden_layers": 10, "intermediate_size": 1408, "heads": 8},
+    "l": {"hidden_size": 2048, "num_hidden_layers": 16, "intermediate_size": 5632, "heads": 16},
 }
 VOCABULARY = 8192
 STAGES = 3
@@ -59,7 +60,7 @@ class NoStops:
         return ""
 
 
-def make_model(size: str) -> Any:
+def make_model(size: str, device: str = "cpu") -> Any:
     shape = dict(SIZES[size])
     heads = shape.pop("heads")
     torch.manual_seed(0)
@@ -70,7 +71,12 @@ def make_model(size: str) -> Any:
     )  # fmt: skip
     model = transformers.AutoModelForCausalLM.from_config(config).eval().requires_grad_(False)
     model.generation_config.pad_token_id = 0
-    return model
+    return model.to(device)
+
+
+def machine(device: str, threads: int) -> str:
+    """What the times are of."""
+    return torch.cuda.get_device_name(device) if device != "cpu" else f"{threads} thread(s)"
 
 
 def make_chains(count: int, seed: int = 1) -> list[Chain]:
@@ -145,8 +151,9 @@ def theirs(model: Any, chains: Sequence[Chain], batch: int, alike: bool) -> list
                 seen[row, width - len(context[i]) :] = 1
             longest = max(chains[i].written[s] for i in members)
             out = model.generate(
-                input_ids=ids, attention_mask=seen, max_new_tokens=longest, do_sample=False
-            )
+                input_ids=ids.to(model.device), attention_mask=seen.to(model.device),
+                max_new_tokens=longest, do_sample=False,
+            )  # fmt: skip
             for row, i in enumerate(members):
                 new = out[row, width : width + chains[i].written[s]].tolist()
                 context[i] += new
@@ -165,13 +172,15 @@ def main() -> None:
     parser.add_argument("--size", choices=SIZES, default="s")
     parser.add_argument("--conversations", type=int, default=24)
     parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--json", type=Path, help="write the numbers here")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     transformers.utils.logging.set_verbosity_error()
-    model, chains = make_model(options.size), make_chains(options.conversations)
+    model = make_model(options.size, options.device)
+    chains = make_chains(options.conversations)
     tokens = sum(sum(c.written) for c in chains)
     sides: dict[str, Callable[[], list[list[int]]]] = {
         "transformers": lambda: theirs(model, chains, options.batch, alike=False),
@@ -189,7 +198,7 @@ def main() -> None:
     best = {name: min(spent) for name, spent in seconds.items()}
     parameters = sum(p.numel() for p in model.parameters()) / 1e6
     print(
-        f"{parameters:.1f}M parameters, float32, {options.threads} thread(s),"
+        f"{parameters:.1f}M parameters, float32, {machine(options.device, options.threads)},"
         f" batch {options.batch}, {len(chains)} conversations × {STAGES} stages,"
         f" {tokens} tokens written, all the same"
     )
@@ -200,7 +209,8 @@ def main() -> None:
     if options.json:
         record = {
             "size": options.size, "parameters": round(parameters * 1e6), "tokens": tokens,
-            "threads": options.threads, "batch": options.batch, "seconds": seconds,
+            "machine": machine(options.device, options.threads), "batch": options.batch,
+            "seconds": seconds,
             "ratio": {n: s / best["cai"] for n, s in best.items()},
             "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
         }  # fmt: skip

@@ -52,7 +52,7 @@ def _trace(n: int, edited: bool) -> Trace:
     return plain
 
 
-def hostile(folder: Path, payloads: Sequence[str]) -> Path:
+def hostile(folder: Path, payloads: Sequence[str], name: str = "demo") -> Path:
     """A run with a payload in every text, id and name that a run can hold."""
     records: list[Trace | Comparison] = []
     for n, text in enumerate(payloads):
@@ -88,7 +88,7 @@ def hostile(folder: Path, payloads: Sequence[str]) -> Path:
         }
         for text in payloads
     ]  # fmt: skip
-    return write(folder, "demo", records, RUN, principles)
+    return write(folder, name, records, RUN, principles, "".join(payloads))
 
 
 def write(
@@ -97,9 +97,12 @@ def write(
     records: Sequence[Trace | Comparison],
     run_id: str,
     principles: Sequence[dict[str, object]] | None = None,
+    constitution: str = "",
 ) -> Path:
     """Store a run and export it to `folder/name`; returns that folder."""
     run = samples.run(run_id)
+    if constitution:
+        run.constitution["id"] = constitution
     run.constitution["plan"] = {"draw": "weighted"}
     if principles is not None:
         run.constitution["principles"] = list(principles)
@@ -113,8 +116,8 @@ def write(
     return folder / name
 
 
-def rollouts(folder: Path) -> Path:
-    """The folder of a PPO run: three updates of four responses."""
+def rollouts(folder: Path, payloads: Sequence[str] = ()) -> Path:
+    """The folder of a PPO run: three updates of four responses, then one a payload."""
     folder.mkdir(parents=True)
     rows = [
         {
@@ -131,10 +134,14 @@ def rollouts(folder: Path) -> Path:
         for update in (1, 2, 3)
         for n in range(4)
     ]
+    for n, text in enumerate(payloads):
+        prompt = [{"role": text, "content": text}]
+        rows.append(rows[0] | {"prompt_id": f"{n}{text}", "prompt": prompt, "response": text})
     (folder / "rollouts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     record = {
         "format": FORMAT, "id": "m-1", "stage": "ppo", "status": "finished",
-        "base": {"name": "tiny"}, "parents": [{"name": "reward", "part": "reward"}],
+        "base": {"name": "".join(payloads) or "tiny"},
+        "parents": [{"name": "".join(payloads) or "reward", "part": "reward"}],
     }  # fmt: skip
     (folder / "run.json").write_text(pretty(record))
     return folder

@@ -9,10 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from cai.audit.diff import diff_payload
+from cai.audit.page import render
+from cai.audit.report import write_report
+from cai.audit.runs import open_run
+from cai.audit.sample import Plan, write_sample
+from cai.data.verdicts import Verdict, VerdictFile
 from tests.audit.browser import Watched
 from tests.audit.conftest import page_of
 from tests.audit.payloads import PAYLOADS
-from tests.audit.runs import hostile
+from tests.audit.runs import RUN, build, hostile, rollouts
 
 ROW = "#list .row"
 
@@ -37,7 +43,8 @@ def test_the_first_look_says_what_the_run_did(watched: Watched, page_file: Path)
     """
     watched.open(page_file.as_uri())
     lead = " ".join(watched.texts(".lead p"))
-    assert "6 prompts were answered. 5 of 11 critiques found a problem; 5 responses (83 %)" in lead
+    assert "6 prompts were answered. 5 of 11 critiques found a problem; 5 responses" in lead
+    assert "responses (83\u00a0%) changed" in lead
     assert "6 pairs were compared; the verdict depends on the order in 1, and 1 is nearly" in lead
     assert watched.texts(".done p")[0].startswith("0 of 12 items judged")
     assert watched.errors == [] and watched.left() == []
@@ -66,15 +73,15 @@ def test_a_trace_shows_all_there_is(watched: Watched, page_file: Path) -> None:
     watched.page.click("#reader .given summary >> nth=0")
     assert watched.texts("#reader .given pre") == ["<user>? p0/response/False"]
     watched.page.click("text=Why, and how it was drawn >> nth=0")
-    assert "Drawn with probability 50 %" in watched.page.inner_text("#reader")
+    assert "Drawn with probability 50\u00a0%" in watched.page.inner_text("#reader")
 
 
 def test_a_comparison_shows_both_orders(watched: Watched, page_file: Path) -> None:
     read(watched, page_file, "flag=F09")
     assert watched.texts("#reader .judged td.n") == ["0.90", "0.20"]
     assert watched.page.locator("#reader tr.flipped").count() == 1
-    assert "A is better: 80 %" in watched.page.inner_text("#reader .judged h2")
-    assert "chosen · 80 %" in watched.page.inner_text("#reader .block.chosen")
+    assert "A is better: 80\u00a0%" in watched.page.inner_text("#reader .judged h2")
+    assert "chosen · 80\u00a0%" in watched.page.inner_text("#reader .block.chosen")
 
 
 def test_rollouts_have_scores_and_kl(watched: Watched, rollouts_file: Path) -> None:
@@ -90,7 +97,7 @@ def test_rollouts_have_scores_and_kl(watched: Watched, rollouts_file: Path) -> N
 
 def test_two_runs_side_by_side(watched: Watched, diff_file: Path) -> None:
     watched.open(diff_file.as_uri())
-    assert "12 records stand in both demo and after; 1 differ." in watched.texts(".lead p")[0]
+    assert "12 records stand in both demo and after; 1 differs." in watched.texts(".lead p")[0]
     watched.page.click("text=Read what differs")
     assert watched.texts("#count") == ["1 of 12"]
     assert watched.texts("#reader .column > h2") == ["demo", "after"]
@@ -99,6 +106,26 @@ def test_two_runs_side_by_side(watched: Watched, diff_file: Path) -> None:
     assert ends == "DIV", "no stray text where the verdicts' bar would be"
     watched.press("a")
     assert not watched.page.locator("dialog[open]").count()  # nothing is judged here
+    assert watched.errors == []
+
+
+def test_two_runs_in_numbers(watched: Watched, diff_file: Path) -> None:
+    """As of one run: 5 of 11 critiques find something, 5 of 6 responses change; p7 flips, p8 ties.
+
+    Nothing moves: the first response of p0 has other words in the other run, and as many.
+    """
+    watched.open(diff_file.as_uri())
+    rows = watched.texts(".beside-runs >> nth=0 >> tbody tr")
+    assert [row.split("\t") for row in rows[:2]] == [
+        ["Critiques that found a problem", "5 of 11", "5 of 11"],
+        ["Responses that changed", "5 of 6", "5 of 6"],
+    ]
+    assert [row.split("\t")[1:] for row in rows[4:]] == [["1 of 6", "1 of 6"]] * 2
+    watched.page.click('.beside-runs [data-flag="F03"]')
+    assert watched.texts("#count") == ["1 of 12"]
+    watched.press("o")
+    watched.page.click(".beside-runs >> nth=2 >> tbody button >> nth=0")
+    assert "principle=" in watched.page.url
     assert watched.errors == []
 
 
@@ -224,6 +251,55 @@ def test_a_verdict_said_twice_is_taken_back(watched: Watched, page_file: Path) -
     watched.name("Ann")
     watched.press("k", "a")
     assert watched.texts("#progress") == ["0 of 12 judged"]
+    assert watched.texts("#notice") == ["Your verdict is taken back."]
+    watched.press("j")
+    assert not watched.page.is_visible("#notice")
+
+
+def test_a_key_too_many_at_the_end_takes_nothing_back(watched: Watched, page_file: Path) -> None:
+    read(watched, page_file, "flag=F03")
+    watched.press("a")
+    watched.name("Ann")
+    assert watched.texts("#notice") == ["That was the last of these items."]
+    watched.press("a", "a")
+    assert watched.texts("#progress") == ["1 of 12 judged"]
+    assert "z takes its verdict back" in watched.texts("#notice")[0]
+    watched.press("z")
+    assert watched.texts("#progress") == ["0 of 12 judged"]
+
+
+def test_caps_lock_changes_no_key(watched: Watched, page_file: Path) -> None:
+    read(watched, page_file, "sort=order")
+    first = item(watched)
+    watched.press("J")
+    assert item(watched) != first
+
+
+def test_covered_texts_stay_covered(watched: Watched, page_file: Path) -> None:
+    read(watched, page_file)
+    watched.press("r")
+    watched.page.reload()
+    watched.page.wait_for_selector("html[data-ready]")
+    assert watched.page.locator("#reader .covered").count()
+    watched.press("r")
+    assert not watched.page.locator("#reader .covered").count()
+
+
+def test_auditors_of_a_sample_are_offered(watched: Watched, tmp_path: Path) -> None:
+    run = build(tmp_path)
+    with open_run(run) as opened:
+        _, keys = write_sample(opened, Plan(4, auditors=("Ann", "Ben <b>")))
+        (page,) = write_report(opened, tmp_path / "s.html", keys=frozenset(keys))
+    read(watched, page)
+    watched.press("a")
+    assert watched.texts("dialog .auditor") == ["Ann", "Ben <b>"]
+    watched.page.click("dialog .auditor >> nth=1")
+    watched.page.keyboard.press("Enter")
+    assert watched.texts("#progress") == ["1 of 4 judged"]
+    watched.page.click("#menu")
+    watched.page.click("dialog >> text=change")
+    watched.name("ann")
+    assert "no item of it is for ann" in watched.texts("#notice")[0]
 
 
 def test_the_page_is_read_without_a_mouse(watched: Watched, page_file: Path) -> None:
@@ -380,6 +456,13 @@ def test_an_address_of_another_page_is_told(watched: Watched, page_file: Path) -
     assert watched.texts("#notice") == [""]
 
 
+def test_a_filter_that_nothing_can_meet_is_told(watched: Watched, page_file: Path) -> None:
+    read(watched, page_file, "flag=F99")
+    assert "flag = F99 of this address is not in this page" in watched.texts("#notice")[0]
+    read(watched, page_file, "verdict=reject")  # nobody has said so yet
+    assert not watched.page.is_visible("#notice")
+
+
 def test_a_comment_begun_is_kept(watched: Watched, page_file: Path) -> None:
     read(watched, page_file)
     watched.press("c")
@@ -472,7 +555,7 @@ def test_verdicts_of_others_are_imported(
         watched.page.set_input_files("#import", tmp_path / "bad.jsonl")
         watched.page.wait_for_selector(f"text={told}")
     watched.page.set_input_files("#import", tmp_path / "ben.jsonl")
-    watched.page.wait_for_selector("text=1 verdicts read, 1 of them new")
+    watched.page.wait_for_selector("text=1 verdict read, 1 of them new")
     watched.press("Escape")
     assert "Ben <b> rejects" in watched.page.inner_text(".bar-verdict")
     assert "<i>no</i>" in watched.page.inner_text(".bar-verdict")
@@ -484,11 +567,39 @@ def test_verdicts_of_others_are_imported(
 # -- hostile texts ---------------------------------------------------------------------------------
 
 
+def said_of(run: Path, payloads: tuple[str, ...]) -> None:
+    """Verdicts whose authors and reasons are payloads, and a sample for auditors of such names."""
+    with open_run(run) as opened:
+        items = [entry.item for entry in opened.entries()]
+        names = tuple(f"{n} {p}"[:99].replace("\0", "") for n, p in enumerate(payloads[:20]))
+        write_sample(opened, Plan(40, auditors=names))
+    VerdictFile(run).append(
+        Verdict(item.key, item.id, RUN, "reject", text, "2026-01-01T10:00:00Z", True, text)
+        for item, text in zip(items, payloads * 2, strict=True)
+    )
+
+
+def nothing_ran(watched: Watched) -> None:
+    watched.page.wait_for_timeout(300)
+    assert watched.dialogs == [] and watched.left() == []
+    strangers = "document.querySelectorAll('main script, dialog script, iframe, img').length"
+    assert watched.page.evaluate(strangers) == 0
+    assert watched.errors == []
+
+
 def test_sixty_payloads_in_every_field_do_nothing(watched: Watched, tmp_path: Path) -> None:
     assert len(set(PAYLOADS)) == 60
-    page = page_of(hostile(tmp_path, PAYLOADS), tmp_path / "<img src=x onerror=alert(1)>.html")
+    run = hostile(tmp_path, PAYLOADS)
+    said_of(run, PAYLOADS)
+    page = page_of(run, tmp_path / "<img src=x onerror=alert(1)>.html")
     watched.open(page.as_uri())
+    assert "onerror=" in watched.page.inner_text(".facts")
+    assert "onerror=" in watched.page.inner_text(".done")  # who judged
     read(watched, page, "sort=order")
+    watched.press("a")  # asks for a name, and offers those of the sample
+    assert watched.page.locator("dialog .auditor").count() == 20
+    watched.page.keyboard.press("Escape")
+    assert watched.page.locator("#reader .said").count() == 1
     watched.page.mouse.move(900, 300)  # over the text, whatever comes to lie there
     for n in range(2 * len(PAYLOADS)):
         watched.page.evaluate(
@@ -499,12 +610,32 @@ def test_sixty_payloads_in_every_field_do_nothing(watched: Watched, tmp_path: Pa
     for payload in PAYLOADS:
         watched.page.fill("#search", payload.replace("\0", ""))
         watched.page.keyboard.press("Enter")
-    watched.page.wait_for_timeout(300)
-    assert watched.dialogs == [] and watched.left() == []
-    assert (
-        watched.page.evaluate("document.querySelectorAll('#main script, iframe, img').length") == 0
-    )
-    assert watched.errors == []
+    nothing_ran(watched)
+
+
+def test_payloads_in_rollouts_do_nothing(watched: Watched, tmp_path: Path) -> None:
+    page = page_of(rollouts(tmp_path / "ppo", PAYLOADS), tmp_path / "ppo.html")
+    watched.open(page.as_uri())
+    assert "onerror=" in watched.page.inner_text(".facts")
+    read(watched, page, "sort=order")
+    watched.press("End")
+    for _ in PAYLOADS:
+        watched.press("k")
+    nothing_ran(watched)
+
+
+def test_payloads_in_two_runs_do_nothing(watched: Watched, tmp_path: Path) -> None:
+    before = hostile(tmp_path / "a", PAYLOADS, "<img src=x onerror=alert(1)>")
+    after = hostile(tmp_path / "b", PAYLOADS, "<svg onload=alert(1)>")
+    page = tmp_path / "diff.html"
+    with open_run(before) as one, open_run(after) as other:
+        page.write_text(render(diff_payload(one, other)), "utf-8")
+    watched.open(page.as_uri())
+    assert "<svg onload=" in watched.page.inner_text(".beside-runs >> nth=0")
+    read(watched, page)
+    for _ in range(len(PAYLOADS)):
+        watched.press("d", "j")
+    nothing_ran(watched)
 
 
 def test_payloads_are_shown_as_they_are(watched: Watched, tmp_path: Path) -> None:
@@ -599,3 +730,21 @@ def test_nothing_runs_over_the_edge(
             assert watched.page.is_visible(".bar-verdict button >> nth=0")
             box = watched.page.locator(".bar-verdict").bounding_box()
             assert box is not None and box["y"] + box["height"] <= height + 1
+            for button in watched.page.locator(".bar-verdict button").all():
+                place = button.bounding_box()
+                assert place is not None and place["x"] >= 0
+                assert place["x"] + place["width"] <= width
+                assert button.evaluate("b => b.scrollWidth - b.clientWidth") <= 0
+        assert watched.page.locator("#name").evaluate("n => n.scrollWidth - n.clientWidth") <= 0
+        assert watched.page.is_visible("#progress")
+
+
+def test_a_printed_item_says_its_run_and_verdict(watched: Watched, page_file: Path) -> None:
+    read(watched, page_file, "sort=order")
+    watched.press("x")
+    watched.name("Ann")
+    watched.press("k")
+    watched.page.emulate_media(media="print")
+    assert watched.page.is_visible("#name") and not watched.page.is_visible("#search")
+    shown = [b for b in watched.page.locator(".bar-verdict button").all() if b.is_visible()]
+    assert [b.get_attribute("data-act") for b in shown] == ["reject"]

@@ -24,7 +24,8 @@ from cai.audit.serve import AuditServer
 from cai.data.verdicts import Verdict, VerdictFile
 from cai.errors import StoreError, UsageError
 from tests.audit.browser import Watched
-from tests.audit.runs import build
+from tests.audit.payloads import PAYLOADS
+from tests.audit.runs import build, hostile
 from tests.e2e.helpers import listen_to_ctrl_c
 
 
@@ -241,7 +242,7 @@ def test_the_server_is_killed_and_nothing_is_lost(watched: Watched, run: Path) -
         saved(run, 1)
         server.end(signal.SIGKILL)
         watched.press("x")
-        watched.page.wait_for_selector("text=1 verdicts are not saved yet")
+        watched.page.wait_for_selector("text=Not saved yet: 1 verdict.")
         assert len(VerdictFile(run).read()) == 1
         back = Command(run)  # by the same command: it comes back where it was
         try:
@@ -254,6 +255,24 @@ def test_the_server_is_killed_and_nothing_is_lost(watched: Watched, run: Path) -
             back.end(signal.SIGKILL)
     finally:
         server.process.kill()
+
+
+def test_payloads_that_are_served_do_nothing(watched: Watched, tmp_path: Path) -> None:
+    """What another auditor says while the page is open comes as data, too."""
+    run = hostile(tmp_path, PAYLOADS)
+    with made(run).running() as server:
+        watched.open(server.url, hash="#view=read&sort=order")
+        rows = [
+            word(server, author=f"{n} {text}"[:100], reason=text, at=f"2026-01-01T10:00:{n:02}Z")
+            for n, text in enumerate(PAYLOADS)
+        ]
+        status, _, answer = ask(server, "POST", f"/{server.token}/verdicts", rows)
+        assert status == 200 and answer["refused"] == []
+        watched.page.wait_for_selector(".said >> nth=59")
+        watched.press("o", "o", "j", "k")
+        watched.page.wait_for_timeout(300)
+    assert watched.dialogs == [] and watched.errors == []
+    assert all(url.startswith((server.url, "about:")) for url in watched.requests)
 
 
 def test_two_tabs_that_are_closed_lose_nothing(chromium: Any, run: Path) -> None:
@@ -269,7 +288,7 @@ def test_two_tabs_that_are_closed_lose_nothing(chromium: Any, run: Path) -> None
     server.end(signal.SIGKILL)
     for tab, keys in zip(tabs, ("xx", "u"), strict=True):
         tab.press(*keys)
-        tab.page.wait_for_selector("text=not saved yet")
+        tab.page.wait_for_selector("text=Not saved yet")
     for tab in tabs:
         tab.page.close()
     back = Command(run)

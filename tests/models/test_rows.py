@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 from typing import Any
 
@@ -73,7 +74,7 @@ def test_masks_by_hand() -> None:
 
 def test_eager_attention_gets_an_additive_mask() -> None:
     """Eager attention adds its mask: a boolean one would be silently wrong there."""
-    config: Any = tiny("gemma2").config
-    assert config._attn_implementation == "eager"
+    config: Any = copy.deepcopy(tiny("gemma2").config)
+    config._attn_implementation = "eager"
     mask = Masks(config, torch.float32, by_type=True)(torch.tensor([[1]]), 3)["full_attention"]
     assert mask.tolist() == [[[[0.0, 0.0, torch.finfo(torch.float32).min]]]]

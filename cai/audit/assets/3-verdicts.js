@@ -224,7 +224,7 @@ class Verdicts extends EventTarget {
       const rows = this.waiting.slice(0, 500);
       const answer = await this.ask("POST", rows);
       if (answer === null) {
-        this.trouble(`${this.waiting.length} verdicts are not saved yet: the server does not answer. ` +
+        this.trouble(`Not saved yet: ${plural(this.waiting.length, "verdict")}. The server does not answer. ` +
           "They are kept in this browser and sent when it is back.");
         await new Promise((done) => setTimeout(done, 2000));
         continue;

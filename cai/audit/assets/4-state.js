@@ -33,9 +33,19 @@ class State extends EventTarget {
     }
     this.find();
     const item = this.run.byKey.get(given.get("item"));
-    this.lost = given.has("item") && !item; // the address is of another page
+    this.lost = given.has("item") && !item ? "The item of this address" : this.unknown(); // it is of another page
     this.item = item || this.items[0] || null;
     this.entered = this.view;
+  }
+
+  /** A value that is filtered by and that no item can have; null where there is none. */
+  unknown() {
+    for (const [facet, values] of this.chosen) {
+      if (facet === "verdict") continue; // what has not been said yet may still be
+      const known = new Set(this.run.items.flatMap((item) => this.traits(item, facet)));
+      for (const value of values) if (!known.has(value)) return `The filter ${facet} = ${value} of this address`;
+    }
+    return null;
   }
 
   /** Write the address; the page does not move. The browser's way back leads to the other view. */

@@ -83,7 +83,8 @@ function notes(item, run) {
 }
 
 const number = (n) => n.toLocaleString("en");
-const percent = (p) => (p === null || Number.isNaN(p) ? "–" : Math.round(p * 100) + " %");
+const percent = (p) => (p === null || Number.isNaN(p) ? "–" : Math.round(p * 100) + "\u00a0%");
+const plural = (n, one, many = one + "s") => `${number(n)} ${n === 1 ? one : many}`;
 
 /** The filters, with how many items each would leave. */
 function drawFacets(state, box, all) {
@@ -99,7 +100,8 @@ function drawFacets(state, box, all) {
       : facet === "verdict" || facet === "length" || facet === "found" ? place(facet, a[0]) - place(facet, b[0]) || (a[0] > b[0] ? 1 : -1)
       : b[1] - a[1] || (a[0] > b[0] ? 1 : -1));
     const chosen = state.chosen.get(facet) || new Set();
-    const shown = all.has(facet) ? order : order.filter(([v], n) => n < MOST_VALUES || chosen.has(v));
+    const few = all.has(facet) || order.length <= MOST_VALUES + 1; // "1 more" would hide one line behind another
+    const shown = few ? order : order.filter(([v], n) => n < MOST_VALUES || chosen.has(v));
     parts.push(h("fieldset", { class: "facet" }, h("legend", {}, name),
       shown.map(([value, count]) => h("label", { class: "value" + (count ? "" : " empty") },
         h("input", { type: "checkbox", checked: chosen.has(value), onchange: () => state.toggle(facet, value),

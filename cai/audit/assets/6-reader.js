@@ -43,7 +43,7 @@ class Reader {
 
   head(item) {
     const { run } = this.state;
-    return h("header", { class: "item-head" },
+    return h("header", { class: "item-head" }, h("h2", { class: "hidden" }, `${KINDS[item.kind]} ${item.prompt_id}`),
       h("div", { class: "crumbs" }, h("span", {}, KINDS[item.kind]), h("code", {}, marked(item.id)),
         item.source ? h("span", { class: "muted" }, marked(item.source)) : null),
       item.flags.length ? h("ul", { class: "flags" }, item.flags.map((code) => {
@@ -158,7 +158,7 @@ class Reader {
             this.principle(r.principle, r.version, r.critique ? "critique_request" : "revision_request",
               r.critique && r.revision ? this.asked(r.principle) : null),
             h("div", {},
-              r.critique ? this.text("Critique", r.critique, { tone: "critique" }) : null,
+              r.critique ? this.text("Critique", r.critique, { tone: r.found ? "critique" : "critique clean" }) : null,
               r.critique ? this.given(item, "critique " + n) : null)),
           r.revision
             ? [same ? h("p", { class: "same" }, "The revision is the same text.") : this.change("Revision", texts[n], r.revision),

@@ -22,7 +22,7 @@ class Overview {
     const { run } = this.state;
     this.traces = run.items.filter((i) => i.kind === "trace");
     this.comparisons = run.items.filter((i) => i.kind === "comparison");
-    const draw = { build: this.build, rollouts: this.rollouts, pairs: this.pairs };
+    const draw = { build: this.build, rollouts: this.rollouts, pairs: () => differences(this) };
     this.box.replaceChildren(h("div", { class: "sheet" }, draw[run.run.kind].call(this),
       h("dl", { class: "facts" }, Object.entries(run.run.facts).map(([k, v]) => [h("dt", {}, k), h("dd", {}, marked(v))]))));
   }
@@ -33,21 +33,18 @@ class Overview {
   }
 
   build() {
-    const rounds = this.traces.flatMap((t) => t.rounds.filter((r) => r.critique));
-    const found = rounds.filter((r) => r.found).length;
-    const changed = this.traces.filter((t) => t.traits.change[0] === "changed").length;
+    const did = tally([...this.traces, ...this.comparisons]);
     const judged = this.comparisons.filter((c) => c.judgements.length);
-    const both = judged.filter((c) => c.judgements.some((j) => j.swapped !== null));
-    const flips = both.filter((c) => c.flags.includes("F09")).length;
-    const ties = judged.filter((c) => c.flags.includes("F10")).length;
+    const alone = this.comparisons.length - judged.length;
     return [
       h("div", { class: "lead" },
-        this.traces.length ? h("p", {}, h("b", {}, `${number(this.traces.length)} prompts`), " were answered. ",
-          rounds.length ? [h("b", {}, `${number(found)} of ${number(rounds.length)} critiques`), " found a problem; "] : null,
-          h("b", {}, `${number(changed)} responses`), ` (${percent(changed / this.traces.length)}) changed.`) : null,
-        judged.length ? h("p", {}, h("b", {}, `${number(judged.length)} pairs`), " were compared; ",
-          both.length ? ["the verdict depends on the order in ", h("b", {}, number(flips)), ", and "] : null,
-          h("b", {}, number(ties)), ` ${ties === 1 ? "is" : "are"} nearly a tie.`) : null,
+        did.traces ? h("p", {}, h("b", {}, plural(did.traces, "prompt")), ` ${did.traces === 1 ? "was" : "were"} answered. `,
+          did.critiques ? [h("b", {}, `${number(did.found)} of ${plural(did.critiques, "critique")}`), " found a problem; "] : null,
+          h("b", {}, plural(did.changed, "response")), ` (${percent(did.changed / did.traces)}) changed.`) : null,
+        did.judged ? h("p", {}, h("b", {}, plural(did.judged, "pair")), ` ${did.judged === 1 ? "was" : "were"} compared; `,
+          did.both ? ["the verdict depends on the order in ", h("b", {}, number(did.flips)), ", and "] : null,
+          h("b", {}, number(did.ties)), ` ${did.ties === 1 ? "is" : "are"} nearly a tie.`,
+          alone ? ` ${number(alone)} more had no principle to judge ${alone === 1 ? "it" : "them"}.` : "") : null,
         this.note()),
       this.progress(),
       h("div", { class: "two" }, this.first(), this.lengths() || this.labels(judged)),
@@ -104,31 +101,15 @@ class Overview {
   // -- figures ------------------------------------------------------------------------------------
 
   byPrinciple() {
-    const rows = new Map();
-    const of = (id) => {
-      if (!rows.has(id)) rows.set(id, { asked: 0, found: 0, changed: 0, flags: 0, judged: 0, flipped: 0, accept: 0, decided: 0 });
-      return rows.get(id);
-    };
+    const rows = tallyByPrinciple(this.state.run.items);
     for (const item of this.state.run.items) {
       const said = [...(this.verdicts.latest.get(item.key)?.values() || [])].filter((r) => r.verdict === "accept" || r.verdict === "reject");
       const good = said.length && said.every((r) => r.verdict === "accept");
       for (const id of item.principles) {
-        const row = of(id);
+        const row = rows.get(id);
+        if (!row) continue;
         row.decided += said.length > 0;
         row.accept += good ? 1 : 0;
-      }
-      const texts = item.kind === "trace" ? stages(item) : [];
-      if (item.kind === "trace") item.rounds.forEach((r, n) => {
-        const row = of(r.principle);
-        row.asked++;
-        row.found += r.critique && r.found ? 1 : 0;
-        row.changed += r.revision && r.revision.text !== texts[n] ? 1 : 0;
-        row.flags += item.by_round[n]?.length ? 1 : 0;
-      });
-      if (item.kind === "comparison") for (const j of item.judgements) {
-        const row = of(j.principle);
-        row.judged++;
-        row.flipped += j.flipped ? 1 : 0;
       }
     }
     if (!rows.size) return null;
@@ -146,9 +127,13 @@ class Overview {
     return h("section", { class: "principles" }, h("h2", {}, "Principles"),
       h("div", { class: "wide", tabindex: "0", role: "region", "aria-label": "Principles" }, h("table", {},
         h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Principle"), columns.map(([t]) => h("th", { scope: "col" }, t)))),
-        h("tbody", {}, order.map(([id, r]) => h("tr", {},
-          h("th", { scope: "row" }, h("button", { type: "button", class: "link", onclick: () => this.state.only({ principle: id }) }, this.state.run.title(id))),
+        h("tbody", {}, order.map(([id, r]) => h("tr", {}, this.leading(id),
           columns.map(([, , cell]) => h("td", {}, cell(r)))))))));
+  }
+
+  /** The head of a principle's row: it leads to what was done under the principle. */
+  leading(id) {
+    return h("th", { scope: "row" }, h("button", { type: "button", class: "link", onclick: () => this.state.only({ principle: id }) }, this.state.run.title(id)));
   }
 
   lengths() {
@@ -237,28 +222,55 @@ class Overview {
         h("button", { type: "button", class: "primary", onclick: () => { this.state.sort = "score"; this.state.only({}); } }, "Highest score")),
     ];
   }
+}
 
-  pairs() {
-    const { run } = this.state;
-    const differ = run.items.filter((i) => !i.same);
-    const pairs = run.items.filter((i) => i.a.kind === "comparison");
-    const alike = pairs.filter((i) => i.a.responses.every((r, n) => r.text === i.b.responses[n].text));
-    const moved = alike.filter((i) => (i.a.probability > 0.5) !== (i.b.probability > 0.5)).length;
-    const flagged = (side) => run.items.filter((i) => i[side].flags.length).length;
-    return [
-      h("div", { class: "lead" },
-        h("p", {}, h("b", {}, `${number(run.items.length)} records`), " stand in both ", marked(run.names[0]), " and ", marked(run.names[1]), "; ",
-          h("b", {}, number(differ.length)), " differ."),
-        pairs.length ? h("p", {}, `${number(alike.length)} pairs are the same two responses in both; `, h("b", {}, number(moved)), " of their labels have another better side.") : null,
-        h("p", {}, `Flagged: ${number(flagged("a"))} in ${run.names[0]}, ${number(flagged("b"))} in ${run.names[1]}.`), this.note()),
-      h("div", { class: "two" }, h("section", { class: "first" }, h("h2", {}, "Flags"), h("table", {},
-        h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Flag"), run.names.map((n) => h("th", { scope: "col" }, marked(n))))),
-        h("tbody", {}, run.flags.map((f) => [f, ...["a", "b"].map((s) => run.items.filter((i) => i[s].flags.includes(f.code)).length)])
-          .filter(([, a, b]) => a || b).map(([f, a, b]) => h("tr", {}, h("th", { scope: "row", title: f.meaning }, `${f.code} ${f.name}`),
-            h("td", { class: "n" }, number(a)), h("td", { class: "n" }, number(b))))))),
-      h("section", {}, h("p", {}, h("button", { type: "button", class: "primary", onclick: () => this.state.only({ change: "differs" }) }, "Read what differs")))),
-    ];
+/** What a run did, in numbers: of traces and comparisons. */
+function tally(items) {
+  const out = { traces: 0, critiques: 0, found: 0, changed: 0, before: 0, after: 0, judged: 0, both: 0, flips: 0, ties: 0, flagged: 0 };
+  for (const item of items) {
+    out.flagged += item.flags.length ? 1 : 0;
+    if (item.kind === "trace") {
+      const texts = stages(item), critiques = item.rounds.filter((r) => r.critique);
+      out.traces++;
+      out.critiques += critiques.length;
+      out.found += critiques.filter((r) => r.found).length;
+      out.changed += texts[0] === texts.at(-1) ? 0 : 1;
+      out.before += item.words[0];
+      out.after += item.words[1];
+    } else if (item.judgements.length) {
+      out.judged++;
+      out.both += item.judgements.some((j) => j.swapped !== null) ? 1 : 0;
+      out.flips += item.flags.includes("F09") ? 1 : 0;
+      out.ties += item.flags.includes("F10") ? 1 : 0;
+    }
   }
+  return out;
+}
+
+/** Principle → what was done under it. */
+function tallyByPrinciple(items) {
+  const rows = new Map();
+  const of = (id) => {
+    if (!rows.has(id)) rows.set(id, { asked: 0, found: 0, changed: 0, flags: 0, judged: 0, flipped: 0, accept: 0, decided: 0 });
+    return rows.get(id);
+  };
+  for (const item of items) {
+    if (item.kind === "trace") {
+      const texts = stages(item);
+      item.rounds.forEach((r, n) => {
+        const row = of(r.principle);
+        row.asked++;
+        row.found += r.critique && r.found ? 1 : 0;
+        row.changed += r.revision && r.revision.text !== texts[n] ? 1 : 0;
+        row.flags += item.by_round[n]?.length ? 1 : 0;
+      });
+    } else if (item.kind === "comparison") for (const j of item.judgements) {
+      const row = of(j.principle);
+      row.judged++;
+      row.flipped += j.flipped ? 1 : 0;
+    }
+  }
+  return rows;
 }
 
 function share(hits, n, tone) {

@@ -13,11 +13,13 @@ async function main() {
   const run = new Run(await unpack());
   const verdicts = new Verdicts(run);
   const state = new State(run, verdicts);
-  let covered = run.covered === true;
+  let covered = run.covered === true || verdicts.recall("covered") === true;
   const listing = new Listing(state, verdicts, () => covered);
   const reader = new Reader(state, verdicts, () => covered);
   const overview = new Overview(state, verdicts);
   const opened = new Set(); // facets shown whole
+  let passing = false; // a notice that the next change clears
+  let judged = null; // the last item of the list, where it was judged just now
   let typing; // a search that waits for the next key
   const drafts = new Map(); // item → a comment that was begun and left
 
@@ -30,9 +32,17 @@ async function main() {
     $("notice").hidden = !text;
   }
 
+  /** A line that stands until something else is done. */
+  function mention(text) {
+    notice(text);
+    passing = true;
+  }
+
   function show() {
-    if (state.lost) notice("The item of this address is not in this page: is it of another page, or of another run?");
-    state.lost = false;
+    if (passing) notice("");
+    passing = false;
+    if (state.lost) notice(`${state.lost} is not in this page: is it of another page, or of another run?`);
+    state.lost = null;
     const reading = state.view === "read";
     $("overview").hidden = reading;
     $("read").hidden = !reading;
@@ -72,7 +82,7 @@ async function main() {
 
   state.addEventListener("change", show);
   verdicts.addEventListener("change", () => { state.recount(); show(); });
-  verdicts.addEventListener("trouble", (event) => notice(event.detail));
+  verdicts.addEventListener("trouble", (event) => { notice(event.detail); passing = false; });
 
   // -- what can be done ---------------------------------------------------------------------------
 
@@ -86,8 +96,15 @@ async function main() {
   actions.judge = (verdict) => named(() => {
     const item = state.item, mine = verdicts.mine(item);
     const same = mine?.verdict === verdict;
+    if (same && judged === item) { // a key too many at the end of the list takes nothing back
+      mention("This was the last of these items. z takes its verdict back.");
+      return;
+    }
     verdicts.say(item, { verdict: same ? "none" : verdict });
     if (!same) state.step(1);
+    judged = !same && state.item === item ? item : null;
+    if (same) mention("Your verdict is taken back.");
+    else if (judged) mention("That was the last of these items.");
   });
   actions.flag = () => named(() => verdicts.say(state.item, { flagged: !verdicts.mine(state.item)?.flagged }));
   actions.comment = () => named(() => askComment(state.item));
@@ -123,7 +140,7 @@ async function main() {
       $("reader").scrollBy({ top: SCROLLS[event.key] * $("reader").clientHeight });
       return;
     }
-    const work = keys[event.key];
+    const work = keys[event.shiftKey ? event.key : event.key.toLowerCase()]; // whatever Caps Lock says
     if (!work || (event.repeat && !"jk".includes(event.key))) return; // a held key judges once
     event.preventDefault();
     work();
@@ -156,6 +173,7 @@ async function main() {
     covered = !covered;
     $("cover").setAttribute("aria-pressed", String(covered));
     $("cover").textContent = covered ? "Covered" : "Cover";
+    verdicts.remember("covered", covered);
     listing.draw();
     reader.show();
     announce();
@@ -189,11 +207,17 @@ async function main() {
 
   function askName(then) {
     const field = h("input", { id: "author", maxlength: 100, required: true, pattern: ".*\\S.*", title: "your name", autocomplete: "name", value: verdicts.author });
+    const drawnFor = [...new Set(Object.values(run.sample?.items || {}).flat())].sort();
     dialog("Who are you?", [h("p", {}, "Your name stands beside each of your verdicts."),
+      drawnFor.length ? h("p", { class: "buttons" }, "The sample is drawn for", drawnFor.map((name) =>
+        h("button", { type: "button", class: "auditor", onclick: () => { field.value = name; field.focus(); } }, marked(name)))) : null,
       h("label", {}, "Name", field), close("Go on")], () => {
       verdicts.author = field.value.trim() || verdicts.author;
       state.find();
       show();
+      if (drawnFor.length && !drawnFor.includes(verdicts.author)) {
+        mention(`The sample is drawn for ${drawnFor.join(", ")}; no item of it is for ${verdicts.author}.`);
+      }
       if (verdicts.author) then?.();
     });
     field.focus();
@@ -224,9 +248,9 @@ async function main() {
     const file = h("input", { type: "file", id: "import", accept: ".jsonl,.json,.txt", onchange: async () => {
       try {
         const [all, fresh, strange] = verdicts.read(await file.files[0].text());
-        told.textContent = `${all} verdicts read, ${fresh} of them new` +
-          (strange ? `; ${strange} left out: they are about items that are not in this page.` : ".");
-        $("export")?.replaceChildren(`Export ${number(verdicts.rows.length)} lines`);
+        told.textContent = `${plural(all, "verdict")} read, ${number(fresh)} of them new` +
+          (strange ? `; ${number(strange)} left out: about items that are not in this page.` : ".");
+        $("export")?.replaceChildren(`Export ${plural(verdicts.rows.length, "line")}`);
       } catch (error) {
         told.textContent = `${file.files[0].name} was not taken: ${error.message}.`;
       }
@@ -239,7 +263,7 @@ async function main() {
         run.mode === "diff" ? "Two runs are compared here; verdicts are given in a run's own page." :
         "They are kept in this browser. Export them, and bring them home with: cai audit import RUN FILE"),
       run.mode === "diff" ? null : h("div", { class: "buttons" },
-        h("button", { type: "button", id: "export", class: "primary", onclick: () => download(`verdicts-${run.run.name}.jsonl`, verdicts.text()) }, `Export ${number(verdicts.rows.length)} lines`),
+        h("button", { type: "button", id: "export", class: "primary", onclick: () => download(`verdicts-${run.run.name}.jsonl`, verdicts.text()) }, `Export ${plural(verdicts.rows.length, "line")}`),
         h("label", { class: "button" }, "Import a file", file)),
       told, close()]);
   }
@@ -253,6 +277,7 @@ async function main() {
   const wish = verdicts.recall("theme", "cai-audit");
   if (wish === "dark" || wish === "light") document.documentElement.dataset.theme = wish;
   $("cover").setAttribute("aria-pressed", String(covered));
+  $("cover").textContent = covered ? "Covered" : "Cover";
   show();
   if (run.mode === "serve") {
     verdicts.send();

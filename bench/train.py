@@ -1,0 +1,195 @@
+"""LoRA training on one device: seconds a step and peak memory, beside transformers' Trainer.
+
+    python bench/train.py [--size m|l] [--device cuda] [--json FILE]
+
+A random-weight Llama in the hub's layout with the miniature's tokenizer, and conversations of
+random words whose lengths are spread as real ones are. `cai train sft` against `Trainer` with the
+same adapter, rows, batch and optimizer, in bfloat16 on a GPU: the Trainer pads each batch, the
+first as its rows come, the second grouped by length. Then reward model, DPO and PPO by themselves.
+Every run is a process of its own, made twice with different numbers of steps: the difference of
+the two is time in steps alone, without loading. That both learn the same tokens is a test's
+business (tests/train/test_peer_trl.py), not this script's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+sys.path.insert(0, str(Path(__file__).parent))
+
+import torch
+import transformers
+from generate import SIZES, machine
+
+from cai.miniature.vocabulary import FLAWS
+from cai.models.names import MINIATURE, resolve_model
+
+BATCH = 16
+RATE = 1e-4
+STAGES = ("sft", "reward", "dpo", "ppo")
+
+
+def write_model(size: str, folder: Path) -> float:
+    """A random-weight model that reads and ends turns as the miniature does; its parameters."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(resolve_model(MINIATURE))
+    shape = dict(SIZES[size])
+    heads = shape.pop("heads")
+    transformers.utils.logging.disable_progress_bar()
+    torch.manual_seed(0)
+    config = transformers.LlamaConfig(
+        vocab_size=len(tokenizer), max_position_embeddings=2048, num_attention_heads=heads,
+        num_key_value_heads=heads // 2, pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id, bos_token_id=None, **shape,
+    )  # fmt: skip
+    model = transformers.AutoModelForCausalLM.from_config(config).to(torch.bfloat16)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return sum(p.numel() for p in model.parameters()) / 1e6
+
+
+def write_rows(folder: Path, count: int) -> None:
+    """Conversations and pairs of random words: a few to some hundred tokens a turn."""
+    rng = random.Random(0)
+    words = [f"{a}{b}" for a in FLAWS for b in ("", "ly", "ness", " and", " or", ".")]
+
+    def said(median: float) -> str:
+        return " ".join(
+            rng.choices(words, k=max(4, min(160, int(rng.lognormvariate(median, 0.7)))))
+        )
+
+    with (folder / "sft.jsonl").open("w") as sft, (folder / "pairs.jsonl").open("w") as pairs:
+        for _ in range(count):
+            asked = [{"role": "user", "content": said(3.6)}]
+            first, second = ([{"role": "assistant", "content": said(3.4)}] for _ in range(2))
+            sft.write(json.dumps({"messages": asked + first}) + "\n")
+            pairs.write(json.dumps({"prompt": asked, "chosen": first, "rejected": second}) + "\n")
+
+
+def cai_side(stage: str, folder: Path, steps: int, device: str) -> None:
+    """One `cai train`, in this process, so that its memory can be read."""
+    from cai.cli.main import cli
+
+    data = "sft.jsonl" if stage == "sft" else "pairs.jsonl"
+    arguments = [
+        "train", stage, "--data", str(folder / data), "--model", str(folder / "model"), "--device",
+        device, "--out", str(folder / f"{stage}-{steps}"), "--quiet", "--eval-every", "1000",
+        "--save-every", "1000", "--schedule", "constant", "--test-share", "0.02",
+    ]  # fmt: skip
+    if stage == "ppo":
+        reward = next(folder.glob("reward-*"))
+        arguments += ["--reward", str(reward), "--updates", str(steps), "--no-gate"]
+        arguments += ["--prompts-per-update", "64", "--max-new-tokens", "64"]
+    else:
+        arguments += ["--max-steps", str(steps), "--batch-size", str(BATCH), "--epochs", "9"]
+    cli.main(arguments, standalone_mode=False)
+
+
+def trainer_side(folder: Path, steps: int, device: str, grouped: bool) -> None:
+    """The same adapter and rows through `transformers.Trainer`."""
+    from peft import LoraConfig, get_peft_model
+
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder / "model")
+    rows = []
+    for line in (folder / "sft.jsonl").read_text().splitlines():
+        told = tokenizer.apply_chat_template(
+            json.loads(line)["messages"], return_dict=True, return_assistant_tokens_mask=True
+        )
+        labels = [
+            token if learned else -100
+            for token, learned in zip(told["input_ids"], told["assistant_masks"], strict=True)
+        ]
+        rows.append({"input_ids": told["input_ids"], "labels": labels})
+    dtype = torch.bfloat16 if device != "cpu" else torch.float32
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder / "model", dtype=dtype)
+    model = get_peft_model(model, LoraConfig(r=16, lora_alpha=32, target_modules="all-linear"))
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+    settings = transformers.TrainingArguments(
+        output_dir=str(folder / "trainer"), max_steps=steps, per_device_train_batch_size=BATCH,
+        learning_rate=RATE, lr_scheduler_type="constant", report_to=[], save_strategy="no",
+        logging_strategy="no", disable_tqdm=True, use_cpu=device == "cpu",
+        bf16=device != "cpu", dataloader_pin_memory=device != "cpu",
+        train_sampling_strategy="group_by_length" if grouped else "random",
+    )  # fmt: skip
+    collate = transformers.DataCollatorForSeq2Seq(tokenizer)
+    transformers.Trainer(model, settings, data_collator=collate, train_dataset=rows).train()
+
+
+def measured(side: str, folder: Path, steps: int, device: str) -> tuple[float, float]:
+    """Seconds of a run in a process of its own, and its peak of allocated memory in GB."""
+    command = [
+        sys.executable, __file__, "--side", side, "--folder", str(folder), "--steps", str(steps),
+        str(steps), "--device", device,
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"{side} failed:\n{done.stdout}{done.stderr}")
+    seconds, memory = done.stdout.split()[-2:]
+    return float(seconds), float(memory)
+
+
+def run_side(side: str, folder: Path, steps: int, device: str) -> None:
+    """What a process of `measured` does."""
+    begin = time.perf_counter()
+    if side in STAGES:
+        cai_side(side, folder, steps, device)
+    else:
+        trainer_side(folder, steps, device, grouped=side == "trainer, grouped")
+    memory = torch.cuda.max_memory_allocated() / 1e9 if device != "cpu" else 0.0
+    print(time.perf_counter() - begin, memory)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--size", choices=SIZES, default="l")
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--steps", type=int, nargs=2, default=(10, 50))
+    parser.add_argument("--updates", type=int, nargs=2, default=(1, 4), help="of PPO")
+    parser.add_argument("--json", type=Path, help="write the numbers here")
+    parser.add_argument("--side", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.side:
+        run_side(options.side, options.folder, options.steps[0], options.device)
+        return
+    found: dict[str, dict[str, float]] = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        parameters = write_model(options.size, folder / "model")
+        write_rows(folder, BATCH * options.steps[1] + 100)
+        for side in ("trainer", "trainer, grouped", *STAGES):
+            few, many = options.updates if side == "ppo" else options.steps
+            short, _ = measured(side, folder, few, options.device)
+            long, memory = measured(side, folder, many, options.device)
+            found[side] = {"seconds a step": (long - short) / (many - few), "memory GB": memory}
+    print(f"{parameters:.0f}M parameters, {machine(options.device, torch.get_num_threads())}")
+    print(f"{'':20}{'ms a step':>10}{'peak GB':>9}{'cai is':>9}")
+    for side, numbers in found.items():
+        ratio = numbers["seconds a step"] / found["sft"]["seconds a step"]
+        shown = f"{ratio:.2f}×" if side.startswith("trainer") else ""
+        print(
+            f"{side:20}{numbers['seconds a step'] * 1000:10.1f}"
+            f"{numbers['memory GB']:9.2f}{shown:>9}"
+        )
+    if options.json:
+        record = {
+            "parameters": round(parameters * 1e6), "machine": machine(options.device, 0),
+            "found": found,
+            "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
+        }  # fmt: skip
+        options.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
