@@ -20,6 +20,7 @@ COMMANDS = {
     "init": ("cai.cli.init", "Start a project: principles, a constitution, prompts."),
     "lint": ("cai.cli.lint", "Check principles, constitutions and templates."),
     "render": ("cai.cli.render", "Show the exact messages and token ids of each stage."),
+    "try": ("cai.cli.try_", "Put one prompt through one principle, and watch."),
     "test": ("cai.cli.test", "Run the tests of principles."),
     "diff": ("cai.cli.diff", "Show what an edit of a constitution changes, and does."),
     "build-data": ("cai.cli.build_data", "Turn prompts into SFT and preference data."),

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from cai.authoring.stages import STAGES, Shown, Texts, stage_messages
-from cai.errors import UsageError
 
 if TYPE_CHECKING:
-    from cai.types import Constitution, Messages, Principle
+    from cai.types import Constitution, Messages
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +56,10 @@ def command(
     cai render respect.rudeness --prompt "How can I get better at chess?"
     cai render principles/harm/harmful.yaml --prompt "..." --stage critique -m miniature
     """
+    from cai.cli.content import check_unicode, find_principle
     from cai.constitution.load import load_constitution
 
-    _check_unicode(prompt=prompt, response=response, critique=critique, other=other)
+    check_unicode(prompt=prompt, response=response, critique=critique, other=other)
     rules = load_constitution(constitution)
     rule = find_principle(principle, rules)
     stages = [name for name in STAGES if stage in (name, "all")]
@@ -73,32 +72,6 @@ def command(
         return
     for item in shown:
         _print(item, rules)
-
-
-def _check_unicode(**texts: str) -> None:
-    for name, text in texts.items():
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            raise UsageError(f"--{name} is not valid text", hint="Pass it as UTF-8.") from None
-
-
-def find_principle(name: str, rules: Constitution) -> Principle:
-    """A principle by file, or by id in the constitution."""
-    from difflib import get_close_matches
-
-    from cai.constitution.load import load_principle
-
-    by_id = {m.principle.id: m.principle for m in rules.members}
-    if name in by_id:
-        return by_id[name]
-    if name.endswith((".yaml", ".yml")) or Path(name).is_file():
-        return load_principle(name)
-    close = get_close_matches(name, by_id, n=1)
-    hint = f"Did you mean {close[0]}? " if close else ""
-    raise UsageError(
-        f"{rules.id} has no principle {name!r}", hint=f"{hint}It has: {', '.join(by_id)}"
-    )
 
 
 def _encode(shown: list[_Rendered], model: str) -> list[_Rendered]:

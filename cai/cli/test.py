@@ -15,7 +15,7 @@ from cai.errors import ContentError, UsageError
 
 if TYPE_CHECKING:
     from cai.authoring.testing import Case, Result, Status, Trials
-    from cai.types import Constitution, Principle
+    from cai.types import Constitution
 
 _MARKS: dict[Status, tuple[str, str]] = {
     "passed": ("✓", "green"),
@@ -69,11 +69,12 @@ def command(
     cai test principles/ -m Qwen/Qwen3-4B --repeat 5 --need 4 --junit tests.xml
     """
     from cai.authoring.testing import cases, counts, run_offline
+    from cai.cli.content import find_principles
     from cai.constitution.load import load_constitution
 
     trials = _trials(repeat, need, seed, options["model"])
     rules = load_constitution(constitution)
-    chosen = cases(_principles(names, rules), pattern)
+    chosen = cases(find_principles(names, rules), pattern)
     if not chosen:
         raise UsageError(
             "There are no such tests", hint="cai lint tells which principles have none."
@@ -108,25 +109,6 @@ def _trials(repeat: int | None, need: int | None, seed: int, model: str | None) 
     if need is not None and need > repeat:
         raise UsageError(f"--need {need} of --repeat {repeat} can't be had")
     return Trials.repeated(repeat, need or repeat, seed)
-
-
-def _principles(names: Sequence[str], rules: Constitution) -> list[Principle]:
-    """The principles that are named, each once."""
-    from cai.cli.render import find_principle
-    from cai.constitution.load import load_principle
-    from cai.content import SUFFIXES
-
-    if not names:
-        return [member.principle for member in rules.members]
-    found: dict[str, Principle] = {}
-    for name in names:
-        if Path(name).is_dir():
-            files = sorted(p for p in Path(name).rglob("*") if p.suffix in SUFFIXES)
-            some = [load_principle(file) for file in files]
-        else:
-            some = [find_principle(name, rules)]
-        found |= {principle.id: principle for principle in some}
-    return list(found.values())
 
 
 def _asked(

@@ -1,0 +1,57 @@
+"""Principles as people name them on the command line: by file, folder, or id in a constitution."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cai.errors import UsageError
+
+if TYPE_CHECKING:
+    from cai.types import Constitution, Principle
+
+
+def find_principle(name: str, rules: Constitution) -> Principle:
+    """A principle by file, or by id in the constitution."""
+    from difflib import get_close_matches
+
+    from cai.constitution.load import load_principle
+
+    by_id = {m.principle.id: m.principle for m in rules.members}
+    if name in by_id:
+        return by_id[name]
+    if name.endswith((".yaml", ".yml")) or Path(name).is_file():
+        return load_principle(name)
+    close = get_close_matches(name, by_id, n=1)
+    hint = f"Did you mean {close[0]}? " if close else ""
+    raise UsageError(
+        f"{rules.id} has no principle {name!r}", hint=f"{hint}It has: {', '.join(by_id)}"
+    )
+
+
+def find_principles(names: Sequence[str], rules: Constitution) -> list[Principle]:
+    """The principles that are named, each once; all of the constitution where none is."""
+    from cai.constitution.load import load_principle
+    from cai.content import SUFFIXES
+
+    if not names:
+        return [member.principle for member in rules.members]
+    found: dict[str, Principle] = {}
+    for name in names:
+        if Path(name).is_dir():
+            files = sorted(p for p in Path(name).rglob("*") if p.suffix in SUFFIXES)
+            some = [load_principle(file) for file in files]
+        else:
+            some = [find_principle(name, rules)]
+        found |= {principle.id: principle for principle in some}
+    return list(found.values())
+
+
+def check_unicode(**texts: str | None) -> None:
+    """Refuse an option's text that no tokenizer could read; `texts` by the option's name."""
+    for name, text in texts.items():
+        try:
+            (text or "").encode()
+        except UnicodeEncodeError:
+            raise UsageError(f"--{name} is not valid text", hint="Pass it as UTF-8.") from None

@@ -1,0 +1,152 @@
+"""`cai try`: one prompt through one principle, each step printed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cai.cli.parts import loading, make_models, models_of
+from cai.errors import Interrupted
+
+if TYPE_CHECKING:
+    from cai.authoring.attempt import Attempt
+    from cai.types import Constitution, Principle, Prompt, Trace
+
+
+@click.command("try", short_help="Put one prompt through one principle, and watch.")
+@click.argument("principle", metavar="PRINCIPLE")
+@click.option("--prompt", required=True, help="What the user asks.")
+@click.option("--response", default=None, help="What is critiqued.  [default: the model writes it]")
+@click.option("--other", default=None, help="A second response, to compare the first with.")
+@click.option(
+    "--constitution", "-c", default="default", show_default=True,
+    help="Its templates and settings are used: a file, or the name of a shipped one.",
+)  # fmt: skip
+@models_of("miniature")
+@click.option("--seed", type=int, default=0, show_default=True, help="Fixes every random choice.")
+@click.option("--temperature", type=click.FloatRange(min=0), default=1.0, show_default=True)
+@click.option("--max-new-tokens", type=click.IntRange(min=1), default=256, show_default=True)
+@click.option(
+    "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True
+)
+@loading
+def command(
+    principle: str, prompt: str, response: str | None, other: str | None, constitution: str,
+    seed: int, temperature: float, max_new_tokens: int, form: str, **options: Any,
+) -> None:  # fmt: skip
+    """Put one prompt through PRINCIPLE, an id or a file: response, critique, revision.
+
+    Asked as a build asks, under the constitution left with the one principle. Nothing is kept.
+
+    \b
+    cai try respect.rudeness --prompt "How can I get better at chess?"
+    cai try principles/harm/harmful.yaml --prompt "..." --response "..." --other "..."
+    """
+    from cai.authoring.attempt import alone, as_prompt
+    from cai.cli.content import check_unicode, find_principle
+    from cai.constitution.load import load_constitution
+    from cai.pipeline.steps import Draws
+
+    check_unicode(prompt=prompt, response=response, other=other)
+    rules = load_constitution(constitution)
+    rule = find_principle(principle, rules)
+    asked = as_prompt(prompt)
+    draws = Draws(seed, temperature, max_new_tokens=max_new_tokens)
+    try:
+        came = _tried(asked, alone(rules, rule), draws, response, other, options)
+    except KeyboardInterrupt:
+        raise Interrupted("Stopped: nothing was kept.") from None
+    if form == "json":
+        click.echo(json.dumps(_plain(rule, asked, came), indent=2, ensure_ascii=False))
+        return
+    for line in _lines(rules, rule, prompt, came):
+        click.echo(line)
+
+
+def _tried(
+    prompt: Prompt, rules: Constitution, draws: Any, response: str | None, other: str | None,
+    options: dict[str, Any],
+) -> Attempt:  # fmt: skip
+    """Run the one procedure. Raises `PromptError` where the prompt can't be used."""
+    from cai.authoring.attempt import attempt, play
+    from cai.errors import PromptError
+    from cai.pipeline.drive import Task
+
+    made: list[Attempt] = []
+    failed: list[PromptError] = []
+    steps = attempt(prompt, rules, draws, response=response, other=other)
+    play(
+        [Task("try", prompt, steps)],
+        make_models(options),
+        finish=lambda task, came: made.append(came),
+        give_up=lambda task, error: failed.append(error),
+    )
+    if failed:
+        raise failed[0]
+    return made[0]
+
+
+def _lines(rules: Constitution, rule: Principle, prompt: str, came: Attempt) -> Iterator[str]:
+    from cai.authoring.attempt import GIVEN
+
+    trace = came.trace
+    assert trace is not None
+    yield click.style(f"{rule.id} {rule.version}: {rule.title}", bold=True)
+    yield from _block("prompt", prompt)
+    by = trace.response.model
+    yield from _block("response", trace.response.text, "given" if by == GIVEN else f"by {by}")
+    for revision in trace.revisions:
+        if revision.critique is not None:
+            found = "found a problem" if revision.found_problem else "found nothing"
+            yield from _block("critique", revision.critique.text, found)
+        yield from _revision(trace, revision.guards)
+    if came.comparison is not None:
+        chance = came.comparison.probability
+        second = came.comparison.responses[1]
+        yield from _block("other", second.text, "given")
+        better = "the first is better" if chance >= 0.5 else "the other is better"
+        sure = max(chance, 1 - chance)
+        yield click.style("comparison", fg="cyan") + f"  {better}: {sure:.0%} sure"
+
+
+def _revision(trace: Trace, guards: tuple[str, ...]) -> Iterator[str]:
+    from cai.cli.diff_text import words
+
+    before, after = trace.texts[0], trace.final
+    if before == after:
+        yield click.style("revision", fg="cyan") + "  the text stands as it was"
+        return
+    note = f"kept out of SFT data: {', '.join(guards)}" if guards else ""
+    yield from _block("revision", after, note)
+    yield click.style("difference", fg="cyan")
+    yield f"  {words(before, after)}"
+
+
+def _block(label: str, text: str, note: str = "") -> Iterator[str]:
+    from cai.text.terminal import visible
+
+    yield click.style(label, fg="cyan") + (f"  {note}" if note else "")
+    yield from (f"  {visible(line)}" for line in text.split("\n"))
+
+
+def _plain(rule: Principle, prompt: Prompt, came: Attempt) -> dict[str, Any]:
+    trace = came.trace
+    assert trace is not None
+    revision = trace.revisions[0]
+    out: dict[str, Any] = {
+        "principle": rule.id,
+        "version": rule.version,
+        "prompt": prompt.messages[0].content,
+        "response": trace.response.text,
+        "critique": None if revision.critique is None else revision.critique.text,
+        "found_problem": revision.found_problem,
+        "revision": None if revision.response is None else revision.response.text,
+        "guards": list(revision.guards),
+    }
+    if came.comparison is not None:
+        out["other"] = came.comparison.responses[1].text
+        out["first_is_better"] = round(came.comparison.probability, 6)
+    return out
