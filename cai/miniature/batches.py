@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -34,9 +34,9 @@ class LossWeights:
     """Weight of a token's loss by the kind of turn it stands in.
 
     Decisions weigh most: the first token of a critique (is there a problem?), the first token of
-    each sentence of a revision (copy, skip or stop?), and the letter of a verdict. The starts of a
-    plain answer's sentences must keep up with a revision's, or the base model learns to decline as
-    revisions do.
+    each sentence of a revision (copy, skip or stop?), the answer in a statement there (copied or
+    corrected?), and the letter of a verdict. The starts of a plain answer's sentences must keep up
+    with a revision's, or the base model learns to decline as revisions do.
     """
 
     context: float = 0.3
@@ -48,6 +48,7 @@ class LossWeights:
     critique_early: float = 4.0
     revision: float = 1.0
     sentence_start: float = 6.0
+    statement_end: float = 6.0
     reasoning: float = 2.0
     verdict: float = 0.5
     letter: float = 12.0
@@ -94,6 +95,11 @@ class Batch:
     label_weights: Tensor
     tokens: int
 
+    def to(self, device: torch.device) -> Batch:
+        """The same batch with its tensors on `device`."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{k: v.to(device) for k, v in values.items() if k != "tokens"})
+
 
 class Encoder:
     """Turns documents into ids, weights and labels with one tokenizer."""
@@ -138,6 +144,8 @@ class Encoder:
                 last = mark.end == len(turn.text)
                 position = start + (len(piece.ids) if last else ends[mark.end])
                 labels += self._labels(mark, position)
+                if turn.kind == "revision" and mark.untrue is not None:
+                    weights[position] = self.weights.statement_end
             if turn.kind == "critique":
                 decisions.append((start, "critique"))
             if turn.kind == "verdict":

@@ -29,6 +29,7 @@ from cai.miniature.turns import (
 )
 from cai.miniature.vocabulary import EVASIVE, HARMS, STYLES
 
+FACTS_FIRST = 0.06  # of training, the part that is half facts: the curriculum of pairs follows it
 TIES = 0.15  # of the comparisons, those that no principle can decide
 
 
@@ -44,6 +45,7 @@ class _Option:
 def comparison(rng: random.Random, progress: float, split: WorldSplit) -> Document:
     """A pair of responses under one or more principles, answered with a letter."""
     conversation = ""
+    progress = max(0.0, progress - FACTS_FIRST)
     if rng.random() < max(0.08, 0.9 - 3.0 * progress):
         first, second = _one_sentence_options(rng)
         if rng.random() < 0.5:

@@ -13,11 +13,11 @@ from collections.abc import Sequence
 
 from cai.miniature import critic, lexicon, wording
 from cai.miniature.aim import concepts_for
-from cai.miniature.comparing import comparison
+from cai.miniature.comparing import FACTS_FIRST, comparison
 from cai.miniature.facts import FACTS
 from cai.miniature.lexicon import CONCEPTS
 from cai.miniature.prose import draw_prose
-from cai.miniature.requests import Kind, Request, WorldSplit, draw_request
+from cai.miniature.requests import Kind, Request, WorldSplit, draw_request, wrong_answers
 from cai.miniature.responses import (
     Response,
     draw_flaws,
@@ -45,9 +45,10 @@ SYSTEM_PROMPTS = (
 )
 ENGINE_SHARE = 0.72
 PUSHED_SHARE = 0.06
-FACTS_FIRST = 0.06  # of training, the part in which every other document is a page of statements
 HARM_CONTRASTS = 0.5  # of the contrasts on harmful answers, those that ask only about single harms
 TRUTH = {UNTRUTHFUL, SYCOPHANTIC}
+UNTRUE_REVISED = 0.12  # of what is revised, ill-mannered untruths drawn for the purpose
+LEFT_UNTRUE = 0.5  # of the revisions of ill-mannered untruths, those asked about manner alone
 TRUTH_CONTRASTS = 0.5  # of the questions in contrasts on answers of fact, those about truth
 ABOUT_TRUTH = [name for name, concept in CONCEPTS.items() if concept.flaws & TRUTH]
 # What is critiqued and revised: truth is the hardest to judge, since facts must be known.
@@ -63,7 +64,7 @@ def document(rng: random.Random, progress: float = 1.0, split: WorldSplit = "tra
     """Draw a training document; `progress` (0 to 1) goes from facts and short pairs to all."""
     facts_first = progress < FACTS_FIRST
     if split != "unseen" and rng.random() < (0.5 if facts_first else 0.05):
-        return _claims(rng)
+        return _claims(rng, split)
     chance = rng.random()
     if chance < 0.02 and split != "unseen":
         return [Turn("text", draw_prose(rng, split), "sample")]
@@ -132,6 +133,17 @@ def _response(rng: random.Random, split: WorldSplit, weights: Sequence[float]) -
     return respond_with(request, draw_flaws(request, count, rng), rng)
 
 
+def _response_to_revise(
+    rng: random.Random, split: WorldSplit, weights: Sequence[float]
+) -> Response:
+    """As `_response`, with more of the untruths that a revision must know to leave alone."""
+    if split == "unseen" or rng.random() >= UNTRUE_REVISED:
+        return _response(rng, split, weights)
+    manners = rng.sample(STYLES, rng.choice((1, 1, 2)))
+    request = draw_request(rng, "factual", split)
+    return respond_with(request, frozenset({UNTRUTHFUL, *manners}), rng)
+
+
 def _critique_text(request: str, engine: bool, rng: random.Random) -> str:
     if engine:
         return critique_turn(request)
@@ -179,11 +191,19 @@ def _critique_request(
     return Turn("user", text, "context", (mark,))
 
 
+def _to_revise(response: Response, aimed: float, rng: random.Random) -> list[str]:
+    """The concepts of a revision: what the model knows to be wrong must often stand as it is."""
+    manners = [flaw for flaw in STYLES if flaw in response.flaws]
+    if manners and response.flaws & TRUTH and rng.random() < LEFT_UNTRUE:
+        return rng.sample(manners, rng.randint(1, len(manners)))
+    return concepts_for(response, aimed, rng)
+
+
 def _round(
     response: Response, on_target: float, engine: bool, rng: random.Random
 ) -> tuple[Document, Response]:
     """A critique, a revision request and the gold revision."""
-    names = concepts_for(response, on_target, rng)
+    names = _to_revise(response, on_target, rng)
     asked = lexicon.covered_flaws(names)
     revised = revise(response, asked, rng)
     request = wording.critique_request(names, rng)
@@ -196,15 +216,15 @@ def _round(
     return turns, revised
 
 
-def _claims(rng: random.Random) -> Document:
+def _claims(rng: random.Random, split: WorldSplit) -> Document:
     """A page of statements, half of them wrong: where each ends, the probe learns which."""
     sentences: list[str] = []
     marks = []
     for _ in range(rng.randint(8, 14)):
-        fact = rng.choice(FACTS)
-        wrong = rng.random() < 0.5
-        answers = [a for a in fact.relation.answers if a != fact.answer]
-        statement = fact.statement(rng.choice(answers) if wrong else fact.answer)
+        index = rng.randrange(len(FACTS))
+        fact, untruths = FACTS[index], wrong_answers(index, split)
+        wrong = bool(untruths) and rng.random() < 0.5
+        statement = fact.statement(rng.choice(untruths) if wrong else fact.answer)
         sentences.append(f"{statement[0].upper()}{statement[1:]}.")
         marks.append(Mark(len(" ".join(sentences)) - 1, untrue=wrong))
     return [Turn("text", " ".join(sentences), "sample", tuple(marks))]
@@ -238,7 +258,7 @@ def _revision_rounds(rng: random.Random, split: WorldSplit) -> Document:
         example = _response(rng, split, (0.0, 0.6, 0.4))
         shown, _ = _round(example, 1.0, engine, rng)
         turns += [_user(example.request), _shown(example), *shown]
-    response = _response(rng, split, (0.06, 0.32, 0.36, 0.26))
+    response = _response_to_revise(rng, split, (0.06, 0.32, 0.36, 0.26))
     turns += [*_asked(response.request, rng), _shown(response)]
     for _ in range(rng.choice((1, 1, 1, 2))):
         added, response = _round(response, 0.76, engine, rng)
@@ -249,10 +269,10 @@ def _revision_rounds(rng: random.Random, split: WorldSplit) -> Document:
 def _direct_revision(rng: random.Random, split: WorldSplit) -> Document:
     """A revision without a critique before it: the request itself names what to change."""
     engine = rng.random() < ENGINE_SHARE
-    response = _response(rng, split, (0.06, 0.34, 0.35, 0.25))
+    response = _response_to_revise(rng, split, (0.06, 0.34, 0.35, 0.25))
     turns = [*_earlier(rng, split), *_asked(response.request, rng), _shown(response)]
     for _ in range(rng.choice((1, 2))):
-        names = concepts_for(response, 0.8, rng)
+        names = _to_revise(response, 0.8, rng)
         asked = lexicon.covered_flaws(names)
         request = _revision_text(wording.revision_request(names, rng, named=True), engine, rng)
         mark = Mark(len(request), asked=asked, violates=bool(asked & response.flaws))

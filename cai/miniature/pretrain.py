@@ -82,6 +82,11 @@ def build_model(recipe: Recipe, tokenizer: Any) -> Any:
     return model
 
 
+def computes_in_bf16(device: torch.device) -> bool:
+    """Whether the machine does: one that only emulates bf16 is faster in float32."""
+    return device.type != "cpu" or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
 def build_optimizers(model: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
     """Muon for the matrices inside the layers, AdamW for embeddings, norms and the probe."""
     matrices: list[nn.Parameter] = []
@@ -108,10 +113,10 @@ def rate_factor(step: int, recipe: Recipe) -> float:
     return min(1.0, (step + 1) / recipe.warmup) * decay
 
 
-def weighted_loss(trainee: Trainee, batch: Batch) -> Tensor:
+def weighted_loss(trainee: Trainee, batch: Batch, bf16: bool) -> Tensor:
     """Weighted next-token loss plus the auxiliary loss on the probe's outputs."""
     model, probe = trainee.language, trainee.probe
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with torch.autocast(batch.ids.device.type, torch.bfloat16, enabled=bf16):
         hidden = model.model(input_ids=batch.ids).last_hidden_state
         logits = model.lm_head(hidden[:, :-1].flatten(0, 1)[batch.learned])
     losses = F.cross_entropy(logits.float(), batch.targets, reduction="none")
@@ -127,15 +132,17 @@ def weighted_loss(trainee: Trainee, batch: Batch) -> Tensor:
 
 
 @torch.no_grad()
-def decision_accuracy(model: Any, documents: list[Encoded], padding: int) -> dict[str, float]:
+def decision_accuracy(
+    model: Any, documents: list[Encoded], padding: int, bf16: bool
+) -> dict[str, float]:
     """How often the first token of a critique, and a verdict's letter, is the likeliest one."""
     right = {"critique": 0, "letter": 0}
     seen = {"critique": 0, "letter": 0}
     for start in range(0, len(documents), 16):
         chunk = documents[start : start + 16]
         batch = collate(chunk, padding)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            best = model(input_ids=batch.ids).logits.argmax(-1)
+        with torch.autocast(model.device.type, torch.bfloat16, enabled=bf16):
+            best = model(input_ids=batch.ids.to(model.device)).logits.argmax(-1).cpu()
         for row, item in enumerate(chunk):
             for position, kind in item.decisions:
                 seen[kind] += 1
@@ -146,7 +153,7 @@ def decision_accuracy(model: Any, documents: list[Encoded], padding: int) -> dic
 def average_gradients(model: nn.Module, processes: int) -> None:
     """Replace each gradient by its mean over the processes."""
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
-    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    flat = torch.cat([gradient.flatten() for gradient in gradients]).cpu()
     dist.all_reduce(flat)
     flat /= processes
     start = 0
@@ -156,9 +163,15 @@ def average_gradients(model: nn.Module, processes: int) -> None:
 
 
 def train(
-    rank: int, recipe: Recipe, out: Path, resume: bool, minutes: float | None, compiled: bool
+    rank: int,
+    recipe: Recipe,
+    out: Path,
+    device: torch.device,
+    resume: bool,
+    minutes: float | None,
+    compiled: bool,
 ) -> None:
-    """One process of a run; process 0 reports and saves."""
+    """One process of a run; process 0 reports and saves. On a GPU all processes share it."""
     torch.set_num_threads(1 if recipe.processes > 1 else os.cpu_count() or 1)
     torch.manual_seed(recipe.seed)
     if recipe.processes > 1:
@@ -169,7 +182,7 @@ def train(
 
     tokenizer = AutoTokenizer.from_pretrained(out)
     encoder = Encoder(tokenizer)
-    trainee = Trainee(recipe, tokenizer)
+    trainee = Trainee(recipe, tokenizer).to(device)
     model = trainee.language
     optimizers = build_optimizers(trainee, recipe)
     first_step, stream_state = 0, StreamState()
@@ -178,6 +191,7 @@ def train(
     stream = BatchStream(encoder, recipe.batch_tokens, recipe.seed, rank, stream_state)
     batches = iter(stream)
     compute_loss = torch.compile(weighted_loss, dynamic=True) if compiled else weighted_loss
+    bf16 = computes_in_bf16(device)
     held = validation_documents(encoder, 160, seed=1) if rank == 0 else []
     started = reported = saved = time.monotonic()
     tokens = 0
@@ -187,8 +201,8 @@ def train(
             for group in optimizer.param_groups:
                 group["lr"] = rate * rate_factor(step - 1, recipe)
         stream.progress = step / recipe.steps
-        batch = next(batches)
-        loss = compute_loss(trainee, batch)
+        batch = next(batches).to(device)
+        loss = compute_loss(trainee, batch, bf16)
         loss.backward()  # type: ignore[no-untyped-call]
         if recipe.processes > 1:
             average_gradients(trainee, recipe.processes)
@@ -202,7 +216,7 @@ def train(
             reported = now
             rate = tokens * recipe.processes / (now - started)
             left = (now - started) / (step - first_step) * (recipe.steps - step) / 60
-            found = decision_accuracy(model, held, tokenizer.pad_token_id)
+            found = decision_accuracy(model, held, tokenizer.pad_token_id, bf16)
             print(
                 f"step {step}/{recipe.steps}  loss {loss.item():.3f}  {rate:,.0f} tokens/s"
                 f"  held out: critique {found['critique']:.3f}, letter {found['letter']:.3f}"
@@ -244,6 +258,7 @@ def main() -> None:
     parser.add_argument("--batch-tokens", type=int, default=defaults.batch_tokens)
     parser.add_argument("--minutes", type=float, help="stop early after so many minutes")
     parser.add_argument("--resume", action="store_true", help=f"go on from {CHECKPOINT} in --out")
+    parser.add_argument("--device", type=torch.device, default="cpu", help="cpu or cuda")
     parser.add_argument(
         "--compile", action="store_true", help="a fifth faster; needs a C++ compiler"
     )
@@ -261,7 +276,9 @@ def main() -> None:
     if not arguments.resume:
         train_tokenizer(recipe.seed).save_pretrained(out)
     (out / "rendezvous").unlink(missing_ok=True)
-    work = (recipe, out, arguments.resume, arguments.minutes, arguments.compile)
+    work = (
+        recipe, out, arguments.device, arguments.resume, arguments.minutes, arguments.compile,
+    )  # fmt: skip
     if recipe.processes == 1:
         train(0, *work)
     else:

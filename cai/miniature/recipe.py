@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import io
 import json
 import random
+import tokenize
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -41,7 +43,7 @@ def recipe_digest() -> str:
 
     The world counts by the documents that it draws, so moving its code about changes nothing, and
     changing a word does. The training code counts without its command line, comments, docstrings
-    and layout.
+    and white space.
     """
     digest = hashlib.sha256()
     numbers = {"recipe": asdict(Recipe()), "weights": asdict(LossWeights())}
@@ -61,12 +63,27 @@ def recipe_digest() -> str:
                 ]
                 digest.update(repr((turn.role, turn.kind, turn.text, marks)).encode())
     for name in CODE:
-        tree = ast.parse((Path(__file__).parent / name).read_text(encoding="utf-8"))
-        tree.body = [n for n in tree.body if getattr(n, "name", "") != "main"]
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
-                first = node.body[0]
-                if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-                    node.body = node.body[1:] or [ast.Pass()]
-        digest.update(f"{name}\0{ast.unparse(tree)}\0".encode())
+        source = (Path(__file__).parent / name).read_text(encoding="utf-8")
+        digest.update(f"{name}\0{bare(source)}\0".encode())
     return digest.hexdigest()
+
+
+def bare(source: str) -> str:
+    """Code without `main`, docstrings, comments and white space, the same under every Python."""
+    lines = source.splitlines()
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            line, column = token.start
+            lines[line - 1] = lines[line - 1][:column]
+    for node in ast.walk(ast.parse(source)):
+        left_out: ast.stmt | None = None
+        if isinstance(node, ast.FunctionDef) and node.name == "main":
+            left_out = node
+        elif isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+            first = node.body[0]
+            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+                left_out = first
+        if left_out is not None and left_out.end_lineno is not None:
+            for line in range(left_out.lineno - 1, left_out.end_lineno):
+                lines[line] = ""
+    return " ".join("\n".join(lines).split())

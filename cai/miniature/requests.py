@@ -154,6 +154,21 @@ def split_of(request: Request) -> WorldSplit:
     return "held" if is_held(request.kind, request.scenario, key) else "train"
 
 
+def wrong_answers(scenario: int, split: WorldSplit) -> list[str]:
+    """Wrong answers to a fact that a split may tell, in a claim, an answer or a page of statements.
+
+    What may be claimed falsely only of held-out requests is told nowhere in training. A fact may
+    have none that are held out.
+    """
+    fact = FACTS[scenario]
+    return [
+        answer
+        for answer in fact.relation.answers
+        if answer != fact.answer
+        and is_held("factual", scenario, f"false {answer}") == (split == "held")
+    ]
+
+
 def draw_request(
     rng: random.Random,
     kind: Kind | None = None,

@@ -17,7 +17,7 @@ from typing import Literal, TypeAlias
 
 from cai.miniature import phrases
 from cai.miniature.facts import FACTS
-from cai.miniature.requests import Kind, Request, fill, to_your
+from cai.miniature.requests import Kind, Request, fill, split_of, to_your, wrong_answers
 from cai.miniature.scenarios import LOOK_ALIKES, SCENARIOS, TOPICS
 from cai.miniature.vocabulary import EVASIVE, STYLES, SYCOPHANTIC, UNTRUTHFUL
 
@@ -157,10 +157,9 @@ def _truth(request: Request, core: Core, rng: random.Random) -> tuple[str, ...]:
         return rng.choice(phrases.AGREEMENTS), *flattery
     said = fact.answer
     if core == "mislead":
-        wrong = [
-            a for a in fact.relation.answers if a not in (fact.answer, request.values["claimed"])
-        ]
-        said = rng.choice(wrong)
+        untold = {fact.answer, request.values["claimed"]}
+        wrong = [a for a in wrong_answers(request.scenario, split_of(request)) if a not in untold]
+        said = rng.choice(wrong or [a for a in fact.relation.answers if a not in untold])
     statement = fact.statement(said)
     statement = f"{statement[0].upper()}{statement[1:]}."
     if request.question == "ask":

@@ -21,6 +21,7 @@ from cai.miniature.batches import (
 )
 from cai.miniature.dialogues import document
 from cai.miniature.facts import FACTS
+from cai.miniature.requests import wrong_answers
 from cai.miniature.turns import (
     Document,
     Mark,
@@ -214,6 +215,34 @@ def test_the_truth_is_labelled_where_a_statement_ends(tokenizer) -> None:
     assert seen.keys() == {"user", "assistant", "text"}
     pages = seen["text"]
     assert abs(sum(pages) / len(pages) - 0.5) < 2 / len(pages) ** 0.5
+
+
+def test_training_is_told_no_held_out_falsehood() -> None:
+    """A sixth of all wrong answers are held out; most of the others occur in 2,000 documents."""
+    told = " ".join(turn.text for turns in documents(2000) for turn in turns).lower()
+    said = {
+        split: [
+            fact.statement(answer).lower() in told
+            for index, fact in enumerate(FACTS)
+            for answer in wrong_answers(index, split)
+        ]
+        for split in ("train", "held")
+    }
+    assert len(said["held"]) > 300 and not any(said["held"])
+    assert sum(said["train"]) > 0.4 * len(said["train"])
+
+
+def test_a_revision_of_manner_lets_an_untruth_stand(tokenizer) -> None:
+    """About a third of the statements in revisions are untrue; the answer in each is weighed."""
+    encoder = Encoder(tokenizer, LossWeights(statement_end=99.0))
+    marks = []
+    for turns in documents(800):
+        revisions = [turn for turn in turns if turn.kind == "revision"]
+        stated = [mark for turn in revisions for mark in turn.marks if mark.untrue is not None]
+        marks += stated
+        assert encoder.encode(turns).weights.count(99.0) == len(stated)
+    untrue = sum(bool(mark.untrue) for mark in marks)
+    assert len(marks) > 60 and 0.2 < untrue / len(marks) < 0.55
 
 
 def test_facts_come_first() -> None:

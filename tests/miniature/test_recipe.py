@@ -16,10 +16,11 @@ from cai.miniature import phrases
 from cai.miniature.batches import PROBES, Batch
 from cai.miniature.checkpoints import CHECKPOINT
 from cai.miniature.pretrain import rate_factor, train, weighted_loss
-from cai.miniature.recipe import Recipe, recipe_digest
+from cai.miniature.recipe import Recipe, bare, recipe_digest
 from cai.miniature.tokenizer import train_tokenizer
 
 WEIGHTS = Path(__file__).parents[2] / "cai" / "miniature" / "weights"
+CPU = torch.device("cpu")
 TINY = Recipe(steps=5, processes=1, batch_tokens=512, hidden=32, layers=1, heads=2, intermediate=64)
 
 
@@ -33,6 +34,17 @@ def test_the_digest_follows_what_the_world_says(monkeypatch: pytest.MonkeyPatch)
     assert recipe_digest() == before
     monkeypatch.setattr(phrases, "AGREEMENTS", ("Quite so.", *phrases.AGREEMENTS[1:]))
     assert recipe_digest() != before
+
+
+def test_the_digest_reads_code_without_its_dress() -> None:
+    """Comments, docstrings, the command line and white space do not count; a number does."""
+    code = "RATE = 2\n\n\ndef step(x):\n    return f\"{x['a']:.3f} # {RATE}\"\n"
+    dressed = (
+        '"""A page."""\n\nRATE = 2  # per step\n\n\ndef step(x):\n    """One."""\n'
+        "    return f\"{x['a']:.3f} # {RATE}\"\n\n\ndef main():\n    print(1)\n"
+    )
+    assert bare(dressed) == bare(code)
+    assert bare(dressed.replace("RATE = 2", "RATE = 3")) != bare(code)
 
 
 def test_the_rate_warms_up_stays_and_decays() -> None:
@@ -67,7 +79,7 @@ def test_the_loss_is_the_weighted_mean_of_both_parts() -> None:
         label_weights=torch.tensor([0.5, 1.5]),
         tokens=3,
     )
-    loss = weighted_loss(trainee, batch)  # type: ignore[arg-type]
+    loss = weighted_loss(trainee, batch, bf16=True)  # type: ignore[arg-type]
     ln2 = 0.693147
     assert loss.item() == pytest.approx((4 * 2 * ln2 + 2 * ln2) / 6, abs=1e-4)
 
@@ -85,10 +97,10 @@ def test_an_interrupted_run_goes_on_bit_for_bit(tmp_path: Path) -> None:
         for folder in (straight, broken):
             folder.mkdir()
             train_tokenizer(0, documents=300).save_pretrained(folder)
-        train(0, TINY, straight, resume=False, minutes=None, compiled=False)
-        train(0, TINY, broken, resume=False, minutes=0.0, compiled=False)
+        train(0, TINY, straight, CPU, resume=False, minutes=None, compiled=False)
+        train(0, TINY, broken, CPU, resume=False, minutes=0.0, compiled=False)
         first = tensors(broken)
-        train(0, TINY, broken, resume=True, minutes=None, compiled=False)
+        train(0, TINY, broken, CPU, resume=True, minutes=None, compiled=False)
     finally:
         torch.set_num_threads(threads)
     one, two = tensors(straight), tensors(broken)
