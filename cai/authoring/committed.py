@@ -6,6 +6,7 @@ checkout runs. Only regular content files of a bounded size are taken; links are
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import tempfile
@@ -43,13 +44,28 @@ def place_of(text: str, default: str) -> Place:
     return Place(revision, file or default)
 
 
+def changed_since(revision: str, project: Path) -> list[str]:
+    """Content files of the project that are not as the commit has them: paths from its root.
+
+    New files are left out. Raises `UsageError` where there is no such commit or git can't be asked.
+    """
+    out = []
+    for entry in _entries(project, _commit(revision, project)):
+        file = project / entry.path
+        data = file.read_bytes() if file.is_file() and not file.is_symlink() else b""
+        blob = hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False)
+        if blob.hexdigest() != entry.object:
+            out.append(entry.path)
+    return out
+
+
 def load_committed(place: Place, project: Path) -> Constitution:
     """The constitution as it was in the commit. `project` is the folder of today's project.
 
     Raises `UsageError` where there is no such commit or git can't be asked, `ContentError` with
     problems that name the files as `git:REV:FILE`.
     """
-    with _checked_out(place.revision, project) as folder:
+    with checked_out(place.revision, project) as folder:
         try:
             return _load(folder, place)
         except ContentError as error:
@@ -85,12 +101,16 @@ def _renamed(problem: Problem, folder: Path, revision: str) -> Problem:
     )
 
 
+def _commit(revision: str, project: Path) -> str:
+    found = _git(project, "rev-parse", "--verify", "--quiet", "--end-of-options",
+                 f"{revision}^{{commit}}", failing=f"there is no commit {revision!r}")  # fmt: skip
+    return found.decode().strip()
+
+
 @contextmanager
-def _checked_out(revision: str, project: Path) -> Iterator[Path]:
+def checked_out(revision: str, project: Path) -> Iterator[Path]:
     """A temporary folder with the project's content files as the commit has them."""
-    commit = _git(project, "rev-parse", "--verify", "--quiet", "--end-of-options",
-                  f"{revision}^{{commit}}", failing=f"there is no commit {revision!r}")  # fmt: skip
-    entries = list(_entries(project, commit.decode().strip()))
+    entries = list(_entries(project, _commit(revision, project)))
     if len(entries) > MOST_FILES or sum(e.size for e in entries) > MOST_BYTES:
         raise UsageError(
             f"{revision} holds more than {MOST_FILES:,} content files or {MOST_BYTES:,} bytes",

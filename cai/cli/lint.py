@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
-from cai.errors import ContentError, UsageError
+from cai.errors import ContentError, Problem, UsageError
+
+FORMATS = ("text", "json", "github", "sarif")
 
 
 @click.command("lint", short_help="Check principles, constitutions and templates.")
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
-@click.option(
-    "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True
-)
+@click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True)
+@click.option("--fix", is_flag=True, help="Mend what is safely mended, then check.")
+@click.option("--no-git", is_flag=True, help="Don't hold versions against the last commit.")
+@click.option("--model", "-m", default=None, help="Also check that principles fit its context.")
 @click.option("--explain", metavar="CODE", default=None, help="Explain a code and exit.")
-def command(paths: tuple[Path, ...], form: str, explain: str | None) -> int:
+def command(
+    paths: tuple[Path, ...], form: str, fix: bool, no_git: bool, model: str | None,
+    explain: str | None,
+) -> int:  # fmt: skip
     """Check principles, constitutions and templates.
 
     PATHS are files or folders; without any, the project around the working directory. What they
-    refer to is checked too. Exit code 0: no problems; 3: problems.
+    refer to is checked too, versions against the last commit and against cai.lock, where there are
+    such. Exit code 0: no problems; 3: problems.
 
     \b
     cai lint
     cai lint principles/respect/ --format json
+    cai lint --fix
     cai lint --explain C020
     """
     if explain is not None:
@@ -37,19 +46,77 @@ def command(paths: tuple[Path, ...], form: str, explain: str | None) -> int:
             "There is no constitution/ or principles/ in this folder or above it",
             hint="Name files or folders, or start a project: cai init",
         )
+    fixed = _fix(chosen) if fix else []
     report = lint(chosen)
-    if form == "json":
-        import json
-        from dataclasses import asdict
+    problems = list(report.problems)
+    if not no_git:
+        problems += _unversioned(chosen)
+    if model is not None:
+        problems += _too_long(chosen, model)
+    problems.sort()
+    _print(form, problems, report.files, fixed)
+    return ContentError.exit_code if problems else 0
 
-        click.echo(json.dumps([asdict(p) for p in report.problems], indent=2))
-    else:
-        from cai.text.terminal import visible
 
-        for problem in report.problems:
-            click.echo("\n".join(visible(line) for line in str(problem).splitlines()))
-        click.echo(_summary(report.files, len(report.problems)))
-    return ContentError.exit_code if report.problems else 0
+def _fix(chosen: Sequence[Path]) -> list[Path]:
+    """Mend files in place; which ones."""
+    from cai.constitution.lint import mended
+    from cai.data.files import write_whole
+
+    texts = mended(chosen)
+    for file, text in texts.items():
+        write_whole(file, text)
+    return list(texts)
+
+
+def _unversioned(chosen: Sequence[Path]) -> list[Problem]:
+    from cai.authoring.versions import unversioned
+    from cai.constitution.lint import content_files
+
+    return unversioned(content_files(chosen))
+
+
+def _too_long(chosen: Sequence[Path], model: str) -> list[Problem]:
+    """Of all constitutions that can be loaded, each principle once."""
+    from cai.authoring.room import too_long
+    from cai.constitution.lint import content_files
+    from cai.constitution.load import Loader
+    from cai.models.load import load_context, load_encoder
+    from cai.types import Messages
+
+    encoder, context = load_encoder(model), load_context(model)
+
+    def count(messages: Messages) -> int:
+        return len(encoder.encode(messages, add_generation_prompt=True).ids)
+
+    found: dict[tuple[str, int], Problem] = {}
+    for file in content_files(chosen):
+        source = Loader().source(file) if file.suffix in (".yaml", ".yml") else None
+        value = source.value if source is not None else None
+        if isinstance(value, dict) and value.get("kind") == "Constitution":
+            constitution = Loader().constitution(file)
+            for problem in too_long(constitution, context, count) if constitution else ():
+                found.setdefault((problem.file, problem.line), problem)
+    return list(found.values())
+
+
+def _print(form: str, problems: Sequence[Problem], files: int, fixed: Sequence[Path]) -> None:
+    from cai.content import shown
+    from cai.text.terminal import visible
+
+    if form != "text":
+        from cai.cli import lint_output as output
+
+        made = {"json": output.as_json, "github": output.as_github, "sarif": output.as_sarif}
+        text = made[form](problems)
+        if text:
+            click.echo(text)
+        return
+    for file in fixed:
+        click.echo(f"mended {visible(shown(file))}")
+    for problem in problems:
+        click.echo("\n".join(visible(line) for line in str(problem).splitlines()))
+    click.echo(_summary(files, len(problems)))
 
 
 def _summary(files: int, problems: int) -> str:
@@ -68,4 +135,11 @@ def _explain(code: str) -> None:
     name = code.strip().upper()
     if name not in CODES:
         raise UsageError(f"There is no code {code!r}", hint=f"Codes: {', '.join(CODES)}")
-    click.echo(f"{name}: " + textwrap.fill(CODES[name], 90, subsequent_indent="      "))
+    page = CODES[name]
+    click.echo(click.style(f"{name}: {page.title}", bold=True))
+    click.echo(textwrap.fill(page.text, 90))
+    for label, snippet in (("Instead of", page.wrong), ("write", page.right)):
+        if snippet:
+            click.echo(f"\n{label}:\n{textwrap.indent(snippet, '    ')}")
+    if page.fixed:
+        click.echo("\ncai lint --fix mends it.")

@@ -19,6 +19,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 COMMANDS = {
     "init": ("cai.cli.init", "Start a project: principles, a constitution, prompts."),
     "lint": ("cai.cli.lint", "Check principles, constitutions and templates."),
+    "schema": ("cai.cli.schema", "Write JSON Schemas for editors."),
+    "lock": ("cai.cli.lock", "Write down the version and digest of all content."),
     "render": ("cai.cli.render", "Show the exact messages and token ids of each stage."),
     "try": ("cai.cli.try_", "Put one prompt through one principle, and watch."),
     "test": ("cai.cli.test", "Run the tests of principles."),

@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cai.constitution import layout, survey
 from cai.constitution.complain import KINDS, validate
 from cai.constitution.load import Loader, template_problems
+from cai.constitution.lock import Locked, against, locked, read_lock
 from cai.constitution.source import Source, read_text, walk_texts
 from cai.constitution.templates import SOURCE_LIMIT, VARIABLES, check
-from cai.content import SUFFIXES, enclosing_project, shown
+from cai.content import SUFFIXES, enclosing_project, project_root, shown
 from cai.errors import Problem
+from cai.types import Constitution, Principle
 
 _NOTE = re.compile(r"\b(TODO|FIXME|TBD|XXX)\b")
 _FOLDERS = ("constitution", "principles")
@@ -35,18 +38,56 @@ def lint(paths: Sequence[Path]) -> Report:
     Of a project's folder only `constitution/` and `principles/` are read.
     """
     loader = Loader()
-    files = list(dict.fromkeys(file for path in paths for file in _files(path)))
+    files = content_files(paths)
+    constitutions: dict[Path, Constitution] = {}
     for file in files:
         if file.suffix in TEMPLATE_SUFFIXES:
             loader.note(_template(file))
         elif file.suffix in SUFFIXES:
-            _yaml(loader, file)
+            found = _yaml(loader, file)
+            if found is not None:
+                constitutions[file] = found
         else:
             hint = f"Name files that end in {', '.join((*SUFFIXES, *TEMPLATE_SUFFIXES))}."
             loader.note([Problem(shown(file), 1, 1, "C001", "neither YAML nor a template", hint)])
+        loader.note(layout.untidy(file))
     loader.note(_principles(loader))
     loader.note(_deprecated(loader))
+    loader.note(_locked(loader, constitutions, paths))
     return Report(len(files), tuple(loader.problems))
+
+
+def content_files(paths: Sequence[Path]) -> list[Path]:
+    """The files that `lint` checks of files and folders, each once."""
+    return list(dict.fromkeys(file for path in paths for file in _files(path)))
+
+
+def lockable(paths: Sequence[Path]) -> list[Locked]:
+    """What a lock says of all principles and constitutions among files and folders.
+
+    Raises `ContentError` with every problem that loading them finds.
+    """
+    loader = Loader()
+    found: list[Locked] = []
+    for file in content_files(paths):
+        if file.suffix in SUFFIXES:
+            constitution = _yaml(loader, file)
+            found += [locked(constitution)] if constitution is not None else []
+    loader.raise_problems()
+    return [*found, *map(locked, loader.principles.values())]
+
+
+def mended(paths: Sequence[Path]) -> dict[Path, str]:
+    """The files in which something is safely mended (see `layout.mended`), and their new texts.
+
+    Links are left as they are.
+    """
+    out = {}
+    for file in content_files(paths):
+        text = None if file.is_symlink() else layout.mended(file, _kind_of(file))
+        if text is not None:
+            out[file] = text
+    return out
 
 
 def _files(path: Path) -> Iterator[Path]:
@@ -63,21 +104,29 @@ def _files(path: Path) -> Iterator[Path]:
                     yield Path(folder) / name
 
 
-def _yaml(loader: Loader, file: Path) -> None:
+def _yaml(loader: Loader, file: Path) -> Constitution | None:
     """Load a file as what its `kind` says; without one, as what its folder suggests."""
     source = loader.source(file)
     if source is None:
-        return
+        return None
     kind = source.value.get("kind") if isinstance(source.value, dict) else None
     if not isinstance(kind, str) or kind not in KINDS:
-        folder = "Constitution" if "constitution" in file.absolute().parts[:-1] else "Principle"
-        loader.note(validate(source, KINDS[folder])[1])
+        loader.note(validate(source, KINDS[_kind_of(file)])[1])
     elif kind == "Constitution":
-        loader.constitution(file)
+        constitution = loader.constitution(file)
         loader.note(_changelog(source))
         loader.note(_notes(source))
+        if constitution is not None:
+            loader.note(survey.never_asked(source, constitution.members, constitution.plan))
+        return constitution
     else:
         loader.principle(file)
+    return None
+
+
+def _kind_of(file: Path) -> str:
+    """The kind of file that its folder suggests."""
+    return "Constitution" if "constitution" in file.absolute().parts[:-1] else "Principle"
 
 
 def _template(file: Path) -> list[Problem]:
@@ -102,11 +151,14 @@ def _principles(loader: Loader) -> Iterator[Problem]:
     """What is wrong with principles beside each other, and what is missing in each."""
     ids: dict[tuple[Path, str], str] = {}
     titles: dict[tuple[Path, str], str] = {}
+    beside: list[tuple[Path, Source, Principle]] = []
     for (path, root), principle in sorted(loader.principles.items()):
         source = loader.source(path)
         if source is None:
             continue
+        beside.append((root, source, principle))
         yield from _notes(source)
+        yield from survey.of_principle(source, principle)
         if not principle.tests:
             what = f"`{principle.id}` has no tests"
             hint = "Add two or three: a response that it flags, one that it leaves alone, a pair."
@@ -119,6 +171,32 @@ def _principles(loader: Loader) -> Iterator[Problem]:
         if first != source.file:
             what = f"the title is that of {first}"
             yield source.problem(("title",), "C051", what, "Say what is different about it.")
+    yield from survey.alike(beside)
+
+
+def _locked(
+    loader: Loader, constitutions: dict[Path, Constitution], paths: Sequence[Path]
+) -> Iterator[Problem]:
+    """Content against the lock of its project, where whole projects are linted that have one."""
+    there: dict[Path, list[tuple[Locked, str, tuple[int, int]]]] = {}
+    for (path, root), principle in sorted(loader.principles.items()):
+        source = loader.source(path)
+        if source is not None:
+            place = (locked(principle), source.file, source.position(("version",)))
+            there.setdefault(root, []).append(place)
+    for path, constitution in constitutions.items():
+        source = loader.source(path)
+        if source is not None:
+            place = (locked(constitution), source.file, source.position(("version",)))
+            there.setdefault(project_root(path), []).append(place)
+    whole = [path.resolve() for path in paths]
+    for root, items in there.items():
+        folders = [root / name for name in _FOLDERS if (root / name).is_dir()]
+        if root.resolve() in whole or all(folder.resolve() in whole for folder in folders):
+            lock, problems = read_lock(root)
+            yield from problems
+            if lock is not None:
+                yield from against(lock, root, items)
 
 
 def _deprecated(loader: Loader) -> Iterator[Problem]:

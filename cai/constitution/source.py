@@ -29,7 +29,7 @@ Place: TypeAlias = tuple[str | int, ...]
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-_UNSEEN = re.compile(
+UNSEEN = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\xad\u200b\u2028\u2029\u202a-\u202e\u2060-\u2069\ufeff\U000e0000-\U000e007f"
     "\ud800-\udfff\ufffe\uffff]"
 )
@@ -97,7 +97,7 @@ def read_text(path: Path, limit: int = SIZE_LIMIT) -> tuple[str, list[Problem]]:
         what = f"not UTF-8: byte {data[error.start]:#04x} at offset {error.start}"
         return "", [Problem(file, *_line_column(before), "C003", what, "Save the file as UTF-8.")]
     text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
-    unseen = _UNSEEN.search(text)
+    unseen = UNSEEN.search(text)
     if unseen:
         what = f"a character that can't be seen: U+{ord(unseen.group()):04X}"
         at = _line_column(text[: unseen.start()])
@@ -196,7 +196,7 @@ class _Builder:
 
     def _scalar(self, event: Any, at: tuple[int, int]) -> None:
         text: str = event.value
-        unseen = _UNSEEN.search(text)
+        unseen = UNSEEN.search(text)
         if unseen:
             what = f"an escape for a character that can't be seen: U+{ord(unseen.group()):04X}"
             self._say(at, "C004", what, "Delete it.")

@@ -95,6 +95,12 @@ def load_encoder(name: str | Path) -> Encoder:
     return _encoder(local_folder(resolve_model(str(name)), str(name), weights=False))
 
 
+def load_context(name: str | Path) -> int:
+    """The most positions that a model was made for, from its config alone."""
+    folder = local_folder(resolve_model(str(name)), str(name), weights=False)
+    return context_of(_config(folder, str(name)))
+
+
 def _encoder(folder: Path) -> Encoder:
     try:
         with quiet():

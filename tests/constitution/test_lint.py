@@ -153,12 +153,16 @@ def test_what_is_checked_without_arguments(tmp_path: Path) -> None:
 def test_every_code_is_explained_and_used() -> None:
     used = {
         code
-        for path in [*SOURCES.glob("*.py"), SOURCES.parent / "content.py"]
+        for path in [
+            *SOURCES.glob("*.py"),
+            *(SOURCES.parent / "authoring").glob("*.py"),
+            SOURCES.parent / "content.py",
+        ]
         if path.name != "codes.py"
         for code in re.findall(r'"(C0[0-9]{2})"', path.read_text("utf-8"))
     }
     assert used == codes.CODES.keys()
-    assert all(len(text) > 30 for text in codes.CODES.values())
+    assert all(len(page.text) > 30 and page.title for page in codes.CODES.values())
 
 
 def test_problems_sort_by_place() -> None:

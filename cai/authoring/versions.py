@@ -1,0 +1,71 @@
+"""Texts that changed since the last commit while their version did not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from cai.authoring.committed import changed_since, checked_out
+from cai.constitution.load import Loader
+from cai.constitution.lock import Locked, locked
+from cai.content import SUFFIXES, enclosing_project
+from cai.errors import Problem, UsageError
+
+REVISION = "HEAD"
+
+
+def unversioned(files: Sequence[Path]) -> list[Problem]:
+    """Principles and constitutions among `files` whose text is not the last commit's.
+
+    Nothing where there is no git, no commit, or nothing changed; files with problems of their own
+    are left to those.
+    """
+    projects = {enclosing_project(file.absolute().parent) for file in files}
+    wanted = {file.absolute() for file in files}
+    found: list[Problem] = []
+    for project in sorted(p for p in projects if p is not None):
+        try:
+            changed = changed_since(REVISION, project)
+            if changed:
+                found += _of_project(project, changed, wanted)
+        except UsageError:  # no repository, no commit yet, no git: nothing to hold against
+            continue
+    return sorted(found)
+
+
+def _of_project(project: Path, changed: Sequence[str], wanted: set[Path]) -> Iterator[Problem]:
+    """A constitution may have changed by a template, so all of them are looked at."""
+    own = {name for name in changed if name.endswith(SUFFIXES)}
+    if any(not name.startswith("principles/") for name in changed):
+        folder = project / "constitution"
+        own |= {file.relative_to(project).as_posix() for file in folder.glob("*.y*ml")}
+    with checked_out(REVISION, project) as then:
+        for name in sorted(own):
+            if project / name not in wanted or not (then / name).is_file():
+                continue
+            before, after = _locked(then / name), _locked(project / name)
+            if before is None or after is None or before.id != after.id:
+                continue
+            if before.digest != after.digest and before.version == after.version:
+                yield _problem(project / name, after)
+
+
+def _locked(file: Path) -> Locked | None:
+    """A file's version and digest; None where it can't be loaded."""
+    loader = Loader()
+    source = loader.source(file)
+    if source is None or not isinstance(source.value, dict):
+        return None
+    if source.value.get("kind") == "Constitution":
+        constitution = loader.constitution(file)
+        return locked(constitution) if constitution else None
+    principle = loader.principle(file)
+    return locked(principle) if principle else None
+
+
+def _problem(file: Path, now: Locked) -> Problem:
+    source = Loader().source(file)
+    assert source is not None
+    what = f"`{now.id}` changed since the last commit, and is version {now.version} still"
+    hint = "Major: the meaning changed; minor: the wording; patch: tests and typos."
+    return source.problem(("version",), "C070", what, hint)

@@ -1,0 +1,151 @@
+"""What only shows when principles are read for their meaning, or beside each other.
+
+Words are compared by their first letters, so that `harmless` and `harmful`, `rude` and `rudely`
+count as one. These are hints of a reader without understanding: each is quiet in the shipped
+content, and none of them stops a build.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from cai.constitution.plans import serving_in
+from cai.constitution.source import Place, Source
+from cai.errors import Problem
+from cai.types import Member, Plan, Principle
+
+STEM = 4
+"""Letters by which two words count as one."""
+ALIKE = 0.85
+"""Share of words in common from which two critiques ask the same."""
+_WORD = re.compile(r"[a-z]+")
+_COMMON = frozenset(
+    re.findall(
+        r"\w+",
+        """
+        a about all also an and any are as assistant at be been being both but by can could did do
+        does each else even every everything for from give given has have here his how identify if
+        in into is it its keep last least less like make may more most much must name no not of on
+        one only or other out please point problem problems remove response responses rest rewrite
+        revise same say should so some specific such than that the their them then there these they
+        this those to too under up use user was way ways what when where whether which while who why
+        will with without would you your text part parts answer answers asked ask request better
+        best stays still
+        """,
+    )
+)
+_NEGATED = re.compile(r"\b(not|n't|no|never|less|lacks?|lacking|fails?|without|too little)\b|n't\b")
+_MORE = re.compile(r"\b(?:more|most)\s+((?:\w+\s+(?:or|and|,)\s+)?\w+)")
+_WORSE = re.compile(r"\b(worse|worst)\b")
+_PLACEHOLDER = re.compile(r"\{\{|\{%|\{#")
+
+
+def of_principle(source: Source, principle: Principle) -> Iterator[Problem]:
+    """A revision that changes something else, a comparison upside down, a placeholder."""
+    for place, text in _wordings(principle):
+        found = _PLACEHOLDER.search(text)
+        if found:
+            what = f"a principle is no template: `{found.group()}` would be read as it stands"
+            hint = "Write the text out, or put the variable into a template."
+            yield source.problem(place, "C058", what, hint)
+    spoken = _stems(
+        f"{principle.critique_request} {principle.comparison_question} {principle.title}"
+    )
+    if spoken and not spoken & _stems(principle.revision_request):
+        what = "the revision shares no word with the critique, the comparison or the title"
+        hint = "Name in `revise` what `critique` looks for."
+        yield source.problem(("stages", "revise"), "C056", what, hint)
+    yield from _upside_down(source, principle)
+
+
+def _upside_down(source: Source, principle: Principle) -> Iterator[Problem]:
+    question = principle.comparison_question.lower()
+    worse = _WORSE.search(question)
+    if worse:
+        what = f"the question asks for the {worse.group()} response"
+        yield source.problem(("compare",), "C057", what, "Ask which one is better.")
+        return
+    critique = principle.critique_request.lower()
+    if _NEGATED.search(critique):  # "not helpful enough": more of it is the better
+        return
+    faults = set(_words(critique))
+    for found in _MORE.finditer(question):
+        for word in _WORD.findall(found.group(1)):
+            if word in faults:
+                what = f"the question asks for more of what the critique calls a fault: `{word}`"
+                hint = f"Ask which one is less {word}."
+                yield source.problem(("compare",), "C057", what, hint)
+                return
+
+
+def alike(principles: Sequence[tuple[Path, Source, Principle]]) -> Iterator[Problem]:
+    """Pairs of principles of one project whose critiques ask nearly the same.
+
+    principles: (the project's root, file, principle).
+    """
+    words = [frozenset(_words(principle.critique_request)) for _, _, principle in principles]
+    for (a, one), (b, other) in itertools.combinations(enumerate(principles), 2):
+        if one[0] != other[0] or one[2].id == other[2].id or not words[a] | words[b]:
+            continue
+        share = len(words[a] & words[b]) / len(words[a] | words[b])
+        if share >= ALIKE:
+            what = f"the critique asks nearly what `{one[2].id}` asks ({one[1].file})"
+            hint = "Merge the two, or say what sets them apart."
+            yield other[1].problem(("stages", "critique"), "C055", what, hint)
+
+
+def never_asked(source: Source, members: Sequence[Member], plan: Plan) -> Iterator[Problem]:
+    """Members of the phase `sl` that no round can draw, or kept for rounds that never come."""
+    serving = [m for m in members if "sl" in m.phases]
+    ends = f"the plan has {plan.rounds} round{'s' if plan.rounds > 1 else ''}"
+    if plan.draw == "fixed":
+        told = {m.principle.id: f"the order is fixed, and {ends}" for m in serving[plan.rounds :]}
+    elif plan.draw == "all":
+        return
+    else:
+        rounds = range(1, plan.rounds + 1)
+        drawn = {m.principle.id for number in rounds for m in serving_in(members, number)}
+        told = {
+            m.principle.id: f"it is kept for round {min(m.rounds)}, and {ends}"
+            for m in serving
+            if m.rounds and (min(m.rounds) > plan.rounds or m.principle.id not in drawn)
+        }
+    listed = source.value.get("principles") or []
+    for name, why in told.items():
+        hint = "Give it a round of the plan, or `phases: [rl]` alone."
+        what = f"`{name}` is not asked for a critique as it says: {why}"
+        yield source.problem(_listed(listed, name), "C059", what, hint)
+
+
+def _listed(listed: Sequence[object], name: str) -> Place:
+    """Where a constitution lists a principle: by the file's name, the id's last part."""
+    for index, item in enumerate(listed):
+        ref = item.get("ref") if isinstance(item, dict) else None
+        if isinstance(ref, str) and Path(ref).stem == name.rpartition(".")[2]:
+            return ("principles", index)
+    return ("principles",)
+
+
+def _wordings(principle: Principle) -> Iterator[tuple[Place, str]]:
+    yield ("stages", "critique"), principle.critique_request
+    yield ("stages", "revise"), principle.revision_request
+    yield ("compare",), principle.comparison_question
+
+
+def _words(text: str) -> list[str]:
+    return [word for word in _WORD.findall(text.lower()) if word not in _COMMON]
+
+
+def _stems(text: str) -> frozenset[str]:
+    """First letters of the words of content; of a word with `un`, `in` or `im` also without it."""
+    out: set[str] = set()
+    for word in _words(text):
+        out.add(word[:STEM])
+        if word[:2] in ("un", "im", "in", "ir", "il") and len(word) > 5:
+            out.add(word[2:][:STEM])
+        if word[:3] in ("dis", "mis") and len(word) > 6:
+            out.add(word[3:][:STEM])
+    return frozenset(out)
