@@ -20,6 +20,8 @@ COMMANDS = {
     "init": ("cai.cli.init", "Start a project: principles, a constitution, prompts."),
     "lint": ("cai.cli.lint", "Check principles, constitutions and templates."),
     "schema": ("cai.cli.schema", "Write JSON Schemas for editors."),
+    "import": ("cai.cli.import_", "Make a constitution from another program's file."),
+    "export": ("cai.cli.export", "Write a constitution in another program's format."),
     "lock": ("cai.cli.lock", "Write down the version and digest of all content."),
     "render": ("cai.cli.render", "Show the exact messages and token ids of each stage."),
     "try": ("cai.cli.try_", "Put one prompt through one principle, and watch."),

@@ -1,0 +1,276 @@
+"""Constitutions as others write them: four JSON formats, read and written.
+
+    anthropic          CritiqueRevisionInstructions.json: name → prompt (a list), edit_request
+    anthropic-feedback RLMadisonInstructions.json: a list of questions that end in "Options:"
+    llm-swarm          {"constitutions": [{"critic", "revision"}], "system_chat": [...]}
+    langchain          a list of {"name", "critique_request", "revision_request"}
+
+The first two come with Bai et al. 2022. Only what people wrote is read; nothing in it is run.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from cai.errors import DataError
+from cai.types import Example, Principle
+
+FIELDS = ("critique", "revise", "compare")
+
+
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """A principle as a foreign file has it; None for what its format does not carry."""
+
+    name: str
+    critique: str | None = None
+    revise: str | None = None
+    compare: str | None = None
+
+
+class Content(NamedTuple):
+    """All that was read: principles, few-shot examples that serve all, and what was left."""
+
+    principles: tuple[Foreign, ...]
+    examples: tuple[Example, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class Format(NamedTuple):
+    """A format: how it is read and written, and which fields of a principle it carries."""
+
+    about: str
+    carries: tuple[str, ...]
+    read: Callable[[Any], Content]
+    write: Callable[[Sequence[Principle]], Any]
+
+
+def read_foreign(name: str, text: str, file: str) -> Content:
+    """A file's content. Raises `DataError` that names the place in it."""
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise DataError(
+            f"{file}:{error.lineno}:{error.colno} is not JSON",
+            hint="A LangChain constitution in Python: dump it as JSON first.",
+        ) from None
+    except (ValueError, RecursionError):
+        raise DataError(f"{file} is not JSON that can be read", hint="See its format.") from None
+    try:
+        content = FORMATS[name].read(value)
+    except _Unexpected as error:
+        raise DataError(
+            f"{file} is not of the format {name}: {error}", hint=FORMATS[name].about
+        ) from None
+    if not content.principles:
+        raise DataError(f"{file} holds no principle", hint=FORMATS[name].about)
+    return content
+
+
+def write_foreign(name: str, principles: Sequence[Principle]) -> str:
+    """Principles in a format. What it can't carry is told by `lost`."""
+    value = FORMATS[name].write(principles)
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
+def lost(name: str, principles: Sequence[Principle]) -> tuple[str, ...]:
+    """What of principles a format can't carry, in words; of settings it carries none."""
+    carries = FORMATS[name].carries
+    words = {"critique": "critiques", "revise": "revisions", "compare": "comparison questions"}
+    out = [f"{len(principles)} {words[f]}" for f in FIELDS if f not in carries]
+    if name == "anthropic-feedback" or name == "llm-swarm":
+        out.append("the names of principles")
+    counts = {
+        "reasons (`why`)": sum(bool(p.why) for p in principles),
+        "sources": sum(bool(p.source) for p in principles),
+        "tags": sum(bool(p.tags) for p in principles),
+        "tests": sum(len(p.tests) for p in principles),
+        "few-shot examples": sum(len(p.examples) for p in principles),
+    }
+    out += [f"{count} {what}" for what, count in counts.items() if count]
+    return (*out, "versions, weights, phases, the plan, feedback settings and templates")
+
+
+class _Unexpected(ValueError):
+    """The value is not of the format."""
+
+
+def _want(condition: bool, what: str) -> None:
+    if not condition:
+        raise _Unexpected(what)
+
+
+def _said(value: Any, place: str) -> str:
+    """A text; where it is a list of texts, they are joined."""
+    if isinstance(value, list) and all(isinstance(part, str) for part in value):
+        value = "\n".join(value)
+    _want(isinstance(value, str) and bool(value.strip()), f"{place} is not a text")
+    return str(value)
+
+
+def _between(text: str, head: str, tail: str) -> str:
+    """What stands between `CritiqueRequest:` and `Critique:`, or the whole where they are not."""
+    found = re.fullmatch(rf"\s*(?:{head}\s*:)?(.*?)(?:{tail}\s*:\s*)?", text, re.DOTALL)
+    return (found.group(1) if found else text).strip()
+
+
+# -- Anthropic's critiques and revisions -----------------------------------------------------------
+
+
+def _read_anthropic(value: Any) -> Content:
+    _want(isinstance(value, dict), "it is not an object of names")
+    principles = []
+    for name, entry in value.items():
+        _want(isinstance(entry, dict), f"{name} is not an object")
+        critique = _said(entry.get("prompt"), f"{name}.prompt")
+        revise = _said(entry.get("edit_request"), f"{name}.edit_request")
+        principles.append(
+            Foreign(
+                name,
+                _between(critique, "CritiqueRequest", "Critique"),
+                _between(revise, "RevisionRequest", "Revision"),
+            )
+        )
+    return Content(tuple(principles))
+
+
+def _write_anthropic(principles: Sequence[Principle]) -> dict[str, Any]:
+    return {
+        p.id: {
+            "prompt": [f"\n\nCritiqueRequest: {p.critique_request}\n\nCritique:"],
+            "edit_request": f"\n\nRevisionRequest: {p.revision_request}\n\nRevision:",
+        }
+        for p in principles
+    }
+
+
+# -- Anthropic's feedback --------------------------------------------------------------------------
+
+
+def _read_feedback(value: Any) -> Content:
+    _want(isinstance(value, list), "it is not a list of questions")
+    questions = [_between(_said(q, f"question {n}"), "", "Options") for n, q in enumerate(value, 1)]
+    return Content(
+        tuple(Foreign(f"feedback-{n:02}", compare=q) for n, q in enumerate(questions, 1))
+    )
+
+
+def _write_feedback(principles: Sequence[Principle]) -> list[str]:
+    return [f"{p.comparison_question}\n\nOptions:" for p in principles]
+
+
+# -- llm-swarm -------------------------------------------------------------------------------------
+
+
+def _read_swarm(value: Any) -> Content:
+    _want(isinstance(value, dict), "it is not an object")
+    listed = value.get("constitutions")
+    _want(isinstance(listed, list), "`constitutions` is not a list")
+    principles = []
+    for number, entry in enumerate(listed, 1):
+        _want(isinstance(entry, dict), f"constitution {number} is not an object")
+        critique = _said(entry.get("critic"), f"constitution {number}: critic")
+        revise = _said(entry.get("revision"), f"constitution {number}: revision")
+        principles.append(Foreign(f"swarm-{number:02}", critique.strip(), revise.strip()))
+    examples, left = _examples(value.get("system_chat") or [])
+    others = sorted(set(value) - {"constitutions", "system_chat"})
+    notes = [f"{left} messages of `system_chat` that make up no whole example"] if left else []
+    notes += [f"the keys {', '.join(others)}"] if others else []
+    return Content(tuple(principles), examples, tuple(notes))
+
+
+def _examples(chat: Any) -> tuple[tuple[Example, ...], int]:
+    """Few-shot examples: prompt, response, critic's request, critique, request, revision.
+
+    chat: messages, or a list of such lists. Also returns how many messages are left over.
+    """
+    _want(isinstance(chat, list), "`system_chat` is not a list")
+    chats = chat if all(isinstance(part, list) for part in chat) else [chat]
+    out, left = [], 0
+    for messages in chats:
+        texts = []
+        for message in messages:
+            _want(isinstance(message, dict), "a message of `system_chat` is not an object")
+            if message.get("role") != "system":
+                texts.append(_said(message.get("content"), "a message of `system_chat`").strip())
+        whole = len(texts) // 6 * 6
+        for at in range(0, whole, 6):
+            prompt, response, _, critique, _, revision = texts[at : at + 6]
+            out.append(Example(prompt, response, critique, revision))
+        left += len(texts) - whole
+    return tuple(out), left
+
+
+def _write_swarm(principles: Sequence[Principle]) -> dict[str, Any]:
+    chat = [
+        {"role": role, "content": text}
+        for p in principles[:1]
+        for e in p.examples
+        for role, text in (
+            ("user", e.prompt), ("assistant", e.response), ("user", p.critique_request),
+            ("assistant", e.critique), ("user", p.revision_request), ("assistant", e.revision),
+        )
+    ]  # fmt: skip
+    listed = [{"critic": p.critique_request, "revision": p.revision_request} for p in principles]
+    return {"constitutions": listed, "system_chat": chat}
+
+
+# -- LangChain -------------------------------------------------------------------------------------
+
+
+def _read_langchain(value: Any) -> Content:
+    if isinstance(value, dict):
+        nested = value.get("constitutional_principles")
+        one = {"critique_request", "revision_request"} <= set(value)
+        value = nested if nested is not None else [value] if one else _named(value)
+    _want(isinstance(value, list), "it is not a list of principles")
+    principles = []
+    for number, entry in enumerate(value, 1):
+        _want(isinstance(entry, dict), f"principle {number} is not an object")
+        name = entry.get("name") or f"principle-{number:02}"
+        _want(isinstance(name, str), f"principle {number}: name is not a text")
+        critique = _said(entry.get("critique_request"), f"{name}: critique_request")
+        revise = _said(entry.get("revision_request"), f"{name}: revision_request")
+        principles.append(Foreign(name, critique.strip(), revise.strip()))
+    return Content(tuple(principles))
+
+
+def _named(value: dict[str, Any]) -> list[Any]:
+    """`{"harmful": {...}}` as a list, each with its name."""
+    return [{"name": k, **v} if isinstance(v, dict) else v for k, v in value.items()]
+
+
+def _write_langchain(principles: Sequence[Principle]) -> list[dict[str, str]]:
+    return [
+        {
+            "name": p.id,
+            "critique_request": p.critique_request,
+            "revision_request": p.revision_request,
+        }
+        for p in principles
+    ]
+
+
+FORMATS: dict[str, Format] = {
+    "anthropic": Format(
+        'It should be {"name": {"prompt": ["… CritiqueRequest: …"], "edit_request": "…"}}.',
+        ("critique", "revise"), _read_anthropic, _write_anthropic,
+    ),
+    "anthropic-feedback": Format(
+        'It should be a list of questions: ["… Options:", …].',
+        ("compare",), _read_feedback, _write_feedback,
+    ),
+    "llm-swarm": Format(
+        'It should be {"constitutions": [{"critic": "…", "revision": "…"}], "system_chat": […]}.',
+        ("critique", "revise"), _read_swarm, _write_swarm,
+    ),
+    "langchain": Format(
+        'It should be [{"name": "…", "critique_request": "…", "revision_request": "…"}].',
+        ("critique", "revise"), _read_langchain, _write_langchain,
+    ),
+}  # fmt: skip
+"""Name → format."""

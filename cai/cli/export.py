@@ -1,0 +1,38 @@
+"""`cai export`: a constitution in another program's format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from cai.cli.import_ import FOREIGN
+
+
+@click.command("export", short_help="Write a constitution in another program's format.")
+@click.argument("form", metavar="FORMAT", type=click.Choice(FOREIGN))
+@click.option("--constitution", "-c", default="default", show_default=True)
+@click.option(
+    "--out", "-o", type=click.Path(path_type=Path, dir_okay=False), default=None,
+    help="The file to write.  [default: the terminal]",
+)  # fmt: skip
+def command(form: str, constitution: str, out: Path | None) -> None:
+    """Write the principles of a constitution in FORMAT, and tell what it can't carry.
+
+    FORMAT: anthropic, anthropic-feedback, llm-swarm or langchain, as for cai import.
+
+    \b
+    cai export langchain -c default -o principles.json
+    """
+    from cai.authoring.foreign import lost, write_foreign
+    from cai.constitution.load import load_constitution
+    from cai.data.files import write_whole
+
+    rules = load_constitution(constitution)
+    principles = [member.principle for member in rules.members]
+    text = write_foreign(form, principles)
+    if out is None:
+        click.echo(text, nl=False)
+    else:
+        write_whole(out, text)
+    click.echo(f"Not carried by {form}: {'; '.join(lost(form, principles))}.", err=True)

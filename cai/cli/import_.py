@@ -1,0 +1,89 @@
+"""`cai import`: a constitution that was written for another program, as files of ours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cai.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from cai.authoring.imported import Files
+
+FOREIGN = ("anthropic", "anthropic-feedback", "llm-swarm", "langchain")
+
+
+@click.command("import", short_help="Make a constitution from another program's file.")
+@click.argument("form", metavar="FORMAT", type=click.Choice(FOREIGN))
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option(
+    "--project", type=click.Path(path_type=Path, file_okay=False), default=".",
+    help="The project to write to.  [default: the one around here]",
+)  # fmt: skip
+@click.option("--name", default="imported", show_default=True, help="The constitution's id.")
+@click.option("--force", is_flag=True, help="Overwrite files that are there already.")
+def command(form: str, file: Path, project: Path, name: str, force: bool) -> None:
+    """Make principles and a constitution from FILE of another program.
+
+    FORMAT: anthropic (CritiqueRevisionInstructions.json), anthropic-feedback
+    (RLMadisonInstructions.json), llm-swarm, or langchain (a JSON list of principles).
+
+    \b
+    cai import anthropic CritiqueRevisionInstructions.json
+    cai lint
+    cai build-data -c imported
+    """
+    from cai.content import enclosing_project
+
+    root = enclosing_project(project.absolute()) or project
+    files = read_files(form, file, name)
+    write_files(root, files, force)
+    click.echo(f"Wrote {len(files.texts)} files to {root}: {files.constitution} and its principles")
+    for note in files.notes:
+        click.echo(f"  {note}")
+
+
+def read_files(form: str, file: Path, name: str) -> Files:
+    """What a foreign file comes to. Raises `DataError` where it can't be read."""
+    import re
+    from datetime import UTC, datetime
+
+    from cai.authoring.foreign import read_foreign
+    from cai.authoring.imported import imported_files
+    from cai.constitution.source import SIZE_LIMIT
+
+    if not re.fullmatch(r"[a-z0-9]+([._-][a-z0-9]+)*", name):
+        raise UsageError(f"{name!r} is no id", hint="Lower-case words joined by - or _.")
+    try:
+        data = file.read_bytes()
+        text = data.decode("utf-8-sig")
+    except OSError as error:
+        raise DataError(f"{file} can't be read: {error.strerror}", hint="Check the path.") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{file} is not UTF-8", hint="Save it as UTF-8.") from None
+    if len(data) > SIZE_LIMIT:
+        raise DataError(f"{file} is larger than {SIZE_LIMIT // 1000:,} kB", hint="Split it.")
+    content = read_foreign(form, text, str(file))
+    today = datetime.now(UTC).date().isoformat()
+    return imported_files(content, name, file.name, today)
+
+
+def write_files(root: Path, files: Files, force: bool) -> None:
+    """Write them below a project's root; nothing where one is there already, without `force`."""
+    from cai.constitution.lint import lint
+    from cai.data.files import write_whole
+    from cai.errors import ContentError
+
+    taken = [name for name in files.texts if (root / name).exists()]
+    if taken and not force:
+        raise UsageError(
+            f"{root / taken[0]} is there already", hint="Choose another --name, or give --force."
+        )
+    for name, text in files.texts.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        write_whole(root / name, text)
+    problems = [p for p in lint([root / n for n in files.texts]).problems if p.code < "C050"]
+    if problems:  # too long a text, say: it is told where it stands, to be mended there
+        raise ContentError(problems)
