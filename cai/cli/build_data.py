@@ -7,52 +7,18 @@ from typing import Any
 
 import click
 
-from cai.cli.parts import loading, make_models, models_of
+from cai.cli.parts import drawing, loading, make_models, models_of, reading
 from cai.errors import UsageError
 
 
 @click.command("build-data", short_help="Turn prompts into SFT and preference data.")
-@click.option(
-    "--constitution", "-c", default="default", show_default=True,
-    help="A constitution file, or the name of a shipped one.",
-)  # fmt: skip
-@click.option(
-    "--prompts", "-p", "prompts_file", type=click.Path(path_type=Path), default=None,
-    help="Prompts: JSONL, text, CSV, HH-RLHF jsonl(.gz), Parquet.  [default: bundled prompts]",
-)  # fmt: skip
-@click.option(
-    "--format", "form", default=None, help="The prompts' format, where it is not obvious."
-)
-@click.option("--column", default=None, help="The column of a CSV that holds the prompt.")
-@click.option(
-    "--turns", type=click.Choice(["first", "all"]), default="all", show_default=True,
-    help="HH-RLHF dialogues: the first human turn alone, or all up to the last human turn.",
-)  # fmt: skip
+@reading
 @models_of("miniature")
 @click.option(
     "--out", "-o", type=click.Path(path_type=Path, file_okay=False), default=None,
     help="The run's folder; its parent holds the store.  [default: runs/<constitution>]",
 )  # fmt: skip
-@click.option("--rounds", type=int, default=None, help="Rounds of critique and revision.")
-@click.option("--pairs", type=int, default=1, show_default=True, help="Pairs to compare a prompt.")
-@click.option("--limit", type=int, default=None, help="Use the first N usable prompts.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Fixes every random choice.")
-@click.option("--temperature", type=float, default=1.0, show_default=True)
-@click.option("--top-p", type=float, default=1.0, show_default=True)
-@click.option("--max-new-tokens", type=int, default=256, show_default=True)
-@click.option(
-    "--sft-share", type=float, default=0.5, show_default=True,
-    help="Share of prompts for SFT; the others become preferences.",
-)  # fmt: skip
-@click.option("--test-share", type=float, default=0.1, show_default=True, help="Held-out prompts.")
-@click.option(
-    "--revision-pairs/--no-revision-pairs", default=True, show_default=True,
-    help="Also make preferences of revision over first response.",
-)  # fmt: skip
-@click.option(
-    "--sft-rows", type=click.Choice(["last", "all"]), default="last", show_default=True,
-    help="Export the last revision, or every revision on the way.",
-)  # fmt: skip
+@drawing
 @click.option("--licence", default="unknown", help="The data's licence, for the dataset card.")
 @click.option("--parquet", is_flag=True, help="Write Parquet files beside the JSONL.")
 @loading

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from cai.authoring.changes import Change, is_read
 from cai.authoring.words import word_changes
+from cai.pipeline.steps import Stage
 from cai.text.terminal import visible
 
 if TYPE_CHECKING:
@@ -19,21 +20,11 @@ if TYPE_CHECKING:
     from cai.authoring.judged import Judged, Verdicts
     from cai.authoring.sides import Side, Work
     from cai.cli.diff import Found
-    from cai.pipeline.steps import Stage
     from cai.stats import Paired, Ratio, Tally
 
 WIDTH = 100
 KEPT = 12
 """Words of an unchanged stretch that are printed at either end of it."""
-_STAGES: tuple[Stage, ...] = (
-    "response",
-    "critique",
-    "revision",
-    "check",
-    "pair",
-    "reasoning",
-    "judgement",
-)
 _WHOLE = ("critique_request", "revision_request", "comparison_question")
 """What is printed of a principle that was added or removed."""
 
@@ -151,7 +142,7 @@ def print_found(found: Found, most: int) -> None:
 def _work(work: Work) -> str:
     """`812 steps, 120 made anew (31 critique, 9 revision), 692 from the store`."""
     made, taken = work.made.total(), work.taken.total()
-    stages = ", ".join(f"{work.made[s]} {s}" for s in _STAGES if work.made[s])
+    stages = ", ".join(f"{work.made[s]} {s}" for s in get_args(Stage) if work.made[s])
     listed = f" ({stages})" if stages else ""
     return f"{made + taken} steps, {made} made anew{listed}, {taken} from the store"
 

@@ -81,10 +81,10 @@ def _too_long(chosen: Sequence[Path], model: str) -> list[Problem]:
     from cai.authoring.room import too_long
     from cai.constitution.lint import content_files
     from cai.constitution.load import Loader
-    from cai.models.load import load_context, load_encoder
+    from cai.models.load import context_of, load_config, load_encoder
     from cai.types import Messages
 
-    encoder, context = load_encoder(model), load_context(model)
+    encoder, context = load_encoder(model), context_of(load_config(model)[0])
 
     def count(messages: Messages) -> int:
         return len(encoder.encode(messages, add_generation_prompt=True).ids)

@@ -27,6 +27,7 @@ COMMANDS = {
     "try": ("cai.cli.try_", "Put one prompt through one principle, and watch."),
     "test": ("cai.cli.test", "Run the tests of principles."),
     "diff": ("cai.cli.diff", "Show what an edit of a constitution changes, and does."),
+    "plan": ("cai.cli.plan", "Count what a build would ask and need, before it starts."),
     "build-data": ("cai.cli.build_data", "Turn prompts into SFT and preference data."),
     "train": ("cai.cli.train", "Train a model on a run's data: sft, reward, dpo, ppo."),
     "models": ("cai.cli.models", "List trained models and what each came from."),

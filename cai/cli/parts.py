@@ -32,10 +32,10 @@ def models_of(default: str | None) -> Callable[[Command], Command]:
             help="On top of --model: a training run's folder, or a LoRA adapter.",
         ),
     )  # fmt: skip
-    return _all(*options)
+    return together(*options)
 
 
-def _all(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+def together(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
     """Decorators as one, in the order in which help shows them."""
 
     def decorate(command: Command) -> Command:
@@ -46,7 +46,7 @@ def _all(*options: Callable[[Command], Command]) -> Callable[[Command], Command]
     return decorate
 
 
-loading = _all(
+loading = together(
     click.option(
         "--batch-size", type=int, default=16, show_default=True, help="Changes speed alone."
     ),
@@ -57,6 +57,56 @@ loading = _all(
     ),
 )  # fmt: skip
 """The options that say how models are loaded."""
+
+reading = together(
+    click.option(
+        "--constitution", "-c", default="default", show_default=True,
+        help="A constitution file, or the name of a shipped one.",
+    ),
+    click.option(
+        "--prompts", "-p", "prompts_file", type=click.Path(path_type=Path), default=None,
+        help="Prompts: JSONL, text, CSV, HH-RLHF jsonl(.gz), Parquet.  [default: bundled prompts]",
+    ),
+    click.option(
+        "--format", "form", default=None, help="The prompts' format, where it is not obvious."
+    ),
+    click.option("--column", default=None, help="The column of a CSV that holds the prompt."),
+    click.option(
+        "--turns", type=click.Choice(["first", "all"]), default="all", show_default=True,
+        help="HH-RLHF dialogues: the first human turn alone, or all up to the last human turn.",
+    ),
+)  # fmt: skip
+"""The options that name a constitution and a file of prompts."""
+
+drawing = together(
+    click.option("--rounds", type=int, default=None, help="Rounds of critique and revision."),
+    click.option(
+        "--pairs", type=int, default=1, show_default=True, help="Pairs to compare a prompt."
+    ),
+    click.option("--limit", type=int, default=None, help="Use the first N usable prompts."),
+    click.option(
+        "--seed", type=int, default=0, show_default=True, help="Fixes every random choice."
+    ),
+    click.option("--temperature", type=float, default=1.0, show_default=True),
+    click.option("--top-p", type=float, default=1.0, show_default=True),
+    click.option("--max-new-tokens", type=int, default=256, show_default=True),
+    click.option(
+        "--sft-share", type=float, default=0.5, show_default=True,
+        help="Share of prompts for SFT; the others become preferences.",
+    ),
+    click.option(
+        "--test-share", type=float, default=0.1, show_default=True, help="Held-out prompts."
+    ),
+    click.option(
+        "--revision-pairs/--no-revision-pairs", default=True, show_default=True,
+        help="Also make preferences of revision over first response.",
+    ),
+    click.option(
+        "--sft-rows", type=click.Choice(["last", "all"]), default="last", show_default=True,
+        help="Export the last revision, or every revision on the way.",
+    ),
+)  # fmt: skip
+"""The options that are part of a run's name: those of `BuildConfig`."""
 
 
 def make_models(options: dict[str, Any]) -> Models:

@@ -62,13 +62,13 @@ def of_principle(source: Source, principle: Principle) -> Iterator[Problem]:
 
 
 def _upside_down(source: Source, principle: Principle) -> Iterator[Problem]:
-    question = principle.comparison_question.lower()
+    critique = principle.critique_request.lower()
+    question = principle.comparison_question.lower().replace(critique, "")  # where it quotes it
     worse = _WORSE.search(question)
     if worse:
         what = f"the question asks for the {worse.group()} response"
         yield source.problem(("compare",), "C057", what, "Ask which one is better.")
         return
-    critique = principle.critique_request.lower()
     if _NEGATED.search(critique):  # "not helpful enough": more of it is the better
         return
     faults = set(_words(critique))

@@ -95,10 +95,12 @@ def load_encoder(name: str | Path) -> Encoder:
     return _encoder(local_folder(resolve_model(str(name)), str(name), weights=False))
 
 
-def load_context(name: str | Path) -> int:
-    """The most positions that a model was made for, from its config alone."""
+def load_config(
+    name: str | Path, *, device: str = "auto", dtype: str = "auto"
+) -> tuple[Any, torch.dtype]:
+    """A model's config, and the type that `load_model` would hold it in; no weights are read."""
     folder = local_folder(resolve_model(str(name)), str(name), weights=False)
-    return context_of(_config(folder, str(name)))
+    return _config(folder, str(name)), _dtype(dtype, _device(device), folder)
 
 
 def _encoder(folder: Path) -> Encoder:

@@ -1,0 +1,156 @@
+"""`cai plan`: calls, tokens and memory of a build, before anything is spent."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+import click
+
+from cai.cli.parts import drawing, loading, models_of, reading
+from cai.errors import UsageError
+from cai.pipeline.steps import Stage
+
+if TYPE_CHECKING:
+    from cai.authoring.planning import Count, Plan
+    from cai.models.size import Size
+
+
+@click.command("plan", short_help="Count what a build would ask and need, before it starts.")
+@reading
+@models_of("miniature")
+@drawing
+@loading
+@click.option(
+    "--response-tokens", type=click.IntRange(min=1), default=64, show_default=True,
+    help="How long a text is taken to be.",
+)  # fmt: skip
+@click.option("--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def command(
+    constitution: str, prompts_file: Path | None, form: str | None, column: str | None,
+    turns: str, response_tokens: int, output: str, **options: Any,
+) -> None:  # fmt: skip
+    """Count what `cai build-data` with the same options would ask and need.
+
+    The build's own steps are gone through on up to 64 of the prompts without a model, once as if no
+    critique found anything and once as if every one did. Of the model only tokenizer and config are
+    read.
+
+    \b
+    cai plan -c constitution/default.yaml -p prompts.jsonl -m Qwen/Qwen3-4B
+    """
+    from cai.authoring.planning import plan_build
+    from cai.constitution.load import load_constitution
+    from cai.data.prompts import PromptFile
+    from cai.miniature.prompts import PROMPTS
+    from cai.pipeline.build import BuildConfig
+
+    rules = load_constitution(constitution)
+    config = BuildConfig(**{name: options[name] for name in BuildConfig.__dataclass_fields__})
+    prompts = PromptFile(prompts_file or PROMPTS, form=form, column=column, turns=turns)
+    sizes, count, context = _models(options)
+    written = min(response_tokens, config.max_new_tokens)
+    plan = plan_build(rules, prompts, config, count, context=context, written=written)
+    if output == "json":
+        click.echo(json.dumps(_plain(plan, sizes, options["batch_size"], config), indent=2))
+        return
+    click.echo(click.style(f"{rules.id} {rules.version}  ·  {plan.prompts:,} prompts", bold=True))
+    for line in _lines(plan, sizes, options["batch_size"], config, written):
+        click.echo(line)
+
+
+def _models(options: dict[str, Any]) -> tuple[dict[str, Size], Count, int | None]:
+    """The size of each model that plays a part, the first one's way to count, the least context."""
+    from cai.types import Messages
+
+    generator = str(options["model"])
+    critic = str(options["critic"] or generator)
+    names = dict.fromkeys((generator, critic, str(options["judge"] or critic)))
+    real = [name for name in names if not name.startswith("scripted:")]
+    if not real:
+        return {}, _words, None
+    from cai.models.load import load_encoder
+    from cai.models.size import model_size
+
+    sizes = {name: model_size(name, options["device"], options["dtype"]) for name in real}
+    encoder = load_encoder(real[0])
+
+    def count(messages: Messages, prefill: str) -> int:
+        return len(encoder.encode(messages, prefill=prefill, add_generation_prompt=True).ids)
+
+    return sizes, count, min(size.context for size in sizes.values())
+
+
+def _words(messages: Any, prefill: str) -> int:
+    return sum(len(m.content.split()) for m in messages) + len(prefill.split())
+
+
+def _lines(
+    plan: Plan, sizes: dict[str, Size], batch: int, config: Any, written: int
+) -> Iterator[str]:
+    if not plan.prompts:
+        raise UsageError("There is no usable prompt", hint="cai build-data tells what is wrong.")
+    if plan.unusable:
+        yield f"{plan.unusable:,} rows can't be used"
+    if plan.sampled < plan.prompts:
+        yield f"scaled from {plan.sampled} of the prompts"
+    yield f"\n{'':18}{'if none is found':>18}{'if all are':>14}"
+    stages = [s for s in get_args(Stage) if plan.most.steps[s] or plan.least.steps[s]]
+    for stage in stages:
+        name = _NAMES.get(stage, f"{stage}s")
+        yield f"{name:18}{plan.least.steps[stage]:18,}{plan.most.steps[stage]:14,}"
+    yield f"{'tokens of prompts':18}{plan.least.read:18,}{plan.most.read:14,}"
+    yield f"{'tokens written':18}{plan.least.written:18,}{plan.most.written:14,}"
+    yield (
+        f"\nA text is taken to have {written} tokens. Prompts share their beginnings, and those are"
+        " read once: fewer are computed."
+    )
+    if plan.too_long:
+        yield click.style(
+            f"{plan.too_long} of {plan.sampled} prompts gone through leave no room in the context",
+            fg="yellow",
+        )
+    for name, size in sizes.items():
+        yield f"\n{name}: {_memory(plan, size, batch, config)}"
+
+
+_NAMES: dict[Stage, str] = {"pair": "pair responses", "reasoning": "reasonings"}
+
+
+def _memory(plan: Plan, size: Size, batch: int, config: Any) -> str:
+    kind = str(size.dtype).removeprefix("torch.")
+    cache = _cache(plan, size, batch, config)
+    return (
+        f"{size.parameters / 1e6:,.1f}M parameters, {_gb(size.weights)} in {kind};"
+        f" the cache of {batch} conversations up to {_gb(cache)}"
+    )
+
+
+def _cache(plan: Plan, size: Size, batch: int, config: Any) -> int:
+    """Bytes of the key-value cache where every slot holds the longest conversation."""
+    return batch * min(size.context, plan.longest + int(config.max_new_tokens)) * size.token
+
+
+def _gb(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
+
+
+def _plain(plan: Plan, sizes: dict[str, Size], batch: int, config: Any) -> dict[str, Any]:
+    out: dict[str, Any] = {
+        name: getattr(plan, name)
+        for name in ("prompts", "unusable", "sampled", "longest", "too_long")
+    }
+    for name, work in (("least", plan.least), ("most", plan.most)):
+        steps = {stage: work.steps[stage] for stage in get_args(Stage)}
+        out[name] = {"steps": steps, "read": work.read, "written": work.written}
+    out["models"] = {
+        name: {
+            "parameters": size.parameters, "weights_bytes": size.weights,
+            "cache_bytes": _cache(plan, size, batch, config),
+            "dtype": str(size.dtype).removeprefix("torch."), "context": size.context,
+        }
+        for name, size in sizes.items()
+    }  # fmt: skip
+    return out

@@ -1,0 +1,103 @@
+"""`cai plan` counts what `cai build-data` then does."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cai.store.store import Store
+from tests.constitution.projects import project
+from tests.e2e.helpers import cai, write_rows
+
+ALWAYS = 'replies:\n  - {say: "There is a fault."}\n'
+NEVER = 'replies:\n  - {say: "No problem found."}\n'
+
+
+def planned(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[str, Any]:
+    capsys.readouterr()
+    cai("plan", *arguments, "--output", "json")
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def built(folder: Path, *arguments: object) -> dict[str, int]:
+    """Steps by stage that a build made, as its last event tells."""
+    cai("build-data", *arguments, "--out", folder / "run", "-q")
+    with Store.open(folder / "store.sqlite", read_only=True) as store:
+        (run,) = store.runs()
+        (counts,) = [e.detail for e in store.events(run.id) if e.event == "finished"]
+    made: dict[str, int] = counts["generated"]
+    return made
+
+
+@pytest.fixture
+def common(tmp_path: Path) -> tuple[object, ...]:
+    """A small constitution and twenty prompts."""
+    rows = write_rows(
+        tmp_path / "prompts.jsonl",
+        [{"id": f"p{n}", "prompt": f"Question {n}?"} for n in range(20)],
+    )
+    return ("-c", project(tmp_path), "-p", rows)
+
+
+@pytest.mark.parametrize(("side", "script"), [("most", ALWAYS), ("least", NEVER)])
+@pytest.mark.parametrize(
+    "more", [(), ("--pairs", 2, "--rounds", 2), ("--sft-share", 1.0, "--no-revision-pairs")]
+)
+def test_it_is_what_the_build_does(
+    side: str, script: str, more: tuple[object, ...], common: tuple[object, ...], tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """A scripted critic that always, or never, finds something: the very same steps."""
+    critic, writer = tmp_path / "critic.yaml", tmp_path / "writer.yaml"
+    critic.write_text(script, "utf-8")
+    texts = ", ".join(f"Text {n}." for n in range(2000))  # two to a prompt that differ
+    writer.write_text(f"replies:\n  - {{say: [{texts}]}}\n", "utf-8")
+    model = ("-m", f"scripted:{writer}", "--critic", f"scripted:{critic}")
+    plan = planned(capsys, *common, *more, *model)
+    made = built(tmp_path / "runs", *common, *more, *model)
+    assert {s: n for s, n in plan[side]["steps"].items() if n} == made
+    assert plan["prompts"] == plan["sampled"] == 20
+
+
+def test_many_prompts_are_scaled(common: tuple[object, ...], tmp_path: Path, capsys: Any) -> None:
+    """1,000 prompts, of which 64 are gone through: a response for each, within the sample's slip
+    (half of the prompts become SFT rows, the other half preferences; both are answered once)."""
+    rows = [{"id": f"p{n}", "prompt": f"Question {n}?"} for n in range(1000)]
+    many = write_rows(tmp_path / "many.jsonl", rows)
+    plan = planned(capsys, *common[:2], "-p", many, "-m", "miniature")
+    assert (plan["prompts"], plan["sampled"]) == (1000, 64)
+    assert plan["most"]["steps"]["response"] == 1000
+    assert 300 < plan["most"]["steps"]["pair"] < 1700  # two for each of about 500
+    assert plan["least"]["written"] < plan["most"]["written"]
+
+
+def test_tokens_and_memory_of_the_miniature(common: tuple[object, ...], capsys: Any) -> None:
+    """3.7M parameters of 4 bytes; a token of 4 layers, keys and values, 8 heads of 32, 4 bytes."""
+    plan = planned(capsys, *common, "-m", "miniature", "--device", "cpu", "--dtype", "float32")
+    model = plan["models"]["miniature"]
+    assert model["weights_bytes"] == model["parameters"] * 4
+    longest = min(1024, plan["longest"] + 256)
+    assert model["cache_bytes"] == 16 * longest * (2 * 4 * 8 * 32 * 4)
+
+
+def test_it_is_printed(common: tuple[object, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    cai("plan", *common)
+    out = capsys.readouterr().out
+    assert "20 prompts" in out and "critiques" in out and "miniature: 3.7M parameters" in out
+
+
+def test_prompts_without_room_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"id": "a", "prompt": "word " * 3000}, {"id": "b", "prompt": "Hello?"}]
+    file = write_rows(tmp_path / "p.jsonl", rows)
+    cai("plan", "-p", file)
+    assert "1 of 2 prompts gone through leave no room" in capsys.readouterr().out
+
+
+def test_no_prompt_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = write_rows(tmp_path / "p.jsonl", [{"prompt": ""}])
+    cai("plan", "-p", file, exit_code=2)
+    assert "no usable prompt" in capsys.readouterr().err
