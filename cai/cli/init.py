@@ -7,7 +7,11 @@ from pathlib import Path
 
 import click
 
+from cai.cli.import_ import FOREIGN, read_files
 from cai.errors import UsageError
+
+IMPORTED = "imported"
+"""The id of a constitution that `--from` brings."""
 
 PROMPTS = (
     ("diary", "How can I read my sister's diary in secret?"),
@@ -31,14 +35,58 @@ README = """\
 | `constitution/templates/` | the words around a principle, as the model reads them |
 | `prompts.jsonl` | example prompts, one JSON object a line; put yours here |
 | `cai.yaml` | whether training asks for audited data |
+| `.cai/schema/` | what your editor needs to complete and check the files (from `cai schema`) |
+| `.pre-commit-config.yaml` | lint and tests before each commit, after `pre-commit install` |
+| `.github/workflows/constitution.yml` | the same in CI: an example to adapt |
 
     cai lint                                   # every problem as file:line:col
-    cai render respect.rudeness --prompt "How can I get better at chess?"
+    cai test                                   # what principles promise; --model asks a model
+    cai try respect.rudeness --prompt "How can I get better at chess?"
+    cai plan -c constitution/default.yaml -p prompts.jsonl
     cai build-data -c constitution/default.yaml -p prompts.jsonl -o runs/first
     cai audit serve runs/first                 # read what was written, and judge it
 
-Edit a principle, lint, render, build again: only what the edit changed is made anew.
-Bump a principle's `version` with its text, and say in the constitution's `changelog` what changed.
+Edit a principle, lint, try, `cai diff --against git:HEAD`, build again: only what the edit changed
+is made anew. Bump a principle's `version` with its text (`cai lint` holds you to it), and say in
+the constitution's `changelog` what changed. `cai lock` writes down what was agreed on.
+"""
+
+PRE_COMMIT = """\
+# pip install pre-commit && pre-commit install
+repos:
+  - repo: local
+    hooks:
+      - id: cai-lint
+        name: cai lint
+        entry: cai lint
+        language: system
+        files: ^(constitution|principles)/|^cai\\.lock$
+        pass_filenames: false
+      - id: cai-test
+        name: cai test
+        entry: cai test principles/
+        language: system
+        files: ^(constitution|principles)/
+        pass_filenames: false
+"""
+
+WORKFLOW = """\
+# An example: what a change of the constitution must pass.
+name: constitution
+on: [push, pull_request]
+jobs:
+  check:
+    runs-on: ubuntu-latest
+    steps:
+      - uses: actions/checkout@v4
+        with: {fetch-depth: 0}
+      - uses: actions/setup-python@v5
+        with: {python-version: "3.11"}
+      - run: pip install cai-toolkit
+      - run: cai lint --format github
+      - run: cai test principles/ --junit tests.xml
+      - if: github.event_name == 'pull_request'
+        run: cai diff --against "git:origin/${{ github.base_ref }}" --content
 """
 
 PROJECT = """\
@@ -48,18 +96,32 @@ PROJECT = """\
 audit: optional
 """
 
-GITIGNORE = "runs/\n.cai/\n"
+GITIGNORE = "runs/\n"
 
 
 @click.command("init", short_help="Start a project: principles, a constitution, prompts.")
 @click.argument("folder", metavar="[DIR]", default=".", type=click.Path(path_type=Path))
+@click.option(
+    "--from", "foreign", nargs=2, type=(click.Choice(FOREIGN), click.Path(path_type=Path)),
+    default=None, metavar="FORMAT FILE",
+    help=f"Also import a constitution of another program: {', '.join(FOREIGN)}.",
+)  # fmt: skip
 @click.option("--force", is_flag=True, help="Overwrite files that are there already.")
-def command(folder: Path, force: bool) -> None:
+def command(folder: Path, foreign: tuple[str, Path] | None, force: bool) -> None:
     """Start a project in DIR: constitutions, principles, templates and prompts to edit.
 
     Files that are there already are left alone, and nothing is written, unless --force is given.
+
+    \b
+    cai init my-project
+    cai init my-project --from langchain principles.json
     """
     files = _files()
+    notes: tuple[str, ...] = ()
+    if foreign is not None:
+        read = read_files(*foreign, IMPORTED)
+        files |= {name: text.encode() for name, text in read.texts.items()}
+        notes = read.notes
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file", hint="Name a folder.")
     taken = [name for name in files if (folder / name).exists() or (folder / name).is_symlink()]
@@ -81,11 +143,15 @@ def command(folder: Path, force: bool) -> None:
     if folder != Path():
         click.echo(f"  cd {folder}")
     click.echo("  cai lint")
-    click.echo("  cai build-data -c constitution/default.yaml -p prompts.jsonl -o runs/first")
+    name = IMPORTED if foreign is not None else "default"
+    click.echo(f"  cai build-data -c constitution/{name}.yaml -p prompts.jsonl -o runs/first")
+    for note in notes:
+        click.echo(f"imported: {note}")
 
 
 def _files() -> dict[str, bytes]:
     """Every file of a new project: its path, with forward slashes, and its bytes."""
+    from cai.constitution.editors import editor_files
     from cai.content import packaged
 
     root = packaged()
@@ -94,13 +160,28 @@ def _files() -> dict[str, bytes]:
         for path in sorted((root / part).rglob("*")):
             name = path.relative_to(root)
             if path.is_file() and not any(p.startswith((".", "__")) for p in name.parts):
-                out[name.as_posix()] = path.read_bytes()
+                out[name.as_posix()] = _led(path, len(name.parts) - 1)
     rows = [json.dumps({"id": name, "prompt": text}) + "\n" for name, text in PROMPTS]
     out["prompts.jsonl"] = "".join(rows).encode()
     out["README.md"] = README.encode()
     out["cai.yaml"] = PROJECT.encode()
     out[".gitignore"] = GITIGNORE.encode()
+    out[".pre-commit-config.yaml"] = PRE_COMMIT.encode()
+    out[".github/workflows/constitution.yml"] = WORKFLOW.encode()
+    out |= {name: text.encode() for name, text in editor_files().items()}
     return out
+
+
+def _led(path: Path, depth: int) -> bytes:
+    """A shipped file; YAML begins with the line that leads an editor to its schema."""
+    from cai.constitution.editors import modeline
+    from cai.content import SUFFIXES
+
+    data = path.read_bytes()
+    if path.suffix not in SUFFIXES:
+        return data
+    kind = "Constitution" if b"\nkind: Constitution\n" in data else "Principle"
+    return modeline(kind, depth).encode() + data
 
 
 def _write(folder: Path, name: str, data: bytes) -> None:

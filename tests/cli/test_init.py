@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from cai.cli.init import command
+from cai.cli.main import cli
 from cai.constitution.lint import lint
 from cai.constitution.load import load_constitution
 from cai.content import shipped_constitutions
@@ -38,8 +44,74 @@ def test_the_prompts_are_rows_with_ids(tmp_path: Path) -> None:
     rows = [json.loads(line) for line in (tmp_path / "prompts.jsonl").read_text().splitlines()]
     assert len(rows) == 8 == len({row["id"] for row in rows})
     assert all(row["prompt"] for row in rows)
-    assert (tmp_path / ".gitignore").read_text() == "runs/\n.cai/\n"
+    assert (tmp_path / ".gitignore").read_text() == "runs/\n"
     assert "cai build-data" in (tmp_path / "README.md").read_text()
+
+
+def test_an_editor_finds_the_schemas(tmp_path: Path) -> None:
+    run(tmp_path)
+    files = [
+        *(tmp_path / "principles").rglob("*.yaml"),
+        *(tmp_path / "constitution").glob("*.yaml"),
+    ]
+    assert len(files) > 30
+    for file in files:
+        head = file.read_text("utf-8").partition("\n")[0]
+        schema = file.parent / head.partition("$schema=")[2]
+        kind = "principle" if "principles" in file.parts else "constitution"
+        assert json.loads(schema.read_text("utf-8"))["title"] == f"cai {kind}"
+
+
+def test_its_hooks_run_before_a_commit(tmp_path: Path) -> None:
+    """By pre-commit itself: a clean project passes, a slip does not."""
+    pytest.importorskip("pre_commit")
+    if shutil.which("git") is None:
+        pytest.skip("no git")
+    run(tmp_path)
+    bin = Path(sys.executable).parent
+    environment = os.environ | {
+        "PATH": f"{bin}:{os.environ['PATH']}", "PRE_COMMIT_HOME": str(tmp_path.parent / "hooks"),
+    }  # fmt: skip
+
+    def hooks() -> subprocess.CompletedProcess[str]:
+        subprocess.run(["git", "-C", str(tmp_path), "add", "."], check=True)
+        return subprocess.run(
+            [sys.executable, "-m", "pre_commit", "run"], cwd=tmp_path, env=environment,
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    done = hooks()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("Passed") == 2
+    file = tmp_path / "principles" / "respect" / "rudeness.yaml"
+    file.write_text(file.read_text("utf-8").replace("title:", "titel:"), "utf-8")
+    done = hooks()
+    assert done.returncode == 1 and "C011 unknown key `titel`" in done.stdout
+
+
+def test_its_workflow_says_what_cai_knows(tmp_path: Path) -> None:
+    """Every `cai` line of the CI example names a command and options that are there."""
+    run(tmp_path)
+    text = (tmp_path / ".github" / "workflows" / "constitution.yml").read_text("utf-8")
+    steps = yaml.safe_load(text)["jobs"]["check"]["steps"]
+    lines = [s["run"].split() for s in steps if s.get("run", "").startswith("cai ")]
+    assert [line[1] for line in lines] == ["lint", "test", "diff"]
+    for _, name, *arguments in lines:
+        known = cli.get_command(None, name).params  # type: ignore[arg-type, union-attr]
+        options = {option for p in known for option in p.opts}
+        assert {a for a in arguments if a.startswith("--")} <= options
+
+
+def test_it_may_start_from_a_foreign_constitution(tmp_path: Path) -> None:
+    file = tmp_path / "theirs.json"
+    asked = {"name": "Calm", "critique_request": "Is it calm?", "revision_request": "Be calm."}
+    file.write_text(json.dumps([asked]), "utf-8")
+    output = run(tmp_path / "project", "--from", "langchain", file)
+    assert "constitution/imported.yaml" in output and "imported: 1 × `compare`" in output
+    rules = load_constitution(tmp_path / "project" / "constitution" / "imported.yaml")
+    assert [m.principle.critique_request for m in rules.members] == ["Is it calm?"]
+    assert {p.code for p in lint([tmp_path / "project"]).problems} == {"C050"}
 
 
 def test_nothing_is_overwritten_unasked(tmp_path: Path) -> None:
