@@ -1,10 +1,12 @@
 """Docs cannot rot: every command that README and docs print is run as printed.
 
 In a fenced block marked `console`, a line that begins with `$ ` is a command. The commands of one
-file run in order in one empty folder; a comment `# exit N` at the end says which exit code is
-right. `make` targets are looked up in the Makefile instead of run: CI runs them itself. Each plain
-`cai …` has a process of its own, forked from one that has imported torch and transformers already:
-that import is most of what a short command does. All else goes through a shell.
+file run in order in one empty folder, and `cd` on a line of its own holds for what follows; a
+comment `# exit N` at the end says which exit code is right. A block marked `yaml file=PATH` is
+written to that file, as a reader would. `make` targets are looked up in the Makefile instead of
+run: CI runs them itself. Each plain `cai …` has a process of its own, forked from one that has
+imported torch and transformers already: that import is most of what a short command does. All else
+goes through a shell.
 """
 
 from __future__ import annotations
@@ -23,30 +25,46 @@ from tests.test_layers import LAYERS
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-BLOCK = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```(console|yaml file=\S+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!https?://|#)([^)#\s]+)")
 
 
-def commands(page: Path) -> list[str]:
-    blocks = BLOCK.findall(page.read_text(encoding="utf-8"))
-    return [line[2:] for block in blocks for line in block.splitlines() if line.startswith("$ ")]
+def steps(page: Path) -> list[tuple[str, str]]:
+    """(File to write, its text), or ("", command), in the order of the page."""
+    out = []
+    for kind, block in BLOCK.findall(page.read_text(encoding="utf-8")):
+        if kind == "console":
+            out += [("", line[2:]) for line in block.splitlines() if line.startswith("$ ")]
+        else:
+            out.append((kind.partition("=")[2], block))
+    return out
 
 
 @pytest.mark.parametrize(
-    "page", [p for p in PAGES if commands(p)], ids=lambda p: str(p.relative_to(ROOT))
+    "page", [p for p in PAGES if steps(p)], ids=lambda p: str(p.relative_to(ROOT))
 )
 def test_commands_run_as_printed(page: Path, tmp_path: Path) -> None:
-    for line in commands(page):
-        if line.startswith(("make ", "git ", "bash .ci/run", "pre-commit ", "pip install ")):
+    folder = tmp_path
+    for file, line in steps(page):
+        if file:
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
+            (folder / file).write_text(line, encoding="utf-8")
+            continue
+        if line.startswith(("make ", "bash .ci/run", "pre-commit ", "pip install ")):
+            continue
+        if line.startswith("cd ") and "&" not in line:
+            folder = folder / line[3:]
             continue
         expected = re.search(r"# exit (\d+)$", line)
         plain = line.startswith("cai ") and not set("|&;<>$*~`") & set(line)
-        code, told = (in_fork if plain else in_shell)(line, tmp_path)
+        code, told = (in_fork if plain else in_shell)(line, folder)
         assert code == (int(expected.group(1)) if expected else 0), f"{line}\n{told}"
 
 
 def in_shell(line: str, folder: Path) -> tuple[int, str]:
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    for part in ("AUTHOR", "COMMITTER"):
+        environment |= {f"GIT_{part}_NAME": "A reader", f"GIT_{part}_EMAIL": "reader@example.org"}
     done = subprocess.run(
         ["bash", "-c", line], cwd=folder, env=environment, capture_output=True, text=True,
         timeout=300, check=False,
@@ -103,8 +121,9 @@ def test_the_command_blocks_are_found(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(
         "```console\n$ cai lint\nfine\n$ cai x  # exit 2\n```\n```sh\n$ not this\n```\n"
+        "```yaml file=a/b.yaml\nkey: 1\n```\n```yaml\nnot: this\n```\n"
     )
-    assert commands(page) == ["cai lint", "cai x  # exit 2"]
+    assert steps(page) == [("", "cai lint"), ("", "cai x  # exit 2"), ("a/b.yaml", "key: 1\n")]
 
 
 def test_the_flags_are_told_as_they_are() -> None:
@@ -113,3 +132,14 @@ def test_the_flags_are_told_as_they_are() -> None:
     page = (ROOT / "docs" / "auditing.md").read_text(encoding="utf-8")
     rows = [f"| {f.code} | {f.name} | {f.meaning} |" for f in FLAGS.values()]
     assert "\n".join(rows) in page
+
+
+def test_pages_made_from_code_are_as_the_code_is() -> None:
+    """`python tools/generated_docs.py` makes them."""
+    sys.path.insert(0, str(ROOT / "tools"))
+    try:
+        import generated_docs
+    finally:
+        sys.path.pop(0)
+    for name, make in generated_docs.PAGES.items():
+        assert (ROOT / "docs" / name).read_text("utf-8") == make(), name
