@@ -31,6 +31,11 @@ class Thresholds:
     reviewed: float = 1.0
     accepted: float = 0.9
 
+    @property
+    def lowered(self) -> bool:
+        """Whether less is asked for than by default."""
+        return self.reviewed < 1.0 or self.accepted < 0.9
+
     def __post_init__(self) -> None:
         for name in ("reviewed", "accepted"):
             if not 0 <= getattr(self, name) <= 1:
@@ -97,6 +102,11 @@ def sign(run: AuditedRun, signer: str, thresholds: Thresholds, statement: str = 
     """Write the run's sign-off. Raises `DataError` where the thresholds are not reached."""
     if not signer.strip():
         raise UsageError("--signer is empty", hint="Write the name of whoever answers for it.")
+    if thresholds.lowered and not statement.strip():
+        raise UsageError(
+            "less than all reviewed, or than nine of ten accepted, wants a reason",
+            hint="Say why in --statement: it stands in the sign-off.",
+        )
     if run.kind != "build":
         raise UsageError(
             f"{run.name} is a training run; what is signed off is data",

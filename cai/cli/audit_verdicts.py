@@ -24,9 +24,12 @@ def _share(ctx: click.Context, parameter: click.Parameter, value: str) -> float:
     """A share: 0.2 or 20%."""
     text = value.strip()
     try:
-        return float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+        share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
     except ValueError:
         raise click.BadParameter(f"{value!r} is no share; write 0.2 or 20%") from None
+    if not 0 <= share <= 1:
+        raise click.BadParameter(f"{value} is no share between 0 and 1; write 0.2 or 20%")
+    return share
 
 
 @click.command("sample", short_help="Draw items to audit, spread over principles and flags.")

@@ -144,6 +144,8 @@ def test_everybody_reads_their_share(run: Path) -> None:
 def test_what_can_not_be_signed(run: Path, tmp_path: Path) -> None:
     with open_run(run) as opened, pytest.raises(UsageError, match="--signer is empty"):
         sign(opened, " ", Thresholds())
+    with open_run(run) as opened, pytest.raises(UsageError, match="wants a reason"):
+        sign(opened, "Ann", Thresholds(accepted=0.5), "  ")
     ppo = rollouts(tmp_path / "ppo")
     with open_run(ppo) as opened, pytest.raises(UsageError, match="is a training run"):
         sign(opened, "Ann", Thresholds())

@@ -87,18 +87,47 @@ class State extends EventTarget {
     return item.traits[facet] || [];
   }
 
+  /** All items in the chosen order; each order is made once. */
+  inOrder() {
+    this.made ||= new Map();
+    if (!this.made.has(this.sort)) {
+      if (this.sort === "long") this.run.fold();
+      const by = {
+        doubt: (a, b) => b.doubt - a.doubt || a.n - b.n,
+        order: (a, b) => a.n - b.n,
+        long: (a, b) => b.low.length - a.low.length || a.n - b.n,
+        score: (a, b) => b.score - a.score || a.n - b.n,
+        kl: (a, b) => b.kl - a.kl || a.n - b.n,
+      };
+      this.made.set(this.sort, [...this.run.items].sort(by[this.sort]));
+    }
+    return this.made.get(this.sort);
+  }
+
+  /** The items that hold all words; longer words are looked for among what shorter ones found. */
+  matching(words) {
+    this.run.fold();
+    const narrower = this.matched?.words.every((w) => words.some((longer) => longer.includes(w)));
+    const found = new Set();
+    for (const item of narrower ? this.matched.found : this.run.items) {
+      if (words.every((w) => item.low.includes(w))) found.add(item);
+    }
+    this.matched = { words, found };
+    return found;
+  }
+
   /** All items that fit, and facet → value → how many would be left, the other facets as they are. */
   look() {
     const words = sought(this.query);
-    if (words.length) this.run.fold();
+    const matching = words.length ? this.matching(words) : null;
     const items = [];
     const counts = new Map(FACETS.map(([facet]) => [facet, new Map()]));
     const count = (item, facet) => {
       const values = counts.get(facet);
       for (const v of this.traits(item, facet)) values.set(v, (values.get(v) || 0) + 1);
     };
-    for (const item of this.run.items) {
-      if (words.length && !words.every((w) => item.low.includes(w))) continue;
+    for (const item of this.inOrder()) {
+      if (matching && !matching.has(item)) continue;
       const against = [];
       for (const [facet, values] of this.chosen) {
         if (!this.traits(item, facet).some((v) => values.has(v))) against.push(facet);
@@ -118,16 +147,7 @@ class State extends EventTarget {
   find() {
     this.counted = null;
     if (this.query.trim() || this.chosen.size) [this.items, this.counted] = this.look();
-    else this.items = [...this.run.items];
-    if (this.sort === "long") this.run.fold();
-    const by = {
-      doubt: (a, b) => b.doubt - a.doubt || a.n - b.n,
-      order: (a, b) => a.n - b.n,
-      long: (a, b) => b.low.length - a.low.length || a.n - b.n,
-      score: (a, b) => b.score - a.score || a.n - b.n,
-      kl: (a, b) => b.kl - a.kl || a.n - b.n,
-    };
-    this.items.sort(by[this.sort]);
+    else this.items = this.inOrder();
     this.placeOf = null;
   }
 
