@@ -47,9 +47,9 @@ class Overview {
           alone ? ` ${number(alone)} more had no principle to judge ${alone === 1 ? "it" : "them"}.` : "") : null,
         this.note()),
       this.progress(),
-      h("div", { class: "two" }, this.first(), this.lengths() || this.labels(judged)),
+      h("div", { class: "two" }, this.first(), h("div", { class: "stack" }, this.lengths(), this.labels(judged))),
       this.byPrinciple(),
-      h("div", { class: "figures" }, this.traces.length ? this.labels(judged) : null, this.orders(judged), this.trust(judged)),
+      h("div", { class: "figures" }, this.orders(judged), this.trust(judged)),
     ];
   }
 

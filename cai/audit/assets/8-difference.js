@@ -12,8 +12,8 @@ function differences(overview) {
       h("p", {}, h("b", {}, plural(run.items.length, "record")), ` ${run.items.length === 1 ? "stands" : "stand"} in both `, marked(run.names[0]), " and ", marked(run.names[1]), "; ",
         differ ? [h("b", {}, number(differ)), ` ${differ === 1 ? "differs" : "differ"}.`] : "they are the same."),
       alike.length ? h("p", {}, `${plural(alike.length, "pair")} ${alike.length === 1 ? "is" : "are"} the same two responses in both; the better side changed in `, h("b", {}, number(moved)), ".") : null,
-      overview.note(),
-      differ ? h("p", {}, h("button", { type: "button", class: "primary", onclick: () => state.only({ change: "differs" }) }, "Read what differs")) : null),
+      overview.note()),
+    differ ? h("p", {}, h("button", { type: "button", class: "primary", onclick: () => state.only({ change: "differs" }) }, "Read what differs")) : null,
     h("div", { class: "two even" }, whatMoved(run, a, b), flagsMoved(state)),
     principlesMoved(overview),
   ];
