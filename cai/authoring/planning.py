@@ -8,13 +8,13 @@ here can disagree with the build. Texts of an assumed length stand for what mode
 from __future__ import annotations
 
 import tempfile
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cai.backends.base import Done, ModelInfo, Prepared, Throughput
-from cai.digest import digest
+from cai.backends.base import Prepared
+from cai.backends.scripted import ScriptedBackend
 from cai.errors import PromptError
 from cai.pipeline.build import BuildConfig, Models, Progress, build
 from cai.pipeline.steps import Stage
@@ -67,37 +67,19 @@ class Plan:
     too_long: int
 
 
-class DryBackend:
+class DryBackend(ScriptedBackend):
     """Answers at once with a text that stands for one; counts tokens as a model would read them.
 
     text: what it writes, of `tokens` tokens; varied: with the request's seed at its end. context:
-    positions of the model; None for no limit.
+    positions of the model; None for no limit. Its throughput counts each prompt whole.
     """
 
     def __init__(
         self, count: Count, text: str, tokens: int, context: int | None, *, varied: bool = False
     ) -> None:
+        super().__init__(default=text, name="dry")
         self.longest = 0
-        self._varied = varied
-        self._count, self._text, self._tokens, self._context = count, text, tokens, context
-        self._info = ModelInfo("dry", digest(["dry", text]))
-        self._queue: deque[tuple[int, tuple[Prepared, ...]]] = deque()
-        self._read = self._wrote = 0
-
-    @property
-    def info(self) -> ModelInfo:
-        """A name, and a digest of what it writes."""
-        return self._info
-
-    @property
-    def capacity(self) -> int:
-        """One conversation after the other would do."""
-        return 16
-
-    @property
-    def throughput(self) -> Throughput:
-        """Tokens of all prompts, each read whole, and of all texts."""
-        return Throughput(self._read, self._wrote)
+        self._count, self._tokens, self._context, self._varied = count, tokens, context, varied
 
     def prepare(self, request: Request) -> Prepared:
         """Count its tokens. Raises `PromptError` where they leave no room for an answer."""
@@ -105,33 +87,18 @@ class DryBackend:
         if self._context is not None and tokens >= self._context:
             raise PromptError(f"{tokens} tokens, and the model takes {self._context}")
         self.longest = max(self.longest, tokens)
-        key = digest([type(request).__name__, self._info.fingerprint, request])
-        return Prepared(request, key, tokens)
-
-    def submit(self, ticket: int, group: Sequence[Prepared], conversation: str) -> None:
-        """Queue a group."""
-        self._queue.append((ticket, tuple(group)))
-
-    def poll(self) -> list[Done]:
-        """Answer the oldest group."""
-        if not self._queue:
-            return []
-        ticket, group = self._queue.popleft()
-        return [Done(ticket, tuple(map(self._answer, group)))]
-
-    def release(self, conversation: str) -> None:
-        """Nothing is kept."""
+        return replace(super().prepare(request), payload=tokens)
 
     def _answer(self, prepared: Prepared) -> Result:
         request, tokens = prepared.request, prepared.payload
         self._read += tokens
         if isinstance(request, Score):
             even = (-1.0,) * len(request.options)
-            return Scores(even, request.options, self._info.name, "", tokens, prepared.key)
+            return Scores(even, request.options, self.info.name, "", tokens, prepared.key)
         self._wrote += self._tokens
         # Two responses to one prompt differ, or there would be nothing to judge.
-        text = f"{self._text} {request.sampling.seed}" if self._varied else self._text
-        return Generation(text, (), "stop", self._info.name, "", tokens, self._tokens, prepared.key)
+        text = f"{self.default} {request.sampling.seed}" if self._varied else self.default
+        return Generation(text, (), "stop", self.info.name, "", tokens, self._tokens, prepared.key)
 
 
 def plan_build(
