@@ -28,6 +28,16 @@ class Tally:
         return wilson(self.share, self.n)
 
 
+def difference(first: Tally, second: Tally) -> tuple[float, float]:
+    """95 % interval of the second share less the first, of two samples that have nothing in common
+    (Newcombe 1998, Statistics in Medicine 17:873, method 10)."""
+    (low_a, high_a), (low_b, high_b) = first.interval, second.interval
+    point = second.share - first.share
+    below = math.hypot(second.share - low_b, high_a - first.share)
+    above = math.hypot(high_b - second.share, first.share - low_a)
+    return point - below, point + above
+
+
 def wilson(share: float, n: int) -> tuple[float, float]:
     """95 % interval of a share seen in n trials (Wilson 1927); all is possible after none."""
     if n == 0:

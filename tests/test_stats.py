@@ -6,7 +6,16 @@ import math
 
 import pytest
 
-from cai.stats import Paired, Ratio, best_temperature, calibration_error, sigmoid, wilson
+from cai.stats import (
+    Paired,
+    Ratio,
+    Tally,
+    best_temperature,
+    calibration_error,
+    difference,
+    sigmoid,
+    wilson,
+)
 
 
 def logit(p: float) -> float:
@@ -84,3 +93,10 @@ def test_a_ratio_of_means_and_its_interval() -> None:
     assert found.interval == pytest.approx((1.1 - 1.96 / 15, 1.1 + 1.96 / 15))
     assert Ratio.of([(3, 4)]).interval == (0.0, math.inf)
     assert math.isnan(Ratio.of([(0, 4), (0, 2)]).ratio)
+
+
+def test_the_difference_of_two_samples() -> None:
+    """56 of 70 against 48 of 80: 0.0524 to 0.3339 (Newcombe 1998, 17:873, table II, method 10)."""
+    low, high = difference(Tally(48, 80), Tally(56, 70))
+    assert (low, high) == pytest.approx((0.0524, 0.3339), abs=5e-5)
+    assert difference(Tally(9, 10), Tally(9, 10))[0] < 0 < difference(Tally(9, 10), Tally(9, 10))[1]
