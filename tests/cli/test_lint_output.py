@@ -56,9 +56,9 @@ def test_sarif_meets_its_schema(problems: list[Problem]) -> None:
     assert list(checker.iter_errors(log)), "the schema does refuse what is none"
 
 
-def test_npm_is_where_its_tests_are_meant_to_run() -> None:
-    if shutil.which("npm") is None:
-        pytest.skip("no npm")
+def test_ci_skips_nothing_for_want_of_npm() -> None:
+    if shutil.which("npm") is None or "CI" not in os.environ:
+        pytest.skip("no CI, or no npm")
     assert SCHEMA.is_file(), "make .venv/.dev"
 
 
