@@ -24,6 +24,7 @@ from cai.audit.page import render
 from cai.data.files import json_line, telling
 from cai.data.verdicts import FOLDER, Verdict, VerdictFile, verdict_of
 from cai.errors import CaiError, UsageError
+from cai.store.lock import held
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _LARGEST = 8_000_000  # bytes of a request
@@ -53,6 +54,8 @@ class AuditServer:
         self._page: tuple[int, bytes] | None = None
         self._known: dict[Verdict, None] = {}
         self._size = 0
+        self.missed: int | None = None
+        """The port of the last time, where it could not be had."""
         try:
             self._http = _Http((host, port), self)
         except OSError as error:
@@ -151,30 +154,59 @@ class AuditServer:
             self._size = size
 
 
-def serve_again(data: dict[str, Any], run: Path, host: str, port: int | None) -> AuditServer:
+@contextmanager
+def serve_again(
+    data: dict[str, Any], run: Path, host: str, port: int | None
+) -> Iterator[AuditServer]:
     """A server at the address that the run had before, so that pages left open go on.
 
-    Port and token are kept in the run's folder, for its owner alone to read. A port that is taken
-    by now is replaced by a free one, unless it was asked for.
+    Port and token are kept in the run's folder, for its owner alone to read. A port that another
+    program has by now is replaced by a free one for this time (see `AuditServer.missed`), unless it
+    was asked for. Raises `UsageError` where the run is served already.
     """
     place = run / FOLDER / ".serve.json"
-    try:
-        before = json.loads(place.read_bytes())
-        token, old = str(before["token"]), int(before["port"])
-    except (OSError, ValueError, KeyError, TypeError):
-        token, old = secrets.token_urlsafe(24), 0
-    try:
-        server = AuditServer(data, run, host=host, port=old if port is None else port, token=token)
-    except UsageError:
-        if port is not None or not old:
-            raise
-        server = AuditServer(data, run, host=host, token=token)
     with telling(place):
         place.parent.mkdir(parents=True, exist_ok=True)
-        place.touch(mode=0o600)
-        place.chmod(0o600)
-        place.write_text(json.dumps({"token": token, "port": server.port}), encoding="utf-8")
-    return server
+    token, old = _address(place)
+    with held(place.with_suffix(".lock"), wait=False, busy=lambda: _served(run, host, place)):
+        token = token or secrets.token_urlsafe(24)
+        missed = None
+        try:
+            wanted = old if port is None else port
+            server = AuditServer(data, run, host=host, port=wanted, token=token)
+        except UsageError:
+            if port is not None or not old:
+                raise
+            server, missed = AuditServer(data, run, host=host, token=token), old
+        server.missed = missed
+        with telling(place):
+            place.touch(mode=0o600)
+            place.chmod(0o600)
+            kept = {"token": token, "port": missed or server.port, "now": server.port}
+            place.write_text(json.dumps(kept), encoding="utf-8")
+        yield server
+
+
+def _address(place: Path) -> tuple[str, int]:
+    """The token and port of the last time; empty and 0 where there was none."""
+    try:
+        before = json.loads(place.read_bytes())
+        return str(before["token"]), int(before["port"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return "", 0
+
+
+def _served(run: Path, host: str, place: Path) -> UsageError:
+    """Two servers of one run would have two addresses, and a page is kept by one."""
+    try:
+        now = json.loads(place.read_bytes())
+        where = f" at http://{host}:{int(now['now'])}/{now['token']}/"
+    except (OSError, ValueError, KeyError, TypeError):
+        where = ""
+    return UsageError(
+        f"{run.name} is served already{where}",
+        hint="Open that address: any number of people on this machine can judge there.",
+    )
 
 
 class _Http(ThreadingHTTPServer):

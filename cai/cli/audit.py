@@ -106,6 +106,7 @@ def serve_command(run_dir: Path, port: int | None, host: str, opened: bool, cove
     from cai.audit.report import PAGE_ITEMS, run_payload
     from cai.audit.runs import open_run
     from cai.audit.serve import LOOPBACK, serve_again
+    from cai.data.verdicts import VerdictFile
 
     if host not in LOOPBACK:
         raise UsageError(
@@ -124,21 +125,25 @@ def serve_command(run_dir: Path, port: int | None, host: str, opened: bool, cove
         if not entries:
             raise DataError(f"{run_dir} holds nothing to audit")
         data = run_payload(run, entries, mode="serve", covered=covered)
-        server = serve_again(data, run.folder, host, port)
-    click.echo(f"{len(entries):,} items at {server.url}")
-    click.echo(
-        "Ctrl-C ends it; verdicts are in " + shown_path(run.folder / "audit" / "verdicts.jsonl")
-    )
-    if opened:
-        import webbrowser
+        folder = run.folder
+    with serve_again(data, folder, host, port) as server:
+        click.echo(f"{len(entries):,} items at {server.url}")
+        if server.missed is not None:
+            click.echo(
+                f"Port {server.missed}, where pages left open look, belongs to another program now."
+                " What such a page could not send yet waits in it: free the port and serve again."
+            )
+        click.echo("Ctrl-C ends it; verdicts are in " + shown_path(VerdictFile(folder).path))
+        if opened:
+            import webbrowser
 
-        webbrowser.open(server.url)
-    try:
-        server.run()
-    except KeyboardInterrupt:
-        raise Interrupted("Stopped. Every verdict that was taken is on disk.") from None
-    finally:
-        server.close()
+            webbrowser.open(server.url)
+        try:
+            server.run()
+        except KeyboardInterrupt:
+            raise Interrupted("Stopped. Every verdict that was taken is on disk.") from None
+        finally:
+            server.close()
 
 
 @command.command("diff", short_help="Two runs side by side in the same page.")

@@ -111,7 +111,8 @@ def import_command(run_dir: Path, files: tuple[Path, ...]) -> None:
             known.update(fresh)
             strange = len(set(verdicts)) - len(fit)
             left = f"; {strange} left out, on items that {run_dir} does not hold" if strange else ""
-            click.echo(f"{path}: {len(verdicts)} verdicts, {len(fresh)} of them new{left}")
+            count = f"{len(verdicts)} verdict{'' if len(verdicts) == 1 else 's'}"
+            click.echo(f"{path}: {count}, {len(fresh)} of them new{left}")
 
 
 FORMS = ("jsonl", "csv", "parquet", "argilla", "label-studio")
@@ -202,9 +203,11 @@ def verify_command(run_dir: Path) -> None:
 
     Exit code 4 where they are not. `cai verify RUN` recomputes everything else.
     """
+    from cai.data.manifest import Manifest
     from cai.data.signoff import read_signoff
     from cai.text.terminal import visible
 
+    Manifest.read(run_dir)  # else a folder that is no run would only be called unsigned
     signed = read_signoff(run_dir)
     reviewed = signed["reviewed"]
     click.echo(

@@ -71,6 +71,7 @@ def test_a_trace_shows_all_there_is(watched: Watched, page_file: Path) -> None:
     assert watched.texts("#reader del")[0].startswith("Take the blue kettle home.")
     assert "Better p0" in "".join(watched.texts("#reader ins"))
     watched.page.click("#reader .given summary >> nth=0")
+    watched.page.wait_for_selector("#reader .given pre")
     assert watched.texts("#reader .given pre") == ["<user>? p0/response/False"]
     watched.page.click("text=Why, and how it was drawn >> nth=0")
     assert "Drawn with probability 50\u00a0%" in watched.page.inner_text("#reader")
@@ -107,6 +108,13 @@ def test_two_runs_side_by_side(watched: Watched, diff_file: Path) -> None:
     watched.press("a")
     assert not watched.page.locator("dialog[open]").count()  # nothing is judged here
     assert watched.errors == []
+
+
+def test_a_pair_in_two_runs_shows_what_judged_it(watched: Watched, diff_file: Path) -> None:
+    read(watched, diff_file, "flag=F10")
+    assert watched.texts("#reader .same") == ["The same two responses in both runs."]
+    assert watched.page.locator("#reader .column .judged table").count() == 2
+    assert watched.page.locator("#reader .column .judged .strip").count() >= 2
 
 
 def test_two_runs_in_numbers(watched: Watched, diff_file: Path) -> None:
@@ -295,7 +303,10 @@ def test_auditors_of_a_sample_are_offered(watched: Watched, tmp_path: Path) -> N
     assert watched.texts("dialog .auditor") == ["Ann", "Ben <b>"]
     watched.page.click("dialog .auditor >> nth=1")
     watched.page.keyboard.press("Enter")
-    assert watched.texts("#progress") == ["1 of 4 judged"]
+    assert watched.texts("#progress") == ["1 of 2 judged"]  # Ben's part
+    watched.press("o")
+    watched.page.click('[data-act="part"]')
+    assert watched.texts("#count") == ["2 of 4"]
     watched.page.click("#menu")
     watched.page.click("dialog >> text=change")
     watched.name("ann")
@@ -454,6 +465,32 @@ def test_an_address_of_another_page_is_told(watched: Watched, page_file: Path) -
     assert "not in this page" in watched.texts("#notice")[0]
     read(watched, page_file)
     assert watched.texts("#notice") == [""]
+
+
+@pytest.mark.parametrize("order", ["__proto__", "constructor", "toString", "x"])
+def test_an_order_that_is_none_is_passed_over(
+    watched: Watched, page_file: Path, order: str
+) -> None:
+    read(watched, page_file, f"sort={order}")
+    assert watched.texts("#count") == ["12 items"] and watched.errors == []
+
+
+def test_an_unsure_word_is_no_acceptance(watched: Watched, tmp_path: Path) -> None:
+    """As `cai audit agreement` counts: one of two says accept, the other is unsure, so not all do.
+
+    Six traces are asked by both principles, "kind" and "safe"; four by Ann and Ben with accept.
+    """
+    run = build(tmp_path)
+    with open_run(run) as opened:
+        items = [entry.item for entry in opened.entries() if entry.item.kind == "trace"]
+    said = [
+        Verdict(item.key, item.id, RUN, "unsure" if n == 5 and who == "Ben" else "accept", who,
+                "2026-01-01T10:00:00Z")
+        for n, item in enumerate(items) for who in ("Ann", "Ben")
+    ]  # fmt: skip
+    VerdictFile(run).append(said)
+    watched.open(page_of(run, tmp_path / "r.html").as_uri())
+    assert any("83\u00a0%" in row and "6 judged" in row for row in watched.texts(".principles tr"))
 
 
 def test_a_filter_that_nothing_can_meet_is_told(watched: Watched, page_file: Path) -> None:

@@ -533,7 +533,7 @@ def test_argilla_imports_the_folder(
     run: AuditedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The real client, from `from_disk` to the requests that its server would get."""
-    rg = pytest.importorskip("argilla", reason="needs the peers extra")
+    rg = pytest.importorskip("argilla", reason="make test-peers installs it apart")
     httpx = pytest.importorskip("httpx")
     made = Made(*(with_text(e.item, HOSTILE["controls"]) for e in run.entries()), TRACE, PAIR)
     count = write_export(made, tmp_path / "a", "argilla", VERDICTS)
@@ -636,7 +636,7 @@ def test_label_studio_asks_of_traces_what_fits_them(tmp_path: Path) -> None:
 @pytest.mark.peers
 def test_label_studio_takes_the_files(run: AuditedRun, tmp_path: Path) -> None:
     interface = pytest.importorskip(
-        "label_studio_sdk.label_interface", reason="needs the peers extra"
+        "label_studio_sdk.label_interface", reason="make test-peers installs it apart"
     )
     items = [e.item for e in run.entries()]
     items += [with_text(i, HOSTILE["controls"]) for i in items]

@@ -257,6 +257,43 @@ def test_the_server_is_killed_and_nothing_is_lost(watched: Watched, run: Path) -
         server.process.kill()
 
 
+def test_one_server_a_run(run: Path) -> None:
+    """A second one would take another address, and strand what a page of the first still holds."""
+    first = Command(run)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "cai", "audit", "serve", str(run), "--no-open"],
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert done.returncode == 2 and f"is served already at {first.url}" in done.stderr
+    finally:
+        first.end(signal.SIGKILL)
+    again = Command(run)  # a kill frees it, and the address is the same
+    try:
+        assert again.url == first.url
+    finally:
+        again.end(signal.SIGKILL)
+
+
+def test_a_port_that_another_has_is_told_and_remembered(run: Path) -> None:
+    first = Command(run)
+    first.end(signal.SIGKILL)
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", first.port))
+        other.listen()
+        second = Command(run)
+        assert second.port != first.port
+        assert second.process.stdout is not None
+        assert f"Port {first.port}" in second.process.stdout.readline()
+        second.end(signal.SIGKILL)
+    third = Command(run)
+    try:
+        assert third.url == first.url
+    finally:
+        third.end(signal.SIGKILL)
+
+
 def test_payloads_that_are_served_do_nothing(watched: Watched, tmp_path: Path) -> None:
     """What another auditor says while the page is open comes as data, too."""
     run = hostile(tmp_path, PAYLOADS)

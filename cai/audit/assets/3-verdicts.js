@@ -44,6 +44,14 @@ class Verdicts extends EventTarget {
     this.tell();
   }
 
+  /** The items that are mine to judge: of the sample those drawn for me, else all of it; else all. */
+  part() {
+    const { sample, items } = this.run;
+    if (!sample) return items;
+    const own = items.filter((item) => sample.items[item.key]?.includes(this.author));
+    return own.length ? own : items.filter((item) => sample.items[item.key]);
+  }
+
   /** My last word on an item. */
   mine(item) {
     return this.latest.get(item.key)?.get(this.author);

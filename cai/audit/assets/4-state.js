@@ -24,7 +24,7 @@ class State extends EventTarget {
     const given = new URLSearchParams(location.hash.slice(1));
     this.view = given.get("view") === "read" ? "read" : "overview";
     this.query = given.get("q") || "";
-    this.sort = given.get("sort") in this.orders() ? given.get("sort") : "doubt";
+    this.sort = Object.hasOwn(this.orders(), given.get("sort") || "") ? given.get("sort") : "doubt";
     this.side = given.get("diff") === "side";
     this.chosen = new Map();
     for (const [name] of FACETS) {

@@ -78,12 +78,13 @@ function notes(item, run) {
     return rounds ? `${found} of ${rounds} rounds found something` : "no rounds";
   }
   if (item.kind === "comparison") return `comparison · ${percent(Math.max(item.probability, 1 - item.probability))} sure`;
-  if (item.kind === "rollout") return `update ${item.update} · score ${item.score.toFixed(2)} · KL ${item.kl.toFixed(1)}`;
+  if (item.kind === "rollout") return `update ${item.update} · score ${item.score.toFixed(2)} · KL ${fixed(item.kl, 1)}`;
   return item.same ? "the same in both runs" : "differs";
 }
 
 const number = (n) => n.toLocaleString("en");
 const percent = (p) => (p === null || Number.isNaN(p) ? "–" : Math.round(p * 100) + "\u00a0%");
+const fixed = (value, digits) => value.toFixed(digits).replace(/^-(0(?:\.0*)?)$/, "$1"); // no -0.0
 const plural = (n, one, many = one + "s") => `${number(n)} ${n === 1 ? one : many}`;
 
 /** The filters, with how many items each would leave. */

@@ -171,7 +171,7 @@ class Reader {
       item.checks.length ? h("section", { class: "checks" }, h("h2", {}, "The last look",
         h("span", { class: "notes" }, "probability that nothing is wrong")),
       h("ul", {}, item.checks.map((c) => h("li", {},
-        h("span", {}, this.state.run.title(c.principle)), meter(c.p, c.p < 0.5 ? "bad" : "good"), h("b", {}, c.p.toFixed(2)))))) : null,
+        h("span", {}, this.state.run.title(c.principle)), meter(Math.max(c.p, 0.04), c.p < 0.5 ? "bad" : "good"), h("b", { class: c.p < 0.5 ? "bad" : "" }, c.p.toFixed(2)))))) : null,
       this.rows(item),
     ];
   }
@@ -197,25 +197,32 @@ class Reader {
           nodes: this.state.side ? h("div", {}, side(pieces, n ? "+" : "-", this.query)) : null }),
         this.given(item, "responses " + n));
       })),
-      h("section", { class: "judged" },
-        h("h2", {}, `A is better: ${percent(item.probability)}`, h("span", { class: "notes" },
-          [item.mode === "letters" ? "asked by letters" : "each asked alone",
-            item.p_ab !== null ? `A first ${percent(item.p_ab)}` : "", item.p_ba !== null ? `A second ${percent(item.p_ba)}` : "",
-            item.judgements.length > 1 ? `spread over principles ${item.spread.toFixed(2)}` : ""].filter(Boolean).join(" · "))),
-        item.judgements.length ? h("table", {}, h("thead", {}, h("tr", {},
-          ["Principle", "B better ← → A better", "A first", "A second"].map((t) => h("th", { scope: "col" }, t)))),
-        h("tbody", {}, item.judgements.map((j, n) => h("tr", { class: j.flipped ? "flipped" : "" },
-          h("td", {}, h("details", {}, h("summary", {}, this.state.run.title(j.principle), j.flipped ? h("span", { class: "flag" }, "flips") : null),
-            this.principle(j.principle, j.version, "comparison_question"),
-            j.reasoning.map((t, k) => this.text(`Reasoning ${k + 1}`, t, { tone: "critique" })),
-            Object.keys(item.given || {}).filter((g) => g.startsWith(`judgements ${n}.`))
-              .map((g) => this.given(item, g)))),
-          h("td", {}, strip(j.p, j.swapped, j.flipped)),
-          h("td", { class: "n" }, j.p.toFixed(2)),
-          h("td", { class: "n" }, j.swapped === null ? "–" : j.swapped.toFixed(2)))))) :
-          h("p", { class: "muted" }, "No principle judged this pair.")),
+      this.judged(item),
       this.rows(item),
     ];
+  }
+
+  /** What each principle said of a pair: one probability, or one for each order. */
+  judged(item) {
+    const both = item.judgements.some((j) => j.swapped !== null);
+    const columns = both ? ["Principle", "B better ← → A better", "A first", "A second"] : ["Principle", "B better ← → A better", "A is better"];
+    return h("section", { class: "judged" },
+      h("h2", {}, `A is better: ${percent(item.probability)}`, h("span", { class: "notes" },
+        [item.mode === "letters" ? "asked by letters" : "each asked alone",
+          item.p_ab !== null ? `A first ${percent(item.p_ab)}` : "", item.p_ba !== null ? `A second ${percent(item.p_ba)}` : "",
+          item.judgements.length > 1 ? `spread over principles ${item.spread.toFixed(2)}` : ""].filter(Boolean).join(" · "))),
+      item.judgements.length ? h("div", { class: "wide", tabindex: "0", role: "region", "aria-label": "Judgements" }, h("table", {}, h("thead", {}, h("tr", {},
+        columns.map((t, n) => h("th", { scope: "col", class: n > 1 ? "n" : "" }, t)))),
+      h("tbody", {}, item.judgements.map((j, n) => h("tr", { class: j.flipped ? "flipped" : "" },
+        h("td", {}, h("details", {}, h("summary", {}, this.state.run.title(j.principle), j.flipped ? h("span", { class: "flag" }, "flips") : null),
+          this.principle(j.principle, j.version, "comparison_question"),
+          j.reasoning.map((t, k) => this.text(`Reasoning ${k + 1}`, t, { tone: "critique" })),
+          Object.keys(item.given || {}).filter((g) => g.startsWith(`judgements ${n}.`))
+            .map((g) => this.given(item, g)))),
+        h("td", {}, strip(j.p, j.swapped, j.flipped)),
+        h("td", { class: "n" }, j.p.toFixed(2)),
+        both ? h("td", { class: "n" }, j.swapped === null ? "–" : j.swapped.toFixed(2)) : null))))) :
+        h("p", { class: "muted" }, "No principle judged this pair."));
   }
 
   rollout(item) {
@@ -226,7 +233,7 @@ class Reader {
       h("section", { class: "judged" }, h("h2", {}, "What it was worth"),
         h("dl", { class: "numbers" },
           pairOf("Update", item.update), pairOf("Score", item.score.toFixed(3)),
-          pairOf("KL to the reference", item.kl.toFixed(2) + " nats"),
+          pairOf("KL to the reference", fixed(item.kl, 2) + " nats"),
           item.check === null ? null : pairOf("Second opinion", item.check.toFixed(3)),
           pairOf("Ended by itself", item.response.cut ? "no" : "yes")),
         curves(run, item)),
@@ -235,21 +242,26 @@ class Reader {
 
   pair(item) {
     const names = this.state.run.names;
+    const alike = item.a.kind === "comparison" && item.a.responses.every((r, n) => r.text === item.b.responses[n].text);
+    const responses = (one) => one.responses.map((r, n) => this.text("Response " + "AB"[n], r,
+      { notes: [(one.probability >= 0.5) === (n === 0) ? "chosen" : "not chosen"] }));
     const column = (one, name) => h("div", { class: "column" }, h("h2", {}, marked(name)),
+      one.flags.length ? h("p", { class: "flags" }, one.flags.map((f) => h("span", { class: "flag" }, `${f} ${this.state.run.flagOf.get(f).name}`))) : null,
       one.kind === "trace" ? [
         this.text("First response", one.response, { tone: "response" }),
         one.rounds.map((r, n) => h("section", { class: "round" },
           h("h3", {}, `Round ${n + 1} · ${this.state.run.title(r.principle)}`),
           r.critique ? this.text("Critique", r.critique, { tone: "critique" }) : null,
           r.revision ? this.text("Revision", r.revision) : h("p", { class: "same" }, "The text stands as it was.")))]
-        : [one.responses.map((r, n) => this.text("Response " + "AB"[n], r)),
-          h("p", {}, `A is better: ${percent(one.probability)}`)]);
+        : [alike ? null : responses(one), this.judged(one)]);
     const last = (one) => one.kind === "trace" ? stages(one).at(-1) : one.responses[0].text;
     return [
       this.prompt(item.a),
       item.a.kind === "trace" ? h("section", {}, h("h2", {}, "The final responses"),
         last(item.a) === last(item.b) ? h("p", { class: "same" }, "The same text in both runs.")
           : this.change(names[1], last(item.a), { text: last(item.b), tokens: words(last(item.b)), cut: false })) : null,
+      alike ? [h("p", { class: "same" }, "The same two responses in both runs."),
+        h("div", { class: "sides" }, item.a.responses.map((r, n) => h("div", {}, this.text("Response " + "AB"[n], r))))] : null,
       h("div", { class: "columns" }, column(item.a, names[0]), column(item.b, names[1])),
     ];
   }

@@ -67,8 +67,19 @@ class Overview {
       counts.length ? h("ul", { class: "doubts" }, counts.map(([flag, n]) => h("li", {},
         h("button", { type: "button", class: "doubt weight-" + flag.weight, "data-flag": flag.code, onclick: () => this.state.only({ flag: flag.code }) },
           h("b", {}, number(n)), h("span", { title: flag.meaning }, h("span", { class: "doubt-name" }, flag.name), h("span", { class: "muted" }, ` ${flag.code} · ${flag.meaning}`)))))) : h("p", {}, "No item carries a flag."),
+      this.part(),
       left ? h("p", {}, `In ${number(left)} final response${left === 1 ? "" : "s"} the last look still finds something: among the most doubtful.`) : null,
       h("button", { type: "button", class: "primary", onclick: () => { this.state.sort = "doubt"; this.state.only({}); } }, "Read, most doubtful first"));
+  }
+
+  /** Where a sample was drawn: the way to what is to be read of it. */
+  part() {
+    const { run } = this.state;
+    if (!run.sample) return null;
+    const { author } = this.verdicts;
+    const own = author && Object.values(run.sample.items).some((names) => names.includes(author));
+    return h("button", { type: "button", class: "primary", "data-act": "part", onclick: () => this.state.only({ sample: own ? "for " + author : "in the sample" }) },
+      own ? "Read your part of the sample" : "Read the sample");
   }
 
   /** How far auditing has come, of the sample where there is one. */
@@ -103,7 +114,7 @@ class Overview {
   byPrinciple() {
     const rows = tallyByPrinciple(this.state.run.items);
     for (const item of this.state.run.items) {
-      const said = [...(this.verdicts.latest.get(item.key)?.values() || [])].filter((r) => r.verdict === "accept" || r.verdict === "reject");
+      const said = [...(this.verdicts.latest.get(item.key)?.values() || [])].filter((r) => r.verdict !== "none");
       const good = said.length && said.every((r) => r.verdict === "accept");
       for (const id of item.principles) {
         const row = rows.get(id);
@@ -213,7 +224,7 @@ class Overview {
       h("div", { class: "lead" },
         h("p", {}, h("b", {}, `${number(items.length)} responses`), ` were written in ${last - first + 1} updates. The mean score went from `,
           h("b", {}, mean(first, "score").toFixed(2)), " to ", h("b", {}, mean(last, "score").toFixed(2)), ", the KL to the reference from ",
-          h("b", {}, mean(first, "kl").toFixed(1)), " to ", h("b", {}, mean(last, "kl").toFixed(1)), " nats a response."),
+          h("b", {}, fixed(mean(first, "kl"), 1)), " to ", h("b", {}, fixed(mean(last, "kl"), 1)), " nats a response."),
         far ? h("p", {}, h("b", {}, number(far)), " responses are more than 30 nats away: read those first.") : null, this.note()),
       this.progress(),
       curves(this.state.run, null),

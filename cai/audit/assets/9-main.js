@@ -74,7 +74,7 @@ async function main() {
   }
 
   function progress() {
-    const items = run.sample ? run.items.filter((i) => run.sample.items[i.key]) : run.items;
+    const items = verdicts.part();
     const done = items.filter((i) => (verdicts.mine(i)?.verdict || "none") !== "none").length;
     $("progress").textContent = run.mode === "diff" ? "" :
       `${number(done)} of ${number(items.length)} judged` + (verdicts.waiting.length ? ` · ${verdicts.waiting.length} not saved` : "");
