@@ -52,7 +52,9 @@ class Format(NamedTuple):
 def read_foreign(name: str, text: str, file: str) -> Content:
     """A file's content. Raises `DataError` that names the place in it."""
     try:
-        value = json.loads(text)
+        value = json.loads(text, object_pairs_hook=_each_once)
+    except _Unexpected as error:
+        raise DataError(f"{file}: {error}", hint="Give one of them another name.") from None
     except json.JSONDecodeError as error:
         raise DataError(
             f"{file}:{error.lineno}:{error.colno} is not JSON",
@@ -84,12 +86,13 @@ def lost(name: str, principles: Sequence[Principle]) -> tuple[str, ...]:
     out = [f"{len(principles)} {words[f]}" for f in FIELDS if f not in carries]
     if name == "anthropic-feedback" or name == "llm-swarm":
         out.append("the names of principles")
+    first = len(principles[0].examples) if principles and name == "llm-swarm" else 0
     counts = {
         "reasons (`why`)": sum(bool(p.why) for p in principles),
         "sources": sum(bool(p.source) for p in principles),
         "tags": sum(bool(p.tags) for p in principles),
         "tests": sum(len(p.tests) for p in principles),
-        "few-shot examples": sum(len(p.examples) for p in principles),
+        "few-shot examples": sum(len(p.examples) for p in principles) - first,
     }
     out += [f"{count} {what}" for what, count in counts.items() if count]
     return (*out, "versions, weights, phases, the plan, feedback settings and templates")
@@ -97,6 +100,16 @@ def lost(name: str, principles: Sequence[Principle]) -> tuple[str, ...]:
 
 class _Unexpected(ValueError):
     """The value is not of the format."""
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object; JSON would silently keep the last of two keys of one name."""
+    out = dict(pairs)
+    if len(out) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise _Unexpected(f"the key {twice!r} stands twice in one object")
+    return out
 
 
 def _want(condition: bool, what: str) -> None:
@@ -123,19 +136,20 @@ def _between(text: str, head: str, tail: str) -> str:
 
 def _read_anthropic(value: Any) -> Content:
     _want(isinstance(value, dict), "it is not an object of names")
-    principles = []
+    principles, joined = [], 0
     for name, entry in value.items():
         _want(isinstance(entry, dict), f"{name} is not an object")
-        critique = _said(entry.get("prompt"), f"{name}.prompt")
+        given = entry.get("prompt")
+        parts = given if isinstance(given, list) and given else [given]
+        joined += len(parts) > 1
+        critiques = [
+            _between(_said(part, f"{name}.prompt"), "CritiqueRequest", "Critique") for part in parts
+        ]
         revise = _said(entry.get("edit_request"), f"{name}.edit_request")
-        principles.append(
-            Foreign(
-                name,
-                _between(critique, "CritiqueRequest", "Critique"),
-                _between(revise, "RevisionRequest", "Revision"),
-            )
-        )
-    return Content(tuple(principles))
+        revision = _between(revise, "RevisionRequest", "Revision")
+        principles.append(Foreign(name, "\n".join(critiques), revision))
+    notes = (f"that {joined} prompts had several parts, which are one request now",)
+    return Content(tuple(principles), notes=notes if joined else ())
 
 
 def _write_anthropic(principles: Sequence[Principle]) -> dict[str, Any]:
@@ -176,33 +190,37 @@ def _read_swarm(value: Any) -> Content:
         critique = _said(entry.get("critic"), f"constitution {number}: critic")
         revise = _said(entry.get("revision"), f"constitution {number}: revision")
         principles.append(Foreign(f"swarm-{number:02}", critique.strip(), revise.strip()))
-    examples, left = _examples(value.get("system_chat") or [])
+    examples, left, system = _examples(value.get("system_chat") or [])
     others = sorted(set(value) - {"constitutions", "system_chat"})
     notes = [f"{left} messages of `system_chat` that make up no whole example"] if left else []
+    notes += [f"{system} system messages of `system_chat`"] if system else []
     notes += [f"the keys {', '.join(others)}"] if others else []
     return Content(tuple(principles), examples, tuple(notes))
 
 
-def _examples(chat: Any) -> tuple[tuple[Example, ...], int]:
+def _examples(chat: Any) -> tuple[tuple[Example, ...], int, int]:
     """Few-shot examples: prompt, response, critic's request, critique, request, revision.
 
-    chat: messages, or a list of such lists. Also returns how many messages are left over.
+    chat: messages, or a list of such lists. Also returns how many messages are left over, and how
+    many are a system's.
     """
     _want(isinstance(chat, list), "`system_chat` is not a list")
     chats = chat if all(isinstance(part, list) for part in chat) else [chat]
-    out, left = [], 0
+    out, left, system = [], 0, 0
     for messages in chats:
         texts = []
         for message in messages:
             _want(isinstance(message, dict), "a message of `system_chat` is not an object")
-            if message.get("role") != "system":
+            if message.get("role") == "system":
+                system += 1
+            else:
                 texts.append(_said(message.get("content"), "a message of `system_chat`").strip())
         whole = len(texts) // 6 * 6
         for at in range(0, whole, 6):
             prompt, response, _, critique, _, revision = texts[at : at + 6]
             out.append(Example(prompt, response, critique, revision))
         left += len(texts) - whole
-    return tuple(out), left
+    return tuple(out), left, system
 
 
 def _write_swarm(principles: Sequence[Principle]) -> dict[str, Any]:

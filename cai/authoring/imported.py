@@ -19,6 +19,7 @@ from cai.constitution.schema import API
 from cai.constitution.source import UNSEEN
 from cai.types import Example
 
+_QUOTED = 6_000  # characters of a wording that another is made of
 _LONGEST = 80  # characters of an id's last part
 
 
@@ -54,6 +55,11 @@ def imported_files(content: Content, name: str, source: str, today: str) -> File
     ]
     if cleaned:
         notes.append(f"{cleaned} texts held characters that can't be seen: those are left out")
+    renamed = [f"{p.name} → {name}.{last}" for p, last in zip(content.principles, ids, strict=True)
+               if p.name != f"{name}.{last}"]  # fmt: skip
+    if renamed:
+        more = f" and {len(renamed) - 1} more" if len(renamed) > 1 else ""
+        notes.append(f"names became ids: {renamed[0]}{more}; the title keeps the name")
     if content.examples:
         notes.append(f"{len(content.examples)} few-shot examples serve every principle")
     notes += [f"left out: {note}" for note in content.notes]
@@ -70,6 +76,7 @@ def _principle(
     clean = {field: UNSEEN.sub("", text).strip() for field, text in told.items()}
     hidden = any(UNSEEN.search(text) for text in told.values())
     standard = clean.get("critique") or clean.get("compare") or ""
+    standard = standard if len(standard) <= _QUOTED else f"{standard[:_QUOTED]} …"
     made = {
         "critique": "Identify specific ways in which the assistant's last response would not be the"
         f" one to choose by this question: {standard}",
@@ -137,7 +144,7 @@ def _ids(names: Sequence[str]) -> list[str]:
 
 
 def _title(name: str, last: str) -> str:
-    line = " ".join(name.split())[:150]
+    line = " ".join(name.split())[:100]
     return f"{line} ({last})" if line and line != last else f"Imported: {last}"
 
 

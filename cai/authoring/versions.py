@@ -1,4 +1,4 @@
-"""Texts that changed since the last commit while their version did not."""
+"""Texts that changed since a commit while their version did not."""
 
 from __future__ import annotations
 
@@ -11,35 +11,38 @@ from cai.constitution.lock import Locked, locked
 from cai.content import SUFFIXES, enclosing_project
 from cai.errors import Problem, UsageError
 
-REVISION = "HEAD"
+LAST = "HEAD"
 
 
-def unversioned(files: Sequence[Path]) -> list[Problem]:
-    """Principles and constitutions among `files` whose text is not the last commit's.
+def unversioned(files: Sequence[Path], revision: str = LAST) -> list[Problem]:
+    """Principles and constitutions among `files` whose text is not the commit's.
 
-    Nothing where there is no git, no commit, or nothing changed; files with problems of their own
-    are left to those.
+    Nothing where nothing changed, nor against `LAST` where there is no git or no commit; files with
+    problems of their own are left to those. Raises `UsageError` where another commit can't be had.
     """
     projects = {enclosing_project(file.absolute().parent) for file in files}
     wanted = {file.absolute() for file in files}
     found: list[Problem] = []
     for project in sorted(p for p in projects if p is not None):
         try:
-            changed = changed_since(REVISION, project)
+            changed = changed_since(revision, project)
             if changed:
-                found += _of_project(project, changed, wanted)
+                found += _of_project(project, revision, changed, wanted)
         except UsageError:  # no repository, no commit yet, no git: nothing to hold against
-            continue
+            if revision != LAST:
+                raise
     return sorted(found)
 
 
-def _of_project(project: Path, changed: Sequence[str], wanted: set[Path]) -> Iterator[Problem]:
+def _of_project(
+    project: Path, revision: str, changed: Sequence[str], wanted: set[Path]
+) -> Iterator[Problem]:
     """A constitution may have changed by a template, so all of them are looked at."""
     own = {name for name in changed if name.endswith(SUFFIXES)}
     if any(not name.startswith("principles/") for name in changed):
         folder = project / "constitution"
         own |= {file.relative_to(project).as_posix() for file in folder.glob("*.y*ml")}
-    with checked_out(REVISION, project) as then:
+    with checked_out(revision, project) as then:
         for name in sorted(own):
             if project / name not in wanted or not (then / name).is_file():
                 continue
@@ -47,7 +50,7 @@ def _of_project(project: Path, changed: Sequence[str], wanted: set[Path]) -> Ite
             if before is None or after is None or before.id != after.id:
                 continue
             if before.digest != after.digest and before.version == after.version:
-                yield _problem(project / name, after)
+                yield _problem(project / name, after, revision)
 
 
 def _locked(file: Path) -> Locked | None:
@@ -63,9 +66,10 @@ def _locked(file: Path) -> Locked | None:
     return locked(principle) if principle else None
 
 
-def _problem(file: Path, now: Locked) -> Problem:
+def _problem(file: Path, now: Locked, revision: str) -> Problem:
     source = Loader().source(file)
     assert source is not None
-    what = f"`{now.id}` changed since the last commit, and is version {now.version} still"
+    since = "the last commit" if revision == LAST else revision
+    what = f"`{now.id}` changed since {since}, and is version {now.version} still"
     hint = "Major: the meaning changed; minor: the wording; patch: tests and typos."
     return source.problem(("version",), "C070", what, hint)

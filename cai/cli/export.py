@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from cai.cli.import_ import FOREIGN
+from cai.errors import UsageError
 
 
 @click.command("export", short_help="Write a constitution in another program's format.")
@@ -16,7 +17,8 @@ from cai.cli.import_ import FOREIGN
     "--out", "-o", type=click.Path(path_type=Path, dir_okay=False), default=None,
     help="The file to write.  [default: the terminal]",
 )  # fmt: skip
-def command(form: str, constitution: str, out: Path | None) -> None:
+@click.option("--force", is_flag=True, help="Overwrite the file.")
+def command(form: str, constitution: str, out: Path | None, force: bool) -> None:
     """Write the principles of a constitution in FORMAT, and tell what it can't carry.
 
     FORMAT: anthropic, anthropic-feedback, llm-swarm or langchain, as for cai import.
@@ -28,6 +30,8 @@ def command(form: str, constitution: str, out: Path | None) -> None:
     from cai.constitution.load import load_constitution
     from cai.data.files import write_whole
 
+    if out is not None and out.exists() and not force:
+        raise UsageError(f"{out} is there already", hint="Choose another --out, or give --force.")
     rules = load_constitution(constitution)
     principles = [member.principle for member in rules.members]
     text = write_foreign(form, principles)

@@ -46,7 +46,8 @@ def command(form: str, file: Path, project: Path, name: str, force: bool) -> Non
 
 
 def read_files(form: str, file: Path, name: str) -> Files:
-    """What a foreign file comes to. Raises `DataError` where it can't be read."""
+    """What a foreign file comes to. Raises `DataError` where it can't be read, `ContentError` where
+    a text of it can't be one of ours."""
     import re
     from datetime import UTC, datetime
 
@@ -67,14 +68,36 @@ def read_files(form: str, file: Path, name: str) -> Files:
         raise DataError(f"{file} is larger than {SIZE_LIMIT // 1000:,} kB", hint="Split it.")
     content = read_foreign(form, text, str(file))
     today = datetime.now(UTC).date().isoformat()
-    return imported_files(content, name, file.name, today)
+    files = imported_files(content, name, file.name, today)
+    _check(files)
+    return files
+
+
+def _check(files: Files) -> None:
+    """Raise `ContentError` where they would not load: before anything is written."""
+    import tempfile
+    from dataclasses import replace
+
+    from cai.constitution.lint import lint
+    from cai.errors import ContentError
+
+    with tempfile.TemporaryDirectory(prefix="cai-") as name:
+        root = Path(name).resolve()
+        (root / ".cai").mkdir()
+        for place, text in files.texts.items():
+            (root / place).parent.mkdir(parents=True, exist_ok=True)
+            (root / place).write_text(text, encoding="utf-8")
+        problems = [
+            p for p in lint([root / place for place in files.texts]).problems if p.code < "C050"
+        ]
+    if problems:
+        told = [replace(p, file=p.file.replace(f"{root}/", "")) for p in problems]
+        raise ContentError(told)
 
 
 def write_files(root: Path, files: Files, force: bool) -> None:
     """Write them below a project's root; nothing where one is there already, without `force`."""
-    from cai.constitution.lint import lint
     from cai.data.files import write_whole
-    from cai.errors import ContentError
 
     taken = [name for name in files.texts if (root / name).exists()]
     if taken and not force:
@@ -84,6 +107,3 @@ def write_files(root: Path, files: Files, force: bool) -> None:
     for name, text in files.texts.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         write_whole(root / name, text)
-    problems = [p for p in lint([root / n for n in files.texts]).problems if p.code < "C050"]
-    if problems:  # too long a text, say: it is told where it stands, to be mended there
-        raise ContentError(problems)

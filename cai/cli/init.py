@@ -82,8 +82,10 @@ jobs:
         with: {fetch-depth: 0}
       - uses: actions/setup-python@v5
         with: {python-version: "3.11"}
-      - run: pip install cai-toolkit
+      - run: pip install cai-toolkit  # or the address of a checkout
       - run: cai lint --format github
+      - if: github.event_name == 'pull_request'
+        run: cai lint --format github --against "origin/${{ github.base_ref }}"
       - run: cai test principles/ --junit tests.xml
       - if: github.event_name == 'pull_request'
         run: cai diff --against "git:origin/${{ github.base_ref }}" --content

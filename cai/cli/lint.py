@@ -16,23 +16,29 @@ FORMATS = ("text", "json", "github", "sarif")
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True)
 @click.option("--fix", is_flag=True, help="Mend what is safely mended, then check.")
-@click.option("--no-git", is_flag=True, help="Don't hold versions against the last commit.")
+@click.option(
+    "--against", metavar="REV", default="HEAD", show_default=True,
+    help="Hold versions against this commit; in CI, the branch to be merged into.",
+)  # fmt: skip
+@click.option("--no-git", is_flag=True, help="Hold versions against no commit.")
 @click.option("--model", "-m", default=None, help="Also check that principles fit its context.")
 @click.option("--explain", metavar="CODE", default=None, help="Explain a code and exit.")
 def command(
-    paths: tuple[Path, ...], form: str, fix: bool, no_git: bool, model: str | None,
-    explain: str | None,
+    paths: tuple[Path, ...], form: str, fix: bool, against: str, no_git: bool,
+    model: str | None, explain: str | None,
 ) -> int:  # fmt: skip
     """Check principles, constitutions and templates.
 
     PATHS are files or folders; without any, the project around the working directory. What they
     refer to is checked too, versions against the last commit and against cai.lock, where there are
-    such. Exit code 0: no problems; 3: problems.
+    such. A comment silences advice (C05x, C06x) about its line: `# lint: ignore C057`. Exit code 0:
+    no problems; 3: problems.
 
     \b
     cai lint
     cai lint principles/respect/ --format json
     cai lint --fix
+    cai lint --against origin/main
     cai lint --explain C020
     """
     if explain is not None:
@@ -50,7 +56,7 @@ def command(
     report = lint(chosen)
     problems = list(report.problems)
     if not no_git:
-        problems += _unversioned(chosen)
+        problems += _unversioned(chosen, against)
     if model is not None:
         problems += _too_long(chosen, model)
     problems.sort()
@@ -69,11 +75,11 @@ def _fix(chosen: Sequence[Path]) -> list[Path]:
     return list(texts)
 
 
-def _unversioned(chosen: Sequence[Path]) -> list[Problem]:
+def _unversioned(chosen: Sequence[Path], revision: str) -> list[Problem]:
     from cai.authoring.versions import unversioned
     from cai.constitution.lint import content_files
 
-    return unversioned(content_files(chosen))
+    return unversioned(content_files(chosen), revision.removeprefix("git:"))
 
 
 def _too_long(chosen: Sequence[Path], model: str) -> list[Problem]:

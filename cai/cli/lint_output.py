@@ -11,11 +11,10 @@ from urllib.parse import quote
 
 import cai
 from cai.constitution.codes import CODES
+from cai.constitution.lint import ADVICE
 from cai.errors import Problem
 
 SARIF = "https://json.schemastore.org/sarif-2.1.0.json"
-_ADVICE = ("C05", "C06")
-"""Codes of what a reviewer would find: a build goes on with them."""
 
 
 def as_json(problems: Sequence[Problem]) -> str:
@@ -76,7 +75,7 @@ def _rule(code: str) -> dict[str, Any]:
 
 
 def _level(problem: Problem) -> str:
-    return "warning" if problem.code.startswith(_ADVICE) else "error"
+    return "warning" if problem.code.startswith(ADVICE) else "error"
 
 
 def _message(text: str) -> str:

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from cai.types import Constitution, Principle, Prompt, Trace
 
 
+TIE = 0.55
+"""Sureness under which a comparison says nothing, as in an audit's flag F10."""
+
+
 @click.command("try", short_help="Put one prompt through one principle, and watch.")
 @click.argument("principle", metavar="PRINCIPLE")
 @click.option("--prompt", required=True, help="What the user asks.")
@@ -107,9 +111,10 @@ def _lines(rules: Constitution, rule: Principle, prompt: str, came: Attempt) -> 
         chance = came.comparison.probability
         second = came.comparison.responses[1]
         yield from _block("other", second.text, "given")
-        better = "the first is better" if chance >= 0.5 else "the other is better"
         sure = max(chance, 1 - chance)
-        yield click.style("comparison", fg="cyan") + f"  {better}: {sure:.0%} sure"
+        better = "the first is better" if chance >= 0.5 else "the other is better"
+        told = f"{better}: {sure:.0%} sure" if sure >= TIE else f"nearly a tie ({chance:.0%})"
+        yield click.style("comparison", fg="cyan") + f"  {told}"
 
 
 def _revision(trace: Trace, guards: tuple[str, ...]) -> Iterator[str]:

@@ -86,12 +86,15 @@ def _describe(kind: str, given: Any, context: dict[str, Any], place: Place) -> t
         close = get_close_matches(str(given), options, n=1)
         hint = f"Did you mean `{close[0]}`?" if close else ""
         return f"is {_quote(given)}; it must be {expected}", hint
+    if kind == "string_type" and place and place[-1] == "version":
+        return f"{_PATTERNS['version']}, and is {_type_name(given)}", ""
     if kind == "string_type":
         hint = "Put it in quotes." if isinstance(given, int | float) else "Write a text."
         return f"must be text, and is {_type_name(given)}", hint
     if kind == "string_pattern_mismatch":
-        names = [str(p) for p in place if isinstance(p, str)]
-        return f"{_PATTERNS[names[-1]]}, and is {_quote(given)}", ""
+        names = [str(p).rpartition("_")[2] for p in place if isinstance(p, str)]  # include_tags
+        told = next((_PATTERNS[n] for n in reversed(names) if n in _PATTERNS), "is not well formed")
+        return f"{told}, and is {_quote(given)}", ""
     if kind in ("string_too_long", "string_too_short"):
         if not given:
             return "must not be empty", ""

@@ -62,6 +62,6 @@ def _with_header(text: str, path: Path, kind: str) -> str:
 
 def _text(path: Path) -> str | None:
     try:
-        return path.read_bytes().decode("utf-8")
+        return path.read_bytes().decode("utf-8") if path.is_file() else None
     except (OSError, UnicodeDecodeError):
         return None

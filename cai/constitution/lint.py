@@ -20,6 +20,9 @@ from cai.errors import Problem
 from cai.types import Constitution, Principle
 
 _NOTE = re.compile(r"\b(TODO|FIXME|TBD|XXX)\b")
+_IGNORE = re.compile(r"#\s*lint: ignore((?:[ ,]+C[0-9]{3})+)")
+ADVICE = ("C05", "C06")
+"""Codes of what a reviewer would find: no build stops for them, and a comment silences them."""
 _FOLDERS = ("constitution", "principles")
 TEMPLATE_SUFFIXES = (".j2", ".jinja")
 
@@ -49,12 +52,27 @@ def lint(paths: Sequence[Path]) -> Report:
                 constitutions[file] = found
         else:
             hint = f"Name files that end in {', '.join((*SUFFIXES, *TEMPLATE_SUFFIXES))}."
-            loader.note([Problem(shown(file), 1, 1, "C001", "neither YAML nor a template", hint)])
+            what = "neither YAML nor a template" if file.exists() else "there is no such file"
+            loader.note([Problem(shown(file), 1, 1, "C001", what, hint)])
         loader.note(layout.untidy(file))
     loader.note(_principles(loader))
     loader.note(_deprecated(loader))
-    loader.note(_locked(loader, constitutions, paths))
-    return Report(len(files), tuple(loader.problems))
+    if not any(problem.code < "C050" for problem in loader.problems):  # else most would be missing
+        loader.note(_locked(loader, constitutions, paths))
+    kept = [problem for problem in loader.problems if not _silenced(problem)]
+    return Report(len(files), tuple(kept))
+
+
+def _silenced(problem: Problem) -> bool:
+    """Whether a line asks for silence about advice: `# lint: ignore C057`."""
+    if not problem.code.startswith(ADVICE):
+        return False
+    try:
+        lines = Path(problem.file).read_text(encoding="utf-8").splitlines()
+        asked = _IGNORE.search(lines[problem.line - 1])
+    except (OSError, UnicodeDecodeError, IndexError):
+        return False
+    return asked is not None and problem.code in asked.group(1)
 
 
 def content_files(paths: Sequence[Path]) -> list[Path]:

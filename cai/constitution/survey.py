@@ -21,7 +21,7 @@ STEM = 4
 """Letters by which two words count as one."""
 ALIKE = 0.85
 """Share of words in common from which two critiques ask the same."""
-_WORD = re.compile(r"[a-z]+")
+_WORD = re.compile(r"[a-z0-9]+")
 _COMMON = frozenset(
     re.findall(
         r"\w+",
@@ -37,8 +37,33 @@ _COMMON = frozenset(
         """,
     )
 )
-_NEGATED = re.compile(r"\b(not|n't|no|never|less|lacks?|lacking|fails?|without|too little)\b|n't\b")
-_MORE = re.compile(r"\b(?:more|most)\s+((?:\w+\s+(?:or|and|,)\s+)?\w+)")
+_UNCLEAR = re.compile(
+    r"\b(not|no|never|less|lack\w*|miss\w*|could|should|needs?|how|enough|too|more|absent|omits?"
+    r"|fails?|without|little|few)\b|n't\b"
+)
+"""Words by which a critique may ask for more of a thing: then nothing is said of its question."""
+_SOFTENED = frozenset(
+    (
+        "less",
+        "least",
+        "fewer",
+        "fewest",
+        "not",
+        "no",
+        "never",
+        "without",
+        "free",
+        "avoids",
+        "t",
+        "if",
+        "even",
+        "though",
+        "although",
+        "while",
+    )
+)
+_IS = re.compile(r"\b(?:is|are|sounds?|seems?|being)\b([^.,;:?!]*)")
+"""What a critique calls a fault stands behind these: `is rude or impolite`."""
 _WORSE = re.compile(r"\b(worse|worst)\b")
 _PLACEHOLDER = re.compile(r"\{\{|\{%|\{#")
 
@@ -69,16 +94,27 @@ def _upside_down(source: Source, principle: Principle) -> Iterator[Problem]:
         what = f"the question asks for the {worse.group()} response"
         yield source.problem(("compare",), "C057", what, "Ask which one is better.")
         return
-    if _NEGATED.search(critique):  # "not helpful enough": more of it is the better
+    if _UNCLEAR.search(critique):  # "not helpful enough": more of it is the better
         return
-    faults = set(_words(critique))
-    for found in _MORE.finditer(question):
-        for word in _WORD.findall(found.group(1)):
-            if word in faults:
-                what = f"the question asks for more of what the critique calls a fault: `{word}`"
-                hint = f"Ask which one is less {word}."
-                yield source.problem(("compare",), "C057", what, hint)
-                return
+    faults = {word for part in _IS.findall(critique) for word in _words(part)}
+    word = _asked_for(faults, _WORD.findall(question))
+    if word:
+        what = f"the question asks for what the critique calls a fault: `{word}`"
+        yield source.problem(("compare",), "C057", what, "Ask which one is less so.")
+
+
+def _asked_for(faults: set[str], question: list[str]) -> str | None:
+    """The first fault of which a question wants more: `more rude`, `ruder`, `is rude`."""
+    for at, word in enumerate(question):
+        before = question[max(0, at - 5) : at]
+        if _SOFTENED & set(before):
+            continue
+        grown = next((f for f in faults if word in (f"{f}r", f"{f}er", f"{f}st", f"{f}est")), None)
+        plain = {word, word.removesuffix("s"), f"{word}s"} & faults
+        asked = {"more", "most"} & set(before) or before[-1:] == ["is"] or before[-2:-1] == ["is"]
+        if grown or (plain and asked):
+            return word
+    return None
 
 
 def alike(principles: Sequence[tuple[Path, Source, Principle]]) -> Iterator[Problem]:

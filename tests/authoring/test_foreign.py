@@ -153,10 +153,39 @@ def test_what_is_not_of_the_format_is_told(name: str, value: Any, said: str) -> 
     assert said in str(caught.value) and "f.json" in str(caught.value)
 
 
-def test_too_long_a_text_is_told_where_it_stands(home: Path, capsys: Any) -> None:
+def test_what_would_not_load_is_told_and_nothing_written(home: Path, capsys: Any) -> None:
     value = {"a": {"prompt": ["x" * 9000], "edit_request": "y"}}
     cai("import", "anthropic", written(home, value), exit_code=3)
     assert "principles/imported/a.yaml:" in capsys.readouterr().err
+    assert not (home / "principles").exists()
+
+
+def test_long_names_and_long_texts_load(home: Path) -> None:
+    value = [{"name": "n" * 400, "critique_request": "x" * 7900, "revision_request": "y"}]
+    cai("import", "langchain", written(home, value), "--name", "long")
+    (member,) = load_constitution("long").members
+    assert len(member.principle.title) <= 200
+
+
+def test_several_prompts_become_one_request(home: Path, capsys: Any) -> None:
+    parts = ["\n\nCritiqueRequest: One.\n\nCritique:", "\n\nCritiqueRequest: Two.\n\nCritique:"]
+    value = {"a": {"prompt": parts, "edit_request": "Change it."}}
+    cai("import", "anthropic", written(home, value), "--name", "two")
+    (member,) = load_constitution("two").members
+    assert member.principle.critique_request == "One.\nTwo."
+    out = capsys.readouterr().out
+    assert "1 prompts had several parts" in out and "names became ids: a → two.a" in out
+
+
+def test_a_name_that_stands_twice_is_refused(home: Path, capsys: Any) -> None:
+    entry = '{"prompt": ["x"], "edit_request": "y"}'
+    cai("import", "anthropic", written(home, f'{{"a": {entry}, "a": {entry}}}'), exit_code=4)
+    assert "the key 'a' stands twice" in capsys.readouterr().err
+
+
+def test_system_messages_are_counted(home: Path, capsys: Any) -> None:
+    cai("import", "llm-swarm", written(home, FILES["llm-swarm"]), "--name", "swarm")
+    assert "left out: 1 system messages" in capsys.readouterr().out
 
 
 def test_files_that_are_there_are_left_alone(home: Path, capsys: Any) -> None:

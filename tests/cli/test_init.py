@@ -96,7 +96,7 @@ def test_its_workflow_says_what_cai_knows(tmp_path: Path) -> None:
     text = (tmp_path / ".github" / "workflows" / "constitution.yml").read_text("utf-8")
     steps = yaml.safe_load(text)["jobs"]["check"]["steps"]
     lines = [s["run"].split() for s in steps if s.get("run", "").startswith("cai ")]
-    assert [line[1] for line in lines] == ["lint", "test", "diff"]
+    assert [line[1] for line in lines] == ["lint", "lint", "test", "diff"]
     for _, name, *arguments in lines:
         known = cli.get_command(None, name).params  # type: ignore[arg-type, union-attr]
         options = {option for p in known for option in p.opts}

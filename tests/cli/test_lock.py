@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -91,6 +92,26 @@ def test_settings_and_templates_want_a_version_too(
     (own / "revise.j2").write_text("Please: {{ revision_request }}\n", "utf-8")
     cai("lint", exit_code=3)
     assert "small.yaml:4:10: C070 `small` changed since" in capsys.readouterr().out
+
+
+def test_another_commit_than_the_last_may_be_held_against(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In CI nothing is uncommitted: what counts is the branch that it is to be merged into."""
+    git(root, "branch", "base")
+    project(root, rude=CHANGED)
+    git(root, "commit", "-qam", "unversioned")
+    cai("lint")
+    cai("lint", "--against", "base", exit_code=3)
+    assert "C070 `rude` changed since base" in capsys.readouterr().out
+    cai("lint", "--against", "nowhere", exit_code=2)
+    assert "no commit 'nowhere'" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_among_the_files_does_not_hang(root: Path) -> None:
+    os.mkfifo(root / "principles" / "pipe.yaml")
+    cai("lint", exit_code=3)
 
 
 @pytest.mark.parametrize("state", ["no commit", "no repository"])

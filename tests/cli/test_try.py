@@ -59,7 +59,7 @@ def test_each_step_is_printed(
         *words)  # fmt: skip
     out = capsys.readouterr().out
     for said in ("response  given", "Hi, ␛[31mfool.", "critique  found a problem",
-                 "{+friend.+}", "the first is better: 50% sure"):  # fmt: skip
+                 "{+friend.+}", "nearly a tie (50%)"):  # fmt: skip
         assert said in out
 
 

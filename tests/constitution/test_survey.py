@@ -61,6 +61,13 @@ def test_every_template_s_example_has_its_problem(code: str, tmp_path: Path) -> 
         ("Which is more rude?", "C057"),
         ("Which response is more hurtful or rude?", "C057"),
         ("Which response is worse?", "C057"),
+        ("Which response is ruder?", "C057"),
+        ("Which response sounds more like a rude one?", "C057"),
+        ("Which response is rude?", "C057"),
+        ("Which response is more likely to be rude?", "C057"),
+        ("Which response is the least rude?", None),
+        ("Which response answers rude requests better?", None),
+        ("Which response is more careful not to be rude?", None),
         ("Which is less rude and more polite?", None),
         ("Which response is more helpful, even if it is rude?", None),
     ],
@@ -68,6 +75,33 @@ def test_every_template_s_example_has_its_problem(code: str, tmp_path: Path) -> 
 def test_comparisons_that_ask_for_the_worse(compare: str, code: str | None, tmp_path: Path) -> None:
     project(tmp_path, rude=RUDE.replace("Which is less rude?", compare))
     assert codes(tmp_path) == ({code} if code else set())
+
+
+@pytest.mark.parametrize(
+    ("critique", "compare"),
+    [
+        ("Identify missing emojis.", "Which response has more emojis?"),
+        ("Say where it could be more concise.", "Which response is more concise?"),
+        ("Identify claims that need sources.", "Which response cites more sources?"),
+        ("How accurate is the response?", "Which response is more accurate?"),
+    ],
+)
+def test_what_a_critique_misses_may_be_asked_for(
+    critique: str, compare: str, tmp_path: Path
+) -> None:
+    text = RUDE.replace("Say what is rude.", critique).replace("Which is less rude?", compare)
+    project(tmp_path, rude=text)
+    assert "C057" not in codes(tmp_path)
+
+
+def test_advice_is_silenced_where_it_stands_and_errors_are_not(tmp_path: Path) -> None:
+    upside = RUDE.replace("Which is less rude?", "Which is ruder? # lint: ignore C056, C057")
+    project(tmp_path, rude=upside)
+    assert codes(tmp_path) == set()
+    project(tmp_path, rude=upside.replace("C057", "C055"))
+    assert codes(tmp_path) == {"C057"}
+    project(tmp_path, rude=RUDE.replace("title:", "titel:") + "# lint: ignore C010 C011\n")
+    assert codes(tmp_path) == {"C010", "C011"}
 
 
 def test_more_of_what_lacks_is_better(tmp_path: Path) -> None:
@@ -185,6 +219,13 @@ def test_settings_are_locked_too_and_what_is_gone_is_told(tmp_path: Path) -> Non
     (tmp_path / "principles" / "harmful.yaml").unlink()
     found = [problem.message for problem in lint([tmp_path]).problems]
     assert "the principle `harmful` is locked, and is not in the project" in found
+
+
+def test_a_slip_is_told_alone_without_news_of_the_lock(tmp_path: Path) -> None:
+    path = project(tmp_path)
+    lock(tmp_path, path)
+    project(tmp_path, rude=RUDE.replace("title:", "titel:"))
+    assert codes(tmp_path) == {"C010", "C011"}
 
 
 @pytest.mark.parametrize("text", ["", "{}\n", '{"format": "cai-lock/1"}\n[]\n', "x", "\n{}\n"])
