@@ -31,7 +31,9 @@ Made by `python tools/generated_docs.py` from what `cai lint --explain CODE` pri
 - `--format json`, `github` (annotations in a workflow) or `sarif` (2.1.0) for other programs.
 - `--fix` mends what is safely mended, and tells which files it changed.
 - `--model NAME` also checks that each principle leaves room in that model's context.
-- Versions are held against the last commit (`--no-git` leaves that out) and against `cai.lock`.
+- Versions are held against the last commit, in CI against the branch to be merged into (`--against origin/main`;
+  `--no-git` leaves it out), and against `cai.lock`.
+- Advice (C05x, C06x) is silenced by a comment on the line it is about: `compare: Which is ruder? # lint: ignore C057`.
 """  # noqa: E501
 INHERITED = ("why", "stages", "compare")
 INNER = {

@@ -49,8 +49,14 @@ def _of_project(
             before, after = _locked(then / name), _locked(project / name)
             if before is None or after is None or before.id != after.id:
                 continue
-            if before.digest != after.digest and before.version == after.version:
-                yield _problem(project / name, after, revision)
+            if _order(after.version) < _order(before.version) or (
+                before.digest != after.digest and before.version == after.version
+            ):
+                yield _problem(project / name, before, after, revision)
+
+
+def _order(version: str) -> tuple[int, ...]:
+    return tuple(map(int, version.split(".")))
 
 
 def _locked(file: Path) -> Locked | None:
@@ -66,10 +72,12 @@ def _locked(file: Path) -> Locked | None:
     return locked(principle) if principle else None
 
 
-def _problem(file: Path, now: Locked, revision: str) -> Problem:
+def _problem(file: Path, then: Locked, now: Locked, revision: str) -> Problem:
     source = Loader().source(file)
     assert source is not None
     since = "the last commit" if revision == LAST else revision
     what = f"`{now.id}` changed since {since}, and is version {now.version} still"
+    if then.version != now.version:
+        what = f"the version of `{now.id}` went down, from {then.version} to {now.version}"
     hint = "Major: the meaning changed; minor: the wording; patch: tests and typos."
     return source.problem(("version",), "C070", what, hint)

@@ -25,9 +25,24 @@ def find_principle(name: str, rules: Constitution) -> Principle:
         return load_principle(name)
     close = get_close_matches(name, by_id, n=1)
     hint = f"Did you mean {close[0]}? " if close else ""
+    elsewhere = _constitution_with(name)
+    hint = f"The constitution {elsewhere} has it: -c {elsewhere}. " if elsewhere else hint
     raise UsageError(
         f"{rules.id} has no principle {name!r}", hint=f"{hint}It has: {', '.join(by_id)}"
     )
+
+
+def _constitution_with(principle: str) -> str | None:
+    """A constitution of the project around here that has a principle of this id."""
+    from cai.constitution.load import Loader
+    from cai.content import enclosing_project
+
+    root = enclosing_project(Path.cwd())
+    for file in sorted((root / "constitution").glob("*.yaml")) if root else ():
+        rules = Loader().constitution(file)
+        if rules is not None and principle in {m.principle.id for m in rules.members}:
+            return file.stem
+    return None
 
 
 def find_principles(names: Sequence[str], rules: Constitution) -> list[Principle]:

@@ -6,6 +6,7 @@ plan and of feedback are those of `cai.types`.
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import (
@@ -33,6 +34,14 @@ def _one_line(value: str) -> str:
     if "\n" in value.strip():
         raise ValueError("must be one line")
     return value.strip()
+
+
+def _a_day(value: str) -> str:
+    try:
+        date.fromisoformat(value)
+    except ValueError:
+        raise ValueError("is no day of the calendar") from None
+    return value
 
 
 def _as_list(value: Any) -> Any:
@@ -218,7 +227,7 @@ class ChangeFile(_Strict):
     """One entry of a changelog."""
 
     version: Version
-    date: Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")]
+    date: Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"), AfterValidator(_a_day)]
     by: Line
     change: Text
 

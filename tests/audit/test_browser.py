@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from cai.data.verdicts import Verdict, VerdictFile
 from tests.audit.browser import Watched
 from tests.audit.conftest import page_of
 from tests.audit.payloads import PAYLOADS
-from tests.audit.runs import RUN, build, hostile, rollouts
+from tests.audit.runs import RUN, build, hostile, rollouts, write
+from tests.store import samples
 
 ROW = "#list .row"
 
@@ -465,6 +467,18 @@ def test_an_address_of_another_page_is_told(watched: Watched, page_file: Path) -
     assert "not in this page" in watched.texts("#notice")[0]
     read(watched, page_file)
     assert watched.texts("#notice") == [""]
+
+
+def test_little_that_stayed_is_no_patchwork(watched: Watched, tmp_path: Path) -> None:
+    """Two words of sixteen stand in both: the whole of each is shown, not stray words between."""
+    before = "I would gladly tell you how the lock of the garden gate is opened with a hairpin"
+    after = "That is nobody's business but the owner's, so ask them for the key instead of it"
+    trace = samples.trace("p0", final=after)
+    trace = replace(trace, response=samples.say(before, "p0/response/long"))
+    run = write(tmp_path, "demo", [trace], RUN)
+    read(watched, page_of(run, tmp_path / "r.html"))
+    assert watched.texts("#reader .after >> nth=0 >> del") == [before]
+    assert watched.texts("#reader .after >> nth=0 >> ins") == [after]
 
 
 @pytest.mark.parametrize("order", ["__proto__", "constructor", "toString", "x"])

@@ -78,6 +78,12 @@ def test_a_text_without_a_new_version_is_told(
     cai("lint")  # not committed yet
 
 
+def test_a_version_does_not_go_down(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    project(root, rude=CHANGED.replace("version: 1.0.0", "version: 0.9.0"))
+    cai("lint", exit_code=3)
+    assert "C070 the version of `rude` went down, from 1.0.0 to 0.9.0" in capsys.readouterr().out
+
+
 def test_settings_and_templates_want_a_version_too(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -88,6 +88,7 @@ def test_on_the_miniature_with_a_principle_by_file(capsys: pytest.CaptureFixture
     ("arguments", "said"),
     [
         (("rud",), "Did you mean rude?"),
+        (("respect.rudeness",), "has no principle"),
         (("rude", "--temperature", "-1"), "--temperature"),
         (("rude", "--response", "\udc80"), "--response is not valid text"),
     ],
@@ -103,3 +104,12 @@ def test_mistakes_are_told(
 def test_a_prompt_that_is_too_long_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     cai("try", "respect.rudeness", "--prompt", "chess " * 3000, exit_code=5)
     assert "token" in capsys.readouterr().err
+
+
+def test_a_principle_of_another_constitution_says_whose(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    cai("try", "rude", "--prompt", "Hello?", exit_code=2)
+    assert "The constitution small has it: -c small." in capsys.readouterr().err

@@ -165,3 +165,8 @@ def test_a_version_of_two_numbers_is_told_what_to_be(tmp_path: Path) -> None:
     text = CONSTITUTION.replace("version: 1.0.0\ntitle", "version: 1.0\ntitle")
     problem = only(project(tmp_path, constitution=text))
     assert "three numbers" in problem.message and "quotes" not in problem.hint
+
+
+def test_a_day_that_is_none_is_told(tmp_path: Path) -> None:
+    text = CONSTITUTION.replace("date: 2026-01-31", "date: 2026-13-77")
+    assert "is no day of the calendar" in only(project(tmp_path, constitution=text)).message

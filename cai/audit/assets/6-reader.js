@@ -118,7 +118,7 @@ class Reader {
 
   /** Two texts and what changed; in one text or side by side. */
   change(label, before, written, notes = []) {
-    const pieces = diff(before, written.text);
+    const pieces = readable(diff(before, written.text));
     const gone = pieces.filter((p) => p[0] === "-").reduce((n, p) => n + words(p[1]), 0);
     const came = pieces.filter((p) => p[0] === "+").reduce((n, p) => n + words(p[1]), 0);
     const told = [`−${number(gone)} +${number(came)} words`, ...notes];
@@ -287,6 +287,14 @@ class Reader {
         h("button", { type: "button", "data-act": "previous", onclick: () => this.state.step(-1), title: "previous (k)" }, "‹", h("span", { class: "hidden" }, "Previous")),
         h("button", { type: "button", "data-act": "next", onclick: () => this.state.step(1), title: "next (j)" }, "›", h("span", { class: "hidden" }, "Next"))));
   }
+}
+
+/** Differences as they are; where little stayed, the whole text that went and the one that came. */
+function readable(pieces) {
+  const size = (kinds) => pieces.filter(([kind]) => kinds.includes(kind)).reduce((n, [, text]) => n + words(text), 0);
+  if (size("-") < 6 || size("+") < 6 || size("= ") >= 0.25 * size("= -+")) return pieces;
+  const join = (kind) => [kind, pieces.filter(([k]) => k !== (kind === "-" ? "+" : "-")).map(([, text]) => text).join("")];
+  return [join("-"), join("+")];
 }
 
 const pairOf = (name, value) => h("div", {}, h("dt", {}, name), h("dd", {}, String(value)));

@@ -335,7 +335,7 @@ function curves(run, item) {
         svg("path", { class: "curve", d: "M" + rows.map((r) => `${x(r[0])},${y(r[1])}`).join("L") }),
         item ? svg("circle", { class: "dot", cx: x(item.update), cy: y(item[name]), r: 4 }) : null,
         svg("text", { x: 0, y: 114 }, "update " + updates[0]), svg("text", { x: 360, y: 114, "text-anchor": "end" }, String(updates.at(-1))),
-        svg("text", { x: 0, y: 8 }, high.toFixed(1))));
+        svg("text", { x: 0, y: 8 }, fixed(high, 1)), svg("text", { x: 0, y: 97 }, fixed(low, 1))));
   };
   run.curves ||= {};
   return h("div", { class: "figures" }, one("score", "Score"), one("kl", "KL to the reference, nats"));

@@ -203,7 +203,9 @@ async function main() {
     return box;
   }
 
-  const close = (text = "Close") => h("div", { class: "buttons" }, h("span", { class: "grow" }), h("button", { class: "primary", value: "ok" }, text));
+  const close = (text = "Close") => h("div", { class: "buttons" }, h("span", { class: "grow" }),
+    text === "Close" ? null : h("button", { type: "button", onclick: () => $("dialog").close() }, "Cancel"),
+    h("button", { class: "primary", value: "ok" }, text));
 
   function askName(then) {
     const field = h("input", { id: "author", maxlength: 100, required: true, pattern: ".*\\S.*", title: "your name", autocomplete: "name", value: verdicts.author });
