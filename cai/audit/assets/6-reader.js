@@ -251,7 +251,7 @@ class Reader {
         this.text("First response", one.response, { tone: "response" }),
         one.rounds.map((r, n) => h("section", { class: "round" },
           h("h3", {}, `Round ${n + 1} · ${this.state.run.title(r.principle)}`),
-          r.critique ? this.text("Critique", r.critique, { tone: "critique" }) : null,
+          r.critique ? this.text("Critique", r.critique, { tone: r.found ? "critique" : "critique clean" }) : null,
           r.revision ? this.text("Revision", r.revision) : h("p", { class: "same" }, "The text stands as it was.")))]
         : [alike ? null : responses(one), this.judged(one)]);
     const last = (one) => one.kind === "trace" ? stages(one).at(-1) : one.responses[0].text;
