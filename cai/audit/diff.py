@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, TypeAlias
 
+from cai.audit.items import Item
 from cai.audit.page import Frames, item_values, payload
 from cai.audit.runs import AuditedRun, Entry
 from cai.digest import digest
@@ -46,7 +47,8 @@ def diff_payload(
     return payload(
         mode="diff", name=f"{a.name} → {b.name}", run_id=f"{a.id} {b.id}", kind="pairs",
         facts={f"{run.name}: {k}": v for run in (a, b) for k, v in run.facts.items()},
-        items=pairs, frames=Frames(), principles=_principles(a, b), draw=b.draw, covered=covered,
+        items=pairs, frames=Frames(), principles=_principles(a, b), before=a.principles,
+        draw=b.draw, covered=covered,
         names=(a.name, b.name) if a.name != b.name else (f"{a.name} {a.id}", f"{b.name} {b.id}"),
         note=note.strip(),
     )  # fmt: skip
@@ -63,7 +65,7 @@ def _places(run: AuditedRun) -> Iterator[tuple[Place, Entry]]:
 def _pair(number: int, a: Entry, b: Entry) -> dict[str, Any]:
     """Two items as one; the page reads both sides as it reads single items."""
     sides = [item_values(entry, Frames(), number) | {"given": {}} for entry in (a, b)]
-    same = a.item.shown == b.item.shown and a.item.prompt == b.item.prompt
+    same = _drawn(a.item) == _drawn(b.item)
     flags = sorted({*a.item.flags, *b.item.flags})
     return {
         "n": number,
@@ -82,8 +84,28 @@ def _pair(number: int, a: Entry, b: Entry) -> dict[str, Any]:
     }
 
 
+def _drawn(item: Item) -> Any:
+    """What a reader of the two sides sees: texts, and probabilities as they are printed."""
+    shown, prompt = item.shown, [m.content for m in item.prompt]
+    if item.kind == "trace":
+        rounds = [
+            [
+                one["principle"],
+                *((one[part] or {}).get("text") for part in ("critique", "revision")),
+            ]
+            for one in shown["rounds"]
+        ]
+        return [prompt, shown["response"]["text"], rounds]
+    judged = [
+        [j["principle"], *(None if p is None else round(p, 2) for p in (j["p"], j["swapped"]))]
+        for j in shown["judgements"]
+    ]
+    texts = [response["text"] for response in shown["responses"]]
+    return [prompt, texts, round(shown["probability"], 2), judged]
+
+
 def _principles(a: AuditedRun, b: AuditedRun) -> list[dict[str, Any]]:
-    """Those of both; where one has two versions, the later run's."""
+    """Those of both; where both have one, the later run's."""
     return list({p["id"]: p for run in (a, b) for p in run.principles}.values())
 
 

@@ -134,6 +134,7 @@ def payload(
     items: Iterable[Mapping[str, Any]],
     frames: Frames,
     principles: Sequence[Mapping[str, Any]] = (),
+    before: Sequence[Mapping[str, Any]] = (),
     draw: str = "",
     verdicts: Sequence[Verdict] = (),
     sample: Mapping[str, Any] | None = None,
@@ -141,7 +142,10 @@ def payload(
     covered: bool = False,
     names: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """All that the page knows. note: a sentence not to be missed, such as a sample's size."""
+    """All that the page knows. note: a sentence not to be missed, such as a sample's size.
+
+    before: the principles of the first of two runs, as they were in it.
+    """
     return {
         "mode": mode,
         "run": {"name": name, "id": run_id, "kind": kind, "facts": dict(facts)},
@@ -150,6 +154,7 @@ def payload(
         "names": list(names),
         "flags": [asdict(flag) for flag in FLAGS.values()],
         "principles": principle_values(principles, draw),
+        "before": principle_values(before, draw),
         "items": list(items),
         "given_frames": frames.texts,
         "verdicts": [asdict(v) for v in verdicts],

@@ -119,6 +119,36 @@ def test_a_pair_in_two_runs_shows_what_judged_it(watched: Watched, diff_file: Pa
     assert watched.page.locator("#reader .column .judged .strip").count() >= 2
 
 
+def test_each_run_has_its_own_principles(watched: Watched, tmp_path: Path) -> None:
+    """One id, two wordings: each column has the one that was asked there."""
+    pages = []
+    for name, title in (("before", "As it was"), ("after", "As it is")):
+        rule = samples.principle("kind", "1") | {"title": title}
+        records = [samples.comparison("p0"), samples.trace("p1")]
+        pages.append(write(tmp_path / name, name, records, RUN, [rule]))
+    with open_run(pages[0]) as one, open_run(pages[1]) as other:
+        (tmp_path / "d.html").write_text(render(diff_payload(one, other)), "utf-8")
+    read(watched, tmp_path / "d.html", "kind=comparison")
+    for column, title in enumerate(("As it was", "As it is")):
+        shown = watched.page.inner_text(f"#reader .column >> nth={column}")
+        assert title in shown
+    assert "As it is" not in watched.page.inner_text("#reader .column >> nth=0")
+    assert watched.errors == []
+
+
+def test_what_a_reader_can_not_see_is_no_difference(tmp_path: Path) -> None:
+    """A probability that moved in its third digit, and the last look, which a diff never draws."""
+    made = []
+    for name, more in (("a", 0.0), ("b", 0.001)):
+        pair = samples.comparison("p0", probability=0.8 + more)
+        trace = samples.trace("p1")
+        if more:
+            trace = replace(trace, checks=())
+        made.append(write(tmp_path / name, name, [pair, trace], RUN))
+    with open_run(made[0]) as one, open_run(made[1]) as other:
+        assert [item["same"] for item in diff_payload(one, other)["items"]] == [True, True]
+
+
 def test_two_runs_in_numbers(watched: Watched, diff_file: Path) -> None:
     """As of one run: 5 of 11 critiques find something, 5 of 6 responses change; p7 flips, p8 ties.
 
@@ -470,11 +500,12 @@ def test_an_address_of_another_page_is_told(watched: Watched, page_file: Path) -
 
 
 def test_little_that_stayed_is_no_patchwork(watched: Watched, tmp_path: Path) -> None:
-    """Two words of sixteen stand in both: the whole of each is shown, not stray words between."""
+    """Two words of sixteen stand in both: the whole of each is shown, not stray words between.
+    What both end with stays as it is."""
     before = "I would gladly tell you how the lock of the garden gate is opened with a hairpin"
     after = "That is nobody's business but the owner's, so ask them for the key instead of it"
-    trace = samples.trace("p0", final=after)
-    trace = replace(trace, response=samples.say(before, "p0/response/long"))
+    trace = samples.trace("p0", final=f"{after} Ask your parents first.")
+    trace = replace(trace, response=samples.say(f"{before} Ask your parents first.", "p0/long"))
     run = write(tmp_path, "demo", [trace], RUN)
     read(watched, page_of(run, tmp_path / "r.html"))
     assert watched.texts("#reader .after >> nth=0 >> del") == [before]

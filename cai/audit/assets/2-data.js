@@ -19,6 +19,7 @@ class Run {
     Object.assign(this, payload); // run, flags, principles, items, given, verdicts, sample, …
     this.flagOf = new Map(payload.flags.map((f) => [f.code, f]));
     this.principleOf = new Map(payload.principles.map((p) => [p.id, p]));
+    this.beforeOf = new Map((payload.before || []).map((p) => [p.id, p]));
     this.byKey = new Map();
     for (const item of this.items) {
       this.byKey.set(item.key, item);
@@ -37,8 +38,13 @@ class Run {
     return this.folded === this.items.length;
   }
 
-  title(id) {
-    return this.principleOf.get(id)?.title || id;
+  /** A principle as it was in the run that is shown: of two runs, the first has its own. */
+  principle(id, first = false) {
+    return (first && this.beforeOf.get(id)) || this.principleOf.get(id);
+  }
+
+  title(id, first = false) {
+    return this.principle(id, first)?.title || id;
   }
 
   /** What a model call was given: the frame it shares with others, its own texts put back in. */
@@ -102,7 +108,11 @@ function traitsOf(item) {
   } else if (item.kind === "rollout") {
     traits.label = [`updates ${item.update - ((item.update - 1) % 5)}–${item.update - ((item.update - 1) % 5) + 4}`];
   } else if (item.kind === "pair") {
+    traits.kind = [KINDS[item.a.kind]];
     traits.change = [item.same ? "same in both" : "differs"];
+    if (item.a.kind === "comparison") {
+      traits.label = [(item.a.probability > 0.5) === (item.b.probability > 0.5) ? "the same side is better" : "the other side is better"];
+    }
   }
   return traits;
 }

@@ -79,7 +79,7 @@ function notes(item, run) {
   }
   if (item.kind === "comparison") return `comparison · ${percent(Math.max(item.probability, 1 - item.probability))} sure`;
   if (item.kind === "rollout") return `update ${item.update} · score ${item.score.toFixed(2)} · KL ${fixed(item.kl, 1)}`;
-  return item.same ? "the same in both runs" : "differs";
+  return `${KINDS[item.a.kind]} · ${item.same ? "the same in both runs" : "differs"}`;
 }
 
 const number = (n) => n.toLocaleString("en");

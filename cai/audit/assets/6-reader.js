@@ -89,7 +89,7 @@ class Reader {
 
   /** A principle's card: what it asks, why, and how it came to be drawn. */
   principle(id, version, asked, extra) {
-    const p = this.state.run.principleOf.get(id);
+    const p = this.state.run.principle(id, this.first);
     const draw = p && p.share !== null && asked !== "comparison_question"
       ? `Drawn with probability ${percent(p.share)} in the first round (weight ${p.weight}), by the run's seed.` : "";
     return h("section", { class: "principle" },
@@ -214,7 +214,7 @@ class Reader {
       item.judgements.length ? h("div", { class: "wide", tabindex: "0", role: "region", "aria-label": "Judgements" }, h("table", {}, h("thead", {}, h("tr", {},
         columns.map((t, n) => h("th", { scope: "col", class: n > 1 ? "n" : "" }, t)))),
       h("tbody", {}, item.judgements.map((j, n) => h("tr", { class: j.flipped ? "flipped" : "" },
-        h("td", {}, h("details", {}, h("summary", {}, this.state.run.title(j.principle), j.flipped ? h("span", { class: "flag" }, "flips") : null),
+        h("td", {}, h("details", {}, h("summary", {}, this.state.run.title(j.principle, this.first), j.flipped ? h("span", { class: "flag" }, "flips") : null),
           this.principle(j.principle, j.version, "comparison_question"),
           j.reasoning.map((t, k) => this.text(`Reasoning ${k + 1}`, t, { tone: "critique" })),
           Object.keys(item.given || {}).filter((g) => g.startsWith(`judgements ${n}.`))
@@ -245,24 +245,30 @@ class Reader {
     const alike = item.a.kind === "comparison" && item.a.responses.every((r, n) => r.text === item.b.responses[n].text);
     const responses = (one) => one.responses.map((r, n) => this.text("Response " + "AB"[n], r,
       { notes: [(one.probability >= 0.5) === (n === 0) ? "chosen" : "not chosen"] }));
-    const column = (one, name) => h("div", { class: "column" }, h("h2", {}, marked(name)),
+    const drawn = (one, name) => h("div", { class: "column" }, h("h2", {}, marked(name)),
       one.flags.length ? h("p", { class: "flags" }, one.flags.map((f) => h("span", { class: "flag" }, `${f} ${this.state.run.flagOf.get(f).name}`))) : null,
       one.kind === "trace" ? [
         this.text("First response", one.response, { tone: "response" }),
         one.rounds.map((r, n) => h("section", { class: "round" },
-          h("h3", {}, `Round ${n + 1} · ${this.state.run.title(r.principle)}`),
+          h("h3", {}, `Round ${n + 1} · ${this.state.run.title(r.principle, this.first)}`),
           r.critique ? this.text("Critique", r.critique, { tone: r.found ? "critique" : "critique clean" }) : null,
           r.revision ? this.text("Revision", r.revision) : h("p", { class: "same" }, "The text stands as it was.")))]
         : [alike ? null : responses(one), this.judged(one)]);
-    const last = (one) => one.kind === "trace" ? stages(one).at(-1) : one.responses[0].text;
+    const column = (side) => {
+      this.first = side === "a"; // its principles as they were in it
+      const made = drawn(item[side], names[side === "a" ? 0 : 1]);
+      this.first = false;
+      return made;
+    };
+    const last = (one) => [...one.rounds].reverse().find((r) => r.revision)?.revision || one.response;
     return [
       this.prompt(item.a),
       item.a.kind === "trace" ? h("section", {}, h("h2", {}, "The final responses"),
-        last(item.a) === last(item.b) ? h("p", { class: "same" }, "The same text in both runs.")
-          : this.change(names[1], last(item.a), { text: last(item.b), tokens: words(last(item.b)), cut: false })) : null,
+        last(item.a).text === last(item.b).text ? h("p", { class: "same" }, "The same text in both runs.")
+          : this.change(names[1], last(item.a).text, last(item.b))) : null,
       alike ? [h("p", { class: "same" }, "The same two responses in both runs."),
         h("div", { class: "sides" }, item.a.responses.map((r, n) => h("div", {}, this.text("Response " + "AB"[n], r))))] : null,
-      h("div", { class: "columns" }, column(item.a, names[0]), column(item.b, names[1])),
+      h("div", { class: "columns" }, column("a"), column("b")),
     ];
   }
 
@@ -276,7 +282,7 @@ class Reader {
     }, name, h("kbd", {}, key));
     return h("footer", { class: "bar-verdict" },
       this.verdicts.others(item).map((r) => h("p", { class: "said" },
-        h("b", {}, marked(r.author)), ` ${r.verdict === "none" ? "" : r.verdict + "s"} ${r.flagged ? "⚑" : ""} `, r.reason ? h("q", {}, marked(r.reason)) : null)),
+        h("b", {}, marked(r.author)), ` ${SAYS[r.verdict]} ${r.flagged ? "⚑" : ""} `, r.reason ? h("q", {}, marked(r.reason)) : null)),
       mine?.reason ? h("p", { class: "said" }, h("b", {}, "you"), " ", h("q", {}, marked(mine.reason))) : null,
       h("div", { class: "buttons" },
         button("accept", "a", "Accept"), button("reject", "x", "Reject"), button("unsure", "u", "Unsure"),
@@ -289,14 +295,17 @@ class Reader {
   }
 }
 
-/** Differences as they are; where little stayed, the whole text that went and the one that came. */
+/** Differences as they are; where little stayed between what both begin and end with, that middle whole. */
 function readable(pieces) {
-  const size = (kinds) => pieces.filter(([kind]) => kinds.includes(kind)).reduce((n, [, text]) => n + words(text), 0);
-  if (size("-") < 6 || size("+") < 6 || size("= ") >= 0.25 * size("= -+")) return pieces;
-  const join = (kind) => [kind, pieces.filter(([k]) => k !== (kind === "-" ? "+" : "-")).map(([, text]) => text).join("")];
-  return [join("-"), join("+")];
+  const changed = pieces.map(([kind], n) => (kind === "=" ? -1 : n)).filter((n) => n >= 0);
+  const middle = pieces.slice(changed[0], changed.at(-1) + 1);
+  const size = (...kinds) => middle.filter(([kind]) => kinds.includes(kind)).reduce((n, [, text]) => n + words(text), 0);
+  if (size("-") < 6 || size("+") < 6 || size("=") >= 0.25 * size("=", "-", "+")) return pieces;
+  const whole = (kind) => [kind, middle.filter(([k]) => k === kind || k === "=").map(([, text]) => text).join("")];
+  return [...pieces.slice(0, changed[0]), whole("-"), whole("+"), ...pieces.slice(changed.at(-1) + 1)];
 }
 
+const SAYS = { accept: "accepts", reject: "rejects", unsure: "is unsure", none: "" };
 const pairOf = (name, value) => h("div", {}, h("dt", {}, name), h("dd", {}, String(value)));
 
 /** A share as a bar. */

@@ -6,12 +6,13 @@ function differences(overview) {
   const [a, b] = ["a", "b"].map((side) => tally(run.items.map((i) => i[side])));
   const pairs = run.items.filter((i) => i.a.kind === "comparison");
   const alike = pairs.filter((i) => i.a.responses.every((r, n) => r.text === i.b.responses[n].text));
-  const moved = alike.filter((i) => (i.a.probability > 0.5) !== (i.b.probability > 0.5)).length;
+  const moved = alike.filter((i) => i.traits.label[0] === "the other side is better").length;
   return [
     h("div", { class: "lead" },
       h("p", {}, h("b", {}, plural(run.items.length, "record")), ` ${run.items.length === 1 ? "stands" : "stand"} in both `, marked(run.names[0]), " and ", marked(run.names[1]), "; ",
         differ ? [h("b", {}, number(differ)), ` ${differ === 1 ? "differs" : "differ"}.`] : "they are the same."),
-      alike.length ? h("p", {}, `${plural(alike.length, "pair")} ${alike.length === 1 ? "is" : "are"} the same two responses in both; the better side changed in `, h("b", {}, number(moved)), ".") : null,
+      alike.length ? h("p", {}, `${plural(alike.length, "pair")} ${alike.length === 1 ? "is" : "are"} the same two responses in both; the better side changed in `,
+        moved ? h("button", { type: "button", class: "link", "data-act": "moved", onclick: () => state.only({ label: "the other side is better" }) }, h("b", {}, number(moved))) : h("b", {}, "none"), ".") : null,
       overview.note()),
     differ ? h("p", {}, h("button", { type: "button", class: "primary", onclick: () => state.only({ change: "differs" }) }, "Read what differs")) : null,
     h("div", { class: "two even" }, whatMoved(run, a, b), flagsMoved(state)),

@@ -90,7 +90,14 @@ async function main() {
   function named(work) {
     if (run.mode === "diff" || state.view !== "read" || !state.item) return;
     if (verdicts.author) work();
-    else askName(work);
+    else askName(() => {
+      const own = verdicts.part();
+      if (!run.sample || own.includes(state.item)) work();
+      else {
+        state.only({ sample: "for " + verdicts.author });
+        mention("What was open is not drawn for you. This is your part of the sample.");
+      }
+    });
   }
 
   actions.judge = (verdict) => named(() => {
