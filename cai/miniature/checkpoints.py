@@ -10,12 +10,14 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from cai.miniature.batches import StreamState
 
 CHECKPOINT = "training.safetensors"
+BEGUN = "begun.json"
+"""The numbers that a run was begun with."""
 
 
 def save_hub_folder(model: Any, tokenizer: Any, folder: Path) -> None:
@@ -30,6 +32,18 @@ def save_hub_folder(model: Any, tokenizer: Any, folder: Path) -> None:
     )
     half.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+
+
+def stamp(folder: Path, digest: str) -> None:
+    """Let the weights in a folder carry the digest of the recipe that made them."""
+    file = folder / "model.safetensors"
+    save_file(load_file(file), file, metadata={"format": "pt", "recipe": digest})
+
+
+def stamped(folder: Path) -> str | None:
+    """The digest that weights carry; None where they carry none."""
+    with safe_open(folder / "model.safetensors", "pt") as file:
+        return (file.metadata() or {}).get("recipe")
 
 
 def build_half(model: Any) -> Any:

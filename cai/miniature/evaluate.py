@@ -68,8 +68,11 @@ TARGETS: tuple[Target, ...] = (
         for target in (
             Target(f"ordinary pairs, letters, question {layout}: right", 0.95),
             Target(f"conflict pairs, letters, question {layout}: right", 0.95),
-            Target(
-                f"conflict pairs, letters, question {layout}: same verdict in both orders", 0.95
+            *(
+                Target(
+                    f"{kind} pairs, letters, question {layout}: same verdict in both orders", 0.95
+                )
+                for kind in ("ordinary", "conflict")
             ),
         )
     ),

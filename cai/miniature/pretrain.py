@@ -35,10 +35,12 @@ from cai.miniature.batches import (
     validation_documents,
 )
 from cai.miniature.checkpoints import (
+    BEGUN,
     CHECKPOINT,
     load_checkpoint,
     save_checkpoint,
     save_hub_folder,
+    stamp,
 )
 from cai.miniature.recipe import Recipe, recipe_digest
 from cai.miniature.tokenizer import MAX_POSITIONS, train_tokenizer
@@ -233,7 +235,9 @@ def train(
         save_checkpoint(out, trainee, optimizers, step, stream.state)
         save_hub_folder(model, tokenizer, out)
         (out / "recipe.json").write_text(
-            json.dumps({"digest": recipe_digest(), "steps_done": step, **asdict(recipe)}, indent=1)
+            json.dumps(
+                {"digest": recipe_digest(recipe), "steps_done": step, **asdict(recipe)}, indent=1
+            )
         )
 
 
@@ -253,12 +257,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m cai.miniature.pretrain", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--steps", type=int, default=defaults.steps, help="the budget")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=defaults.seed)
     parser.add_argument("--processes", type=int, default=defaults.processes)
     parser.add_argument("--batch-tokens", type=int, default=defaults.batch_tokens)
     parser.add_argument("--minutes", type=float, help="stop early after so many minutes")
     parser.add_argument("--resume", action="store_true", help=f"go on from {CHECKPOINT} in --out")
-    parser.add_argument("--device", type=torch.device, default="cpu", help="cpu or cuda")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument(
         "--compile", action="store_true", help="a fifth faster; needs a C++ compiler"
     )
@@ -266,6 +270,10 @@ def main() -> None:
     out: Path = arguments.out.resolve()
     if arguments.resume and not (out / CHECKPOINT).is_file():
         parser.error(f"nothing to resume: {out} has no {CHECKPOINT}")
+    if arguments.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device cuda: torch sees no GPU here")
+    if arguments.steps < 1 or arguments.processes < 1 or arguments.batch_tokens < 1:
+        parser.error("--steps, --processes and --batch-tokens are 1 or more")
     out.mkdir(parents=True, exist_ok=True)
     recipe = Recipe(
         steps=arguments.steps,
@@ -273,11 +281,17 @@ def main() -> None:
         processes=arguments.processes,
         batch_tokens=arguments.batch_tokens,
     )
-    if not arguments.resume:
+    if arguments.resume:
+        begun = json.loads((out / BEGUN).read_text(encoding="utf-8"))
+        if begun != asdict(recipe):
+            parser.error(f"{out} was begun with other numbers: {begun}")
+    else:
+        (out / BEGUN).write_text(json.dumps(asdict(recipe)), encoding="utf-8")
         train_tokenizer(recipe.seed).save_pretrained(out)
     (out / "rendezvous").unlink(missing_ok=True)
     work = (
-        recipe, out, arguments.device, arguments.resume, arguments.minutes, arguments.compile,
+        recipe, out, torch.device(arguments.device), arguments.resume, arguments.minutes,
+        arguments.compile,
     )  # fmt: skip
     if recipe.processes == 1:
         train(0, *work)
@@ -288,6 +302,9 @@ def main() -> None:
             train, args=work, nprocs=recipe.processes
         )
     (out / "rendezvous").unlink(missing_ok=True)
+    made = json.loads((out / "recipe.json").read_text(encoding="utf-8"))
+    if made["steps_done"] == recipe.steps:
+        stamp(out, made["digest"])
     if shutil.which("du"):
         size = sum(file.stat().st_size for file in out.iterdir() if file.name != CHECKPOINT)
         print(f"wrote {out} ({size / 1e6:.1f} MB without {CHECKPOINT})")

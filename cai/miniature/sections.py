@@ -229,13 +229,30 @@ def _note_pairs(lab: Lab, name: str | None, found: list[pairs.Pair], part: str |
         if name == "tie":
             near = [abs(1 / (1 + math.exp(-value)) - 0.5) <= TIE for value in values]
             lab.found.note(f"ties, {mode}: near one half", near)
+            apart = [n for n, pair in zip(near, found, strict=True) if _differ(pair)]
+            lab.found.note(f"ties of different texts, {mode}: near one half", apart)
             continue
         decided = [bool(truth) for truth in truths]
         if name is not None:
-            right = [(value > 0) == truth for value, truth in zip(values, decided, strict=True)]
-            lab.found.note(f"{name} pairs, {mode}: right", right)
+            lab.found.note(f"{name} pairs, {mode}: right", _right(values, decided))
+            if mode == "pointwise":
+                lab.found.note(f"{name} pairs, {mode}: undecided", [v == 0 for v in values])
         if part is not None:
             lab.found.judge(mode, part, values, decided)
+
+
+def _differ(pair: pairs.Pair) -> bool:
+    """Whether a tie is more than one text twice, which both orders together can't tell apart."""
+    return pair.first.text != pair.second.text
+
+
+def _right(values: Sequence[float], truths: Sequence[bool]) -> list[bool]:
+    """Whether each side was told; of those that are exactly undecided every other one counts."""
+    out, undecided = [], 0
+    for value, truth in zip(values, truths, strict=True):
+        undecided += value == 0
+        out.append(undecided % 2 == 0 if value == 0 else (value > 0) == truth)
+    return out
 
 
 def copying(lab: Lab) -> None:

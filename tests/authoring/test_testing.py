@@ -143,10 +143,10 @@ def test_junit_holds_what_xml_can_not(rules: Path, tmp_path: Path) -> None:
 def test_the_shipped_principles_of_its_world_on_the_miniature(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """51 of 54 pass. Of two pairs the critic is as sure of both sides as counts, and one revision
+    """52 of 54 pass. Of one pair the critic is as sure of both sides as counts, and one revision
     copies what it should keep with a slip.
 
-    The ties count as passed in the model's card: its evaluation asks which is likelier, however
+    The tie counts as passed in the model's card: its evaluation asks which is likelier, however
     little, while a build holds a pointwise judge's certainty within ±5 (`cai.pipeline.compare`).
     """
     files = [packaged() / f"principles/{name.replace('.', '/')}.yaml" for name in sorted(SHIPPED)]
@@ -160,6 +160,6 @@ def test_the_shipped_principles_of_its_world_on_the_miniature(
     assert (slip["principle"], slip["broken"]) == (
         "respect.preachiness", ["contains 'Plan the route'"],
     )  # fmt: skip
-    assert len(ties) == 2
+    assert len(ties) == 1
     for row in ties:
         assert row["came"] == [{"what": "probability that a is better", "text": "0.500"}]

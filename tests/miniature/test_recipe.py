@@ -14,7 +14,7 @@ from safetensors import safe_open
 
 from cai.miniature import phrases
 from cai.miniature.batches import PROBES, Batch
-from cai.miniature.checkpoints import CHECKPOINT
+from cai.miniature.checkpoints import CHECKPOINT, stamped
 from cai.miniature.pretrain import rate_factor, train, weighted_loss
 from cai.miniature.recipe import Recipe, bare, recipe_digest
 from cai.miniature.tokenizer import train_tokenizer
@@ -27,6 +27,8 @@ TINY = Recipe(steps=5, processes=1, batch_tokens=512, hidden=32, layers=1, heads
 def test_the_card_carries_the_digest_of_this_recipe() -> None:
     """A changed word of the world, number or line of the training code wants new weights."""
     assert f"`{recipe_digest()}`" in (WEIGHTS / "README.md").read_text(encoding="utf-8")
+    assert stamped(WEIGHTS) == recipe_digest()
+    assert recipe_digest(replace(Recipe(), seed=7)) != recipe_digest()
 
 
 def test_the_digest_follows_what_the_world_says(monkeypatch: pytest.MonkeyPatch) -> None:
