@@ -107,6 +107,15 @@ def _commit(revision: str, project: Path) -> str:
     return found.decode().strip()
 
 
+def merge_base(revision: str, project: Path) -> str:
+    """The last commit that a revision and the present one have in common; else the revision."""
+    commit = _commit(revision, project)
+    try:
+        return _git(project, "merge-base", commit, "HEAD").decode().strip() or commit
+    except UsageError:  # histories that have nothing in common
+        return commit
+
+
 @contextmanager
 def checked_out(revision: str, project: Path) -> Iterator[Path]:
     """A temporary folder with the project's content files as the commit has them."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from cai.authoring.committed import changed_since, checked_out
+from cai.authoring.committed import changed_since, checked_out, merge_base
+from cai.constitution.lint import content_files, default_paths
 from cai.constitution.load import Loader
 from cai.constitution.lock import Locked, locked
 from cai.content import SUFFIXES, enclosing_project
@@ -25,51 +26,47 @@ def unversioned(files: Sequence[Path], revision: str = LAST) -> list[Problem]:
     found: list[Problem] = []
     for project in sorted(p for p in projects if p is not None):
         try:
-            changed = changed_since(revision, project)
-            if changed:
-                found += _of_project(project, revision, changed, wanted)
+            base = revision if revision == LAST else merge_base(revision, project)
+            if changed_since(base, project):
+                found += _of_project(project, base, revision, wanted)
         except UsageError:  # no repository, no commit yet, no git: nothing to hold against
             if revision != LAST:
                 raise
     return sorted(found)
 
 
-def _of_project(
-    project: Path, revision: str, changed: Sequence[str], wanted: set[Path]
-) -> Iterator[Problem]:
-    """A constitution may have changed by a template, so all of them are looked at."""
-    own = {name for name in changed if name.endswith(SUFFIXES)}
-    if any(not name.startswith("principles/") for name in changed):
-        folder = project / "constitution"
-        own |= {file.relative_to(project).as_posix() for file in folder.glob("*.y*ml")}
-    with checked_out(revision, project) as then:
-        for name in sorted(own):
-            if project / name not in wanted or not (then / name).is_file():
+def _of_project(project: Path, base: str, revision: str, wanted: set[Path]) -> Iterator[Problem]:
+    """All are looked at, by id: a text may change by a template or by what it extends, and a file
+    may have moved."""
+    with checked_out(base, project) as then:
+        before = {(old.kind, old.id): old for _, old in _all(then)}
+        for file, now in _all(project):
+            old = before.get((now.kind, now.id))
+            if old is None or file not in wanted:
                 continue
-            before, after = _locked(then / name), _locked(project / name)
-            if before is None or after is None or before.id != after.id:
-                continue
-            if _order(after.version) < _order(before.version) or (
-                before.digest != after.digest and before.version == after.version
+            if _order(now.version) < _order(old.version) or (
+                old.digest != now.digest and old.version == now.version
             ):
-                yield _problem(project / name, before, after, revision)
+                yield _problem(file, old, now, revision)
+
+
+def _all(root: Path) -> Iterator[tuple[Path, Locked]]:
+    """Every principle and constitution of a project that can be loaded."""
+    loader = Loader()
+    for file in content_files(default_paths(root)):
+        source = loader.source(file) if file.suffix in SUFFIXES else None
+        if source is None or not isinstance(source.value, dict):
+            continue
+        load = (
+            loader.constitution if source.value.get("kind") == "Constitution" else loader.principle
+        )
+        found = load(file)
+        if found is not None:
+            yield file, locked(found)
 
 
 def _order(version: str) -> tuple[int, ...]:
     return tuple(map(int, version.split(".")))
-
-
-def _locked(file: Path) -> Locked | None:
-    """A file's version and digest; None where it can't be loaded."""
-    loader = Loader()
-    source = loader.source(file)
-    if source is None or not isinstance(source.value, dict):
-        return None
-    if source.value.get("kind") == "Constitution":
-        constitution = loader.constitution(file)
-        return locked(constitution) if constitution else None
-    principle = loader.principle(file)
-    return locked(principle) if principle else None
 
 
 def _problem(file: Path, then: Locked, now: Locked, revision: str) -> Problem:

@@ -9,6 +9,8 @@ import click
 
 from cai.errors import ContentError, Problem, UsageError
 
+LONGEST = 600
+"""Characters of a printed line."""
 FORMATS = ("text", "json", "github", "sarif")
 
 
@@ -121,8 +123,16 @@ def _print(form: str, problems: Sequence[Problem], files: int, fixed: Sequence[P
     for file in fixed:
         click.echo(f"mended {visible(shown(file))}")
     for problem in problems:
-        click.echo("\n".join(visible(line) for line in str(problem).splitlines()))
+        at = f"{problem.file}:{problem.line}:{problem.column}"
+        click.echo(_short(visible(f"{at}: {problem.code} {problem.message}")))
+        if problem.hint:
+            click.echo(_short(visible(f"    {problem.hint}")))
     click.echo(_summary(files, len(problems)))
+
+
+def _short(line: str) -> str:
+    """A line that may quote what stands in a file, however long that is."""
+    return line if len(line) <= LONGEST else f"{line[:LONGEST]}…"
 
 
 def _summary(files: int, problems: int) -> str:

@@ -62,7 +62,7 @@ _SOFTENED = frozenset(
         "while",
     )
 )
-_IS = re.compile(r"\b(?:is|are|sounds?|seems?|being)\b([^.,;:?!]*)")
+_IS = re.compile(r"\b(?:is|are|be|sounds?|seems?|being)\b([^.;:?!]*)")
 """What a critique calls a fault stands behind these: `is rude or impolite`."""
 _WORSE = re.compile(r"\b(worse|worst)\b")
 _PLACEHOLDER = re.compile(r"\{\{|\{%|\{#")

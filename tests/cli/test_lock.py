@@ -114,6 +114,46 @@ def test_another_commit_than_the_last_may_be_held_against(
     assert "no commit 'nowhere'" in capsys.readouterr().err
 
 
+def test_what_inherits_or_moved_is_held_too(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    heir = "api: cai/v1\nkind: Principle\nid: heir\nversion: 1.0.0\ntitle: Heir of rude\n"
+    (root / "principles" / "heir.yaml").write_text(heir + "extends: ./rude.yaml\n", "utf-8")
+    git(root, "add", ".")
+    git(root, "commit", "-qm", "an heir")
+    project(root, rude=CHANGED.replace("version: 1.0.0", "version: 1.1.0"))
+    cai("lint", exit_code=3)
+    assert "C070 `heir` changed since the last commit" in capsys.readouterr().out
+    (root / "principles" / "heir.yaml").unlink()
+    project(root)
+    harmful = root / "principles" / "harmful.yaml"
+    moved = harmful.with_name("moved.yaml")
+    moved.write_text(harmful.read_text("utf-8").replace("Say what is", "Tell what is"), "utf-8")
+    harmful.unlink()
+    listed = CONSTITUTION.replace("harmful.yaml", "moved.yaml")
+    (root / "constitution" / "small.yaml").write_text(listed, "utf-8")
+    cai("lint", exit_code=3)
+    assert "C070 `harmful` changed since the last commit" in capsys.readouterr().out
+
+
+def test_a_branch_is_held_against_where_it_left(root: Path) -> None:
+    """What the other branch did since is none of this one's doing."""
+    git(root, "branch", "other")
+    project(root, rude=CHANGED.replace("version: 1.0.0", "version: 1.1.0"))
+    git(root, "commit", "-qam", "a new version")
+    git(root, "branch", "newer")
+    git(root, "checkout", "-q", "other")
+    cai("lint", "--against", "newer")
+
+
+def test_a_slip_can_not_write_a_line_of_its_own(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (root / "principles" / "rude.yaml").write_text(
+        RUDE.replace("version: 1.0.0", 'version: "1\\n::error file=x::hi"'), "utf-8"
+    )
+    cai("lint", exit_code=3)
+    assert not any(line.startswith("::") for line in capsys.readouterr().out.splitlines())
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
 def test_a_pipe_among_the_files_does_not_hang(root: Path) -> None:
     os.mkfifo(root / "principles" / "pipe.yaml")

@@ -104,6 +104,12 @@ def test_advice_is_silenced_where_it_stands_and_errors_are_not(tmp_path: Path) -
     assert codes(tmp_path) == {"C010", "C011"}
 
 
+def test_every_fault_of_a_list_counts(tmp_path: Path) -> None:
+    text = RUDE.replace("Say what is rude.", "Say what is harmful, rude, toxic, or illegal.")
+    project(tmp_path, rude=text.replace("Which is less rude?", "Which response is more toxic?"))
+    assert codes(tmp_path) == {"C057"}
+
+
 def test_more_of_what_lacks_is_better(tmp_path: Path) -> None:
     """The critique asks what is *not* helpful: more helpful is the better one."""
     text = RUDE.replace("Say what is rude.", "Say how it is not helpful enough.")
