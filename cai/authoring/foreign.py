@@ -33,7 +33,7 @@ class Foreign:
 
 
 class Content(NamedTuple):
-    """All that was read: principles, few-shot examples that serve all, and what was left."""
+    """All that was read: principles, few-shot examples that serve all, and what to tell a reader."""
 
     principles: tuple[Foreign, ...]
     examples: tuple[Example, ...] = ()
@@ -148,7 +148,7 @@ def _read_anthropic(value: Any) -> Content:
         revise = _said(entry.get("edit_request"), f"{name}.edit_request")
         revision = _between(revise, "RevisionRequest", "Revision")
         principles.append(Foreign(name, "\n".join(critiques), revision))
-    notes = (f"that {joined} prompts had several parts, which are one request now",)
+    notes = (f"prompts of several parts, which are one request now: {joined}",)
     return Content(tuple(principles), notes=notes if joined else ())
 
 
@@ -192,9 +192,13 @@ def _read_swarm(value: Any) -> Content:
         principles.append(Foreign(f"swarm-{number:02}", critique.strip(), revise.strip()))
     examples, left, system = _examples(value.get("system_chat") or [])
     others = sorted(set(value) - {"constitutions", "system_chat"})
-    notes = [f"{left} messages of `system_chat` that make up no whole example"] if left else []
-    notes += [f"{system} system messages of `system_chat`"] if system else []
-    notes += [f"the keys {', '.join(others)}"] if others else []
+    notes = (
+        [f"left out: {left} messages of `system_chat` that make up no whole example"]
+        if left
+        else []
+    )
+    notes += [f"left out: {system} system messages of `system_chat`"] if system else []
+    notes += [f"left out: the keys {', '.join(others)}"] if others else []
     return Content(tuple(principles), examples, tuple(notes))
 
 

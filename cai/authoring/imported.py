@@ -54,7 +54,7 @@ def imported_files(content: Content, name: str, source: str, today: str) -> File
         for field, count in made.items()
     ]
     if cleaned:
-        notes.append(f"{cleaned} texts held characters that can't be seen: those are left out")
+        notes.append(f"texts with characters that can't be seen, which are left out: {cleaned}")
     renamed = [f"{p.name} → {name}.{last}" for p, last in zip(content.principles, ids, strict=True)
                if p.name != f"{name}.{last}"]  # fmt: skip
     if renamed:
@@ -62,7 +62,7 @@ def imported_files(content: Content, name: str, source: str, today: str) -> File
         notes.append(f"names became ids: {renamed[0]}{more}; the title keeps the name")
     if content.examples:
         notes.append(f"{len(content.examples)} few-shot examples serve every principle")
-    notes += [f"left out: {note}" for note in content.notes]
+    notes += content.notes
     notes.append("no principle has tests yet: cai lint tells which (C050)")
     return Files(texts, path, tuple(notes))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from cai.authoring.stages import STAGES, Texts, stage_messages
 from cai.constitution.load import Loader
@@ -33,8 +34,6 @@ def too_long(
 
 
 def _problem(file: str, place: tuple[str], stage: str, tokens: int, context: int) -> Problem:
-    from pathlib import Path
-
     source = Loader().source(Path(file))
     what = f"{stage} takes {tokens:,} of the model's {context:,} tokens before anybody speaks"
     hint = "Shorten it, or show fewer examples."

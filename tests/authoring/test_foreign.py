@@ -129,7 +129,7 @@ def test_hidden_characters_do_not_come_in(home: Path, capsys: pytest.CaptureFixt
     cai("import", "anthropic", written(home, value), "--name", "x")
     (member,) = load_constitution("x").members
     assert member.principle.critique_request == "Say it."
-    assert "1 texts held characters that can't be seen" in capsys.readouterr().out
+    assert "characters that can't be seen, which are left out: 1" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,10 @@ def test_several_prompts_become_one_request(home: Path, capsys: Any) -> None:
     (member,) = load_constitution("two").members
     assert member.principle.critique_request == "One.\nTwo."
     out = capsys.readouterr().out
-    assert "1 prompts had several parts" in out and "names became ids: a → two.a" in out
+    assert (
+        "several parts, which are one request now: 1" in out
+        and "names became ids: a → two.a" in out
+    )
 
 
 def test_a_name_that_stands_twice_is_refused(home: Path, capsys: Any) -> None:
