@@ -33,7 +33,7 @@ class Foreign:
 
 
 class Content(NamedTuple):
-    """All that was read: principles, few-shot examples that serve all, and what to tell a reader."""
+    """All that was read: principles, few-shot examples that serve all, what to tell a reader."""
 
     principles: tuple[Foreign, ...]
     examples: tuple[Example, ...] = ()
