@@ -90,7 +90,16 @@ def cai_side(stage: str, folder: Path, steps: int, device: str) -> None:
         arguments += ["--reward", str(reward), "--updates", str(steps), "--no-gate"]
         arguments += ["--prompts-per-update", "64", "--max-new-tokens", "64"]
     else:
-        arguments += ["--max-steps", str(steps), "--batch-size", str(BATCH), "--epochs", "9"]
+        arguments += [
+            "--learning-rate",
+            str(RATE),
+            "--max-steps",
+            str(steps),
+            "--batch-size",
+            str(BATCH),
+            "--epochs",
+            "9",
+        ]
     cli.main(arguments, standalone_mode=False)
 
 

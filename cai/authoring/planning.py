@@ -49,7 +49,7 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class BuildPlan:
     """A build before it starts.
 
     prompts: that can be used; unusable: rows that can't. sampled: of the prompts, those that were
@@ -109,8 +109,8 @@ def plan_build(
     *,
     context: int | None = None,
     written: int = 64,
-) -> Plan:
-    """Plan a build of these prompts. written: tokens that a text is assumed to have."""
+) -> BuildPlan:
+    """BuildPlan a build of these prompts. written: tokens that a text is assumed to have."""
     rows = list(prompts)
     usable = [row for row in rows if isinstance(row, Prompt)][: config.limit]
     step = max(1, len(usable) // SAMPLE)
@@ -123,7 +123,7 @@ def plan_build(
     most, longer, more = _gone_through(
         constitution, some, config, count, context, (filler, f"{filler} wrong"), written
     )
-    return Plan(
+    return BuildPlan(
         len(usable), len(rows) - sum(isinstance(r, Prompt) for r in rows), len(some),
         _scaled(least, scale), _scaled(most, scale), max(longest, longer), max(too_long, more),
     )  # fmt: skip

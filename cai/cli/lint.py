@@ -89,6 +89,7 @@ def _too_long(chosen: Sequence[Path], model: str) -> list[Problem]:
     from cai.authoring.room import too_long
     from cai.constitution.lint import content_files
     from cai.constitution.load import Loader
+    from cai.content import SUFFIXES
     from cai.models.load import context_of, load_config, load_encoder
     from cai.types import Messages
 
@@ -99,7 +100,7 @@ def _too_long(chosen: Sequence[Path], model: str) -> list[Problem]:
 
     found: dict[tuple[str, int], Problem] = {}
     for file in content_files(chosen):
-        source = Loader().source(file) if file.suffix in (".yaml", ".yml") else None
+        source = Loader().source(file) if file.suffix in SUFFIXES else None
         value = source.value if source is not None else None
         if isinstance(value, dict) and value.get("kind") == "Constitution":
             constitution = Loader().constitution(file)

@@ -14,7 +14,7 @@ from cai.errors import UsageError
 from cai.pipeline.steps import Stage
 
 if TYPE_CHECKING:
-    from cai.authoring.planning import Count, Plan
+    from cai.authoring.planning import BuildPlan, Count
     from cai.models.size import Size
 
 
@@ -88,7 +88,7 @@ def _words(messages: Any, prefill: str) -> int:
 
 
 def _lines(
-    plan: Plan, sizes: dict[str, Size], batch: int, config: Any, written: int
+    plan: BuildPlan, sizes: dict[str, Size], batch: int, config: Any, written: int
 ) -> Iterator[str]:
     if not plan.prompts:
         raise UsageError("There is no usable prompt", hint="cai build-data tells what is wrong.")
@@ -119,7 +119,7 @@ def _lines(
 _NAMES: dict[Stage, str] = {"pair": "pair responses", "reasoning": "reasonings"}
 
 
-def _memory(plan: Plan, size: Size, batch: int, config: Any) -> str:
+def _memory(plan: BuildPlan, size: Size, batch: int, config: Any) -> str:
     kind = str(size.dtype).removeprefix("torch.")
     cache = _cache(plan, size, batch, config)
     return (
@@ -128,7 +128,7 @@ def _memory(plan: Plan, size: Size, batch: int, config: Any) -> str:
     )
 
 
-def _cache(plan: Plan, size: Size, batch: int, config: Any) -> int:
+def _cache(plan: BuildPlan, size: Size, batch: int, config: Any) -> int:
     """Bytes of the key-value cache where every slot holds the longest conversation."""
     return batch * min(size.context, plan.longest + int(config.max_new_tokens)) * size.token
 
@@ -137,7 +137,7 @@ def _gb(count: int) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
 
 
-def _plain(plan: Plan, sizes: dict[str, Size], batch: int, config: Any) -> dict[str, Any]:
+def _plain(plan: BuildPlan, sizes: dict[str, Size], batch: int, config: Any) -> dict[str, Any]:
     out: dict[str, Any] = {
         name: getattr(plan, name)
         for name in ("prompts", "unusable", "sampled", "longest", "too_long")

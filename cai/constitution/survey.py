@@ -42,26 +42,11 @@ _UNCLEAR = re.compile(
     r"|fails?|without|little|few)\b|n't\b"
 )
 """Words by which a critique may ask for more of a thing: then nothing is said of its question."""
-_SOFTENED = frozenset(
-    (
-        "less",
-        "least",
-        "fewer",
-        "fewest",
-        "not",
-        "no",
-        "never",
-        "without",
-        "free",
-        "avoids",
-        "t",
-        "if",
-        "even",
-        "though",
-        "although",
-        "while",
-    )
-)
+_SOFTENED = frozenset((
+    "less", "least", "fewer", "fewest", "not", "no", "never", "without", "free", "avoids", "t",
+    "if", "even", "though", "although", "while",
+))  # fmt: skip
+"""Words before a fault that ask for less of it, or only speak of it."""
 _IS = re.compile(r"\b(?:is|are|be|sounds?|seems?|being)\b([^.;:?!]*)")
 """What a critique calls a fault stands behind these: `is rude or impolite`."""
 _WORSE = re.compile(r"\b(worse|worst)\b")

@@ -86,7 +86,7 @@ def test_there_and_back(name: str, home: Path) -> None:
         assert content.examples == principles[0].examples
     cai("import", name, written(home, text), "--name", "again")
     again = [m.principle for m in load_constitution("again").members]
-    assert write_foreign(name, again).count("\n") > len(again)
+    assert len(again) == len(principles)
     assert read_foreign(name, write_foreign(name, again), "x").principles[0].critique == (
         content.principles[0].critique
     )

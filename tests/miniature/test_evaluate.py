@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from cai.constitution.load import load_principle
-from cai.miniature import pairs, verdicts
+from cai.miniature import pairs, sections, verdicts
 from cai.miniature.evaluate import MARKS, TARGETS, evaluate, write_card
 from cai.miniature.findings import Findings
 from cai.miniature.lab import Lab
@@ -148,3 +148,10 @@ def test_mistakes_are_told_without_a_traceback(arguments: list[str], says: str) 
         check=False,
     )
     assert done.returncode == 2 and says in done.stderr and "Traceback" not in done.stderr
+
+
+def test_undecided_judgements_count_half() -> None:
+    """Two told right, one told wrong, four exactly undecided: 2 + 4/2 of 7."""
+    values = [3.0, -2.0, 1.0, 0.0, 0.0, 0.0, 0.0]
+    truths = [True, False, False, True, False, True, False]
+    assert sections._right(values, truths) == [True, True, False, False, True, False, True]
