@@ -2,7 +2,8 @@
 
     anthropic          CritiqueRevisionInstructions.json: name → prompt (a list), edit_request
     anthropic-feedback RLMadisonInstructions.json: a list of questions that end in "Options:"
-    llm-swarm          {"constitutions": [{"critic", "revision"}], "system_chat": [...]}
+    llm-swarm          {"constitutions": [{"critic", "revision"}], "system_chat": [...]}, or the
+                       list of constitutions alone
     langchain          a list of {"name", "critique_request", "revision_request"}
 
 The first two come with Bai et al. 2022. Only what people wrote is read; nothing in it is run.
@@ -181,7 +182,9 @@ def _write_feedback(principles: Sequence[Principle]) -> list[str]:
 
 
 def _read_swarm(value: Any) -> Content:
-    _want(isinstance(value, dict), "it is not an object")
+    if isinstance(value, list):
+        value = {"constitutions": value}
+    _want(isinstance(value, dict), "it is neither an object nor a list")
     listed = value.get("constitutions")
     _want(isinstance(listed, list), "`constitutions` is not a list")
     principles = []
@@ -205,11 +208,13 @@ def _read_swarm(value: Any) -> Content:
 def _examples(chat: Any) -> tuple[tuple[Example, ...], int, int]:
     """Few-shot examples: prompt, response, critic's request, critique, request, revision.
 
-    chat: messages, or a list of such lists. Also returns how many messages are left over, and how
-    many are a system's.
+    chat: messages, one example after another; or a list of chats, each one example at the end of
+    a conversation, whose earlier turns are left over. Also returns how many messages are left
+    over, and how many are a system's.
     """
     _want(isinstance(chat, list), "`system_chat` is not a list")
-    chats = chat if all(isinstance(part, list) for part in chat) else [chat]
+    apart = all(isinstance(part, list) for part in chat)
+    chats = chat if apart else [chat]
     out, left, system = [], 0, 0
     for messages in chats:
         texts = []
@@ -219,9 +224,10 @@ def _examples(chat: Any) -> tuple[tuple[Example, ...], int, int]:
                 system += 1
             else:
                 texts.append(_said(message.get("content"), "a message of `system_chat`").strip())
-        whole = len(texts) // 6 * 6
+        last = texts[-6:] if apart else texts
+        whole = len(last) // 6 * 6
         for at in range(0, whole, 6):
-            prompt, response, _, critique, _, revision = texts[at : at + 6]
+            prompt, response, _, critique, _, revision = last[at : at + 6]
             out.append(Example(prompt, response, critique, revision))
         left += len(texts) - whole
     return tuple(out), left, system

@@ -108,6 +108,26 @@ def test_chats_in_a_list_and_what_is_left_over(home: Path, capsys: Any) -> None:
     assert "left out: 3 messages" in out and "left out: the keys seed" in out
 
 
+def test_a_chat_that_goes_on_gives_the_turn_that_was_criticised(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Eight messages: a first turn, then prompt, response and what was said of that response."""
+    first = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]
+    chat = FILES["llm-swarm"]["system_chat"][1:]
+    value = FILES["llm-swarm"] | {"system_chat": [first + chat]}
+    cai("import", "llm-swarm", written(home, value), "--name", "swarm")
+    (example,) = load_constitution("swarm").members[0].principle.examples
+    assert (example.prompt, example.response, example.critique, example.revision) == tuple("PRCV")
+    assert "left out: 2 messages" in capsys.readouterr().out
+
+
+def test_a_list_of_constitutions_alone_is_read(home: Path) -> None:
+    listed = FILES["llm-swarm"]["constitutions"]
+    cai("import", "llm-swarm", written(home, listed), "--name", "swarm")
+    asked = [m.principle.critique_request for m in load_constitution("swarm").members]
+    assert asked == [entry["critic"] for entry in listed]
+
+
 def test_names_that_come_to_the_same_are_told_apart(home: Path) -> None:
     cai("import", "langchain", written(home, FILES["langchain"]), "--name", "chain")
     ids = [m.principle.id for m in load_constitution("chain").members]
