@@ -52,6 +52,22 @@ def test_the_first_look_says_what_the_run_did(watched: Watched, page_file: Path)
     assert watched.errors == [] and watched.left() == []
 
 
+def test_flips_are_counted_where_both_orders_were_asked(
+    watched: Watched, page_file: Path, tmp_path: Path
+) -> None:
+    """Of six pairs of one judge one flips; nothing can where each response is asked alone."""
+    watched.open(page_file.as_uri())
+    heads = watched.texts(".principles thead th")
+    assert "Flipped" in heads
+    cells = watched.page.locator(f".principles tbody td:nth-child({heads.index('Flipped') + 1})")
+    assert "17\u00a0%" in cells.all_inner_texts()
+    alone = [samples.comparison(f"p{n}", swapped=None) for n in range(3)]
+    run = write(tmp_path, "alone", alone, "r-alone")
+    watched.open(page_of(run, tmp_path / "alone.html").as_uri())
+    heads = watched.texts(".principles thead th")
+    assert "Pairs judged" in heads and "Flipped" not in heads
+
+
 def test_a_flag_leads_to_its_items(watched: Watched, page_file: Path) -> None:
     watched.open(page_file.as_uri())
     watched.page.click('[data-flag="F03"]')

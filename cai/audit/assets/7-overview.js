@@ -24,7 +24,7 @@ class Overview {
     this.comparisons = run.items.filter((i) => i.kind === "comparison");
     const draw = { build: this.build, rollouts: this.rollouts, pairs: () => differences(this) };
     this.box.replaceChildren(h("div", { class: "sheet" }, draw[run.run.kind].call(this),
-      h("dl", { class: "facts" }, Object.entries(run.run.facts).map(([k, v]) => [h("dt", {}, k), h("dd", {}, marked(v))]))));
+      h("dl", { class: "facts" }, Object.entries(run.run.facts).map(([k, v]) => h("div", {}, h("dt", {}, k), " ", h("dd", {}, marked(v)))))));
   }
 
   note() {
@@ -131,7 +131,7 @@ class Overview {
       ["Text changed", "asked", (r) => r.asked ? share(r.changed, r.asked, "changed") : ""],
       ["Flagged", "asked", (r) => r.asked ? share(r.flags, r.asked, "flagged") : ""],
       ["Pairs judged", "judged", (r) => r.judged ? number(r.judged) : ""],
-      ["Flipped", "judged", (r) => r.judged ? share(r.flipped, r.judged, "flagged") : ""],
+      ["Flipped", "both", (r) => r.both ? share(r.flipped, r.both, "flagged") : ""],
       ["Accepted by auditors", "decided", (r) => r.decided ? accepted(r) : ""],
     ].filter(([, name]) => some(name));
     const order = [...rows].sort((a, b) => b[1].asked - a[1].asked || b[1].judged - a[1].judged || (a[0] > b[0] ? 1 : -1));
@@ -188,7 +188,8 @@ class Overview {
     const x = (v) => 8 + 184 * (2 * v - 1), y = (v) => 192 - 184 * v;
     const total = some.reduce((t, b) => t + b.n, 0), right = some.reduce((t, b) => t + b.right, 0);
     return figure("Calibration", `How sure the label was (across) and how often auditors accepted it (up), with 95 % intervals: ${percent(right / total)} of ${number(total)}. On the line the judge is as right as it is sure.`,
-      svg("svg", { viewBox: "0 0 200 200", class: "plot square", role: "img", "aria-label": some.map((b) => `${percent(b.sure / b.n)} sure: ${b.right} of ${b.n} accepted`).join("; ") },
+      svg("svg", { viewBox: SQUARE, class: "plot square", role: "img", "aria-label": some.map((b) => `${percent(b.sure / b.n)} sure: ${b.right} of ${b.n} accepted`).join("; ") },
+        ticks(["½", "¾", "1"]),
         svg("rect", { class: "frame", x: 8, y: 8, width: 184, height: 184 }),
         svg("line", { class: "rail", x1: x(0.5), y1: y(0.5), x2: x(1), y2: y(1) }),
         some.map((b) => {
@@ -204,7 +205,8 @@ class Overview {
     const shown = both.filter((_, n) => n % step === 0);
     const at = (v) => 8 + 184 * v;
     return figure("Order", `Each pair by the probability of A shown first (across) and second (up); off the diagonal the order decides.${step > 1 ? ` Every ${step}th pair is drawn.` : ""}`,
-      svg("svg", { viewBox: "0 0 200 200", class: "plot square", role: "img", "aria-label": "Agreement of the two orders" },
+      svg("svg", { viewBox: SQUARE, class: "plot square", role: "img", "aria-label": "Agreement of the two orders" },
+        ticks(["0", "½", "1"]),
         svg("rect", { class: "flip-zone", x: at(0.5), y: at(0.5), width: 92, height: 92 }), svg("rect", { class: "flip-zone", x: at(0), y: at(0), width: 92, height: 92 }),
         svg("line", { class: "rail", x1: at(0), y1: at(1), x2: at(1), y2: at(0) }),
         svg("rect", { class: "frame", x: 8, y: 8, width: 184, height: 184 }),
@@ -262,7 +264,7 @@ function tally(items) {
 function tallyByPrinciple(items) {
   const rows = new Map();
   const of = (id) => {
-    if (!rows.has(id)) rows.set(id, { asked: 0, found: 0, changed: 0, flags: 0, judged: 0, flipped: 0, accept: 0, decided: 0 });
+    if (!rows.has(id)) rows.set(id, { asked: 0, found: 0, changed: 0, flags: 0, judged: 0, both: 0, flipped: 0, accept: 0, decided: 0 });
     return rows.get(id);
   };
   for (const item of items) {
@@ -278,6 +280,7 @@ function tallyByPrinciple(items) {
     } else if (item.kind === "comparison") for (const j of item.judgements) {
       const row = of(j.principle);
       row.judged++;
+      row.both += j.swapped !== null ? 1 : 0;
       row.flipped += j.flipped ? 1 : 0;
     }
   }
@@ -285,7 +288,7 @@ function tallyByPrinciple(items) {
 }
 
 function share(hits, n, tone) {
-  return h("span", { class: "share", title: `${number(hits)} of ${number(n)}` }, meter(hits / n, tone), h("span", {}, percent(hits / n)));
+  return h("span", { class: hits ? "share" : "share none", title: `${number(hits)} of ${number(n)}` }, meter(hits / n, tone), h("span", {}, percent(hits / n)));
 }
 
 function accepted(row) {
@@ -302,8 +305,18 @@ function figure(title, caption, drawing) {
   return h("figure", {}, h("figcaption", {}, h("h2", {}, title), h("p", { class: "muted" }, caption)), drawing);
 }
 
-/** Bars of one or two series: [name, counts, tone]. ticks: three labels below. */
-function bars(series, ticks) {
+const SQUARE = "-14 0 214 208"; // a frame from 8 to 192, and room for what its axes say
+
+/** Of a square plot: three labels across, and 0, a half and 1 up. */
+function ticks(across) {
+  const up = ["0", "½", "1"];
+  return [0, 1, 2].map((i) => [
+    svg("text", { x: 8 + 92 * i, y: 204, "text-anchor": "middle" }, across[i]),
+    svg("text", { x: 3, y: 195 - 92 * i, "text-anchor": "end" }, up[i])]);
+}
+
+/** Bars of one or two series: [name, counts, tone]. below: three labels. */
+function bars(series, below) {
   const top = Math.max(1, ...series.flatMap(([, counts]) => counts));
   const n = series[0][1].length, width = 360 / n;
   return h("div", {},
@@ -312,7 +325,7 @@ function bars(series, ticks) {
       series.map(([, counts, tone], k) => counts.map((c, i) => c ? svg("rect", {
         class: tone, x: i * width + 1 + (k * (width - 2)) / series.length, width: (width - 2) / series.length,
         y: 100 - 88 * c / top, height: 88 * c / top, rx: 1 }) : null)),
-      ticks.map((t, i) => svg("text", { x: 180 * i, y: 114, "text-anchor": ["start", "middle", "end"][i] }, t)),
+      below.map((t, i) => svg("text", { x: 180 * i, y: 114, "text-anchor": ["start", "middle", "end"][i] }, t)),
       svg("text", { x: 360, y: 9, "text-anchor": "end" }, number(top))),
     series.length > 1 ? h("p", { class: "legend" }, series.map(([name, , tone]) => [h("span", { class: "swatch " + tone }), name])) : null);
 }
