@@ -44,9 +44,7 @@ def _of_project(project: Path, base: str, revision: str, wanted: set[Path]) -> I
             old = before.get((now.kind, now.id))
             if old is None or file not in wanted:
                 continue
-            if _order(now.version) < _order(old.version) or (
-                old.digest != now.digest and old.version == now.version
-            ):
+            if now.lower_than(old) or now.unversioned_since(old):
                 yield _problem(file, old, now, revision)
 
 
@@ -63,10 +61,6 @@ def _all(root: Path) -> Iterator[tuple[Path, Locked]]:
         found = load(file)
         if found is not None:
             yield file, locked(found)
-
-
-def _order(version: str) -> tuple[int, ...]:
-    return tuple(map(int, version.split(".")))
 
 
 def _problem(file: Path, then: Locked, now: Locked, revision: str) -> Problem:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from cai.errors import UsageError
+
+if TYPE_CHECKING:
+    from cai.constitution.lock import Locked
 
 
 @click.command("lock", short_help="Write down the version and digest of all content.")
@@ -38,8 +42,20 @@ def command(folder: Path) -> None:
     now = {(item.kind, item.id): item for item in items}
     old = before or {}
     new = sum(key not in old for key in now)
-    changed = sum(key in old and old[key] != item for key, item in now.items())
-    gone = len(old.keys() - now.keys())
+    changed = [(old[key], now[key]) for key in sorted(now) if old.get(key, now[key]) != now[key]]
+    gone = sorted(old.keys() - now.keys())
     click.echo(
-        f"wrote {shown(root / NAME)}: {len(now)} entries, {new} new, {changed} changed, {gone} gone"
+        f"wrote {shown(root / NAME)}: {len(now)} entries, {new} new, {len(changed)} changed,"
+        f" {len(gone)} gone"
     )
+    for then, item in changed:
+        click.echo(f"  {item.kind} {item.id}: {_change(then, item)}")
+    for kind, name in gone:
+        click.echo(f"  {kind} {name}: gone")
+
+
+def _change(then: Locked, now: Locked) -> str:
+    if now.unversioned_since(then):
+        return f"another text, still version {now.version}"
+    step = f"{then.version} to {now.version}"
+    return f"{step}, a lower version" if now.lower_than(then) else step

@@ -31,6 +31,15 @@ class Locked:
     version: str
     digest: str
 
+    def lower_than(self, then: Locked) -> bool:
+        """Whether the version went down since then."""
+        now, before = (tuple(map(int, it.version.split("."))) for it in (self, then))
+        return now < before
+
+    def unversioned_since(self, then: Locked) -> bool:
+        """Whether what a model reads has changed since then, and the version has not."""
+        return self.version == then.version and self.digest != then.digest
+
 
 Lock: TypeAlias = Mapping[tuple[str, str], Locked]
 """(Kind, id) → what is locked."""
@@ -106,7 +115,7 @@ def against(
         if then is None:
             what = f"the lock does not know the {now.kind} `{now.id}`"
             yield Problem(file, *at, "C072", what, _HINT)
-        elif then.version == now.version and then.digest != now.digest:
+        elif now.unversioned_since(then):
             what = f"`{now.id}` is not what was locked as version {now.version}"
             hint = "Give it a new version, then: cai lock"
             yield Problem(file, *at, "C071", what, hint)

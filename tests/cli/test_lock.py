@@ -48,6 +48,28 @@ def test_a_lock_is_written_held_and_written_anew(
     cai("lint")
 
 
+def test_what_a_lock_takes_in_is_told(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A newer version, a lower one, and a text that changed under the same version."""
+    told = []
+    for text in (
+        RUDE.replace("version: 1.0.0", "version: 1.10.0"),
+        RUDE.replace("version: 1.0.0", "version: 1.9.0"),
+        CHANGED.replace("version: 1.0.0", "version: 1.9.0"),
+        CHANGED.replace("version: 1.0.0", "version: 1.9.0"),
+    ):
+        cai("lock")
+        capsys.readouterr()
+        project(root, rude=text)
+        cai("lock")
+        told.append(capsys.readouterr().out.splitlines()[1:])
+    assert told == [
+        ["  principle rude: 1.0.0 to 1.10.0"],
+        ["  principle rude: 1.10.0 to 1.9.0, a lower version"],
+        ["  principle rude: another text, still version 1.9.0"],
+        [],
+    ]
+
+
 def test_a_broken_project_is_not_locked(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     project(root, rude=RUDE.replace("why:", "wy:"))
     cai("lock", exit_code=3)
