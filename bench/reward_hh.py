@@ -130,7 +130,7 @@ def main() -> None:
 
 def make_split(options: Any, config: RewardConfig, folder: Path) -> Split:
     """The first pairs, in a seeded order, whose sides both fit."""
-    base = Backbone.load(config.model, device="cpu", dtype="float32")
+    base = Backbone.load(str(config.model), device="cpu", dtype="float32")
     rows = [row for row in read_pairs([options.data]) if isinstance(row, PairRow)]
     random.Random(f"split/{config.seed}").shuffle(rows)
     fit: list[Pair] = []
@@ -203,7 +203,7 @@ def run_trl(
 
     Returns both scores of each test pair, and each step's loss.
     """
-    source = resolve_model(config.model)
+    source = resolve_model(str(config.model))
     transformers.set_seed(config.seed)
     model = transformers.AutoModelForSequenceClassification.from_pretrained(
         source, num_labels=1, dtype=torch.float32

@@ -54,7 +54,7 @@ def write_model(size: str, folder: Path) -> float:
     model = transformers.AutoModelForCausalLM.from_config(config).to(torch.bfloat16)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    return sum(p.numel() for p in model.parameters()) / 1e6
+    return float(sum(p.numel() for p in model.parameters())) / 1e6
 
 
 def write_rows(folder: Path, count: int) -> None:
