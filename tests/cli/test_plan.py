@@ -64,14 +64,15 @@ def test_it_is_what_the_build_does(
 
 
 def test_many_prompts_are_scaled(common: tuple[object, ...], tmp_path: Path, capsys: Any) -> None:
-    """1,000 prompts, of which 64 are gone through: a response for each, within the sample's slip
-    (half of the prompts become SFT rows, the other half preferences; both are answered once)."""
+    """1,000 prompts, of which 64 are gone through: a response for each, and two to a pair for every
+    prompt that is drawn for preferences. Of 64 half are, give or take three times 4 (the root of
+    64 x 1/2 x 1/2): 2 x 1000 x 20/64 = 625 to 2 x 1000 x 44/64 = 1375."""
     rows = [{"id": f"p{n}", "prompt": f"Question {n}?"} for n in range(1000)]
     many = write_rows(tmp_path / "many.jsonl", rows)
     plan = planned(capsys, *common[:2], "-p", many, "-m", "miniature")
     assert (plan["prompts"], plan["sampled"]) == (1000, 64)
     assert plan["most"]["steps"]["response"] == 1000
-    assert 300 < plan["most"]["steps"]["pair"] < 1700  # two for each of about 500
+    assert 625 <= plan["most"]["steps"]["pair"] <= 1375
     assert plan["least"]["written"] < plan["most"]["written"]
 
 
