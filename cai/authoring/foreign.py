@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -132,6 +133,13 @@ def _between(text: str, head: str, tail: str) -> str:
     return (found.group(1) if found else text).strip()
 
 
+def _left_out(entries: Iterable[Any], *known: str) -> list[str]:
+    """A note on keys that nothing of ours comes from; none where there are none."""
+    counts = Counter(key for entry in entries for key in entry if key not in known)
+    told = ", ".join(f"{key} ({count})" for key, count in sorted(counts.items()))
+    return [f"left out: the keys {told}"] if told else []
+
+
 # -- Anthropic's critiques and revisions -----------------------------------------------------------
 
 
@@ -149,8 +157,9 @@ def _read_anthropic(value: Any) -> Content:
         revise = _said(entry.get("edit_request"), f"{name}.edit_request")
         revision = _between(revise, "RevisionRequest", "Revision")
         principles.append(Foreign(name, "\n".join(critiques), revision))
-    notes = (f"prompts of several parts, which are one request now: {joined}",)
-    return Content(tuple(principles), notes=notes if joined else ())
+    notes = [f"prompts of several parts, which are one request now: {joined}"] if joined else []
+    notes += _left_out(value.values(), "prompt", "edit_request")
+    return Content(tuple(principles), notes=tuple(notes))
 
 
 def _write_anthropic(principles: Sequence[Principle]) -> dict[str, Any]:
@@ -194,14 +203,14 @@ def _read_swarm(value: Any) -> Content:
         revise = _said(entry.get("revision"), f"constitution {number}: revision")
         principles.append(Foreign(f"swarm-{number:02}", critique.strip(), revise.strip()))
     examples, left, system = _examples(value.get("system_chat") or [])
-    others = sorted(set(value) - {"constitutions", "system_chat"})
     notes = (
         [f"left out: {left} messages of `system_chat` that make up no whole example"]
         if left
         else []
     )
     notes += [f"left out: {system} system messages of `system_chat`"] if system else []
-    notes += [f"left out: the keys {', '.join(others)}"] if others else []
+    notes += _left_out([value], "constitutions", "system_chat")
+    notes += _left_out(listed, "critic", "revision")
     return Content(tuple(principles), examples, tuple(notes))
 
 
@@ -251,8 +260,10 @@ def _write_swarm(principles: Sequence[Principle]) -> dict[str, Any]:
 
 
 def _read_langchain(value: Any) -> Content:
+    notes: list[str] = []
     if isinstance(value, dict):
         nested = value.get("constitutional_principles")
+        notes += [] if nested is None else _left_out([value], "constitutional_principles")
         one = {"critique_request", "revision_request"} <= set(value)
         value = nested if nested is not None else [value] if one else _named(value)
     _want(isinstance(value, list), "it is not a list of principles")
@@ -264,7 +275,8 @@ def _read_langchain(value: Any) -> Content:
         critique = _said(entry.get("critique_request"), f"{name}: critique_request")
         revise = _said(entry.get("revision_request"), f"{name}: revision_request")
         principles.append(Foreign(name, critique.strip(), revise.strip()))
-    return Content(tuple(principles))
+    notes += _left_out(value, "name", "critique_request", "revision_request")
+    return Content(tuple(principles), notes=tuple(notes))
 
 
 def _named(value: dict[str, Any]) -> list[Any]:

@@ -211,6 +211,40 @@ def test_system_messages_are_counted(home: Path, capsys: Any) -> None:
     assert "left out: 1 system messages" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        (
+            "anthropic",
+            {"a": {"prompt": ["X"], "edit_request": "Y", "note": "n"}},
+            "left out: the keys note (1)",
+        ),
+        (
+            "llm-swarm",
+            [{"critic": "X", "revision": "Y", "id": n, "weight": 2} for n in range(2)],
+            "left out: the keys id (2), weight (2)",
+        ),
+        (
+            "langchain",
+            {
+                "version": 3,
+                "constitutional_principles": [
+                    {"name": "a", "critique_request": "X", "revision_request": "Y", "tone": "z"}
+                ],
+            },
+            "left out: the keys tone (1)",
+        ),
+    ],
+)
+def test_keys_that_nothing_comes_from_are_told(
+    name: str, value: Any, said: str, home: Path, capsys: Any
+) -> None:
+    cai("import", name, written(home, value), "--name", "other")
+    out = capsys.readouterr().out
+    assert said in out
+    assert ("left out: the keys version (1)" in out) == (name == "langchain")
+
+
 def test_files_that_are_there_are_left_alone(home: Path, capsys: Any) -> None:
     file = written(home, FILES["langchain"])
     cai("import", "langchain", file)
