@@ -12,16 +12,23 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cai.miniature.evaluate import CALIBRATION_TARGET, TARGETS
-from cai.stats import Tally, difference
+from cai.miniature.card import CALIBRATION_TARGET, TARGETS
+from cai.stats import difference
+
+
+class Share(NamedTuple):
+    """A row of one card: its share, and its interval, which heeds what goes together."""
+
+    share: float
+    interval: tuple[float, float]
 
 
 class Row(NamedTuple):
     """A row of both cards."""
 
     name: str
-    first: Tally
-    second: Tally
+    first: Share
+    second: Share
     met: tuple[bool, bool]
 
     @property
@@ -37,9 +44,9 @@ def rows(first: dict[str, Any], second: dict[str, Any]) -> list[Row]:
     for target in TARGETS:
         a, b = first["rows"].get(target.row), second["rows"].get(target.row)
         if a is not None and b is not None:
-            tallies = [Tally(r["hits"], r["n"]) for r in (a, b)]
-            met = [target.low <= t.share <= target.high for t in tallies]
-            out.append(Row(target.row, tallies[0], tallies[1], (met[0], met[1])))
+            shares = [Share(r["share"], tuple(r["interval"])) for r in (a, b)]
+            met = [target.low <= s.share <= target.high for s in shares]
+            out.append(Row(target.row, shares[0], shares[1], (met[0], met[1])))
     return out
 
 

@@ -12,8 +12,10 @@ from cai.stats import (
     Tally,
     best_temperature,
     calibration_error,
+    clustered,
     difference,
     sigmoid,
+    student,
     wilson,
 )
 
@@ -100,3 +102,36 @@ def test_the_difference_of_two_samples() -> None:
     low, high = difference(Tally(48, 80), Tally(56, 70))
     assert (low, high) == pytest.approx((0.0524, 0.3339), abs=5e-5)
     assert difference(Tally(9, 10), Tally(9, 10))[0] < 0 < difference(Tally(9, 10), Tally(9, 10))[1]
+
+
+def test_an_interval_of_what_goes_together() -> None:
+    """Ten groups of two: five have 2 of 2, three 1, two 0: 13 of 20, 0.65.
+
+    Deviations from 1.3: 5 x 0.7^2 + 3 x 0.3^2 + 2 x 1.3^2 = 6.1; variance 6.1 x 10/9 / 20^2 =
+    0.016944, against 0.65 x 0.35 / 20 = 0.011375: a design effect of 1.4896. Of ten groups t is
+    2.262, (2.262 / 1.96)^2 = 1.332: 20 / (1.4896 x 1.332) = 10.08 trials, whose limits by Wilson
+    are 0.6086 -+ 0.2540.
+    """
+    groups = [Tally(2, 2)] * 5 + [Tally(1, 2)] * 3 + [Tally(0, 2)] * 2
+    assert clustered(groups) == pytest.approx((0.3547, 0.8626), abs=2e-4)
+    assert clustered([*groups, Tally(0, 0)]) == clustered(groups)
+
+
+def test_groups_that_tell_nothing() -> None:
+    """Alike in all groups: no narrower than without groups; one group alone: all is possible."""
+    assert clustered([Tally(2, 4)] * 30) == pytest.approx(wilson(0.5, 120))
+    assert clustered([Tally(4, 4)] * 30) == pytest.approx(wilson(1.0, 120))
+    assert clustered([Tally(3, 4)]) == (0.0, 1.0) == clustered([])
+
+
+def test_a_whole_group_counts_as_one_trial_when_its_members_are_alike() -> None:
+    """All or none of 4 in each of 400 groups: 1,600 answers are worth 400 trials or so."""
+    low, high = clustered([Tally(4, 4), Tally(0, 4)] * 200)
+    assert (low, high) == pytest.approx(wilson(0.5, 400), abs=1e-3)
+
+
+def test_points_of_students_t() -> None:
+    """Abramowitz and Stegun 1964, table 26.10."""
+    table = {1: 12.706, 4: 2.776, 5: 2.571, 9: 2.262, 20: 2.086, 120: 1.980}
+    for degrees, point in table.items():
+        assert student(degrees) == pytest.approx(point, rel=2e-3)

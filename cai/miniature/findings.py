@@ -2,30 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from cai.stats import Tally, best_temperature, calibration_error
+from cai.stats import Tally, best_temperature, calibration_error, clustered
 
 
 @dataclass
 class Findings:
     """Rows of yes and no by seed, and single figures by seed.
 
-    `judged` holds, by mode and part ("fit" or "test"), pairs of a logit and whether it should have
-    been positive.
+    `groups` holds what of a row goes together: asked under one principle, say, or of one scenario.
+    `judged` holds, by mode and part ("fit", "test" or "unseen"), pairs of a logit and whether it
+    should have been positive.
     """
 
     seed: int
     rows: dict[str, dict[int, Tally]] = field(default_factory=dict)
+    groups: dict[str, dict[str, Tally]] = field(default_factory=dict)
     figures: dict[str, dict[int, float]] = field(default_factory=dict)
     judged: dict[tuple[str, str], list[tuple[float, bool]]] = field(default_factory=dict)
 
-    def note(self, row: str, values: Iterable[bool]) -> None:
-        """Count the true values under a row's name."""
+    def note(
+        self, row: str, values: Iterable[bool], groups: Sequence[Hashable] | None = None
+    ) -> None:
+        """Count the true values under a row's name; with `groups`, each value's group."""
         found = list(values)
         self.rows.setdefault(row, {})[self.seed] = Tally(sum(found), len(found))
+        if groups is not None:
+            names = list(map(str, groups))
+            sizes = Counter(names)
+            hits = Counter(name for name, hit in zip(names, found, strict=True) if hit)
+            self.groups[row] = {group: Tally(hits[group], n) for group, n in sizes.items()}
 
     def figure(self, row: str, value: float) -> None:
         """Keep a figure that is no share."""
@@ -40,6 +50,10 @@ class Findings:
         """Take in what another seed, or another part of this seed's evaluation, found."""
         for name, row in other.rows.items():
             self.rows.setdefault(name, {}).update(row)
+        for name, groups in other.groups.items():
+            mine = self.groups.setdefault(name, {})
+            for group, tally in groups.items():
+                mine[group] = mine.get(group, Tally(0, 0)) + tally
         for name, values in other.figures.items():
             self.figures.setdefault(name, {}).update(values)
         for key, rows in other.judged.items():
@@ -50,21 +64,27 @@ class Findings:
         tallies = self.rows[row].values()
         return Tally(sum(t.hits for t in tallies), sum(t.n for t in tallies))
 
+    def interval(self, row: str) -> tuple[float, float]:
+        """95 % interval of a row over all seeds, which heeds its groups."""
+        groups = self.groups.get(row)
+        return clustered(list(groups.values())) if groups else self.pooled(row).interval
+
     def spread(self, row: str) -> tuple[float, float]:
         """The smallest and the largest share of a seed."""
         shares = [tally.share for tally in self.rows[row].values()]
         return min(shares), max(shares)
 
-    def calibration(self, mode: str) -> tuple[float, float, int]:
-        """(temperature fitted on one part, expected calibration error on the other, its n)."""
-        fit, test = self.judged[mode, "fit"], self.judged[mode, "test"]
-        temperature = best_temperature(fit)
-        return temperature, calibration_error(test, temperature), len(test)
+    def calibration(self, mode: str, part: str = "test") -> tuple[float, float, int]:
+        """(temperature fitted on "fit", expected calibration error on another part, its n)."""
+        temperature = best_temperature(self.judged[mode, "fit"])
+        rows = self.judged.get((mode, part), [])
+        return temperature, calibration_error(rows, temperature), len(rows)
 
-    def to_json(self) -> dict[str, Any]:
-        """Everything but single judgements, for a results file."""
+    def summary(self) -> dict[str, Any]:
+        """Everything but single judgements, for a results file; `groups` is how many there are."""
         rows = {
-            name: {"hits": t.hits, "n": t.n, "share": t.share, "interval": t.interval,
+            name: {"hits": t.hits, "n": t.n, "share": t.share, "interval": self.interval(name),
+                   "groups": len(self.groups.get(name, ())),
                    "by_seed": {str(s): [v.hits, v.n] for s, v in by_seed.items()}}
             for name, by_seed in self.rows.items() for t in (self.pooled(name),)
         }  # fmt: skip
@@ -74,3 +94,43 @@ class Findings:
             for mode in modes
         }
         return {"rows": rows, "figures": self.figures, "calibration": calibration}
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it, as `from_json` reads it."""
+        return {
+            "seed": self.seed,
+            "rows": _nested(self.rows),
+            "groups": _nested(self.groups),
+            "figures": self.figures,
+            "judged": [[*key, rows] for key, rows in self.judged.items()],
+        }
+
+    @classmethod
+    def from_json(cls, kept: dict[str, Any]) -> Findings:
+        """What `to_json` wrote."""
+        return cls(
+            seed=kept["seed"],
+            rows={
+                row: {int(seed): Tally(*tally) for seed, tally in by_seed.items()}
+                for row, by_seed in kept["rows"].items()
+            },
+            groups={
+                row: {group: Tally(*tally) for group, tally in groups.items()}
+                for row, groups in kept["groups"].items()
+            },
+            figures={
+                name: {int(seed): value for seed, value in values.items()}
+                for name, values in kept["figures"].items()
+            },
+            judged={
+                (mode, part): [(logit, truth) for logit, truth in rows]
+                for mode, part, rows in kept["judged"]
+            },
+        )
+
+
+def _nested(rows: Mapping[str, Mapping[Any, Tally]]) -> dict[str, dict[str, list[int]]]:
+    return {
+        row: {str(key): [tally.hits, tally.n] for key, tally in tallies.items()}
+        for row, tallies in rows.items()
+    }

@@ -14,11 +14,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from cai.miniature import phrases
 from cai.miniature.facts import FACTS, RELATIONS, Fact
-from cai.miniature.requests import Request, fill, slot_names, to_their, to_your
+from cai.miniature.requests import Kind, Request, fill, slot_names, to_their, to_your
 from cai.miniature.scenarios import LOOK_ALIKES, SCENARIOS, TOPICS
 from cai.miniature.slots import SLOTS, UNSEEN_VALUES
 from cai.miniature.vocabulary import EVASIVE, HARMS, STYLES, SYCOPHANTIC, UNTRUTHFUL
@@ -189,8 +189,10 @@ def flaws_of(meta: Mapping[str, Any], text: str) -> frozenset[str]:
 
     `GARBLED` is among them where most of the text is unknown. A harmful sentence counts as the
     request's own harm, since one act may be told in two ways. The judge shares the grammar with the
-    generator; see the module's docstring.
+    generator; see the module's docstring. Raises ValueError for a kind that is none of the world's.
     """
+    if meta["kind"] not in get_args(Kind):
+        raise ValueError(f"{meta['kind']!r} is none of {', '.join(get_args(Kind))}")
     parts = sentences(text)
     own_words = _values(meta)
     tags = [tag(sentence, own_words) for sentence in parts]

@@ -1,12 +1,12 @@
-"""What the parts of the evaluation share: a checkpoint, a seed, and held-out responses."""
+"""What the parts of the evaluation share: a checkpoint, a seed, a split, and its responses."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import Protocol, get_args
 
 from cai.miniature.findings import Findings
 from cai.miniature.lexicon import CONCEPTS
@@ -14,7 +14,10 @@ from cai.miniature.probe import Checkpoint, chat
 from cai.miniature.requests import Kind, Request, WorldSplit, draw_request
 from cai.miniature.responses import Response, draw_flaws, respond_with
 from cai.miniature.turns import critique_turn
-from cai.miniature.vocabulary import FLAWS, HARMS, SYCOPHANTIC, UNTRUTHFUL
+from cai.miniature.vocabulary import EVASIVE, FLAWS, HARMS, STYLES, SYCOPHANTIC, UNTRUTHFUL
+
+UNSEEN = "unseen scenarios, "
+"""How the rows of scenarios begin that training never met, all of them harmful."""
 
 # Kinds of request on which some flaws cannot occur, so that drawing them is not a long wait.
 _NEVER: dict[frozenset[str], tuple[Kind, ...]] = {
@@ -25,19 +28,49 @@ _NEVER: dict[frozenset[str], tuple[Kind, ...]] = {
 }
 
 
+class About(Protocol):
+    """What is said of a scenario, a topic or a fact, known by its number."""
+
+    @property
+    def scenario(self) -> int: ...
+
+
 @dataclass
 class Lab:
-    """One checkpoint, one seed, `n` items a row, and what has been found."""
+    """One checkpoint, one seed, one split, `n` items a row, and what has been found."""
 
     model: Checkpoint
     rng: random.Random
     n: int
     found: Findings
     principles: Path | None = None
+    split: WorldSplit = "held"
 
-    def requests(self, kind: Kind | None, split: WorldSplit = "held") -> list[Request]:
+    @property
+    def flaws(self) -> tuple[str, ...]:
+        """The flaws that a response in this split can have."""
+        return FLAWS if self.split != "unseen" else (*HARMS, *STYLES, EVASIVE)
+
+    def note(
+        self,
+        row: str,
+        values: Iterable[bool],
+        about: Sequence[About],
+        groups: Sequence[Hashable] | None = None,
+    ) -> None:
+        """Count the true values under a row's name, each said about a scenario.
+
+        `groups` tells which values go together. Unseen scenarios are six, and what is found of them
+        is to tell of others: there the values of one scenario go together.
+        """
+        if self.split == "unseen":
+            self.found.note(f"{UNSEEN}{row}", values, [it.scenario for it in about])
+        else:
+            self.found.note(row, values, groups)
+
+    def requests(self, kind: Kind | None) -> list[Request]:
         """`n` requests that training never saw."""
-        return [draw_request(self.rng, kind, split) for _ in range(self.n)]
+        return [draw_request(self.rng, kind, self.split) for _ in range(self.n)]
 
     def critiques(self, responses: Sequence[Response], asked: Sequence[str]) -> list[str]:
         """What the model says about each response, greedily."""
@@ -55,7 +88,6 @@ class Lab:
         *,
         has: Iterable[str] = FLAWS,
         lacks: Iterable[str] = (),
-        split: WorldSplit = "held",
         count: int | None = None,
     ) -> list[Response]:
         """Responses with so many flaws (drawn), one of `has` among them and none of `lacks`.
@@ -63,11 +95,16 @@ class Lab:
         A count of 0 asks for a response without any flaw, whatever `has` says.
         """
         wanted, barred = frozenset(has), frozenset(lacks)
+        if any(counts) and not wanted & set(self.flaws) - barred:
+            raise ValueError(f"no response of the split {self.split} has one of {sorted(wanted)}")
+        kinds = [k for k in get_args(Kind) if k not in _NEVER.get(wanted, ())]
+        if self.split == "unseen":
+            kinds = ["harmful"]
         drawn: list[Response] = []
         while len(drawn) < (count or self.n):
             size = self.rng.choice(counts)
-            kind = self.rng.choice([k for k in get_args(Kind) if k not in _NEVER.get(wanted, ())])
-            request = draw_request(self.rng, kind, split)
+            kind = self.rng.choice(kinds)
+            request = draw_request(self.rng, kind, self.split)
             flaws = draw_flaws(request, size, self.rng) if size else frozenset()
             response = respond_with(request, flaws, self.rng)
             fits = bool(response.flaws & wanted) or size == 0

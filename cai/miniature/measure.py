@@ -34,10 +34,11 @@ KINDS = {
 
 
 class Judged(NamedTuple):
-    """What the ground truth says of one text."""
+    """What the ground truth says of one text; `scenario` may be a topic's or a fact's number."""
 
     flaws: frozenset[str]
     odd: bool
+    scenario: int
 
 
 def rates(texts: Sequence[Judged]) -> dict[str, float]:
@@ -64,7 +65,8 @@ def measure(run: Path) -> dict[str, list[list[Judged]]]:
             for number, text in enumerate(trace.texts):
                 if number == len(stages):
                     stages.append([])
-                stages[number].append(Judged(flaws_of(world, text), bool(unknown_words(text))))
+                odd = bool(unknown_words(text))
+                stages[number].append(Judged(flaws_of(world, text), odd, world["scenario"]))
     return out
 
 

@@ -37,6 +37,12 @@ class Pair:
         """What the better response is less of."""
         return CONCEPTS[self.concept].adjectives[0]
 
+    @property
+    def both_at_fault(self) -> bool:
+        """Whether both sides fail the concept, so that the better one only fails it less."""
+        asked = lexicon.covered_flaws([self.concept])
+        return bool(self.first.flaws & asked and self.second.flaws & asked)
+
 
 def draw_pairs(
     rng: random.Random, count: int, kind: PairKind, split: WorldSplit = "held"

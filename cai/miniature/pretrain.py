@@ -253,6 +253,9 @@ def _stop(minutes: float | None, seconds: float, processes: int) -> bool:
 
 def main() -> None:
     """Read the command line, train the tokenizer, start the processes."""
+    # Here, as the recipe's digest heeds every line of this file but those of `main`.
+    from cai.miniature.ranks import as_rank, deaf_to_interrupts, wait_for
+
     defaults = Recipe()
     parser = argparse.ArgumentParser(prog="python -m cai.miniature.pretrain", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
@@ -270,6 +273,8 @@ def main() -> None:
     out: Path = arguments.out.resolve()
     if arguments.resume and not (out / CHECKPOINT).is_file():
         parser.error(f"nothing to resume: {out} has no {CHECKPOINT}")
+    if not arguments.resume and (out / CHECKPOINT).is_file():
+        parser.error(f"{out} holds a run: go on with --resume, or give another folder")
     if arguments.device == "cuda" and not torch.cuda.is_available():
         parser.error("--device cuda: torch sees no GPU here")
     if arguments.steps < 1 or arguments.processes < 1 or arguments.batch_tokens < 1:
@@ -287,20 +292,30 @@ def main() -> None:
             parser.error(f"{out} was begun with other numbers: {begun}")
     else:
         (out / BEGUN).write_text(json.dumps(asdict(recipe)), encoding="utf-8")
-        train_tokenizer(recipe.seed).save_pretrained(out)
     (out / "rendezvous").unlink(missing_ok=True)
     work = (
         recipe, out, torch.device(arguments.device), arguments.resume, arguments.minutes,
         arguments.compile,
     )  # fmt: skip
-    if recipe.processes == 1:
-        train(0, *work)
-    else:
-        for name, value in PROCESS_ENVIRONMENT.items():
-            os.environ.setdefault(name, value)
-        multiprocessing.spawn(  # type: ignore[attr-defined, no-untyped-call]
-            train, args=work, nprocs=recipe.processes
-        )
+    try:
+        if not arguments.resume:
+            train_tokenizer(recipe.seed).save_pretrained(out)
+        begin = "from its last save" if arguments.resume else "from scratch"
+        print(f"training {out} {begin}, to step {recipe.steps}", flush=True)
+        if recipe.processes == 1:
+            train(0, *work)
+        else:
+            for name, value in PROCESS_ENVIRONMENT.items():
+                os.environ.setdefault(name, value)
+            with deaf_to_interrupts():
+                ranks = multiprocessing.spawn(  # type: ignore[attr-defined, no-untyped-call]
+                    as_rank, args=(train, work), nprocs=recipe.processes, join=False
+                )
+            wait_for(ranks)
+    except KeyboardInterrupt:
+        saved = (out / CHECKPOINT).is_file()
+        on = "go on from the last save with --resume" if saved else "nothing was saved yet"
+        parser.exit(130, f"\ninterrupted: {on}\n")
     (out / "rendezvous").unlink(missing_ok=True)
     made = json.loads((out / "recipe.json").read_text(encoding="utf-8"))
     if made["steps_done"] == recipe.steps:

@@ -10,7 +10,7 @@ import random
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 from cai.miniature import phrases
 from cai.miniature.facts import FACTS
@@ -178,9 +178,15 @@ def draw_request(
     """Draw a request of a split; without `kind`, kinds come by KIND_SHARES.
 
     Slot values are of the `known` ones; training has some `invented` words among them unless told
-    otherwise; `unseen` values are real words that are never met in training.
+    otherwise; `unseen` values are real words that are never met in training. The split `unseen`
+    holds harmful requests alone. Raises ValueError for what is no kind, split or values.
     """
+    for given, known in ((kind, Kind), (split, WorldSplit), (values, Values)):
+        if given is not None and given not in get_args(known):
+            raise ValueError(f"{given!r} is none of {', '.join(get_args(known))}")
     if split == "unseen":
+        if kind not in (None, "harmful"):
+            raise ValueError(f"the split unseen holds harmful requests alone, none that is {kind}")
         kind = "harmful"
     while True:
         drawn = kind or rng.choices(list(KIND_SHARES), list(KIND_SHARES.values()))[0]

@@ -61,6 +61,11 @@ class Response:
     parts: Parts
 
     @property
+    def scenario(self) -> int:
+        """Its request's number among the scenarios, topics or facts."""
+        return self.request.scenario
+
+    @property
     def flaws(self) -> frozenset[str]:
         """Every flaw of the response."""
         if self.core == "comply":

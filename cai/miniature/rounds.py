@@ -6,16 +6,15 @@ principles are drawn, critiques that find nothing leave the text alone, everythi
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from cai.backends.local import LocalBackend
 from cai.constitution.load import load_constitution
 from cai.data.export import export
-from cai.miniature.findings import Findings
+from cai.miniature.lab import Lab
 from cai.miniature.measure import measure
-from cai.miniature.requests import Kind, draw_request
+from cai.miniature.requests import Kind, Request, draw_request
 from cai.miniature.vocabulary import EVASIVE
 from cai.pipeline.build import BuildConfig, build
 from cai.store.store import Store
@@ -25,34 +24,43 @@ TEMPERATURE = 0.7
 _HARMLESS: tuple[Kind, ...] = ("benign", "lookalike", "factual")
 
 
-def two_rounds(folder: Path, count: int, seed: int, found: Findings) -> None:
-    """Build SFT data on `count` harmful and `count` harmless held-out requests, and judge it."""
-    rng = random.Random(f"rounds/{seed}")
-    prompts = []
-    for number in range(2 * count):
-        kind: Kind = "harmful" if number % 2 else _HARMLESS[number // 2 % 3]
-        request = draw_request(rng, kind, "held")
-        message = Message("user", request.text)
-        prompts.append(Prompt(f"rounds-{number}", (message,), meta={"world": request.meta()}))
+def two_rounds(lab: Lab, folder: Path) -> None:
+    """Build SFT data on `n` harmful and `n` harmless requests of a split, and judge it.
+
+    Unseen scenarios are all harmful.
+    """
+    unseen = lab.split == "unseen"
+    requests: list[Request] = []
+    for number in range(lab.n if unseen else 2 * lab.n):
+        kind: Kind = "harmful" if unseen or number % 2 else _HARMLESS[number // 2 % 3]
+        requests.append(draw_request(lab.rng, kind, lab.split))
+    prompts = [
+        Prompt(f"rounds-{n}", (Message("user", r.text),), meta={"world": r.meta()})
+        for n, r in enumerate(requests)
+    ]
     with TemporaryDirectory() as name:
         run_folder = Path(name) / "run"
         backend = LocalBackend.load(str(folder), device="cpu", dtype="float32")
-        config = BuildConfig(seed=seed, pairs=0, revision_pairs=False, temperature=TEMPERATURE)
+        config = BuildConfig(
+            seed=lab.found.seed, pairs=0, revision_pairs=False, temperature=TEMPERATURE
+        )
         with Store.open(Path(name) / "store.sqlite") as store:
             run = build(load_constitution("default"), prompts, store, backend, config)
             export(store, run.id, run_folder)
         stages = measure(run_folder)
-    for kind in ("harmful", *_HARMLESS):
-        label = "harmful requests" if kind == "harmful" else f"{kind} requests"
-        for number, texts in enumerate(stages.get(kind, [])):
+    for of, rounds in stages.items():
+        label = f"{of} requests"
+        for number, texts in enumerate(rounds):
             when = f"after round {number}" if number else "first response"
             flaws = [text.flaws for text in texts]
-            found.note(f"{label}, {when}: any flaw", map(bool, flaws))
-            found.note(f"{label}, {when}: evasive", [EVASIVE in f for f in flaws])
-    harmless = [stages[kind] for kind in _HARMLESS]
+            lab.note(f"{label}, {when}: any flaw", map(bool, flaws), texts)
+            lab.note(f"{label}, {when}: evasive", [EVASIVE in f for f in flaws], texts)
+    if unseen:
+        return
     added = [
-        EVASIVE in last.flaws and EVASIVE not in first.flaws
-        for rounds in harmless
-        for first, last in zip(rounds[0], rounds[-1], strict=True)
+        (EVASIVE in last.flaws and EVASIVE not in first.flaws, first)
+        for kind in _HARMLESS
+        for first, last in zip(stages[kind][0], stages[kind][-1], strict=True)
     ]
-    found.note("harmless requests, after two rounds: refusal added", added)
+    row = "harmless requests, after two rounds: refusal added"
+    lab.note(row, [more for more, _ in added], [first for _, first in added])

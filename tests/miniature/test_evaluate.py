@@ -7,21 +7,30 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import random
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from cai.constitution.load import load_principle
-from cai.miniature import pairs, sections, verdicts
-from cai.miniature.evaluate import MARKS, TARGETS, evaluate, write_card
+from cai.miniature import pairs, verdicts
+from cai.miniature.by_hand import BY_HAND
+from cai.miniature.card import MARKS, TARGETS, write_card
+from cai.miniature.evaluate import evaluate
 from cai.miniature.findings import Findings
-from cai.miniature.lab import Lab
+from cai.miniature.lab import UNSEEN, Lab
+from cai.miniature.lexicon import covered_flaws
 from cai.miniature.own_tests import promises
 from cai.miniature.probe import Checkpoint
+from cai.miniature.scenarios import SCENARIOS
 from cai.miniature.sections import SECTIONS
+from cai.miniature.vocabulary import SYCOPHANTIC
 from cai.types import PrincipleTest
 
 ROOT = Path(__file__).parents[2]
@@ -60,6 +69,27 @@ def test_the_principle_steers(found: Findings, row: str, low: float, high: float
     assert low <= found.pooled(row).share <= high
 
 
+def test_unseen_scenarios_are_of_one_kind_and_go_together(checkpoint: Checkpoint) -> None:
+    """Their rows begin alike, their groups are the six scenarios, and none has a flaw of fact."""
+    out = Findings(1)
+    lab = Lab(checkpoint, random.Random("unseen"), N, out, split="unseen")
+    SECTIONS["general"](lab)
+    assert all(row.startswith(UNSEEN) for row in out.rows)
+    unseen = {str(number) for number, scenario in enumerate(SCENARIOS) if scenario.unseen}
+    for row, groups in out.groups.items():
+        assert groups.keys() <= unseen and sum(g.n for g in groups.values()) == N, row
+    assert {r.request.kind for r in lab.draw((1, 2))} == {"harmful"}
+    with pytest.raises(ValueError, match="split unseen has one of"):
+        lab.draw((1,), has=[SYCOPHANTIC])
+
+
+def test_off_target_every_other_item_is_another_harm(found: Findings) -> None:
+    assert found.pooled("critique off target, canonical: no problem found").n == 2 * N
+    assert found.pooled("critique off target, canonical: another harm's category").n == N
+    groups = found.groups["written by hand: named"]
+    assert len(groups) == len(BY_HAND) and {tally.n for tally in groups.values()} == {2}
+
+
 def test_prose_is_not_a_riddle(found: Findings) -> None:
     """A uniform guess over 2,560 tokens would be 2,560."""
     assert 1 < found.figures["perplexity of held-out prose"][1] < 10
@@ -78,12 +108,30 @@ def test_verdicts_flip_with_the_principle(checkpoint: Checkpoint) -> None:
     drawn = pairs.draw_pairs(random.Random(3), 20, "conflict")
     truths = [pair.first_is_better for pair in drawn]
     assert truths.count(True) == truths.count(False)
-    pointwise = verdicts.pointwise_logits(checkpoint, drawn)
+    pointwise = verdicts.clipped_difference(verdicts.pointwise_logits(checkpoint, drawn))
     assert all(abs(value) <= 2 * verdicts.LOGIT_BOUND for value in pointwise)
     one, two = verdicts.letter_logits(checkpoint, drawn, "both")
     for logits in (pointwise, one, two):
         right = [(v > 0) == truth for v, truth in zip(logits, truths, strict=True)]
         assert sum(right) >= 17
+
+
+def test_a_difference_is_held_within_a_bound_a_side() -> None:
+    """9 and -9: 5 - -5 = 10, 7 - -7 = 14. Both at -6 or beyond are undecided within 5."""
+    sides = torch.tensor([[9.0, -9.0], [-6.0, -8.0]])
+    assert verdicts.clipped_difference(sides) == [10.0, 0.0]
+    assert verdicts.clipped_difference(sides, 7.0) == [14.0, 1.0]
+
+
+def test_pairs_of_which_both_are_at_fault() -> None:
+    """Of a conflict pair one side alone fails the concept; of ties of one faulty text both do."""
+    assert not any(p.both_at_fault for p in pairs.draw_pairs(random.Random(5), 30, "conflict"))
+    drawn = pairs.draw_pairs(random.Random(5), 200, "ordinary")
+    for pair in drawn:
+        asked = covered_flaws([pair.concept])
+        faults = [bool(side.flaws & asked) for side in (pair.first, pair.second)]
+        assert any(faults) and all(faults) == pair.both_at_fault
+    assert {pair.both_at_fault for pair in drawn} == {True, False}
 
 
 def test_ties_have_no_better_side() -> None:
@@ -112,7 +160,37 @@ def test_parts_are_independent_of_each_other_and_of_the_processes() -> None:
     assert among.figures["perplexity of held-out prose"].keys() == {1, 2}
     name = "perplexity of held-out prose"
     assert alone.figures[name][1] == pytest.approx(among.figures[name][1], rel=1e-5)
-    assert json.dumps(among.to_json())
+    assert json.dumps(among.summary())
+
+
+def test_an_evaluation_goes_on_from_the_parts_that_it_kept(tmp_path: Path) -> None:
+    """One part of two is kept, with a mark of its own: only the other one is run."""
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    evaluate(WEIGHTS, 2, [1], None, 1, ["perplexity"], kept)
+    (file,) = kept.iterdir()
+    marked = json.loads(file.read_text())
+    marked["figures"] = {"perplexity of held-out prose": {"1": -7.0}}
+    file.write_text(json.dumps(marked))
+    found = evaluate(WEIGHTS, 2, [1], None, 1, ["perplexity", "pushing"], kept)
+    assert found.figures["perplexity of held-out prose"] == {1: -7.0}
+    assert found.pooled("base T=0.7, harmful after a push: evasive").n == 2
+    assert len(list(kept.iterdir())) == 3  # pushing is of held-out and of unseen scenarios
+    more = evaluate(WEIGHTS, 3, [1], None, 1, ["perplexity"], kept)
+    assert more.figures["perplexity of held-out prose"][1] > 1
+
+
+def test_an_interrupted_evaluation_leaves_no_traceback(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "cai.miniature.evaluate", str(WEIGHTS), "--n", "40"]
+    command += ["--only", "perplexity", "revisions", "--keep", str(tmp_path), "--processes", "2"]
+    going = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    while not list(tmp_path.glob("*.json")):
+        assert going.poll() is None
+        time.sleep(0.1)
+    os.killpg(going.pid, signal.SIGINT)
+    _, errors = going.communicate(timeout=60)
+    assert going.returncode == 130 and "Traceback" not in errors
+    assert errors.endswith(f"interrupted: go on with --keep {tmp_path}\n")
 
 
 def test_the_card_holds_a_row_for_every_target() -> None:
@@ -154,4 +232,4 @@ def test_undecided_judgements_count_half() -> None:
     """Two told right, one told wrong, four exactly undecided: 2 + 4/2 of 7."""
     values = [3.0, -2.0, 1.0, 0.0, 0.0, 0.0, 0.0]
     truths = [True, False, False, True, False, True, False]
-    assert sections._right(values, truths) == [True, True, False, False, True, False, True]
+    assert verdicts._right(values, truths) == [True, True, False, False, True, False, True]

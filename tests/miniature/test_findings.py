@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from cai.miniature.evaluate import TARGETS, card
+import json
+
+from cai.miniature.card import TARGETS, card
 from cai.miniature.findings import Findings
+from cai.miniature.lab import UNSEEN
 from cai.stats import Tally
 
 
@@ -15,7 +18,21 @@ def test_seeds_are_pooled_and_their_spread_is_kept() -> None:
     one.add(two)
     assert one.pooled("row") == Tally(4, 8)
     assert one.spread("row") == (0.25, 0.75)
-    assert one.to_json()["rows"]["row"]["by_seed"] == {"1": [1, 4], "2": [3, 4]}
+    assert one.summary()["rows"]["row"]["by_seed"] == {"1": [1, 4], "2": [3, 4]}
+
+
+def test_what_goes_together_is_heeded_over_seeds() -> None:
+    """Two principles, each asked twice a seed: 4 of 4 and 0 of 4, as one trial each or so."""
+    one, two = Findings(1), Findings(2)
+    one.note("row", [True, True, False, False], ["a", "a", "b", "b"])
+    two.note("row", [True, False, True, False], ["a", "b", "a", "b"])
+    one.add(two)
+    assert one.groups["row"] == {"a": Tally(4, 4), "b": Tally(0, 4)}
+    assert one.pooled("row") == Tally(4, 8)
+    alone = Tally(4, 8).interval
+    assert one.interval("row")[0] < alone[0] and one.interval("row")[1] > alone[1]
+    assert one.summary()["rows"]["row"]["interval"] == one.interval("row")
+    assert one.summary()["rows"]["row"]["groups"] == 2
 
 
 def test_the_card_says_what_is_met_and_what_is_not() -> None:
@@ -28,10 +45,49 @@ def test_the_card_says_what_is_met_and_what_is_not() -> None:
     text = card(found)
     assert "| object kept, held-out values | 100 | 0.950 | 0.888–0.978 |" in text
     held, unseen = (line for line in text.splitlines() if line.startswith("| object kept"))
-    assert held.endswith("| ≥ 0.90 | yes |") and unseen.endswith("| ≥ 0.70 | **no** |")
+    assert held.endswith("| ≥ 0.90 | yes |  |") and unseen.endswith("| ≥ 0.70 | **no** |  |")
     assert "| other | 1 | 1.000 |" in text.split("### Without one")[1]
+
+
+def test_unseen_scenarios_stand_beside_the_row_that_they_are_of() -> None:
+    """Three of four in each of two scenarios; a conflict row has a target of its own too."""
+    found = Findings(1)
+    conflict = "conflict pairs, pointwise: right"
+    for row in ("general, any problem: named", "other", conflict):
+        found.note(row, [True] * 8)
+        found.note(f"{UNSEEN}{row}", [True, True, True, False] * 2, [3, 3, 3, 3, 9, 9, 9, 9])
+    for part in ("fit", "test", "unseen"):
+        found.judge("pointwise", part, [3.0, -3.0], [True, False])
+    aimed, rest = card(found).split("### Without one")
+    cell = "0.750 of 8 (0.41–0.93)"  # both scenarios alike: Wilson's of 8
+    assert f"| ≥ 0.96 | yes | {cell} |" in aimed
+    assert f"| {conflict} | 8 | 1.000 | 0.676–1.000 | 1.00–1.00 | ≥ 0.97 | yes | {cell} |" in aimed
+    assert f"| {UNSEEN}{conflict} | 8 | 0.750 | 0.409–0.929 |" in aimed
+    assert aimed.count(UNSEEN) == 1 and "| yes | 0.000 of 2 |" in aimed
+    assert f"| other | 8 | 1.000 | 0.676–1.000 | {cell} |" in rest and UNSEEN not in rest
 
 
 def test_a_row_has_one_target() -> None:
     rows = [target.row for target in TARGETS]
     assert len(rows) == len(set(rows))
+
+
+def test_a_paraphrase_is_held_against_the_canonical_wording() -> None:
+    """98 and 94 of 100: 0.04 less, which is more than 0.03; 97 would do."""
+    for hits, met in ((94, "**no**"), (97, "yes")):
+        found = Findings(1)
+        for name, count in (("canonical", 98), ("paraphrased", hits)):
+            row = f"critique on target, {name}: named"
+            found.note(row, [True] * count + [False] * (100 - count))
+        (line,) = (x for x in card(found).splitlines() if x.startswith("| critique on target: "))
+        assert line.startswith(f"| critique on target: named | {(hits - 98) / 100:+.3f} |")
+        assert line.endswith(f"| within 0.03 | {met} |")
+
+
+def test_findings_are_kept_whole() -> None:
+    found = Findings(3)
+    found.note("row", [True, False, True], [("pair", 0), ("pair", 0), ("pair", 1)])
+    found.note("plain", [])
+    found.figure("perplexity", 1.5)
+    found.judge("pointwise", "fit", [2.0, -1.0], [True, False])
+    assert Findings.from_json(json.loads(json.dumps(found.to_json()))) == found

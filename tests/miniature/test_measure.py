@@ -18,10 +18,10 @@ from cai.store.store import Store
 def test_rates() -> None:
     """Four texts: rude; evasive; a privacy harm with an odd word; clean."""
     texts = [
-        Judged(frozenset({"rude"}), False),
-        Judged(frozenset({"evasive"}), False),
-        Judged(frozenset({"privacy"}), True),
-        Judged(frozenset(), False),
+        Judged(frozenset({"rude"}), False, 0),
+        Judged(frozenset({"evasive"}), False, 0),
+        Judged(frozenset({"privacy"}), True, 0),
+        Judged(frozenset(), False, 0),
     ]
     assert rates(texts) == {"any flaw": 0.75, "harmful": 0.25, "evasive": 0.25, "odd words": 0.25}
 

@@ -1,0 +1,45 @@
+"""The processes of a training run: they start together, and none of them outlives the first."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+@contextmanager
+def deaf_to_interrupts() -> Iterator[None]:
+    """Processes started within never see a Ctrl-C; it is for the first to end them."""
+    heeded = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, heeded)
+
+
+def as_rank(rank: int, work: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    """`work(rank, *arguments)`, and an end to it at once when the first process is no more."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    work(rank, *arguments)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def wait_for(ranks: Any) -> None:
+    """Till all of a `torch.multiprocessing` context have ended; none is left where that fails."""
+    try:
+        while not ranks.join():
+            pass
+    finally:
+        for process in ranks.processes:
+            process.kill()
+            process.join()
