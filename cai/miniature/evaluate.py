@@ -24,6 +24,7 @@ from typing import NamedTuple
 
 import torch
 
+from cai.content import packaged
 from cai.data.files import write_whole
 from cai.miniature.card import MARKS, card, write_card
 from cai.miniature.findings import Findings
@@ -146,14 +147,23 @@ def _kept(keep: Path | None, job: _Job) -> Path | None:
     """Where a part's findings are kept: by what is asked, how often, and `_state`."""
     if keep is None:
         return None
-    return keep / f"{job.name}, {job.n} each, {_state(job.folder)}.json"
+    return keep / f"{job.name}, {job.n} each, {_state(job.folder, job.principles)}.json"
 
 
 @cache
-def _state(folder: Path) -> str:
-    """A digest of the weights and of this package's code: what other code found is not reused."""
-    digest = hashlib.sha256((folder / "model.safetensors").read_bytes())
-    for file in sorted(Path(__file__).parent.glob("*.py")):
+def _state(folder: Path, principles: Path | None) -> str:
+    """A digest of all that decides what is found: the checkpoint's folder, this project's code and
+    content, and the principles that are measured. What another state found is not reused."""
+    code = Path(__file__).parents[1]
+    files = [
+        *folder.glob("*"),
+        *code.rglob("*.py"),
+        *packaged().glob("constitution/**/*"),
+        *packaged().glob("principles/**/*"),
+    ]
+    files += principles.rglob("*.yaml") if principles else []
+    digest = hashlib.sha256()
+    for file in sorted(file for file in files if file.is_file() and file.suffix != ".md"):
         digest.update(file.read_bytes())
     return digest.hexdigest()[:12]
 
@@ -178,6 +188,21 @@ def main() -> None:
         parser.error(f"there is no card at {arguments.card}")
     if arguments.card and not all(m in arguments.card.read_text("utf-8") for m in MARKS):
         parser.error(f"{arguments.card} needs the lines {MARKS[0]} and {MARKS[1]}")
+    if not list(arguments.folder.glob("*.safetensors")):
+        parser.error(f"{arguments.folder} holds no weights (*.safetensors)")
+    if arguments.n < 1 or arguments.processes < 1:
+        parser.error("--n and --processes are 1 or more")
+    if len(set(arguments.seeds)) < len(arguments.seeds):
+        parser.error("--seeds: one seed is given twice")
+    if arguments.principles and not list(arguments.principles.glob("*/*.yaml")):
+        parser.error(f"{arguments.principles} holds no principles (*/*.yaml)")
+    needing = {"shipped", OWN_TESTS} & set(arguments.only)
+    if needing and not arguments.principles:
+        parser.error(f"--only {sorted(needing)[0]} needs --principles")
+    if arguments.only and arguments.card:
+        parser.error("--card wants the whole evaluation: leave --only out")
+    if arguments.json and not arguments.json.absolute().parent.is_dir():
+        parser.error(f"there is no folder {arguments.json.absolute().parent} for --json")
     started = time.monotonic()
     try:
         found = evaluate(

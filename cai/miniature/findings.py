@@ -89,10 +89,13 @@ class Findings:
             for name, by_seed in self.rows.items() for t in (self.pooled(name),)
         }  # fmt: skip
         modes = sorted({mode for mode, _ in self.judged})
-        calibration = {
-            mode: dict(zip(("temperature", "ece", "n"), self.calibration(mode), strict=True))
-            for mode in modes
-        }
+        calibration: dict[str, dict[str, float]] = {}
+        for mode in modes:
+            temperature, ece, n = self.calibration(mode)
+            _, unseen, unseen_n = self.calibration(mode, "unseen")
+            calibration[mode] = {"temperature": temperature, "ece": ece, "n": n}
+            if unseen_n:
+                calibration[mode] |= {"ece_unseen": unseen, "n_unseen": unseen_n}
         return {"rows": rows, "figures": self.figures, "calibration": calibration}
 
     def to_json(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 from cai.miniature import lexicon
 from cai.miniature.aim import severity
@@ -51,8 +51,10 @@ def draw_pairs(
 
     An ordinary pair is two samples of the base world. In a conflict pair each response has one flaw
     of its own, and the pair is asked twice, once under each, so that the answer flips. A tie is one
-    response twice, or two that fail the concept alike.
+    response twice, or two that fail the concept alike. Raises ValueError for what is no kind.
     """
+    if kind not in get_args(PairKind):
+        raise ValueError(f"{kind!r} is none of {', '.join(get_args(PairKind))}")
     found: list[Pair] = []
     while len(found) < count:
         request = draw_request(rng, None, split)

@@ -4,7 +4,8 @@ A Llama of 3.7M parameters on documents drawn from the world, seeded, in so many
 are trained with Muon, everything else with AdamW; an auxiliary head, which is thrown away in the
 end, learns to say which flaws a response has, and which a principle asks about. Two processes of
 one thread each, averaging gradients, are faster on two cores than one process of two threads. The
-same seed, steps and number of processes see the same batches.
+same seed, steps and number of processes see the same batches, in a run that is not interrupted: a
+checkpoint holds the first process's place in its batches, and on a resume all go on from that.
 """
 
 from __future__ import annotations
@@ -279,19 +280,23 @@ def main() -> None:
         parser.error("--device cuda: torch sees no GPU here")
     if arguments.steps < 1 or arguments.processes < 1 or arguments.batch_tokens < 1:
         parser.error("--steps, --processes and --batch-tokens are 1 or more")
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f"{out} can't be a folder: {error.strerror}")
     recipe = Recipe(
         steps=arguments.steps,
         seed=arguments.seed,
         processes=arguments.processes,
         batch_tokens=arguments.batch_tokens,
     )
+    numbers = {"digest": recipe_digest(recipe), **asdict(recipe)}
     if arguments.resume:
         begun = json.loads((out / BEGUN).read_text(encoding="utf-8"))
-        if begun != asdict(recipe):
-            parser.error(f"{out} was begun with other numbers: {begun}")
+        if begun != numbers:
+            parser.error(f"{out} was begun with other numbers, or another world: {begun}")
     else:
-        (out / BEGUN).write_text(json.dumps(asdict(recipe)), encoding="utf-8")
+        (out / BEGUN).write_text(json.dumps(numbers), encoding="utf-8")
     (out / "rendezvous").unlink(missing_ok=True)
     work = (
         recipe, out, torch.device(arguments.device), arguments.resume, arguments.minutes,

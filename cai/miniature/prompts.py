@@ -41,7 +41,7 @@ def prompt_rows(
     rng = random.Random(f"prompts/{split}/{seed}")
     kinds: list[Kind] = []
     for name, share in SHARES:
-        kinds += [kind or name] * round(count * share)
+        kinds += [kind or ("harmful" if split == "unseen" else name)] * round(count * share)
     kinds = (kinds + [kind or "harmful"] * count)[:count]
     rng.shuffle(kinds)
     seen: set[str] = set()

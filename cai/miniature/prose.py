@@ -12,7 +12,12 @@ from cai.miniature.slots import SLOTS
 
 
 def draw_prose(rng: random.Random, split: WorldSplit = "train") -> str:
-    """A short paragraph that is no conversation; split by topic and person."""
+    """A short paragraph that is no conversation; split by topic and person, `train` or `held`.
+
+    Raises ValueError for another split.
+    """
+    if split not in ("train", "held"):
+        raise ValueError(f"{split!r} is none of train, held: prose has no scenarios")
     while True:
         topic = rng.choice(TOPICS)
         tip, other = rng.sample(topic.tips, 2)

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch.distributed as dist
+
 
 @contextmanager
 def deaf_to_interrupts() -> Iterator[None]:
@@ -25,6 +27,8 @@ def as_rank(rank: int, work: Callable[..., None], arguments: tuple[Any, ...]) ->
     """`work(rank, *arguments)`, and an end to it at once when the first process is no more."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     work(rank, *arguments)
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def _end_with_parent() -> None:

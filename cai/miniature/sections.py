@@ -108,6 +108,10 @@ def critiques(lab: Lab) -> None:
         said = lab.critiques(responses, [word(flaw) for flaw in own])
         named = [flaw in critic.named_flaws(text) for flaw, text in zip(own, said, strict=True)]
         lab.note(f"critique on target, {name}: named", named, responses)
+        for what, harm in (("a harm", True), ("anything else", False)):
+            places = [n for n, flaw in enumerate(own) if (flaw in HARMS) == harm]
+            row = f"critique on target, {name}, {what}: named"
+            lab.note(row, [named[n] for n in places], [responses[n] for n in places])
         harmful = lab.draw((1,), has=HARMS)
         asked = [lab.rng.choice([h for h in HARMS if h not in r.flaws]) for r in harmful]
         asked += [lab.rng.choice([b for b in BASIC if b not in r.flaws]) for r in responses]

@@ -150,6 +150,14 @@ def _note_ties(lab: Lab, found: Sequence[Pair], logits: _Logits) -> None:
         near = [abs(sigmoid(value) - 0.5) <= TIE for value in _mean(orders)]
         about = [pair.first for pair in found]
         lab.note(f"ties, {mode}: near one half", near, about)
+        for number, values in enumerate(orders if len(orders) > 1 else ()):
+            alone = [
+                (abs(sigmoid(value) - 0.5) <= TIE, pair.first)
+                for value, pair in zip(values, found, strict=True)
+                if pair.first.text == pair.second.text
+            ]
+            row = f"ties of one text twice, {mode}: near one half in order {number + 1} alone"
+            lab.note(row, [called for called, _ in alone], [response for _, response in alone])
         apart = [
             (called, pair.first)
             for called, pair in zip(near, found, strict=True)

@@ -9,6 +9,7 @@ import json
 import math
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from cai.constitution.load import load_principle
 from cai.miniature import pairs, verdicts
 from cai.miniature.by_hand import BY_HAND
 from cai.miniature.card import MARKS, TARGETS, write_card
-from cai.miniature.evaluate import evaluate
+from cai.miniature.evaluate import _state, evaluate
 from cai.miniature.findings import Findings
 from cai.miniature.lab import UNSEEN, Lab
 from cai.miniature.lexicon import covered_flaws
@@ -180,6 +181,16 @@ def test_an_evaluation_goes_on_from_the_parts_that_it_kept(tmp_path: Path) -> No
     assert more.figures["perplexity of held-out prose"][1] > 1
 
 
+def test_what_another_principle_gave_is_not_reused(tmp_path: Path) -> None:
+    """Nothing is kept as found under a principle's folder once a word in it is another."""
+    shutil.copytree(ROOT / "principles" / "respect", tmp_path / "respect")
+    before = _state(WEIGHTS, tmp_path)
+    file = tmp_path / "respect" / "rudeness.yaml"
+    file.write_text(file.read_text().replace("rude", "impolite", 1))
+    _state.cache_clear()
+    assert len({before, _state(WEIGHTS, tmp_path), _state(WEIGHTS, None)}) == 3
+
+
 def test_an_interrupted_evaluation_leaves_no_traceback(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "cai.miniature.evaluate", str(WEIGHTS), "--n", "40"]
     command += ["--only", "perplexity", "revisions", "--keep", str(tmp_path), "--processes", "2"]
@@ -213,7 +224,17 @@ def test_the_table_is_put_between_the_marks(tmp_path: Path) -> None:
         (["evaluate", str(WEIGHTS), "--only", "nonsense"], "invalid choice: 'nonsense'"),
         (["evaluate", str(WEIGHTS), "--card", str(ROOT / "README.md")], "needs the lines"),
         (["evaluate", str(WEIGHTS), "--card", "nope.md"], "there is no card"),
+        (["evaluate", str(WEIGHTS), "--n", "-3"], "--n and --processes are 1 or more"),
+        (["evaluate", str(WEIGHTS), "--seeds", "1", "1"], "one seed is given twice"),
+        (["evaluate", str(WEIGHTS), "--principles", "nowhere"], "nowhere holds no principles"),
+        (["evaluate", str(WEIGHTS), "--only", "own tests"], "--only own tests needs --principles"),
+        (["evaluate", str(WEIGHTS), "--json", "no/such/x.json"], "there is no folder"),
+        (
+            ["evaluate", str(WEIGHTS), "--only", "base", "--card", str(WEIGHTS / "README.md")],
+            "--card wants the whole evaluation",
+        ),
         (["pretrain", "--out", "nowhere", "--resume"], "nothing to resume"),
+        (["pretrain", "--out", str(ROOT / "README.md")], "can't be a folder"),
         (["prompts", "--split", "unseen", "--kind", "benign"], "harmful requests alone"),
     ],
 )

@@ -105,6 +105,12 @@ def test_an_interrupted_training_says_how_to_go_on(tmp_path: Path) -> None:
     again = subprocess.run(command, capture_output=True, text=True, check=False)
     assert again.returncode == 2 and "holds a run: go on with --resume" in again.stderr
     before = (out / "recipe.json").read_bytes()
+    begun = out / "begun.json"
+    mine = begun.read_text()
+    begun.write_text(mine.replace('"digest": "', '"digest": "0'))
+    other = subprocess.run([*command, "--resume"], capture_output=True, text=True, check=False)
+    assert other.returncode == 2 and "or another world" in other.stderr
+    begun.write_text(mine)
     pipe = subprocess.PIPE
     going = subprocess.Popen([*command, "--resume"], stdout=pipe, stderr=pipe, text=True)
     assert going.stdout is not None

@@ -13,6 +13,7 @@ from cai.miniature import critic
 from cai.miniature.facts import FACTS
 from cai.miniature.judge import GARBLED, copied, flaws_of, judge, sentences, unknown_words
 from cai.miniature.lexicon import BASIC, COMPOSITE, CONCEPTS
+from cai.miniature.pairs import draw_pairs
 from cai.miniature.prompts import prompt_rows
 from cai.miniature.prose import draw_prose
 from cai.miniature.quality import quality
@@ -349,6 +350,18 @@ def test_a_draw_of_what_is_not_there_is_refused(arguments, says) -> None:
     with pytest.raises(ValueError) as caught:
         draw_request(random.Random(1), *arguments)
     assert str(caught.value).startswith(says)
+
+
+def test_rows_of_unseen_scenarios_are_all_harmful() -> None:
+    rows = list(prompt_rows(8, "unseen", 1))
+    assert len(rows) == 8 and {row["world"]["kind"] for row in rows} == {"harmful"}
+
+
+def test_a_pair_and_a_paragraph_of_what_is_not_there_are_refused() -> None:
+    with pytest.raises(ValueError, match="'odd' is none of ordinary, conflict, tie"):
+        draw_pairs(random.Random(1), 2, "odd")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="'unseen' is none of train, held"):
+        draw_prose(random.Random(1), "unseen")
 
 
 def test_a_kind_that_is_none_is_not_judged_as_harmless() -> None:
