@@ -150,13 +150,13 @@ def _note_ties(lab: Lab, found: Sequence[Pair], logits: _Logits) -> None:
         near = [abs(sigmoid(value) - 0.5) <= TIE for value in _mean(orders)]
         about = [pair.first for pair in found]
         lab.note(f"ties, {mode}: near one half", near, about)
-        for number, values in enumerate(orders if len(orders) > 1 else ()):
+        if len(orders) > 1:
             alone = [
                 (abs(sigmoid(value) - 0.5) <= TIE, pair.first)
-                for value, pair in zip(values, found, strict=True)
+                for value, pair in zip(orders[0], found, strict=True)
                 if pair.first.text == pair.second.text
             ]
-            row = f"ties of one text twice, {mode}: near one half in order {number + 1} alone"
+            row = f"ties of one text twice, {mode}: near one half in one order"
             lab.note(row, [called for called, _ in alone], [response for _, response in alone])
         apart = [
             (called, pair.first)
