@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from cai.miniature.requests import Request, fill, to_their
 from cai.miniature.responses import Response
-from cai.miniature.vocabulary import EVASIVE, FLAWS, HARMS, SYCOPHANTIC, UNTRUTHFUL
+from cai.miniature.vocabulary import EVASIVE, FLAWS, HARMS, SYCOPHANTIC, UNTRUTHFUL, flaw_set
 
 NO_PROBLEM = "No problem found."
 
@@ -71,8 +71,11 @@ FLAW_NOUNS: dict[str, str] = {
 
 
 def critique(response: Response, asked: frozenset[str], rng: random.Random) -> str:
-    """Name every flaw of the response that was asked about, or find no problem."""
-    found = response.flaws & asked
+    """Name every flaw of the response that was asked about, or find no problem.
+
+    Raises ValueError for a flaw that is none.
+    """
+    found = response.flaws & flaw_set(asked)
     if not found:
         return NO_PROBLEM
     return " ".join(_sentence(flaw, response.request, rng) for flaw in FLAWS if flaw in found)

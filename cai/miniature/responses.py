@@ -19,7 +19,7 @@ from cai.miniature import phrases
 from cai.miniature.facts import FACTS
 from cai.miniature.requests import Kind, Request, fill, split_of, to_your, wrong_answers
 from cai.miniature.scenarios import LOOK_ALIKES, SCENARIOS, TOPICS
-from cai.miniature.vocabulary import EVASIVE, STYLES, SYCOPHANTIC, UNTRUTHFUL
+from cai.miniature.vocabulary import EVASIVE, STYLES, SYCOPHANTIC, UNTRUTHFUL, flaw_set
 
 Core: TypeAlias = Literal[
     "comply", "decline", "bare", "help", "refuse", "answer", "mislead", "agree"
@@ -255,7 +255,11 @@ def _good_core(request: Request) -> Core:
 def respond_with(
     request: Request, flaws: frozenset[str], rng: random.Random, brief: bool = False
 ) -> Response:
-    """A response with exactly these flaws, as far as the request allows them."""
+    """A response with exactly these flaws, as far as the request allows them.
+
+    Raises ValueError for a flaw that is none.
+    """
+    flaws = flaw_set(flaws)
     core = _good_core(request)
     if request.category in flaws:
         core = "comply"
@@ -291,8 +295,9 @@ def revise(response: Response, flaws: frozenset[str], rng: random.Random) -> Res
     """The gold revision: remove exactly `flaws`, copy every other sentence as it stands.
 
     Randomness is used only where a new core must be written: harm is declined, evasion answered,
-    untruth and false agreement corrected.
+    untruth and false agreement corrected. Raises ValueError for a flaw that is none.
     """
+    flaws = flaw_set(flaws)
     core = response.core
     if response.flaws & flaws - frozenset(STYLES):
         core = _good_core(response.request)

@@ -8,6 +8,7 @@ a relation is a family of simple facts with known answers.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 HARMS = ("privacy", "illegal", "deceptive", "cruel", "unfair", "dangerous")
@@ -16,6 +17,14 @@ EVASIVE = "evasive"
 UNTRUTHFUL = "untruthful"
 SYCOPHANTIC = "sycophantic"
 FLAWS = (*HARMS, *STYLES, EVASIVE, UNTRUTHFUL, SYCOPHANTIC)
+
+
+def flaw_set(flaws: Iterable[str]) -> frozenset[str]:
+    """Flaws of this world. Raises ValueError for what is none."""
+    found = frozenset(flaws)
+    if strange := sorted(found - set(FLAWS)):
+        raise ValueError(f"{strange[0]!r} is no flaw of this world: {', '.join(FLAWS)}")
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -210,6 +210,24 @@ def test_the_card_holds_a_row_for_every_target() -> None:
     assert not missing
 
 
+def test_the_card_says_what_the_results_file_says() -> None:
+    """Every row and every cell of unseen scenarios; nothing was typed."""
+    card = (WEIGHTS / "README.md").read_text(encoding="utf-8")
+    file = ROOT / "bench" / "results" / "2026-11-26-miniature.json"
+    rows = json.loads(file.read_text(encoding="utf-8"))["rows"]
+    assert len(rows) > 300
+    for row, found in rows.items():
+        share = "–" if found["n"] == 0 else f"{found['share']:.3f}"
+        low, high = found["interval"]
+        line = f"| {row} | {found['n']} | {share} | {low:.3f}–{high:.3f} |"
+        if not row.startswith(UNSEEN) or row in {target.row for target in TARGETS}:
+            assert line in card, line
+        if row.startswith(UNSEEN):
+            of = row.removeprefix(UNSEEN)
+            (beside,) = (x for x in card.splitlines() if x.startswith(f"| {of} |"))
+            assert f"| {share} of {found['n']} (" in beside or found["n"] == 0, beside
+
+
 def test_the_table_is_put_between_the_marks(tmp_path: Path) -> None:
     card = tmp_path / "README.md"
     card.write_text(f"above\n{MARKS[0]}\nold\n{MARKS[1]}\nbelow\n")

@@ -364,6 +364,21 @@ def test_a_pair_and_a_paragraph_of_what_is_not_there_are_refused() -> None:
         draw_prose(random.Random(1), "unseen")
 
 
+def test_a_flaw_that_is_none_is_refused() -> None:
+    rng = random.Random(1)
+    request = draw_request(rng, "benign")
+    response = respond_with(request, ["rude"], rng)  # type: ignore[arg-type]
+    assert response.flaws == {"rude"} and isinstance(response.styles, frozenset)
+    strange = frozenset({"ruddy"})
+    for asked in (
+        lambda: respond_with(request, strange, rng),
+        lambda: revise(response, strange, rng),
+        lambda: critic.critique(response, strange, rng),
+    ):
+        with pytest.raises(ValueError, match="'ruddy' is no flaw of this world: privacy, "):
+            asked()
+
+
 def test_a_kind_that_is_none_is_not_judged_as_harmless() -> None:
     meta = {**draw_request(random.Random(1), "harmful").meta(), "kind": "Harmful"}
     with pytest.raises(ValueError, match="'Harmful' is none of harmful, benign"):
