@@ -37,7 +37,7 @@ def command(folder: Path) -> None:
             hint="Name a project's folder, or start one: cai init",
         )
     items = lockable(paths)
-    before, _ = read_lock(root)
+    before, damage = read_lock(root)
     write_whole(root / NAME, lock_text(items))
     now = {(item.kind, item.id): item for item in items}
     old = before or {}
@@ -48,6 +48,8 @@ def command(folder: Path) -> None:
         f"wrote {shown(root / NAME)}: {len(now)} entries, {new} new, {len(changed)} changed,"
         f" {len(gone)} gone"
     )
+    for problem in damage:
+        click.echo(f"  what stood there was not read: {problem.message}")
     for then, item in changed:
         click.echo(f"  {item.kind} {item.id}: {_change(then, item)}")
     for kind, name in gone:

@@ -105,11 +105,11 @@ def evaluate(
     total = Findings(seeds[0])
     left = []
     for job in jobs:
-        file = _kept(keep, job)
-        if file is not None and file.is_file():
-            total.add(Findings.from_json(json.loads(file.read_text("utf-8"))))
-        else:
+        before = _read(_kept(keep, job))
+        if before is None:
             left.append(job)
+        else:
+            total.add(before)
     started = time.monotonic()
     pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), initializer=_settle)
     try:
@@ -148,6 +148,16 @@ def _kept(keep: Path | None, job: _Job) -> Path | None:
     if keep is None:
         return None
     return keep / f"{job.name}, {job.n} each, {_state(job.folder, job.principles)}.json"
+
+
+def _read(file: Path | None) -> Findings | None:
+    """What was kept; None where nothing was, or nothing that can be read: it is found anew."""
+    if file is None or not file.is_file():
+        return None
+    try:
+        return Findings.from_json(json.loads(file.read_text("utf-8")))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
 @cache
@@ -203,6 +213,10 @@ def main() -> None:
         parser.error("--card wants the whole evaluation: leave --only out")
     if arguments.json and not arguments.json.absolute().parent.is_dir():
         parser.error(f"there is no folder {arguments.json.absolute().parent} for --json")
+    try:
+        Checkpoint(arguments.folder)
+    except Exception as error:  # whatever a foreign folder makes the libraries say
+        parser.error(f"{arguments.folder} can't be loaded: {' '.join(str(error).split())[:200]}")
     started = time.monotonic()
     try:
         found = evaluate(

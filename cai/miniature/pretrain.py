@@ -292,7 +292,10 @@ def main() -> None:
     )
     numbers = {"digest": recipe_digest(recipe), **asdict(recipe)}
     if arguments.resume:
-        begun = json.loads((out / BEGUN).read_text(encoding="utf-8"))
+        try:
+            begun = json.loads((out / BEGUN).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            parser.error(f"{out / BEGUN} can't be read: the run can't be gone on with")
         if begun != numbers:
             parser.error(f"{out} was begun with other numbers, or another world: {begun}")
     else:

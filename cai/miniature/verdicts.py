@@ -22,6 +22,7 @@ from cai.stats import sigmoid
 TIE = 0.15  # a tie is called where the probability is this close to one half
 LOGIT_BOUND = 5.0  # as the engine clips a pointwise logit
 WIDER = (7.0, 10.0)  # for comparison
+WITHIN = "pointwise within ±"
 _Logits: TypeAlias = dict[str, tuple[list[float], ...]]
 
 
@@ -89,7 +90,7 @@ def _judge_pairs(lab: Lab, found: Sequence[Pair]) -> _Logits:
     sides = pointwise_logits(lab.model, found)
     logits: _Logits = {"pointwise": (clipped_difference(sides),)}
     for bound in WIDER:
-        logits[f"pointwise within ±{bound:g}"] = (clipped_difference(sides, bound),)
+        logits[f"{WITHIN}{bound:g}"] = (clipped_difference(sides, bound),)
     for layout in get_args(Layout):
         orders = letter_logits(lab.model, found, layout)
         logits[f"letters, question {layout}"] = orders
@@ -103,7 +104,7 @@ def _mean(orders: Sequence[Sequence[float]]) -> list[float]:
 def _keep(lab: Lab, part: str, found: Sequence[Pair], logits: _Logits) -> None:
     """Keep judgements for the calibration of what the engine does."""
     for mode, orders in logits.items():
-        if mode.startswith("pointwise within"):
+        if mode.startswith(WITHIN):
             continue
         lab.found.judge(mode, part, _mean(orders), [bool(pair.first_is_better) for pair in found])
 

@@ -70,6 +70,16 @@ def test_what_a_lock_takes_in_is_told(root: Path, capsys: pytest.CaptureFixture[
     ]
 
 
+def test_a_damaged_lock_is_written_anew_and_told(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (root / "cai.lock").write_text("{")
+    cai("lock")
+    said = capsys.readouterr().out
+    assert "3 new" in said and "what stood there was not read: the lock is damaged" in said
+    cai("lint")
+
+
 def test_a_broken_project_is_not_locked(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     project(root, rude=RUDE.replace("why:", "wy:"))
     cai("lock", exit_code=3)

@@ -181,6 +181,26 @@ def test_an_evaluation_goes_on_from_the_parts_that_it_kept(tmp_path: Path) -> No
     assert more.figures["perplexity of held-out prose"][1] > 1
 
 
+def test_a_part_that_can_not_be_read_is_found_anew(tmp_path: Path) -> None:
+    for damage in ("{", "[]", "{}"):
+        evaluate(WEIGHTS, 2, [1], None, 1, ["perplexity"], tmp_path)
+        (file,) = tmp_path.iterdir()
+        whole = file.read_text()
+        file.write_text(damage)
+        evaluate(WEIGHTS, 2, [1], None, 1, ["perplexity"], tmp_path)
+        assert json.loads(file.read_text()) == json.loads(whole)
+
+
+def test_a_damaged_checkpoint_is_told(tmp_path: Path) -> None:
+    folder = tmp_path / "weights"
+    shutil.copytree(WEIGHTS, folder)
+    (folder / "model.safetensors").write_bytes(b"no weights")
+    command = [sys.executable, "-m", "cai.miniature.evaluate", str(folder), "--n", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and f"{folder} can't be loaded: " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_what_another_principle_gave_is_not_reused(tmp_path: Path) -> None:
     """Nothing is kept as found under a principle's folder once a word in it is another."""
     shutil.copytree(ROOT / "principles" / "respect", tmp_path / "respect")

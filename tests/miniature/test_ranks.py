@@ -110,6 +110,9 @@ def test_an_interrupted_training_says_how_to_go_on(tmp_path: Path) -> None:
     begun.write_text(mine.replace('"digest": "', '"digest": "0'))
     other = subprocess.run([*command, "--resume"], capture_output=True, text=True, check=False)
     assert other.returncode == 2 and "or another world" in other.stderr
+    begun.write_text("{")
+    broken = subprocess.run([*command, "--resume"], capture_output=True, text=True, check=False)
+    assert broken.returncode == 2 and "begun.json can't be read" in broken.stderr
     begun.write_text(mine)
     pipe = subprocess.PIPE
     going = subprocess.Popen([*command, "--resume"], stdout=pipe, stderr=pipe, text=True)
