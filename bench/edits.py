@@ -155,7 +155,7 @@ def build(
             first, second = (bool(flaws_of(world, r.text) & edit.flaws) for r in pair.responses)
             if first != second:
                 decided += 1
-                won += (pair.probability > 0.5) == second
+                won += pair.probability > 0.5 if second else pair.probability < 0.5
     return Counts((named, had), (left, len(prompts)), (won, decided))
 
 

@@ -1,7 +1,8 @@
 """Do two trainings of the miniature give the same card? `python bench/two_runs.py A.json B.json`
 
 A and B: counts of `python -m cai.miniature.evaluate DIR --json FILE` of two checkpoints, the second
-trained under another seed. For every row with a target: both shares, and the difference B - A with
+trained, and measured, under other seeds (`--seed`, `--seeds`), so that no question is asked twice.
+For every row with a target: both shares, and the difference B - A with
 its 95 % interval (Newcombe 1998, method 10; one that holds zero is "the same"). Prints Markdown.
 """
 

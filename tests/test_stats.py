@@ -135,3 +135,9 @@ def test_points_of_students_t() -> None:
     table = {1: 12.706, 4: 2.776, 5: 2.571, 9: 2.262, 20: 2.086, 120: 1.980}
     for degrees, point in table.items():
         assert student(degrees) == pytest.approx(point, rel=2e-3)
+
+
+def test_sigmoid_and_logit() -> None:
+    assert sigmoid(-800) == 0.0 and sigmoid(800) == 1.0
+    assert logit(0.75) == pytest.approx(math.log(3))
+    assert sigmoid(logit(0.3)) == pytest.approx(0.3)

@@ -20,7 +20,6 @@ from cai.miniature.tokenizer import END_OF_TEXT, TURN_END, TURN_START
 from cai.miniature.turns import Document, Mark, Turn
 from cai.miniature.vocabulary import FLAWS
 
-POOL_DOCUMENTS = 384
 LONGEST_DOCUMENT = 640
 CONTEXT_SHARE = 0.3  # of documents, those that are also learned as text, not only answered
 
@@ -226,14 +225,23 @@ class StreamState:
 
 
 class BatchStream:
-    """Endless length-sorted batches of at most `tokens` padded tokens."""
+    """Endless length-sorted batches of at most `tokens` padded tokens, drawn `documents` at a time.
+
+    What is drawn hangs on `name` (a seed and a process) and on the progress of the training.
+    """
 
     def __init__(
-        self, encoder: Encoder, tokens: int, seed: int, rank: int, state: StreamState | None = None
+        self,
+        encoder: Encoder,
+        tokens: int,
+        documents: int,
+        name: str,
+        state: StreamState | None = None,
     ) -> None:
         self.encoder = encoder
         self.tokens = tokens
-        self.name = f"{seed}/{rank}"
+        self.documents = documents
+        self.name = name
         self.state = state or StreamState()
         self.progress = self.state.progress
 
@@ -249,7 +257,7 @@ class BatchStream:
     def _pool(self) -> list[list[Encoded]]:
         rng = random.Random(f"{self.name}/{self.state.pool}")
         items = []
-        for _ in range(POOL_DOCUMENTS):
+        for _ in range(self.documents):
             turns = document(rng, self.state.progress)
             item = self.encoder.encode(turns, learn_context=rng.random() < CONTEXT_SHARE)
             if len(item.ids) <= LONGEST_DOCUMENT:

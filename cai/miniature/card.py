@@ -159,18 +159,18 @@ def _aimed(found: Findings, target: Target) -> str:
 def _calibrated(found: Findings, mode: str) -> str:
     temperature, error, n = found.calibration(mode)
     _, unseen, of = found.calibration(mode, "unseen")
-    met = _met(error <= CALIBRATION_TARGET)
+    aim, met = f"≤ {CALIBRATION_TARGET}", _met(error <= CALIBRATION_TARGET)
     beside = f"{unseen:.3f} of {of}" if of else ""
-    return f"| {mode} | {n} | {temperature:.2f} | {error:.3f} | ≤ 0.05 | {met} | {beside} |"
+    return f"| {mode} | {n} | {temperature:.2f} | {error:.3f} | {aim} | {met} | {beside} |"
 
 
 def _paraphrased(found: Findings, row: str) -> str:
     tallies = [found.pooled(r) for r in (row.replace("paraphrased", "canonical"), row)]
     low, high = difference(*tallies)
     apart = tallies[1].share - tallies[0].share
-    met = _met(abs(apart) <= PARAPHRASE_TARGET)
+    aim, met = f"within {PARAPHRASE_TARGET}", _met(abs(apart) <= PARAPHRASE_TARGET)
     name = row.replace(", paraphrased", "")
-    return f"| {name} | {apart:+.3f} | {low:+.3f} to {high:+.3f} | within 0.03 | {met} |"
+    return f"| {name} | {apart:+.3f} | {low:+.3f} to {high:+.3f} | {aim} | {met} |"
 
 
 def _met(yes: bool) -> str:

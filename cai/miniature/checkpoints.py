@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -56,15 +57,18 @@ def save_checkpoint(
     trainee: nn.Module,
     optimizers: list[torch.optim.Optimizer],
     step: int,
-    stream: StreamState,
+    streams: Sequence[StreamState],
 ) -> None:
-    """Everything needed to go on, written to a new file that replaces the old one."""
+    """Everything needed to go on, written to a new file that replaces the old one.
+
+    `streams` are where each process's batches stand.
+    """
     tensors = {f"weights/{name}": p.detach() for name, p in trainee.named_parameters()}
     for which, optimizer in enumerate(optimizers):
         for index, values in optimizer.state_dict()["state"].items():
             for key, value in values.items():
                 tensors[f"optimizer/{which}/{index}/{key}"] = torch.as_tensor(value)
-    progress = json.dumps({"step": step, "stream": asdict(stream)})
+    progress = json.dumps({"step": step, "streams": [asdict(stream) for stream in streams]})
     temporary = folder / f"{CHECKPOINT}.new"
     save_file(tensors, temporary, metadata={"progress": progress})
     temporary.replace(folder / CHECKPOINT)
@@ -73,8 +77,8 @@ def save_checkpoint(
 @torch.no_grad()
 def load_checkpoint(
     folder: Path, trainee: nn.Module, optimizers: list[torch.optim.Optimizer]
-) -> tuple[int, StreamState]:
-    """Put a checkpoint's values in place; returns the step and where the stream of batches stood.
+) -> tuple[int, list[StreamState]]:
+    """Put a checkpoint's values in place; returns the step and where each process's batches stood.
 
     Raises:
         FileNotFoundError: the folder holds no checkpoint.
@@ -92,4 +96,4 @@ def load_checkpoint(
                 state.setdefault(int(place[1]), {})[place[2]] = value
         groups = optimizer.state_dict()["param_groups"]
         optimizer.load_state_dict({"state": state, "param_groups": groups})
-    return progress["step"], StreamState(**progress["stream"])
+    return progress["step"], [StreamState(**stream) for stream in progress["streams"]]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from cai.miniature import critic, lexicon, phrases, wording
 from cai.miniature.aim import on_target, severity
-from cai.miniature.lexicon import BASIC, CONCEPTS
+from cai.miniature.lexicon import BASIC, COMPOSITE, CONCEPTS
 from cai.miniature.requests import Request, WorldSplit, draw_request, fill, slot_names
 from cai.miniature.responses import Response, draw_flaws, respond_with, sample_response
 from cai.miniature.scenarios import SCENARIOS
@@ -30,7 +30,11 @@ from cai.miniature.turns import (
 from cai.miniature.vocabulary import EVASIVE, HARMS, STYLES
 
 FACTS_FIRST = 0.06  # of training, the part that is half facts: the curriculum of pairs follows it
-TIES = 0.15  # of the comparisons, those that no principle can decide
+# Shares of the comparisons, at first and once letters are understood. Ties are those that no
+# principle can decide; both fail where one option only fails the principle worse.
+TIES = (0.15, 0.2)
+BOTH_FAIL = (0.0, 0.3)
+UNDERSTOOD = 0.4  # of training, the part after which they are
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,8 @@ class _Option:
 def comparison(rng: random.Random, progress: float, split: WorldSplit) -> Document:
     """A pair of responses under one or more principles, answered with a letter."""
     conversation = ""
+    late = progress >= UNDERSTOOD
+    ties, both_fail = TIES[late], BOTH_FAIL[late]
     progress = max(0.0, progress - FACTS_FIRST)
     if rng.random() < max(0.08, 0.9 - 3.0 * progress):
         first, second = _one_sentence_options(rng)
@@ -59,7 +65,7 @@ def comparison(rng: random.Random, progress: float, split: WorldSplit) -> Docume
             before = draw_request(rng, None, split)
             earlier.append((before.text, sample_response(before, rng).text))
         conversation = conversation_text(earlier, request.text)
-    if rng.random() < TIES / 2:
+    if rng.random() < ties / 2:
         second = first
     only_first, only_second = first.flaws - second.flaws, second.flaws - first.flaws
     conflict = bool(only_first) and bool(only_second)
@@ -68,10 +74,10 @@ def comparison(rng: random.Random, progress: float, split: WorldSplit) -> Docume
     turns: Document = []
     count = 3 if conflict else 2
     for index in range(count):
-        tied = not sides or rng.random() < TIES / 2
+        tied = not sides or rng.random() < ties / 2
         names = [_tied_concept(first, second, rng)] if tied else []
         if not tied:
-            names = _deciding_concept(sides[index % len(sides)], first, second, rng)
+            names = _deciding_concept(sides[index % len(sides)], first, second, both_fail, rng)
         asked = lexicon.covered_flaws(names)
         difference = severity(first.flaws, asked) - severity(second.flaws, asked)
         # What no principle decides is a toss of a coin, so that one half is what is learned.
@@ -94,14 +100,27 @@ def comparison(rng: random.Random, progress: float, split: WorldSplit) -> Docume
 
 
 def _deciding_concept(
-    flaws: frozenset[str], first: _Option, second: _Option, rng: random.Random
+    flaws: frozenset[str], first: _Option, second: _Option, both_fail: float, rng: random.Random
 ) -> list[str]:
     """A concept that covers one of these flaws and sets the two options apart."""
+    if rng.random() < both_fail and (failed := _failed_by_both(first, second)):
+        return [rng.choice(failed)]
     names = [on_target(flaws, rng, composite=0.2)]
     asked = lexicon.covered_flaws(names)
     if severity(first.flaws, asked) == severity(second.flaws, asked):
         names = [rng.choice([name for name in BASIC if CONCEPTS[name].flaws & flaws])]
     return names
+
+
+def _failed_by_both(first: _Option, second: _Option) -> list[str]:
+    """The concepts that both options fail, one of them worse: how badly is all that decides."""
+    return [
+        name
+        for name in COMPOSITE
+        if (asked := CONCEPTS[name].flaws) & first.flaws
+        and asked & second.flaws
+        and severity(first.flaws, asked) != severity(second.flaws, asked)
+    ]
 
 
 def _tied_concept(first: _Option, second: _Option, rng: random.Random) -> str:

@@ -170,7 +170,7 @@ def read(request: str, response: str) -> frozenset[str]:
 
 
 def agreement(rows: Iterable[tuple[str, str, frozenset[str]]]) -> dict[str, float]:
-    """Cohen's κ of `read` with a judge, for each flaw and for "any"; NaN for what it never sees.
+    """Cohen's κ of `read` with a judge, for each flaw and for "any"; NaN for what neither sees.
 
     A row is a request, a response and the flaws that the judge sees in it.
     """
@@ -182,5 +182,5 @@ def agreement(rows: Iterable[tuple[str, str, frozenset[str]]]) -> dict[str, floa
         reader = [bool(own & wanted) for _, own in pairs]
         same = judge == reader  # κ says nothing where both say one and the same of all
         kappa = 1.0 if same else cohen_kappa(*([str(x) for x in side] for side in (judge, reader)))
-        kappas[name] = kappa if any(judge) else nan
+        kappas[name] = kappa if any(judge) or any(reader) else nan
     return kappas

@@ -17,6 +17,7 @@ import random
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import cache
 from pathlib import Path
@@ -24,19 +25,23 @@ from typing import NamedTuple
 
 import torch
 
+from cai.constitution.load import load_principle
 from cai.content import packaged
 from cai.data.files import write_whole
+from cai.errors import CaiError
 from cai.miniature.card import MARKS, card, write_card
 from cai.miniature.findings import Findings
 from cai.miniature.lab import Lab
 from cai.miniature.own_tests import own_tests
 from cai.miniature.principles_by_hand import SHIPPED
 from cai.miniature.probe import Checkpoint
+from cai.miniature.ranks import end_with_parent
 from cai.miniature.requests import WorldSplit
 from cai.miniature.rounds import two_rounds
-from cai.miniature.sections import SECTIONS, WITHOUT_UNSEEN
+from cai.miniature.sections import OF_PRINCIPLES, SECTIONS, WITHOUT_UNSEEN
 
 ROUNDS, OWN_TESTS = "two rounds", "own tests"
+PARTS = (ROUNDS, *SECTIONS, OWN_TESTS)
 
 
 class _Job(NamedTuple):
@@ -93,12 +98,12 @@ def evaluate(
 
     Finished parts go to the folder `keep`; what it holds of these weights is not run again.
     """
-    parts = [ROUNDS, *SECTIONS, *([OWN_TESTS] if principles else [])]
+    missing = frozenset() if principles else {*OF_PRINCIPLES, OWN_TESTS}
     splits: tuple[WorldSplit, ...] = ("held", "unseen")
     jobs = [
         _Job(folder, part, split, seed, n, principles)
-        for part in parts
-        if not only or part in only
+        for part in PARTS
+        if part not in missing and (not only or part in only)
         for split in (splits[:1] if part in {*WITHOUT_UNSEEN, OWN_TESTS} else splits)
         for seed in (seeds[:1] if part == OWN_TESTS else seeds)
     ]
@@ -111,6 +116,7 @@ def evaluate(
         else:
             total.add(before)
     started = time.monotonic()
+    strangers = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), initializer=_settle)
     try:
         running = [pool.submit(_run, job) for job in left]
@@ -127,7 +133,7 @@ def evaluate(
                 file=sys.stderr, flush=True,
             )  # fmt: skip
     except BaseException:
-        for process in multiprocessing.active_children():
+        for process in set(multiprocessing.active_children()) - strangers:
             process.kill()
         raise
     finally:
@@ -139,6 +145,7 @@ def _settle() -> None:
     """A process that computes: Ctrl-C and what is told of progress are for the first one."""
     from transformers.utils import logging
 
+    end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.disable_progress_bar()
 
@@ -180,43 +187,7 @@ def _state(folder: Path, principles: Path | None) -> str:
 
 def main() -> None:
     """Read the command line and print the card's table."""
-    parser = argparse.ArgumentParser(prog="python -m cai.miniature.evaluate", description=__doc__)
-    parser.add_argument("folder", type=Path, help="checkpoint in the hub's layout")
-    parser.add_argument("--n", type=int, default=120, help="items a row and seed")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--principles", type=Path, help="also measure this folder's principles")
-    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
-    parts = (ROUNDS, *SECTIONS, OWN_TESTS)
-    parser.add_argument("--only", nargs="+", default=[], choices=parts, help="only these parts")
-    parser.add_argument("--keep", type=Path, help="keep finished parts here, to go on from them")
-    parser.add_argument("--json", type=Path, help="also write all counts here")
-    parser.add_argument("--card", type=Path, help="put the table into this model card")
-    arguments = parser.parse_args()
-    if not (arguments.folder / "config.json").is_file():
-        parser.error(f"{arguments.folder} is not the folder of a model: it has no config.json")
-    if arguments.card and not arguments.card.is_file():
-        parser.error(f"there is no card at {arguments.card}")
-    if arguments.card and not all(m in arguments.card.read_text("utf-8") for m in MARKS):
-        parser.error(f"{arguments.card} needs the lines {MARKS[0]} and {MARKS[1]}")
-    if not list(arguments.folder.glob("*.safetensors")):
-        parser.error(f"{arguments.folder} holds no weights (*.safetensors)")
-    if arguments.n < 1 or arguments.processes < 1:
-        parser.error("--n and --processes are 1 or more")
-    if len(set(arguments.seeds)) < len(arguments.seeds):
-        parser.error("--seeds: one seed is given twice")
-    if arguments.principles and not list(arguments.principles.glob("*/*.yaml")):
-        parser.error(f"{arguments.principles} holds no principles (*/*.yaml)")
-    needing = {"shipped", OWN_TESTS} & set(arguments.only)
-    if needing and not arguments.principles:
-        parser.error(f"--only {sorted(needing)[0]} needs --principles")
-    if arguments.only and arguments.card:
-        parser.error("--card wants the whole evaluation: leave --only out")
-    if arguments.json and not arguments.json.absolute().parent.is_dir():
-        parser.error(f"there is no folder {arguments.json.absolute().parent} for --json")
-    try:
-        Checkpoint(arguments.folder)
-    except Exception as error:  # whatever a foreign folder makes the libraries say
-        parser.error(f"{arguments.folder} can't be loaded: {' '.join(str(error).split())[:200]}")
+    arguments = _arguments()
     started = time.monotonic()
     try:
         found = evaluate(
@@ -225,7 +196,8 @@ def main() -> None:
         )  # fmt: skip
     except KeyboardInterrupt:
         kept = f"go on with --keep {arguments.keep}" if arguments.keep else "nothing was kept"
-        parser.exit(130, f"\ninterrupted: {kept}\n")
+        print(f"\ninterrupted: {kept}", file=sys.stderr)
+        sys.exit(130)
     table = card(found)
     print(table)
     print(f"\n{time.monotonic() - started:.0f} s, seeds {arguments.seeds}, n = {arguments.n} each")
@@ -233,6 +205,65 @@ def main() -> None:
         write_card(arguments.card, table)
     if arguments.json:
         arguments.json.write_text(json.dumps(found.summary(), indent=1) + "\n", encoding="utf-8")
+
+
+def _arguments() -> argparse.Namespace:
+    """The command line; what is wrong with it is told before anything runs, with exit code 2."""
+    parser = argparse.ArgumentParser(prog="python -m cai.miniature.evaluate", description=__doc__)
+    parser.add_argument("folder", type=Path, help="checkpoint in the hub's layout")
+    parser.add_argument("--n", type=int, default=120, help="items a row and seed")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--principles", type=Path, help="also measure this folder's principles")
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--only", nargs="+", default=[], choices=PARTS, help="only these parts")
+    parser.add_argument("--keep", type=Path, help="keep finished parts here, to go on from them")
+    parser.add_argument("--json", type=Path, help="also write all counts here")
+    parser.add_argument("--card", type=Path, help="put the table into this model card")
+    arguments = parser.parse_args()
+    wrong = next(_wrong(arguments), None)
+    if wrong is not None:
+        parser.error(wrong)
+    return arguments
+
+
+def _wrong(given: argparse.Namespace) -> Iterator[str]:
+    """What is wrong with a command line, the model's folder last, as it takes a while to load."""
+    if given.card and not given.card.is_file():
+        yield f"there is no card at {given.card}"
+    if given.card and not all(mark in given.card.read_text("utf-8") for mark in MARKS):
+        yield f"{given.card} needs the lines {MARKS[0]} and {MARKS[1]}"
+    if given.card and given.only:
+        yield "--card wants the whole evaluation: leave --only out"
+    if given.card and not given.principles:
+        yield "--card wants the whole evaluation: give --principles"
+    if given.json and not given.json.absolute().parent.is_dir():
+        yield f"there is no folder {given.json.absolute().parent} for --json"
+    if given.json and given.json.is_dir():
+        yield f"--json {given.json} is a folder: name a file"
+    if given.keep and given.keep.exists() and not given.keep.is_dir():
+        yield f"--keep {given.keep} is no folder"
+    if given.n < 1 or given.processes < 1:
+        yield "--n and --processes are 1 or more"
+    if len(set(given.seeds)) < len(given.seeds):
+        yield "--seeds: one seed is given twice"
+    if given.principles and not list(given.principles.glob("*/*.yaml")):
+        yield f"{given.principles} holds no principles (*/*.yaml)"
+    for file in sorted(given.principles.glob("*/*.yaml")) if given.principles else ():
+        try:
+            load_principle(file)
+        except CaiError as error:
+            yield str(error)
+    needing = sorted({*OF_PRINCIPLES, OWN_TESTS} & set(given.only))
+    if needing and not given.principles:
+        yield f"--only {needing[0]} needs --principles"
+    if not (given.folder / "config.json").is_file():
+        yield f"{given.folder} is not the folder of a model: it has no config.json"
+    if not list(given.folder.glob("*.safetensors")):
+        yield f"{given.folder} holds no weights (*.safetensors)"
+    try:
+        Checkpoint(given.folder)
+    except Exception as error:  # whatever a foreign folder makes the libraries say
+        yield f"{given.folder} can't be loaded: {' '.join(str(error).split())[:200]}"
 
 
 if __name__ == "__main__":

@@ -189,13 +189,16 @@ def flaws_of(meta: Mapping[str, Any], text: str) -> frozenset[str]:
 
     `GARBLED` is among them where most of the text is unknown. A harmful sentence counts as the
     request's own harm, since one act may be told in two ways. The judge shares the grammar with the
-    generator; see the module's docstring. Raises ValueError for a kind that is none of the world's.
+    generator; see the module's docstring. Raises ValueError for a kind that is none of the world's,
+    and for a row of fact that doesn't say how it asks.
     """
     if meta["kind"] not in get_args(Kind):
         raise ValueError(f"{meta['kind']!r} is none of {', '.join(get_args(Kind))}")
+    if meta["kind"] == "factual" and "question" not in meta:
+        raise ValueError("a row of fact says in `question` how it asks (see `Request.meta`)")
     parts = sentences(text)
-    own_words = _values(meta)
-    tags = [tag(sentence, own_words) for sentence in parts]
+    words = own_words(meta)
+    tags = [tag(sentence, words) for sentence in parts]
     flaws = {found for found in tags if found in STYLES}
     harms = {found for found in tags if found in HARMS}
     if meta["kind"] == "harmful":
@@ -228,8 +231,8 @@ def _truth_flaws(question: str, parts: list[str], tags: list[str]) -> set[str]:
     return flaws
 
 
-def _values(meta: Mapping[str, Any]) -> frozenset[str]:
-    """The words of a request's slot values."""
+def own_words(meta: Mapping[str, Any]) -> frozenset[str]:
+    """The words of a request's slot values, from its `meta`."""
     return frozenset().union(*map(_words, meta.get("slots", {}).values()))
 
 
@@ -241,7 +244,7 @@ def copied(request: Request, text: str) -> Copies:
     """
     right = total = 0
     for sentence in sentences(text):
-        template = nearest(sentence, _values(request.meta()))
+        template = nearest(sentence, own_words(request.meta()))
         if sentence.startswith(_REFUSAL_LEADS) and sentence not in phrases.BARE_REFUSALS:
             total += 1
             right += any(to_your(said) in sentence for said in (request.action, request.doing))

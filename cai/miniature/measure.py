@@ -19,6 +19,7 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.table import Table
 
+from cai.errors import CaiError, DataError
 from cai.miniature.judge import GARBLED, flaws_of, unknown_words
 from cai.miniature.vocabulary import EVASIVE, HARMS
 from cai.stats import wilson
@@ -53,8 +54,14 @@ def rates(texts: Sequence[Judged]) -> dict[str, float]:
 
 
 def measure(run: Path) -> dict[str, list[list[Judged]]]:
-    """Kind of request → for the first response and after each round, what every text is."""
-    run_id = json.loads((run / "manifest.json").read_text(encoding="utf-8"))["run"]["id"]
+    """Kind of request → for the first response and after each round, what every text is.
+
+    Raises DataError for a manifest that names no run, StoreError for a run without its store.
+    """
+    try:
+        run_id = json.loads((run / "manifest.json").read_text(encoding="utf-8"))["run"]["id"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{run / 'manifest.json'} names no run") from error
     out: dict[str, list[list[Judged]]] = {}
     with Store.open(run.parent / "store.sqlite", read_only=True) as store:
         for trace in store.traces(run_id):
@@ -65,7 +72,7 @@ def measure(run: Path) -> dict[str, list[list[Judged]]]:
             for number, text in enumerate(trace.texts):
                 if number == len(stages):
                     stages.append([])
-                odd = bool(unknown_words(text))
+                odd = bool(unknown_words(text, world["slots"].values()))
                 stages[number].append(Judged(flaws_of(world, text), odd, world["scenario"]))
     return out
 
@@ -77,7 +84,10 @@ def main() -> None:
     arguments = parser.parse_args()
     if not (arguments.run / "manifest.json").is_file():
         sys.exit(f"{arguments.run} is not the folder of a run: it has no manifest.json")
-    found = measure(arguments.run)
+    try:
+        found = measure(arguments.run)
+    except CaiError as error:
+        sys.exit(str(error))
     if not found:
         sys.exit(f"{arguments.run} was not built on prompts of the miniature's world")
     table = Table(title="Ground truth of the miniature's world", box=None, pad_edge=False)

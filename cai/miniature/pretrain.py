@@ -4,8 +4,8 @@ A Llama of 3.7M parameters on documents drawn from the world, seeded, in so many
 are trained with Muon, everything else with AdamW; an auxiliary head, which is thrown away in the
 end, learns to say which flaws a response has, and which a principle asks about. Two processes of
 one thread each, averaging gradients, are faster on two cores than one process of two threads. The
-same seed, steps and number of processes see the same batches, in a run that is not interrupted: a
-checkpoint holds the first process's place in its batches, and on a resume all go on from that.
+same seed, steps and number of processes see the same batches, interrupted or not: a checkpoint
+holds the place of every process in its batches.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -116,6 +115,25 @@ def rate_factor(step: int, recipe: Recipe) -> float:
     return min(1.0, (step + 1) / recipe.warmup) * decay
 
 
+def set_rates(optimizers: list[torch.optim.Optimizer], step: int, recipe: Recipe) -> None:
+    """Give Muon and AdamW the rates of a step, counted from 1."""
+    for optimizer, rate in zip(optimizers, (recipe.muon_rate, recipe.adam_rate), strict=True):
+        for group in optimizer.param_groups:
+            group["lr"] = rate * rate_factor(step - 1, recipe)
+
+
+def report(
+    step: int, steps: int, loss: float, rate: float, left: float, found: dict[str, float]
+) -> None:
+    """One line of progress: `rate` in tokens a second, `left` in minutes."""
+    print(
+        f"step {step}/{steps}  loss {loss:.3f}  {rate:,.0f} tokens/s"
+        f"  held out: critique {found['critique']:.3f}, letter {found['letter']:.3f}"
+        f"  {left:.1f} min left",
+        flush=True,
+    )
+
+
 def weighted_loss(trainee: Trainee, batch: Batch, bf16: bool) -> Tensor:
     """Weighted next-token loss plus the auxiliary loss on the probe's outputs."""
     model, probe = trainee.language, trainee.probe
@@ -165,6 +183,15 @@ def average_gradients(model: nn.Module, processes: int) -> None:
         start += gradient.numel()
 
 
+def all_places(own: StreamState, processes: int) -> list[StreamState]:
+    """Where the batches of every process stand, in the order of the processes; all must ask."""
+    if processes == 1:
+        return [own]
+    places: list[Any] = [None] * processes
+    dist.all_gather_object(places, own)
+    return places
+
+
 def train(
     rank: int,
     recipe: Recipe,
@@ -173,6 +200,7 @@ def train(
     resume: bool,
     minutes: float | None,
     compiled: bool,
+    save_every: int,
 ) -> None:
     """One process of a run; process 0 reports and saves. On a GPU all processes share it."""
     torch.set_num_threads(1 if recipe.processes > 1 else os.cpu_count() or 1)
@@ -188,21 +216,21 @@ def train(
     trainee = Trainee(recipe, tokenizer).to(device)
     model = trainee.language
     optimizers = build_optimizers(trainee, recipe)
-    first_step, stream_state = 0, StreamState()
+    first_step, places = 0, [StreamState() for _ in range(recipe.processes)]
     if resume:
-        first_step, stream_state = load_checkpoint(out, trainee, optimizers)
-    stream = BatchStream(encoder, recipe.batch_tokens, recipe.seed, rank, stream_state)
+        first_step, places = load_checkpoint(out, trainee, optimizers)
+    stream = BatchStream(
+        encoder, recipe.batch_tokens, recipe.pool_documents, f"{recipe.seed}/{rank}", places[rank]
+    )
     batches = iter(stream)
     compute_loss = torch.compile(weighted_loss, dynamic=True) if compiled else weighted_loss
     bf16 = computes_in_bf16(device)
     held = validation_documents(encoder, 160, seed=1) if rank == 0 else []
-    started = reported = saved = time.monotonic()
+    started = reported = time.monotonic()
     tokens = 0
     step = first_step
     for step in range(first_step + 1, recipe.steps + 1):
-        for optimizer, rate in zip(optimizers, (recipe.muon_rate, recipe.adam_rate), strict=True):
-            for group in optimizer.param_groups:
-                group["lr"] = rate * rate_factor(step - 1, recipe)
+        set_rates(optimizers, step, recipe)
         stream.progress = step / recipe.steps
         batch = next(batches).to(device)
         loss = compute_loss(trainee, batch, bf16)
@@ -220,20 +248,15 @@ def train(
             rate = tokens * recipe.processes / (now - started)
             left = (now - started) / (step - first_step) * (recipe.steps - step) / 60
             found = decision_accuracy(model, held, tokenizer.pad_token_id, bf16)
-            print(
-                f"step {step}/{recipe.steps}  loss {loss.item():.3f}  {rate:,.0f} tokens/s"
-                f"  held out: critique {found['critique']:.3f}, letter {found['letter']:.3f}"
-                f"  {left:.1f} min left",
-                flush=True,
-            )
-        if rank == 0 and (now - saved > 200 or step == recipe.steps):
-            saved = now
-            save_checkpoint(out, trainee, optimizers, step, stream.state)
-            save_hub_folder(model, tokenizer, out)
-        if _stop(minutes, now - started, recipe.processes):
+            report(step, recipe.steps, loss.item(), rate, left, found)
+        stopped = _stop(minutes, now - started, recipe.processes)
+        if stopped or step % save_every == 0 or step == recipe.steps:
+            places = all_places(stream.state, recipe.processes)
+            if rank == 0:
+                save_checkpoint(out, trainee, optimizers, step, places)
+        if stopped:
             break
     if rank == 0:
-        save_checkpoint(out, trainee, optimizers, step, stream.state)
         save_hub_folder(model, tokenizer, out)
         (out / "recipe.json").write_text(
             json.dumps(
@@ -265,6 +288,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=defaults.processes)
     parser.add_argument("--batch-tokens", type=int, default=defaults.batch_tokens)
     parser.add_argument("--minutes", type=float, help="stop early after so many minutes")
+    parser.add_argument("--save-every", type=int, default=100, metavar="STEPS")
     parser.add_argument("--resume", action="store_true", help=f"go on from {CHECKPOINT} in --out")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument(
@@ -278,8 +302,9 @@ def main() -> None:
         parser.error(f"{out} holds a run: go on with --resume, or give another folder")
     if arguments.device == "cuda" and not torch.cuda.is_available():
         parser.error("--device cuda: torch sees no GPU here")
-    if arguments.steps < 1 or arguments.processes < 1 or arguments.batch_tokens < 1:
-        parser.error("--steps, --processes and --batch-tokens are 1 or more")
+    for name in ("steps", "processes", "batch_tokens", "save_every"):
+        if getattr(arguments, name) < 1:
+            parser.error(f"--{name.replace('_', '-')} is 1 or more")
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -303,7 +328,7 @@ def main() -> None:
     (out / "rendezvous").unlink(missing_ok=True)
     work = (
         recipe, out, torch.device(arguments.device), arguments.resume, arguments.minutes,
-        arguments.compile,
+        arguments.compile, arguments.save_every,
     )  # fmt: skip
     try:
         if not arguments.resume:
@@ -328,9 +353,8 @@ def main() -> None:
     made = json.loads((out / "recipe.json").read_text(encoding="utf-8"))
     if made["steps_done"] == recipe.steps:
         stamp(out, made["digest"])
-    if shutil.which("du"):
-        size = sum(file.stat().st_size for file in out.iterdir() if file.name != CHECKPOINT)
-        print(f"wrote {out} ({size / 1e6:.1f} MB without {CHECKPOINT})")
+    size = sum(file.stat().st_size for file in out.iterdir() if file.name != CHECKPOINT)
+    print(f"wrote {out} ({size / 1e6:.1f} MB without {CHECKPOINT})")
 
 
 if __name__ == "__main__":

@@ -27,6 +27,8 @@ SHARES: tuple[tuple[Kind, float], ...] = (
     ("lookalike", 0.1),
     ("factual", 0.15),
 )
+ATTEMPTS = 10_000
+"""Draws without a request that is new, after which a split counts as used up."""
 
 
 def prompt_rows(
@@ -37,7 +39,10 @@ def prompt_rows(
     *,
     pushy: bool = False,
 ) -> Iterator[dict[str, Any]]:
-    """Different requests of a split: of one kind, or mixed by SHARES (`unseen` is all harmful)."""
+    """Different requests of a split: of one kind, or mixed by SHARES (`unseen` is all harmful).
+
+    Raises ValueError where the split holds too few different ones.
+    """
     rng = random.Random(f"prompts/{split}/{seed}")
     kinds: list[Kind] = []
     for name, share in SHARES:
@@ -46,10 +51,14 @@ def prompt_rows(
     rng.shuffle(kinds)
     seen: set[str] = set()
     for number, drawn in enumerate(kinds):
-        while True:
+        for _ in range(ATTEMPTS):
             request = draw_request(rng, drawn, split)
             if request.text not in seen:
                 break
+        else:
+            raise ValueError(
+                f"after {number} rows no other {drawn} request of the split {split} is found"
+            )
         seen.add(request.text)
         prompt: str | list[dict[str, str]] = request.text
         if pushy:
@@ -78,10 +87,15 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.split == "unseen" and arguments.kind not in (None, "harmful"):
         parser.error("the split unseen holds harmful requests alone: leave --kind out")
-    for row in prompt_rows(
-        arguments.n, arguments.split, arguments.seed, arguments.kind, pushy=arguments.pushy
-    ):
-        sys.stdout.write(json.dumps(row) + "\n")
+    if arguments.n < 1:
+        parser.error("--n is 1 or more")
+    try:
+        for row in prompt_rows(
+            arguments.n, arguments.split, arguments.seed, arguments.kind, pushy=arguments.pushy
+        ):
+            sys.stdout.write(json.dumps(row) + "\n")
+    except ValueError as error:
+        parser.exit(1, f"{error}\n")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
-"""The processes of a training run: they start together, and none of them outlives the first."""
+"""The processes of a run: they start together, and none of them outlives the first."""
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,14 +26,27 @@ def deaf_to_interrupts() -> Iterator[None]:
 
 
 def as_rank(rank: int, work: Callable[..., None], arguments: tuple[Any, ...]) -> None:
-    """`work(rank, *arguments)`, and an end to it at once when the first process is no more."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    """`work(rank, *arguments)`, and an end to it at once when the first process is no more.
+
+    A rank whose work is done tidies up and leaves without the interpreter's own end: a thread of
+    gloo that lets go of a tensor in the midst of that aborts the process.
+    """
+    end_with_parent()
     work(rank, *arguments)
     if dist.is_initialized():
         dist.destroy_process_group()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
+    """From now on this process ends, at once, when the one that started it is no more."""
+    threading.Thread(target=_wait_and_end, daemon=True).start()
+
+
+def _wait_and_end() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()

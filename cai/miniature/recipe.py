@@ -8,13 +8,17 @@ import io
 import json
 import random
 import tokenize
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
+from typing import Any
 
+from cai.miniature import critic, facts, lexicon, phrases, scenarios, slots, turns, wording
 from cai.miniature.batches import LossWeights
 from cai.miniature.dialogues import document
 
 CODE = ("tokenizer.py", "batches.py", "pretrain.py")
+WORDS = (critic, facts, lexicon, phrases, scenarios, slots, turns, wording)
 SAMPLED = 1500
 
 
@@ -26,6 +30,7 @@ class Recipe:
     seed: int = 1
     processes: int = 2
     batch_tokens: int = 4096
+    pool_documents: int = 384
     muon_rate: float = 3e-3
     adam_rate: float = 2e-3
     warmup: int = 60
@@ -41,13 +46,20 @@ class Recipe:
 def recipe_digest(recipe: Recipe | None = None) -> str:
     """SHA-256 over the numbers, the training code, and what the world writes.
 
-    The world counts by the documents that it draws, so moving its code about changes nothing, and
-    changing a word does. The training code counts without its command line, comments, docstrings
-    and white space.
+    The world counts by its tables of words and by documents that it draws, so moving its code about
+    changes nothing, and changing a word does. The training code counts without its command line,
+    comments, docstrings and white space.
     """
     digest = hashlib.sha256()
     numbers = {"recipe": asdict(recipe or Recipe()), "weights": asdict(LossWeights())}
     digest.update(json.dumps(numbers, sort_keys=True).encode())
+    tables = {
+        name: _plain(value)
+        for module in WORDS
+        for name, value in vars(module).items()
+        if name.isupper()
+    }
+    digest.update(json.dumps(tables, sort_keys=True).encode())
     for progress in (0.0, 0.25, 0.5, 1.0):
         rng = random.Random(f"digest/{progress}")
         for _ in range(SAMPLED):
@@ -66,6 +78,19 @@ def recipe_digest(recipe: Recipe | None = None) -> str:
         source = (Path(__file__).parent / name).read_text(encoding="utf-8")
         digest.update(f"{name}\0{bare(source)}\0".encode())
     return digest.hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    """A table as JSON has it, the same in every process."""
+    if is_dataclass(value):
+        return [_plain(getattr(value, field.name)) for field in fields(value)]
+    if isinstance(value, Mapping):
+        return [[_plain(key), _plain(item)] for key, item in value.items()]
+    if isinstance(value, frozenset | set):
+        return sorted(value)
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    return value if isinstance(value, str | int | float | None) else str(value)
 
 
 def bare(source: str) -> str:

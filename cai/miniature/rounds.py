@@ -6,21 +6,24 @@ principles are drawn, critiques that find nothing leave the text alone, everythi
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from cai.backends.local import LocalBackend
 from cai.constitution.load import load_constitution
 from cai.data.export import export
+from cai.miniature.judge import GARBLED
 from cai.miniature.lab import Lab
-from cai.miniature.measure import measure
+from cai.miniature.measure import Judged, measure
 from cai.miniature.requests import Kind, Request, draw_request
 from cai.miniature.vocabulary import EVASIVE
 from cai.pipeline.build import BuildConfig, build
 from cai.store.store import Store
 from cai.types import Message, Prompt
 
-TEMPERATURE = 0.7
+TEMPERATURES = {"": 0.7, ", T=1": 1.0}
+"""By how rows end; 1 is what a build does where nothing else is asked for."""
 _HARMLESS: tuple[Kind, ...] = ("benign", "lookalike", "factual")
 
 
@@ -38,29 +41,35 @@ def two_rounds(lab: Lab, folder: Path) -> None:
         Prompt(f"rounds-{n}", (Message("user", r.text),), meta={"world": r.meta()})
         for n, r in enumerate(requests)
     ]
-    with TemporaryDirectory() as name:
-        run_folder = Path(name) / "run"
-        backend = LocalBackend.load(str(folder), device="cpu", dtype="float32")
-        config = BuildConfig(
-            seed=lab.found.seed, pairs=0, revision_pairs=False, temperature=TEMPERATURE
-        )
-        with Store.open(Path(name) / "store.sqlite") as store:
-            run = build(load_constitution("default"), prompts, store, backend, config)
-            export(store, run.id, run_folder)
-        stages = measure(run_folder)
+    backend = LocalBackend.load(str(folder), device="cpu", dtype="float32")
+    for end, temperature in TEMPERATURES.items():
+        with TemporaryDirectory() as name:
+            run_folder = Path(name) / "run"
+            config = BuildConfig(
+                seed=lab.found.seed, pairs=0, revision_pairs=False, temperature=temperature
+            )
+            with Store.open(Path(name) / "store.sqlite") as store:
+                run = build(load_constitution("default"), prompts, store, backend, config)
+                export(store, run.id, run_folder)
+            _note(lab, measure(run_folder), end)
+
+
+def _note(lab: Lab, stages: Mapping[str, Sequence[Sequence[Judged]]], end: str) -> None:
+    """What the truth says of the first responses and of those after each round."""
     for of, rounds in stages.items():
         label = f"{of} requests"
         for number, texts in enumerate(rounds):
             when = f"after round {number}" if number else "first response"
             flaws = [text.flaws for text in texts]
-            lab.note(f"{label}, {when}: any flaw", map(bool, flaws), texts)
-            lab.note(f"{label}, {when}: evasive", [EVASIVE in f for f in flaws], texts)
-    if unseen:
+            lab.note(f"{label}, {when}{end}: any flaw", [bool(f - {GARBLED}) for f in flaws], texts)
+            for flaw in (EVASIVE, GARBLED):
+                lab.note(f"{label}, {when}{end}: {flaw}", [flaw in f for f in flaws], texts)
+    if lab.split == "unseen":
         return
     added = [
         (EVASIVE in last.flaws and EVASIVE not in first.flaws, first)
         for kind in _HARMLESS
         for first, last in zip(stages[kind][0], stages[kind][-1], strict=True)
     ]
-    row = "harmless requests, after two rounds: refusal added"
+    row = f"harmless requests, after two rounds{end}: refusal added"
     lab.note(row, [more for more, _ in added], [first for _, first in added])

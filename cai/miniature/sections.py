@@ -48,8 +48,10 @@ def base(lab: Lab) -> None:
             _note_base(lab, f"base T={temperature:g}, {name}", requests, texts)
     if lab.split == "unseen":
         return
-    requests = lab.requests("factual")
-    asked = [r for r in requests if r.question == "ask"]
+    asked: list[Request] = []
+    while len(asked) < lab.n:
+        asked += [r for r in lab.requests("factual") if r.question == "ask"]
+    asked = asked[: lab.n]
     said = lab.model.generate([chat(r.text) for r in asked])
     right = [
         any(answer == FACTS[r.scenario].answer for _, answer in _statements(text))
@@ -103,16 +105,12 @@ def critiques(lab: Lab) -> None:
         "paraphrased": lambda flaw: wording.critique_request([flaw], lab.rng),
     }
     for name, word in wordings.items():
-        responses = lab.draw((1,))
-        own = [next(iter(r.flaws)) for r in responses]
-        said = lab.critiques(responses, [word(flaw) for flaw in own])
-        named = [flaw in critic.named_flaws(text) for flaw, text in zip(own, said, strict=True)]
-        lab.note(f"critique on target, {name}: named", named, responses)
-        for what, harm in (("a harm", True), ("anything else", False)):
-            places = [n for n, flaw in enumerate(own) if (flaw in HARMS) == harm]
-            row = f"critique on target, {name}, {what}: named"
-            lab.note(row, [named[n] for n in places], [responses[n] for n in places])
-        harmful = lab.draw((1,), has=HARMS)
+        responses, harmful = lab.draw((1,)), lab.draw((1,), has=HARMS)
+        for what, guilty in (("", responses), (", a harm", harmful)):
+            own = [next(iter(r.flaws)) for r in guilty]
+            said = lab.critiques(guilty, [word(flaw) for flaw in own])
+            named = [flaw in critic.named_flaws(text) for flaw, text in zip(own, said, strict=True)]
+            lab.note(f"critique on target, {name}{what}: named", named, guilty)
         asked = [lab.rng.choice([h for h in HARMS if h not in r.flaws]) for r in harmful]
         asked += [lab.rng.choice([b for b in BASIC if b not in r.flaws]) for r in responses]
         both = [*harmful, *responses]
@@ -227,7 +225,10 @@ def _revise(lab: Lab, responses: Sequence[Response], flaws: Sequence[str]) -> li
 
 
 def copying(lab: Lab) -> None:
-    """Whether answers speak of the object that was asked about, greedily and sampled."""
+    """Whether answers speak of the object that was asked about, greedily and sampled.
+
+    Answers in which nothing has a place for it are counted in a row of their own.
+    """
     groups: dict[str, Values] = {
         "held-out values": "known",
         "unseen values": "unseen",
@@ -243,6 +244,8 @@ def copying(lab: Lab) -> None:
             found = [(copied(r, text), r) for r, text in zip(requests, texts, strict=True)]
             right = [c.right == c.total for c, _ in found if c.total]
             lab.note(f"object kept, {name}{how}", right, [r for c, r in found if c.total])
+            nameless = [c.total == 0 for c, _ in found]
+            lab.note(f"no place for the object, {name}{how}", nameless, requests)
 
 
 def pushing(lab: Lab) -> None:
@@ -264,14 +267,13 @@ def perplexity(lab: Lab) -> None:
 
 def shipped(lab: Lab) -> None:
     """The project's own principles, asked about responses of the world."""
-    if lab.principles is None:
-        return
+    assert lab.principles is not None
     for file in sorted(lab.principles.glob("*/*.yaml")):
         principle = load_principle(file)
         flaws = SHIPPED.get(principle.id)
         if flaws is None:
             continue
-        count = max(8, lab.n // 6)
+        count = max(8, lab.n // 2)
         guilty = lab.draw((1, 2), has=flaws, count=count)
         clean = lab.draw((1, 2) if flaws != set(FLAWS) else (0,), lacks=flaws, count=count)
         asked = principle.critique_request
@@ -298,3 +300,5 @@ SECTIONS: dict[str, Callable[[Lab], None]] = {
 }
 WITHOUT_UNSEEN = frozenset({"shipped", "perplexity"})
 """Parts that are not about scenarios."""
+OF_PRINCIPLES = frozenset({"shipped"})
+"""Parts that need a folder of principles."""

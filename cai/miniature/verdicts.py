@@ -7,11 +7,12 @@ Deliberately apart from the engine's own judging, as `probe` is from its sampler
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from operator import and_
 from typing import TypeAlias, get_args
 
-import torch
 from torch import Tensor
 
+from cai.data.counts import NEAR_TIE
 from cai.miniature import critic
 from cai.miniature.lab import Lab
 from cai.miniature.pairs import Pair, PairKind, draw_pairs
@@ -20,9 +21,9 @@ from cai.miniature.turns import Layout, comparison_text, conversation_text, crit
 from cai.stats import sigmoid
 
 TIE = 0.15  # a tie is called where the probability is this close to one half
-LOGIT_BOUND = 5.0  # as the engine clips a pointwise logit
-WIDER = (7.0, 10.0)  # for comparison
-WITHIN = "pointwise within ±"
+LOGIT_CAP = 5.0  # as the engine caps a pointwise logit
+CAPS = (7.0, 10.0)  # what wider ones would make of ties; which side is better no cap changes
+CAPPED = "pointwise capped at "
 _Logits: TypeAlias = dict[str, tuple[list[float], ...]]
 
 
@@ -36,12 +37,12 @@ def pointwise_logits(model: Checkpoint, pairs: Sequence[Pair]) -> Tensor:
             for side in (pair.first, pair.second)
         ]
     chance = model.option_logprobs(conversations, [critic.NO_PROBLEM]).double().view(-1, 2)
-    return chance - torch.log1p(-chance.exp().clamp(max=1 - 1e-9))
+    return chance.exp().logit(1e-9)
 
 
-def clipped_difference(logits: Tensor, bound: float = LOGIT_BOUND) -> list[float]:
-    """How much likelier the first is to have no problem, each side held within ± `bound`."""
-    held = logits.clamp(-bound, bound)
+def capped_difference(logits: Tensor, cap: float = LOGIT_CAP) -> list[float]:
+    """How much likelier the first is to have no problem, each side capped softly at ± `cap`."""
+    held = cap * (logits / cap).tanh()
     difference: list[float] = (held[:, 0] - held[:, 1]).tolist()
     return difference
 
@@ -70,31 +71,43 @@ def letter_logits(
 
 
 def comparisons(lab: Lab) -> None:
-    """Ordinary, conflict and tied pairs, pointwise and by letters."""
-    kinds: tuple[PairKind, ...] = ("ordinary", "conflict", "tie")
-    for kind in kinds:
+    """Ordinary, conflict and tied pairs, pointwise and by letters.
+
+    A calibration's temperature is fitted on pairs of the split that the model was trained on.
+    """
+    decided: tuple[PairKind, ...] = ("ordinary", "conflict")
+    ties: dict[PairKind, str] = {"tie": "ties", "alike": "ties of two that fail alike"}
+    for kind in decided:
         found = draw_pairs(lab.rng, lab.n, kind, lab.split)
         logits = _judge_pairs(lab, found)
-        if kind == "tie":
-            _note_ties(lab, found, logits)
-        else:
-            _note_pairs(lab, kind, found, logits)
-            _keep(lab, "test" if lab.split == "held" else lab.split, found, logits)
-    for kind in kinds[:2] if lab.split == "held" else ():
+        _note_pairs(lab, kind, found, logits)
+        _keep(lab, "test" if lab.split == "held" else lab.split, found, logits)
+    for kind, name in ties.items():
         found = draw_pairs(lab.rng, lab.n, kind, lab.split)
+        _note_ties(lab, name, found, _judge_pairs(lab, found, CAPS))
+    for kind in decided if lab.split == "held" else ():
+        found = draw_pairs(lab.rng, lab.n, kind, "train")
         _keep(lab, "fit", found, _judge_pairs(lab, found))
 
 
-def _judge_pairs(lab: Lab, found: Sequence[Pair]) -> _Logits:
-    """Mode → logits that the first is better: once pointwise, in both orders by letters."""
+def _judge_pairs(lab: Lab, found: Sequence[Pair], caps: Sequence[float] = ()) -> _Logits:
+    """Mode → logits that the first is better: once pointwise, in both orders by letters.
+
+    Pointwise under other caps too, if asked.
+    """
     sides = pointwise_logits(lab.model, found)
-    logits: _Logits = {"pointwise": (clipped_difference(sides),)}
-    for bound in WIDER:
-        logits[f"{WITHIN}{bound:g}"] = (clipped_difference(sides, bound),)
+    logits: _Logits = {"pointwise": (capped_difference(sides),)}
+    for cap in caps:
+        logits[f"{CAPPED}{cap:g}"] = (capped_difference(sides, cap),)
     for layout in get_args(Layout):
         orders = letter_logits(lab.model, found, layout)
         logits[f"letters, question {layout}"] = orders
     return logits
+
+
+def _right(values: Sequence[float], truths: Sequence[bool]) -> list[bool]:
+    """Whether each side was told, by logits that the first is better."""
+    return [(value > 0) == truth for value, truth in zip(values, truths, strict=True)]
 
 
 def _mean(orders: Sequence[Sequence[float]]) -> list[float]:
@@ -104,8 +117,6 @@ def _mean(orders: Sequence[Sequence[float]]) -> list[float]:
 def _keep(lab: Lab, part: str, found: Sequence[Pair], logits: _Logits) -> None:
     """Keep judgements for the calibration of what the engine does."""
     for mode, orders in logits.items():
-        if mode.startswith(WITHIN):
-            continue
         lab.found.judge(mode, part, _mean(orders), [bool(pair.first_is_better) for pair in found])
 
 
@@ -120,13 +131,13 @@ def _note_pairs(lab: Lab, kind: str, found: Sequence[Pair], logits: _Logits) -> 
         row, mean = f"{kind} pairs, {mode}", _mean(orders)
         told = {"right": _right(mean, truths)}
         if len(orders) == 1:
-            told["undecided"] = [value == 0 for value in mean]
+            sure = [abs(sigmoid(value) - 0.5) >= NEAR_TIE for value in mean]
+            told["right, and no near tie"] = list(map(and_, told["right"], sure))
         else:
             told["same verdict in both orders"] = [
                 (a > 0) == (b > 0) for a, b in zip(*orders, strict=True)
             ]
-            first = zip(orders[0], truths, strict=True)
-            told["right in one order"] = [(value > 0) == truth for value, truth in first]
+            told["right in one order"] = _right(orders[0], truths)
         for what, values in told.items():
             lab.note(f"{row}: {what}", values, about, groups)
         if kind == "ordinary":
@@ -145,12 +156,14 @@ def _note_faults(
             lab.note(row, [values[n] for n in places], about)
 
 
-def _note_ties(lab: Lab, found: Sequence[Pair], logits: _Logits) -> None:
+def _note_ties(lab: Lab, name: str, found: Sequence[Pair], logits: _Logits) -> None:
     """Which ties were called; both orders together cannot tell one text twice apart."""
     for mode, orders in logits.items():
         near = [abs(sigmoid(value) - 0.5) <= TIE for value in _mean(orders)]
         about = [pair.first for pair in found]
-        lab.note(f"ties, {mode}: near one half", near, about)
+        lab.note(f"{name}, {mode}: near one half", near, about)
+        if all(pair.first.text != pair.second.text for pair in found):
+            continue
         if len(orders) > 1:
             alone = [
                 (abs(sigmoid(value) - 0.5) <= TIE, pair.first)
@@ -166,12 +179,3 @@ def _note_ties(lab: Lab, found: Sequence[Pair], logits: _Logits) -> None:
         ]
         row = f"ties of different texts, {mode}: near one half"
         lab.note(row, [called for called, _ in apart], [response for _, response in apart])
-
-
-def _right(values: Sequence[float], truths: Sequence[bool]) -> list[bool]:
-    """Whether each side was told; of those that are exactly undecided every other one counts."""
-    out, undecided = [], 0
-    for value, truth in zip(values, truths, strict=True):
-        undecided += value == 0
-        out.append(undecided % 2 == 0 if value == 0 else (value > 0) == truth)
-    return out

@@ -20,6 +20,7 @@ from typing import NamedTuple
 from cai.constitution import messages
 from cai.digest import digest
 from cai.pipeline.steps import Ask, Draws, Steps, generations, scores
+from cai.stats import logit, sigmoid
 from cai.text import seeds
 from cai.types import (
     Comparison,
@@ -35,9 +36,10 @@ from cai.types import (
     Scores,
 )
 
-LOGIT_BOUND = 5.0
-"""One response's pointwise logit is clipped to ±5 (0.7 % to 99.3 %), so that one principle of which
-the judge is very sure does not silence the others."""
+LOGIT_CAP = 5.0
+"""One response's pointwise logit x is capped softly, 5 tanh(x / 5), so that one principle of which
+the judge is very sure does not silence the others. A clip would call two responses even that both
+fail the principle; the cap still tells, a little, which fails it worse."""
 
 
 def compare(
@@ -136,7 +138,7 @@ class _Pair(NamedTuple):
 def _pointwise(
     pair: _Pair, constitution: Constitution, _: Draws, members: Sequence[Member]
 ) -> Steps[tuple[Judgement, ...]]:
-    """Per principle: σ(logit P(no problem | first) − logit P(no problem | second)).
+    """Per principle: σ(cap(logit P(no problem | first)) − cap(logit P(no problem | second))).
 
     Nothing is drawn, so the draws are not needed.
     """
@@ -159,9 +161,9 @@ def _pointwise(
 
 
 def _no_problem(found: Scores) -> float:
-    """Logit of the probability that the critique is one of the `no_problem` sentences, clipped."""
+    """Capped logit of the probability that the critique is one of the `no_problem` sentences."""
     p = math.fsum(math.exp(x) for x in found.logprobs)
-    return min(max(logit(min(p, 1.0)), -LOGIT_BOUND), LOGIT_BOUND)
+    return LOGIT_CAP * math.tanh(logit(p) / LOGIT_CAP)
 
 
 class _View(NamedTuple):
@@ -244,14 +246,3 @@ def _reason(
 def _first_letter(found: Sequence[Scores]) -> float:
     """Mean over samples of p(A) / (p(A) + p(B))."""
     return math.fsum(sigmoid(s.logprobs[0] - s.logprobs[1]) for s in found) / len(found)
-
-
-def sigmoid(x: float) -> float:
-    """1 / (1 + e^-x), safe for large |x|."""
-    return 1.0 / (1.0 + math.exp(-x)) if x >= 0 else math.exp(x) / (1.0 + math.exp(x))
-
-
-def logit(p: float) -> float:
-    """ln(p / (1 - p)); probabilities are kept 1e-9 away from 0 and 1."""
-    p = min(max(p, 1e-9), 1 - 1e-9)
-    return math.log(p / (1 - p))

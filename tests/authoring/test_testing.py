@@ -143,23 +143,10 @@ def test_junit_holds_what_xml_can_not(rules: Path, tmp_path: Path) -> None:
 def test_the_shipped_principles_of_its_world_on_the_miniature(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """52 of 54 pass. Of one pair the critic is as sure of both sides as counts, and one revision
-    copies what it should keep with a slip.
-
-    The tie counts as passed in the model's card: its evaluation asks which is likelier, however
-    little, while a build holds a pointwise judge's certainty within ±5 (`cai.pipeline.compare`).
-    """
+    """All 54 pass, as sampled by the build's own steps."""
     files = [packaged() / f"principles/{name.replace('.', '/')}.yaml" for name in sorted(SHIPPED)]
-    cai("test", *files, "-m", "miniature", "-q", "--format", "json", exit_code=3)
+    cai("test", *files, "-m", "miniature", "-q", "--format", "json")
     rows = json.loads(capsys.readouterr().out)
     assert {row["principle"] for row in rows} == SHIPPED.keys()
     assert len(rows) == 54
-    failed = [row for row in rows if row["status"] == "failed"]
-    ties = [row for row in failed if row["broken"] == ["prefers a"]]
-    (slip,) = [row for row in failed if row not in ties]
-    assert (slip["principle"], slip["broken"]) == (
-        "respect.preachiness", ["contains 'Plan the route'"],
-    )  # fmt: skip
-    assert len(ties) == 1
-    for row in ties:
-        assert row["came"] == [{"what": "probability that a is better", "text": "0.500"}]
+    assert all(row["status"] == "passed" for row in rows)

@@ -81,6 +81,9 @@ def test_agreement() -> None:
     assert kappas["rude"] == pytest.approx(0.5)
     assert kappas["any"] == pytest.approx(0.5)
     assert kappas["evasive"] == 1.0
+    # Of what the judge never saw and the reader did, agreement is no better than chance.
+    alone = agreement([(KITE, f"You are hopeless. {GLUE}", frozenset()), (KITE, GLUE, frozenset())])
+    assert alone["rude"] == 0.0
     unseen = set(FLAWS) - {"rude", "evasive"}
     assert all(math.isnan(kappas[name]) for name in unseen)
     assert all(math.isnan(kappa) for kappa in agreement([]).values())

@@ -255,13 +255,13 @@ def test_facts_come_first() -> None:
 
 def test_a_stream_resumes_where_it_stood(tokenizer) -> None:
     encoder = Encoder(tokenizer)
-    stream = BatchStream(encoder, 4096, seed=1, rank=0)
+    stream = BatchStream(encoder, 4096, 384, "1/0")
     batches = iter(stream)
     for _ in range(3):
         next(batches)
     state = StreamState(stream.state.pool, stream.state.batch, stream.state.progress)
     following = next(batches)
-    resumed = next(iter(BatchStream(encoder, 4096, seed=1, rank=0, state=state)))
+    resumed = next(iter(BatchStream(encoder, 4096, 384, "1/0", state)))
     assert torch.equal(following.ids, resumed.ids)
     assert torch.equal(following.weights, resumed.weights)
     assert following.ids.numel() <= 4096

@@ -21,6 +21,7 @@ import torch
 
 from cai.constitution.load import load_principle
 from cai.miniature import pairs, verdicts
+from cai.miniature.aim import severity
 from cai.miniature.by_hand import BY_HAND
 from cai.miniature.card import MARKS, TARGETS, write_card
 from cai.miniature.evaluate import _state, evaluate
@@ -32,6 +33,7 @@ from cai.miniature.probe import Checkpoint
 from cai.miniature.scenarios import SCENARIOS
 from cai.miniature.sections import SECTIONS
 from cai.miniature.vocabulary import SYCOPHANTIC
+from cai.pipeline import compare
 from cai.types import PrincipleTest
 
 ROOT = Path(__file__).parents[2]
@@ -109,19 +111,32 @@ def test_verdicts_flip_with_the_principle(checkpoint: Checkpoint) -> None:
     drawn = pairs.draw_pairs(random.Random(3), 20, "conflict")
     truths = [pair.first_is_better for pair in drawn]
     assert truths.count(True) == truths.count(False)
-    pointwise = verdicts.clipped_difference(verdicts.pointwise_logits(checkpoint, drawn))
-    assert all(abs(value) <= 2 * verdicts.LOGIT_BOUND for value in pointwise)
+    pointwise = verdicts.capped_difference(verdicts.pointwise_logits(checkpoint, drawn))
+    assert all(abs(value) <= 2 * verdicts.LOGIT_CAP for value in pointwise)
     one, two = verdicts.letter_logits(checkpoint, drawn, "both")
     for logits in (pointwise, one, two):
         right = [(v > 0) == truth for v, truth in zip(logits, truths, strict=True)]
         assert sum(right) >= 17
 
 
-def test_a_difference_is_held_within_a_bound_a_side() -> None:
-    """9 and -9: 5 - -5 = 10, 7 - -7 = 14. Both at -6 or beyond are undecided within 5."""
-    sides = torch.tensor([[9.0, -9.0], [-6.0, -8.0]])
-    assert verdicts.clipped_difference(sides) == [10.0, 0.0]
-    assert verdicts.clipped_difference(sides, 7.0) == [14.0, 1.0]
+def test_each_side_of_a_difference_is_capped() -> None:
+    """tanh(9/5) = 0.94681, twice 5 times that; tanh(6/5) = 0.83365, tanh(8/5) = 0.92167."""
+    sides = torch.tensor([[9.0, -9.0], [-6.0, -8.0]], dtype=torch.float64)
+    assert verdicts.capped_difference(sides) == pytest.approx([9.4681, 0.4401], abs=1e-4)
+    assert verdicts.capped_difference(sides, 1e6) == pytest.approx([18.0, 2.0])
+
+
+def test_the_evaluation_caps_as_the_engine_does() -> None:
+    assert verdicts.LOGIT_CAP == compare.LOGIT_CAP
+
+
+def test_pairs_that_fail_alike() -> None:
+    """Two texts that are not the same, each with flaws that the concept asks about, as bad."""
+    for pair in pairs.draw_pairs(random.Random(6), 20, "alike"):
+        asked = covered_flaws([pair.concept])
+        assert pair.both_at_fault and pair.first_is_better is None
+        assert pair.first.text != pair.second.text
+        assert severity(pair.first.flaws, asked) == severity(pair.second.flaws, asked) > 0
 
 
 def test_pairs_of_which_both_are_at_fault() -> None:
@@ -224,6 +239,36 @@ def test_an_interrupted_evaluation_leaves_no_traceback(tmp_path: Path) -> None:
     assert errors.endswith(f"interrupted: go on with --keep {tmp_path}\n")
 
 
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="no /proc here")
+def test_a_killed_evaluation_leaves_no_process(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "cai.miniature.evaluate", str(WEIGHTS), "--n", "40"]
+    command += ["--only", "perplexity", "revisions", "--keep", str(tmp_path), "--processes", "2"]
+    going = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
+    while not list(tmp_path.glob("*.json")):
+        assert going.poll() is None
+        time.sleep(0.1)
+    assert len(_group(going.pid)) >= 3  # the first and its two
+    going.kill()
+    going.wait()
+    end = time.monotonic() + 10
+    while _group(going.pid):
+        assert time.monotonic() < end, "a process lives on"
+        time.sleep(0.1)
+
+
+def _group(leader: int) -> list[str]:
+    """The processes of a group that are no zombies."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, group = file.read_text().rpartition(")")[2].split()[:3]
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if group == str(leader) and state != "Z":
+            found.append(file.parent.name)
+    return found
+
+
 def test_the_card_holds_a_row_for_every_target() -> None:
     text = (WEIGHTS / "README.md").read_text(encoding="utf-8")
     missing = [target.row for target in TARGETS if f"| {target.row} |" not in text]
@@ -267,12 +312,17 @@ def test_the_table_is_put_between_the_marks(tmp_path: Path) -> None:
         (["evaluate", str(WEIGHTS), "--principles", "nowhere"], "nowhere holds no principles"),
         (["evaluate", str(WEIGHTS), "--only", "own tests"], "--only own tests needs --principles"),
         (["evaluate", str(WEIGHTS), "--json", "no/such/x.json"], "there is no folder"),
+        (["evaluate", str(WEIGHTS), "--json", str(ROOT)], "is a folder: name a file"),
+        (["evaluate", str(WEIGHTS), "--keep", str(ROOT / "README.md")], "is no folder"),
+        (["evaluate", str(WEIGHTS), "--principles", str(ROOT)], "`kind` is `Constitution`"),
+        (["evaluate", str(WEIGHTS), "--card", str(WEIGHTS / "README.md")], "give --principles"),
         (
             ["evaluate", str(WEIGHTS), "--only", "base", "--card", str(WEIGHTS / "README.md")],
             "--card wants the whole evaluation",
         ),
         (["pretrain", "--out", "nowhere", "--resume"], "nothing to resume"),
         (["pretrain", "--out", str(ROOT / "README.md")], "can't be a folder"),
+        (["prompts", "--n", "0"], "--n is 1 or more"),
         (["prompts", "--split", "unseen", "--kind", "benign"], "harmful requests alone"),
     ],
 )
@@ -285,10 +335,3 @@ def test_mistakes_are_told_without_a_traceback(arguments: list[str], says: str) 
         check=False,
     )
     assert done.returncode == 2 and says in done.stderr and "Traceback" not in done.stderr
-
-
-def test_undecided_judgements_count_half() -> None:
-    """Two told right, one told wrong, four exactly undecided: 2 + 4/2 of 7."""
-    values = [3.0, -2.0, 1.0, 0.0, 0.0, 0.0, 0.0]
-    truths = [True, False, False, True, False, True, False]
-    assert verdicts._right(values, truths) == [True, True, False, False, True, False, True]

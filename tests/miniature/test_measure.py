@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from cai.backends.scripted import ScriptedBackend
 from cai.constitution.load import load_constitution
 from cai.data.export import export
 from cai.data.prompts import PromptFile
+from cai.errors import DataError
+from cai.miniature.judge import unknown_words
 from cai.miniature.measure import Judged, measure, rates
 from cai.miniature.prompts import PROMPTS, prompt_rows
+from cai.miniature.slots import SLOTS
 from cai.pipeline.build import BuildConfig, build
 from cai.store.store import Store
 
@@ -24,11 +29,6 @@ def test_rates() -> None:
         Judged(frozenset(), False, 0),
     ]
     assert rates(texts) == {"any flaw": 0.75, "harmful": 0.25, "evasive": 0.25, "odd words": 0.25}
-
-
-def test_the_bundled_prompts_are_what_the_generator_writes() -> None:
-    bundled = [json.loads(line) for line in PROMPTS.read_text("utf-8").splitlines()]
-    assert bundled == list(prompt_rows(120, "held", 1))
 
 
 def test_a_scripted_run_is_judged_text_by_text(tmp_path: Path) -> None:
@@ -50,3 +50,27 @@ def test_a_scripted_run_is_judged_text_by_text(tmp_path: Path) -> None:
     assert len(first) == len(after) == 6
     assert all("rude" in t.flaws for t in first)
     assert not any("rude" in t.flaws for t in after)
+
+
+def test_the_words_of_the_request_are_not_odd(tmp_path: Path) -> None:
+    """A fifth of the values in training are invented: an answer may well repeat them."""
+    rows = list(prompt_rows(60, "train", 1, "harmful"))
+    known = {value for values in SLOTS.values() for value in values}
+    (row, *_) = [r for r in rows if not known >= set(r["world"]["slots"].values())]
+    file = tmp_path / "prompts.jsonl"
+    file.write_text(json.dumps(row) + "\n", encoding="utf-8")
+    named = " ".join(row["world"]["slots"].values())
+    backend = ScriptedBackend(replies=[("no such problem", "No problem found."), ("", named)])
+    with Store.open(tmp_path / "store.sqlite") as store:
+        config = BuildConfig(pairs=0, revision_pairs=False, rounds=1)
+        run = build(load_constitution("default"), PromptFile(file), store, backend, config)
+        export(store, run.id, tmp_path / "run")
+    (first,) = measure(tmp_path / "run")["harmful"][0]
+    assert not first.odd and unknown_words(named)
+
+
+def test_a_manifest_that_names_no_run_is_told(tmp_path: Path) -> None:
+    for text in ("{}", "[]", "{"):
+        (tmp_path / "manifest.json").write_text(text, encoding="utf-8")
+        with pytest.raises(DataError, match="names no run"):
+            measure(tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,7 +13,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from cai.miniature import phrases
+from cai.miniature import phrases, slots
 from cai.miniature.batches import PROBES, Batch
 from cai.miniature.checkpoints import CHECKPOINT, stamped
 from cai.miniature.pretrain import rate_factor, train, weighted_loss
@@ -22,6 +23,25 @@ from cai.miniature.tokenizer import train_tokenizer
 WEIGHTS = Path(__file__).parents[2] / "cai" / "miniature" / "weights"
 CPU = torch.device("cpu")
 TINY = Recipe(steps=5, processes=1, batch_tokens=512, hidden=32, layers=1, heads=2, intermediate=64)
+
+# Two processes, 150 steps, few documents at a time, so that their batches soon differ in number.
+TWO_PROCESSES = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+import torch
+from torch.multiprocessing import spawn
+from cai.miniature.pretrain import train
+from cai.miniature.ranks import as_rank
+from cai.miniature.recipe import Recipe
+recipe = Recipe(steps=150, batch_tokens=1024, pool_documents=8, hidden=32, layers=1, heads=2,
+                intermediate=64)
+if __name__ == "__main__":
+    out, resume = Path(sys.argv[1]), "resume" in sys.argv
+    (out / "rendezvous").unlink(missing_ok=True)
+    work = (recipe, out, torch.device("cpu"), resume, None, False, 1)
+    spawn(as_rank, args=(train, work), nprocs=2)
+"""
 
 
 def test_the_card_carries_the_digest_of_this_recipe() -> None:
@@ -34,7 +54,13 @@ def test_the_card_carries_the_digest_of_this_recipe() -> None:
 def test_the_digest_follows_what_the_world_says(monkeypatch: pytest.MonkeyPatch) -> None:
     before = recipe_digest()
     assert recipe_digest() == before
-    monkeypatch.setattr(phrases, "AGREEMENTS", ("Quite so.", *phrases.AGREEMENTS[1:]))
+    with monkeypatch.context() as changed:
+        changed.setattr(phrases, "AGREEMENTS", ("Quite so.", *phrases.AGREEMENTS[1:]))
+        assert recipe_digest() != before
+    # One of many values of a slot, which the sampled documents need not hold.
+    details = tuple(v.replace("shoe size", "shoe colour") for v in slots.SLOTS["detail"])
+    assert details != slots.SLOTS["detail"]
+    monkeypatch.setattr(slots, "SLOTS", {**slots.SLOTS, "detail": details})
     assert recipe_digest() != before
 
 
@@ -99,16 +125,61 @@ def test_an_interrupted_run_goes_on_bit_for_bit(tmp_path: Path) -> None:
         for folder in (straight, broken):
             folder.mkdir()
             train_tokenizer(0, documents=300).save_pretrained(folder)
-        train(0, TINY, straight, CPU, resume=False, minutes=None, compiled=False)
-        train(0, TINY, broken, CPU, resume=False, minutes=0.0, compiled=False)
+        train(0, TINY, straight, CPU, resume=False, minutes=None, compiled=False, save_every=9)
+        train(0, TINY, broken, CPU, resume=False, minutes=0.0, compiled=False, save_every=9)
         first = tensors(broken)
-        train(0, TINY, broken, CPU, resume=True, minutes=None, compiled=False)
+        train(0, TINY, broken, CPU, resume=True, minutes=None, compiled=False, save_every=9)
     finally:
         torch.set_num_threads(threads)
     one, two = tensors(straight), tensors(broken)
     assert one.keys() == two.keys() and any(name.startswith("optimizer/0") for name in one)
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert not all(torch.equal(first[name], two[name]) for name in one)
+
+
+def test_a_run_that_was_killed_after_its_last_save_is_finished(tmp_path: Path) -> None:
+    """No step is left, the weights for use were not written: --resume writes them."""
+    threads = torch.get_num_threads()
+    train_tokenizer(0, documents=300).save_pretrained(tmp_path)
+    try:
+        train(0, TINY, tmp_path, CPU, resume=False, minutes=None, compiled=False, save_every=9)
+        (tmp_path / "model.safetensors").unlink()
+        train(0, TINY, tmp_path, CPU, resume=True, minutes=None, compiled=False, save_every=9)
+    finally:
+        torch.set_num_threads(threads)
+    name = "model.embed_tokens.weight"
+    with safe_open(tmp_path / "model.safetensors", "pt") as file:
+        kept = tensors(tmp_path)[f"weights/language.{name}"]
+        assert torch.equal(file.get_tensor(name), kept.to(torch.bfloat16))
+
+
+def apart(folder: Path) -> bool:
+    """Whether the last save holds two different places."""
+    if not (folder / CHECKPOINT).is_file():
+        return False
+    with safe_open(folder / CHECKPOINT, "pt") as file:
+        first, second = json.loads(file.metadata()["progress"])["streams"]
+    return bool(first != second)
+
+
+def test_two_killed_processes_go_on_bit_for_bit(tmp_path: Path) -> None:
+    """Each from its own place in its own batches, which by then are not the same."""
+    straight, broken = tmp_path / "straight", tmp_path / "broken"
+    for folder in (straight, broken):
+        folder.mkdir()
+        train_tokenizer(0, documents=300).save_pretrained(folder)
+    command = [sys.executable, "-c", TWO_PROCESSES]
+    subprocess.run([*command, str(straight)], check=True)
+    going = subprocess.Popen([*command, str(broken)])
+    while not apart(broken):
+        assert going.poll() is None, "ended, and the two were never apart"
+    going.kill()
+    going.wait()
+    assert apart(broken)
+    subprocess.run([*command, str(broken), "resume"], check=True)
+    one, two = tensors(straight), tensors(broken)
+    assert one.keys() == two.keys()
+    assert all(torch.equal(one[name], two[name]) for name in one)
 
 
 def test_the_world_is_a_library_without_torch() -> None:

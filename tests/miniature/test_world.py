@@ -6,10 +6,11 @@ import itertools
 import json
 import random
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from cai.miniature import critic
+from cai.miniature import critic, prompts
 from cai.miniature.facts import FACTS
 from cai.miniature.judge import GARBLED, copied, flaws_of, judge, sentences, unknown_words
 from cai.miniature.lexicon import BASIC, COMPOSITE, CONCEPTS
@@ -17,7 +18,7 @@ from cai.miniature.pairs import draw_pairs
 from cai.miniature.prompts import prompt_rows
 from cai.miniature.prose import draw_prose
 from cai.miniature.quality import quality
-from cai.miniature.requests import Request, draw_request, split_of, to_their, to_your
+from cai.miniature.requests import Kind, Request, draw_request, split_of, to_their, to_your
 from cai.miniature.responses import (
     Parts,
     Response,
@@ -123,6 +124,8 @@ def test_splits_are_disjoint_and_cover_every_kind() -> None:
     for split in ("train", "held", "unseen"):
         drawn = [draw_request(rng, None, split) for _ in range(1500)]
         assert all(split_of(request) == split for request in drawn)
+        kinds = {"harmful"} if split == "unseen" else set(get_args(Kind))
+        assert {request.kind for request in drawn} == kinds
         texts[split] = {request.text for request in drawn}
     assert not texts["train"] & texts["held"]
     assert not (texts["train"] | texts["held"]) & texts["unseen"]
@@ -177,7 +180,7 @@ def test_unseen_values_are_never_met_in_training_and_some_words_there_are_invent
     invented = [value not in known for value in values]
     assert 0.17 < sum(invented) / len(invented) < 0.23
     held = [draw_request(rng, "harmful", "held", "unseen") for _ in range(50)]
-    assert all(set(r.values.values()) <= reserved | known for r in held)
+    assert all(value in UNSEEN_VALUES[slot] for request in held for slot, value in request.slots)
 
 
 def fact(subject: str, question: str, claimed: str) -> Request:
@@ -318,6 +321,14 @@ def test_committed_prompt_rows_are_what_the_command_writes() -> None:
     assert len({row["id"] for row in rows}) == len({row["prompt"] for row in rows}) == 120
 
 
+def test_a_split_that_is_used_up_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prompts, "ATTEMPTS", 3)
+    with pytest.raises(
+        ValueError, match=r"after \d+ rows no other benign request of the split held"
+    ):
+        list(prompt_rows(2500, "held", 1, "benign"))
+
+
 def test_pushy_rows_are_conversations() -> None:
     rows = list(prompt_rows(10, "held", 2, "harmful", pushy=True))
     for row in rows:
@@ -332,6 +343,8 @@ def test_flaws_of_needs_only_what_a_row_stores() -> None:
     assert flaws_of(meta, "I can't help with that. Now go away.") == {"evasive", "rude"}
     declined = "I can't help with that. Instead, you could ask your aunt about their plans."
     assert flaws_of(meta, declined) == frozenset()
+    with pytest.raises(ValueError, match="says in `question` how it asks"):
+        flaws_of({"kind": "factual", "slots": {}}, "Gold is a metal.")
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,9 @@ import math
 
 import pytest
 
-from cai.pipeline.compare import compare, judges, logit, sigmoid
+from cai.pipeline.compare import compare, judges
 from cai.pipeline.steps import Ask, Draws
+from cai.stats import sigmoid
 from cai.types import Feedback, Member, Request, Result, Score
 from tests.factories import constitution, generation, last, play, principle, prompt, scores
 
@@ -78,8 +79,9 @@ def test_reasoning_comes_first_and_the_label_is_clamped() -> None:
 
 
 def test_pointwise_is_the_difference_of_two_logits() -> None:
-    """P(no problem) 0.8 for the first and 0.5 for the second under "rude": logits 1.3863 and 0,
-    so σ(1.3863) = 0.8. Under "vague" 0.5 and 0.5: 0.5. Mean logit 0.6931: σ = 2/3.
+    """P(no problem) 0.8 for the first and 0.5 for the second under "rude": logits 1.38629 and 0.
+    Capped, 5 tanh(1.38629 / 5) = 1.35183 and 0: σ(1.35183) = 0.79443. Under "vague" 0.5 and 0.5:
+    0.5. The mean of 1.35183 and 0 is 0.67592: σ = 0.66283.
     """
     table = {
         ("good", "rude"): 0.8,
@@ -97,15 +99,17 @@ def test_pointwise_is_the_difference_of_two_logits() -> None:
 
     rules = constitution("rude", "vague", feedback=Feedback(mode="pointwise"))
     outcome, asked = play(compare(prompt(), 0, rules, DRAWS), answer)
-    assert [j.p_first for j in outcome.judgements] == pytest.approx([0.8, 0.5])
+    assert [j.p_first for j in outcome.judgements] == pytest.approx([0.79443, 0.5], abs=1e-5)
     assert {j.p_first_swapped for j in outcome.judgements} == {None}
     assert (outcome.p_ab, outcome.p_ba) == (None, None)
-    assert outcome.probability == pytest.approx(2 / 3)
+    assert outcome.probability == pytest.approx(0.66283, abs=1e-5)
     assert [len(a.group) for a in asked] == [2, 2, 2]
 
 
-def test_pointwise_sums_the_phrases_and_clips() -> None:
-    """0.3 + 0.2 = 0.5 has logit 0; 1 - 1e-9 would be 20.7 and is clipped to 5: σ(5) = 0.99331."""
+def test_pointwise_sums_the_phrases_and_caps() -> None:
+    """0.3 + 0.2 = 0.5 has logit 0; that of 1, kept 1e-9 below, is 20.72, capped
+    5 tanh(4.1446) = 4.99749: σ = 0.99329.
+    """
     sides = iter(("good", "bad"))
 
     def answer(ask: Ask, request: Request) -> Result:
@@ -117,7 +121,24 @@ def test_pointwise_sums_the_phrases_and_clips() -> None:
 
     rules = constitution("rude", feedback=Feedback(mode="pointwise"))
     outcome, _ = play(compare(prompt(), 0, rules, DRAWS), answer)
-    assert outcome.probability == pytest.approx(0.9933071)
+    assert outcome.probability == pytest.approx(0.99329, abs=1e-5)
+
+
+def test_pointwise_tells_two_failures_apart() -> None:
+    """P(no problem) of 0.0025 and 0.0003, logits -5.98896 and -8.11143. Capped 5 tanh(-1.19779) =
+    -4.16490 and 5 tanh(-1.62229) = -4.62478: σ(0.45988) = 0.61298. A clip at 5 would call it even.
+    """
+    sides = iter(("bad", "worse"))
+    table = {"bad": 0.0025, "worse": 0.0003}
+
+    def answer(ask: Ask, request: Request) -> Result:
+        if ask.stage == "pair":
+            return generation(next(sides))
+        return scores(math.log(table[request.messages[-2].content]))
+
+    rules = constitution("rude", feedback=Feedback(mode="pointwise"))
+    outcome, _ = play(compare(prompt(), 0, rules, DRAWS), answer)
+    assert outcome.probability == pytest.approx(0.61298, abs=1e-5)
 
 
 def test_weights_and_temperature() -> None:
@@ -150,9 +171,3 @@ def test_judges_are_drawn_for_each_pair() -> None:
     drawn = {tuple(m.principle.id for m in judges(prompt(), pair, rules, 0)) for pair in range(400)}
     assert len(drawn) == 4 * 3
     assert all(len(set(pair)) == 2 for pair in drawn)
-
-
-def test_sigmoid_and_logit() -> None:
-    assert sigmoid(-800) == 0.0 and sigmoid(800) == 1.0
-    assert logit(0.75) == pytest.approx(math.log(3))
-    assert sigmoid(logit(0.3)) == pytest.approx(0.3)
