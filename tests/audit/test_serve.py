@@ -238,7 +238,9 @@ def test_the_server_is_killed_and_nothing_is_lost(watched: Watched, run: Path) -
     try:
         watched.open(server.url, hash="#view=read&sort=order")
         watched.press("a")
-        watched.name("Ann")
+        # On disk is not enough: the page must have heard that the first one is saved.
+        with watched.page.expect_response(lambda answer: answer.request.method == "POST"):
+            watched.name("Ann")
         saved(run, 1)
         server.end(signal.SIGKILL)
         watched.press("x")

@@ -35,6 +35,7 @@ from cai.miniature.sections import SECTIONS
 from cai.miniature.vocabulary import SYCOPHANTIC
 from cai.pipeline import compare
 from cai.types import PrincipleTest
+from tests.e2e.helpers import listen_to_ctrl_c
 
 ROOT = Path(__file__).parents[2]
 WEIGHTS = ROOT / "cai" / "miniature" / "weights"
@@ -229,7 +230,10 @@ def test_what_another_principle_gave_is_not_reused(tmp_path: Path) -> None:
 def test_an_interrupted_evaluation_leaves_no_traceback(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "cai.miniature.evaluate", str(WEIGHTS), "--n", "40"]
     command += ["--only", "perplexity", "revisions", "--keep", str(tmp_path), "--processes", "2"]
-    going = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    going = subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=listen_to_ctrl_c,
+    )  # fmt: skip
     while not list(tmp_path.glob("*.json")):
         assert going.poll() is None
         time.sleep(0.1)

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.helpers import listen_to_ctrl_c
+
 SCRIPT = """
 import sys, time
 from pathlib import Path
@@ -115,7 +117,9 @@ def test_an_interrupted_training_says_how_to_go_on(tmp_path: Path) -> None:
     assert broken.returncode == 2 and "begun.json can't be read" in broken.stderr
     begun.write_text(mine)
     pipe = subprocess.PIPE
-    going = subprocess.Popen([*command, "--resume"], stdout=pipe, stderr=pipe, text=True)
+    going = subprocess.Popen(
+        [*command, "--resume"], stdout=pipe, stderr=pipe, text=True, preexec_fn=listen_to_ctrl_c
+    )
     assert going.stdout is not None
     assert going.stdout.readline() == f"training {out} from its last save, to step 4000\n"
     going.send_signal(signal.SIGINT)
