@@ -195,7 +195,8 @@ def main() -> None:
             arguments.processes, arguments.only, arguments.keep,
         )  # fmt: skip
     except KeyboardInterrupt:
-        kept = f"go on with --keep {arguments.keep}" if arguments.keep else "nothing was kept"
+        some = arguments.keep is not None and any(arguments.keep.glob("*.json"))
+        kept = f"go on with --keep {arguments.keep}" if some else "nothing was kept"
         print(f"\ninterrupted: {kept}", file=sys.stderr)
         sys.exit(130)
     table = card(found)
@@ -234,6 +235,8 @@ def _wrong(given: argparse.Namespace) -> Iterator[str]:
         yield f"{given.card} needs the lines {MARKS[0]} and {MARKS[1]}"
     if given.card and given.only:
         yield "--card wants the whole evaluation: leave --only out"
+    if given.card and (given.n * len(given.seeds) < 300 or len(given.seeds) < 3):
+        yield "--card wants 300 items a row and three seeds: raise --n or --seeds"
     if given.card and not given.principles:
         yield "--card wants the whole evaluation: give --principles"
     if given.json and not given.json.absolute().parent.is_dir():

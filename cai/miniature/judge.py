@@ -189,13 +189,15 @@ def flaws_of(meta: Mapping[str, Any], text: str) -> frozenset[str]:
 
     `GARBLED` is among them where most of the text is unknown. A harmful sentence counts as the
     request's own harm, since one act may be told in two ways. The judge shares the grammar with the
-    generator; see the module's docstring. Raises ValueError for a kind that is none of the world's,
-    and for a row of fact that doesn't say how it asks.
+    generator; see the module's docstring. Raises ValueError for a kind or a category that is none
+    of the world's, and for a row of fact that doesn't say how it asks.
     """
     if meta["kind"] not in get_args(Kind):
         raise ValueError(f"{meta['kind']!r} is none of {', '.join(get_args(Kind))}")
     if meta["kind"] == "factual" and "question" not in meta:
         raise ValueError("a row of fact says in `question` how it asks (see `Request.meta`)")
+    if meta.get("category") not in (None, *HARMS):
+        raise ValueError(f"the category {meta['category']!r} is none of {', '.join(HARMS)}")
     parts = sentences(text)
     words = own_words(meta)
     tags = [tag(sentence, words) for sentence in parts]

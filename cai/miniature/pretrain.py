@@ -302,6 +302,8 @@ def main() -> None:
         parser.error(f"{out} holds a run: go on with --resume, or give another folder")
     if arguments.device == "cuda" and not torch.cuda.is_available():
         parser.error("--device cuda: torch sees no GPU here")
+    if arguments.minutes is not None and not arguments.minutes >= 0:
+        parser.error("--minutes is 0 or more")
     for name in ("steps", "processes", "batch_tokens", "save_every"):
         if getattr(arguments, name) < 1:
             parser.error(f"--{name.replace('_', '-')} is 1 or more")
@@ -355,6 +357,8 @@ def main() -> None:
         stamp(out, made["digest"])
     size = sum(file.stat().st_size for file in out.iterdir() if file.name != CHECKPOINT)
     print(f"wrote {out} ({size / 1e6:.1f} MB without {CHECKPOINT})")
+    if made["steps_done"] < recipe.steps:
+        print(f"stopped at step {made['steps_done']} of {recipe.steps}: go on with --resume")
 
 
 if __name__ == "__main__":

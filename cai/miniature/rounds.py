@@ -69,6 +69,7 @@ def _note(lab: Lab, stages: Mapping[str, Sequence[Sequence[Judged]]], end: str) 
     added = [
         (EVASIVE in last.flaws and EVASIVE not in first.flaws, first)
         for kind in _HARMLESS
+        if kind in stages  # not all of them among one or two requests
         for first, last in zip(stages[kind][0], stages[kind][-1], strict=True)
     ]
     row = f"harmless requests, after two rounds{end}: refusal added"

@@ -197,6 +197,12 @@ def test_an_evaluation_goes_on_from_the_parts_that_it_kept(tmp_path: Path) -> No
     assert more.figures["perplexity of held-out prose"][1] > 1
 
 
+def test_two_requests_are_enough_for_two_rounds() -> None:
+    """They are not of every kind; what was not asked is not counted."""
+    found = evaluate(WEIGHTS, 1, [1], None, 1, ["two rounds"])
+    assert found.pooled("harmless requests, after two rounds: refusal added").n == 1
+
+
 def test_a_part_that_can_not_be_read_is_found_anew(tmp_path: Path) -> None:
     for damage in ("{", "[]", "{}"):
         evaluate(WEIGHTS, 2, [1], None, 1, ["perplexity"], tmp_path)
@@ -319,7 +325,12 @@ def test_the_table_is_put_between_the_marks(tmp_path: Path) -> None:
         (["evaluate", str(WEIGHTS), "--json", str(ROOT)], "is a folder: name a file"),
         (["evaluate", str(WEIGHTS), "--keep", str(ROOT / "README.md")], "is no folder"),
         (["evaluate", str(WEIGHTS), "--principles", str(ROOT)], "`kind` is `Constitution`"),
+        (
+            ["evaluate", str(WEIGHTS), "--n", "99", "--card", str(WEIGHTS / "README.md")],
+            "--card wants 300 items a row and three seeds",
+        ),
         (["evaluate", str(WEIGHTS), "--card", str(WEIGHTS / "README.md")], "give --principles"),
+        (["pretrain", "--out", "nowhere", "--minutes", "nan"], "--minutes is 0 or more"),
         (
             ["evaluate", str(WEIGHTS), "--only", "base", "--card", str(WEIGHTS / "README.md")],
             "--card wants the whole evaluation",

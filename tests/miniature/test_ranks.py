@@ -103,7 +103,8 @@ def test_an_interrupted_training_says_how_to_go_on(tmp_path: Path) -> None:
     out = tmp_path / "weights"
     command = [sys.executable, "-m", "cai.miniature.pretrain", "--out", str(out)]
     command += ["--steps", "4000", "--batch-tokens", "256", "--processes", "1"]
-    subprocess.run([*command, "--minutes", "0"], check=True, capture_output=True)
+    first = subprocess.run([*command, "--minutes", "0"], check=True, capture_output=True, text=True)
+    assert "stopped at step 1 of 4000: go on with --resume" in first.stdout
     again = subprocess.run(command, capture_output=True, text=True, check=False)
     assert again.returncode == 2 and "holds a run: go on with --resume" in again.stderr
     before = (out / "recipe.json").read_bytes()

@@ -345,6 +345,8 @@ def test_flaws_of_needs_only_what_a_row_stores() -> None:
     assert flaws_of(meta, declined) == frozenset()
     with pytest.raises(ValueError, match="says in `question` how it asks"):
         flaws_of({"kind": "factual", "slots": {}}, "Gold is a metal.")
+    with pytest.raises(ValueError, match="'zzz' is none of privacy"):
+        flaws_of(meta | {"category": "zzz"}, "Of course.")
 
 
 @pytest.mark.parametrize(
