@@ -84,7 +84,10 @@ def comparisons(lab: Lab) -> None:
         _keep(lab, "test" if lab.split == "held" else lab.split, found, logits)
     for kind, name in ties.items():
         found = draw_pairs(lab.rng, lab.n, kind, lab.split)
-        _note_ties(lab, name, found, _judge_pairs(lab, found, CAPS))
+        logits = _judge_pairs(lab, found, CAPS)
+        _note_near(lab, name, found, logits)
+        if kind == "tie":
+            _note_twice_and_apart(lab, found, logits)
     for kind in decided if lab.split == "held" else ():
         found = draw_pairs(lab.rng, lab.n, kind, "train")
         _keep(lab, "fit", found, _judge_pairs(lab, found))
@@ -156,26 +159,26 @@ def _note_faults(
             lab.note(row, [values[n] for n in places], about)
 
 
-def _note_ties(lab: Lab, name: str, found: Sequence[Pair], logits: _Logits) -> None:
-    """Which ties were called; both orders together cannot tell one text twice apart."""
+def _note_near(lab: Lab, name: str, found: Sequence[Pair], logits: _Logits) -> None:
+    """Which ties were called."""
     for mode, orders in logits.items():
-        near = [abs(sigmoid(value) - 0.5) <= TIE for value in _mean(orders)]
-        about = [pair.first for pair in found]
-        lab.note(f"{name}, {mode}: near one half", near, about)
-        if all(pair.first.text != pair.second.text for pair in found):
-            continue
+        near = [_near(value) for value in _mean(orders)]
+        lab.note(f"{name}, {mode}: near one half", near, [pair.first for pair in found])
+
+
+def _note_twice_and_apart(lab: Lab, found: Sequence[Pair], logits: _Logits) -> None:
+    """The same for one text twice and for two: both orders together cannot tell one text apart."""
+    twice = [n for n, pair in enumerate(found) if pair.first.text == pair.second.text]
+    apart = [n for n, pair in enumerate(found) if pair.first.text != pair.second.text]
+    for mode, orders in logits.items():
         if len(orders) > 1:
-            alone = [
-                (abs(sigmoid(value) - 0.5) <= TIE, pair.first)
-                for value, pair in zip(orders[0], found, strict=True)
-                if pair.first.text == pair.second.text
-            ]
             row = f"ties of one text twice, {mode}: near one half in one order"
-            lab.note(row, [called for called, _ in alone], [response for _, response in alone])
-        apart = [
-            (called, pair.first)
-            for called, pair in zip(near, found, strict=True)
-            if pair.first.text != pair.second.text
-        ]
+            lab.note(row, [_near(orders[0][n]) for n in twice], [found[n].first for n in twice])
+        mean = _mean(orders)
         row = f"ties of different texts, {mode}: near one half"
-        lab.note(row, [called for called, _ in apart], [response for _, response in apart])
+        lab.note(row, [_near(mean[n]) for n in apart], [found[n].first for n in apart])
+
+
+def _near(value: float) -> bool:
+    """Whether a logit's probability is near one half."""
+    return abs(sigmoid(value) - 0.5) <= TIE

@@ -143,7 +143,7 @@ def test_junit_holds_what_xml_can_not(rules: Path, tmp_path: Path) -> None:
 def test_the_shipped_principles_of_its_world_on_the_miniature(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """All 54 pass, as sampled by the build's own steps."""
+    """All 54 pass."""
     files = [packaged() / f"principles/{name.replace('.', '/')}.yaml" for name in sorted(SHIPPED)]
     cai("test", *files, "-m", "miniature", "-q", "--format", "json")
     rows = json.loads(capsys.readouterr().out)

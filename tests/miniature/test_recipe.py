@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,7 +28,6 @@ TINY = Recipe(steps=5, processes=1, batch_tokens=512, hidden=32, layers=1, heads
 # Two processes, 150 steps, few documents at a time, so that their batches soon differ in number.
 TWO_PROCESSES = """
 import sys
-from dataclasses import replace
 from pathlib import Path
 import torch
 from torch.multiprocessing import spawn
@@ -173,6 +173,7 @@ def test_two_killed_processes_go_on_bit_for_bit(tmp_path: Path) -> None:
     going = subprocess.Popen([*command, str(broken)])
     while not apart(broken):
         assert going.poll() is None, "ended, and the two were never apart"
+        time.sleep(0.005)
     going.kill()
     going.wait()
     assert apart(broken)
