@@ -7,7 +7,11 @@ made random-weight Llama in float32. transformers runs `generate` on left-padded
 after the other, and reads each longer prompt anew; it is run in input order and, `sorted`, with
 responses of like length together (which no real run can know beforehand). Ours keeps a
 conversation's cache from stage to stage and refills a slot when its conversation is done.
-Gate: all tokens must be the same. Reported: response tokens a second, the best of the repeats.
+Gate: every token must be the likeliest one after all that stands before it, as one plain forward
+over the whole conversation has it, or within `TIE` of that: on a GPU batches of other shapes add in
+another order, a near tie falls the other way, and from there on the texts differ. Both sides write
+as many tokens after as many either way. On a CPU all tokens must be the same.
+Reported: response tokens a second, the best of the repeats.
 """
 
 from __future__ import annotations
@@ -40,6 +44,7 @@ SIZES = {
 }
 VOCABULARY = 8192
 STAGES = 3
+TIE = 1e-3  # of a logit
 
 
 @dataclass(frozen=True)
@@ -161,6 +166,25 @@ def theirs(model: Any, chains: Sequence[Chain], batch: int, alike: bool) -> list
     return said
 
 
+@torch.inference_mode()
+def shortfall(model: Any, chain: Chain, said: Sequence[int]) -> float:
+    """How much less likely than the likeliest the worst token written is, in logits."""
+    context: list[int] = []
+    written: list[int] = []
+    start = 0
+    for added, count in zip(chain.added, chain.written, strict=True):
+        context += added
+        written += range(len(context), len(context) + count)
+        context += said[start : start + count]
+        start += count
+    ids = torch.tensor([context], device=model.device)
+    logits = model(input_ids=ids).logits[0]
+    places = torch.tensor(written, device=model.device)
+    before = logits[places - 1]
+    chosen = before.gather(1, ids[0, places, None])[:, 0]
+    return float((before.max(1).values - chosen).max())
+
+
 def timed(run: Callable[[], list[list[int]]]) -> tuple[float, list[list[int]]]:
     start = time.perf_counter()
     out = run()
@@ -193,14 +217,21 @@ def main() -> None:
         for name, run in sides.items():  # in turn, so that a noisy neighbour hits all of them
             spent, said[name] = timed(run)
             seconds[name].append(spent)
-    if any(out != said["cai"] for out in said.values()):
+    same = all(out == said["cai"] for out in said.values())
+    if options.device == "cpu" and not same:
         sys.exit("GATE FAILED: the sides wrote different tokens, so their times mean nothing")
+    short = {
+        name: max(shortfall(model, chain, out) for chain, out in zip(chains, outs, strict=True))
+        for name, outs in said.items()
+    }
+    if max(short.values()) > TIE:
+        sys.exit(f"GATE FAILED: a token was not the likeliest one: {short}")
     best = {name: min(spent) for name, spent in seconds.items()}
     parameters = sum(p.numel() for p in model.parameters()) / 1e6
     print(
         f"{parameters:.1f}M parameters, float32, {machine(options.device, options.threads)},"
         f" batch {options.batch}, {len(chains)} conversations × {STAGES} stages,"
-        f" {tokens} tokens written, all the same"
+        f" {tokens} tokens written, {'all the same' if same else 'the same up to near ties'}"
     )
     print(f"{'':22}{'seconds':>9}{'tokens/s':>10}{'cai is':>9}")
     for name, spent in best.items():
@@ -210,7 +241,7 @@ def main() -> None:
         record = {
             "size": options.size, "parameters": round(parameters * 1e6), "tokens": tokens,
             "machine": machine(options.device, options.threads), "batch": options.batch,
-            "seconds": seconds,
+            "seconds": seconds, "same tokens": same, "shortfall": short,
             "ratio": {n: s / best["cai"] for n, s in best.items()},
             "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
         }  # fmt: skip

@@ -6,9 +6,9 @@ A random-weight Llama in the hub's layout with the miniature's tokenizer, and co
 random words whose lengths are spread as real ones are. `cai train sft` against `Trainer` with the
 same adapter, rows, batch and optimizer, in bfloat16 on a GPU: the Trainer pads each batch, the
 first as its rows come, the second grouped by length. Then reward model, DPO and PPO by themselves.
-Every run is a process of its own, made twice with different numbers of steps: the difference of
-the two is time in steps alone, without loading. That both learn the same tokens is a test's
-business (tests/train/test_peer_trl.py), not this script's.
+Every side has a process of its own, which runs it three times: few steps to warm up, few, many.
+The difference of the last two is time in steps alone, without loading. That both learn the same
+tokens is a test's business (tests/train/test_peer_trl.py), not this script's.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -75,18 +76,18 @@ def write_rows(folder: Path, count: int) -> None:
             pairs.write(json.dumps({"prompt": asked, "chosen": first, "rejected": second}) + "\n")
 
 
-def cai_side(stage: str, folder: Path, steps: int, device: str) -> None:
+def cai_side(stage: str, folder: Path, steps: int, device: str, out: Path) -> None:
     """One `cai train`, in this process, so that its memory can be read."""
     from cai.cli.main import cli
 
     data = "sft.jsonl" if stage == "sft" else "pairs.jsonl"
     arguments = [
         "train", stage, "--data", str(folder / data), "--model", str(folder / "model"), "--device",
-        device, "--out", str(folder / f"{stage}-{steps}"), "--quiet", "--eval-every", "1000",
+        device, "--out", str(out), "--quiet", "--eval-every", "1000",
         "--save-every", "1000", "--schedule", "constant", "--test-share", "0.02",
     ]  # fmt: skip
     if stage == "ppo":
-        reward = next(folder.glob("reward-*"))
+        reward = folder / "reward-0"
         arguments += ["--reward", str(reward), "--updates", str(steps), "--no-gate"]
         arguments += ["--prompts-per-update", "64", "--max-new-tokens", "64"]
     else:
@@ -135,28 +136,32 @@ def trainer_side(folder: Path, steps: int, device: str, grouped: bool) -> None:
     transformers.Trainer(model, settings, data_collator=collate, train_dataset=rows).train()
 
 
-def measured(side: str, folder: Path, steps: int, device: str) -> tuple[float, float]:
-    """Seconds of a run in a process of its own, and its peak of allocated memory in GB."""
+def measured(side: str, folder: Path, steps: Sequence[int], device: str) -> dict[str, float]:
+    """Seconds a step and the peak of allocated memory of one side, in a process of its own."""
     command = [
-        sys.executable, __file__, "--side", side, "--folder", str(folder), "--steps", str(steps),
-        str(steps), "--device", device,
+        sys.executable, __file__, "--side", side, "--folder", str(folder), "--steps",
+        *map(str, steps), "--device", device,
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         sys.exit(f"{side} failed:\n{done.stdout}{done.stderr}")
-    seconds, memory = done.stdout.split()[-2:]
-    return float(seconds), float(memory)
+    short, long, memory = map(float, done.stdout.split()[-3:])
+    return {"seconds a step": (long - short) / (steps[1] - steps[0]), "memory GB": memory}
 
 
-def run_side(side: str, folder: Path, steps: int, device: str) -> None:
+def run_side(side: str, folder: Path, steps: Sequence[int], device: str) -> None:
     """What a process of `measured` does."""
-    begin = time.perf_counter()
-    if side in STAGES:
-        cai_side(side, folder, steps, device)
-    else:
-        trainer_side(folder, steps, device, grouped=side == "trainer, grouped")
+    few, many = steps
+    seconds = []
+    for turn, count in enumerate((few, few, many)):
+        begin = time.perf_counter()
+        if side in STAGES:
+            cai_side(side, folder, count, device, folder / f"{side}-{turn}")
+        else:
+            trainer_side(folder, count, device, grouped=side == "trainer, grouped")
+        seconds.append(time.perf_counter() - begin)
     memory = torch.cuda.max_memory_allocated() / 1e9 if device != "cpu" else 0.0
-    print(time.perf_counter() - begin, memory)
+    print(*seconds[1:], memory)
 
 
 def main() -> None:
@@ -170,7 +175,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.side:
-        run_side(options.side, options.folder, options.steps[0], options.device)
+        run_side(options.side, options.folder, options.steps, options.device)
         return
     found: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as name:
@@ -178,10 +183,9 @@ def main() -> None:
         parameters = write_model(options.size, folder / "model")
         write_rows(folder, BATCH * options.steps[1] + 100)
         for side in ("trainer", "trainer, grouped", *STAGES):
-            few, many = options.updates if side == "ppo" else options.steps
-            short, _ = measured(side, folder, few, options.device)
-            long, memory = measured(side, folder, many, options.device)
-            found[side] = {"seconds a step": (long - short) / (many - few), "memory GB": memory}
+            steps = options.updates if side == "ppo" else options.steps
+            found[side] = measured(side, folder, steps, options.device)
+            print(f"{side}: {found[side]}", file=sys.stderr, flush=True)
     print(f"{parameters:.0f}M parameters, {machine(options.device, torch.get_num_threads())}")
     print(f"{'':20}{'ms a step':>10}{'peak GB':>9}{'cai is':>9}")
     for side, numbers in found.items():
