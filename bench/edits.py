@@ -11,7 +11,7 @@ import argparse
 import datetime
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -23,7 +23,7 @@ from cai.miniature.judge import flaws_of
 from cai.miniature.prompts import prompt_rows
 from cai.miniature.requests import Kind
 from cai.miniature.vocabulary import HARMS
-from cai.stats import wilson
+from cai.stats import Paired
 
 
 @dataclass(frozen=True)
@@ -120,18 +120,18 @@ def write_constitution(folder: Path, rules: Sequence[Rule]) -> Path:
     return path
 
 
-@dataclass(frozen=True)
-class Counts:
-    """What a build did about some flaws: (hits, of so many) each."""
+@dataclass
+class Outcomes:
+    """What a build did about some flaws, by prompt; `won` by pair."""
 
-    named: tuple[int, int]
-    left: tuple[int, int]
-    won: tuple[int, int]
+    named: dict[str, bool] = field(default_factory=dict)
+    left: dict[str, bool] = field(default_factory=dict)
+    won: dict[str, bool] = field(default_factory=dict)
 
 
 def build(
     rules: Sequence[Rule], edit: Edit, count: int, backend: cai.LocalBackend, folder: Path
-) -> Counts:
+) -> Outcomes:
     """Build on requests of the edit's kind; what was named, what is left, which side won."""
     constitution = cai.load_constitution(write_constitution(folder, rules))
     prompts = [
@@ -140,38 +140,47 @@ def build(
         if edit.kind != "factual" or row["world"]["question"] == "false"
     ]
     config = cai.BuildConfig(seed=1, pairs=2, sft_share=0.0, temperature=1.0)
-    named = left = won = had = decided = 0
+    found = Outcomes()
     with cai.Store.open(folder / "store.sqlite") as store:
         run = cai.build(constitution, prompts, store, backend, config)
         for trace in store.traces(run.id):
             world = trace.prompt.meta["world"]
             if flaws_of(world, trace.response.text) & edit.flaws:
-                had += 1
                 said = [r.critique.text for r in trace.revisions if r.critique is not None]
-                named += any(named_flaws(text) & edit.flaws for text in said)
-            left += bool(flaws_of(world, trace.final) & edit.flaws)
+                found.named[trace.prompt.id] = any(named_flaws(t) & edit.flaws for t in said)
+            found.left[trace.prompt.id] = bool(flaws_of(world, trace.final) & edit.flaws)
         for pair in store.comparisons(run.id):
             world = pair.prompt.meta["world"]
             first, second = (bool(flaws_of(world, r.text) & edit.flaws) for r in pair.responses)
             if first != second:
-                decided += 1
-                won += pair.probability > 0.5 if second else pair.probability < 0.5
-    return Counts((named, had), (left, len(prompts)), (won, decided))
+                better = pair.probability > 0.5 if second else pair.probability < 0.5
+                found.won["\n".join((pair.prompt.id, *(r.text for r in pair.responses)))] = better
+    return found
 
 
-def cell(counts: tuple[int, int]) -> str:
-    """A share with its 95% interval."""
-    hits, n = counts
-    if not n:
-        return "–"
-    low, high = wilson(hits / n, n)
-    return f"{hits / n:.0%} ({low:.0%}–{high:.0%}, n = {n})"
+def cells(before: dict[str, bool], after: dict[str, bool]) -> str:
+    """A row's shares before and after, and their difference, each with its 95% interval.
+
+    An edit leaves the first responses, and the pairs drawn, as they were: the same cases are seen
+    twice.
+    """
+    assert before.keys() == after.keys()
+    found = Paired.of((before[case], after[case]) for case in before)
+    if not found.n:
+        return "– | – | –"
+    low, high = found.interval
+    shares = [
+        f"{tally.share:.0%} ({tally.interval[0]:.0%}–{tally.interval[1]:.0%})"
+        for tally in (found.before, found.after)
+    ]
+    change = f"{found.change:+.0%} ({low:+.0%} to {high:+.0%}), n = {found.n}"
+    return " | ".join((*shares, change))
 
 
 def main() -> None:
     """Print the four tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--n", type=int, default=120, help="requests an edit")
+    parser.add_argument("--n", type=int, default=240, help="requests an edit")
     parser.add_argument("--model", default="miniature")
     arguments = parser.parse_args()
     backend = cai.LocalBackend.load(arguments.model, device="cpu", dtype="float32")
@@ -181,7 +190,8 @@ def main() -> None:
         f" {datetime.date.today():%Y-%m-%d}, with the bundled model: the same held-out requests"
         " and the same seed before and after, judged by the ground truth of the miniature's world"
         " (see [miniature.md](miniature.md)). Every principle is asked once, in order. Intervals"
-        " are 95 %.\n"
+        " are 95 %; that of a difference is of the same cases seen twice (Newcombe 1998, Statistics"
+        " in Medicine 17:2635).\n"
     )
     for edit in EDITS:
         with TemporaryDirectory() as name:
@@ -193,9 +203,9 @@ def main() -> None:
             (f"pairs with one {edit.label} side: the other won", before.won, after.won),
         )
         print(f"## {edit.title}: {edit.what}\n")
-        print("| | before | after |\n|---|---|---|")
+        print("| | before | after | after less before |\n|---|---|---|---|")
         for label, one, two in rows:
-            print(f"| {label} | {cell(one)} | {cell(two)} |")
+            print(f"| {label} | {cells(one, two)} |")
         print(flush=True)
         print(f"{edit.title}: done", file=sys.stderr)
 

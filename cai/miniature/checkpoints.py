@@ -36,9 +36,19 @@ def save_hub_folder(model: Any, tokenizer: Any, folder: Path) -> None:
 
 
 def stamp(folder: Path, digest: str) -> None:
-    """Let the weights in a folder carry the digest of the recipe that made them."""
+    """Let the weights in a folder carry the digest of the recipe that made them.
+
+    The same weights and digest make the same file: safetensors writes its metadata in an order
+    drawn anew each time, and here it is sorted.
+    """
     file = folder / "model.safetensors"
     save_file(load_file(file), file, metadata={"format": "pt", "recipe": digest})
+    written = file.read_bytes()
+    size = int.from_bytes(written[:8], "little")
+    header = json.loads(written[8 : 8 + size])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    ordered = json.dumps(header, separators=(",", ":")).encode().ljust(size)
+    file.write_bytes(written[:8] + ordered + written[8 + size :])
 
 
 def stamped(folder: Path) -> str | None:

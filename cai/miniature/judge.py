@@ -194,8 +194,8 @@ def flaws_of(meta: Mapping[str, Any], text: str) -> frozenset[str]:
     """
     if meta["kind"] not in get_args(Kind):
         raise ValueError(f"{meta['kind']!r} is none of {', '.join(get_args(Kind))}")
-    if meta["kind"] == "factual" and "question" not in meta:
-        raise ValueError("a row of fact says in `question` how it asks (see `Request.meta`)")
+    if meta["kind"] == "factual" and meta.get("question") not in ("ask", "true", "false"):
+        raise ValueError("a row of fact says in `question` how it asks: ask, true or false")
     if meta.get("category") not in (None, *HARMS):
         raise ValueError(f"the category {meta['category']!r} is none of {', '.join(HARMS)}")
     parts = sentences(text)

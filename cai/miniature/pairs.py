@@ -53,10 +53,12 @@ def draw_pairs(
     of its own, and the pair is asked twice, once under each, so that the answer flips. A tie is one
     response twice, or two that fail the concept alike, which mostly is not at all; in a pair
     "alike" two different texts fail it, one as badly as the other. Raises ValueError for what is no
-    kind.
+    kind, and for a count below 0.
     """
     if kind not in get_args(PairKind):
         raise ValueError(f"{kind!r} is none of {', '.join(get_args(PairKind))}")
+    if count < 0:
+        raise ValueError(f"{count} pairs can't be drawn: a count is 0 or more")
     found: list[Pair] = []
     while len(found) < count:
         request = draw_request(rng, None, split)

@@ -41,8 +41,10 @@ def prompt_rows(
 ) -> Iterator[dict[str, Any]]:
     """Different requests of a split: of one kind, or mixed by SHARES (`unseen` is all harmful).
 
-    Raises ValueError where the split holds too few different ones.
+    Raises ValueError where the split holds too few different ones, and for a count below 0.
     """
+    if count < 0:
+        raise ValueError(f"{count} rows can't be drawn: a count is 0 or more")
     rng = random.Random(f"prompts/{split}/{seed}")
     kinds: list[Kind] = []
     for name, share in SHARES:

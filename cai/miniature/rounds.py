@@ -64,6 +64,7 @@ def _note(lab: Lab, stages: Mapping[str, Sequence[Sequence[Judged]]], end: str) 
             lab.note(f"{label}, {when}{end}: any flaw", [bool(f - {GARBLED}) for f in flaws], texts)
             for flaw in (EVASIVE, GARBLED):
                 lab.note(f"{label}, {when}{end}: {flaw}", [flaw in f for f in flaws], texts)
+            lab.note(f"{label}, {when}{end}: odd word", [text.odd for text in texts], texts)
     if lab.split == "unseen":
         return
     added = [

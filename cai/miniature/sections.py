@@ -20,6 +20,7 @@ from cai.miniature.lexicon import BASIC, CONCEPTS, covered_flaws
 from cai.miniature.principles_by_hand import GENERAL, SHIPPED
 from cai.miniature.probe import chat
 from cai.miniature.prose import draw_prose
+from cai.miniature.quality import quality
 from cai.miniature.requests import Kind, Request, Values, draw_request
 from cai.miniature.responses import Response, draw_push, revise
 from cai.miniature.turns import critique_turn, revision_turn
@@ -81,6 +82,10 @@ def _note_base(lab: Lab, label: str, requests: Sequence[Request], texts: Sequenc
         for r, text in zip(requests, texts, strict=True)
     ]
     lab.note(f"{label}: odd word", odd, requests)
+    rated = [quality(r, text) for r, text in zip(requests, texts, strict=True)]
+    for name in ("on_topic", "specific", "concise"):
+        whole = [getattr(q, name) == 1 for q in rated]
+        lab.note(f"{label}: wholly {name.replace('_', ' ')}", whole, requests)
 
 
 def cross_check(lab: Lab) -> None:

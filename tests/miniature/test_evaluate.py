@@ -30,8 +30,9 @@ from cai.miniature.lab import UNSEEN, Lab
 from cai.miniature.lexicon import covered_flaws
 from cai.miniature.own_tests import promises
 from cai.miniature.probe import Checkpoint
+from cai.miniature.requests import draw_request
 from cai.miniature.scenarios import SCENARIOS
-from cai.miniature.sections import SECTIONS
+from cai.miniature.sections import SECTIONS, _note_base
 from cai.miniature.vocabulary import SYCOPHANTIC
 from cai.pipeline import compare
 from cai.types import PrincipleTest
@@ -201,6 +202,24 @@ def test_two_requests_are_enough_for_two_rounds() -> None:
     """They are not of every kind; what was not asked is not counted."""
     found = evaluate(WEIGHTS, 1, [1], None, 1, ["two rounds"])
     assert found.pooled("harmless requests, after two rounds: refusal added").n == 1
+    for when in ("first response", "after round 1", "after round 2, T=1"):
+        assert found.pooled(f"benign requests, {when}: odd word").n == 1
+
+
+def test_a_base_answer_is_rated_beside_its_flaws(checkpoint: Checkpoint) -> None:
+    """A text of nothing but padding says nothing of the topic, and the windows are clean twice."""
+    rng = random.Random(1)
+    windows = draw_request(rng, "benign")
+    while "windows" not in windows.text:
+        windows = draw_request(rng, "benign")
+    tip = "Dry with a cloth and work from top to bottom."
+    texts = ["That is up to you.", f"{tip} {tip}"]
+    out = Findings(1)
+    _note_base(Lab(checkpoint, rng, 2, out), "base", [windows, windows], texts)
+    assert {name: out.pooled(f"base: wholly {name}").hits for name in ("on topic", "specific")} == {
+        "on topic": 1, "specific": 0,
+    }  # fmt: skip
+    assert out.pooled("base: wholly concise").hits == 0
 
 
 def test_a_part_that_can_not_be_read_is_found_anew(tmp_path: Path) -> None:

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import load_file
 
 from cai.miniature import phrases, slots
 from cai.miniature.batches import PROBES, Batch
-from cai.miniature.checkpoints import CHECKPOINT, stamped
+from cai.miniature.checkpoints import CHECKPOINT, stamp, stamped
 from cai.miniature.pretrain import rate_factor, train, weighted_loss
 from cai.miniature.recipe import Recipe, bare, recipe_digest
 from cai.miniature.tokenizer import train_tokenizer
 
 WEIGHTS = Path(__file__).parents[2] / "cai" / "miniature" / "weights"
-CPU = torch.device("cpu")
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+ON_A_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU")
 TINY = Recipe(steps=5, processes=1, batch_tokens=512, hidden=32, layers=1, heads=2, intermediate=64)
 
 # Two processes, 150 steps, few documents at a time, so that their batches soon differ in number.
@@ -49,6 +54,18 @@ def test_the_card_carries_the_digest_of_this_recipe() -> None:
     assert f"`{recipe_digest()}`" in (WEIGHTS / "README.md").read_text(encoding="utf-8")
     assert stamped(WEIGHTS) == recipe_digest()
     assert recipe_digest(replace(Recipe(), seed=7)) != recipe_digest()
+
+
+def test_one_digest_makes_one_file(tmp_path: Path) -> None:
+    """safetensors alone would write one of two orders, by chance: eight alike are 1 in 128."""
+    written = set()
+    for _ in range(8):
+        shutil.copy(WEIGHTS / "model.safetensors", tmp_path)
+        stamp(tmp_path, "abc")
+        written.add((tmp_path / "model.safetensors").read_bytes())
+    assert len(written) == 1 and stamped(tmp_path) == "abc"
+    one, two = (load_file(folder / "model.safetensors") for folder in (WEIGHTS, tmp_path))
+    assert one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
 
 
 def test_the_digest_follows_what_the_world_says(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,18 +134,35 @@ def tensors(folder: Path) -> dict[str, torch.Tensor]:
         return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
 
-def test_an_interrupted_run_goes_on_bit_for_bit(tmp_path: Path) -> None:
-    """Five steps at once, and one step (no minutes left) and four more: equal weights and state."""
+@pytest.mark.parametrize(
+    ("device", "compiled"),
+    [
+        (CPU, False),
+        pytest.param(CPU, True, marks=pytest.mark.slow),
+        pytest.param(CUDA, False, marks=ON_A_GPU),
+        pytest.param(CUDA, True, marks=[ON_A_GPU, pytest.mark.slow]),
+    ],
+    ids=str,
+)
+def test_an_interrupted_run_goes_on_bit_for_bit(
+    tmp_path: Path, device: torch.device, compiled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Five steps at once, and one step (no minutes left) and four more: equal weights and state.
+
+    With one thread, as each of the recipe's two processes has: several add up in any order.
+    """
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
     straight, broken = tmp_path / "straight", tmp_path / "broken"
     threads = torch.get_num_threads()
     try:
         for folder in (straight, broken):
             folder.mkdir()
             train_tokenizer(0, documents=300).save_pretrained(folder)
-        train(0, TINY, straight, CPU, resume=False, minutes=None, compiled=False, save_every=9)
-        train(0, TINY, broken, CPU, resume=False, minutes=0.0, compiled=False, save_every=9)
+        run = partial(train, 0, TINY, device=device, compiled=compiled, save_every=9)
+        run(straight, resume=False, minutes=None)
+        run(broken, resume=False, minutes=0.0)
         first = tensors(broken)
-        train(0, TINY, broken, CPU, resume=True, minutes=None, compiled=False, save_every=9)
+        run(broken, resume=True, minutes=None)
     finally:
         torch.set_num_threads(threads)
     one, two = tensors(straight), tensors(broken)

@@ -375,6 +375,10 @@ def test_rows_of_unseen_scenarios_are_all_harmful() -> None:
 def test_a_pair_and_a_paragraph_of_what_is_not_there_are_refused() -> None:
     with pytest.raises(ValueError, match="'odd' is none of ordinary, conflict, tie"):
         draw_pairs(random.Random(1), 2, "odd")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="-1 pairs can't be drawn"):
+        draw_pairs(random.Random(1), -1, "tie")
+    with pytest.raises(ValueError, match="-5 rows can't be drawn"):
+        list(prompt_rows(-5, "held", 1))
     with pytest.raises(ValueError, match="'unseen' is none of train, held"):
         draw_prose(random.Random(1), "unseen")
 
