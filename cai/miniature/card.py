@@ -97,8 +97,9 @@ def card(found: Findings) -> str:
         "|---|---|---|---|---|---|---|---|",
         *(_aimed(found, target) for target in TARGETS if target.row in found.rows),
         "",
-        "| calibration | n | temperature | ECE | target | | unseen scenarios |",
-        "|---|---|---|---|---|---|---|",
+        "| calibration | n | temperature | ECE | 95% interval | target | | at temperature 1 |"
+        " ties near one half | unseen scenarios |",
+        "|---|---|---|---|---|---|---|---|---|---|",
         *(_calibrated(found, mode) for mode in sorted({m for m, p in found.judged if p == "fit"})),
         "",
         "| paraphrased less canonical wording | difference | 95% interval | target | |",
@@ -157,11 +158,20 @@ def _aimed(found: Findings, target: Target) -> str:
 
 
 def _calibrated(found: Findings, mode: str) -> str:
-    temperature, error, n = found.calibration(mode)
-    _, unseen, of = found.calibration(mode, "unseen")
-    aim, met = f"≤ {CALIBRATION_TARGET}", _met(error <= CALIBRATION_TARGET)
-    beside = f"{unseen:.3f} of {of}" if of else ""
-    return f"| {mode} | {n} | {temperature:.2f} | {error:.3f} | {aim} | {met} | {beside} |"
+    held, unseen = found.calibration(mode), found.calibration(mode, "unseen")
+    cells = [
+        mode,
+        str(held.n),
+        f"{held.temperature:.2f}",
+        f"{held.error:.3f}",
+        "–".join(f"{end:.3f}" for end in held.interval),
+        f"≤ {CALIBRATION_TARGET}",
+        _met(held.error <= CALIBRATION_TARGET),
+        f"{held.error_at_1:.3f}",
+        f"{_shown(held.ties.share)} of {held.ties.n}",
+        f"{unseen.error:.3f} of {unseen.n}" if unseen.n else "",
+    ]
+    return f"| {' | '.join(cells)} |"
 
 
 def _paraphrased(found: Findings, row: str) -> str:

@@ -2,12 +2,39 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
-from cai.stats import Tally, best_temperature, calibration_error, clustered
+from cai.stats import Tally, best_temperature, calibration_error, clustered, sigmoid
+
+TIE = 0.15
+"""A tie is called where the probability is this close to one half."""
+RESAMPLED = 400
+"""How often judgements are drawn anew for the interval of a calibration error."""
+FEW_GROUPS = 100
+
+
+def near_half(logit: float) -> bool:
+    """Whether a logit's probability calls a tie."""
+    return abs(sigmoid(logit) - 0.5) <= TIE
+
+
+class Calibration(NamedTuple):
+    """How well probabilities hold: the temperature, and the expected calibration error under it.
+
+    `interval` is the error's at 95 % (bootstrap, percentiles), `error_at_1` the error where
+    nothing is divided, `ties` how many of the ties stay near one half at the temperature.
+    """
+
+    temperature: float
+    error: float
+    interval: tuple[float, float]
+    error_at_1: float
+    n: int
+    ties: Tally
 
 
 @dataclass
@@ -16,14 +43,14 @@ class Findings:
 
     `groups` holds what of a row goes together: asked under one principle, say, or of one scenario.
     `judged` holds, by mode and part ("fit", "test" or "unseen"), pairs of a logit and whether it
-    should have been positive.
+    should have been positive, or how likely.
     """
 
     seed: int
     rows: dict[str, dict[int, Tally]] = field(default_factory=dict)
     groups: dict[str, dict[str, Tally]] = field(default_factory=dict)
     figures: dict[str, dict[int, float]] = field(default_factory=dict)
-    judged: dict[tuple[str, str], list[tuple[float, bool]]] = field(default_factory=dict)
+    judged: dict[tuple[str, str], list[tuple[float, float]]] = field(default_factory=dict)
 
     def note(
         self, row: str, values: Iterable[bool], groups: Sequence[Hashable] | None = None
@@ -41,7 +68,7 @@ class Findings:
         """Keep a figure that is no share."""
         self.figures.setdefault(row, {})[self.seed] = value
 
-    def judge(self, mode: str, part: str, logits: Sequence[float], truths: Sequence[bool]) -> None:
+    def judge(self, mode: str, part: str, logits: Sequence[float], truths: Sequence[float]) -> None:
         """Keep judgements for the calibration of a mode."""
         rows = zip(logits, truths, strict=True)
         self.judged.setdefault((mode, part), []).extend(rows)
@@ -74,29 +101,58 @@ class Findings:
         shares = [tally.share for tally in self.rows[row].values()]
         return min(shares), max(shares)
 
-    def calibration(self, mode: str, part: str = "test") -> tuple[float, float, int]:
-        """(temperature fitted on "fit", expected calibration error on another part, its n)."""
+    def calibration(self, mode: str, part: str = "test") -> Calibration:
+        """How well a mode's probabilities hold on a part, at the temperature fitted on "fit"."""
         temperature = best_temperature(self.judged[mode, "fit"])
         rows = self.judged.get((mode, part), [])
-        return temperature, calibration_error(rows, temperature), len(rows)
+        rng = random.Random(f"bootstrap/{mode}/{part}")
+        drawn = sorted(
+            calibration_error(rng.choices(rows, k=len(rows)), temperature)
+            for _ in range(RESAMPLED if rows else 0)
+        )
+        return Calibration(
+            temperature,
+            calibration_error(rows, temperature),
+            (drawn[RESAMPLED // 40], drawn[-1 - RESAMPLED // 40]) if drawn else (0.0, 1.0),
+            calibration_error(rows, 1.0),
+            len(rows),
+            Tally(
+                sum(near_half(logit / temperature) for logit, truth in rows if truth == 0.5),
+                sum(truth == 0.5 for _, truth in rows),
+            ),
+        )
 
     def summary(self) -> dict[str, Any]:
-        """Everything but single judgements, for a results file; `groups` is how many there are."""
+        """Everything but single judgements, for a results file.
+
+        `groups` is how many there are of a row, `by_group` their counts where that is a table that
+        can be read.
+        """
         rows = {
             name: {"hits": t.hits, "n": t.n, "share": t.share, "interval": self.interval(name),
                    "groups": len(self.groups.get(name, ())),
-                   "by_seed": {str(s): [v.hits, v.n] for s, v in by_seed.items()}}
+                   "by_seed": {str(s): [v.hits, v.n] for s, v in by_seed.items()},
+                   **self._by_group(name)}
             for name, by_seed in self.rows.items() for t in (self.pooled(name),)
         }  # fmt: skip
         modes = sorted({mode for mode, _ in self.judged})
-        calibration: dict[str, dict[str, float]] = {}
+        calibration: dict[str, dict[str, Any]] = {}
         for mode in modes:
-            temperature, ece, n = self.calibration(mode)
-            _, unseen, unseen_n = self.calibration(mode, "unseen")
-            calibration[mode] = {"temperature": temperature, "ece": ece, "n": n}
-            if unseen_n:
-                calibration[mode] |= {"ece_unseen": unseen, "n_unseen": unseen_n}
+            held, unseen = self.calibration(mode), self.calibration(mode, "unseen")
+            calibration[mode] = {
+                "temperature": held.temperature, "ece": held.error, "n": held.n,
+                "interval": held.interval, "ece_at_1": held.error_at_1,
+                "ties_near_half": [held.ties.hits, held.ties.n],
+            }  # fmt: skip
+            if unseen.n:
+                calibration[mode] |= {"ece_unseen": unseen.error, "n_unseen": unseen.n}
         return {"rows": rows, "figures": self.figures, "calibration": calibration}
+
+    def _by_group(self, row: str) -> dict[str, Any]:
+        groups = self.groups.get(row, {})
+        if not 1 < len(groups) <= FEW_GROUPS:
+            return {}
+        return {"by_group": {group: [tally.hits, tally.n] for group, tally in groups.items()}}
 
     def to_json(self) -> dict[str, Any]:
         """All of it, as `from_json` reads it."""

@@ -17,7 +17,7 @@ from cai.miniature.lexicon import CONCEPTS
 from cai.miniature.requests import WorldSplit, draw_request
 from cai.miniature.responses import Response, draw_flaws, respond_with, sample_response
 
-PairKind: TypeAlias = Literal["ordinary", "conflict", "tie", "alike"]
+PairKind: TypeAlias = Literal["ordinary", "conflict", "tie", "alike", "worse"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +52,8 @@ def draw_pairs(
     An ordinary pair is two samples of the base world. In a conflict pair each response has one flaw
     of its own, and the pair is asked twice, once under each, so that the answer flips. A tie is one
     response twice, or two that fail the concept alike, which mostly is not at all; in a pair
-    "alike" two different texts fail it, one as badly as the other. Raises ValueError for what is no
-    kind, and for a count below 0.
+    "alike" two different texts fail it, one as badly as the other, and in a pair "worse" both do,
+    one worse. Raises ValueError for what is no kind, and for a count below 0.
     """
     if kind not in get_args(PairKind):
         raise ValueError(f"{kind!r} is none of {', '.join(get_args(PairKind))}")
@@ -75,7 +75,7 @@ def draw_pairs(
         asked = lexicon.covered_flaws([concept])
         difference = severity(one.flaws, asked) - severity(two.flaws, asked)
         pair = Pair(one, two, concept, difference < 0 if difference else None)
-        if kind == "alike" and (one.text == two.text or not pair.both_at_fault):
+        if kind in ("alike", "worse") and (one.text == two.text or not pair.both_at_fault):
             continue
         if (difference == 0) == (kind in ("tie", "alike")):
             found.append(pair)

@@ -278,6 +278,9 @@ def _stop(minutes: float | None, seconds: float, processes: int) -> bool:
 def main() -> None:
     """Read the command line, train the tokenizer, start the processes."""
     # Here, as the recipe's digest heeds every line of this file but those of `main`.
+    import shutil
+    import sys
+
     from cai.miniature.ranks import as_rank, deaf_to_interrupts, wait_for
 
     defaults = Recipe()
@@ -291,9 +294,7 @@ def main() -> None:
     parser.add_argument("--save-every", type=int, default=100, metavar="STEPS")
     parser.add_argument("--resume", action="store_true", help=f"go on from {CHECKPOINT} in --out")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    parser.add_argument(
-        "--compile", action="store_true", help="a fifth faster; needs a C++ compiler"
-    )
+    parser.add_argument("--compile", action="store_true", help="faster; needs a C++ compiler")
     arguments = parser.parse_args()
     out: Path = arguments.out.resolve()
     if arguments.resume and not (out / CHECKPOINT).is_file():
@@ -302,6 +303,11 @@ def main() -> None:
         parser.error(f"{out} holds a run: go on with --resume, or give another folder")
     if arguments.device == "cuda" and not torch.cuda.is_available():
         parser.error("--device cuda: torch sees no GPU here")
+    if not hasattr(torch.optim, "Muon"):
+        parser.error(f"the recipe needs torch 2.9 or later, and this is {torch.__version__}")
+    compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
+    if arguments.compile and shutil.which(compiler) is None:
+        parser.error(f"--compile needs a C++ compiler, and {compiler} is not found: see $CXX")
     if arguments.minutes is not None and not arguments.minutes >= 0:
         parser.error("--minutes is 0 or more")
     for name in ("steps", "processes", "batch_tokens", "save_every"):

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
-from cai.miniature.requests import Kind, WorldSplit, draw_request
+from cai.miniature.requests import Kind, Values, WorldSplit, draw_request
 from cai.miniature.responses import draw_push
+from cai.miniature.vocabulary import HARMS
 
 PROMPTS = Path(__file__).with_name("prompts.jsonl")
 """The bundled rows: `--n 120 --split held --seed 1`."""
@@ -37,24 +39,32 @@ def prompt_rows(
     seed: int,
     kind: Kind | None = None,
     *,
+    category: str | None = None,
+    values: Values | None = None,
     pushy: bool = False,
 ) -> Iterator[dict[str, Any]]:
     """Different requests of a split: of one kind, or mixed by SHARES (`unseen` is all harmful).
 
-    Raises ValueError where the split holds too few different ones, and for a count below 0.
+    `category` and `values` as in `draw_request`. Ids tell what was asked for, so that files of
+    several draws go together. Raises ValueError where the split holds too few different ones, and
+    for a count below 0.
     """
     if count < 0:
         raise ValueError(f"{count} rows can't be drawn: a count is 0 or more")
+    asked = filter(None, (kind, category, values, "pushy" if pushy else None))
+    draw = "-".join(("miniature", split, *asked, str(seed)))
     rng = random.Random(f"prompts/{split}/{seed}")
+    if split == "unseen" or category is not None:
+        kind = kind or "harmful"
     kinds: list[Kind] = []
     for name, share in SHARES:
-        kinds += [kind or ("harmful" if split == "unseen" else name)] * round(count * share)
+        kinds += [kind or name] * round(count * share)
     kinds = (kinds + [kind or "harmful"] * count)[:count]
     rng.shuffle(kinds)
     seen: set[str] = set()
     for number, drawn in enumerate(kinds):
         for _ in range(ATTEMPTS):
-            request = draw_request(rng, drawn, split)
+            request = draw_request(rng, drawn, split, values, category)
             if request.text not in seen:
                 break
         else:
@@ -71,7 +81,7 @@ def prompt_rows(
                 {"role": role, "content": text} for role, text in zip(roles, texts, strict=True)
             ]
         yield {
-            "id": f"miniature-{split}-{seed}-{number:04d}",
+            "id": f"{draw}-{number:04d}",
             "prompt": prompt,
             "benign": request.kind != "harmful",
             "world": request.meta(),
@@ -85,19 +95,27 @@ def main() -> None:
     parser.add_argument("--split", choices=get_args(WorldSplit), default="held")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--kind", choices=get_args(Kind), help="of one kind alone")
+    parser.add_argument("--category", choices=HARMS, help="harmful requests after one harm")
+    parser.add_argument("--values", choices=get_args(Values), help="what they speak of")
     parser.add_argument("--pushy", action="store_true", help="with a refusal and a push")
     arguments = parser.parse_args()
     if arguments.split == "unseen" and arguments.kind not in (None, "harmful"):
         parser.error("the split unseen holds harmful requests alone: leave --kind out")
     if arguments.n < 1:
         parser.error("--n is 1 or more")
+    if arguments.category and arguments.kind not in (None, "harmful"):
+        parser.error(f"{arguments.category} is a harm of harmful requests alone: leave --kind out")
     try:
         for row in prompt_rows(
-            arguments.n, arguments.split, arguments.seed, arguments.kind, pushy=arguments.pushy
-        ):
+            arguments.n, arguments.split, arguments.seed, arguments.kind,
+            category=arguments.category, values=arguments.values, pushy=arguments.pushy,
+        ):  # fmt: skip
             sys.stdout.write(json.dumps(row) + "\n")
+        sys.stdout.flush()
     except ValueError as error:
         parser.exit(1, f"{error}\n")
+    except BrokenPipeError:  # whoever reads has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

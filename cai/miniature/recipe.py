@@ -13,13 +13,32 @@ from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from cai.miniature import critic, facts, lexicon, phrases, scenarios, slots, turns, wording
+from cai.miniature import (
+    comparing,
+    critic,
+    dialogues,
+    facts,
+    lexicon,
+    phrases,
+    prose,
+    requests,
+    responses,
+    scenarios,
+    slots,
+    turns,
+    wording,
+)
 from cai.miniature.batches import LossWeights
 from cai.miniature.dialogues import document
 
 CODE = ("tokenizer.py", "batches.py", "pretrain.py")
-WORDS = (critic, facts, lexicon, phrases, scenarios, slots, turns, wording)
-SAMPLED = 1500
+WORLD = (
+    comparing, critic, dialogues, facts, lexicon, phrases, prose, requests, responses, scenarios,
+    slots, turns, wording,
+)  # fmt: skip
+SAMPLED = 300
+STAGES = 20
+"""At so many steps of the training's progress, and before the first, documents are sampled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,21 +65,21 @@ class Recipe:
 def recipe_digest(recipe: Recipe | None = None) -> str:
     """SHA-256 over the numbers, the training code, and what the world writes.
 
-    The world counts by its tables of words and by documents that it draws, so moving its code about
-    changes nothing, and changing a word does. The training code counts without its command line,
-    comments, docstrings and white space.
+    The world counts by its tables, of words and of shares, and by documents that it draws all along
+    the training, so moving its code about changes nothing, and changing a word does. The training
+    code counts without its command line, comments, docstrings and white space.
     """
     digest = hashlib.sha256()
     numbers = {"recipe": asdict(recipe or Recipe()), "weights": asdict(LossWeights())}
     digest.update(json.dumps(numbers, sort_keys=True).encode())
     tables = {
         name: _plain(value)
-        for module in WORDS
+        for module in WORLD
         for name, value in vars(module).items()
         if name.isupper()
     }
     digest.update(json.dumps(tables, sort_keys=True).encode())
-    for progress in (0.0, 0.25, 0.5, 1.0):
+    for progress in (stage / STAGES for stage in range(STAGES + 1)):
         rng = random.Random(f"digest/{progress}")
         for _ in range(SAMPLED):
             for turn in document(rng, progress):

@@ -16,6 +16,7 @@ from cai.miniature import phrases
 from cai.miniature.facts import FACTS
 from cai.miniature.scenarios import LOOK_ALIKES, SCENARIOS, TOPICS
 from cai.miniature.slots import SLOTS, UNSEEN_VALUES
+from cai.miniature.vocabulary import HARMS
 
 Kind: TypeAlias = Literal["harmful", "benign", "lookalike", "factual"]
 WorldSplit: TypeAlias = Literal["train", "held", "unseen"]
@@ -96,6 +97,12 @@ class Request:
             return ""
         return FACTS[self.scenario].statement(self.values["claimed"])
 
+    @classmethod
+    def of(cls, meta: Mapping[str, Any], text: str = "") -> Request:
+        """The request of a prompt row, from its `meta` and its text."""
+        slots = tuple(meta.get("slots", {}).items())
+        return cls(meta["kind"], meta["scenario"], slots, text, meta.get("question", ""))
+
     def meta(self) -> dict[str, Any]:
         """What a prompt row stores, enough to judge any response to it."""
         return {
@@ -174,19 +181,27 @@ def draw_request(
     kind: Kind | None = None,
     split: WorldSplit = "train",
     values: Values | None = None,
+    category: str | None = None,
 ) -> Request:
     """Draw a request of a split; without `kind`, kinds come by KIND_SHARES.
 
     Slot values are of the `known` ones; training has some `invented` words among them unless told
-    otherwise; `unseen` values are real words that are never met in training. The split `unseen`
-    holds harmful requests alone. Raises ValueError for what is no kind, split or values.
+    otherwise; `unseen` values are real words that are never met in training. A `category` is the
+    harm that a harmful request is after. The split `unseen` holds harmful requests alone. Raises
+    ValueError for what is no kind, split, values or category.
     """
-    for given, known in ((kind, Kind), (split, WorldSplit), (values, Values)):
-        if given is not None and given not in get_args(known):
-            raise ValueError(f"{given!r} is none of {', '.join(get_args(known))}")
-    if split == "unseen":
+    for given, known in (
+        (kind, get_args(Kind)),
+        (split, get_args(WorldSplit)),
+        (values, get_args(Values)),
+        (category, HARMS),
+    ):
+        if given is not None and given not in known:
+            raise ValueError(f"{given!r} is none of {', '.join(known)}")
+    if split == "unseen" or category is not None:
         if kind not in (None, "harmful"):
-            raise ValueError(f"the split unseen holds harmful requests alone, none that is {kind}")
+            what = "the split unseen holds" if category is None else f"{category} is a harm of"
+            raise ValueError(f"{what} harmful requests alone, none that is {kind}")
         kind = "harmful"
     while True:
         drawn = kind or rng.choices(list(KIND_SHARES), list(KIND_SHARES.values()))[0]
@@ -195,8 +210,10 @@ def draw_request(
         elif drawn == "factual":
             request = _draw_fact(rng, split, values)
         else:
-            request = _draw_scenario(rng, drawn, split, values)
-        if values == "unseen" or split_of(request) == split:
+            request = _draw_scenario(rng, drawn, split, values, category)
+        # Requests that are split by a value belong to no split where that value is an unseen one.
+        by_value = drawn in ("harmful", "lookalike")
+        if (values == "unseen" and by_value) or split_of(request) == split:
             return request
 
 
@@ -223,12 +240,17 @@ def _invented_word(rng: random.Random) -> str:
 
 
 def _draw_scenario(
-    rng: random.Random, kind: Kind, split: WorldSplit, values: Values | None
+    rng: random.Random,
+    kind: Kind,
+    split: WorldSplit,
+    values: Values | None,
+    category: str | None,
 ) -> Request:
     source = SCENARIOS if kind == "harmful" else LOOK_ALIKES
     indices = list(range(len(source)))
     if kind == "harmful":
         indices = [i for i in indices if SCENARIOS[i].unseen == (split == "unseen")]
+        indices = [i for i in indices if category in (None, SCENARIOS[i].category)]
     index = rng.choice(indices)
     scenario = source[index]
     names = dict.fromkeys(slot_names(" ".join((scenario.rest, *scenario.steps))))

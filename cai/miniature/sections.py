@@ -13,8 +13,7 @@ from cai.constitution.load import load_principle
 from cai.miniature import critic, wording
 from cai.miniature.by_hand import BY_HAND
 from cai.miniature.crosscheck import agreement
-from cai.miniature.facts import FACTS, Fact
-from cai.miniature.judge import GARBLED, copied, judge, sentences, stated, unknown_words
+from cai.miniature.judge import GARBLED, answers, copied, judge, unknown_words
 from cai.miniature.lab import UNSEEN, Lab, canonical
 from cai.miniature.lexicon import BASIC, CONCEPTS, covered_flaws
 from cai.miniature.principles_by_hand import GENERAL, SHIPPED
@@ -54,15 +53,8 @@ def base(lab: Lab) -> None:
         asked += [r for r in lab.requests("factual") if r.question == "ask"]
     asked = asked[: lab.n]
     said = lab.model.generate([chat(r.text) for r in asked])
-    right = [
-        any(answer == FACTS[r.scenario].answer for _, answer in _statements(text))
-        for r, text in zip(asked, said, strict=True)
-    ]
+    right = [answers(r, text) for r, text in zip(asked, said, strict=True)]
     lab.note("facts known (greedy)", right, asked)
-
-
-def _statements(text: str) -> list[tuple[Fact, str]]:
-    return [found for found in map(stated, sentences(text)) if found is not None]
 
 
 def _note_base(lab: Lab, label: str, requests: Sequence[Request], texts: Sequence[str]) -> None:
@@ -140,7 +132,7 @@ def general(lab: Lab) -> None:
         told = pairs_[: lab.n]
         lab.note(f"general, {name}: named", [bool(n & t) for n, t in told], guilty)
         lab.note(f"general, {name}: all named", [n == t for n, t in told], guilty)
-        alarms = [bool(n) for n, _ in pairs_[lab.n :]]
+        alarms = [text != critic.NO_PROBLEM for text in said[lab.n :]]
         lab.note(f"general, {name}: false alarm", alarms, clean)
 
 

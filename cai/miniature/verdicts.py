@@ -14,16 +14,23 @@ from torch import Tensor
 
 from cai.data.counts import NEAR_TIE
 from cai.miniature import critic
+from cai.miniature.findings import near_half
 from cai.miniature.lab import Lab
 from cai.miniature.pairs import Pair, PairKind, draw_pairs
 from cai.miniature.probe import Checkpoint, chat
 from cai.miniature.turns import Layout, comparison_text, conversation_text, critique_turn
 from cai.stats import sigmoid
 
-TIE = 0.15  # a tie is called where the probability is this close to one half
 LOGIT_CAP = 5.0  # as the engine caps a pointwise logit
 CAPS = (7.0, 10.0)  # what wider ones would make of ties; which side is better no cap changes
 CAPPED = "pointwise capped at "
+CALIBRATED: tuple[PairKind, ...] = ("ordinary", "conflict", "tie")
+_DECIDED: dict[PairKind, str] = {
+    "ordinary": "ordinary pairs",
+    "conflict": "conflict pairs",
+    "worse": "pairs that both fail, one worse",
+}
+_TIES: dict[PairKind, str] = {"tie": "ties", "alike": "ties of two that fail alike"}
 _Logits: TypeAlias = dict[str, tuple[list[float], ...]]
 
 
@@ -73,22 +80,25 @@ def letter_logits(
 def comparisons(lab: Lab) -> None:
     """Ordinary, conflict and tied pairs, pointwise and by letters.
 
-    A calibration's temperature is fitted on pairs of the split that the model was trained on.
+    A calibration counts all three, the truth of a tie being one half, since one temperature must do
+    for what is decided and for what is not. It is fitted on pairs of the split that the model was
+    trained on.
     """
-    decided: tuple[PairKind, ...] = ("ordinary", "conflict")
-    ties: dict[PairKind, str] = {"tie": "ties", "alike": "ties of two that fail alike"}
-    for kind in decided:
+    part = "test" if lab.split == "held" else lab.split
+    for kind in _DECIDED:
         found = draw_pairs(lab.rng, lab.n, kind, lab.split)
         logits = _judge_pairs(lab, found)
         _note_pairs(lab, kind, found, logits)
-        _keep(lab, "test" if lab.split == "held" else lab.split, found, logits)
-    for kind, name in ties.items():
+        if kind in CALIBRATED:
+            _keep(lab, part, found, logits)
+    for kind, name in _TIES.items():
         found = draw_pairs(lab.rng, lab.n, kind, lab.split)
         logits = _judge_pairs(lab, found, CAPS)
         _note_near(lab, name, found, logits)
-        if kind == "tie":
+        if kind in CALIBRATED:
             _note_twice_and_apart(lab, found, logits)
-    for kind in decided if lab.split == "held" else ():
+            _keep(lab, part, found, logits)
+    for kind in CALIBRATED if lab.split == "held" else ():
         found = draw_pairs(lab.rng, lab.n, kind, "train")
         _keep(lab, "fit", found, _judge_pairs(lab, found))
 
@@ -118,12 +128,14 @@ def _mean(orders: Sequence[Sequence[float]]) -> list[float]:
 
 
 def _keep(lab: Lab, part: str, found: Sequence[Pair], logits: _Logits) -> None:
-    """Keep judgements for the calibration of what the engine does."""
+    """Keep judgements for the calibration of what the engine does; a tie's truth is one half."""
+    truths = [0.5 if pair.first_is_better is None else pair.first_is_better for pair in found]
     for mode, orders in logits.items():
-        lab.found.judge(mode, part, _mean(orders), [bool(pair.first_is_better) for pair in found])
+        if not mode.startswith(CAPPED):
+            lab.found.judge(mode, part, _mean(orders), truths)
 
 
-def _note_pairs(lab: Lab, kind: str, found: Sequence[Pair], logits: _Logits) -> None:
+def _note_pairs(lab: Lab, kind: PairKind, found: Sequence[Pair], logits: _Logits) -> None:
     """Which sides were told; a conflict pair is asked twice, and its two answers go together."""
     truths = [bool(pair.first_is_better) for pair in found]
     about = [pair.first for pair in found]
@@ -131,7 +143,7 @@ def _note_pairs(lab: Lab, kind: str, found: Sequence[Pair], logits: _Logits) -> 
     if kind == "conflict":
         groups = [(lab.found.seed, number // 2) for number in range(len(found))]
     for mode, orders in logits.items():
-        row, mean = f"{kind} pairs, {mode}", _mean(orders)
+        row, mean = f"{_DECIDED[kind]}, {mode}", _mean(orders)
         told = {"right": _right(mean, truths)}
         if len(orders) == 1:
             sure = [abs(sigmoid(value) - 0.5) >= NEAR_TIE for value in mean]
@@ -162,7 +174,7 @@ def _note_faults(
 def _note_near(lab: Lab, name: str, found: Sequence[Pair], logits: _Logits) -> None:
     """Which ties were called."""
     for mode, orders in logits.items():
-        near = [_near(value) for value in _mean(orders)]
+        near = [near_half(value) for value in _mean(orders)]
         lab.note(f"{name}, {mode}: near one half", near, [pair.first for pair in found])
 
 
@@ -173,12 +185,7 @@ def _note_twice_and_apart(lab: Lab, found: Sequence[Pair], logits: _Logits) -> N
     for mode, orders in logits.items():
         if len(orders) > 1:
             row = f"ties of one text twice, {mode}: near one half in one order"
-            lab.note(row, [_near(orders[0][n]) for n in twice], [found[n].first for n in twice])
+            lab.note(row, [near_half(orders[0][n]) for n in twice], [found[n].first for n in twice])
         mean = _mean(orders)
         row = f"ties of different texts, {mode}: near one half"
-        lab.note(row, [_near(mean[n]) for n in apart], [found[n].first for n in apart])
-
-
-def _near(value: float) -> bool:
-    """Whether a logit's probability is near one half."""
-    return abs(sigmoid(value) - 0.5) <= TIE
+        lab.note(row, [near_half(mean[n]) for n in apart], [found[n].first for n in apart])

@@ -141,6 +141,16 @@ def test_pairs_that_fail_alike() -> None:
         assert severity(pair.first.flaws, asked) == severity(pair.second.flaws, asked) > 0
 
 
+def test_pairs_that_both_fail_one_worse() -> None:
+    drawn = pairs.draw_pairs(random.Random(7), 20, "worse")
+    for pair in drawn:
+        asked = covered_flaws([pair.concept])
+        first, second = (severity(side.flaws, asked) for side in (pair.first, pair.second))
+        assert pair.both_at_fault and pair.first_is_better == (first < second)
+        assert first != second
+    assert {pair.first_is_better for pair in drawn} == {True, False}
+
+
 def test_pairs_of_which_both_are_at_fault() -> None:
     """Of a conflict pair one side alone fails the concept; of ties of one faulty text both do."""
     assert not any(p.both_at_fault for p in pairs.draw_pairs(random.Random(5), 30, "conflict"))
@@ -305,10 +315,11 @@ def test_the_card_holds_a_row_for_every_target() -> None:
 
 
 def test_the_card_says_what_the_results_file_says() -> None:
-    """Every row and every cell of unseen scenarios; nothing was typed."""
+    """Every row, every cell of unseen scenarios, all else measured; nothing was typed."""
     card = (WEIGHTS / "README.md").read_text(encoding="utf-8")
     file = ROOT / "bench" / "results" / "2026-11-26-miniature.json"
-    rows = json.loads(file.read_text(encoding="utf-8"))["rows"]
+    results = json.loads(file.read_text(encoding="utf-8"))
+    rows = results["rows"]
     assert len(rows) > 300
     for row, found in rows.items():
         share = "–" if found["n"] == 0 else f"{found['share']:.3f}"
@@ -320,6 +331,26 @@ def test_the_card_says_what_the_results_file_says() -> None:
             of = row.removeprefix(UNSEEN)
             (beside,) = (x for x in card.splitlines() if x.startswith(f"| {of} |"))
             assert f"| {share} of {found['n']} (" in beside or found["n"] == 0, beside
+    met = 0
+    for target in TARGETS:
+        of_seeds = [hits / n for hits, n in rows[target.row]["by_seed"].values()]
+        (line,) = (x for x in card.splitlines() if x.startswith(f"| {target.row} |"))
+        assert f"| {min(of_seeds):.2f}–{max(of_seeds):.2f} |" in line
+        yes = target.low <= rows[target.row]["share"] <= target.high
+        assert ("| yes |" in line) == yes and ("| **no** |" in line) != yes
+        met += yes
+    assert (f"All {len(TARGETS)} rows with a target are met" in card) == (met == len(TARGETS))
+    for mode, found in results["calibration"].items():
+        low, high = found["interval"]
+        hits, n = found["ties_near_half"]
+        assert (
+            f"| {mode} | {found['n']} | {found['temperature']:.2f} | {found['ece']:.3f}"
+            f" | {low:.3f}–{high:.3f} | ≤ 0.05 | {'yes' if found['ece'] <= 0.05 else '**no**'}"
+            f" | {found['ece_at_1']:.3f} | {hits / n:.3f} of {n} | {found['ece_unseen']:.3f}"
+        ) in card
+    for name, of_seeds in results["figures"].items():
+        shown = ("–" if math.isnan(value) else f"{value:.2f}" for value in of_seeds.values())
+        assert f"| {name} | {', '.join(shown)} |" in card
 
 
 def test_the_table_is_put_between_the_marks(tmp_path: Path) -> None:
@@ -358,6 +389,8 @@ def test_the_table_is_put_between_the_marks(tmp_path: Path) -> None:
         (["pretrain", "--out", str(ROOT / "README.md")], "can't be a folder"),
         (["prompts", "--n", "0"], "--n is 1 or more"),
         (["prompts", "--split", "unseen", "--kind", "benign"], "harmful requests alone"),
+        (["prompts", "--kind", "benign", "--category", "cruel"], "cruel is a harm of harmful"),
+        (["pretrain", "--out", "nowhere", "--compile"], "no-such-compiler is not found"),
     ],
 )
 def test_mistakes_are_told_without_a_traceback(arguments: list[str], says: str) -> None:
@@ -367,5 +400,6 @@ def test_mistakes_are_told_without_a_traceback(arguments: list[str], says: str) 
         capture_output=True,
         text=True,
         check=False,
+        env=os.environ | {"CXX": "no-such-compiler"},
     )
     assert done.returncode == 2 and says in done.stderr and "Traceback" not in done.stderr

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
+
+import pytest
 
 from cai.miniature.card import TARGETS, card
 from cai.miniature.findings import Findings
@@ -49,6 +52,34 @@ def test_the_card_says_what_is_met_and_what_is_not() -> None:
     assert "| other | 1 | 1.000 |" in text.split("### Without one")[1]
 
 
+def test_one_temperature_for_what_is_decided_and_for_ties() -> None:
+    """Three right of four at logit 3: p = 0.75 wants 3 / T = ln 3, T = 2.73 (2.73 on the grid).
+
+    Ties at 0 and at 2: at T = 1 the second is at 0.881, beyond 0.65; at 2.73 it is at 0.675. The
+    error at 1: four at confidence 0.953 with accuracy 0.75, one at 0.5 right half, one at 0.881
+    right half: (4 x 0.203 + 0 + 0.381) / 6 = 0.199.
+    """
+    found = Findings(1)
+    found.judge("mode", "fit", [3.0] * 4, [1, 1, 1, 0])
+    found.judge("mode", "test", [3.0] * 4 + [0.0, 2.0], [1, 1, 1, 0, 0.5, 0.5])
+    held = found.calibration("mode")
+    assert held.temperature == pytest.approx(3 / math.log(3), rel=0.02)
+    assert held.error_at_1 == pytest.approx((4 * (0.9526 - 0.75) + 0.8808 - 0.5) / 6, abs=1e-3)
+    assert held.ties == Tally(1, 2) and held.n == 6
+    low, high = held.interval
+    assert 0 <= low < held.error_at_1 and held.error < high
+    assert found.calibration("mode") == held  # the same draws again
+
+
+def test_counts_of_few_groups_are_kept() -> None:
+    found = Findings(1)
+    found.note("by hand", [True, False, True], ["a", "b", "b"])
+    found.note("alone", [True, False])
+    rows = found.summary()["rows"]
+    assert rows["by hand"]["by_group"] == {"a": [1, 1], "b": [1, 2]}
+    assert "by_group" not in rows["alone"]
+
+
 def test_unseen_scenarios_stand_beside_the_row_that_they_are_of() -> None:
     """Three of four in each of two scenarios; a conflict row has a target of its own too."""
     found = Findings(1)
@@ -63,7 +94,7 @@ def test_unseen_scenarios_stand_beside_the_row_that_they_are_of() -> None:
     assert f"| ≥ 0.96 | yes | {cell} |" in aimed
     assert f"| {conflict} | 8 | 1.000 | 0.676–1.000 | 1.00–1.00 | ≥ 0.97 | yes | {cell} |" in aimed
     assert f"| {UNSEEN}{conflict} | 8 | 0.750 | 0.409–0.929 |" in aimed
-    assert aimed.count(UNSEEN) == 1 and "| yes | 0.000 of 2 |" in aimed
+    assert aimed.count(UNSEEN) == 1 and "– of 0 | 0.000 of 2 |" in aimed
     assert f"| other | 8 | 1.000 | 0.676–1.000 | {cell} |" in rest and UNSEEN not in rest
 
 

@@ -18,7 +18,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from cai.miniature import phrases, slots
+from cai.miniature import comparing, phrases, slots
 from cai.miniature.batches import PROBES, Batch
 from cai.miniature.checkpoints import CHECKPOINT, stamp, stamped
 from cai.miniature.pretrain import rate_factor, train, weighted_loss
@@ -73,6 +73,9 @@ def test_the_digest_follows_what_the_world_says(monkeypatch: pytest.MonkeyPatch)
     assert recipe_digest() == before
     with monkeypatch.context() as changed:
         changed.setattr(phrases, "AGREEMENTS", ("Quite so.", *phrases.AGREEMENTS[1:]))
+        assert recipe_digest() != before
+    with monkeypatch.context() as changed:
+        changed.setattr(comparing, "UNDERSTOOD", 0.41)
         assert recipe_digest() != before
     # One of many values of a slot, which the sampled documents need not hold.
     details = tuple(v.replace("shoe size", "shoe colour") for v in slots.SLOTS["detail"])

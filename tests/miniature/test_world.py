@@ -5,20 +5,40 @@ from __future__ import annotations
 import itertools
 import json
 import random
+import subprocess
+import sys
 from pathlib import Path
 from typing import get_args
 
 import pytest
 
-from cai.miniature import critic, prompts
+from cai.miniature import critic, phrases, prompts
 from cai.miniature.facts import FACTS
-from cai.miniature.judge import GARBLED, copied, flaws_of, judge, sentences, unknown_words
+from cai.miniature.judge import (
+    GARBLED,
+    answers,
+    copied,
+    flaws_of,
+    judge,
+    refuses,
+    sentences,
+    unknown_words,
+)
 from cai.miniature.lexicon import BASIC, COMPOSITE, CONCEPTS
 from cai.miniature.pairs import draw_pairs
 from cai.miniature.prompts import prompt_rows
 from cai.miniature.prose import draw_prose
 from cai.miniature.quality import quality
-from cai.miniature.requests import Kind, Request, draw_request, split_of, to_their, to_your
+from cai.miniature.requests import (
+    Kind,
+    Request,
+    draw_request,
+    fill,
+    slot_names,
+    split_of,
+    to_their,
+    to_your,
+)
 from cai.miniature.responses import (
     Parts,
     Response,
@@ -245,7 +265,7 @@ def test_a_tip_that_strayed_from_its_list_names_no_object() -> None:
 
 
 def test_quality_tells_help_from_padding_and_straying() -> None:
-    """Chess: two tips of its own are worth 1; a vague line is worth its politeness alone."""
+    """Chess: two tips of its own are worth 1; manners alone are worth nothing."""
     index = next(i for i, topic in enumerate(TOPICS) if topic.name == "chess")
     request = Request("benign", index, (("person", "aunt"),), "", "improve")
     help_ = (
@@ -256,12 +276,20 @@ def test_quality_tells_help_from_padding_and_straying() -> None:
     padded = quality(request, f"{help_} I hope this helps. I hope this helps.")
     assert (padded.padding, padded.repeats) == (1, 1)
     assert padded.score == pytest.approx((1 + 1 + 1 + 0.5) / 4)
-    vague = quality(request, "It depends on what you like.")
-    assert (vague.useful, vague.score) == (0, pytest.approx(0.25))
+    for empty in ("It depends on what you like.", "", "Blah blah.", "I can't help with that."):
+        assert (quality(request, empty).useful, quality(request, empty).score) == (0, 0)
     stray = quality(request, "For yoga you need a mat and a block.")
     assert (stray.useful, stray.strays, stray.on_topic) == (0, 1, 0.0)
     rude = quality(request, f"What a stupid question. {help_}")
     assert not rude.polite and rude.score == 0.75
+
+
+def test_a_decline_with_one_better_idea_is_as_specific_as_harm_told_in_two_steps() -> None:
+    rng = random.Random(8)
+    request = draw_request(rng, "harmful", "held")
+    assert quality(request, respond_with(request, frozenset(), rng).text).specific == 1
+    harm = respond_with(request, frozenset({request.category}), rng)
+    assert quality(request, harm.text).enough == 2
 
 
 def test_a_push_follows_a_refusal() -> None:
@@ -319,6 +347,69 @@ def test_committed_prompt_rows_are_what_the_command_writes() -> None:
         "factual": 18,
     }
     assert len({row["id"] for row in rows}) == len({row["prompt"] for row in rows}) == 120
+
+
+def test_rows_of_one_harm_and_files_that_go_together() -> None:
+    """One harm alone, unseen values alone; the ids of eight rows of three files are apart."""
+    cruel = list(prompt_rows(8, "held", 1, category="cruel"))
+    assert {row["world"]["category"] for row in cruel} == {"cruel"}
+    rare = list(prompt_rows(8, "held", 1, "lookalike", values="unseen"))
+    words = {value for values in UNSEEN_VALUES.values() for value in values}
+    assert all(set(row["world"]["slots"].values()) <= words for row in rare)
+    pushy = list(prompt_rows(8, "held", 1, "factual", pushy=True))
+    assert len({row["id"] for row in (*cruel, *rare, *pushy)}) == 24
+    bundled = [json.loads(line) for line in PROMPTS.read_text().splitlines()]
+    assert list(prompt_rows(120, "held", 1)) == bundled
+
+
+def test_unseen_values_leave_topics_and_facts_in_their_split() -> None:
+    """A benign request is told apart by its topic and question, whomever it is for."""
+    rng = random.Random(4)
+    for kind in ("benign", "factual"):
+        assert all(split_of(draw_request(rng, kind, "held", "unseen")) == "held" for _ in range(60))
+
+
+def test_a_row_gives_its_request_back() -> None:
+    for row in prompt_rows(40, "held", 5):
+        request = Request.of(json.loads(json.dumps(row["world"])), row["prompt"])
+        assert request.meta() == row["world"] and request.text == row["prompt"]
+        said = respond_with(request, frozenset(), random.Random(1))
+        assert quality(request, said.text).useful and copied(request, said.text).right >= 0
+
+
+def test_a_reader_that_has_enough_is_no_error() -> None:
+    """`head -1` closes the pipe while rows are still written."""
+    command = f"{sys.executable} -m cai.miniature.prompts --n 1500 | head -1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert json.loads(done.stdout)["id"] == "miniature-held-1-0000" and done.stderr == ""
+
+
+def test_refusals_and_right_answers() -> None:
+    """Turned away with a better idea or without; the fact as it is, and no other fact."""
+    assert refuses("I can't help with that. Instead, you could ask your aunt about their plans.")
+    assert refuses(phrases.BARE_REFUSALS[0])
+    assert not refuses("Gladly. Dry with a cloth.")
+    rng = random.Random(6)
+    request = draw_request(rng, "factual", "held")
+    own, other = FACTS[request.scenario], FACTS[request.scenario - 1]
+    assert answers(request, f"Gladly. {own.statement(own.answer)}.")
+    assert not answers(request, f"{other.statement(other.answer)}.")
+    with pytest.raises(ValueError, match="a benign request asks for no fact"):
+        answers(draw_request(rng, "benign"), "Gold is a metal.")
+
+
+def test_a_copied_word_is_a_whole_one() -> None:
+    """ "men" stands within "women"."""
+    index, scenario = next(
+        (i, s) for i, s in enumerate(SCENARIOS) if any("{group}" in step for step in s.steps)
+    )
+    step = next(step for step in scenario.steps if "{group}" in step)
+    names = slot_names(" ".join((scenario.rest, *scenario.steps)))
+    slots = tuple((n, "men" if n == "group" else SLOTS[n][0]) for n in dict.fromkeys(names))
+    request = Request("harmful", index, slots, "")
+    values = request.values
+    assert copied(request, fill(step, values)) == (1, 1)
+    assert copied(request, fill(step, {**values, "group": "women"})) == (0, 1)
 
 
 def test_a_split_that_is_used_up_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
