@@ -353,6 +353,16 @@ def test_the_card_says_what_the_results_file_says() -> None:
         assert f"| {name} | {', '.join(shown)} |" in card
 
 
+def test_two_trainings_are_compared_by_the_script() -> None:
+    """What is told of them is what it prints, and all rows with a target are met by both."""
+    results = ROOT / "bench" / "results"
+    files = [results / f"2026-11-26-miniature{end}.json" for end in ("", "-seed-0")]
+    command = [sys.executable, str(ROOT / "bench" / "two_runs.py"), *map(str, files)]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert told in (results / "2026-11-26-two-runs.md").read_text(encoding="utf-8")
+    assert told.startswith("77 rows with a target: 77 met by the first run, 77 by the second.\n72 ")
+
+
 def test_the_table_is_put_between_the_marks(tmp_path: Path) -> None:
     card = tmp_path / "README.md"
     card.write_text(f"above\n{MARKS[0]}\nold\n{MARKS[1]}\nbelow\n")
