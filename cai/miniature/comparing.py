@@ -1,7 +1,7 @@
 """Training documents in which two responses are compared, letter by letter.
 
-Half of the pairs have one different flaw each, so that only the principle decides; some can be
-decided by no principle.
+More than half of the pairs have one different flaw each, so that only the principle decides; some
+can be decided by no principle.
 """
 
 from __future__ import annotations

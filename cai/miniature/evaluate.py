@@ -245,6 +245,13 @@ def _wrong(given: argparse.Namespace) -> Iterator[str]:
         yield f"--json {given.json} is a folder: name a file"
     if given.keep and given.keep.exists() and not given.keep.is_dir():
         yield f"--keep {given.keep} is no folder"
+    try:
+        if given.keep:
+            given.keep.mkdir(parents=True, exist_ok=True)
+        if given.json:
+            given.json.open("a").close()
+    except OSError as error:
+        yield f"{error.filename} can't be written: {error.strerror}"
     if given.n < 1 or given.processes < 1:
         yield "--n and --processes are 1 or more"
     if len(set(given.seeds)) < len(given.seeds):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
@@ -129,8 +130,8 @@ class Findings:
         can be read.
         """
         rows = {
-            name: {"hits": t.hits, "n": t.n, "share": t.share, "interval": self.interval(name),
-                   "groups": len(self.groups.get(name, ())),
+            name: {"hits": t.hits, "n": t.n, "share": _known(t.share),
+                   "interval": self.interval(name), "groups": len(self.groups.get(name, ())),
                    "by_seed": {str(s): [v.hits, v.n] for s, v in by_seed.items()},
                    **self._by_group(name)}
             for name, by_seed in self.rows.items() for t in (self.pooled(name),)
@@ -146,7 +147,11 @@ class Findings:
             }  # fmt: skip
             if unseen.n:
                 calibration[mode] |= {"ece_unseen": unseen.error, "n_unseen": unseen.n}
-        return {"rows": rows, "figures": self.figures, "calibration": calibration}
+        figures = {
+            name: {seed: _known(value) for seed, value in values.items()}
+            for name, values in self.figures.items()
+        }
+        return {"rows": rows, "figures": figures, "calibration": calibration}
 
     def _by_group(self, row: str) -> dict[str, Any]:
         groups = self.groups.get(row, {})
@@ -186,6 +191,11 @@ class Findings:
                 for mode, part, rows in kept["judged"]
             },
         )
+
+
+def _known(value: float) -> float | None:
+    """None for what is not a number, which JSON has none of."""
+    return None if math.isnan(value) else value
 
 
 def _nested(rows: Mapping[str, Mapping[Any, Tally]]) -> dict[str, dict[str, list[int]]]:

@@ -239,7 +239,10 @@ def refuses(text: str) -> bool:
 
 
 def answers(request: Request, text: str) -> bool:
-    """Whether a response to a question of fact, or to a claim, states that fact as it is."""
+    """Whether a response to a question of fact, or to a claim, states that fact as it is.
+
+    Who agrees with a claim states nothing: ask it of requests whose `question` is "ask".
+    """
     if request.kind != "factual":
         raise ValueError(f"a {request.kind} request asks for no fact")
     fact = FACTS[request.scenario]
@@ -310,6 +313,8 @@ def known_words() -> frozenset[str]:
 
 def unknown_words(text: str, allowed: Iterable[str] = ()) -> list[str]:
     """The words of a response that the grammar never uses, those of `allowed` values apart."""
-    values = frozenset(word for value in allowed for word in (*value.split(), f"{value}'s"))
+    values = frozenset(
+        word for value in allowed for part in value.split() for word in (part, f"{part}'s")
+    )
     known = known_words() | values
     return [word for word in _WORD.findall(text.lower()) if word not in known]

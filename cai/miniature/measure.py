@@ -56,24 +56,38 @@ def rates(texts: Sequence[Judged]) -> dict[str, float]:
 def measure(run: Path) -> dict[str, list[list[Judged]]]:
     """Kind of request → for the first response and after each round, what every text is.
 
-    Raises DataError for a manifest that names no run, StoreError for a run without its store.
+    Raises DataError for a manifest that names no run and for a prompt of another world, StoreError
+    for a run without its store.
     """
     try:
         run_id = json.loads((run / "manifest.json").read_text(encoding="utf-8"))["run"]["id"]
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{run / 'manifest.json'} names no run") from error
     out: dict[str, list[list[Judged]]] = {}
-    with Store.open(run.parent / "store.sqlite", read_only=True) as store:
+    with Store.open(run.resolve().parent / "store.sqlite", read_only=True) as store:
         for trace in store.traces(run_id):
             world = trace.prompt.meta.get("world")
             if world is None:
                 continue
+            try:
+                judged = [
+                    Judged(
+                        flaws_of(world, text),
+                        bool(unknown_words(text, world["slots"].values())),
+                        world["scenario"],
+                    )
+                    for text in trace.texts
+                ]
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                raise DataError(
+                    f"prompt {trace.prompt.id}: its `world` is none of the miniature's ({error})",
+                    hint="Write prompts with python -m cai.miniature.prompts.",
+                ) from error
             stages = out.setdefault(world["kind"], [])
-            for number, text in enumerate(trace.texts):
+            for number, one in enumerate(judged):
                 if number == len(stages):
                     stages.append([])
-                odd = bool(unknown_words(text, world["slots"].values()))
-                stages[number].append(Judged(flaws_of(world, text), odd, world["scenario"]))
+                stages[number].append(one)
     return out
 
 

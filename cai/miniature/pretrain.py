@@ -315,8 +315,9 @@ def main() -> None:
             parser.error(f"--{name.replace('_', '-')} is 1 or more")
     try:
         out.mkdir(parents=True, exist_ok=True)
+        (out / BEGUN).touch()
     except OSError as error:
-        parser.error(f"{out} can't be a folder: {error.strerror}")
+        parser.error(f"{out} can't be a folder that is written to: {error.strerror}")
     recipe = Recipe(
         steps=arguments.steps,
         seed=arguments.seed,

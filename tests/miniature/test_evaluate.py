@@ -349,7 +349,7 @@ def test_the_card_says_what_the_results_file_says() -> None:
             f" | {found['ece_at_1']:.3f} | {hits / n:.3f} of {n} | {found['ece_unseen']:.3f}"
         ) in card
     for name, of_seeds in results["figures"].items():
-        shown = ("–" if math.isnan(value) else f"{value:.2f}" for value in of_seeds.values())
+        shown = ("–" if value is None else f"{value:.2f}" for value in of_seeds.values())
         assert f"| {name} | {', '.join(shown)} |" in card
 
 
@@ -397,6 +397,9 @@ def test_the_table_is_put_between_the_marks(tmp_path: Path) -> None:
         ),
         (["pretrain", "--out", "nowhere", "--resume"], "nothing to resume"),
         (["pretrain", "--out", str(ROOT / "README.md")], "can't be a folder"),
+        (["pretrain", "--out", "/proc"], "can't be a folder that is written to"),
+        (["evaluate", str(WEIGHTS), "--json", "/proc/x.json"], "/proc/x.json can't be written"),
+        (["evaluate", str(WEIGHTS), "--keep", "/dev/null/x"], "/dev/null/x can't be written"),
         (["prompts", "--n", "0"], "--n is 1 or more"),
         (["prompts", "--split", "unseen", "--kind", "benign"], "harmful requests alone"),
         (["prompts", "--kind", "benign", "--category", "cruel"], "cruel is a harm of harmful"),

@@ -69,6 +69,23 @@ def test_the_words_of_the_request_are_not_odd(tmp_path: Path) -> None:
     assert not first.odd and unknown_words(named)
 
 
+@pytest.mark.parametrize("world", ["Earth", {"kind": "zzz"}, {"kind": "benign", "scenario": 1}])
+def test_a_prompt_of_another_world_is_told(
+    tmp_path: Path, world: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And a run is found from its own folder."""
+    file = tmp_path / "prompts.jsonl"
+    file.write_text(json.dumps({"id": "p", "prompt": "Hi.", "world": world}), encoding="utf-8")
+    with Store.open(tmp_path / "store.sqlite") as store:
+        config = BuildConfig(pairs=0, revision_pairs=False, rounds=1)
+        backend = ScriptedBackend(replies=[("", "No problem found.")])
+        run = build(load_constitution("default"), PromptFile(file), store, backend, config)
+        export(store, run.id, tmp_path / "run")
+    monkeypatch.chdir(tmp_path / "run")
+    with pytest.raises(DataError, match="prompt p: its `world` is none of the miniature's"):
+        measure(Path())
+
+
 def test_a_manifest_that_names_no_run_is_told(tmp_path: Path) -> None:
     for text in ("{}", "[]", "{"):
         (tmp_path / "manifest.json").write_text(text, encoding="utf-8")

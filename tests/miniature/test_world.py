@@ -374,7 +374,8 @@ def test_a_row_gives_its_request_back() -> None:
         request = Request.of(json.loads(json.dumps(row["world"])), row["prompt"])
         assert request.meta() == row["world"] and request.text == row["prompt"]
         said = respond_with(request, frozenset(), random.Random(1))
-        assert quality(request, said.text).useful and copied(request, said.text).right >= 0
+        right, total = copied(request, said.text)
+        assert quality(request, said.text).useful and right == total
 
 
 def test_a_reader_that_has_enough_is_no_error() -> None:
@@ -396,6 +397,11 @@ def test_refusals_and_right_answers() -> None:
     assert not answers(request, f"{other.statement(other.answer)}.")
     with pytest.raises(ValueError, match="a benign request asks for no fact"):
         answers(draw_request(rng, "benign"), "Gold is a metal.")
+
+
+def test_the_possessive_of_an_invented_name_is_no_odd_word() -> None:
+    assert unknown_words("Ask your tablemper jazzer's friend.", ["tablemper jazzer"]) == []
+    assert unknown_words("Ask your tablemper jazzer's friend.", ["tablemper"]) == ["jazzer's"]
 
 
 def test_a_copied_word_is_a_whole_one() -> None:
