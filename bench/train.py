@@ -168,7 +168,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--size", choices=SIZES, default="l")
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("--steps", type=int, nargs=2, default=(10, 50))
+    parser.add_argument("--steps", type=int, nargs=2, default=(10, 50), help="few and many")
     parser.add_argument("--updates", type=int, nargs=2, default=(1, 4), help="of PPO")
     parser.add_argument("--json", type=Path, help="write the numbers here")
     parser.add_argument("--side", help=argparse.SUPPRESS)

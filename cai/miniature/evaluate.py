@@ -228,7 +228,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _wrong(given: argparse.Namespace) -> Iterator[str]:
-    """What is wrong with a command line, the model's folder last, as it takes a while to load."""
+    """What is wrong with a command line; what takes a while to look at, or leaves a trace, last."""
     if given.card and not given.card.is_file():
         yield f"there is no card at {given.card}"
     if given.card and not all(mark in given.card.read_text("utf-8") for mark in MARKS):
@@ -245,13 +245,6 @@ def _wrong(given: argparse.Namespace) -> Iterator[str]:
         yield f"--json {given.json} is a folder: name a file"
     if given.keep and given.keep.exists() and not given.keep.is_dir():
         yield f"--keep {given.keep} is no folder"
-    try:
-        if given.keep:
-            given.keep.mkdir(parents=True, exist_ok=True)
-        if given.json:
-            given.json.open("a").close()
-    except OSError as error:
-        yield f"{error.filename} can't be written: {error.strerror}"
     if given.n < 1 or given.processes < 1:
         yield "--n and --processes are 1 or more"
     if len(set(given.seeds)) < len(given.seeds):
@@ -274,6 +267,13 @@ def _wrong(given: argparse.Namespace) -> Iterator[str]:
         Checkpoint(given.folder)
     except Exception as error:  # whatever a foreign folder makes the libraries say
         yield f"{given.folder} can't be loaded: {' '.join(str(error).split())[:200]}"
+    try:
+        if given.keep:
+            given.keep.mkdir(parents=True, exist_ok=True)
+        if given.json:
+            given.json.open("a").close()
+    except OSError as error:
+        yield f"{error.filename} can't be written: {error.strerror}"
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ TIE = 0.15
 RESAMPLED = 400
 """How often judgements are drawn anew for the interval of a calibration error."""
 FEW_GROUPS = 100
+"""Up to so many groups of a row stand in a results file one by one."""
 
 
 def near_half(logit: float) -> bool:

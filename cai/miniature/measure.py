@@ -80,7 +80,7 @@ def measure(run: Path) -> dict[str, list[list[Judged]]]:
                 ]
             except (KeyError, TypeError, ValueError, AttributeError) as error:
                 raise DataError(
-                    f"prompt {trace.prompt.id}: its `world` is none of the miniature's ({error})",
+                    f"prompt {trace.prompt.id}: its `world` is not the miniature's: {world}"[:200],
                     hint="Write prompts with python -m cai.miniature.prompts.",
                 ) from error
             stages = out.setdefault(world["kind"], [])

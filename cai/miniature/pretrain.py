@@ -313,11 +313,6 @@ def main() -> None:
     for name in ("steps", "processes", "batch_tokens", "save_every"):
         if getattr(arguments, name) < 1:
             parser.error(f"--{name.replace('_', '-')} is 1 or more")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / BEGUN).touch()
-    except OSError as error:
-        parser.error(f"{out} can't be a folder that is written to: {error.strerror}")
     recipe = Recipe(
         steps=arguments.steps,
         seed=arguments.seed,
@@ -325,6 +320,12 @@ def main() -> None:
         batch_tokens=arguments.batch_tokens,
     )
     numbers = {"digest": recipe_digest(recipe), **asdict(recipe)}
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if not arguments.resume:
+            (out / BEGUN).write_text(json.dumps(numbers), encoding="utf-8")
+    except OSError as error:
+        parser.error(f"{out} can't be a folder that is written to: {error.strerror}")
     if arguments.resume:
         try:
             begun = json.loads((out / BEGUN).read_text(encoding="utf-8"))
@@ -332,8 +333,6 @@ def main() -> None:
             parser.error(f"{out / BEGUN} can't be read: the run can't be gone on with")
         if begun != numbers:
             parser.error(f"{out} was begun with other numbers, or another world: {begun}")
-    else:
-        (out / BEGUN).write_text(json.dumps(numbers), encoding="utf-8")
     (out / "rendezvous").unlink(missing_ok=True)
     work = (
         recipe, out, torch.device(arguments.device), arguments.resume, arguments.minutes,

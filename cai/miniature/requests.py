@@ -99,7 +99,10 @@ class Request:
 
     @classmethod
     def of(cls, meta: Mapping[str, Any], text: str = "") -> Request:
-        """The request of a prompt row, from its `meta` and its text."""
+        """The request of a prompt row, from its `meta` and its text.
+
+        Raises KeyError for what is no such `meta`.
+        """
         slots = tuple(meta.get("slots", {}).items())
         return cls(meta["kind"], meta["scenario"], slots, text, meta.get("question", ""))
 

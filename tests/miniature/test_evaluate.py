@@ -416,3 +416,10 @@ def test_mistakes_are_told_without_a_traceback(arguments: list[str], says: str) 
         env=os.environ | {"CXX": "no-such-compiler"},
     )
     assert done.returncode == 2 and says in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_mistake_leaves_nothing_behind(tmp_path: Path) -> None:
+    places = ["--json", str(tmp_path / "x.json"), "--keep", str(tmp_path / "kept")]
+    command = [sys.executable, "-m", "cai.miniature.evaluate", "nowhere", *places]
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 2
+    assert not list(tmp_path.iterdir())

@@ -82,7 +82,7 @@ def test_a_prompt_of_another_world_is_told(
         run = build(load_constitution("default"), PromptFile(file), store, backend, config)
         export(store, run.id, tmp_path / "run")
     monkeypatch.chdir(tmp_path / "run")
-    with pytest.raises(DataError, match="prompt p: its `world` is none of the miniature's"):
+    with pytest.raises(DataError, match="prompt p: its `world` is not the miniature's: "):
         measure(Path())
 
 

@@ -405,7 +405,7 @@ def test_the_possessive_of_an_invented_name_is_no_odd_word() -> None:
 
 
 def test_a_copied_word_is_a_whole_one() -> None:
-    """ "men" stands within "women"."""
+    """Of two groups "men" stands within "women"."""
     index, scenario = next(
         (i, s) for i, s in enumerate(SCENARIOS) if any("{group}" in step for step in s.steps)
     )
