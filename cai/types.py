@@ -7,6 +7,7 @@ training rows, and each row names the trace or the comparison it came from.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
@@ -17,13 +18,28 @@ Split: TypeAlias = Literal["train", "test"]
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of a conversation."""
+    """One turn of a conversation. `reasoning`: what the assistant thought before its answer."""
 
     role: Role
     content: str
+    reasoning: str = field(default="", metadata={"digest": "where set"})
 
 
 Messages: TypeAlias = tuple[Message, ...]
+
+
+def as_dicts(messages: Messages) -> list[dict[str, str]]:
+    """Messages as chat formats have them; `reasoning_content` where there is some."""
+    return [
+        {"role": m.role, "content": m.content}
+        | ({"reasoning_content": m.reasoning} if m.reasoning else {})
+        for m in messages
+    ]
+
+
+def message_of(entry: Mapping[str, str]) -> Message:
+    """The message that `as_dicts` wrote."""
+    return Message(entry["role"], entry["content"], entry.get("reasoning_content", ""))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +201,7 @@ class Sampling:
     max_new_tokens: int = 256
     stop: tuple[str, ...] = ()
     seed: int = 0
+    max_reasoning_tokens: int = field(default=1024, metadata={"digest": "where set"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,11 +215,15 @@ class Generate:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """Ask a model how likely each option is as the assistant's next words after `prefill`."""
+    """Ask a model how likely each option is as the assistant's next words after `prefill`.
+
+    reasoning: what a judge that thinks has thought before it answers.
+    """
 
     messages: Messages
     options: tuple[str, ...]
     prefill: str = ""
+    reasoning: str = field(default="", metadata={"digest": "where set"})
 
 
 Request: TypeAlias = Generate | Score
@@ -215,7 +236,9 @@ class Generation:
     """Text that a model wrote, with all that determined it.
 
     `token_ids` end before the end-of-turn token; `response_tokens` counts it where there was one.
-    `key` is the digest under which the store keeps this step.
+    `key` is the digest under which the store keeps this step. `reasoning` is what the model thought
+    before the text, by its own markers; its tokens are among `token_ids`. Reasoning that did not
+    end within its limit leaves no text, and `finish_reason` is `length`.
     """
 
     text: str
@@ -226,6 +249,7 @@ class Generation:
     prompt_tokens: int
     response_tokens: int
     key: str = ""
+    reasoning: str = field(default="", metadata={"digest": "where set"})
 
 
 @dataclass(frozen=True, slots=True)

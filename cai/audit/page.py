@@ -21,6 +21,7 @@ from cai.audit.flags import FLAGS
 from cai.audit.items import Item
 from cai.audit.runs import Entry
 from cai.data.verdicts import Verdict
+from cai.types import as_dicts
 
 _FRAMED = 12  # characters that a text must have to be taken out of what a model was given
 _MARK = "\x01"
@@ -59,7 +60,7 @@ def item_values(entry: Entry, frames: Frames, number: int) -> dict[str, Any]:
         "id": item.id,
         "prompt_id": item.prompt_id,
         "source": item.source,
-        "prompt": [asdict(m) for m in item.prompt],
+        "prompt": as_dicts(item.prompt),
         "principles": list(item.principles),
         "flags": list(item.flags),
         "doubt": item.doubt,

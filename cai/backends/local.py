@@ -22,10 +22,11 @@ LEAST = 16
 
 @dataclass(frozen=True, slots=True)
 class _Writing:
-    """A prepared `Generate`: what is read, and the most tokens to write."""
+    """A prepared `Generate`: what is read, and the most tokens of answer and reasoning."""
 
     encoded: Encoded
     limit: int
+    reasoning_limit: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +101,21 @@ class LocalBackend:
 
         Raises `PromptError` where the text can't be encoded or leaves too little of the context.
         """
-        encoded = self.encoder.encode(request.messages, request.prefill)
         if isinstance(request, Generate):
+            encoded = self.encoder.encode(request.messages, request.prefill or None)
             limit = self._limit(len(encoded.ids), request.sampling)
+            room = self.context - len(encoded.ids)
+            reasoning = 0
+            if self.encoder.marker_ids:
+                reasoning = min(request.sampling.max_reasoning_tokens, room - limit)
             writing = {"sampling": request.sampling, "limit": limit}
+            if reasoning:
+                writing["reasoning"] = reasoning
             key = self._key("generate", encoded, writing)
-            return Prepared(request, key, _Writing(encoded, limit))
+            return Prepared(request, key, _Writing(encoded, limit, reasoning))
+        encoded = self.encoder.encode(
+            request.messages, request.prefill, reasoning=request.reasoning
+        )
         task = self._task(request, encoded)
         key = self._key("score", encoded, {"options": task.options, "start": task.start})
         return Prepared(request, key, _Scoring(encoded, task))
@@ -121,7 +131,11 @@ class LocalBackend:
             if not isinstance(part.payload, _Writing) or not isinstance(part.request, Generate):
                 raise ValueError("a group holds generations or scores, not both")
             job = Job(
-                part.payload.encoded.ids, part.request.sampling, part.payload.limit, conversation
+                part.payload.encoded.ids,
+                part.request.sampling,
+                part.payload.limit,
+                conversation,
+                part.payload.reasoning_limit,
             )
             self._writing[id(job)] = (job, opened, place)
             self._sampler.submit(job)
@@ -171,7 +185,9 @@ class LocalBackend:
         if not request.options or not all(request.options):
             raise UsageError("A score needs options, and none of them empty.")
         options = [
-            self.encoder.encode(request.messages, request.prefill + option).ids
+            self.encoder.encode(
+                request.messages, request.prefill + option, reasoning=request.reasoning
+            ).ids
             for option in request.options
         ]
         longest = max(map(len, options))
@@ -224,6 +240,7 @@ class LocalBackend:
             prompt_tokens=len(encoded.ids),
             response_tokens=job.written,
             key=part.key,
+            reasoning=job.reasoning,
         )
         if len(group.results) < len(group.parts):
             return []

@@ -10,7 +10,8 @@ No model, no torch; the same rules give the same results in any order and batch.
 A rule is a condition and what follows. The condition is a regular expression, searched in the last
 message, or a function of the messages. The first rule that holds is taken; "" always holds. A
 reply is a text, several texts (one is drawn by the request's seed), or a function of the request.
-A score is a probability by option, or a function of the request and the option.
+A score is a probability by option, or a function of the request and the option. Reasoning in a
+reply (`<think>…</think>`) is told from the answer as a model's is.
 
 On the command line, `--model scripted:FILE` reads the rules from YAML:
 
@@ -37,6 +38,7 @@ from typing import Any, TypeAlias
 from cai.backends.base import Done, ModelInfo, Prepared, Throughput
 from cai.digest import digest
 from cai.errors import CaiError, UsageError
+from cai.text.reasoning import split_reply
 from cai.text.seeds import uniform
 from cai.text.sound import check_text
 from cai.types import FinishReason, Generate, Generation, Messages, Request, Result, Score, Scores
@@ -150,11 +152,15 @@ class ScriptedBackend:
             return Scores(logprobs, request.options, name, rendered, words, prepared.key)
         text, tokens, reason = self._write(request)
         self._wrote += len(tokens)
+        reply = split_reply(text)
+        if not reply.closed:
+            reason = "length"
         ids = tuple(zlib.crc32(t.encode()) for t in tokens)
         written = len(ids) + (reason == "stop")
         return Generation(
-            text, ids, reason, self._info.name, rendered, words, written, prepared.key
-        )
+            reply.answer, ids, reason, self._info.name, rendered, words, written, prepared.key,
+            reply.reasoning,
+        )  # fmt: skip
 
     def _write(self, request: Generate) -> tuple[str, list[str], FinishReason]:
         """The reply's text, its words, and why it ends; a word counts as a token."""

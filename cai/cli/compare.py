@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ import click
 from cai.cli.speak import Voices, speaking, tell
 from cai.errors import CaiError, PromptError, UsageError
 from cai.text.terminal import visible
+from cai.types import as_dicts
 
 if TYPE_CHECKING:
     from cai.data.prompts import PromptFile
@@ -34,7 +35,7 @@ class Compared:
     def row(self) -> dict[str, Any]:
         """The same for a file; an answer that there is not is null."""
         told = {n: None if isinstance(a, CaiError) else a for n, a in self.answers.items()}
-        messages = [asdict(message) for message in self.prompt.messages]
+        messages = as_dicts(self.prompt.messages)
         return {"prompt_id": self.prompt.id, "prompt": messages, "responses": told}
 
 

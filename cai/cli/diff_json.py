@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from cai.authoring.effects import Effect, Row, asked, effect, flags
 from cai.authoring.judged import Judged, Verdicts
 from cai.stats import Paired, Ratio, Tally
+from cai.types import as_dicts
 
 if TYPE_CHECKING:
     from cai.authoring.changes import Change
@@ -112,7 +113,7 @@ def _row(row: Row, found: Found) -> dict[str, Any]:
     later = {rules: said.later.get(row.prompt.id) for rules, said in found.findings.judged.items()}
     return {
         "prompt_id": row.prompt.id,
-        "prompt": [asdict(message) for message in row.prompt.messages],
+        "prompt": as_dicts(row.prompt.messages),
         "before": row.before.final,
         "after": row.after.final,
         "traces": [row.before.trace_id, row.after.trace_id],

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from cai.authoring.stages import STAGES, Shown, Texts, stage_messages
+from cai.types import as_dicts
 
 if TYPE_CHECKING:
     from cai.types import Constitution, Messages
@@ -126,7 +127,7 @@ def _notes(stage: str, rules: Constitution) -> list[str]:
 def _plain(item: _Rendered) -> dict[str, Any]:
     return {
         "stage": item.stage,
-        "messages": [asdict(m) for m in item.messages],
+        "messages": as_dicts(item.messages),
         "prefill": item.prefill,
         "ids": item.ids,
         "tokens": item.tokens,

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from cai.data.preferences import comparison_preference, revision_preference
 from cai.data.sft import LeftOut, sft_examples
 from cai.data.split import family, side_of, split_of
 from cai.store.records import Run
-from cai.types import Comparison, Message, Preference, SftExample, Trace
+from cai.types import Comparison, Message, Preference, SftExample, Trace, as_dicts
 
 Table: TypeAlias = Literal["sft", "preferences"]
 DATA_FILES = ("sft", "sft.test", "preferences", "preferences.test")
@@ -81,7 +81,7 @@ def sft_values(example: SftExample) -> dict[str, Any]:
     """A row of `sft.jsonl`: `messages` as trainers read them, ids beside them."""
     return {
         "id": f"{example.trace_id}.{example.round}",
-        "messages": [asdict(m) for m in example.messages],
+        "messages": as_dicts(example.messages),
         "prompt_id": example.prompt_id,
         "trace_id": example.trace_id,
         "principle_ids": list(example.principle_ids),
@@ -95,9 +95,9 @@ def preference_values(preference: Preference) -> dict[str, Any]:
     of_trace = preference.origin == "revision"
     return {
         "id": preference.origin_id,
-        "prompt": [asdict(m) for m in preference.prompt],
-        "chosen": [asdict(Message("assistant", preference.chosen))],
-        "rejected": [asdict(Message("assistant", preference.rejected))],
+        "prompt": as_dicts(preference.prompt),
+        "chosen": as_dicts((Message("assistant", preference.chosen),)),
+        "rejected": as_dicts((Message("assistant", preference.rejected),)),
         "probability": preference.probability,
         "p_ab": preference.p_ab,
         "p_ba": preference.p_ba,

@@ -9,7 +9,8 @@ shapes give logits that differ by rounding; a draw that rounding could turn (`sa
 drawn again from the model's plain forward on that one text. In bfloat16 and float16 only the
 random numbers are fixed: rounding is too coarse to repair, and a draw may depend on its batch.
 
-A turn ends at an end token, at any other special token, at a stop text (cut off), or at the limit.
+A reply ends at an end token, at any other special token, at a stop text (cut off), or at the limit.
+Reasoning before an answer has a limit of its own.
 """
 
 from __future__ import annotations
@@ -36,19 +37,30 @@ PREFILL_TOKENS = 2048
 class Job:
     """One response to write.
 
-    prompt: token ids. limit: most tokens to write. `out` grows; at the end `text` and `finish` are
-    set, and `out` holds what `text` says (the text stripped of white space around it), without the
-    end token. `drawn` holds every token that was drawn: the end token and a stop text's too. Where
-    it could not be written, `error` says why.
+    prompt: token ids. limit: most tokens of the answer. reasoning_limit: most tokens of the
+    reasoning before it. `out` grows; at the end `text`, `reasoning` and `finish` are set, and `out`
+    holds the tokens of both, without the end token. `drawn` holds every token that was drawn: the
+    end token and a stop text's too. ended_turn: whether the model ended its turn with a token that
+    does so. Reasoning that never closed leaves no text, and its finish is `length`. Where nothing
+    could be written, `error` says why.
     """
 
     prompt: tuple[int, ...]
     sampling: Sampling
     limit: int
     conversation: str = ""
+    reasoning_limit: int = 0
     out: list[int] = field(default_factory=list)
     drawn: list[int] = field(default_factory=list)
     text: str = ""
+    reasoning: str = ""
+    reasons: bool = False
+    """Whether the token to come is part of the reasoning."""
+    opened: bool = False
+    """Whether the prompt began the reasoning."""
+    begun: int = 0
+    """Where in `out` the answer begins."""
+    ended_turn: bool = False
     finish: FinishReason | None = None
     error: ModelError | None = None
 
@@ -114,6 +126,7 @@ class Sampler:
 
     def submit(self, job: Job) -> None:
         """Queue a response."""
+        job.opened = job.reasons = self.encoder.opens_reasoning(job.prompt)
         self._queue.append(job)
 
     def release(self, conversation: str) -> None:
@@ -227,20 +240,29 @@ class Sampler:
             )
             return
         job.drawn.append(token)
-        if token in self.encoder.stop_ids:
+        ends = not job.reasons and token in self.encoder.answer_end_ids
+        if ends or token in self.encoder.stop_ids:
             job.finish = "stop"
+            job.ended_turn = ends or token in self.encoder.eos_ids
         else:
             job.out.append(token)
+            if token in self.encoder.marker_ids:
+                job.reasons = not self.encoder.read(job.out, job.opened).closed
+                job.begun = len(job.out)
             if (cut := self._stop_text(job)) is not None:
                 job.finish = "stop"
                 job.text = self.encoder.decode(job.out)[:cut].strip()
                 while job.out and len(self.encoder.decode(job.out)) > cut:
                     job.out.pop()
                 return
-            if len(job.out) >= job.limit:
+            limit = job.reasoning_limit if job.reasons else job.begun + job.limit
+            if len(job.out) >= limit:
                 job.finish = "length"
         if job.finish is not None:
-            job.text = self.encoder.decode(job.out).strip()
+            reply = self.encoder.read(job.out, job.opened)
+            job.text, job.reasoning = reply.answer, reply.reasoning
+            if not reply.closed:
+                job.finish, job.ended_turn = "length", False
 
     def _stop_text(self, job: Job) -> int | None:
         """Where the first stop text begins in the decoded response, if one is there."""

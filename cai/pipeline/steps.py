@@ -10,6 +10,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, TypeVar
 
+from cai.errors import PromptError
 from cai.text import seeds
 from cai.types import Generation, Prompt, Request, Result, Sampling, Scores
 
@@ -66,10 +67,20 @@ class Draws:
 
 
 def generations(results: tuple[Result, ...]) -> tuple[Generation, ...]:
-    """The results of a group of `Generate`."""
+    """The results of a group of `Generate`.
+
+    Raises `PromptError` where one of them is reasoning that never came to an answer.
+    """
     out = tuple(r for r in results if isinstance(r, Generation))
     if len(out) != len(results):
         raise TypeError("a backend answered a Generate with scores")
+    for r in out:
+        if r.reasoning and not r.text and r.finish_reason == "length":
+            raise PromptError(
+                f"The reasoning of {r.model} did not come to an answer within {r.response_tokens}"
+                " tokens",
+                hint="Raise --max-reasoning-tokens, or turn reasoning off: --thinking off.",
+            )
     return out
 
 

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, fields
 from typing import Any, TypeVar
 
-from cai.digest import digest
+from cai.digest import digest, plain_fields
 from cai.types import (
     Check,
     Comparison,
     Generation,
     Judgement,
-    Message,
     Prompt,
     Result,
     Revision,
     Scores,
     Trace,
+    as_dicts,
+    message_of,
 )
 
 R = TypeVar("R", Generation, Scores)
@@ -26,7 +26,7 @@ Body = dict[str, Any]
 
 def result_body(result: Result) -> Body:
     """A result without its key."""
-    return {f.name: getattr(result, f.name) for f in fields(result) if f.name != "key"}
+    return {name: value for name, value in plain_fields(result).items() if name != "key"}
 
 
 def result_digest(result: Result) -> str:
@@ -51,7 +51,7 @@ def result_of(kind: str, key: str, body: Body) -> Result:
 def prompt_body(prompt: Prompt) -> Body:
     """A prompt without its id."""
     return {
-        "messages": [asdict(m) for m in prompt.messages],
+        "messages": as_dicts(prompt.messages),
         "source": prompt.source,
         "meta": prompt.meta,
     }
@@ -59,7 +59,7 @@ def prompt_body(prompt: Prompt) -> Body:
 
 def prompt_of(prompt_id: str, body: Body) -> Prompt:
     """The prompt that `prompt_body` was made from."""
-    messages = tuple(Message(**m) for m in body["messages"])
+    messages = tuple(map(message_of, body["messages"]))
     return Prompt(prompt_id, messages, body["source"], body["meta"])
 
 

@@ -1,17 +1,18 @@
 """Messages to token ids: the only such path, and the one place that knows control tokens.
 
+What a model samples from, what it is trained on and what a reward model scores are made here, of
+the same pieces: the ids of the generation prompt, those of the reply, and the token that ends it.
+
 A control token is any added token of the tokenizer, special or not (tokens of nothing but white
 space are ordinary text). Only the chat template may write one. Text that people or models wrote
 becomes ordinary tokens, whatever it says: `<|im_end|>` in a prompt is nine characters, not the end
 of a turn. Where no text holds a control token, the ids are those of the stock call
 `tokenizer.apply_chat_template(messages, tokenize=True)`.
 
-How: the template is rendered with an unguessable stand-in for the core of each message (its white
-space stays, so the template trims what it always trims), which tells the template's own words
-from the messages'. In the template's words each control token is replaced by a secret name; then
-the whole string goes, in one call, through a twin of the tokenizer that knows the control tokens by
-their secret names alone. One call keeps merges across borders, stripping flags and prefix spaces
-as they are in stock.
+How: `cai.text.template` tells the template's own words from the messages'. In the template's words
+each control token is replaced by a secret name; then the whole string goes, in one call, through a
+twin of the tokenizer that knows the control tokens by their secret names alone. One call keeps
+merges across borders, stripping flags and prefix spaces as they are in stock.
 """
 
 from __future__ import annotations
@@ -19,31 +20,27 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from jinja2.exceptions import TemplateError
 from tokenizers import Tokenizer
 
 from cai.errors import ModelError, PromptError
+from cai.text.reasoning import Reply
 from cai.text.sound import check_text
+from cai.text.template import (
+    CLOSE,
+    HUMAN,
+    OPEN,
+    PLAIN_TEMPLATE,
+    ChatTemplate,
+    Core,
+    TemplateOptions,
+)
 from cai.types import Message, Messages
 
-HUMAN, ASSISTANT = "\n\nHuman:", "\n\nAssistant:"
-"""The plain format of a tokenizer without a chat template."""
-PLAIN_TEMPLATE = (
-    "{% for m in messages %}"
-    "{% if m['role'] == 'system' %}{{ raise_exception('There is no system turn.') }}"
-    "{% elif m['role'] == 'assistant' %}{{ '\\n\\nAssistant: ' + m['content'] + eos_token }}"
-    "{% else %}{{ '\\n\\nHuman: ' + m['content'] }}{% endif %}"
-    "{% endfor %}"
-    "{% if add_generation_prompt %}{{ '\\n\\nAssistant:' }}{% endif %}"
-)
-"""The format of bases without a chat template, as a chat template."""
-
-_OPEN, _CLOSE = "\ue000", "\ue001"
 _BLANK = " \t\n\r\x0b\x0c\u2581\u0120\u010a"
 _PROBE = (Message("user", "Hello there."), Message("assistant", "Yes."), Message("user", "And?"))
 
@@ -62,17 +59,29 @@ class Encoded:
 
 
 @dataclass(frozen=True, slots=True)
-class _Core:
-    """A message without the white space around it, and how many characters that was."""
+class Turn:
+    """A conversation and the assistant's reply to it, as token ids.
 
-    text: str = ""
-    lead: int = 0
-    trail: int = 0
+    prompt: what `Encoder.encode` gives, up to where the reply begins. reply: all that follows, with
+    the token that ends it. answer: where in `reply` the answer begins, behind its reasoning.
+    """
 
-    @classmethod
-    def of(cls, content: str) -> _Core:
-        lead, trail = len(content) - len(content.lstrip()), len(content) - len(content.rstrip())
-        return cls(content.strip(), lead, trail)
+    prompt: tuple[int, ...]
+    reply: tuple[int, ...]
+    answer: int
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """The whole of it."""
+        return self.prompt + self.reply
+
+
+class _Words(NamedTuple):
+    """Text under secret names, the control ids it must give, and the text as people read it."""
+
+    secret: str
+    control: list[int]
+    text: str
 
 
 class Encoder:
@@ -81,7 +90,13 @@ class Encoder:
     Raises `ModelError` where the tokenizer can't be encoded safely.
     """
 
-    def __init__(self, tokenizer: Any, eos_ids: Iterable[int] = ()) -> None:
+    def __init__(
+        self,
+        tokenizer: Any,
+        eos_ids: Iterable[int] = (),
+        options: TemplateOptions | None = None,
+    ) -> None:
+        """eos_ids: end tokens that the model's configuration names. options: of its template."""
         backend = getattr(tokenizer, "backend_tokenizer", None)
         if not isinstance(backend, Tokenizer):
             raise ModelError(
@@ -89,15 +104,14 @@ class Encoder:
                 hint="Convert it with transformers and save it beside the model.",
             )
         self.tokenizer = tokenizer
-        self.has_template = bool(getattr(tokenizer, "chat_template", None))
+        self.template = ChatTemplate(tokenizer, options)
+        self.has_template = self.template.own
         self._secret = secrets.token_hex(16)
-        self._stand_in = re.compile(f"{_OPEN}{self._secret}c([0-9]+){_CLOSE}")
         self._names: dict[str, str] = {}
         self._ids: dict[str, int] = {}
         self._normalized: set[str] = set()
         self._unknown: set[int] = set()
         self._twin, self._moved = self._make_twin(backend)
-        self._greedy = any(name != name.strip() for name in self._names)
         self._finders = tuple(
             re.compile("|".join(map(re.escape, sorted(some, key=len, reverse=True))) or r"(?!)")
             for some in (self._names.keys() - self._normalized, self._normalized)
@@ -105,56 +119,117 @@ class Encoder:
         self.control_ids = frozenset(self._ids.values()) - self._unknown
         """Ids that no text can become (the one for unknown characters is no control token)."""
         self._bos = self._stock_bos()
-        self._folds_system = not self._takes_system()
-        self.turn_end_id, written = self._after_assistant()
-        """The control token that the template writes after an assistant's turn, if any."""
+        end, written = self._written_end()
+        self.ends_turns = end is not None
+        """Whether the template (or the plain format) ends an assistant's turn with a token."""
+        self.turn_end_id: int | None = tokenizer.eos_token_id if end is None else self._ids[end]
+        """The token that ends a reply: the template's own, else the tokenizer's end of text."""
         ends = (*eos_ids, tokenizer.eos_token_id, self.turn_end_id)
         self.eos_ids: frozenset[int] = frozenset(i for i in ends if i is not None)
-        """Ids that end the assistant's turn."""
+        """Ids that end a reply, by the template, the tokenizer or the model's configuration."""
+        markers = self.template.markers
+        inside = {self._ids[t] for t in (markers.inside if markers else ()) if t in self._ids}
+        self.marker_ids = frozenset(inside)
+        """Control tokens that stand around reasoning, inside a reply."""
+        self.answer_end_ids = frozenset(
+            self._ids[t] for t in (markers.ends if markers else ()) if t in self._ids
+        )
+        """Ids that end a reply once its answer has begun, and stand inside it before."""
         special = {i for i, t in backend.get_added_tokens_decoder().items() if t.special}
-        self.stop_ids = self.eos_ids | (self.control_ids & (special | written))
-        """`eos_ids` and every other control token that has no place inside a turn."""
+        self.stop_ids = self.eos_ids | (self.control_ids & (special | written)) - inside
+        """`eos_ids` and every other control token that has no place inside a reply."""
         self.stop_texts: tuple[str, ...] = () if self.has_template else (HUMAN,)
         """Texts that end the assistant's turn where no token does."""
         self._check()
 
     def encode(
-        self, messages: Messages, prefill: str = "", add_generation_prompt: bool = True
+        self,
+        messages: Messages,
+        prefill: str | None = None,
+        add_generation_prompt: bool = True,
+        reasoning: str = "",
     ) -> Encoded:
-        """Encode a conversation, with the start of the assistant's next turn behind it.
+        """A conversation that waits for the assistant's reply.
 
-        `prefill` begins the assistant's words and needs `add_generation_prompt`.
+        prefill: where given, the reply has begun: behind `reasoning`, or behind what the template
+        writes before an answer that has none, with these words (or with none, for "").
         Raises `PromptError` where the text is no valid Unicode, holds NUL, or is not a
         conversation that the chat template takes.
         """
         if prefill and not add_generation_prompt:
             raise ValueError("a prefill begins the assistant's turn: it needs a generation prompt")
-        check_text(messages, prefill)
-        gaps, cores = self._render(self._turns(messages), add_generation_prompt)
-        if prefill:
-            gaps[-1] += "" if self.has_template else " "
-            gaps.append("")
-            cores.append(_Core(prefill))
-        text: list[str] = []
-        secret: list[str] = []
-        expected: list[int] = []
-        for left, gap, right in zip([_Core(), *cores], gaps, [*cores, _Core()], strict=True):
-            for piece, token in self._split(gap, left.trail, right.lead):
-                secret.append(self._names[piece] if token else piece)
-                if token and self._ids[piece] in self.control_ids:
-                    expected.append(self._ids[piece])
-            secret.append(right.text)
-            text += (gap, right.text)
-        ids = self._tokenize("".join(secret))
-        if self._bos is not None and not self.has_template:
-            ids, expected = [self._bos, *ids], [self._bos, *expected]
+        check_text(messages, f"{prefill or ''}{reasoning}")
+        words = self._prompt(messages, add_generation_prompt)
+        ids = self._ids_of(words)
+        if prefill is not None and add_generation_prompt:
+            reply = self._reply(messages, prefill, reasoning)
+            ids += self._behind(words, ids, reply)
+            words = _joined(words, reply)
         control = tuple(i for i, t in enumerate(ids) if t in self.control_ids)
-        if [ids[i] for i in control] != expected:
-            raise PromptError(
-                "The tokenizer would read control tokens that the chat template did not write",
-                hint="The row can't be encoded safely with this tokenizer.",
-            )
-        return Encoded(tuple(ids), "".join(text), control)
+        return Encoded(tuple(ids), words.text, control)
+
+    def turn(self, messages: Messages, answer: str, reasoning: str = "") -> Turn:
+        """A reply behind a conversation: what is learnt, and what is scored.
+
+        The prompt's ids are those that a model samples from. Behind them stands what the template
+        writes before an answer, the reasoning where there is some, the answer without white space
+        around it, and the token that ends the turn. Raises `PromptError` as `encode` does.
+        """
+        check_text(messages, answer + reasoning)
+        words = self._prompt(messages, True)
+        prompt = self._ids_of(words)
+        opening = self._reply(messages, "", reasoning)
+        begun = self._behind(words, prompt, opening)
+        reply = self._behind(words, prompt, self._reply(messages, answer.strip(), reasoning, True))
+        if self.turn_end_id is not None and reply[-1:] != [self.turn_end_id]:
+            reply.append(self.turn_end_id)
+        start = len(begun) if reply[: len(begun)] == begun else _common(begun, reply)
+        return Turn(tuple(prompt), tuple(reply), start)
+
+    def reply_of(self, message: Message) -> Reply:
+        """An assistant's message as answer and reasoning, which may stand inside its content."""
+        markers = self.template.markers
+        if message.reasoning or markers is None or markers.close not in message.content:
+            return Reply(message.content.strip(), message.reasoning.strip())
+        return markers.split(message.content)
+
+    def read(self, ids: Sequence[int], opened: bool = False) -> Reply:
+        """Answer and reasoning in the ids that a model wrote, white space around them stripped.
+
+        opened: whether the generation prompt began the reasoning, see `opens_reasoning`.
+        """
+        markers = self.template.markers
+        if markers is None:
+            return Reply(self.decode(ids).strip())
+        tokens = {self._ids[t]: t for t in markers.inside if t in self._ids}
+        spelled = {t: self._names[t] for t in tokens.values()}
+        pieces: list[str] = []
+        run: list[int] = []
+        for i in [*ids, None]:
+            if i is None or i in tokens:
+                pieces.append(_replaced(self.decode(run), spelled))
+                run = []
+            if i is None:
+                break
+            if i in tokens:
+                pieces.append(tokens[i])
+            else:
+                run.append(i)
+        reply = markers.split("".join(pieces), opened)
+        back = {name: t for t, name in spelled.items()}
+        return replace(
+            reply,
+            answer=_replaced(reply.answer, back),
+            reasoning=_replaced(reply.reasoning, back),
+        )
+
+    def opens_reasoning(self, prompt: Sequence[int]) -> bool:
+        """Whether a prompt's ids end in reasoning that has begun."""
+        markers = self.template.markers
+        if markers is None:
+            return False
+        tail = self.tokenizer.decode(list(prompt[-16:]), skip_special_tokens=False)
+        return markers.opened(tail)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ids, without special tokens; bytes that are no UTF-8 become U+FFFD."""
@@ -167,6 +242,101 @@ class Encoder:
         """The vocabulary's own spelling of each id, for people to look at."""
         return tuple(str(t) for t in self.tokenizer.convert_ids_to_tokens(list(ids)))
 
+    def save_tokenizer(self, folder: Path | str) -> None:
+        """Write the tokenizer with the template that conversations were encoded by.
+
+        For one that has none this is `PLAIN_TEMPLATE`, so that whoever loads the model writes to it
+        in the format that it was trained on. Without a token that ends a turn it can't be said in
+        a template, and none is written.
+        """
+        before = self.tokenizer.chat_template
+        if not self.has_template and self.tokenizer.eos_token:
+            begin = "{{ bos_token }}" if self._bos is not None else ""
+            self.tokenizer.chat_template = begin + PLAIN_TEMPLATE
+        try:
+            self.tokenizer.save_pretrained(folder)
+        finally:
+            self.tokenizer.chat_template = before
+
+    # -- words to ids ---------------------------------------------------------------------------
+
+    def _prompt(self, messages: Messages, generation: bool, stock: bool = False) -> _Words:
+        render = self.template.stock if stock else self.template.render
+        gaps, cores = render(messages, generation)
+        text: list[str] = []
+        secret: list[str] = []
+        control: list[int] = []
+        for left, gap, right in zip([Core(), *cores], gaps, [*cores, Core()], strict=True):
+            words = self._named(gap, left.trail, right.lead)
+            secret += (words.secret, right.text)
+            text += (gap, right.text)
+            control += words.control
+        return _Words("".join(secret), control, "".join(text))
+
+    def _reply(
+        self, messages: Messages, answer: str, reasoning: str, ended: bool = False
+    ) -> _Words:
+        """A reply in the template's words; `ended`: with the token that ends it."""
+        words = self.template.words(messages, bool(reasoning))
+        out = self._named(words.opening)
+        if reasoning and self.template.reasons:
+            out = _joined(out, _Words(reasoning.strip(), [], reasoning.strip()))
+            out = _joined(out, self._named(words.closing))
+        out = _joined(out, _Words(answer, [], answer))
+        if ended and self.ends_turns:
+            out = _joined(out, self._named(self._end(words.after)))
+        return out
+
+    def _end(self, after: str) -> str:
+        """What stands behind an answer, up to the first control token, which ends the turn."""
+        text = ""
+        for piece, token in self._split(after):
+            text += piece
+            if token:
+                return text
+        return ""
+
+    def _named(self, text: str, trail: int = 0, lead: int = 0) -> _Words:
+        """Template words under secret names; `trail` and `lead` as in `_split`."""
+        secret: list[str] = []
+        control: list[int] = []
+        for piece, token in self._split(text, trail, lead):
+            secret.append(self._names[piece] if token else piece)
+            if token and self._ids[piece] in self.control_ids:
+                control.append(self._ids[piece])
+        return _Words("".join(secret), control, text)
+
+    def _ids_of(self, words: _Words) -> list[int]:
+        """The ids of a prompt. Raises `PromptError` where a text became a control token."""
+        ids = self._tokenize(words.secret)
+        self._need_control(ids, words.control)
+        return [self._bos, *ids] if self._bos is not None and not self.has_template else ids
+
+    def _behind(self, prompt: _Words, ids: Sequence[int], reply: _Words) -> list[int]:
+        """The ids of a reply behind a prompt, whose own ids stay as they are.
+
+        Both are tokenised in one call; where the prompt's last token would merge with the reply's
+        first letters, the reply is tokenised alone, since a model that samples has no such choice.
+        """
+        bos = len(ids) - len(self._tokenize(prompt.secret))
+        whole = self._tokenize(prompt.secret + reply.secret)
+        size = len(ids) - bos
+        if whole[:size] == list(ids[bos:]):
+            out = whole[size:]
+        elif self._anchor is None:
+            out = self._tokenize(reply.secret)
+        else:
+            out = self._tokenize(self._anchor + reply.secret)[1:]
+        self._need_control(out, reply.control)
+        return out
+
+    def _need_control(self, ids: Sequence[int], control: Sequence[int]) -> None:
+        if [i for i in ids if i in self.control_ids] != list(control):
+            raise PromptError(
+                "The tokenizer would read control tokens that the chat template did not write",
+                hint="The row can't be encoded safely with this tokenizer.",
+            )
+
     # -- the twin -------------------------------------------------------------------------------
 
     def _make_twin(self, backend: Tokenizer) -> tuple[Tokenizer, dict[int, int]]:
@@ -177,7 +347,7 @@ class Encoder:
             content = token["content"]
             if not content.strip(_BLANK):
                 continue
-            name = f"{_OPEN}{self._secret}t{n}{_CLOSE}"
+            name = f"{OPEN}{self._secret}t{n}{CLOSE}"
             self._names[content] = name
             self._ids[content] = token["id"]
             if token["normalized"]:
@@ -193,6 +363,13 @@ class Encoder:
             if there is None:
                 raise ModelError(f"The tokenizer lost its token {content!r} when it was copied")
             moved[there] = self._ids[content]
+        plain = (
+            self._names[t["content"]]
+            for t in json.loads(backend.to_str())["added_tokens"]
+            if t["content"] in self._names and not (t["rstrip"] or t["normalized"])
+        )
+        self._anchor = next(plain, None)
+        """A control token's secret name: text behind it is tokenised as in a conversation."""
         return twin, {a: b for a, b in moved.items() if a != b}
 
     def _tokenize(self, text: str) -> list[int]:
@@ -223,79 +400,6 @@ class Encoder:
 
         return cut(0, len(gap), self._finders)
 
-    # -- the template ---------------------------------------------------------------------------
-
-    def _turns(self, messages: Messages) -> list[Message]:
-        """Neighbours of one role merged; system text folded into a user turn where it has to be."""
-        turns = list(messages)
-        if self._folds_system and any(m.role == "system" for m in turns):
-            turns = [Message("user", m.content) if m.role == "system" else m for m in turns]
-        out: list[Message] = []
-        for turn in turns:
-            if out and out[-1].role == turn.role:
-                out[-1] = Message(turn.role, f"{out[-1].content}\n\n{turn.content}")
-            else:
-                out.append(turn)
-        return out
-
-    def _render(self, turns: Sequence[Message], generation: bool) -> tuple[list[str], list[_Core]]:
-        """The template's words and the messages' cores, by turns: gap, core, gap, …, gap."""
-        cores = [_Core.of(m.content) for m in turns]
-        marked = []
-        for i, (m, core) in enumerate(zip(turns, cores, strict=True)):
-            content = m.content.replace(core.text, self._mark(i), 1) if core.text else m.content
-            marked.append(Message(m.role, content if core.text or not self._greedy else ""))
-        pieces = self._stand_in.split(self._apply(marked, generation))
-        seen = [int(i) for i in pieces[1::2]]
-        lost = {i for i, core in enumerate(cores) if core.text} - set(seen)
-        if lost:
-            role = turns[min(lost)].role
-            raise PromptError(f"The chat template leaves out message {min(lost) + 1} ({role})")
-        return pieces[0::2], [cores[i] for i in seen]
-
-    def _mark(self, i: int) -> str:
-        return f"{_OPEN}{self._secret}c{i}{_CLOSE}"
-
-    def _apply(self, turns: Sequence[Message], generation: bool) -> str:
-        if not self.has_template:
-            return self._plain(turns, generation)
-        try:
-            text: str = self.tokenizer.apply_chat_template(
-                [{"role": m.role, "content": m.content} for m in turns],
-                tokenize=False,
-                add_generation_prompt=generation,
-            )
-        except (TemplateError, TypeError, ValueError, KeyError) as error:
-            roles = ", ".join(m.role for m in turns)
-            raise PromptError(
-                f"The chat template refuses this conversation ({roles}): {error}"
-            ) from error
-        return text
-
-    def _plain(self, turns: Sequence[Message], generation: bool) -> str:
-        eos = self.tokenizer.eos_token or ""
-        parts = [
-            f"{ASSISTANT} {m.content}{eos}" if m.role == "assistant" else f"{HUMAN} {m.content}"
-            for m in turns
-        ]
-        return "".join(parts) + (ASSISTANT if generation else "")
-
-    def save_tokenizer(self, folder: Path | str) -> None:
-        """Write the tokenizer with the template that conversations were encoded by.
-
-        For one that has none this is `PLAIN_TEMPLATE`, so that whoever loads the model writes to it
-        in the format that it was trained on. Without a token that ends a turn it can't be said in
-        a template, and none is written.
-        """
-        before = self.tokenizer.chat_template
-        if not self.has_template and self.tokenizer.eos_token:
-            begin = "{{ bos_token }}" if self._bos is not None else ""
-            self.tokenizer.chat_template = begin + PLAIN_TEMPLATE
-        try:
-            self.tokenizer.save_pretrained(folder)
-        finally:
-            self.tokenizer.chat_template = before
-
     # -- what is found out once -----------------------------------------------------------------
 
     def _stock_bos(self) -> int | None:
@@ -304,41 +408,59 @@ class Encoder:
         bos = self.tokenizer.bos_token_id
         return bos if bos is not None and list(ids[:1]) == [bos] else None
 
-    def _takes_system(self) -> bool:
-        if not self.has_template:
-            return False
-        try:
-            self._render([Message("system", "Be brief."), _PROBE[0]], True)
-        except PromptError:
-            return False
-        return True
+    def _written_end(self) -> tuple[str | None, set[int]]:
+        """The control token that ends an assistant's turn, and all that the template writes.
 
-    def _after_assistant(self) -> tuple[int | None, set[int]]:
-        """The first control token after an assistant's turn, and all that the template writes."""
-        gaps, cores = self._render(_PROBE, True)
-        written = [[p for p, token in self._split(g) if token] for g in gaps]
-        after = written[cores.index(_Core(_PROBE[1].content)) + 1]
-        ids = {self._ids[p] for some in written for p in some}
-        return (self._ids[after[0]] if after else None), ids
+        The end is the first control token behind a finished reply; where the template writes none
+        there, the first one behind an earlier turn, unless it begins the turn that follows.
+        """
+        gaps, cores = self.template.stock(_PROBE, True)
+        written = [[p for p, token in self._split(gap) if token] for gap in gaps]
+        earlier = written[cores.index(Core(_PROBE[1].content)) + 1]
+        finished = [p for p, token in self._split(self.template.words(_PROBE).after) if token]
+        ids = {self._ids[p] for some in (*written, finished) for p in some}
+        begins = written[-1][-1:]  # of a template that writes a generation prompt unasked
+        if finished and finished[0] not in begins:
+            return finished[0], ids
+        if earlier and earlier[0] not in (*begins, *written[0]):
+            return earlier[0], ids
+        return None, ids
 
     def _check(self) -> None:
         """On a harmless conversation the ids must be stock's, else nothing can be trusted."""
-        ours = list(self.encode(_PROBE).ids)
+        ours = self._ids_of(self._prompt(_PROBE, True, stock=True))
+        sent = [{"role": m.role, "content": m.content} for m in _PROBE]
         if self.has_template:
-            stock = self.tokenizer.apply_chat_template(
-                [{"role": m.role, "content": m.content} for m in _PROBE],
-                tokenize=True,
-                add_generation_prompt=True,
-                return_dict=False,
-            )
+            stock = self.template.apply(sent, True, tokenize=True, return_dict=False)
         else:
-            stock = self.tokenizer(self._plain(_PROBE, True))["input_ids"]
+            stock = self.tokenizer(self._prompt(_PROBE, True, stock=True).text)["input_ids"]
         if ours != list(stock):
             raise ModelError(
                 "The tokenizer can't be encoded safely: a plain conversation gives other ids than"
                 " its own chat template call",
                 hint="Please report the model's name; another model will do meanwhile.",
             )
+
+
+def _joined(first: _Words, second: _Words) -> _Words:
+    return _Words(
+        first.secret + second.secret,
+        [*first.control, *second.control],
+        first.text + second.text,
+    )
+
+
+def _replaced(text: str, names: Mapping[str, str]) -> str:
+    for old, new in names.items():
+        text = text.replace(old, new)
+    return text
+
+
+def _common(a: Sequence[int], b: Sequence[int]) -> int:
+    """How many leading ids two sequences share."""
+    return next(
+        (n for n, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b))
+    )
 
 
 def _rename(model: dict[str, Any], names: dict[str, str]) -> None:

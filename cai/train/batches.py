@@ -22,6 +22,8 @@ from cai.types import Messages
 
 Learned: TypeAlias = Literal["all", "last"]
 """Which of a conversation's assistant turns count."""
+LearnedReasoning: TypeAlias = Literal["learn", "context"]
+"""Whether reasoning before an answer counts, or is only what the answer is conditioned on."""
 
 _MULTIPLE = 8
 """Rows are padded to a multiple of this many tokens."""
@@ -45,35 +47,54 @@ class Tokens:
 
 
 def encode_tokens(
-    encoder: Encoder, messages: Messages, limit: int, learned: Learned = "all"
+    encoder: Encoder,
+    messages: Messages,
+    limit: int,
+    reasoning: LearnedReasoning = "learn",
 ) -> Tokens:
-    """A conversation that ends with the assistant, its turns marked: all of them, or the last.
+    """A conversation whose last turn, the assistant's, counts: `Encoder.turn`.
 
-    Raises `PromptError` where it has more than `limit` tokens, or where the chat template words a
-    turn differently once others follow, so that the turn's own tokens can't be told.
+    Raises `PromptError` where it has more than `limit` tokens.
     """
-    turns = [i for i, message in enumerate(messages) if message.role == "assistant"]
-    if not turns or turns[-1] != len(messages) - 1:
+    if len(messages) < 2 or messages[-1].role != "assistant":
         raise PromptError("The last turn is not the assistant's")
-    ids = encoder.encode(messages, add_generation_prompt=False).ids
-    response = [False] * len(ids)
-    for turn in turns if learned == "all" else turns[-1:]:
-        before = encoder.encode(messages[:turn]).ids
-        through = encoder.encode(messages[: turn + 1], add_generation_prompt=False).ids
-        if ids[: len(before)] != before or ids[: len(through)] != through:
-            raise PromptError(
-                f"The chat template words turn {turn + 1} differently once others follow",
-                hint="Learn the last turn alone: --learned last.",
-            )
-        ends = [i for i in range(len(before), len(through)) if ids[i] in encoder.eos_ids]
-        end = ends[-1] + 1 if ends else len(through)
-        response[len(before) : end] = [True] * (end - len(before))
-    size = max(i for i, counts in enumerate(response) if counts) + 1
-    if size > limit:
+    reply = encoder.reply_of(messages[-1])
+    turn = encoder.turn(messages[:-1], reply.answer, reply.reasoning)
+    if len(turn.ids) > limit:
         raise PromptError(
-            f"longer than --max-length and the model's context allow ({size} tokens, over {limit})"
+            "longer than --max-length and the model's context allow"
+            f" ({len(turn.ids)} tokens, over {limit})"
         )
-    return Tokens(ids[:size], tuple(response[:size]))
+    before = len(turn.prompt) + (turn.answer if reply.reasoning and reasoning == "context" else 0)
+    return Tokens(turn.ids, tuple(i >= before for i in range(len(turn.ids))))
+
+
+def encode_turns(
+    encoder: Encoder,
+    messages: Messages,
+    limit: int,
+    learned: Learned = "last",
+    reasoning: LearnedReasoning = "learn",
+) -> list[Tokens]:
+    """A conversation to learn: its last assistant turn, or all of them, each as it is sampled.
+
+    Turns share a sequence where the template keeps what stood before; where it words an earlier
+    turn otherwise once others follow (dropping its reasoning, say), each has a sequence of its own.
+    Raises `PromptError` as `encode_tokens` does.
+    """
+    if learned == "last":
+        return [encode_tokens(encoder, messages, limit, reasoning)]
+    ends = [i for i, m in enumerate(messages) if i and m.role == "assistant"]
+    if not ends or ends[-1] != len(messages) - 1:
+        raise PromptError("The last turn is not the assistant's")
+    out: list[Tokens] = []
+    for end in ends:
+        tokens = encode_tokens(encoder, messages[: end + 1], limit, reasoning)
+        if out and tokens.ids[: len(out[-1].ids)] == out[-1].ids:
+            counted = out.pop().response
+            tokens = Tokens(tokens.ids, (*counted, *tokens.response[len(counted) :]))
+        out.append(tokens)
+    return out
 
 
 def moved(tensor: Tensor, device: torch.device) -> Tensor:

@@ -172,7 +172,18 @@ class SftConfig(RowsConfig):
 
     stage: ClassVar[Stage] = "sft"
     table: ClassVar[Literal["sft"]] = "sft"
-    learned: str = option("all", "Learn all assistant turns, or the last.", ("all", "last"))
+    learned: str = option(
+        "last",
+        "Learn a conversation's last assistant turn, or all of them (for chat data of which every"
+        " answer is a good one).",
+        ("last", "all"),
+    )
+    reasoning: str = option(
+        "learn",
+        "Where rows hold reasoning: learn it with the answer, or learn the answer alone, with the"
+        " reasoning as its context.",
+        ("learn", "context"),
+    )
     packing: bool = option(True, "Put several conversations into a row, kept apart.")
 
 

@@ -38,8 +38,7 @@ def encode_pair(encoder: Encoder, row: PairRow, limit: int) -> Pair:
     Raises `PromptError` as `encode_tokens` does.
     """
     chosen, rejected = (
-        encode_tokens(encoder, (*row.prompt, *side), limit, "last")
-        for side in (row.chosen, row.rejected)
+        encode_tokens(encoder, (*row.prompt, *side), limit) for side in (row.chosen, row.rejected)
     )
     return Pair(row, chosen, rejected)
 

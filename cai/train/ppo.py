@@ -15,7 +15,6 @@ of a run is its parameters, AdamW's moments and a few numbers.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import torch
@@ -46,7 +45,7 @@ from cai.train.rollout import (
 )
 from cai.train.scoring import MixedScorer, Scorer, ScoreScale
 from cai.train.updates import Schedule, Updates
-from cai.types import Prompt
+from cai.types import Prompt, as_dicts
 
 SAME = {torch.float32: 1e-4}
 """Largest KL of a response, in nats, between a policy that has not moved and its reference."""
@@ -392,7 +391,7 @@ class PpoTrainer:
                 {
                     "update": self.step + 1,
                     "prompt_id": response.prompt.id,
-                    "prompt": [asdict(message) for message in response.prompt.messages],
+                    "prompt": as_dicts(response.prompt.messages),
                     "response": response.text,
                     "score": scores[i],
                     "kl": kl[i],

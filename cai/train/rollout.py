@@ -40,13 +40,13 @@ class ReadyPrompt:
 class Response:
     """What the policy wrote for a prompt.
 
-    ids: every token drawn, with the one that ended the turn. words: the tokens of `text` alone.
-    ended: whether the policy ended the turn itself; False where it ran into the limit.
+    ids: every token drawn, with the one that ended the turn, and with reasoning before the answer.
+    text: the answer alone. ended: whether the policy ended the turn itself, with a token that does
+    so; False where it ran into the limit or into another special token.
     """
 
     prompt: ReadyPrompt
     ids: tuple[int, ...]
-    words: tuple[int, ...]
     text: str
     ended: bool
 
@@ -143,7 +143,7 @@ def write_responses(
                 if job.error is not None:
                     raise job.error
     return [
-        Response(prompt, tuple(job.drawn), tuple(job.out), job.text, job.finish == "stop")
+        Response(prompt, tuple(job.drawn), job.text, job.ended_turn)
         for (prompt, _), job in zip(drawn, jobs, strict=True)
     ]
 

@@ -19,7 +19,7 @@ from cai.stats import spread
 from cai.train.batches import Tokens, encode_tokens
 from cai.train.reward import score_all
 from cai.train.rollout import Response
-from cai.types import Message
+from cai.types import Message, as_dicts
 
 RewardFunction: TypeAlias = Callable[[list[list[dict[str, str]]], list[str]], Sequence[float]]
 """(prompts, responses) -> scores. A prompt is a list of messages, {"role": …, "content": …}."""
@@ -67,9 +67,7 @@ class FunctionScorer:
 
     def __call__(self, responses: Sequence[Response]) -> list[float]:
         """As in `Scorer`."""
-        prompts = [
-            [{"role": m.role, "content": m.content} for m in r.prompt.messages] for r in responses
-        ]
+        prompts = [as_dicts(r.prompt.messages) for r in responses]
         try:
             given = self.function(prompts, [r.text for r in responses])
         except (Exception, SystemExit) as error:  # one that exits would end the run in silence
@@ -83,9 +81,9 @@ class FunctionScorer:
 class ModelScorer:
     """Scores by a reward model: an adapter on the policy's base or another, and a head on it.
 
-    It reads what it was trained on: prompt, response and the token that ends a turn, also where the
-    response ran into the limit (which `missing_eos_penalty` is for). Where its tokenizer reads the
-    policy's tokens as the policy meant them, it reads these very tokens; else their text.
+    It reads the ids that it was trained on: those of a row with this prompt and this response
+    (`batches.encode_tokens`), with the token that ends a turn also where the response ran into the
+    limit (which `missing_eos_penalty` is for), and without the reasoning before an answer.
     """
 
     def __init__(
@@ -114,25 +112,13 @@ class ModelScorer:
         return scores
 
     def _tokens(self, response: Response) -> Tokens:
-        encoder = self.backbone.encoder
-        prompt = response.prompt
-        if (
-            encoder.encode(prompt.messages).ids != prompt.ids
-            or encoder.decode(response.words).strip() != response.text
-        ):
-            text = response.text.replace("\0", "\ufffd")  # which no encoder takes
-            row = (*prompt.messages, Message("assistant", text))
-            try:
-                return encode_tokens(encoder, row, self.backbone.context, "last")
-            except PromptError as error:
-                raise self._unreadable(prompt.id, error.message) from error
-        end = encoder.turn_end_id
-        if end is None:
-            end = encoder.tokenizer.eos_token_id
-        ids = (*prompt.ids, *response.words, *(() if end is None else (end,)))
-        if len(ids) > self.backbone.context:
-            raise self._unreadable(prompt.id, f"it has {len(ids)} tokens with its prompt")
-        return Tokens(ids, (False,) * (len(ids) - 1) + (True,))
+        """Prompt, answer and end of the turn: the ids of a training row with this text."""
+        text = response.text.replace("\0", "\ufffd")  # which no encoder takes
+        row = (*response.prompt.messages, Message("assistant", text))
+        try:
+            return encode_tokens(self.backbone.encoder, row, self.backbone.context)
+        except PromptError as error:
+            raise self._unreadable(response.prompt.id, error.message) from error
 
     def _unreadable(self, prompt_id: str, why: str) -> TrainingError:
         return TrainingError(

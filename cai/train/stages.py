@@ -14,7 +14,7 @@ from cai.data.training import read_pairs, read_sft, training_files
 from cai.models.backbone import Backbone
 from cai.models.fingerprint import cache_folder
 from cai.models.heads import ScalarHead
-from cai.train.batches import Learned, encode_tokens
+from cai.train.batches import Learned, LearnedReasoning, encode_turns
 from cai.train.config import DpoConfig, RewardConfig, RowsConfig, SftConfig
 from cai.train.dpo import CollapseWatch, DpoObjective, Referenced, reference_logprobs
 from cai.train.folder import Facts
@@ -121,22 +121,28 @@ def _conversations(config: SftConfig, data: Sequence[Path], backbone: Backbone) 
     files = training_files(data, "sft")
     set_aside: list[SetAside] = []
     learned: Learned = "last" if config.learned == "last" else "all"
+    reasoning: LearnedReasoning = "context" if config.reasoning == "context" else "learn"
 
-    def encode(row: Any) -> tuple[Any, SftExample]:
+    def encode(row: Any) -> tuple[Any, list[SftExample]]:
         limit = longest(config, backbone)
-        tokens = encode_tokens(backbone.encoder, row.messages, limit, learned)
-        return row, SftExample(f"{row.source} {row.id}".strip(), tokens)
+        turns = encode_turns(backbone.encoder, row.messages, limit, learned, reasoning)
+        return row, [SftExample(f"{row.source} {row.id}".strip(), tokens) for tokens in turns]
 
     rows = encode_rows(read_sft(files.train), encode, set_aside, config.limit)
     held = encode_rows(read_sft(files.test), encode, set_aside) if files.test else None
 
-    def prompt(example: tuple[Any, SftExample]) -> Messages:
+    def prompt(example: tuple[Any, list[SftExample]]) -> Messages:
         messages: Messages = example[0].messages[:-1]
         return messages
 
     train, test = split(config, rows, held, prompt, lambda r: f"{r[0].source} {r[0].id}", set_aside)
     require(train, set_aside)
-    return Examples([e for _, e in train], [e for _, e in test], set_aside, data_facts(files))
+    return Examples(
+        [e for _, turns in train for e in turns],
+        [e for _, turns in test for e in turns],
+        set_aside,
+        data_facts(files),
+    )
 
 
 def _pairs(config: RowsConfig, data: Sequence[Path], backbone: Backbone) -> Examples:

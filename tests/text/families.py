@@ -23,6 +23,7 @@ CORPUS = [
     "You are a helpful assistant. Please answer the question, and be kind and honest.",
     "Here is some text about bread, gardens, bicycles, rivers; and 12 numbers like 3.14!",
     "user system assistant human model end start inst sys im eot header id think <a> [b] |c|",
+    "A paragraph ends here.\n\n",
     "Ünïcode: naïve café, 你好世界, здравствуй мир, 🙂 emoji. New\nlines\n\nand\ttabs  here.",
 ] * 20
 
@@ -52,6 +53,53 @@ GEMMA = """{{ bos_token }}{% if messages[0]['role'] == 'system' %}\
 
 ZEPHYR = """{% for m in messages %}{{ '<|' + m['role'] + '|>\n' + m['content'].lstrip('\n') \
 + eos_token + '\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}"""
+
+QWEN3 = """{%- set ns = namespace(last=-1) -%}
+{%- for m in messages -%}{%- if m['role'] == 'user' -%}{%- set ns.last = loop.index0 -%}\
+{%- endif -%}{%- endfor -%}
+{%- for m in messages -%}{{- '<|im_start|>' + m['role'] + '\n' -}}
+{%- if m['role'] == 'assistant' and loop.index0 > ns.last -%}
+{{- '<think>\n' + (m.reasoning_content or '') + '\n</think>\n\n' -}}{%- endif -%}
+{{- m['content'] + '<|im_end|>\n' -}}{%- endfor -%}
+{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\n' -}}
+{%- if enable_thinking is defined and enable_thinking is false -%}\
+{{- '<think>\n\n</think>\n\n' -}}{%- endif -%}{%- endif -%}"""
+"""A finished turn holds a reasoning block that the generation prompt does not."""
+
+QWEN35 = QWEN3.replace(
+    "{{- '<|im_start|>assistant\n' -}}", "{{- '<|im_start|>assistant\n<think>\n' -}}"
+).replace("enable_thinking is defined and enable_thinking is false", "false")
+"""The generation prompt begins reasoning, and there is no switch."""
+
+R1 = """{{ bos_token }}{% for m in messages %}{% if m['role'] == 'user' %}\
+{{ '<|User|>' + m['content'] }}{% elif m['role'] == 'assistant' %}\
+{{ '<|Assistant|>' + m['content'].split('</think>')[-1] + eos_token }}{% else %}\
+{{ m['content'] }}{% endif %}{% endfor %}\
+{% if add_generation_prompt %}{{ '<|Assistant|><think>\n' }}{% endif %}"""
+"""The generation prompt begins reasoning that a finished turn leaves out."""
+
+PHI = """{% for m in messages %}{{ '<|' + m['role'] + '|>\n' + m['content'] + '<|end|>\n' }}\
+{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>\n' }}\
+{% else %}{{ eos_token }}{% endif %}"""
+"""A finished conversation ends in a token that no turn ends in."""
+
+HARMONY = """{% for m in messages %}{% if m['role'] == 'assistant' %}\
+{% if m.thinking and loop.last %}\
+{{ '<|start|>assistant<|channel|>analysis<|message|>' + m.thinking + '<|end|>' }}{% endif %}\
+{{ '<|start|>assistant<|channel|>final<|message|>' + m['content'] }}\
+{{ '<|return|>' if loop.last else '<|end|>' }}{% else %}\
+{{ '<|start|>' + m['role'] + '<|message|>' + m['content'] + '<|end|>' }}{% endif %}{% endfor %}\
+{% if add_generation_prompt %}{{ '<|start|>assistant' }}{% endif %}"""
+"""Channels, and a token that ends the last turn alone."""
+
+NO_END = """{% for m in messages %}{{ m['role'] | upper }}: {{ m['content'] }}
+{% endfor %}{% if add_generation_prompt %}ASSISTANT:{% endif %}"""
+"""No token ends a turn."""
+
+ALPACA = """{% for m in messages %}{{ '### ' + m['role'] + ':\n\n' + m['content'] }}\
+{{ eos_token if m['role'] == 'assistant' else '' }}{{ '\n\n' }}{% endfor %}\
+{% if add_generation_prompt %}{{ '### assistant:\n\n' }}{% endif %}"""
+"""A generation prompt whose last token could merge with the answer's first letter."""
 
 
 def plain(content: str, **flags: bool) -> AddedToken:
@@ -158,6 +206,53 @@ FAMILIES: dict[str, tuple[Any, str | None, list[AddedToken], dict[str, str]]] = 
          special("<|user|>", lstrip=True, rstrip=True), plain("<|assistant|>", rstrip=True),
          special("<|system|>")],
         {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"},
+    ),
+    "qwen3": (
+        byte_level,
+        QWEN3,
+        [special("<|endoftext|>"), special("<|im_start|>"), special("<|im_end|>"),
+         plain("<think>"), plain("</think>")],
+        {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"},
+    ),
+    "qwen35": (
+        byte_level,
+        QWEN35,
+        [special("<|endoftext|>"), special("<|im_start|>"), special("<|im_end|>"),
+         plain("<think>"), plain("</think>")],
+        {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"},
+    ),
+    "r1": (
+        byte_level,
+        R1,
+        [special("<|begin|>"), special("<|eos|>"), plain("<|User|>"), plain("<|Assistant|>"),
+         plain("<think>"), plain("</think>")],
+        {"bos_token": "<|begin|>", "eos_token": "<|eos|>"},
+    ),
+    "phi": (
+        byte_level,
+        PHI,
+        [special("<|endoftext|>"), special("<|user|>"), special("<|assistant|>"),
+         special("<|system|>"), special("<|end|>")],
+        {"eos_token": "<|endoftext|>"},
+    ),
+    "harmony": (
+        byte_level,
+        HARMONY,
+        [special("<|endoftext|>"), special("<|return|>"), special("<|channel|>"),
+         special("<|start|>"), special("<|end|>"), special("<|message|>")],
+        {"eos_token": "<|return|>", "pad_token": "<|endoftext|>"},
+    ),
+    "no_end": (
+        byte_level,
+        NO_END,
+        [special("<|endoftext|>")],
+        {"eos_token": "<|endoftext|>"},
+    ),
+    "alpaca": (
+        byte_level,
+        ALPACA,
+        [special("<|endoftext|>")],
+        {"eos_token": "<|endoftext|>"},
     ),
     "plain": (
         byte_level,

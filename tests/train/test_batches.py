@@ -8,7 +8,7 @@ import torch
 from cai.errors import PromptError
 from cai.models.adapters import LoraSettings
 from cai.models.backbone import Backbone
-from cai.train.batches import Tokens, encode_tokens, lay_out, pack, response_logprobs
+from cai.train.batches import Tokens, encode_tokens, encode_turns, lay_out, pack, response_logprobs
 from cai.types import Message
 
 TALK = (
@@ -35,9 +35,10 @@ def said(backbone: Backbone, tokens: Tokens) -> str:
 
 
 def test_the_assistant_s_words_and_their_end_count(backbone: Backbone) -> None:
-    both = encode_tokens(backbone.encoder, TALK, 100)
+    (both,) = encode_turns(backbone.encoder, TALK, 100, "all")
     assert said(backbone, both) == "Hello there.<|im_end|>Hello!<|im_end|>"
-    last = encode_tokens(backbone.encoder, TALK, 100, "last")
+    last = encode_tokens(backbone.encoder, TALK, 100)
+    assert encode_turns(backbone.encoder, TALK, 100) == [last]
     assert said(backbone, last) == "Hello!<|im_end|>"
     assert both.ids == last.ids and both.response[-1]
 
@@ -49,6 +50,8 @@ def test_what_is_too_long_is_refused_with_its_length(backbone: Backbone) -> None
         encode_tokens(backbone.encoder, TALK, size - 1)
     with pytest.raises(PromptError, match="not the assistant's"):
         encode_tokens(backbone.encoder, TALK[:3], 100)
+    with pytest.raises(PromptError, match="not the assistant's"):
+        encode_turns(backbone.encoder, TALK[:3], 100, "all")
 
 
 def test_bins_are_filled_best_fit_first() -> None:

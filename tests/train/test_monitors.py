@@ -19,7 +19,7 @@ START = Observation(
 
 
 def response(ids: tuple[int, ...], text: str, ended: bool = True) -> Response:
-    return Response(ReadyPrompt("p", (), (1, 2)), ids, ids, text, ended)
+    return Response(ReadyPrompt("p", (), (1, 2)), ids, text, ended)
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ from cai.models.backbone import Backbone
 from cai.models.heads import ScalarHead
 from cai.models.load import LoadedModel
 from cai.text.encode import Encoder
-from cai.train.batches import Learned, encode_tokens
+from cai.train.batches import Learned, encode_turns
 from cai.train.dpo import DpoObjective, Referenced, reference_logprobs
 from cai.train.loop import Loop, Report
 from cai.train.pairs import Pair, encode_pair
@@ -299,8 +299,9 @@ def steps_agree(side: Side, trainer: Any, ours: list[tuple[float, float]]) -> No
 
 def sft_side(bone: Backbone, learned: Learned, capacity: int = 0) -> Side:
     examples = [
-        SftExample(str(i), encode_tokens(bone.encoder, messages(talk), 512, learned))
+        SftExample(str(i), tokens)
         for i, talk in enumerate(TALKS)
+        for tokens in encode_turns(bone.encoder, messages(talk), 512, learned)
     ]
     return Side(SftObjective(bone, capacity), examples, bone.trainable(), bone)
 

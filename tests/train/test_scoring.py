@@ -31,10 +31,10 @@ from tests.train.ppo_runs import backbone
 def response(text: str, prompt: str = "Hello there.", ended: bool = True) -> Response:
     messages = (Message("user", prompt),)
     words = tuple(encoder().tokenizer(text, add_special_tokens=False)["input_ids"])
-    ids = (*words, encoder().turn_end_id) if ended else words
-    return Response(
-        ReadyPrompt("p", messages, encoder().encode(messages).ids), ids, words, text, ended
-    )
+    end = encoder().turn_end_id
+    assert end is not None
+    ids = (*words, end) if ended else words
+    return Response(ReadyPrompt("p", messages, encoder().encode(messages).ids), ids, text, ended)
 
 
 TWO = [response("Bread is kind."), response("No.", "What is bread?", ended=False)]
@@ -174,8 +174,8 @@ def test_a_reward_model_with_another_tokenizer_reads_the_text() -> None:
     scorer = model_scorer()
     read = [response("Bread is kind."), response("a\ufffdb")]
     foreign = [
-        replace(read[0], prompt=replace(read[0].prompt, ids=(7, 8, 9)), words=(11,), ids=(11, 12)),
-        replace(read[1], words=(11,), ids=(11,), text="a\0b"),
+        replace(read[0], prompt=replace(read[0].prompt, ids=(7, 8, 9)), ids=(11, 12)),
+        replace(read[1], ids=(11,), text="a\0b"),
     ]
     assert scorer(foreign) == pytest.approx(scorer(read), abs=1e-5)
 

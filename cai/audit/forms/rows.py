@@ -16,6 +16,7 @@ from cai.audit.items import Item
 from cai.audit.runs import AuditedRun, Entry
 from cai.data.verdicts import Verdict, standing
 from cai.errors import DataError
+from cai.types import as_dicts
 
 Row: TypeAlias = dict[str, Any]
 
@@ -82,7 +83,7 @@ def row_values(
         "id": item.id,
         "prompt_id": item.prompt_id,
         "source": item.source,
-        "prompt": [{"role": m.role, "content": m.content} for m in item.prompt],
+        "prompt": as_dicts(item.prompt),
         "principles": [{"id": p, "title": (titles or {}).get(p, "")} for p in item.principles],
         "flags": list(item.flags),
         "doubt": float(item.doubt),

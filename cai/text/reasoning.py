@@ -1,0 +1,100 @@
+"""Reasoning that a model writes before its answer, told from the answer by the model's own markers.
+
+Known are tags (`<think>…</think>` of Qwen3, DeepSeek-R1, GLM and SmolLM3, `[THINK]…[/THINK]` of
+Magistral) and the channels of Harmony (gpt-oss), where an `analysis` message comes before the
+`final` one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Markers:
+    """What stands around a model's reasoning.
+
+    open, close: what begins it, and what stands between it and the answer. inside: control tokens
+    that belong to a reply and do not end it. ends: what ends a reply once the answer has begun,
+    beside the model's own end tokens.
+    """
+
+    open: str
+    close: str
+    inside: tuple[str, ...]
+    ends: tuple[str, ...] = ()
+
+    def opened(self, text: str) -> bool:
+        """Whether text (a generation prompt) leaves reasoning open."""
+        return text.rfind(self.open) > text.rfind(self.close)
+
+    def split(self, text: str, opened: bool = False) -> Reply:
+        """Reasoning and answer in what a model wrote.
+
+        opened: whether the generation prompt began the reasoning already. Where the end of the
+        reasoning stands several times, the last one counts, so that no marker stays in the answer.
+        """
+        before, close, answer = text.rpartition(self.close)
+        if close:
+            reasoning = before.replace(self.open, "").replace(self.close, "")
+            return Reply(answer.strip(), reasoning.strip())
+        if opened or text.lstrip().startswith(self.open):
+            return Reply("", text.strip().removeprefix(self.open).strip(), closed=False)
+        return Reply(text.strip())
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a model wrote: its answer, and the reasoning before it. closed: the answer was begun."""
+
+    answer: str
+    reasoning: str = ""
+    closed: bool = True
+
+
+class Harmony(Markers):
+    """The channels of Harmony: `<|channel|>analysis<|message|>…<|end|>` and a `final` message."""
+
+    def opened(self, text: str) -> bool:
+        """A generation prompt ends before the channel is chosen."""
+        return False
+
+    def split(self, text: str, opened: bool = False) -> Reply:
+        """The `final` message is the answer; every other one is reasoning."""
+        answer: list[str] = []
+        reasoning: list[str] = []
+        for message in text.split("<|channel|>")[1:]:
+            channel, _, words = message.partition("<|message|>")
+            for end in ("<|end|>", "<|start|>", "<|return|>", "<|call|>"):
+                words = words.partition(end)[0]
+            (answer if channel.strip().startswith("final") else reasoning).append(words.strip())
+        if not answer and not reasoning:  # no channel was named: the text is all there is
+            return Reply(text.strip())
+        return Reply("\n\n".join(answer), "\n\n".join(reasoning), closed=bool(answer))
+
+
+TAGS = (
+    Markers("<think>", "</think>", ("<think>", "</think>")),
+    Markers("[THINK]", "[/THINK]", ("[THINK]", "[/THINK]")),
+)
+HARMONY = Harmony(
+    "<|channel|>analysis<|message|>",
+    "<|end|><|start|>assistant<|channel|>final<|message|>",
+    ("<|channel|>", "<|message|>", "<|constrain|>", "<|start|>", "<|end|>"),
+    ("<|end|>",),
+)
+
+
+def markers_of(template: str) -> Markers | None:
+    """The markers that a chat template knows, if any: whose template has none does not reason."""
+    if "<|channel|>" in template and "<|message|>" in template:
+        return HARMONY
+    return next((tags for tags in TAGS if tags.close in template), None)
+
+
+def split_reply(text: str) -> Reply:
+    """Reasoning and answer where nothing is known of the model but its text."""
+    for markers in TAGS:
+        if markers.close in text or text.lstrip().startswith(markers.open):
+            return markers.split(text)
+    return Reply(text)
