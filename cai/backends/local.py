@@ -14,6 +14,7 @@ from cai.models.generate import Job, Sampler
 from cai.models.load import LoadedModel, load_model
 from cai.models.score import Scorer, Task
 from cai.text.encode import Encoded
+from cai.text.template import TemplateOptions
 from cai.types import Generate, Generation, Request, Result, Sampling, Score, Scores
 
 LEAST = 16
@@ -72,9 +73,10 @@ class LocalBackend:
         dtype: str = "auto",
         adapter: str | None = None,
         batch_size: int = 16,
+        template: TemplateOptions | None = None,
     ) -> LocalBackend:
         """Load a model by name, directory or hub id; see `cai.models.load.load_model`."""
-        return cls(load_model(name, device, dtype, adapter), batch_size)
+        return cls(load_model(name, device, dtype, adapter, template=template), batch_size)
 
     @property
     def info(self) -> ModelInfo:

@@ -28,6 +28,7 @@ from cai.models.load import LoadedModel, load_model, quiet
 from cai.models.logprobs import Head, head_of
 from cai.models.rows import text_config
 from cai.models.trunk import head_fits, hidden_states, rows_pack
+from cai.text.template import TemplateOptions
 
 __all__ = ["POLICY", "REFERENCE", "Backbone", "LoraSettings"]
 
@@ -84,11 +85,13 @@ class Backbone:
         full: bool = False,
         quantize: str | None = None,
         gradient_checkpointing: bool = False,
+        template: TemplateOptions | None = None,
     ) -> Backbone:
         """Load a base model.
 
-        name, device, dtype: as in `load_model`; with `full`, dtype auto is float32, since small
-        updates are lost in bfloat16 weights. quantize: 4bit or 8bit (bitsandbytes, CUDA).
+        name, device, dtype, template: as in `load_model`; with `full`, dtype auto is float32,
+        since small updates are lost in bfloat16 weights. quantize: 4bit or 8bit (bitsandbytes,
+        CUDA).
         gradient_checkpointing: compute layers again in the backward pass, for less memory.
         Raises `ModelError`.
         """
@@ -97,7 +100,7 @@ class Backbone:
                 f"A base in {quantize} can't be trained in full", hint="Use one or the other."
             )
         dtype = "float32" if full and dtype == "auto" else dtype
-        loaded = load_model(name, device, dtype, quantize=quantize)
+        loaded = load_model(name, device, dtype, quantize=quantize, template=template)
         return cls(loaded, base=name, full=full, gradient_checkpointing=gradient_checkpointing)
 
     # -- adapters -------------------------------------------------------------------------------

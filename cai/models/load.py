@@ -20,6 +20,7 @@ from cai.models.fingerprint import fingerprint
 from cai.models.names import MINIATURE, part_of_run, resolve_model
 from cai.models.quantize import quantization
 from cai.text.encode import Encoder
+from cai.text.template import TemplateOptions
 
 _PICKLES = {".bin", ".pt", ".pth", ".pkl", ".ckpt"}
 _PATTERNS = ["*.json", "*.jinja", "*.safetensors", "*.model", "*.txt"]
@@ -50,6 +51,7 @@ def load_model(
     dtype: str = "auto",
     adapter: str | None = None,
     quantize: str | None = None,
+    template: TemplateOptions | None = None,
 ) -> LoadedModel:
     """Load a model, frozen.
 
@@ -60,6 +62,7 @@ def load_model(
     adapter: directory or hub id of a PEFT adapter, or a training run's folder; merged into the
         weights.
     quantize: 4bit or 8bit, on a CUDA GPU.
+    template: how the chat template is called.
     Raises `ModelError` with what is missing. Code from a model's repository is never run.
     """
     folder = local_folder(resolve_model(name), name)
@@ -67,7 +70,7 @@ def load_model(
     where = _device(device)
     with quiet():
         config = _config(folder, name)
-        encoder = _encoder(folder)
+        encoder = _encoder(folder, template)
         number = _dtype(dtype, where, folder)
         bits = quantization(quantize, where, number) if quantize else None
         model = _model(folder, name, number, where, bits)
@@ -87,12 +90,12 @@ def load_model(
     return LoadedModel(model, encoder, label, mark, where, number, context_of(config))
 
 
-def load_encoder(name: str | Path) -> Encoder:
+def load_encoder(name: str | Path, template: TemplateOptions | None = None) -> Encoder:
     """The encoder of a model's tokenizer; the generation config adds end tokens.
 
-    name: as in `load_model`. Of a model on the hub only the tokenizer's files are fetched.
+    name, template: as in `load_model`. Of a model on the hub only the tokenizer is fetched.
     """
-    return _encoder(local_folder(resolve_model(str(name)), str(name), weights=False))
+    return _encoder(local_folder(resolve_model(str(name)), str(name), weights=False), template)
 
 
 def load_config(
@@ -103,7 +106,7 @@ def load_config(
     return _config(folder, str(name)), _dtype(dtype, _device(device), folder)
 
 
-def _encoder(folder: Path) -> Encoder:
+def _encoder(folder: Path, template: TemplateOptions | None = None) -> Encoder:
     try:
         with quiet():
             tokenizer = transformers.AutoTokenizer.from_pretrained(
@@ -114,7 +117,7 @@ def _encoder(folder: Path) -> Encoder:
             f"No usable tokenizer in {folder}: {first_line(error)}",
             hint="The folder needs tokenizer.json and tokenizer_config.json.",
         ) from error
-    return Encoder(tokenizer, _end_ids(folder))
+    return Encoder(tokenizer, _end_ids(folder), template)
 
 
 def _end_ids(folder: Path) -> list[int]:

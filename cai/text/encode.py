@@ -119,12 +119,12 @@ class Encoder:
         self.control_ids = frozenset(self._ids.values()) - self._unknown
         """Ids that no text can become (the one for unknown characters is no control token)."""
         self._bos = self._stock_bos()
-        end, written = self._written_end()
+        end, earlier, written = self._written_end()
         self.ends_turns = end is not None
         """Whether the template (or the plain format) ends an assistant's turn with a token."""
         self.turn_end_id: int | None = tokenizer.eos_token_id if end is None else self._ids[end]
         """The token that ends a reply: the template's own, else the tokenizer's end of text."""
-        ends = (*eos_ids, tokenizer.eos_token_id, self.turn_end_id)
+        ends = (*eos_ids, tokenizer.eos_token_id, self.turn_end_id, earlier)
         self.eos_ids: frozenset[int] = frozenset(i for i in ends if i is not None)
         """Ids that end a reply, by the template, the tokenizer or the model's configuration."""
         markers = self.template.markers
@@ -408,23 +408,24 @@ class Encoder:
         bos = self.tokenizer.bos_token_id
         return bos if bos is not None and list(ids[:1]) == [bos] else None
 
-    def _written_end(self) -> tuple[str | None, set[int]]:
+    def _written_end(self) -> tuple[str | None, int | None, set[int]]:
         """The control token that ends an assistant's turn, and all that the template writes.
 
         The end is the first control token behind a finished reply; where the template writes none
-        there, the first one behind an earlier turn, unless it begins the turn that follows.
+        there, the first one behind an earlier turn, unless it begins the turn that follows. OLMo 3
+        ends the last turn and earlier ones in two tokens: the second is the other end.
         """
         gaps, cores = self.template.stock(_PROBE, True)
         written = [[p for p, token in self._split(gap) if token] for gap in gaps]
         earlier = written[cores.index(Core(_PROBE[1].content)) + 1]
         finished = [p for p, token in self._split(self.template.words(_PROBE).after) if token]
         ids = {self._ids[p] for some in (*written, finished) for p in some}
+        markers = self.template.markers
         begins = written[-1][-1:]  # of a template that writes a generation prompt unasked
-        if finished and finished[0] not in begins:
-            return finished[0], ids
-        if earlier and earlier[0] not in (*begins, *written[0]):
-            return earlier[0], ids
-        return None, ids
+        inside = (*begins, *written[0], *(markers.inside if markers else ()))
+        other = earlier[0] if earlier and earlier[0] not in inside else None
+        end = finished[0] if finished and finished[0] not in begins else other
+        return end, None if other is None else self._ids[other], ids
 
     def _check(self) -> None:
         """On a harmless conversation the ids must be stock's, else nothing can be trusted."""

@@ -83,6 +83,14 @@ def parse_arguments(items: Sequence[str]) -> tuple[tuple[str, Any], ...]:
     return tuple(sorted(out.items()))
 
 
+def check_date(date: str) -> None:
+    """Raise `UsageError` where a date is not of the form YYYY-MM-DD."""
+    try:
+        datetime.date.fromisoformat(date)
+    except ValueError:
+        raise UsageError(f"--date {date!r} is no day", hint="Write it as YYYY-MM-DD.") from None
+
+
 @dataclass(frozen=True, slots=True)
 class Core:
     """A message without the white space around it, and how many characters that was."""

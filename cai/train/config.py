@@ -11,9 +11,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import Any, ClassVar, Literal, TypeAlias, get_args
+from typing import Any, ClassVar, Literal, TypeAlias, cast, get_args
 
 from cai.errors import UsageError
+from cai.text.template import TemplateOptions, Thinking, check_date, parse_arguments
 
 Stage: TypeAlias = Literal["sft", "reward", "dpo", "ppo"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
@@ -88,6 +89,20 @@ class TrainConfig:
         ("auto", *FORMATS),
     )
     gradient_checkpointing: bool = option(False, "Less memory, and more time.")
+    thinking: str = option(
+        "auto",
+        "Reasoning before answers: the chat template's own default (auto), or its switch turned off"
+        " or on. Where a template has no switch, off begins replies behind an empty block.",
+        ("auto", "off", "on"),
+    )
+    template_arg: str | None = option(
+        None, "Variables of the chat template, KEY=VALUE, separated by commas."
+    )
+    date: str | None = option(
+        None,
+        "The day, YYYY-MM-DD, for a chat template that writes today's date.  [default: the day on"
+        " which the run began]",
+    )
     tracker: str | None = option(
         None, "Also report to this tracker.", ("tensorboard", "wandb", "trackio")
     )
@@ -114,6 +129,9 @@ class TrainConfig:
             value = getattr(self, item.name)
             if choices and value is not None and value not in choices:
                 self._refuse(item.name, f"must be one of {', '.join(choices)}")
+        if self.date is not None:
+            check_date(self.date)
+        self.template  # noqa: B018 (refuses malformed arguments here, before anything is loaded)
         if self.full and self.quantize:
             raise UsageError(
                 "--full and --quantize exclude each other: quantised weights can't be trained",
@@ -122,6 +140,13 @@ class TrainConfig:
         for name in LORA:
             if self.full and getattr(self, name, None) is not None:
                 self._refuse(name, "has no place beside --full, which trains all weights")
+
+    @property
+    def template(self) -> TemplateOptions:
+        """How the model's chat template is called."""
+        thinking = cast(Thinking, self.thinking)
+        arguments = [a.strip() for a in (self.template_arg or "").split(",") if a.strip()]
+        return TemplateOptions(self.date, thinking, parse_arguments(arguments))
 
     @property
     def rate(self) -> float:
@@ -246,6 +271,9 @@ class PpoConfig(TrainConfig):
     updates: int = option(50, "Rollouts, each learnt from in several epochs.")
     prompts_per_update: int = option(32, "Responses in a rollout.")
     max_new_tokens: int = option(64, "Longest response in tokens.")
+    max_reasoning_tokens: int = option(
+        1024, "Longest reasoning before an answer, in tokens, of a model that reasons."
+    )
     temperature: float = option(1.0, "Of drawing and of scoring alike.")
     epochs: int = option(4, "Passes over a rollout.")
     minibatches: int = option(2, "Parts of a rollout, each a step.")
@@ -271,6 +299,7 @@ class PpoConfig(TrainConfig):
         super().__post_init__()
         for name in ("updates", "prompts_per_update", "max_new_tokens", "epochs", "minibatches"):
             self._at_least(name, 1)
+        self._at_least("max_reasoning_tokens", 0)
         for name in ("temperature", "clip", "value_clip", "target_kl", "score_clip", "max_kl"):
             self._above_zero(name)
         for name in ("value_coef", "kl_coef", "missing_eos_penalty"):

@@ -122,7 +122,10 @@ class PpoTrainer:
             else AdaptiveKl(settings.kl_coef, settings.target_kl)
         )
         self.monitors = Monitors(bounds or Bounds(kl=settings.max_kl))
-        room = backbone.context - settings.max_new_tokens - 1
+        self.max_reasoning_tokens = (
+            settings.max_reasoning_tokens if backbone.encoder.template.reasons else 0
+        )
+        room = backbone.context - settings.max_new_tokens - self.max_reasoning_tokens - 1
         self.prompts, self.set_aside = ready_prompts(backbone.encoder, prompts, room)
         others, unusable = ready_prompts(backbone.encoder, held, room)
         self.set_aside += unusable
@@ -201,7 +204,7 @@ class PpoTrainer:
         s = self.settings
         responses = write_responses(
             self.backbone, self.policy, [(prompt, 0) for prompt in self.held], s.max_new_tokens,
-            s.temperature, s.seed, _EVALUATION,
+            s.temperature, s.seed, _EVALUATION, self.max_reasoning_tokens,
         )  # fmt: skip
         scores = self.scorer(responses)
         rollout = self._read(responses, self.scale(scores, responses))
@@ -255,8 +258,9 @@ class PpoTrainer:
         s = self.settings
         drawn = draw_prompts(self.prompts, s.prompts_per_update, s.seed, self.step)
         return write_responses(
-            self.backbone, self.policy, drawn, s.max_new_tokens, s.temperature, s.seed, self.step
-        )
+            self.backbone, self.policy, drawn, s.max_new_tokens, s.temperature, s.seed, self.step,
+            self.max_reasoning_tokens,
+        )  # fmt: skip
 
     @torch.no_grad()
     def _read(self, responses: Sequence[Response], scores: Sequence[float]) -> Rollout:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,8 @@ from cai.errors import DataError, UsageError
 from cai.models.backbone import Backbone
 from cai.models.heads import ScalarHead
 from cai.models.names import or_last
+from cai.text.encode import Encoder
+from cai.text.template import TemplateOptions
 from cai.train.config import PpoConfig
 from cai.train.folder import Facts, last_figures, replace_lines
 from cai.train.lineage import check_files, find_home
@@ -212,19 +215,32 @@ def _model(folder: Path, backbone: Backbone, config: PpoConfig, name: str) -> Re
         check_gate(folder)
     own = folder / "model"
     inside = None if own.is_dir() else name
-    base = backbone
+    base, template = backbone, _template_of(run, config)
     if inside is None or config.full or run["base"]["fingerprint"] != backbone.fingerprint:
         where = str(own) if inside is None else run["settings"]["model"]
         quantize = run["settings"]["quantize"]
         base = Backbone.load(
-            where, device=config.device, dtype=config.dtype, quantize=quantize if inside else None
+            where,
+            device=config.device,
+            dtype=config.dtype,
+            quantize=quantize if inside else None,
+            template=template,
         )
     label = "-".join((home.name, *folder.resolve().relative_to(home).parts))
     facts = {"name": label, "stage": run["stage"], "id": run["id"], "digest": digest(run["files"])}
-    scorer = ModelScorer(
-        base, inside, load_reward(base, folder, inside), label, config.micro_tokens
-    )
+    encoder = base.encoder
+    if encoder.template.options != template:
+        encoder = Encoder(encoder.tokenizer, encoder.eos_ids, template)
+    head = load_reward(base, folder, inside)
+    scorer = ModelScorer(base, inside, head, label, config.micro_tokens, encoder)
     return Reward(scorer, [facts], [] if base is backbone else [base.model])
+
+
+def _template_of(run: Mapping[str, Any], config: PpoConfig) -> TemplateOptions:
+    """How a reward model's chat template was called when it was trained."""
+    settings = run["settings"]
+    own = {name: settings.get(name) for name in ("template_arg", "date")}
+    return dataclasses.replace(config, thinking=settings.get("thinking", "auto"), **own).template
 
 
 def _prompts(paths: Sequence[Path], limit: int | None) -> tuple[list[Prompt], list[SetAside]]:

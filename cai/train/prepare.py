@@ -118,6 +118,7 @@ def load_policy(config: TrainConfig, *, reference: bool = False) -> Policy:
         full=config.full,
         quantize=config.quantize,
         gradient_checkpointing=config.gradient_checkpointing,
+        template=config.template,
     )
     if config.full:
         if reference:

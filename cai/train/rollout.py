@@ -122,6 +122,7 @@ def write_responses(
     temperature: float,
     seed: int,
     update: int,
+    max_reasoning_tokens: int = 0,
 ) -> list[Response]:
     """Draw a response to each prompt from the policy, one seed each: (seed, prompt, update, pass).
 
@@ -136,7 +137,9 @@ def write_responses(
         for number, (prompt, turn) in enumerate(drawn):
             own = derive(seed, "rollout", prompt.id, update, turn)
             sampling = Sampling(temperature=temperature, max_new_tokens=max_new_tokens, seed=own)
-            jobs.append(Job(prompt.ids, sampling, max_new_tokens, str(number)))
+            jobs.append(
+                Job(prompt.ids, sampling, max_new_tokens, str(number), max_reasoning_tokens)
+            )
             sampler.submit(jobs[-1])
         while sampler.busy:
             for job in sampler.step():

@@ -16,6 +16,7 @@ from cai.digest import digest, file_digest
 from cai.errors import PromptError, TrainingError, UsageError
 from cai.models.backbone import Backbone
 from cai.stats import spread
+from cai.text.encode import Encoder
 from cai.train.batches import Tokens, encode_tokens
 from cai.train.reward import score_all
 from cai.train.rollout import Response
@@ -93,7 +94,10 @@ class ModelScorer:
         head: nn.Module,
         name: str = "reward model",
         micro_tokens: int = 8192,
+        encoder: Encoder | None = None,
     ) -> None:
+        """encoder: the one of the rows that it was trained on; the backbone's by default."""
+        self.encoder = encoder or backbone.encoder
         self.backbone = backbone
         self.adapter = adapter
         self.head = head
@@ -116,7 +120,7 @@ class ModelScorer:
         text = response.text.replace("\0", "\ufffd")  # which no encoder takes
         row = (*response.prompt.messages, Message("assistant", text))
         try:
-            return encode_tokens(self.backbone.encoder, row, self.backbone.context)
+            return encode_tokens(self.encoder, row, self.backbone.context)
         except PromptError as error:
             raise self._unreadable(response.prompt.id, error.message) from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import importlib.util
 import os
 from collections.abc import Callable, Sequence
@@ -19,7 +20,7 @@ from cai.models.backbone import Backbone
 from cai.train.card import card, reasons
 from cai.train.checkpoint import load_tensors
 from cai.train.config import DpoConfig, PpoConfig, RewardConfig, SftConfig, TrainConfig
-from cai.train.folder import RunFolder, check_out
+from cai.train.folder import RunFolder, check_out, is_run, read_run
 from cai.train.loop import Loop, Report
 from cai.train.ppo_stage import ppo_stage
 from cai.train.prepare import resolve
@@ -55,8 +56,10 @@ def train(
     need_one_process()
     check_out(out)
     torch.manual_seed(config.seed)  # dropout alone draws from it
-    config = resolve(config)
+    config = on_its_day(resolve(config), out)
     stage = build_stage(config, data)
+    if not stage.backbone.encoder.template.writes_date:
+        config = dataclasses.replace(config, date=None)
     run = RunFolder(out, config, stage.facts)
     with run.lock():
         return _train(config, stage, run, show)
@@ -76,6 +79,7 @@ def _train(config: TrainConfig, stage: Stage, run: RunFolder, show: Show) -> dic
             f"{stage.backbone.name} has no chat template: it is trained on “Human:” and"
             " “Assistant:” turns, and what is saved of all weights has that as its template."
         )
+    _tell_of_missing_end(stage.backbone, show)
     if config.full and stage.backbone.dtype != torch.float32:
         show.note(
             f"All weights are trained in {stage.backbone.dtype}: steps smaller than their rounding"
@@ -110,6 +114,14 @@ def _train(config: TrainConfig, stage: Stage, run: RunFolder, show: Show) -> dic
     return results
 
 
+def on_its_day(config: TrainConfig, out: Path) -> TrainConfig:
+    """The settings with a date: the one asked for, that of the run in `out`, or today's."""
+    if config.date is not None:
+        return config
+    kept = read_run(out)["settings"].get("date") if is_run(out) else None
+    return dataclasses.replace(config, date=kept or datetime.date.today().isoformat())
+
+
 def build_stage(config: TrainConfig, data: Sequence[Path]) -> Stage:
     """The stage that a configuration, `resolve`d, is of."""
     if isinstance(config, SftConfig):
@@ -120,6 +132,19 @@ def build_stage(config: TrainConfig, data: Sequence[Path]) -> Stage:
         return dpo_stage(config, data)
     assert isinstance(config, PpoConfig)
     return ppo_stage(config, data)
+
+
+def _tell_of_missing_end(backbone: Backbone, show: Show) -> None:
+    encoder = backbone.encoder
+    if encoder.ends_turns:
+        return
+    end = encoder.turn_end_id
+    what = (
+        "and the tokenizer has no end token: no end of a response is learnt"
+        if end is None
+        else f"so the tokenizer's end token {encoder.tokens([end])[0]} is learnt as the end"
+    )
+    show.note(f"The chat template of {backbone.name} writes no token behind a response, {what}.")
 
 
 def build_loop(
