@@ -52,9 +52,9 @@ class Sides:
 
     def rows(self, record: Trace | Comparison) -> list[Row | LeftOut]:
         """The rows of a record, or why there are none."""
-        prompt = family(record.prompt)
-        split = split_of(prompt, self.seed, self.test_share)
-        for_sft = side_of(prompt, self.seed, self.sft_share) == "sft"
+        of = family(record.prompt.messages)
+        split = split_of(of, self.seed, self.test_share)
+        for_sft = side_of(of, self.seed, self.sft_share) == "sft"
         made: Sequence[SftExample | Preference | LeftOut]
         if isinstance(record, Trace) and for_sft:
             made = sft_examples(record, split, self.sft_rows)

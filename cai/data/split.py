@@ -1,30 +1,35 @@
-"""Which prompt goes where: by hash, so that one prompt is never on both sides of a split."""
+"""Which prompt goes where: by a hash of its family, so that no family is on both sides of a split."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from cai.data.prompts import default_id
+from cai.digest import digest
 from cai.text import seeds
-from cai.types import Prompt, Split
+from cai.types import Messages, Split
 
 
-def family(prompt: Prompt) -> str:
-    """What a prompt is split by: its id; for a dialogue, the id that its first turn alone has.
+def family(messages: Messages) -> str:
+    """The family of a conversation: a digest of its first user turn, case and white space folded.
 
-    So dialogues that begin alike, of which one may be a part of the other, stay together.
+    Ids, system turns and later turns do not matter, so a question, the same question under another
+    system prompt and every dialogue that begins with it belong to one family. All splits of the
+    project (train and test, SFT and preferences, held-out rows) divide families.
     """
-    if len(prompt.messages) == 1:
-        return prompt.id
-    first = next(m for m in prompt.messages if m.role == "user")
-    return default_id((first,))
+    first = next(m.content for m in messages if m.role == "user")
+    return digest(folded(first).casefold())
 
 
-def split_of(prompt_id: str, seed: int, test_share: float) -> Split:
-    """`test` for this share of prompts. A larger share keeps all that were in it before."""
-    return "test" if seeds.uniform(seed, prompt_id, "split") < test_share else "train"
+def folded(text: str) -> str:
+    """A text whose runs of white space are one space, with none at its ends."""
+    return " ".join(text.split())
 
 
-def side_of(prompt_id: str, seed: int, sft_share: float) -> Literal["sft", "preference"]:
-    """`sft` for this share of prompts; drawn independently of `split_of`."""
-    return "sft" if seeds.uniform(seed, prompt_id, "side") < sft_share else "preference"
+def split_of(family: str, seed: int, test_share: float) -> Split:
+    """`test` for this share of families. A larger share keeps all that were in it before."""
+    return "test" if seeds.uniform(seed, family, "split") < test_share else "train"
+
+
+def side_of(family: str, seed: int, sft_share: float) -> Literal["sft", "preference"]:
+    """`sft` for this share of families; drawn independently of `split_of`."""
+    return "sft" if seeds.uniform(seed, family, "side") < sft_share else "preference"

@@ -81,7 +81,7 @@ class BuildConfig:
         """Whether a prompt becomes SFT rows or preferences."""
         if self.pairs == 0:
             return "sft"
-        return side_of(family(prompt), self.seed, self.sft_share)
+        return side_of(family(prompt.messages), self.seed, self.sft_share)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from cai.data.audited import audit_files
+from cai.data.split import family
 from cai.data.training import TrainingFiles
-from cai.digest import digest, file_digest
+from cai.digest import file_digest
 from cai.errors import DataError, PromptError, UsageError
 from cai.models.adapters import read_adapter
 from cai.models.backbone import Backbone, LoraSettings
@@ -191,7 +192,7 @@ def split(
     source_of: Callable[[Example], str],
     set_aside: list[SetAside],
 ) -> tuple[list[Example], list[Example]]:
-    """Examples to train on and to evaluate, with no prompt on both sides.
+    """Examples to train on and to evaluate, with no family of prompts on both sides.
 
     test: those of the data's own test split, of which what is trained on goes to `set_aside`; None
     where it has none, and a share of `train` is held out.
@@ -208,12 +209,12 @@ def _apart(
     source_of: Callable[[Example], str],
     set_aside: list[SetAside],
 ) -> list[Example]:
-    """The held-out examples whose prompts are not trained on; the others go to `set_aside`."""
-    known = {_family(prompt_of(example)) for example in train}
+    """The held-out examples of families not trained on; the others go to `set_aside`."""
+    known = {family(prompt_of(example)) for example in train}
     found: list[Example] = []
     for example in test:
-        if _family(prompt_of(example)) in known:
-            reason = "held-out prompt: one that begins alike is trained on"
+        if family(prompt_of(example)) in known:
+            reason = "held-out prompt: one with the same first user turn is trained on"
             set_aside.append(SetAside(source_of(example), reason))
         else:
             found.append(example)
@@ -223,26 +224,20 @@ def _apart(
 def hold_out(
     examples: Sequence[Example], prompt_of: Callable[[Example], Messages], share: float, seed: int
 ) -> tuple[list[Example], list[Example]]:
-    """Examples to train on and to evaluate; all that begin alike are on the same side.
+    """Examples to train on and to evaluate; each family of prompts is on one side.
 
-    Where a share is asked for, one prompt at least is held out, and one at least is not.
+    Where a share is asked for, one family at least is held out, and one at least is not.
     """
     if not share:
         return list(examples), []
-    prompts = [_family(prompt_of(example)) for example in examples]
-    places = {prompt: uniform("held-out", seed, prompt) for prompt in prompts}
+    families = [family(prompt_of(example)) for example in examples]
+    places = {name: uniform("held-out", seed, name) for name in families}
     order = sorted(places, key=places.__getitem__)
     held = set(order[: min(len(order) - 1, max(1, sum(p < share for p in places.values())))])
     sides: tuple[list[Example], list[Example]] = [], []
-    for example, prompt in zip(examples, prompts, strict=True):
-        sides[prompt in held].append(example)
+    for example, name in zip(examples, families, strict=True):
+        sides[name in held].append(example)
     return sides
-
-
-def _family(prompt: Messages) -> str:
-    """What a prompt is split by, its first turn: one dialogue may be a part of another."""
-    first = next(n for n, message in enumerate(prompt, 1) if message.role == "user")
-    return digest([asdict(message) for message in prompt[:first]])
 
 
 def require(examples: Sequence[object], set_aside: Sequence[SetAside]) -> None:

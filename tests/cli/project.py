@@ -10,7 +10,7 @@ from cai.cli.main import main
 from cai.data.export import export
 from cai.data.split import side_of
 from cai.store.store import Store
-from tests.store.samples import comparison, put, run, trace
+from tests.store.samples import comparison, family_of, put, run, trace
 
 
 def make(folder: Path, run_id: str = "r-1", out: str = "demo", **config: object) -> Path:
@@ -20,7 +20,7 @@ def make(folder: Path, run_id: str = "r-1", out: str = "demo", **config: object)
         store.add_event(run_id, "started")
         for name in (f"p{n}" for n in range(10)):
             put(store, run_id, trace(name, guards=("leaked",) if name == "p7" else ()))
-            if side_of(name, 7, 0.5) == "preference":
+            if side_of(family_of(name), 7, 0.5) == "preference":
                 put(store, run_id, comparison(name, swapped=0.3))
         store.add_event(run_id, "finished")
         export(store, run_id, folder / out)

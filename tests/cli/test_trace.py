@@ -13,10 +13,10 @@ from click import unstyle
 from cai.data.split import side_of
 from cai.store.store import Store
 from tests.cli.project import cai, make
-from tests.store.samples import put, run, say, trace
+from tests.store.samples import family_of, put, run, say, trace
 
-SFT = next(f"p{n}" for n in range(10) if side_of(f"p{n}", 7, 0.5) == "sft")
-PAIR = next(f"p{n}" for n in range(10) if side_of(f"p{n}", 7, 0.5) == "preference")
+SFT = next(f"p{n}" for n in range(10) if side_of(family_of(f"p{n}"), 7, 0.5) == "sft")
+PAIR = next(f"p{n}" for n in range(10) if side_of(family_of(f"p{n}"), 7, 0.5) == "preference")
 
 
 @pytest.fixture

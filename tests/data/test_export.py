@@ -29,7 +29,7 @@ from cai.digest import file_digest
 from cai.errors import DataError, StoreError, UsageError
 from cai.store.store import Store
 from cai.types import SetAside
-from tests.store.samples import comparison, put, run, trace
+from tests.store.samples import comparison, family_of, put, run, trace
 
 ALL = {
     *(f"{name}.jsonl" for name in DATA_FILES),
@@ -51,7 +51,7 @@ def fill(store: Store, names: list[str], run_id: str = "r-1") -> None:
         for name in names:
             guards = ("leaked", "loop") if name.endswith("7") else ()
             put(store, run_id, trace(name, guards=guards))
-            if side_of(name, 7, 0.5) == "preference":
+            if side_of(family_of(name), 7, 0.5) == "preference":
                 put(store, run_id, comparison(name, swapped=0.3))
         store.put_set_aside(run_id, "", SetAside("prompts.jsonl:3", "too long: 20001 characters"))
         store.put_set_aside(
@@ -102,7 +102,7 @@ def test_files_rows_and_manifest(runs: Path) -> None:
     for a in DATA_FILES:
         assert all(a == b or not prompts[a] & prompts[b] for b in DATA_FILES)
     # of 30 prompts 15 are for SFT; each trace and each pair makes one row, but 3 are guarded
-    pairs = 30 - sum(side_of(f"p{n:02d}", 7, 0.5) == "sft" for n in range(30))
+    pairs = 30 - sum(side_of(family_of(f"p{n:02d}"), 7, 0.5) == "sft" for n in range(30))
     assert pairs == PAIRS
     assert manifest.counts["left_out"] == {"guarded: leaked, loop": 3}
     assert sum(manifest.rows[f"{n}.jsonl"] for n in DATA_FILES) == 30 + PAIRS - 3

@@ -11,7 +11,7 @@ from cai.data.rows import Row, Sides
 from cai.data.sft import LeftOut, sft_examples, standings
 from cai.data.split import side_of, split_of
 from cai.types import Message, Revision, SftExample, Trace
-from tests.store.samples import comparison, run, say, trace
+from tests.store.samples import comparison, family_of, run, say, trace
 
 
 def revision(number: int, text: str | None, *guards: str, principle: str = "") -> Revision:
@@ -155,8 +155,8 @@ def test_sides_follow_the_configuration() -> None:
         name = f"p{n}"
         (row,) = sides.rows(trace(name))
         assert isinstance(row, Row)
-        table = "sft" if side_of(name, 7, 0.5) == "sft" else "preferences"
-        split = split_of(name, 7, 0.5)
+        table = "sft" if side_of(family_of(name), 7, 0.5) == "sft" else "preferences"
+        split = split_of(family_of(name), 7, 0.5)
         assert row.file == (table if split == "train" else f"{table}.test")
         assert row.values["split"] == split
         seen.add(row.file)

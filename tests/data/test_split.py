@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from cai.data.prompts import default_id
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from cai.data.prompts import read_prompts
+from cai.data.rows import Row, Sides
 from cai.data.split import family, side_of, split_of
-from cai.types import Message, Prompt
+from cai.pipeline.build import BuildConfig
+from cai.train.prepare import hold_out
+from cai.types import Message, Messages, Prompt
+from tests.store.samples import run, trace
 
 IDS = [f"p-{n}" for n in range(4000)]
 
@@ -39,10 +49,67 @@ def test_known_values() -> None:
     ]
 
 
-def test_dialogues_that_begin_alike_stay_together() -> None:
-    """One may be a part of the other; so may a prompt that is their first turn alone."""
-    first = Message("user", "Hello?")
-    more = (first, Message("assistant", "Yes?"), Message("user", "Bye."))
-    alone = Prompt(default_id((first,)), (first,))
-    assert family(Prompt("a", more)) == family(Prompt("b", more[:1] + more)) == family(alone)
-    assert family(Prompt("mine", (first,))) == "mine"
+FIRST = Message("user", "Is the sky blue?")
+LATER = (Message("assistant", "Yes."), Message("user", "Why?"))
+SYSTEM = Message("system", "Be brief.")
+BRIEF = {"role": "system", "content": "Be brief."}
+
+
+def test_a_family_is_the_first_user_turn() -> None:
+    """System turns, later turns, ids, case and white space do not count; the words do."""
+    one = family((FIRST,))
+    alike: list[Messages] = [
+        (FIRST, *LATER),
+        (SYSTEM, FIRST),
+        (Message("system", "Be kind."), FIRST, *LATER),
+        (Message("user", "  is THE sky\n\tblue? "),),
+        (Message("assistant", "Hello."), FIRST),
+    ]
+    assert {family(messages) for messages in alike} == {one}
+    assert family((Message("user", "STRASSE"),)) == family((Message("user", "straße"),))
+    apart = ["Is the sea blue?", "Is the skyblue?", "Why?", ""]
+    assert len({one, *(family((Message("user", text),)) for text in apart)}) == 5
+
+
+def test_no_family_is_on_two_sides_of_any_split(tmp_path: Path) -> None:
+    """Every relation that two prompts of one question can have, with ids and without, through
+    every place that splits: exported rows, the sides of a build, and training."""
+    variants: dict[str, Callable[[str], dict[str, Any]]] = {
+        "single": lambda q: {"prompt": q},
+        "shouted": lambda q: {"prompt": f" {q.upper()} "},
+        "system": lambda q: {"messages": [BRIEF, *_said(q)]},
+        "other system": lambda q: {"messages": [BRIEF | {"content": "Be kind."}, *_said(q)]},
+        "dialogue": lambda q: {"prompt": _said(q, "ok", "And?")},
+        "longer": lambda q: {"prompt": _said(q, "ok", "And?", "so", "Then?")},
+    }
+    rows = [
+        {**row(f"Question number {n}?"), **({"id": f"{name}-{n}"} if n % 2 else {})}
+        for n in range(60)
+        for name, row in variants.items()
+    ]
+    path = tmp_path / "p.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    prompts = [p for p in read_prompts(path) if isinstance(p, Prompt)]
+    assert len(prompts) == 60 * 6
+    sides = Sides.of(run(sft_share=0.5, test_share=0.5))
+    config = BuildConfig(sft_share=0.5)
+    held = hold_out(prompts, lambda p: p.messages, 0.3, seed=1)[1]
+    places = [
+        [(_only(sides, p).table, _only(sides, p).values["split"]) for p in prompts],
+        [config.side(p) for p in prompts],
+        [p in held for p in prompts],
+    ]
+    for place in places:
+        families = [place[n : n + 6] for n in range(0, len(place), 6)]
+        assert all(len(set(family)) == 1 for family in families)
+        assert len({family[0] for family in families}) > 1  # and the families are divided
+
+
+def _said(*texts: str) -> list[dict[str, str]]:
+    return [{"role": ("user", "assistant")[n % 2], "content": t} for n, t in enumerate(texts)]
+
+
+def _only(sides: Sides, prompt: Prompt) -> Row:
+    (row,) = sides.rows(replace(trace("p"), prompt=prompt))
+    assert isinstance(row, Row)
+    return row

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cai.backends.base import Prepared
+from cai.data.split import family
 from cai.store.codec import steps_of
 from cai.store.records import Run
 from cai.store.store import Store
@@ -41,6 +42,11 @@ def prompt(name: str, text: str = "") -> Prompt:
         "prompts.jsonl:1",
         {"benign": True, "tags": ["a"]},
     )
+
+
+def family_of(name: str) -> str:
+    """The family of the prompt that `prompt` makes by this name."""
+    return family(prompt(name).messages)
 
 
 def trace(name: str, *, final: str = "", guards: tuple[str, ...] = ()) -> Trace:

@@ -424,11 +424,11 @@ def test_held_out_rows_of_trained_prompts_are_set_aside(data: Path, tmp_path: Pa
         assert read_run(out)["counts"] == {"trained": 8, "held out": 1, "set aside": 2}
         aside = [json.loads(x) for x in (out / "set_aside.jsonl").read_text().splitlines()]
         assert {row["reason"] for row in aside} == {
-            "held-out prompt: one that begins alike is trained on"
+            "held-out prompt: one with the same first user turn is trained on"
         }
         assert notes == [
             f"rows used: 8, set aside: 2 (see {out / 'set_aside.jsonl'}); 2 of them: held-out"
-            " prompt: one that begins alike is trained on"
+            " prompt: one with the same first user turn is trained on"
         ]
 
 
