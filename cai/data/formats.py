@@ -10,16 +10,22 @@ import codecs
 import csv
 import gzip
 import json
+import shutil
+import sys
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import IO, Any, TypeAlias, cast
 
+from cai.data import strict_json
 from cai.errors import DataError
 
 LINE_LIMIT = 16 * 2**20
 """Bytes of the longest line that is read; a longer one is skipped without being held."""
+STDIN = "<stdin>"
+"""The name of standard input, in messages and as the source of rows."""
 _CHUNK = 2**16
 _HEAD = 8192
 _BOM = codecs.BOM_UTF8
@@ -48,9 +54,9 @@ Rows: TypeAlias = Iterator[Row | Bad]
 def container_of(path: Path) -> str:
     """The container of a file, by its content and ending. Raises `DataError` with what to do."""
     if path.is_dir():
-        raise DataError(f"{path} is a folder", hint="Name a file of prompts in it.")
+        raise DataError(f"{shown(path)} is a folder", hint="Name a file of prompts in it.")
     if not path.exists():
-        raise DataError(f"there is no file {path}", hint="Check the path.")
+        raise DataError(f"there is no file {shown(path)}", hint="Check the path.")
     head = _head(path)
     if head.startswith(b"PAR1"):
         return "parquet"
@@ -58,12 +64,12 @@ def container_of(path: Path) -> str:
     odd = sum(c == "\ufffd" or (c < " " and c not in "\t\n\r\f") for c in text)
     if odd >= 16 and odd > len(text) / 5:
         raise DataError(
-            f"{path} is not UTF-8 text",
+            f"{shown(path)} is not UTF-8 text",
             hint="Prompts are read from JSONL, JSON, CSV, text or Parquet; text in another "
             "encoding can be converted with: iconv -f ENCODING -t UTF-8",
         )
     if not text.strip():
-        raise DataError(f"{path} is empty", hint="Write a prompt a line, as text or JSON.")
+        raise DataError(f"{shown(path)} is empty", hint="Write a prompt a line, as text or JSON.")
     ending = Path(path.name.removesuffix(".gz")).suffix.lower()
     container = _ENDINGS.get(ending, "")
     if container in ("", "jsonl", "json"):
@@ -72,16 +78,21 @@ def container_of(path: Path) -> str:
     return container
 
 
+def shown(path: Path) -> str:
+    """What a file is called in messages."""
+    return STDIN if path.name == STDIN else str(path)
+
+
 def rows(path: Path, container: str) -> Rows:
     """The rows of a file. Raises `DataError` where the file itself is broken."""
     try:
         yield from CONTAINERS[container](path)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(
-            f"{path} is a damaged or cut gzip file: {error}", hint="Download it again."
+            f"{shown(path)} is a damaged or cut gzip file: {error}", hint="Download it again."
         ) from None
     except OSError as error:
-        raise DataError(f"{path} can't be read: {error.strerror or error}") from None
+        raise DataError(f"{shown(path)} can't be read: {error.strerror or error}") from None
 
 
 def _open(path: Path) -> IO[bytes]:
@@ -95,7 +106,7 @@ def _head(path: Path) -> bytes:
         with _open(path) as file:
             return file.read(_HEAD)
     except (EOFError, zlib.error, OSError) as error:
-        raise DataError(f"{path} can't be read: {error}", hint="Check the file.") from None
+        raise DataError(f"{shown(path)} can't be read: {error}", hint="Check the file.") from None
 
 
 def _lines(path: Path) -> Iterator[tuple[int, int, bytes | None]]:
@@ -149,19 +160,17 @@ def _jsonl(path: Path) -> Rows:
             yield row
             continue
         try:
-            yield Row(row.line, json.loads(row.value))
+            yield Row(row.line, strict_json.loads(row.value))
         except json.JSONDecodeError as error:
             reason = f"invalid JSON: column {error.colno}: {error.msg}"
             yield Bad(row.line, reason, row.value[:80].strip())
-        except RecursionError:
-            yield Bad(row.line, "invalid JSON: nested too deeply", row.value[:80])
-        except ValueError as error:  # a number of thousands of digits
+        except ValueError as error:  # unsound, or a number of thousands of digits
             yield Bad(row.line, f"invalid JSON: {error}", row.value[:80])
 
 
 def _json(path: Path) -> Rows:
     """The elements of one JSON list, without ever holding all of it."""
-    decoder, decode = json.JSONDecoder(), codecs.getincrementaldecoder("utf-8")("surrogateescape")
+    decode = codecs.getincrementaldecoder("utf-8")("surrogateescape")
     buffer, place, line, size = "", 0, 1, _CHUNK
     opened = False
     with _open(path) as file:
@@ -178,20 +187,20 @@ def _json(path: Path) -> Rows:
             if buffer[place : place + 1] == "]":
                 return
             try:
-                value, end = decoder.raw_decode(buffer, place)
-            except RecursionError:
-                raise DataError(f"{path}:{line}: a value is nested too deeply") from None
+                value, end, unsound = _value(buffer, place)
             except ValueError as error:
                 more = file.read(size)
                 if not more or len(buffer) - place > LINE_LIMIT:
                     raise DataError(
-                        f"{path}:{line}: the JSON list is broken here: {error}",
+                        f"{shown(path)}:{line}: the JSON list is broken here: {error}",
                         hint="Repair it, or write JSONL, where a broken row stands alone.",
                     ) from None
                 buffer, place, size = buffer[place:] + decode.decode(more), 0, size * 2
                 continue
             raw, size = buffer[place:end], _CHUNK
-            if any("\udc80" <= c <= "\udcff" for c in raw):
+            if unsound:
+                yield Bad(line, f"invalid JSON: {unsound}", raw[:80])
+            elif any("\udc80" <= c <= "\udcff" for c in raw):
                 yield Bad(line, "invalid UTF-8", raw[:80])
             else:
                 yield Row(line, value)
@@ -199,10 +208,23 @@ def _json(path: Path) -> Rows:
             place = end
 
 
-def _csv(path: Path) -> Rows:
+def _value(text: str, start: int) -> tuple[Any, int, str]:
+    """A value, where it ends, and why it can't be used, if so. Raises `ValueError` if it is cut."""
+    try:
+        value, end = strict_json.DECODER.raw_decode(text, start)
+        strict_json.check_depth(text[start:end])
+        return value, end, ""
+    except (strict_json.UnsoundJson, RecursionError) as error:
+        over = strict_json.end_of_value(text, start)
+        if over is None:
+            raise ValueError("it ends in the middle of a value") from None
+        deep = isinstance(error, RecursionError)
+        return None, over, "nested too deeply" if deep else str(error)
+
+
+def _csv(path: Path, delimiter: str = ",") -> Rows:
     """Rows as objects under the header's names; a row begins on the line of its first field."""
     broken: list[str] = []
-    ending = Path(path.name.removesuffix(".gz")).suffix.lower()
 
     def texts() -> Iterator[str]:
         for _, offset, data in _lines(path):
@@ -216,7 +238,7 @@ def _csv(path: Path) -> Rows:
                 broken.append(invalid_utf8(offset, error))
             yield "\n" if data is None else data.decode(errors="replace")
 
-    reader = csv.reader(texts(), delimiter="\t" if ending == ".tsv" else ",")
+    reader = csv.reader(texts(), delimiter=delimiter)
     header: list[str] | None = None
     while True:
         line = reader.line_num + 1
@@ -239,13 +261,17 @@ def _csv(path: Path) -> Rows:
             yield Row(line, dict(zip(header, fields, strict=True)))
 
 
+def _tsv(path: Path) -> Rows:
+    return _csv(path, "\t")
+
+
 def _parquet(path: Path) -> Rows:
     try:
         import pyarrow
         from pyarrow import parquet
     except ImportError:
         raise DataError(
-            f"{path} is a Parquet file, and pyarrow is not installed",
+            f"{shown(path)} is a Parquet file, and pyarrow is not installed",
             hint="Install it: pip install 'cai-toolkit[parquet]'",
         ) from None
     try:
@@ -254,10 +280,15 @@ def _parquet(path: Path) -> Rows:
             for batch in file.iter_batches(batch_size=256):
                 for value in batch.to_pylist():
                     line += 1
-                    yield Row(line, json.loads(json.dumps(value, default=str)))
+                    try:
+                        plain = json.dumps(value, default=str, allow_nan=False)
+                    except ValueError:
+                        yield Bad(line, "invalid number: NaN or Infinity; null says there is none")
+                        continue
+                    yield Row(line, json.loads(plain))
     except pyarrow.ArrowException as error:
         raise DataError(
-            f"{path} is a damaged Parquet file: {error}", hint="Make or download it again."
+            f"{shown(path)} is a damaged Parquet file: {error}", hint="Make or download it again."
         ) from None
 
 
@@ -268,11 +299,20 @@ def _count() -> Iterator[int]:
         yield line
 
 
+def spooled() -> TemporaryDirectory[str]:
+    """Standard input in a file named `STDIN` of a folder that goes with the object returned."""
+    folder = TemporaryDirectory(prefix="cai-")
+    with (Path(folder.name) / STDIN).open("wb") as file:
+        shutil.copyfileobj(sys.stdin.buffer, file)
+    return folder
+
+
 CONTAINERS: dict[str, Callable[[Path], Rows]] = {
     "jsonl": _jsonl,
     "json": _json,
     "text": _text,
     "csv": _csv,
+    "tsv": _tsv,
     "parquet": _parquet,
 }
 _ENDINGS = {
@@ -280,7 +320,7 @@ _ENDINGS = {
     ".ndjson": "jsonl",
     ".json": "json",
     ".csv": "csv",
-    ".tsv": "csv",
+    ".tsv": "tsv",
     ".txt": "text",
     ".md": "text",
     ".parquet": "parquet",
