@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cai.data.sft import LeftOut, standings
+from cai.data.split import folded
 from cai.types import Comparison, Preference, Split, Trace
 
 
@@ -16,6 +17,8 @@ def comparison_preference(comparison: Comparison, split: Split) -> Preference | 
     first, second = (g.text for g in comparison.responses)
     if first == second:
         return LeftOut("identical responses")
+    if folded(first) == folded(second):
+        return LeftOut("responses that differ in white space alone")
     first_wins = comparison.probability >= 0.5
     chosen, rejected = (first, second) if first_wins else (second, first)
     if not chosen.strip():
@@ -45,7 +48,7 @@ def revision_preference(trace: Trace, split: Split) -> Preference | LeftOut:
         return LeftOut("not revised")
     if last.guards:
         return LeftOut(f"guarded: {', '.join(last.guards)}")
-    if last.text == first.text:
+    if folded(last.text) == folded(first.text):
         return LeftOut("revised back to the first response")
     revised = [r.principle_id for r in trace.revisions if r.response is not None]
     return Preference(

@@ -123,6 +123,10 @@ def test_identical_responses_make_no_row() -> None:
     one = comparison("p")
     same = replace(one, responses=(one.responses[0], replace(one.responses[0], key="z")))
     assert comparison_preference(same, "train") == LeftOut("identical responses")
+    spaced = replace(one, responses=(say("Yes,\n sir.", "a"), say("Yes, sir. ", "b")))
+    assert comparison_preference(spaced, "train") == LeftOut(
+        "responses that differ in white space alone"
+    )
     empty = replace(one, responses=(say("", "a"), one.responses[1]))
     assert comparison_preference(empty, "train") == LeftOut("guarded: empty")
 
@@ -142,6 +146,7 @@ def test_the_last_revision_over_the_first_response() -> None:
         (with_rounds(revision(0, "First")), "not revised"),
         (with_rounds(revision(0, "Second", "loop", "leaked")), "guarded: loop, leaked"),
         (with_rounds(revision(0, "B"), revision(1, "First")), "revised back to the first response"),
+        (with_rounds(revision(0, " First\n")), "revised back to the first response"),
     ],
 )
 def test_traces_without_a_preference(whole: Trace, reason: str) -> None:
