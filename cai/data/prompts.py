@@ -5,22 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias, get_args
+from typing import Any, TypeAlias
 
-from cai.data.formats import CONTAINERS, Bad, container_of, rows
+from cai.data.foreign import FORMATS as FOREIGN
+from cai.data.foreign import likely_column, looks_like, standard
+from cai.data.formats import CONTAINERS, STDIN, Bad, container_of, rows, shown, spooled
+from cai.data.messages import (
+    SYSTEM_KEYS,
+    RowError,
+    check_keys,
+    json_kind,
+    read_messages,
+    with_system,
+)
 from cai.data.transcripts import TranscriptError, dialogue, is_transcript, messages_of
 from cai.digest import canonical_json, digest
 from cai.errors import DataError, UsageError
-from cai.types import Message, Messages, Prompt, Role, SetAside
+from cai.types import Message, Messages, Prompt, SetAside
 
 MAX_CHARACTERS = 20_000
 """Characters of the longest conversation that is used, all its messages together."""
 _EXCERPT = 80
 _ID_LENGTH = 200
-
-
-class RowError(Exception):
-    """A row can't be used; says why, as `kind: detail`, so that reasons can be counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,36 +60,6 @@ def _text_or_messages(value: Any, options: _Options) -> Messages:
     return (Message("user", value),)
 
 
-def read_messages(value: Any, *, drop_answer: bool = False) -> Messages:
-    """A list of messages as they stand in a row. Raises `RowError`.
-
-    drop_answer: leave out a last turn of the assistant.
-    """
-    if not isinstance(value, list):
-        raise RowError(f"wrong type: messages is {json_kind(value)}, not a list")
-    out = []
-    for number, item in enumerate(value, 1):
-        if not isinstance(item, dict):
-            raise RowError(f"wrong type: message {number} is {json_kind(item)}, not an object")
-        role: Any = item.get("role")
-        content = item.get("content")
-        if role not in get_args(Role):
-            raise RowError(
-                f"wrong role: message {number} has {str(role)[:20]!r}; "
-                "only system, user and assistant are known"
-            )
-        if item.get("tool_calls"):
-            raise RowError(f"tool calls: message {number} has some, and text alone is known here")
-        if not isinstance(content, str):
-            raise RowError(
-                f"wrong type: the content of message {number} is {json_kind(content)}, not text"
-            )
-        out.append(Message(role, content))
-    if drop_answer and out and out[-1].role == "assistant":
-        out.pop()
-    return tuple(out)
-
-
 def _pair(row: Any, options: _Options) -> Messages:
     chosen = row["chosen"]
     if isinstance(chosen, list):  # a conversational pair whose prompt is implicit
@@ -108,19 +84,24 @@ SHAPES = (
     Shape("hh", ("chosen", "rejected"), _pair),
     Shape("red-team", ("transcript",), lambda row, o: _transcript(row["transcript"], o)),
 )  # fmt: skip
-"""Known rows; the first whose keys are there reads one. Anthropic's evaluations are `prompt`."""
+"""Known rows; the first whose keys are there reads one. Anthropic's evaluations are `prompt`.
+
+Rows of other tools' formats (`cai.data.foreign`) are brought under these keys first.
+"""
 
 _NOT_META = {
     "id", "prompt", "messages", "chosen", "rejected", "completion", "transcript", "init_prompt",
     "init_response", "critic_prompt", "critic_response", "revision_prompt", "revision_response",
+    *SYSTEM_KEYS,
 }  # fmt: skip
 """Keys that hold conversations; a row's other keys become the prompt's `meta`."""
 
 FORMATS: dict[str, tuple[str | None, str | None]] = {
     **{name: (name, None) for name in CONTAINERS},
     **{shape.name: (None, shape.name) for shape in SHAPES},
+    **{form.name: (None, form.name) for form in FOREIGN},
 }
-"""What `--format` may say → (container, shape); None is found out."""
+"""What `--format` may say → (container, kind of row); None is found out."""
 
 Reading: TypeAlias = Iterator[Prompt | SetAside]
 
@@ -128,9 +109,11 @@ Reading: TypeAlias = Iterator[Prompt | SetAside]
 class PromptFile:
     """A file of prompts that can be iterated again and again, a row in memory at a time.
 
+    path: `-` is standard input, which is kept in a temporary file as long as this object lives.
     form: one of `FORMATS`, where content and ending mislead. column: the key or CSV column that
-    holds the prompt. turns: of a transcript, the `first` human turn alone, or `all` up to the last
-    human turn. max_characters: of a whole conversation; a longer one is set aside.
+    holds the prompt, beside which a `system` column is read. turns: of a transcript, the `first`
+    human turn alone, or `all` up to the last human turn. max_characters: of a whole conversation;
+    a longer one is set aside.
     Raises `DataError` at once where the file is missing, empty or no text.
     """
 
@@ -147,11 +130,14 @@ class PromptFile:
             raise UsageError(f"turns is {turns!r}; it must be 'first' or 'all'.")
         if form is not None and form not in FORMATS:
             raise UsageError(f"no format {form!r}", hint=f"Choose one of: {', '.join(FORMATS)}")
-        self.path = Path(path)
+        self._spool = spooled() if str(path) == "-" else None
+        self.path = Path(self._spool.name) / STDIN if self._spool else Path(path)
         container, shape = FORMATS[form] if form else (None, None)
         found = container_of(self.path)
         self.container = container or found
-        self._shapes = tuple(s for s in SHAPES if shape in (None, s.name))
+        self._foreign = shape if shape in {f.name for f in FOREIGN} else None
+        self._shapes = tuple(s for s in SHAPES if shape in (None, self._foreign, s.name))
+        self._rewrites = column is None and (shape is None or self._foreign is not None)
         if column is not None:
             self._shapes = (Shape(column, (column,), _column),)
         self._options = _Options(column, turns)
@@ -170,20 +156,20 @@ class PromptFile:
                 yield prompt
             except (RowError, TranscriptError) as error:
                 yield SetAside(source, plain(str(error)), excerpt_of(row.value))
-            except RecursionError:
-                yield SetAside(source, "invalid JSON: nested too deeply")
 
     def _prompt(self, value: Any, source: str) -> Prompt:
         messages: Messages
         if isinstance(value, str):
             messages, given, meta = (Message("user", value),), None, {}
         elif isinstance(value, dict):
-            shape = next((s for s in self._shapes if all(k in value for k in s.keys)), None)
+            row = standard(value, self._foreign) if self._rewrites else value
+            shape = next((s for s in self._shapes if all(k in row for k in s.keys)), None)
             if shape is None:
                 raise self._no_shape(value)
-            messages, given = shape.read(value, self._options), value.get("id")
+            check_keys(row)
+            messages, given = with_system(row, shape.read(row, self._options)), row.get("id")
             known = _NOT_META | {self._options.column}
-            meta = {k: v for k, v in value.items() if k not in known}
+            meta = {k: v for k, v in row.items() if k not in known}
         else:
             raise RowError(f"wrong type: the row is {json_kind(value)}, not an object")
         _check(messages, self._max_characters)
@@ -198,12 +184,19 @@ class PromptFile:
     def _no_shape(self, row: dict[str, Any]) -> Exception:
         wanted = " or ".join("+".join(s.keys) for s in self._shapes)
         has = ", ".join(list(row)[:8]) or "none"
-        if self.container in ("csv", "parquet"):  # one header: no other row can be better
+        column = likely_column(list(row))
+        hint = f"with --column {column}" if column else "with --column"
+        if self.container in ("csv", "tsv", "parquet"):  # one header: no other row can be better
             return DataError(
-                f"{self.path} has no column {wanted}; its columns are: {has}",
-                hint="Name the one that holds the prompts with --column.",
+                f"{shown(self.path)} has no column {wanted}; its columns are: {has}",
+                hint=f"Name the one that holds the prompts {hint}.",
             )
-        return RowError(f"no prompt: no key {wanted}; its keys are: {has}")
+        reason = f"no prompt: no key {wanted}; its keys are: {has}"
+        if known := looks_like(row):
+            reason += f"; {known}"
+        if self._rewrites:
+            reason += f"; if one of them holds the prompt, name it {hint}"
+        return RowError(reason)
 
 
 def default_id(messages: Messages) -> str:
@@ -268,12 +261,6 @@ def given_id(value: Any) -> str:
     if len(name) > _ID_LENGTH or not name.isprintable():
         raise RowError(f"wrong id: longer than {_ID_LENGTH} characters or not printable")
     return name
-
-
-def json_kind(value: Any) -> str:
-    """What JSON calls a value: "an object"."""
-    names = {dict: "an object", list: "a list", str: "text", bool: "a boolean", type(None): "null"}
-    return names.get(type(value), "a number")
 
 
 def excerpt_of(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Which prompt goes where: by a hash of its family, so that no family is on both sides of a split."""
+"""Which prompt goes where: by a hash of its family, so that no family is on two sides."""
 
 from __future__ import annotations
 

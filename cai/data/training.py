@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from cai.data.audited import check_signed, origin_of, rejections, said
 from cai.data.counts import kind_of
+from cai.data.foreign import looks_like, standard
 from cai.data.formats import Bad, container_of, rows
 from cai.data.manifest import NAME as MANIFEST
-from cai.data.prompts import PromptFile, RowError, excerpt_of, json_kind, plain
+from cai.data.messages import RowError, json_kind
+from cai.data.prompts import PromptFile, excerpt_of, plain
 from cai.data.training_rows import PAIR_SHAPES, SFT_SHAPES, Made, PairRow, SftRow, Shape
 from cai.data.transcripts import TranscriptError, messages_of
 from cai.errors import DataError
@@ -172,19 +174,23 @@ def _rows_of(path: Path, shapes: Sequence[Shape[Made]]) -> Iterator[Made | SetAs
             if no and (verdict := no.get(origin_of(row.value))):
                 yield SetAside(source, plain(said(verdict)), excerpt_of(row.value))
                 continue
-            shape = shape or next((s for s in shapes if s.fits(row.value)), None)
-            if shape is None or not shape.fits(row.value):
-                raise RowError(_keys_wanted(row.value, (shape,) if shape else shapes))
-            yield shape.read(row.value, source)
+            ours = standard(row.value)
+            shape = shape or next((s for s in shapes if s.fits(ours)), None)
+            if shape is None or not shape.fits(ours):
+                raise _other_keys(row.value, ours, (shape,) if shape else shapes)
+            yield shape.read(ours, source)
         except (RowError, TranscriptError) as error:
             yield SetAside(source, plain(str(error)), excerpt_of(row.value))
-        except RecursionError:
-            yield SetAside(source, "invalid JSON: nested too deeply")
 
 
-def _keys_wanted(row: dict[str, object], shapes: Sequence[Shape[Made]]) -> str:
+def _other_keys(
+    row: dict[str, Any], ours: dict[str, Any], shapes: Sequence[Shape[Made]]
+) -> RowError:
+    """What to tell of a row, under its own keys and under ours, that no shape fits."""
     wanted = " or ".join("+".join(s.keys) for s in shapes)
-    return f"other keys: no {wanted}; its keys are: {', '.join(list(row)[:8]) or 'none'}"
+    reason = f"other keys: no {wanted}; its keys are: {', '.join(list(row)[:8]) or 'none'}"
+    known = looks_like(ours, as_pair=shapes[0] is PAIR_SHAPES[0])
+    return RowError(f"{reason}; {known}" if known else reason)
 
 
 def _usable(

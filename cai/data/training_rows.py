@@ -11,7 +11,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
-from cai.data.prompts import RowError, given_id, json_kind, read_messages
+from cai.data.messages import (
+    RowError,
+    check_keys,
+    json_kind,
+    not_to_learn,
+    read_messages,
+    with_system,
+)
+from cai.data.prompts import given_id
+from cai.data.split import folded
 from cai.data.transcripts import TranscriptError, dialogue, is_transcript
 from cai.digest import digest
 from cai.errors import PromptError
@@ -26,11 +35,15 @@ _LARGEST_MARGIN = 1e4  # of a difference of scores
 
 @dataclass(frozen=True, slots=True)
 class SftRow:
-    """A conversation whose last message is the response to learn. `source` is `file:line`."""
+    """A conversation whose last message is the response to learn. `source` is `file:line`.
+
+    not_to_learn: places, from 0, of earlier responses that the row marks so (`weight: 0`).
+    """
 
     id: str
     messages: Messages
     source: str
+    not_to_learn: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +89,12 @@ class Shape(Generic[Made]):
 
 
 def _pair(row: dict[str, Any], source: str) -> PairRow:
+    _check_row(row)
     prompt, chosen, rejected = _sides(row)
     if chosen == rejected:
         raise RowError("same responses: chosen equals rejected")
+    if _words(chosen) == _words(rejected):
+        raise RowError("same responses: chosen and rejected differ in white space alone")
     for name, response in (("chosen", chosen), ("rejected", rejected)):
         if not response:
             raise RowError(f"empty: {name} has no messages")
@@ -106,7 +122,17 @@ def _pair(row: dict[str, Any], source: str) -> PairRow:
     )
 
 
+def _words(messages: Messages) -> list[tuple[Role, str]]:
+    return [(m.role, folded(m.content)) for m in messages]
+
+
 def _sides(row: dict[str, Any]) -> tuple[Messages, Messages, Messages]:
+    """Prompt, chosen, rejected, with the row's system turn in front of the prompt."""
+    prompt, chosen, rejected = _given_sides(row)
+    return with_system(row, prompt), chosen, rejected
+
+
+def _given_sides(row: dict[str, Any]) -> tuple[Messages, Messages, Messages]:
     """Prompt, chosen, rejected; a prompt inside the two is their common beginning."""
     key = next((k for k in ("prompt", "init_prompt") if row.get(k) not in (None, "", [])), None)
     if key is None:
@@ -168,27 +194,35 @@ def _common_beginning(chosen: Messages, rejected: Messages) -> Messages:
 # -- conversations --------------------------------------------------------------------------
 
 
-def _learn(messages: Messages, row: dict[str, Any], source: str) -> SftRow:
+def _learn(
+    messages: Messages, row: dict[str, Any], source: str, not_to_learn: tuple[int, ...] = ()
+) -> SftRow:
+    _check_row(row)
     _check(messages)
+    if len(messages) - 1 in not_to_learn:
+        raise RowError("weight: the last message is marked as not to be learnt")
     for number, message in enumerate(messages, 1):
         if message.role != "system" and not message.content.strip():
             raise RowError(f"empty: message {number} has no text")
-    return SftRow(given_id(row.get("id")) or _id("sft", messages), messages, source)
+    name = given_id(row.get("id")) or _id("sft", messages)
+    return SftRow(name, messages, source, not_to_learn)
 
 
 def _conversation(row: dict[str, Any], source: str) -> SftRow:
-    return _learn(_talk(row, "messages", "user"), row, source)
+    told = _talk(row, "messages", "user")
+    messages = with_system(row, told)
+    moved = len(messages) - len(told)
+    return _learn(messages, row, source, tuple(n + moved for n in not_to_learn(row["messages"])))
 
 
-def _completed(row: dict[str, Any], source: str) -> SftRow:
-    if str(row.get("label")).lower() in ("false", "0"):
-        raise RowError("label is false: the completion is one to avoid, not to learn")
-    return _learn(_asked(row, "prompt") + _answer(row, "completion", "prompt"), row, source)
+def _answered(prompt_key: str, key: str) -> Callable[[dict[str, Any], str], SftRow]:
+    """A reader of rows that hold a prompt under one key and its response under another."""
 
+    def read(row: dict[str, Any], source: str) -> SftRow:
+        messages = _asked(row, prompt_key) + _answer(row, key, prompt_key)
+        return _learn(with_system(row, messages), row, source)
 
-def _revised(row: dict[str, Any], source: str) -> SftRow:
-    messages = _asked(row, "init_prompt") + _answer(row, "revision_response", "init_prompt")
-    return _learn(messages, row, source)
+    return read
 
 
 def _preferred(row: dict[str, Any], source: str) -> SftRow:
@@ -199,6 +233,31 @@ def _preferred(row: dict[str, Any], source: str) -> SftRow:
 
 
 # -- parts of both --------------------------------------------------------------------------
+
+_LABELS = {
+    **dict.fromkeys(("true", "1", "1.0", "yes", "good", "desirable"), True),
+    **dict.fromkeys(("false", "0", "0.0", "no", "bad", "undesirable"), False),
+}
+"""What KTO-like labels say, in the words that files have for it."""
+
+
+def _check_row(row: dict[str, Any]) -> None:
+    """Raise `RowError` where a key of the row says that it can't be learnt as it stands."""
+    check_keys(row)
+    for key in ("label", "kto_tag"):
+        value = row.get(key)
+        if value is None or value == "":
+            continue
+        says = _LABELS.get(str(value).strip().lower())
+        if says is None:
+            raise RowError(f"{key}: {str(value)[:20]!r} is neither true nor false")
+        if not says:
+            raise RowError(f"{key} is false: the response is one to avoid, not to learn")
+    if (weight := _number(row, "weight")) not in (None, 1):
+        raise RowError(f"weight: the row has {weight:g}, and rows are not weighted here")
+    better, worse = (_number(row, f"score_{side}") for side in ("chosen", "rejected"))
+    if better is not None and worse is not None and better < worse:
+        raise RowError(f"scores: chosen has {better:g}, and rejected has more, {worse:g}")
 
 
 def _asked(row: dict[str, Any], key: str) -> Messages:
@@ -220,7 +279,11 @@ def _answer(row: dict[str, Any], key: str, prompt_key: str) -> Messages:
 def _talk(row: dict[str, Any], key: str, role: Role) -> Messages:
     """Messages, a transcript's turns, or a text as one message of `role`."""
     value = row[key]
+    if isinstance(value, dict):  # a message that stands alone
+        value = [value]
     if isinstance(value, list):
+        if role == "assistant" and value and len(value) - 1 in not_to_learn(value):
+            raise RowError(f"weight: the last message of {key} is marked as not to be learnt")
         return read_messages(value)
     if not isinstance(value, str):
         raise RowError(f"wrong type: {key} is {json_kind(value)}, not text or a list of messages")
@@ -287,8 +350,8 @@ PAIR_SHAPES = (Shape(("chosen", "rejected"), _pair),)
 
 SFT_SHAPES = (
     Shape(("messages",), _conversation),
-    Shape(("prompt", "completion"), _completed),
-    Shape(("init_prompt", "revision_response"), _revised),
+    Shape(("prompt", "completion"), _answered("prompt", "completion")),
+    Shape(("init_prompt", "revision_response"), _answered("init_prompt", "revision_response")),
     Shape(("chosen", "rejected"), _preferred),
 )
 """Known rows; a file is read by the first whose keys its first usable row has."""

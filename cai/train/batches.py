@@ -7,7 +7,7 @@ log-probabilities.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -75,16 +75,19 @@ def encode_turns(
     limit: int,
     learned: Learned = "last",
     reasoning: LearnedReasoning = "learn",
+    not_to_learn: Collection[int] = (),
 ) -> list[Tokens]:
     """A conversation to learn: its last assistant turn, or all of them, each as it is sampled.
 
     Turns share a sequence where the template keeps what stood before; where it words an earlier
     turn otherwise once others follow (dropping its reasoning, say), each has a sequence of its own.
+    not_to_learn: places of earlier turns that do not count all the same.
     Raises `PromptError` as `encode_tokens` does.
     """
     if learned == "last":
         return [encode_tokens(encoder, messages, limit, reasoning)]
-    ends = [i for i, m in enumerate(messages) if i and m.role == "assistant"]
+    turns = enumerate(messages)
+    ends = [i for i, m in turns if i and m.role == "assistant" and i not in not_to_learn]
     if not ends or ends[-1] != len(messages) - 1:
         raise PromptError("The last turn is not the assistant's")
     out: list[Tokens] = []

@@ -18,7 +18,7 @@ from cai.train.batches import Learned, LearnedReasoning, encode_turns
 from cai.train.config import DpoConfig, RewardConfig, RowsConfig, SftConfig
 from cai.train.dpo import CollapseWatch, DpoObjective, Referenced, reference_logprobs
 from cai.train.folder import Facts
-from cai.train.pairs import Pair, encode_pair
+from cai.train.pairs import Pair, encode_pair, is_tie
 from cai.train.prepare import (
     Policy,
     data_facts,
@@ -39,12 +39,16 @@ from cai.types import Messages, SetAside
 
 @dataclass
 class Examples:
-    """Rows as tokens, to train on and to evaluate, and those that could not be used."""
+    """Rows as tokens, to train on and to evaluate, and those that could not be used.
+
+    ties: pairs to train on whose probability is one half.
+    """
 
     train: list[Any]
     test: list[Any]
     set_aside: list[SetAside]
     data: tuple[dict[str, Any], ...]
+    ties: int = 0
 
 
 def sft_stage(config: SftConfig, data: Sequence[Path]) -> Stage:
@@ -125,7 +129,9 @@ def _conversations(config: SftConfig, data: Sequence[Path], backbone: Backbone) 
 
     def encode(row: Any) -> tuple[Any, list[SftExample]]:
         limit = longest(config, backbone)
-        turns = encode_turns(backbone.encoder, row.messages, limit, learned, reasoning)
+        turns = encode_turns(
+            backbone.encoder, row.messages, limit, learned, reasoning, row.not_to_learn
+        )
         return row, [SftExample(f"{row.source} {row.id}".strip(), tokens) for tokens in turns]
 
     rows = encode_rows(read_sft(files.train), encode, set_aside, config.limit)
@@ -160,7 +166,7 @@ def _pairs(config: RowsConfig, data: Sequence[Path], backbone: Backbone) -> Exam
 
     train, test = split(config, pairs, held, prompt, lambda p: p.id, set_aside)
     require(train, set_aside)
-    return Examples(train, test, set_aside, data_facts(files))
+    return Examples(train, test, set_aside, data_facts(files), sum(map(is_tie, train)))
 
 
 def _stage(
@@ -189,6 +195,7 @@ def _stage(
             "trained": count,
             "held out": len(examples.test),
             "set aside": len(examples.set_aside),
+            **({"ties": examples.ties} if examples.ties else {}),
         },
     )
     lengths = [objective.tokens(example) for example in examples.train]

@@ -74,6 +74,11 @@ def _train(config: TrainConfig, stage: Stage, run: RunFolder, show: Show) -> dic
         why, count = reasons(stage.set_aside)[0]
         most = f"; {count} of them: {why}" if aside > used / 10 else ""
         show.note(f"rows used: {used}, set aside: {aside} (see {out / 'set_aside.jsonl'}){most}")
+    if ties := stage.facts.counts.get("ties"):
+        show.note(
+            f"ties: {ties} of {stage.work.rows} pairs have the probability 0.5. They teach that"
+            " neither response is better."
+        )
     if not stage.backbone.encoder.has_template:
         show.note(
             f"{stage.backbone.name} has no chat template: it is trained on “Human:” and"

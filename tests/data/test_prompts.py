@@ -68,7 +68,7 @@ def test_jsonl_with_text_id_and_meta(tmp_path: Path) -> None:
 def test_messages_lose_a_trailing_answer_and_prompts_do_not(tmp_path: Path) -> None:
     talk = [
         {"role": "system", "content": "Be brief."},
-        {"role": "user", "content": "Hi", "name": "x"},
+        {"role": "user", "content": "Hi"},
         {"role": "assistant", "content": "Hello"},
     ]
     path = lines(tmp_path, {"messages": talk}, {"prompt": talk}, {"prompt": talk[:2]})
@@ -227,6 +227,14 @@ POISON: list[tuple[Any, str]] = [
     ({"transcript": 3}, "wrong type: the transcript is a number"),
     ({"question": "x"}, "no prompt: no key init_prompt or prompt or messages or"),
     ({"prompt": "listed", "id": [1]}, "wrong type: the id is a list"),
+    ('{"prompt": "a", "prompt": "b"}', "invalid JSON: the key 'prompt' stands twice in one object"),
+    ('{"prompt": "a", "n": {"k": 1, "k": 1}}', "invalid JSON: the key 'k' stands twice"),
+    ('{"prompt": "a", "n": NaN}', "invalid JSON: NaN is not a number in JSON"),
+    ('{"prompt": "a", "n": [-Infinity]}', "invalid JSON: -Infinity is not a number in JSON"),
+    ('{"prompt": "a", "n": 1e999}', "invalid JSON: the number 1e999 is too large"),
+    ('{"question": ' + "[" * 400 + "]" * 400 + "}", "invalid JSON: nested too deeply"),
+    ({"prompt": "a", "tools": [{"type": "function"}]}, "tools: the row has some, and only text"),
+    ({"prompt": "a", "system": ["b"]}, "wrong type: system is a list, not text"),
     ({"prompt": "line", "id": "a\nb"}, "wrong id: longer than 200 characters or not printable"),
 ]
 

@@ -216,7 +216,8 @@ def test_containers(tmp_path: Path) -> None:
 POISON: list[tuple[Any, str]] = [
     (TEXTS | {"probability": 1.5}, "wrong probability: 1.5 is not between 0 and 1"),
     (TEXTS | {"probability": -0.01}, "wrong probability: -0.01 is not between"),
-    (TEXTS | {"probability": float("nan")}, "wrong probability: 'nan' is not a number"),
+    (TEXTS | {"probability": float("nan")}, "invalid JSON: NaN is not a number in JSON"),
+    (TEXTS | {"probability": "nan"}, "wrong probability: 'nan' is not a number"),
     (TEXTS | {"probability": "high"}, "wrong probability: 'high' is not a number"),
     (TEXTS | {"probability": True}, "wrong probability: 'True' is not a number"),
     (TEXTS | {"probability": [0.5]}, "wrong probability: '[0.5]' is not a number"),
@@ -268,7 +269,26 @@ POISON: list[tuple[Any, str]] = [
     (b'{"prompt": "caf\xe9"}', "invalid UTF-8: byte 0xE9 at offset"),
     (b'{"prompt": "cut', "invalid JSON: column 12: Unterminated string"),
     (b"[" * 100_000, "invalid JSON: nested too deeply"),
-    (b'{"prompt": "x", "chosen": ' + b"[" * 900 + b"]" * 900 + b', "rejected": "x"}', "wrong type"),
+    (
+        b'{"prompt": "x", "chosen": ' + b"[" * 900 + b"]" * 900 + b', "rejected": "x"}',
+        "invalid JSON: nested too deeply",
+    ),
+    (TEXTS | {"rejected": "Yes\n "}, "same responses: chosen and rejected differ in white space"),
+    (TEXTS | {"label": False}, "label is false: the response is one to avoid"),
+    (TEXTS | {"label": "safe"}, "label: 'safe' is neither true nor false"),
+    (TEXTS | {"weight": 0.5}, "weight: the row has 0.5, and rows are not weighted here"),
+    (TEXTS | {"images": ["a.png"]}, "images: the row has some, and only text is read here"),
+    (TEXTS | {"score_chosen": 3, "score_rejected": 8.5}, "scores: chosen has 3, and rejected has"),
+    (TEXTS | {"system": 3}, "wrong type: system is a number, not text"),
+    (TEXTS | {"system": "a", "system_prompt": "b"}, "system: system and system_prompt differ"),
+    (
+        TEXTS | {"system": "a", "prompt": [{"role": "system", "content": "b"}, *plain("Hi?")]},
+        "system: the row has one beside its messages, which hold another",
+    ),
+    (
+        TEXTS | {"chosen": [plain("Yes", start=1)[0] | {"weight": 0}]},
+        "weight: the last message of chosen is marked as not to be learnt",
+    ),
 ]
 
 

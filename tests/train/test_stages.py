@@ -432,6 +432,45 @@ def test_held_out_rows_of_trained_prompts_are_set_aside(data: Path, tmp_path: Pa
         ]
 
 
+def test_ties_are_counted_and_told(data: Path, tmp_path: Path) -> None:
+    """Two of eleven pairs have the probability 0.5; one of 0.500001 is no tie."""
+    more = [json.loads(line) for line in data.read_text().splitlines()[:3]]
+    for n, (row, probability) in enumerate(zip(more, (0.5, 0.5, 0.500001), strict=True)):
+        row |= {"id": f"more-{n}", "probability": probability}
+    with data.open("a") as file:
+        file.write("".join(json.dumps(row) + "\n" for row in more))
+    for stage in ("reward", "dpo"):
+        out, notes = tmp_path / stage, list[str]()
+        config = KINDS[stage](**SMALL, max_steps=1, test_share=0.0)
+        train(config, [data], out, Show(note=notes.append))
+        assert notes == [
+            "ties: 2 of 11 pairs have the probability 0.5. They teach that neither response is"
+            " better."
+        ]
+        counts = read_run(out)["counts"]
+        assert counts == {"trained": 11, "held out": 0, "set aside": 0, "ties": 2}
+
+
+def test_a_message_of_weight_zero_is_not_learnt(tmp_path: Path) -> None:
+    """The same two conversations, with and without the mark: under the mark, as many tokens count
+    as where the last response alone is learnt, and no row is lost."""
+    talk = [
+        {"role": "user", "content": QUESTIONS[0]}, {"role": "assistant", "content": BAD},
+        {"role": "user", "content": QUESTIONS[1]}, {"role": "assistant", "content": GOOD},
+    ]  # fmt: skip
+    marked = [talk[0], talk[1] | {"weight": 0}, *talk[2:]]
+    losses = {}
+    for name, rows, learned in (
+        ("marked", marked, "all"), ("last", talk, "last"), ("all", talk, "all"),
+    ):  # fmt: skip
+        file = tmp_path / f"{name}.jsonl"
+        file.write_text(json.dumps({"messages": rows}) + "\n")
+        config = SftConfig(**SMALL, max_steps=1, test_share=0.0, learned=learned)
+        train(config, [file], tmp_path / name)
+        losses[name] = figures(tmp_path / name)[0]["loss"]
+    assert losses["marked"] == losses["last"] != losses["all"]
+
+
 def test_the_reference_is_known_by_the_adapter_s_scale_too(data: Path, tmp_path: Path) -> None:
     """Equal weights under another alpha are another reference: DPO starts at ln 2 for both."""
     train(SftConfig(**SMALL, epochs=3.0), [data], tmp_path / "sft")

@@ -1,0 +1,208 @@
+"""Rows of other tools' formats, written under the keys that are read here.
+
+A conversation stands under `prompt` or `messages`, responses under `completion`, or `chosen` and
+`rejected`. What a format can't be brought to is named, with what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from cai.data.messages import RowError, is_given, json_kind
+
+Row: TypeAlias = dict[str, Any]
+
+
+_OURS = ("prompt", "messages", "init_prompt", "transcript")
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A format: its name for `--format`, the keys it is known by, and how a row is rewritten.
+
+    beside: those of our own keys that its rows may have; others say that a row is one of ours.
+    """
+
+    name: str
+    keys: tuple[str, ...]
+    rewrite: Callable[[Row], Row]
+    beside: tuple[str, ...] = ()
+
+    def has_keys(self, row: Row) -> bool:
+        """Whether a row has the format's keys."""
+        return all(key in row for key in self.keys)
+
+    def fits(self, row: Row) -> bool:
+        """Whether a row is of this format and not of ours."""
+        ours = (key for key in _OURS if key not in self.beside)
+        return self.has_keys(row) and not any(is_given(row.get(key)) for key in ours)
+
+
+def standard(row: Row, name: str | None = None) -> Row:
+    """A row under our keys; unchanged where it is of no other format. Raises `RowError`.
+
+    name: the format that the row must be of.
+    """
+    if name is None:
+        found = next((f for f in FORMATS if f.fits(row)), None)
+        return found.rewrite(row) if found else row
+    named = [f for f in FORMATS if f.name == name]
+    found = next((f for f in named if f.has_keys(row)), None)
+    if found is None:
+        wanted = " or ".join("+".join(f.keys) for f in named)
+        raise RowError(f"other keys: no {wanted} of the format {name}; {_keys_of(row)}")
+    return found.rewrite(row)
+
+
+def _keys_of(row: Row) -> str:
+    return f"its keys are: {', '.join(list(row)[:8]) or 'none'}"
+
+
+def _without(row: Row, *keys: str) -> Row:
+    return {key: value for key, value in row.items() if key not in keys}
+
+
+def _sharegpt(row: Row) -> Row:
+    """`conversations`; LLaMA-Factory adds `chosen` and `rejected`, a message each."""
+    key = "conversations" if "conversations" in row else "conversation"
+    rest = _without(row, key)
+    if "chosen" in row and "rejected" in row:
+        return {**rest, "prompt": row[key]}
+    return {**rest, "messages": row[key]}
+
+
+def _alpaca(row: Row) -> Row:
+    """`instruction` and `input`, joined by a line break; Dolly says `context` and `response`.
+
+    `history` holds earlier (instruction, response) pairs, as LLaMA-Factory has them.
+    """
+    parts = [row[k] for k in ("instruction", "input", "context") if is_given(row.get(k))]
+    if any(not isinstance(part, str) for part in parts):
+        raise RowError("wrong type: instruction and input are not both text")
+    out = _without(row, "instruction", "input", "context", "history", "output", "response")
+    answer = next((row[key] for key in ("output", "response") if key in row), None)
+    talk = [*_history(row.get("history")), _turn("user", "\n".join(parts))]
+    return {**out, "prompt": talk, **({} if answer is None else {"completion": answer})}
+
+
+def _history(value: Any) -> list[Row]:
+    if not is_given(value):
+        return []
+    if not isinstance(value, list) or any(not isinstance(p, list) or len(p) != 2 for p in value):
+        raise RowError("wrong type: history is not a list of (instruction, response) pairs")
+    return [_turn(who, text) for pair in value for who, text in zip(_TURNS, pair, strict=True)]
+
+
+_TURNS = ("user", "assistant")
+
+
+def _turn(role: str, content: Any) -> Row:
+    return {"role": role, "content": content}
+
+
+def _openai_preference(row: Row) -> Row:
+    """OpenAI's: `input` holds the messages, and perhaps tools."""
+    asked = row["input"]
+    if not isinstance(asked, dict) or "messages" not in asked:
+        raise RowError(f"wrong type: input is {json_kind(asked)}, not an object with messages")
+    rest = _without(row, "input", "preferred_output", "non_preferred_output")
+    return {
+        **rest,
+        **_without(asked, "messages", "parallel_tool_calls"),
+        "prompt": asked["messages"],
+        "chosen": row["preferred_output"],
+        "rejected": row["non_preferred_output"],
+    }
+
+
+def _question_pair(row: Row) -> Row:
+    """Intel's Orca pairs: `question`, `chosen`, `rejected`, mostly with `system`."""
+    return {**_without(row, "question"), "prompt": row["question"]}
+
+
+def _axolotl_pair(row: Row) -> Row:
+    """`messages` up to the user's turn, `chosen` and `rejected` a message each.
+
+    Where the sides are whole conversations (as in UltraFeedback), the row is one of ours.
+    """
+    if isinstance(row["chosen"], dict) and isinstance(row["rejected"], dict):
+        return {**_without(row, "messages"), "prompt": row["messages"]}
+    return row
+
+
+FORMATS = (
+    Format("sharegpt", ("conversations",), _sharegpt),
+    Format("sharegpt", ("conversation",), _sharegpt),
+    Format("openai-preference", ("input", "preferred_output", "non_preferred_output"),
+           _openai_preference),
+    Format("alpaca", ("instruction",), _alpaca),
+    Format("orca", ("question", "chosen", "rejected"), _question_pair),
+    Format("axolotl", ("messages", "chosen", "rejected"), _axolotl_pair, ("messages",)),
+)  # fmt: skip
+"""The first that a row is of rewrites it."""
+
+
+# -- what can't be read -----------------------------------------------------------------------
+
+_TO_PAIRS = "write prompt, chosen and rejected"
+_TO_COMPLETION = "rename {0} to prompt and {1} to completion"
+_UNREAD: tuple[tuple[tuple[str, ...], str, str], ...] = (
+    (("prompt", "completions", "labels"), "TRL's stepwise supervision",
+     "write the completion whose steps are all right as completion"),
+    (("segments",), "Axolotl's template-free segments", "write them as messages"),
+    (("contents",), "Gemini's contents", "write them as messages, with role and content"),
+    (("text",), "text as TRL and Axolotl pre-train on it, whose turns can't be told apart",
+     "write messages, or prompt and completion"),
+    (("body", "custom_id"), "requests to OpenAI's batch API", "take out the messages in body"),
+    (("input", "ideal"), "an OpenAI evaluation", _TO_COMPLETION.format("input", "ideal")),
+    (("question", "response_j", "response_k"), "paired answers of Stack Exchange",
+     "rename question to prompt, response_j to chosen and response_k to rejected"),
+    (("prompt", "response_0", "response_1"), "pairs of PKU-SafeRLHF", _TO_PAIRS),
+    (("prompt", "response_a", "response_b"), "pairs of responses", _TO_PAIRS),
+    (("history", "human_ref_A", "human_ref_B"), "pairs of SHP", _TO_PAIRS),
+    (("conversation_a", "conversation_b"), "battles of a chatbot arena", _TO_PAIRS),
+    (("prompt", "completions"), "UltraFeedback before it was binarized", _TO_PAIRS),
+    (("prompt", "response"), "prompts with one response each", "rename response to completion"),
+    (("query", "response"), "rows of ms-swift", _TO_COMPLETION.format("query", "response")),
+    (("question", "answer"), "questions with answers",
+     _TO_COMPLETION.format("question", "answer")),
+    (("prompt", "chosen_response", "rejected_response"), "pairs of Argilla", _TO_PAIRS),
+)  # fmt: skip
+
+
+_SINGLE: tuple[tuple[tuple[str, ...], str, str], ...] = (
+    (("prompt", "completion", "label"), "TRL's KTO rows, a labelled response each",
+     "a pair needs chosen and rejected; cai train sft learns the responses labelled true"),
+    (("prompt", "completion"), "prompts with a response each",
+     "a pair needs chosen and rejected; cai train sft learns from these rows"),
+    (("messages",), "conversations", "a pair needs chosen and rejected; cai train sft learns from"
+     " these rows"),
+)  # fmt: skip
+"""Rows that are read, but not as pairs."""
+
+
+def looks_like(row: Mapping[str, Any], *, as_pair: bool = False) -> str:
+    """What a row that can't be read seems to be, and what to do; empty where nothing is known."""
+    for keys, name, advice in (*(_SINGLE if as_pair else ()), *_UNREAD):
+        if all(key in row for key in keys):
+            return f"this looks like {name}: {advice}"
+    return ""
+
+
+_PROMPT_WORDS = ("prompt", "question", "query", "instruction", "goal", "behavior", "text", "input")
+
+
+def likely_column(keys: Sequence[str]) -> str:
+    """The key that most likely holds prompts, by its name; empty where none or two do.
+
+    `context` and the like say that one key alone is not the prompt.
+    """
+    if any(word in key.lower() for key in keys for word in ("context", "passage", "article")):
+        return ""
+    for word in _PROMPT_WORDS:
+        named = [key for key in keys if word in key.lower()]
+        if named:
+            return named[0] if len(named) == 1 else ""
+    return ""

@@ -1,0 +1,186 @@
+"""Conversations as they stand in rows: messages of OpenAI's and of ShareGPT's kind.
+
+A key or a part with a meaning that can't be kept (a tool call, an image, a name) sets the row aside
+by its name: a conversation that was read as something else would teach something else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from cai.types import Message, Messages, Role
+
+
+class RowError(Exception):
+    """A row can't be used; says why, as `kind: detail`, so that reasons can be counted."""
+
+
+def json_kind(value: Any) -> str:
+    """What JSON calls a value: "an object"."""
+    names = {dict: "an object", list: "a list", str: "text", bool: "a boolean", type(None): "null"}
+    return names.get(type(value), "a number")
+
+
+def is_given(value: Any) -> bool:
+    """Whether a row says something under a key: neither null nor empty nor false."""
+    return value is not None and value is not False and value not in ("", [], {})
+
+
+_ROLES: Mapping[Any, Role] = {
+    "system": "system", "developer": "system", "user": "user", "assistant": "assistant",
+}  # fmt: skip
+"""Values of `role`. OpenAI's newer models call the system's message the developer's."""
+
+_SPEAKERS: Mapping[Any, Role] = {
+    **_ROLES, "human": "user", "gpt": "assistant", "chatgpt": "assistant", "model": "assistant",
+    "bot": "assistant",
+}  # fmt: skip
+"""Values of ShareGPT's `from`."""
+
+_TOOLS = (
+    "tool", "function", "function_call", "function_response", "observation", "tool_call",
+    "tool_calls", "tool_response", "ipython",
+)  # fmt: skip
+"""Roles of messages to and from tools."""
+
+_UNREAD = {
+    **dict.fromkeys(("tool_calls", "function_call", "tool_call_id"), "tool calls"),
+    **{
+        key: key
+        for key in (
+            "name", "refusal", "audio", "audios", "image", "images", "video", "videos", "file",
+            "files", "prefix", "train_detail", "training_detail", "reasoning_content", "reasoning",
+            "thinking",
+        )
+    },
+}  # fmt: skip
+"""Keys of a message that change what it says → the kind of the reason.
+
+Of OpenAI's chat format, TRL (`images`), Axolotl (`train_detail`), LLaMA-Factory, and servers of
+models that reason.
+"""
+
+_LEARNT = ("weight", "train", "training", "loss")
+"""Keys of a message by which OpenAI, Axolotl and ms-swift say whether it is to be learnt."""
+
+
+def read_messages(value: Any, *, drop_answer: bool = False) -> Messages:
+    """A list of messages: `role` and `content`, or ShareGPT's `from` and `value`.
+
+    drop_answer: leave out a last turn of the assistant, unread. Raises `RowError`.
+    """
+    if not isinstance(value, list):
+        raise RowError(f"wrong type: messages is {json_kind(value)}, not a list")
+    items = value
+    if drop_answer and items and isinstance(items[-1], dict):
+        role, _ = _head(items[-1], len(items))
+        items = items[:-1] if role == "assistant" else items
+    return tuple(_message(item, number) for number, item in enumerate(items, 1))
+
+
+def _message(item: Any, number: int) -> Message:
+    if not isinstance(item, dict):
+        raise RowError(f"wrong type: message {number} is {json_kind(item)}, not an object")
+    role, text_key = _head(item, number)
+    for key, kind in _UNREAD.items():
+        if is_given(item.get(key)):
+            raise RowError(f"{kind}: message {number} has the key {key!r}, which is not read here")
+    return Message(role, _text(item.get(text_key), number))
+
+
+def _head(item: Mapping[str, Any], number: int) -> tuple[Role, str]:
+    """Whose message it is, and the key of its text."""
+    name, key, known = item.get("role"), "content", _ROLES
+    if name is None and "from" in item:
+        name, key, known = item["from"], "value", _SPEAKERS
+    if name in _TOOLS:
+        raise RowError(f"tool calls: message {number} is a {name}'s, and only text is read here")
+    if not isinstance(name, str) or name not in known:
+        raise RowError(
+            f"wrong role: message {number} has {str(name)[:20]!r}; "
+            f"only {', '.join(_ROLES)} are known"
+        )
+    return known[name], key
+
+
+def _text(content: Any, number: int) -> str:
+    """A message's text; a list of text parts is joined as chat templates do, with nothing."""
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        raise RowError(
+            f"wrong type: the content of message {number} is {json_kind(content)}, not text"
+        )
+    return "".join(_part(part, number) for part in content)
+
+
+def _part(part: Any, number: int) -> str:
+    if not isinstance(part, dict):
+        raise RowError(f"wrong type: message {number} has a part that is {json_kind(part)}")
+    kind = str(part.get("type"))[:20]
+    if kind not in ("text", "input_text", "output_text"):
+        raise RowError(f"{kind}: message {number} has a part of this type; only text is read here")
+    text = part.get("text")
+    if not isinstance(text, str):
+        raise RowError(f"wrong type: message {number} has text that is {json_kind(text)}")
+    return text
+
+
+def not_to_learn(items: Any) -> tuple[int, ...]:
+    """Places, from 0, of the assistant's messages that are marked as not to be learnt.
+
+    By `weight: 0` (OpenAI), `train: false` (Axolotl) or `loss: false` (ms-swift). Raises `RowError`
+    for a weight between.
+    """
+    out = []
+    for place, item in enumerate(items if isinstance(items, list) else []):
+        if not isinstance(item, dict):
+            continue
+        marks = {key: item[key] for key in _LEARNT if item.get(key) is not None}
+        for key, mark in marks.items():
+            if mark not in (0, 1):  # True is 1, False is 0
+                raise RowError(f"{key}: that of message {place + 1} is neither 0 nor 1")
+        if 0 in marks.values() and _head(item, place + 1)[0] == "assistant":
+            out.append(place)
+    return tuple(out)
+
+
+# -- keys of a row ----------------------------------------------------------------------------
+
+SYSTEM_KEYS = ("system", "system_prompt", "system_message")
+"""Columns that hold the system's turn of a row."""
+
+_UNREAD_KEYS = (
+    "tools", "functions", "image", "images", "video", "videos", "audio", "audios", "documents",
+    "chat_template_kwargs", "history",
+)  # fmt: skip
+"""Columns of TRL, OpenAI and LLaMA-Factory that change what a model is asked, and are not read."""
+
+
+def with_system(row: Mapping[str, Any], messages: Messages) -> Messages:
+    """The messages, with the row's system turn in front. Raises `RowError` where there are two."""
+    turn = system_turn(row)
+    if turn and messages[:1] and messages[0].role == "system":
+        if messages[:1] != turn:
+            raise RowError("system: the row has one beside its messages, which hold another")
+        return messages
+    return turn + messages
+
+
+def system_turn(row: Mapping[str, Any]) -> Messages:
+    """The system's turn that stands in a column of its own, or nothing. Raises `RowError`."""
+    texts = {key: row[key] for key in SYSTEM_KEYS if is_given(row.get(key))}
+    for key, text in texts.items():
+        if not isinstance(text, str):
+            raise RowError(f"wrong type: {key} is {json_kind(text)}, not text")
+    if len(set(texts.values())) > 1:
+        raise RowError(f"system: {' and '.join(texts)} differ")
+    return tuple(Message("system", text) for text in [*texts.values()][:1])
+
+
+def check_keys(row: Mapping[str, Any]) -> None:
+    """Raise `RowError` for a key that changes what a model is asked and can't be kept."""
+    for key in _UNREAD_KEYS:
+        if is_given(row.get(key)):
+            raise RowError(f"{key}: the row has some, and only text is read here")

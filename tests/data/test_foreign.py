@@ -1,0 +1,327 @@
+"""Rows of other tools' formats: as prompts, as conversations to learn and as pairs, or named."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cai.data.foreign import likely_column, looks_like, standard
+from cai.data.messages import RowError
+from cai.data.prompts import FORMATS, PromptFile
+from cai.data.training import read_pairs, read_prompts, read_sft
+from cai.data.training_rows import PairRow, SftRow
+from cai.errors import DataError, PromptError
+from cai.types import Message, Messages, Prompt, SetAside
+from tests.data.test_training import lines, plain, said
+
+SKY, YES, NO = "Is the sky blue?", "Yes.", "No."
+BRIEF = Message("system", "Be brief.")
+
+
+def turn(who: str, text: str) -> dict[str, str]:
+    return {"from": who, "value": text}
+
+
+def of_openai(**beside: Any) -> dict[str, Any]:
+    return {
+        "input": {"messages": plain(SKY), **beside},
+        "preferred_output": plain(YES, start=1),
+        "non_preferred_output": plain(NO, start=1),
+    }
+
+
+# each row: the prompt, the response to learn (None: it has none), and the rejected one (None: it is
+# no pair)
+READ: list[tuple[str, dict[str, Any], Messages, str | None, str | None]] = [
+    ("sharegpt", {"conversations": [turn("human", SKY), turn("gpt", YES)]}, said(SKY), YES, None),
+    ("sharegpt with a system turn",
+     {"conversations": [turn("system", "Be brief."), turn("human", SKY), turn("gpt", YES)]},
+     (BRIEF, *said(SKY)), YES, None),
+    ("sharegpt with a system column",
+     {"conversations": [turn("human", SKY), turn("gpt", YES)], "system": "Be brief."},
+     (BRIEF, *said(SKY)), YES, None),
+    ("conversation, in OpenAI's words", {"conversation": plain("a", "b", SKY, YES)},
+     said("a", "b", SKY), YES, None),
+    ("sharegpt pair of LLaMA-Factory",
+     {"conversations": [turn("human", SKY)], "chosen": turn("gpt", YES),
+      "rejected": turn("gpt", NO)}, said(SKY), YES, NO),
+    ("alpaca", {"instruction": SKY, "input": "", "output": YES}, said(SKY), YES, None),
+    ("alpaca without input", {"instruction": SKY, "output": YES}, said(SKY), YES, None),
+    ("alpaca with all", {"instruction": "Answer.", "input": SKY, "output": YES,
+                         "system": "Be brief.", "history": [["Hi", "Hello"]], "text": "…"},
+     (BRIEF, *said("Hi", "Hello", f"Answer.\n{SKY}")), YES, None),
+    ("alpaca pair", {"instruction": SKY, "input": "", "chosen": YES, "rejected": NO},
+     said(SKY), YES, NO),
+    ("alpaca, labelled", {"instruction": SKY, "output": YES, "kto_tag": True}, said(SKY), YES,
+     None),
+    ("instructions alone", {"instruction": SKY}, said(SKY), None, None),
+    ("dolly", {"instruction": SKY, "context": "Look up.", "response": YES, "category": "qa"},
+     said(f"{SKY}\nLook up."), YES, None),
+    ("openai", {"messages": [{"role": "developer", "content": "Be brief."}, *plain(SKY, YES)]},
+     (BRIEF, *said(SKY)), YES, None),
+    ("openai parts", {"messages": [{"role": "user", "content": [{"type": "text", "text": SKY}]},
+                                   *plain(YES, start=1)]}, said(SKY), YES, None),
+    ("openai preference", of_openai(tools=[], parallel_tool_calls=True), said(SKY), YES, NO),
+    ("orca pair", {"system": "Be brief.", "question": SKY, "chosen": YES, "rejected": NO},
+     (BRIEF, *said(SKY)), YES, NO),
+    ("axolotl pair", {"messages": plain(SKY), "chosen": plain(YES, start=1)[0],
+                      "rejected": plain(NO, start=1)[0]}, said(SKY), YES, NO),
+    ("ultrafeedback", {"prompt": SKY, "prompt_id": "x1", "messages": plain(SKY, YES),
+                       "chosen": plain(SKY, YES), "rejected": plain(SKY, NO),
+                       "score_chosen": 8.0, "score_rejected": 3.0}, said(SKY), YES, NO),
+    ("trl conversational", {"prompt": plain(SKY), "completion": plain(YES, start=1)},
+     said(SKY), YES, None),
+    ("trl with a system column", {"prompt": SKY, "completion": YES, "system": "Be brief."},
+     (BRIEF, *said(SKY)), YES, None),
+    ("trl implicit", {"chosen": plain(SKY, YES), "rejected": plain(SKY, NO)}, said(SKY), YES, NO),
+    ("trl implicit with a system column",
+     {"chosen": plain(SKY, YES), "rejected": plain(SKY, NO), "system_prompt": "Be brief."},
+     (BRIEF, *said(SKY)), YES, NO),
+    ("trl kto", {"prompt": SKY, "completion": YES, "label": True}, said(SKY), YES, None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("container", ["jsonl", "json"])
+@pytest.mark.parametrize("name,row,prompt,chosen,rejected", READ, ids=[n for n, *_ in READ])
+def test_a_format_is_read_as_prompts_and_as_training_rows(
+    tmp_path: Path,
+    name: str,
+    row: dict[str, Any],
+    prompt: Messages,
+    chosen: str | None,
+    rejected: str | None,
+    container: str,
+) -> None:
+    path = tmp_path / f"d.{container}"
+    path.write_text(json.dumps([row], indent=1) if container == "json" else json.dumps(row))
+    (asked,) = PromptFile(path)
+    assert isinstance(asked, Prompt) and asked.messages == prompt, asked
+    (asked,) = read_prompts([path])
+    assert isinstance(asked, Prompt) and asked.messages == prompt
+    if chosen is None:
+        with pytest.raises(DataError, match="no row that can be used"):
+            list(read_sft([path]))
+    else:
+        (learnt,) = read_sft([path])
+        assert isinstance(learnt, SftRow), learnt
+        assert learnt.messages == (*prompt, Message("assistant", chosen))
+    if rejected is None:
+        with pytest.raises(DataError, match=r"no row that can be used: d.json.*other keys"):
+            list(read_pairs([path]))
+    else:
+        assert chosen is not None
+        (pair,) = read_pairs([path])
+        assert isinstance(pair, PairRow), pair
+        sides = (said(chosen, start=1), said(rejected, start=1))
+        assert (pair.prompt, pair.chosen, pair.rejected) == (prompt, *sides)
+
+
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"instruction": 3}, "wrong type: instruction and input are not both text"),
+    ({"instruction": SKY, "history": "a"}, "wrong type: history is not a list of (instruction,"),
+    ({"instruction": SKY, "history": [["a"]]}, "wrong type: history is not a list of"),
+    (of_openai() | {"input": SKY}, "wrong type: input is text, not an object with messages"),
+    (of_openai(tools=[{"type": "function"}]), "tools: the row has some"),
+    ({"conversations": [turn("human", SKY), turn("function_call", "{}")]}, "tool calls: message 2"),
+    ({"conversations": SKY}, "wrong type: messages is text, not a list"),
+]
+
+
+@pytest.mark.parametrize("row,reason", REFUSED, ids=[reason[:40] for _, reason in REFUSED])
+def test_a_row_that_is_not_whole_is_set_aside(
+    tmp_path: Path, row: dict[str, Any], reason: str
+) -> None:
+    before, bad = PromptFile(lines(tmp_path, {"prompt": "Hi?"}, row))
+    assert isinstance(before, Prompt)
+    assert isinstance(bad, SetAside) and bad.reason.startswith(reason), bad
+
+
+def test_our_own_keys_come_first_and_a_named_format_before_them(tmp_path: Path) -> None:
+    row = {"prompt": "Ours?", "instruction": "Theirs?", "output": YES}
+    path = lines(tmp_path, row, {"prompt": "Other?"})
+    ours, other = PromptFile(path)
+    assert isinstance(ours, Prompt) and ours.messages == said("Ours?")
+    assert ours.meta == {"instruction": "Theirs?", "output": YES}
+    theirs, other = PromptFile(path, form="alpaca")
+    assert isinstance(theirs, Prompt) and theirs.messages == said("Theirs?")
+    assert isinstance(other, SetAside)
+    assert other.reason == "other keys: no instruction of the format alpaca; its keys are: prompt"
+    assert {"sharegpt", "alpaca", "openai-preference", "orca", "axolotl"} <= set(FORMATS)
+    (named,) = PromptFile(lines(tmp_path, {"instruction": "a", "q": "b"}), column="q")
+    assert isinstance(named, Prompt) and named.messages == said("b")
+
+
+def test_a_row_of_ours_is_left_alone() -> None:
+    for row in (
+        {"prompt": SKY, "conversations": []},
+        {"messages": [], "chosen": [], "rejected": []},
+    ):
+        assert standard(row) is row
+    with pytest.raises(RowError, match=r"no conversations or conversation of the format sharegpt"):
+        standard({"prompt": SKY}, "sharegpt")
+
+
+# -- labels and weights -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("label", [False, 0, 0.0, "False", "false", "0", " NO ", "undesirable"])
+@pytest.mark.parametrize("key", ["label", "kto_tag"])
+def test_a_response_labelled_bad_is_never_learnt(tmp_path: Path, key: str, label: Any) -> None:
+    """In every format that SFT reads, and whatever stands for false."""
+    rows = [
+        {"prompt": SKY, "completion": NO},
+        {"instruction": SKY, "output": NO},
+        {"messages": plain(SKY, NO)},
+        {"conversations": [turn("human", SKY), turn("gpt", NO)]},
+        {"prompt": SKY, "chosen": NO, "rejected": YES},
+    ]
+    for row in rows:
+        good, bad = read_sft([lines(tmp_path, row, row | {key: label})])
+        assert isinstance(good, SftRow)
+        assert isinstance(bad, SetAside) and bad.reason.startswith(f"{key} is false: ")
+
+
+def test_labels_are_read_by_value(tmp_path: Path) -> None:
+    row = {"prompt": SKY, "completion": YES}
+    for label in (True, 1, 1.0, "True", "1", "desirable", None, ""):
+        (good,) = read_sft([lines(tmp_path, row | {"label": label})])
+        assert isinstance(good, SftRow)
+    for label in ("safe", 2, -1, [True], "nan"):
+        _, bad = read_sft([lines(tmp_path, row, row | {"label": label})])
+        assert isinstance(bad, SetAside)
+        assert bad.reason == f"label: {str(label)!r} is neither true nor false"
+    csv = tmp_path / "d.csv"
+    csv.write_text(f"prompt,completion,label\n{SKY},{YES},True\n{SKY},{NO},False\n{SKY},{YES},\n")
+    assert [isinstance(r, SftRow) for r in read_sft([csv])] == [True, False, True]
+
+
+def test_weights_of_messages_say_what_is_learnt(tmp_path: Path) -> None:
+    """A system column moves all places by one; the last response has to be learnt."""
+    talk = plain("a", "b", "c", "d", "e", "f")
+    for place, weight in ((1, 0), (3, 0), (5, 1)):
+        talk[place] |= {"weight": weight}  # type: ignore[dict-item]
+    first, second, bad = read_sft(
+        [
+            lines(
+                tmp_path,
+                {"messages": talk},
+                {"messages": talk, "system": "Be brief."},
+                {"messages": talk[:4]},
+            )
+        ]
+    )
+    assert isinstance(first, SftRow) and first.not_to_learn == (1, 3)
+    assert isinstance(second, SftRow) and second.not_to_learn == (2, 4)
+    assert (first.learned("all"), first.learned("last")) == ("last", "last")
+    assert isinstance(bad, SetAside)
+    assert bad.reason == "weight: the last message is marked as not to be learnt"
+    talk[1] |= {"weight": 1}  # type: ignore[dict-item]
+    (some,) = read_sft([lines(tmp_path, {"messages": talk})])
+    assert isinstance(some, SftRow) and some.learned("last") == "last"
+    with pytest.raises(PromptError, match="Some earlier responses have the weight 0"):
+        some.learned("all")
+    (plain_row,) = read_sft([lines(tmp_path, {"messages": plain("a", "b", "c", "d")})])
+    assert isinstance(plain_row, SftRow) and plain_row.learned("all") == "all"
+
+
+# -- what can't be read -----------------------------------------------------------------------
+
+NAMED: list[tuple[dict[str, Any], str]] = [
+    ({"text": "<|im_start|>user\nHi"}, "text as TRL and Axolotl pre-train on it"),
+    (
+        {"question": SKY, "response_j": YES, "response_k": NO},
+        "rename question to prompt, response_j",
+    ),
+    ({"question": SKY, "answer": YES}, "rename question to prompt and answer to completion"),
+    ({"prompt": SKY, "response": YES}, "rename response to completion"),
+    ({"prompt": SKY, "completions": [YES], "labels": [True]}, "TRL's stepwise supervision"),
+    ({"prompt": SKY, "response_0": YES, "response_1": NO}, "pairs of PKU-SafeRLHF"),
+    ({"segments": [{"label": True, "text": SKY}]}, "Axolotl's template-free segments"),
+    ({"contents": [{"role": "user", "parts": [{"text": SKY}]}]}, "Gemini's contents"),
+    ({"instruction": SKY, "completions": [{}]}, "UltraFeedback before it was binarized"),
+]
+
+
+@pytest.mark.parametrize("row,told", NAMED, ids=[told[:30] for _, told in NAMED])
+def test_a_format_that_can_t_be_read_is_named(
+    tmp_path: Path, row: dict[str, Any], told: str
+) -> None:
+    path = lines(tmp_path, row)
+    for read in (read_sft, read_pairs):
+        with pytest.raises(DataError) as error:
+            list(read([path]))
+        assert f"its keys are: {', '.join(row)}; this looks like" in error.value.message
+        assert told in error.value.message
+
+
+def test_rows_with_one_response_are_named_where_pairs_are_wanted(tmp_path: Path) -> None:
+    for row, name in (
+        ({"prompt": SKY, "completion": YES, "label": True}, "TRL's KTO rows"),
+        ({"instruction": SKY, "output": YES}, "prompts with a response each"),
+        ({"conversations": [turn("human", SKY), turn("gpt", YES)]}, "conversations"),
+    ):
+        with pytest.raises(DataError, match=f"this looks like {name}.*cai train sft learns"):
+            list(read_pairs([lines(tmp_path, row)]))
+        assert "cai train sft" not in looks_like(row)
+
+
+def test_the_hint_names_the_column_that_may_hold_the_prompts(tmp_path: Path) -> None:
+    (row,) = PromptFile(lines(tmp_path, {"question": SKY}))
+    assert isinstance(row, SetAside)
+    assert row.reason.endswith("if one of them holds the prompt, name it with --column question")
+    csv = tmp_path / "p.csv"
+    csv.write_text("id,category,prompts_final\na,b,c\n")
+    with pytest.raises(DataError, match="its columns are: id, category, prompts_final") as error:
+        list(PromptFile(csv))
+    assert error.value.hint == "Name the one that holds the prompts with --column prompts_final."
+    for keys, column in (
+        (["Type", "Question", "Best Answer"], "Question"),
+        (["question", "prompt_text"], "prompt_text"),
+        (["question", "question_id"], ""),  # either may be meant
+        (["context", "question"], ""),  # a question without its context is another question
+        (["text_a", "text_b"], ""),
+        (["n"], ""),
+    ):
+        assert likely_column(keys) == column, keys
+
+
+# -- standard input ---------------------------------------------------------------------------
+
+
+def feed(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+
+
+def test_standard_input_is_read_as_often_as_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    feed(monkeypatch, b'{"prompt": "One?"}\n{"prompt": 2}\n{"prompt": "Three?"}\n')
+    file = PromptFile("-")
+    assert file.path.name == "<stdin>"
+    first = list(file)
+    assert [r.source for r in first] == ["<stdin>:1", "<stdin>:2", "<stdin>:3"]
+    assert [type(r) for r in first] == [Prompt, SetAside, Prompt]
+    assert list(file) == list(file) == first
+    folder = file.path.parent
+    assert folder.is_dir()
+    del file
+    assert not folder.exists()
+
+
+def test_standard_input_in_every_container(monkeypatch: pytest.MonkeyPatch) -> None:
+    for data, form, expected in (
+        (b"One?\nTwo?\n", None, ["One?", "Two?"]),
+        (b'[{"instruction": "One?", "output": "x"}]', None, ["One?"]),
+        (b"id,prompt\na,One?\n", "csv", ["One?"]),
+        (b"id\tprompt\na\tOne?\n", "tsv", ["One?"]),
+        (b'{"prompt": "One?"}\n', "text", ['{"prompt": "One?"}']),
+    ):
+        feed(monkeypatch, data)
+        rows = list(PromptFile("-", form=form))
+        assert [r.messages[-1].content for r in rows if isinstance(r, Prompt)] == expected
+    feed(monkeypatch, b"")
+    with pytest.raises(DataError, match=r"^<stdin> is empty"):
+        PromptFile(Path("-"))
