@@ -74,6 +74,11 @@ def container_of(path: Path) -> str:
     container = _ENDINGS.get(ending, "")
     if container in ("", "jsonl", "json"):
         first = text.lstrip()[0]
+        if text.lstrip().partition("\n")[0].strip() == "{":
+            raise DataError(
+                f"{shown(path)} is one JSON object over several lines",
+                hint="Write an object a line (JSONL), or a list of objects.",
+            )
         return {"{": "jsonl", "[": "json"}.get(first, container or "text")
     return container
 

@@ -83,9 +83,11 @@ def _message(item: Any, number: int) -> Message:
     if not isinstance(item, dict):
         raise RowError(f"wrong type: message {number} is {json_kind(item)}, not an object")
     role, text_key = _head(item, number)
-    for key, kind in _UNREAD.items():
-        if is_given(item.get(key)):
-            raise RowError(f"{kind}: message {number} has the key {key!r}, which is not read here")
+    for key in sorted(_UNREAD.keys() & item):
+        if is_given(item[key]):
+            raise RowError(
+                f"{_UNREAD[key]}: message {number} has the key {key!r}, which is not read here"
+            )
     return Message(role, _text(item.get(text_key), number))
 
 
@@ -148,13 +150,13 @@ def not_to_learn(items: Any) -> tuple[int, ...]:
 
 # -- keys of a row ----------------------------------------------------------------------------
 
-SYSTEM_KEYS = ("system", "system_prompt", "system_message")
+SYSTEM_KEYS = frozenset({"system", "system_prompt", "system_message"})
 """Columns that hold the system's turn of a row."""
 
-_UNREAD_KEYS = (
+_UNREAD_KEYS = frozenset({
     "tools", "functions", "image", "images", "video", "videos", "audio", "audios", "documents",
     "chat_template_kwargs", "history",
-)  # fmt: skip
+})  # fmt: skip
 """Columns of TRL, OpenAI and LLaMA-Factory that change what a model is asked, and are not read."""
 
 
@@ -170,7 +172,7 @@ def with_system(row: Mapping[str, Any], messages: Messages) -> Messages:
 
 def system_turn(row: Mapping[str, Any]) -> Messages:
     """The system's turn that stands in a column of its own, or nothing. Raises `RowError`."""
-    texts = {key: row[key] for key in SYSTEM_KEYS if is_given(row.get(key))}
+    texts = {key: row[key] for key in sorted(SYSTEM_KEYS & row.keys()) if is_given(row[key])}
     for key, text in texts.items():
         if not isinstance(text, str):
             raise RowError(f"wrong type: {key} is {json_kind(text)}, not text")
@@ -181,6 +183,6 @@ def system_turn(row: Mapping[str, Any]) -> Messages:
 
 def check_keys(row: Mapping[str, Any]) -> None:
     """Raise `RowError` for a key that changes what a model is asked and can't be kept."""
-    for key in _UNREAD_KEYS:
-        if is_given(row.get(key)):
+    for key in sorted(_UNREAD_KEYS & row.keys()):
+        if is_given(row[key]):
             raise RowError(f"{key}: the row has some, and only text is read here")

@@ -347,7 +347,10 @@ def test_files_that_can_t_be_read(tmp_path: Path) -> None:
     cut.write_bytes(gzip.compress(many.encode())[:-2000])
     broken = tmp_path / "broken.json"
     broken.write_text('[\n{"prompt": "a"},\n{"prompt": b}\n]')
+    pretty = tmp_path / "pretty.json"
+    pretty.write_text(json.dumps({"data": [{"prompt": "a"}]}, indent=1))
     for path, told in (
+        (pretty, "is one JSON object over several lines"),
         (tmp_path / "none.jsonl", "there is no file"),
         (tmp_path, "is a folder"),
         (empty, "is empty"),
