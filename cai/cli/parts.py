@@ -65,12 +65,13 @@ reading = together(
     ),
     click.option(
         "--prompts", "-p", "prompts_file", type=click.Path(path_type=Path), default=None,
-        help="Prompts: JSONL, text, CSV, HH-RLHF jsonl(.gz), Parquet.  [default: bundled prompts]",
+        help="Prompts: JSONL, JSON, CSV, Parquet or text, in the chat formats of most tools; `-`"
+        " reads standard input.  [default: bundled prompts]",
     ),
     click.option(
         "--format", "form", default=None, help="The prompts' format, where it is not obvious."
     ),
-    click.option("--column", default=None, help="The column of a CSV that holds the prompt."),
+    click.option("--column", default=None, help="The key or column that holds the prompt."),
     click.option(
         "--turns", type=click.Choice(["first", "all"]), default="all", show_default=True,
         help="HH-RLHF dialogues: the first human turn alone, or all up to the last human turn.",

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.e2e.helpers import cai, digests, rows
+from tests.e2e.helpers import EXPORTED, cai, digests, rows, write_rows
 
 SCRIPT = """
 replies:
@@ -110,3 +112,43 @@ def test_a_script_without_an_option_stops_the_build(capsys: pytest.CaptureFixtur
     Path("script.yaml").write_text(SCRIPT.replace(", A: 0.7, B: 0.3", ""), "utf-8")
     build("runs/a", "-c", "harmlessness", "--rounds", 1, exit_code=2)
     assert "no probability for the option 'A'" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("here")
+def test_prompts_from_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rows are those of the same prompts in a file; only where they are from differs."""
+    build("runs/file")
+    text = Path("prompts.txt").read_bytes()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text)))
+    manifest = build("runs/stdin", "-p", "-")
+    assert manifest["config"]["prompts"]["source"] == "<stdin>"
+    for name in EXPORTED:
+        assert rows(Path("runs/stdin") / name) == rows(Path("runs/file") / name)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"n,prompt\n1,Hi?\n")))
+    cai("plan", "-m", "scripted:script.yaml", "-p", "-", "--format", "csv")
+
+
+@pytest.mark.usefixtures("here")
+def test_families_and_system_turns_through_a_whole_build() -> None:
+    """A question, the same under a system prompt, and a dialogue that begins with it: their rows
+    are in one file, which is another file for another question."""
+    asked = [f"Question {n}?" for n in range(12)]
+    lines = [{"id": f"alone-{n}", "prompt": q} for n, q in enumerate(asked)]
+    lines += [{"prompt": f"  {q.upper()}", "system": "Be brief."} for q in asked]
+    for q in asked:
+        talk = [("human", q), ("gpt", "Yes."), ("human", "And?")]
+        lines.append({"conversations": [{"from": who, "value": text} for who, text in talk]})
+    write_rows(Path("families.jsonl"), lines)
+    build("runs/a", "-p", "families.jsonl", "--test-share", 0.4, "--rounds", 1, "-q")
+    places: dict[str, set[str]] = {}
+    systems = 0
+    for name in EXPORTED:
+        for row in rows(Path("runs/a") / name):
+            messages = row.get("prompt") or row["messages"]
+            first = next(m["content"] for m in messages if m["role"] == "user")
+            places.setdefault(first.strip().lower(), set()).add(name)
+            systems += messages[0] == {"role": "system", "content": "Be brief."}
+    assert set(places) <= {q.lower() for q in asked} and len(places) > 6
+    assert all(len(files) == 1 for files in places.values())
+    assert len({name for files in places.values() for name in files}) > 2
+    assert systems > 6
