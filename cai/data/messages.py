@@ -50,16 +50,17 @@ _UNREAD = {
         key: key
         for key in (
             "name", "refusal", "audio", "audios", "image", "images", "video", "videos", "file",
-            "files", "prefix", "train_detail", "training_detail", "reasoning_content", "reasoning",
-            "thinking",
+            "files", "prefix", "train_detail", "training_detail",
         )
     },
 }  # fmt: skip
 """Keys of a message that change what it says → the kind of the reason.
 
-Of OpenAI's chat format, TRL (`images`), Axolotl (`train_detail`), LLaMA-Factory, and servers of
-models that reason.
+Of OpenAI's chat format, TRL (`images`), Axolotl (`train_detail`) and LLaMA-Factory.
 """
+
+_REASONING = ("reasoning_content", "reasoning", "thinking")
+"""Keys under which servers and templates have the reasoning before an answer."""
 
 _LEARNT = ("weight", "train", "training", "loss")
 """Keys of a message by which OpenAI, Axolotl and ms-swift say whether it is to be learnt."""
@@ -88,7 +89,19 @@ def _message(item: Any, number: int) -> Message:
             raise RowError(
                 f"{_UNREAD[key]}: message {number} has the key {key!r}, which is not read here"
             )
-    return Message(role, _text(item.get(text_key), number))
+    return Message(role, _text(item.get(text_key), number), _reasoning(item, role, number))
+
+
+def _reasoning(item: Mapping[str, Any], role: Role, number: int) -> str:
+    texts = {key: item[key] for key in _REASONING if is_given(item.get(key))}
+    for key, text in texts.items():
+        if role != "assistant":
+            raise RowError(f"{key}: message {number} is the {role}'s, who does not reason")
+        if not isinstance(text, str):
+            raise RowError(f"wrong type: the {key} of message {number} is {json_kind(text)}")
+    if len(set(texts.values())) > 1:
+        raise RowError(f"reasoning: {' and '.join(texts)} of message {number} differ")
+    return next(iter(texts.values()), "")
 
 
 def _head(item: Mapping[str, Any], number: int) -> tuple[Role, str]:

@@ -15,7 +15,7 @@ from cai.data.messages import RowError
 from cai.data.prompts import FORMATS, PromptFile
 from cai.data.training import read_pairs, read_prompts, read_sft
 from cai.data.training_rows import PairRow, SftRow
-from cai.errors import DataError, PromptError
+from cai.errors import DataError
 from cai.types import Message, Messages, Prompt, SetAside
 from tests.data.test_training import lines, plain, said
 
@@ -217,16 +217,13 @@ def test_weights_of_messages_say_what_is_learnt(tmp_path: Path) -> None:
     )
     assert isinstance(first, SftRow) and first.not_to_learn == (1, 3)
     assert isinstance(second, SftRow) and second.not_to_learn == (2, 4)
-    assert (first.learned("all"), first.learned("last")) == ("last", "last")
     assert isinstance(bad, SetAside)
     assert bad.reason == "weight: the last message is marked as not to be learnt"
     talk[1] |= {"weight": 1}  # type: ignore[dict-item]
     (some,) = read_sft([lines(tmp_path, {"messages": talk})])
-    assert isinstance(some, SftRow) and some.learned("last") == "last"
-    with pytest.raises(PromptError, match="Some earlier responses have the weight 0"):
-        some.learned("all")
+    assert isinstance(some, SftRow) and some.not_to_learn == (3,)
     (plain_row,) = read_sft([lines(tmp_path, {"messages": plain("a", "b", "c", "d")})])
-    assert isinstance(plain_row, SftRow) and plain_row.learned("all") == "all"
+    assert isinstance(plain_row, SftRow) and plain_row.not_to_learn == ()
 
 
 # -- what can't be read -----------------------------------------------------------------------

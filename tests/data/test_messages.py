@@ -45,7 +45,8 @@ def test_text_parts_are_joined_with_nothing_between() -> None:
 REFUSED: list[tuple[dict[str, Any], str]] = [
     (ASK | {"name": "ann"}, "name: message 2 has the key 'name'"),
     (ASK | {"images": ["a.png"]}, "images: message 2 has the key 'images'"),
-    (SAY | {"reasoning_content": "hm"}, "reasoning_content: message 2"),
+    (SAY | {"reasoning_content": 1}, "wrong type: the reasoning_content of message 2 is a number"),
+    (SAY | {"reasoning": "a", "thinking": "b"}, "reasoning: reasoning and thinking of message 2"),
     (SAY | {"content": None, "refusal": "No."}, "refusal: message 2"),
     (SAY | {"content": None, "tool_calls": [{"id": "1"}]}, "tool calls: message 2"),
     (SAY | {"content": None, "function_call": {"name": "w"}}, "tool calls: message 2"),
@@ -110,3 +111,11 @@ def test_a_system_column_becomes_the_first_turn() -> None:
         with_system({"system": "Be kind."}, brief)
     with pytest.raises(RowError, match=r"^system: system and system_prompt differ"):
         with_system({"system": "a", "system_prompt": "b"}, ask)
+
+
+@pytest.mark.parametrize("key", ["reasoning_content", "reasoning", "thinking"])
+def test_reasoning_is_read_beside_the_answer(key: str) -> None:
+    messages = read_messages([ASK, SAY | {key: "Hm."}])
+    assert messages[1].reasoning == "Hm." and messages[1].content == SAY["content"]
+    with pytest.raises(RowError, match="message 1 is the user's, who does not reason"):
+        read_messages([ASK | {key: "Hm."}, SAY])

@@ -8,8 +8,10 @@ import torch
 from cai.errors import PromptError
 from cai.models.adapters import LoraSettings
 from cai.models.backbone import Backbone
+from cai.text.encode import Encoder
 from cai.train.batches import Tokens, encode_tokens, encode_turns, lay_out, pack, response_logprobs
 from cai.types import Message
+from tests.text.families import family
 
 TALK = (
     Message("user", "Say hello."),
@@ -41,6 +43,52 @@ def test_the_assistant_s_words_and_their_end_count(backbone: Backbone) -> None:
     assert encode_turns(backbone.encoder, TALK, 100) == [last]
     assert said(backbone, last) == "Hello!<|im_end|>"
     assert both.ids == last.ids and both.response[-1]
+
+
+def test_a_turn_that_is_marked_does_not_count(backbone: Backbone) -> None:
+    """The first of two responses has the weight 0: it is read, and not learnt."""
+    (tokens,) = encode_turns(backbone.encoder, TALK, 100, "all", not_to_learn=(1,))
+    assert said(backbone, tokens) == "Hello!<|im_end|>"
+
+
+def test_turns_that_the_template_words_anew_stand_apart() -> None:
+    """Qwen3 drops an earlier turn's empty reasoning block: each turn has a sequence of its own.
+
+    Both are what the model samples: the prompt as it was, then the reply with its block.
+    """
+    encoder = Encoder(family("qwen3"))
+    first, second = encode_turns(encoder, TALK, 200, "all")
+    for tokens, messages, answer in (
+        (first, TALK[:1], "Hello there."), (second, TALK[:3], "Hello!"),
+    ):  # fmt: skip
+        prompt = encoder.encode(messages).ids
+        assert tokens.ids[: len(prompt)] == prompt
+        assert tokens.response == tuple(i >= len(prompt) for i in range(len(tokens.ids)))
+        reply = encoder.tokenizer.decode(tokens.ids[len(prompt) :])
+        assert reply == f"<think>\n\n</think>\n\n{answer}<|im_end|>"
+    assert encode_turns(encoder, TALK, 200) == [second]
+
+
+@pytest.mark.parametrize("row", ["inline", "key"])
+def test_reasoning_is_learnt_or_only_read(row: str) -> None:
+    """With `context` the answer and its end count, and the reasoning before them does not."""
+    encoder = Encoder(family("qwen3"))
+    reply = (
+        Message("assistant", "<think>\nShort.\n</think>\n\nHello!")
+        if row == "inline"
+        else Message("assistant", "Hello!", "Short.")
+    )
+    talk = (*TALK[:3], reply)
+    learn, context = (
+        encode_tokens(encoder, talk, 200, how) for how in ("learn", "context")
+    )  # fmt: skip
+    assert learn.ids == context.ids
+    written = [
+        encoder.tokenizer.decode([i for i, counts in zip(t.ids, t.response, strict=True) if counts])
+        for t in (learn, context)
+    ]
+    assert written[0] == "<think>\nShort.\n</think>\n\nHello!<|im_end|>"
+    assert written[1].strip() == "Hello!<|im_end|>"
 
 
 def test_what_is_too_long_is_refused_with_its_length(backbone: Backbone) -> None:
