@@ -32,6 +32,8 @@ from cai.store.lock import held
 from cai.train.config import TrainConfig, flag
 from cai.types import SetAside
 
+NOISE = ("noise_floor", "ratio_noise")
+"""Figures of a run's first step that say what rounding alone comes to (docs/training.md)."""
 _LOCK = ".lock"
 _STATE = ("checkpoint.safetensors", "best.safetensors")
 _NO_MATTER = {
@@ -233,6 +235,12 @@ def replace_lines(file: Path, keeps: Callable[[dict[str, Any]], bool]) -> None:
 def last_figures(folder: Path) -> dict[str, Any]:
     """Those of the last step; none where there is none."""
     return next((row for row in reversed(_figures(folder)) if not row["held_out"]), {})
+
+
+def start_noise(folder: Path) -> dict[str, float]:
+    """What rounding alone came to before the first step, by the figures of that step."""
+    first = next((row for row in _figures(folder) if not row["held_out"]), {})
+    return {name: float(f"{first[name]:.3g}") for name in NOISE if name in first}
 
 
 def _figures(folder: Path) -> list[dict[str, Any]]:

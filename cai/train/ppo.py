@@ -181,10 +181,12 @@ class PpoTrainer:
             raise TrainingError(self.stopped)
         responses = self._write()
         scores = self.scorer(responses)
-        rollout = self._read(responses, self.scale(scores, responses))
-        if self.step == 0:
-            self._check_start(rollout)
-        figures = self._watch(responses, rollout, scores)
+        # In the parts in which the first epoch learns, so that a policy that has not moved has a
+        # ratio of exactly 1 in half precision too, where shapes decide how a number is rounded.
+        parts = self._minibatches(len(responses), epoch=0)
+        rollout = self._read(responses, self.scale(scores, responses), parts)
+        noise = self._start_noise(responses, rollout) if self.step == 0 else {}
+        figures = self._watch(responses, rollout, scores) | noise
         if self.monitors.calm:
             weights = {n: p.detach().to("cpu", copy=True) for n, p in self.parameters.items()}
             self.sound = Sound(self.step, weights)
@@ -207,7 +209,7 @@ class PpoTrainer:
             s.temperature, s.seed, _EVALUATION, self.max_reasoning_tokens,
         )  # fmt: skip
         scores = self.scorer(responses)
-        rollout = self._read(responses, self.scale(scores, responses))
+        rollout = self._read(responses, self.scale(scores, responses), [range(len(responses))])
         kl = rollout.kl.mean().item()
         return {
             "reward": rollout.scores.mean().item() - s.kl_coef * kl,
@@ -263,22 +265,35 @@ class PpoTrainer:
         )  # fmt: skip
 
     @torch.no_grad()
-    def _read(self, responses: Sequence[Response], scores: Sequence[float]) -> Rollout:
-        """What policy, critic and reference make of the responses before the update."""
+    def _read(
+        self,
+        responses: Sequence[Response],
+        scores: Sequence[float],
+        parts: Sequence[Sequence[int]],
+    ) -> Rollout:
+        """What policy, critic and reference make of the responses before the update.
+
+        parts: which responses may be read together; all of them, each in one part.
+        """
         mask = response_mask(responses, self.backbone.device)
-        read = self._within_memory(responses, lambda: self._read_all(responses, mask.shape[1]))
+        read = self._within_memory(
+            responses, lambda: self._read_all(responses, parts, mask.shape[1])
+        )
         return Rollout(mask, *read, moved(torch.tensor(scores), self.backbone.device))
 
-    def _read_all(self, responses: Sequence[Response], width: int) -> tuple[Tensor, Tensor, Tensor]:
-        parts = []
-        for chosen in self._pieces(responses, range(len(responses))):
-            some = [responses[i] for i in chosen]
+    def _read_all(
+        self, responses: Sequence[Response], parts: Sequence[Sequence[int]], width: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Policy's and reference's log-probabilities, and values: float32 [B, width] each."""
+        read = torch.zeros(3, len(responses), width, device=self.backbone.device)
+        for piece in (piece for part in parts for piece in self._pieces(responses, part)):
+            some = [responses[i] for i in piece]
             logprobs, values = self._forward(some, width)
             reference, _ = read_responses(
                 self.backbone, self.reference, some, width, self.settings.temperature
             )
-            parts.append((logprobs, reference, values))
-        logprobs, reference, values = map(torch.cat, zip(*parts, strict=True))
+            read[:, piece] = torch.stack([logprobs, reference, values])
+        logprobs, reference, values = read
         return logprobs, reference, values
 
     def _forward(self, responses: Sequence[Response], width: int) -> tuple[Tensor, Tensor]:
@@ -306,6 +321,23 @@ class PpoTrainer:
                 hint="The reference must be a frozen copy of the adapter that the policy starts"
                 " from; adapters off serve only where the policy is a fresh adapter.",
             )
+
+    def _start_noise(self, responses: Sequence[Response], rollout: Rollout) -> dict[str, float]:
+        """Before the first step policy and reference are one; what rounding comes to is measured.
+
+        noise_floor: how far the two are apart, mean in nats a response. ratio_noise: mean
+        |log π − log π_old| a token of the same policy, where a later epoch reads it in other parts
+        than the first. Raises `ModelError` where the two are not one.
+        """
+        self._check_start(rollout)
+        again = self._read(
+            responses, rollout.scores.tolist(), self._minibatches(len(responses), epoch=1)
+        )
+        apart = (again.logprobs - rollout.logprobs).abs()
+        return {
+            "noise_floor": rollout.kl.abs().mean().item(),
+            "ratio_noise": masked_mean(apart, rollout.mask).item(),
+        }
 
     # -- learning -------------------------------------------------------------------------------
 

@@ -21,7 +21,7 @@ from cai.models.names import or_last
 from cai.text.encode import Encoder
 from cai.text.template import TemplateOptions
 from cai.train.config import PpoConfig
-from cai.train.folder import Facts, last_figures, replace_lines
+from cai.train.folder import Facts, last_figures, replace_lines, start_noise
 from cai.train.lineage import check_files, find_home
 from cai.train.ppo import PpoTrainer
 from cai.train.prepare import data_facts, load_policy, save_policy, split
@@ -60,7 +60,8 @@ def ppo_stage(config: PpoConfig, data: Sequence[Path]) -> Stage:
         save_policy(backbone, folder)
         (folder / VALUE).write_bytes(head.state())
         figures = last_figures(folder)
-        return {name: round(figures[name], 4) for name in _TOLD if name in figures}
+        told = {name: round(figures[name], 4) for name in _TOLD if name in figures}
+        return told | start_noise(folder)
 
     def attach(out: Path, step: int) -> None:
         _forget_rollouts(out / ROLLOUTS, step)

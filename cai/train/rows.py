@@ -29,6 +29,9 @@ Metrics: TypeAlias = dict[str, Tensor]
 
 _GPU_REPORTS = 10  # steps between looks at the figures on a GPU, each of which waits for it
 
+Measure: TypeAlias = Callable[[Sequence[Example], float], Metrics]
+"""Takes examples, and the weight of the batch that they are a part of."""
+
 
 class Objective(Protocol[Judged]):
     """What is minimised."""
@@ -68,7 +71,8 @@ class Plan:
 class RowsTrainer(Generic[Example]):
     """Takes steps on examples under an objective.
 
-    mode: turns dropout on (True) or off. name: what an example is called in a message.
+    mode: turns dropout on (True) or off. name: what an example is called in a message. noise:
+    figures of the first batch before any step, without dropout; they are logged with that step.
     """
 
     measure = "loss"
@@ -86,6 +90,7 @@ class RowsTrainer(Generic[Example]):
         plan: Plan,
         device: torch.device,
         name: Callable[[Example], str] = str,
+        noise: Measure[Example] | None = None,
     ) -> None:
         self.mode = mode
         self.objective = objective
@@ -95,6 +100,7 @@ class RowsTrainer(Generic[Example]):
         self.plan = plan
         self.device = device
         self.name = name
+        self.noise = noise
         self.step = 0
         self.steps = plan.steps(len(train))
         self.budget = TokenBudget(plan.micro_tokens)
@@ -113,10 +119,11 @@ class RowsTrainer(Generic[Example]):
 
     def take(self) -> Taken:
         """As in `Trainer`: a gradient of a whole batch, clipped, and AdamW's step."""
+        batch = self._batch(self.step)
+        noise = self._start_noise(batch) if self.step == 0 else {}
         if not self._training:
             self._mode(True)
-        batch = self._batch(self.step)
-        figures = self._gradients(batch)
+        figures = self._gradients(batch) | noise
         figures["gradient_norm"] = self.updates.clip()
         seen = self._looks()
         if seen:  # before a gradient that is no number reaches the weights
@@ -137,14 +144,12 @@ class RowsTrainer(Generic[Example]):
         total = sum(map(self.objective.weight, self.test))
         self._mode(False)
 
-        def look() -> Metrics:
-            sums: Metrics = {}
-            for piece in self._pieces(self.test):
-                _, figures = self.objective.loss(piece, total)
-                _add(sums, figures)
-            return sums
+        def figures(piece: Sequence[Example], total: float) -> Metrics:
+            return self.objective.loss(piece, total)[1]
 
-        return floats(self._within_memory(self.test, look))
+        return floats(
+            self._within_memory(self.test, lambda: self._summed(self.test, figures, total))
+        )
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """As in `Trainer`."""
@@ -192,6 +197,25 @@ class RowsTrainer(Generic[Example]):
             return figures
 
         return self._within_memory(batch, accumulate)
+
+    def _start_noise(self, batch: Sequence[Example]) -> Metrics:
+        """What `noise` says of the first batch, read in the pieces of its step."""
+        if self.noise is None:
+            return {}
+        measure = self.noise
+        total = sum(map(self.objective.weight, batch))
+        self._mode(False)
+        # Gradients stay on, as in a step: without them some kernels are others.
+        return self._within_memory(batch, lambda: self._summed(batch, measure, total))
+
+    def _summed(
+        self, examples: Sequence[Example], measure: Measure[Example], total: float
+    ) -> Metrics:
+        """Figures of examples, read in pieces that fit into memory."""
+        sums: Metrics = {}
+        for piece in self._pieces(examples):
+            _add(sums, measure(piece, total))
+        return sums
 
     def _within_memory(self, examples: Sequence[Example], work: Callable[[], Metrics]) -> Metrics:
         lengths = [self.objective.tokens(example) for example in examples]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +15,8 @@ from cai.models.fingerprint import cache_folder
 from cai.models.heads import ScalarHead
 from cai.train.batches import Learned, LearnedReasoning, encode_turns
 from cai.train.config import DpoConfig, RewardConfig, RowsConfig, SftConfig
-from cai.train.dpo import CollapseWatch, DpoObjective, Referenced, reference_logprobs
-from cai.train.folder import Facts
+from cai.train.dpo import CollapseWatch, DpoObjective
+from cai.train.folder import Facts, start_noise
 from cai.train.pairs import Pair, encode_pair, is_tie
 from cai.train.prepare import (
     Policy,
@@ -28,9 +27,10 @@ from cai.train.prepare import (
     save_policy,
     split,
 )
+from cai.train.reference import make_reference
 from cai.train.reward import RewardObjective
 from cai.train.reward_report import write_reward_files
-from cai.train.rows import Objective, Plan, RowsTrainer
+from cai.train.rows import Measure, Objective, Plan, RowsTrainer
 from cai.train.sft import SftExample, SftObjective
 from cai.train.stage import Stage, Tell, Work
 from cai.train.updates import Schedule, Updates
@@ -81,32 +81,30 @@ def reward_stage(config: RewardConfig, data: Sequence[Path]) -> Stage:
 
 
 def dpo_stage(config: DpoConfig, data: Sequence[Path]) -> Stage:
-    """Preferences, as likelihood against the reference's, which `begin` reads."""
+    """Preferences, as likelihood against the reference's, which `begin` gets ready."""
     policy = load_policy(config, reference=True)
     backbone, examples = policy.backbone, _pairs(config, data, policy.backbone)
-    pairs: tuple[list[Pair], list[Pair]] = examples.train, examples.test
-    examples.train, examples.test = (
-        [Referenced(p, math.nan, math.nan) for p in some] for some in pairs
+    identity = backbone.fingerprint + "".join(p["digest"] for p in policy.parents)
+    reference = make_reference(
+        backbone, policy.reference, identity, config.micro_tokens, cache_folder() / "reference"
     )
     objective = DpoObjective(
-        backbone, config.beta, config.labels == "soft", config.nll, _capacity(config, backbone)
-    )
-    stage = _stage(config, policy, objective, examples)
+        backbone, reference, config.beta, config.labels == "soft", config.nll,
+        _capacity(config, backbone),
+    )  # fmt: skip
+    stage = _stage(config, policy, objective, examples, noise=objective.noise)
+    save_adapter = stage.save
 
     def begin(tell: Tell) -> None:
-        identity = backbone.fingerprint + "".join(p["digest"] for p in policy.parents)
-        examples.train, examples.test = (
-            reference_logprobs(
-                backbone, some, policy.reference, identity, config.micro_tokens,
-                cache_folder() / "reference", tell,
-            )
-            if some
-            else []
-            for some in pairs
-        )  # fmt: skip
+        for pairs in filter(None, (examples.train, examples.test)):
+            reference.begin(pairs, tell)
 
-    stage.begin = begin
-    watch = CollapseWatch(config.beta, sum(p.chosen.counted for p in pairs[0]) / len(pairs[0]))
+    def save(folder: Path) -> dict[str, Any]:
+        return save_adapter(folder) | start_noise(folder)
+
+    stage.begin, stage.save = begin, save
+    lengths = [pair.chosen.counted for pair in examples.train]
+    watch = CollapseWatch(config.beta, sum(lengths) / len(lengths))
     stage.warn = lambda figures: watch(figures["chosen_reward"])
     return stage
 
@@ -175,8 +173,12 @@ def _stage(
     objective: Objective[Any],
     examples: Examples,
     own: Mapping[str, nn.Parameter] | None = None,
+    noise: Measure[Any] | None = None,
 ) -> Stage:
-    """What the three share; own: parameters that are trained beside the policy's."""
+    """What the three share; own: parameters that are trained beside the policy's.
+
+    noise: as in `RowsTrainer`.
+    """
     backbone, count = policy.backbone, len(examples.train)
     backbone.train_only("policy")
     plan = Plan(
@@ -213,7 +215,7 @@ def _stage(
         updates = Updates(parameters, schedule, config.weight_decay, config.max_grad_norm)
         return RowsTrainer(
             backbone.train, objective, updates, examples.train, examples.test, plan,
-            backbone.device, name=lambda example: str(example.id),
+            backbone.device, name=lambda example: str(example.id), noise=noise,
         )  # fmt: skip
 
     def save(folder: Path) -> dict[str, Any]:

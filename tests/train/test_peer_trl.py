@@ -39,9 +39,10 @@ from cai.models.heads import ScalarHead
 from cai.models.load import LoadedModel
 from cai.text.encode import Encoder
 from cai.train.batches import Learned, encode_turns
-from cai.train.dpo import DpoObjective, Referenced, reference_logprobs
+from cai.train.dpo import DpoObjective
 from cai.train.loop import Loop, Report
 from cai.train.pairs import Pair, encode_pair
+from cai.train.reference import StoredReference
 from cai.train.reward import RewardObjective
 from cai.train.rows import Objective, Plan, RowsTrainer
 from cai.train.sft import SftExample, SftObjective
@@ -429,10 +430,10 @@ def dpo_side(
     probability: float | None = None,
     nll: float = 0.0,
 ) -> Side:
-    known: list[Referenced] = reference_logprobs(
-        bone, pairs(bone, probability), reference, "start", 512, folder / f"cache-{reference}"
-    )
-    return Side(DpoObjective(bone, 0.1, nll=nll), known, bone.trainable(), bone)
+    rows = pairs(bone, probability)
+    stored = StoredReference(bone, reference, "start", 512, folder / f"cache-{reference}")
+    stored.begin(rows, lambda done, total: None)
+    return Side(DpoObjective(bone, stored, 0.1, nll=nll), rows, bone.trainable(), bone)
 
 
 def dpo_peer(start: Path, reference: str | None, order: Sequence[int], **more: Any) -> Any:
@@ -462,7 +463,7 @@ def test_dpo_on_one_batch(
     soft = {"loss_type": ["robust"], "label_smoothing": -1 / 3} if probability else {}
     trainer = dpo_peer(start, reference, range(len(TALKS)), **soft, **WHOLE)
     for example, row in zip(side.examples, trainer.train_dataset, strict=True):
-        for ours, theirs in ((example.pair.chosen, "chosen"), (example.pair.rejected, "rejected")):
+        for ours, theirs in ((example.chosen, "chosen"), (example.rejected, "rejected")):
             assert list(ours.ids) == row["prompt_ids"] + row[f"{theirs}_ids"]
             assert ours.counted == len(row[f"{theirs}_ids"])
     one_batch_agrees(side, trainer)

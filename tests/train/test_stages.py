@@ -30,7 +30,7 @@ from cai.models.backbone import Backbone
 from cai.train.batches import encode_tokens, lay_out, sequence_logprobs
 from cai.train.checkpoint import save_tensors
 from cai.train.config import DpoConfig, PpoConfig, RewardConfig, SftConfig, TrainConfig
-from cai.train.dpo import CollapseWatch, reference_logprobs
+from cai.train.dpo import CollapseWatch
 from cai.train.folder import RunFolder
 from cai.train.lineage import find_adapter
 from cai.train.loop import Report
@@ -197,54 +197,6 @@ def test_the_parent_is_the_start_and_the_reference(data: Path, tmp_path: Path) -
     after = load_file(tmp_path / "dpo" / "adapter" / "adapter_model.safetensors")
     assert before.keys() == after.keys()
     assert any(not torch.equal(before[name], after[name]) for name in before)
-
-
-def test_reference_logprobs_are_read_once(data: Path, tmp_path: Path) -> None:
-    """From the file the second time, and the numbers are the base's own."""
-    backbone = Backbone.load("miniature", device="cpu", dtype="float32")
-    rows = [row for row in read_pairs([data]) if not hasattr(row, "reason")]
-    pairs = [encode_pair(backbone.encoder, row, 200) for row in rows[:2]]  # type: ignore[arg-type]
-    told: list[int] = []
-    arguments = (backbone, pairs, None, "id", 64, tmp_path / "kept", lambda d, t: told.append(d))
-    first = reference_logprobs(*arguments)
-    assert told
-    told.clear()
-    assert reference_logprobs(*arguments) == first and not told
-    talk = (*rows[0].prompt, Message("assistant", GOOD))  # type: ignore[union-attr]
-    tokens = encode_tokens(backbone.encoder, talk, 200)
-    with torch.no_grad(), backbone.using(None):
-        alone = sequence_logprobs(backbone, lay_out([tokens])).item()
-    assert first[0].chosen == pytest.approx(alone, abs=1e-4)
-
-
-def test_a_reference_that_was_stopped_goes_on(data: Path, tmp_path: Path) -> None:
-    """Ctrl-C after the first of several passes: what was read is not read again."""
-    backbone = Backbone.load("miniature", device="cpu", dtype="float32")
-    pairs = [
-        encode_pair(backbone.encoder, row, 512)
-        for row in read_pairs([data])
-        if isinstance(row, PairRow)
-    ]
-    told: list[int] = []
-
-    def read(cache: Path, stop: bool = False) -> list[tuple[float, float]]:
-        def tell(done: int, total: int) -> None:
-            told.append(done)
-            if stop:
-                raise KeyboardInterrupt
-
-        found = reference_logprobs(backbone, pairs, None, "base", 64, cache, tell)
-        return [(f.chosen, f.rejected) for f in found]
-
-    straight = read(tmp_path / "straight")
-    passes = len(told)
-    assert passes > 3
-    with pytest.raises(Interrupted, match="what it has read is kept"):
-        read(tmp_path / "broken", stop=True)
-    told.clear()
-    assert read(tmp_path / "broken") == straight
-    assert len(told) == passes - 1
-    assert [f.name.count("partial") for f in (tmp_path / "broken").iterdir()] == [0]
 
 
 def test_a_falling_likelihood_is_told_once() -> None:
