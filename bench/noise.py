@@ -1,0 +1,133 @@
+"""What rounding comes to before the first step: policy against reference, and π against π_old.
+
+    python bench/noise.py MODEL PAIRS [--dtype bfloat16] [--json FILE]
+
+MODEL: a folder, a hub id or `miniature`. PAIRS: preferences that `cai train dpo` reads, the first
+16 of which, of 256 tokens at most, are the first batch. A fresh adapter changes nothing, so policy and
+reference are one model, and whatever is between them is rounding. DPO: the mean of
+|log π − log π_ref| over the batch's 32 responses, in nats a response, with the reference read in
+the policy's rows (`live`) and ahead, in batches of its own (`stored`). PPO: a rollout of 16
+responses of up to 32 tokens, |log π − log π_old| a token where it is learnt from in
+the parts that it was read in (`same parts`), and in other ones (`other parts`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cai.data.training import PairRow, read_pairs
+from cai.errors import PromptError
+from cai.models.adapters import LoraSettings
+from cai.models.backbone import Backbone
+from cai.models.heads import ScalarHead
+from cai.train.config import PpoConfig
+from cai.train.dpo import DpoObjective
+from cai.train.pairs import Pair, encode_pair
+from cai.train.ppo import PpoTrainer
+from cai.train.reference import LiveReference, StoredReference
+from cai.train.rows import Plan, RowsTrainer
+from cai.train.scoring import FunctionScorer
+from cai.train.updates import Schedule, Updates
+from cai.types import Prompt
+
+BATCH, LONGEST = 16, 256
+
+
+def main() -> None:
+    """Measure, print, and write JSON where it is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model")
+    parser.add_argument("pairs", type=Path)
+    parser.add_argument("--dtype", default="bfloat16")
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args()
+    bone = Backbone.load(given.model, device="auto", dtype=given.dtype)
+    bone.add_adapter("policy", LoraSettings(), seed=0)
+    bone.train_only("policy")
+    found = {
+        "model": Path(given.model).name, "dtype": given.dtype, "device": str(bone.device),
+        "torch": torch.__version__, "threads": torch.get_num_threads(),
+        "ppo": ppo(bone, given.pairs), "dpo": dpo(bone, usable(bone, given.pairs)),
+    }  # fmt: skip
+    text = json.dumps(found, indent=1)
+    print(text)
+    if given.json:
+        given.json.write_text(text + "\n")
+
+
+def usable(bone: Backbone, file: Path) -> list[Pair]:
+    """The first pairs that can be encoded."""
+    pairs: list[Pair] = []
+    for row in read_pairs([file]):
+        if len(pairs) < BATCH and isinstance(row, PairRow):
+            try:
+                pairs.append(encode_pair(bone.encoder, row, min(LONGEST, bone.context)))
+            except PromptError:
+                continue
+    return pairs
+
+
+def dpo(bone: Backbone, pairs: Sequence[Pair]) -> dict[str, Any]:
+    """|log π − log π_ref| of the batch's responses, by where the reference is read."""
+    told: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as cache:
+        stored = StoredReference(bone, None, "bench", 8192, Path(cache))
+        stored.begin(pairs, lambda done, total: None)
+        for name, reference in (("stored", stored), ("live", LiveReference(bone, None))):
+            objective = DpoObjective(bone, reference, 0.1)
+            updates = Updates(bone.trainable(), Schedule("constant", 1e-6, 1, 0.0))
+            trainer = RowsTrainer(
+                bone.train, objective, updates, pairs, (), Plan(BATCH, 1.0, 8192, 0), bone.device
+            )
+            pieces = trainer._pieces(trainer._batch(0))
+            rows = [gap for piece in pieces for gap in gaps(objective, piece)]
+            told[name] = {"mean": sum(rows) / len(rows), "largest": max(rows)}
+    return told
+
+
+@torch.no_grad()
+def gaps(objective: DpoObjective, pairs: Sequence[Pair]) -> list[float]:
+    """|log π − log π_ref| of each response."""
+    policy, reference = objective._logprobs(pairs)
+    found: list[float] = (policy.detach() - reference).abs().flatten().tolist()
+    return found
+
+
+@torch.no_grad()
+def ppo(bone: Backbone, file: Path) -> dict[str, Any]:
+    """The noise of the ratio, in the parts that a rollout was read in and in others."""
+    rows = [row for row in read_pairs([file]) if isinstance(row, PairRow)]
+    prompts = [Prompt(str(i), row.prompt) for i, row in enumerate(rows[: 2 * BATCH])]
+    trainer = PpoTrainer(
+        bone, ScalarHead(bone.hidden_size, 0, std=0.0),
+        FunctionScorer(lambda p, r: [float(len(x)) for x in r], "length"), prompts,
+        PpoConfig(prompts_per_update=BATCH, max_new_tokens=32),
+    )  # fmt: skip
+    responses = trainer._write()
+    parts = [trainer._minibatches(len(responses), epoch) for epoch in range(2)]
+    first, same, other = (
+        trainer._read(responses, [0.0] * len(responses), part)
+        for part in (parts[0], parts[0], parts[1])
+    )
+
+    def figures(read: Any) -> dict[str, float]:
+        off = (read.logprobs - first.logprobs).abs()[first.mask]
+        return {"mean": off.mean().item(), "largest": off.max().item()}
+
+    return {
+        "reference": first.kl.abs().mean().item(),
+        "same parts": figures(same),
+        "other parts": figures(other),
+        "tokens": int(first.mask.sum()),
+    }
+
+
+if __name__ == "__main__":
+    main()
