@@ -40,7 +40,9 @@ def hidden_states(bone: Backbone, adapter: str | None, ids: Sequence[int]) -> Te
 def sequence_logprob(bone: Backbone, adapter: str | None, tokens: Tokens) -> Tensor:
     """Sum of the log-probabilities of the tokens that count."""
     logprobs = token_logprobs(bone, adapter, tokens.ids, 1)
-    return torch.stack([logprobs[t - 1] for t, counts in enumerate(tokens.response) if counts]).sum()
+    return torch.stack(
+        [logprobs[t - 1] for t, counts in enumerate(tokens.response) if counts]
+    ).sum()
 
 
 def score(bone: Backbone, head: ScalarHead, tokens: Tokens) -> Tensor:

@@ -99,7 +99,9 @@ class Watched:
     def note(self) -> None:
         """The gradients at hand, and those of the plain loss of the same minibatch."""
         run, number = self.run, len(self.steps)
-        self.steps.append({n: p.grad.clone() for n, p in run.parameters.items() if p.grad is not None})
+        self.steps.append(
+            {n: p.grad.clone() for n, p in run.parameters.items() if p.grad is not None}
+        )
         chosen = self.orders[number // 2][number % 2]
         head = run.value_head
         assert isinstance(head, ScalarHead)

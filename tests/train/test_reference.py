@@ -146,9 +146,7 @@ def test_the_first_step_in_bfloat16_starts_at_zero(kind: str, capacity: int) -> 
     """Batches in pieces, padded or packed, under gradients and without: no rounding is between
     policy and reference, so the first step's margin is 0 and so is the noise floor."""
     checkpointed = kind == "trained adapter"
-    bone, name = at_the_start(
-        kind, full=kind == "all weights", gradient_checkpointing=checkpointed
-    )
+    bone, name = at_the_start(kind, full=kind == "all weights", gradient_checkpointing=checkpointed)
     reference = make_reference(bone, name, "id", 64, Path("unused"))
     assert isinstance(reference, LiveReference)
     trainer = trainer_of(bone, DpoObjective(bone, reference, 0.1, capacity=capacity), PAIRS)

@@ -120,9 +120,7 @@ def test_of_dpo(change: dict[str, Any], pairs: Path) -> None:
             z = (policy[0] - reference[0]) - (policy[1] - reference[1])
             likelihood = policy[0].item() / pair.chosen.counted
             losses.append(
-                binary(
-                    change.get("beta", 0.1) * z, 1.0 if change.get("labels") == "hard" else p
-                )
+                binary(change.get("beta", 0.1) * z, 1.0 if change.get("labels") == "hard" else p)
                 - change.get("nll", 0.0) * likelihood
             )
     assert loss_of(trainer) == pytest.approx(sum(losses) / 3, rel=1e-4)

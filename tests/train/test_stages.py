@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from cai.data.trained import read_run
-from cai.data.training import PairRow, read_pairs
+from cai.data.training import PairRow
 from cai.errors import (
     DataError,
     Interrupted,
@@ -27,7 +27,6 @@ from cai.errors import (
     UsageError,
 )
 from cai.models.backbone import Backbone
-from cai.train.batches import encode_tokens, lay_out, sequence_logprobs
 from cai.train.checkpoint import save_tensors
 from cai.train.config import DpoConfig, PpoConfig, RewardConfig, SftConfig, TrainConfig
 from cai.train.dpo import CollapseWatch
