@@ -48,7 +48,6 @@ def built(
     *,
     source: str,
     watch: Watch,
-    wait: bool = False,
 ) -> Findings:
     """Build both sides on the same prompts in one store, and have the judge compare them.
 
@@ -60,7 +59,7 @@ def built(
         with watch() as show:
             run, spent = build_side(
                 side, prompts, store, models, config,
-                name=name, source=source, progress=show, wait=wait,
+                name=name, source=source, progress=show,
             )  # fmt: skip
         runs.append(run.id)
         work.append(spent)
@@ -73,7 +72,6 @@ def built(
             asked[rules] = judged(
                 found.rows, side.constitution, models, store, config.draws, tally,
                 tick=lambda show=show, tally=tally: show(Progress(tally, 0, 0, 0)),  # type: ignore[misc]
-                wait=wait,
             )  # fmt: skip
     return Findings(found.rows, found.turned, found.runs, (work[0], work[1]), asked)
 

@@ -65,7 +65,6 @@ def judged(
     tally: Tally,
     *,
     tick: Callable[[], None] = lambda: None,
-    wait: bool = False,
 ) -> Judged:
     """Ask about every row whose final responses differ; answers are kept in the store.
 
@@ -81,7 +80,7 @@ def judged(
              given(compare(row.prompt, 0, constitution, draws), row.before.final, row.after.final))
         for row in over if not row.same
     )  # fmt: skip
-    with store.lock(wait=wait):
+    with store.lock():
         try:
             drive(
                 tasks, models.parts, store, tally, finish=keep, give_up=lambda *_: None, tick=tick

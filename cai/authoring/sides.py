@@ -68,7 +68,6 @@ def build_side(
     name: str,
     source: str,
     progress: Callable[[Progress], None],
-    wait: bool,
 ) -> tuple[Run, Work]:
     """Build with a side's constitution, and count what had to be made. Arguments as `build`."""
     assert side.constitution is not None
@@ -80,7 +79,7 @@ def build_side(
         progress(now)
 
     run = build(side.constitution, prompts, store, models, config,
-                name=name, source=source, progress=look, wait=wait)  # fmt: skip
+                name=name, source=source, progress=look)  # fmt: skip
     return run, Work(made, _steps(store, run.id) - made)
 
 

@@ -43,33 +43,39 @@ def command(
     from cai.cli.summary import print_summary
     from cai.constitution.load import load_constitution
     from cai.data.export import check_folder, export
+    from cai.data.files import need_pyarrow
     from cai.data.prompts import PromptFile
+    from cai.data.usable import need_prompts
     from cai.miniature.prompts import PROMPTS
-    from cai.pipeline.build import BuildConfig, build
+    from cai.pipeline.build import BuildConfig, build, planned
     from cai.store.store import Store
 
     loaded = load_constitution(constitution)
     out = out or Path("runs") / loaded.id
     config = BuildConfig(**{name: options[name] for name in BuildConfig.__dataclass_fields__})
+    planned(loaded, config)
     prompts = PromptFile(prompts_file or PROMPTS, form=form, column=column, turns=turns)
+    need_prompts(prompts, prompts.path.name)
     check_folder(out)
+    if parquet:
+        need_pyarrow()
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"--out: {out.parent} can't be made: {error.strerror}") from None
-    models = make_models(options)
-    with Store.open(out.parent / "store.sqlite") as store, _progress(quiet) as show:
-        run = build(
-            loaded,
-            prompts,
-            store,
-            models,
-            config,
-            name=out.name,
-            source=prompts.path.name,
-            progress=show,
-            wait=wait,
-        )
+    with Store.open(out.parent / "store.sqlite") as store, store.lock(wait=wait):
+        models = make_models(options)  # once nothing else can be in the way
+        with _progress(quiet) as show:
+            run = build(
+                loaded,
+                prompts,
+                store,
+                models,
+                config,
+                name=out.name,
+                source=prompts.path.name,
+                progress=show,
+            )
         manifest = export(store, run.id, out, parquet=parquet, licence=licence)
         if not quiet:
             print_summary(store, run, out, manifest)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cai.cli.speak import Voices, speaking, tell
-from cai.errors import CaiError, PromptError, UsageError
+from cai.errors import CaiError, DataError, PromptError, UsageError
 from cai.text.terminal import visible
 from cai.types import as_dicts
 
@@ -61,11 +61,13 @@ def command(
     \b
     cai compare --adapter runs/sft --adapter runs/dpo --limit 5
     """
-    from cai.data.files import json_line, telling
+    from cai.data.files import staged
     from cai.data.prompts import PromptFile
+    from cai.data.usable import need_prompts
     from cai.miniature.prompts import PROMPTS
 
     prompts = PromptFile(prompts_file or PROMPTS)
+    need_prompts(prompts, prompts.path.name)
     if json_file and not json_file.parent.is_dir():
         raise UsageError(f"--json: there is no folder {json_file.parent}", hint="Make it first.")
     voices = Voices.load(model, adapters, device=device, dtype=dtype, at_once=AT_ONCE)
@@ -76,12 +78,12 @@ def command(
         _print(shown, compared)
         rows.append(compared.row())
     if not shown:
-        raise UsageError(f"No prompt of {prompts.path} can be used.", hint="See the reasons above.")
+        raise DataError(f"no prompt of {prompts.path} can be used", hint="See the reasons above.")
     if json_file:
-        partial = json_file.with_name(f".{json_file.name}.partial")
-        with telling(json_file):
-            partial.write_bytes(b"".join(json_line(row) for row in rows))
-            partial.replace(json_file)
+        name = json_file.name
+        with staged(json_file.parent, name) as files, files.lines(name) as lines:
+            for row in rows:
+                lines.write(row)
 
 
 def _usable(prompts: PromptFile) -> Iterator[Prompt]:

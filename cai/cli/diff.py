@@ -153,6 +153,7 @@ def _build(before: Side, after: Side, html: Path | None, options: dict[str, Any]
     from cai.cli.progress import BuildProgress
     from cai.data.files import telling
     from cai.data.prompts import PromptFile
+    from cai.data.usable import need_prompts
     from cai.pipeline.build import BuildConfig
     from cai.store.store import Store
 
@@ -162,14 +163,15 @@ def _build(before: Side, after: Side, html: Path | None, options: dict[str, Any]
            ("seed", "pairs", "limit", "temperature", "top_p", "max_new_tokens")},
     )  # fmt: skip
     prompts = PromptFile(options["prompts_file"] or _prompts())
+    need_prompts(prompts, prompts.path.name)
     place: Path = options["runs_dir"]
     with telling(place):
         place.mkdir(parents=True, exist_ok=True)
-    models = make_models(options)
-    with Store.open(place / "store.sqlite") as store:
+    with Store.open(place / "store.sqlite") as store, store.lock(wait=options["wait"]):
+        models = make_models(options)  # once nothing else can be in the way
         findings = built(
             before, after, prompts, store, models, config, source=prompts.path.name,
-            watch=_silent if options["quiet"] else BuildProgress, wait=options["wait"],
+            watch=_silent if options["quiet"] else BuildProgress,
         )  # fmt: skip
     if html is not None:
         _page_of_builds(place, findings.runs, html)

@@ -42,7 +42,7 @@ def command(given: str, out: Path, model: str | None, dtype: str, force: bool) -
     cai merge runs/dpo --out models/aligned
     cai build-data --model models/aligned
     """
-    from cai.data.files import telling
+    from cai.data.files import partial_of, telling
     from cai.models.merge import merge_adapter
     from cai.models.names import part_of_run
     from cai.train.lineage import find_adapter, find_home
@@ -71,9 +71,8 @@ def command(given: str, out: Path, model: str | None, dtype: str, force: bool) -
         bits = adapter.record.quantize
         click.echo(f"Trained on the base in {bits}; merged, its answers differ a little.", err=True)
     place = out.resolve()
-    partial = place.with_name(f".{place.name}.partial")
+    partial = partial_of(place)
     with telling(out):
-        shutil.rmtree(partial, ignore_errors=True)
         try:
             merge_adapter(base, adapter.folder, partial, dtype)
             (partial / "README.md").write_text(_card(adapter, base, dtype), encoding="utf-8")

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from cai.backends.base import Backend
     from cai.pipeline.build import Models
 
+_SCRIPTED = "scripted:"
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -111,33 +113,43 @@ drawing = together(
 
 
 def make_models(options: dict[str, Any]) -> Models:
-    """Load each model that plays a part, once."""
+    """Load each model that plays a part, once; all are looked for before any is loaded."""
     from cai.pipeline.build import Models
 
+    if options["batch_size"] < 1:
+        raise UsageError(f"--batch-size is {options['batch_size']}; it must be 1 or more.")
     generator = str(options["model"])
     critic = str(options["critic"] or generator)
     judge = str(options["judge"] or critic)
-    loaded: dict[str, Backend] = {}
-    for name in (generator, critic, judge):
-        if name not in loaded:
-            adapter = options["adapter"] if name == generator else None
-            loaded[name] = _backend(name, adapter, options)
+    names = list(dict.fromkeys((generator, critic, judge)))
+    loaded = {name: _scripted(name) for name in names if name.startswith(_SCRIPTED)}
+    local = {n: options["adapter"] if n == generator else None for n in names if n not in loaded}
+    for name, adapter in local.items():
+        _find(name, adapter, str(options["device"]))
+    loaded |= {name: _load(name, adapter, options) for name, adapter in local.items()}
     return Models(loaded[generator], loaded[critic], loaded[judge])
 
 
-def _backend(name: str, adapter: str | None, options: dict[str, Any]) -> Backend:
-    if options["batch_size"] < 1:
-        raise UsageError(f"--batch-size is {options['batch_size']}; it must be 1 or more.")
-    if name.startswith("scripted:"):
-        from cai.backends.scripted import ScriptedBackend
+def _scripted(name: str) -> Backend:
+    from cai.backends.scripted import ScriptedBackend
 
-        return ScriptedBackend.from_yaml(Path(name.removeprefix("scripted:")))
-    from cai.backends.local import LocalBackend
+    return ScriptedBackend.from_yaml(Path(name.removeprefix(_SCRIPTED)))
+
+
+def _find(name: str, adapter: str | None, device: str) -> None:
+    """Raise where a model can't be loaded, as far as that shows without its weights."""
+    from cai.models.load import load_config
     from cai.train.lineage import base_facts, find_adapter
 
     if adapter:
-        find_adapter(adapter)  # one that can't write is refused before the base is loaded
-    base_facts(name)  # and so is a base whose run did not come to its end
+        find_adapter(adapter)
+    base_facts(name)
+    load_config(name, device=device)
+
+
+def _load(name: str, adapter: str | None, options: dict[str, Any]) -> Backend:
+    from cai.backends.local import LocalBackend
+
     return LocalBackend.load(
         name,
         device=options["device"],

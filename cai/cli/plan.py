@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from cai.cli.parts import drawing, loading, models_of, reading
-from cai.errors import UsageError
 from cai.pipeline.steps import Stage
 
 if TYPE_CHECKING:
@@ -44,12 +43,15 @@ def command(
     from cai.authoring.planning import plan_build
     from cai.constitution.load import load_constitution
     from cai.data.prompts import PromptFile
+    from cai.data.usable import need_prompts
     from cai.miniature.prompts import PROMPTS
-    from cai.pipeline.build import BuildConfig
+    from cai.pipeline.build import BuildConfig, planned
 
     rules = load_constitution(constitution)
     config = BuildConfig(**{name: options[name] for name in BuildConfig.__dataclass_fields__})
     prompts = PromptFile(prompts_file or PROMPTS, form=form, column=column, turns=turns)
+    need_prompts(prompts, prompts.path.name)
+    planned(rules, config)
     sizes, count, context = _models(options)
     written = min(response_tokens, config.max_new_tokens)
     plan = plan_build(rules, prompts, config, count, context=context, written=written)
@@ -90,8 +92,6 @@ def _words(messages: Any, prefill: str) -> int:
 def _lines(
     plan: BuildPlan, sizes: dict[str, Size], batch: int, config: Any, written: int
 ) -> Iterator[str]:
-    if not plan.prompts:
-        raise UsageError("There is no usable prompt", hint="cai build-data tells what is wrong.")
     if plan.unusable:
         yield f"{plan.unusable:,} rows can't be used"
     if plan.sampled < plan.prompts:

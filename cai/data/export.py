@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cai.data.card import card
 from cai.data.counts import Counts, StepsDigest, in_order, kind_of
-from cai.data.files import JsonLines, ParquetRows, Staging
+from cai.data.files import JsonLines, ParquetRows, Staging, sweep
 from cai.data.manifest import NAME, Manifest, pretty
 from cai.data.rows import DATA_FILES, Sides
 from cai.data.sft import LeftOut
@@ -21,6 +21,11 @@ from cai.store.store import Store
 SET_ASIDE = "set_aside.jsonl"
 CONSTITUTION = "constitution.json"
 CARD = "README.md"
+_NAMES = (
+    *(f"{name}.{ending}" for name in DATA_FILES for ending in ("jsonl", "parquet")),
+    SET_ASIDE, CONSTITUTION, CARD, NAME,
+)  # fmt: skip
+"""All files that an export may write."""
 
 
 def export(
@@ -34,11 +39,21 @@ def export(
     """Write a run's training data to a folder, replacing an earlier export.
 
     parquet: also write each file of rows as Parquet. licence: for the dataset card, in the words
-    of the hub (`mit`, `cc-by-4.0`, …). Raises `UsageError` where the folder holds files that an
-    export would overwrite but did not write, `StoreError` where it can't be written.
+    of the hub (`mit`, `cc-by-4.0`, …). Unless the store is opened for reading alone, its build lock
+    is held meanwhile, so that the files of two runs never mix. Raises `UsageError` where the folder
+    holds files that an export would overwrite but did not write, `StoreError` where it can't be
+    written or another process is building.
     """
     out = Path(out_dir)
     check_folder(out)
+    if store.read_only:
+        return _export(store, run_id, out, parquet, licence)
+    with store.lock():
+        sweep(out, _NAMES)
+        return _export(store, run_id, out, parquet, licence)
+
+
+def _export(store: Store, run_id: str, out: Path, parquet: bool, licence: str) -> Manifest:
     run = store.run(run_id)
     sides, counts, steps = Sides.of(run), Counts(), StepsDigest()
     staging = Staging(out)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+import secrets
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,19 +32,19 @@ class FileEntry:
 class Staging:
     """New files of a folder, invisible under their names until `publish`.
 
-    A kill before leaves `.NAME.partial` files, which the next staging overwrites.
+    Two stagings of one folder never write to the same file. A kill before `publish` leaves
+    `.NAME.….partial` files, which `sweep` removes.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._names: set[str] = set()
+        self._partials: dict[str, Path] = {}
         self.entries: dict[str, FileEntry] = {}
         with telling(folder):
             folder.mkdir(parents=True, exist_ok=True)
 
     def _partial(self, name: str) -> Path:
-        self._names.add(name)
-        return self._folder / f".{name}.partial"
+        return self._partials.setdefault(name, partial_of(self._folder / name))
 
     def text(self, name: str, text: str) -> None:
         """Stage a text file."""
@@ -100,9 +102,22 @@ class Staging:
 
     def discard(self) -> None:
         """Remove what was staged and not published."""
-        for name in set(self._names):
+        for path in self._partials.values():
             with suppress(OSError):
-                self._partial(name).unlink()
+                path.unlink()
+
+
+def partial_of(path: Path) -> Path:
+    """A new name beside a file, to write it under; no other process or call is given the same."""
+    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
+
+
+def sweep(folder: Path, names: Iterable[str]) -> None:
+    """Remove what a killed process left of these files: only while nobody else writes them."""
+    for name in names:
+        for path in folder.glob(f".{glob.escape(name)}.*partial"):
+            with suppress(OSError):
+                path.unlink()
 
 
 @contextmanager

@@ -6,6 +6,7 @@ principle makes a new run that shares every step the edit did not touch.
 
 from __future__ import annotations
 
+import math
 import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -17,6 +18,7 @@ import cai
 from cai.backends.base import Backend, ModelInfo
 from cai.constitution.plans import empty_round
 from cai.data.split import family, side_of
+from cai.data.usable import need_prompts, no_prompts
 from cai.digest import digest
 from cai.errors import Interrupted, StoreError, UsageError
 from cai.pipeline.compare import compare
@@ -69,7 +71,7 @@ class BuildConfig:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise UsageError(f"{name} is {value}; it must be {least} or more.")
-        if self.temperature < 0 or not 0 < self.top_p <= 1:
+        if not 0 <= self.temperature < math.inf or not 0 < self.top_p <= 1:
             raise UsageError("temperature must be 0 or more, and top_p above 0 and at most 1.")
 
     @property
@@ -132,12 +134,14 @@ def build(
     source: where the prompts come from, for the manifest and the card.
     progress: called often, from this thread.
     wait: where another build holds the store, wait for it instead of raising `StoreError`.
-    Raises `Interrupted` on Ctrl-C; call again with the same arguments to go on.
+    Raises `Interrupted` on Ctrl-C; call again with the same arguments to go on. Raises `DataError`
+    where no prompt can be used, by its row or by the models.
     """
     config = config or BuildConfig()
     prompts = list(prompts) if isinstance(prompts, Iterator) else prompts
     models = models if isinstance(models, Models) else Models.all(models)
-    constitution = _planned(constitution, config)
+    constitution = planned(constitution, config)
+    need_prompts(_rows(prompts, config.limit), source)
     run, usable = _name(constitution, prompts, models, config, name, source)
     tally = Tally()
 
@@ -185,11 +189,16 @@ def build(
                 store.add_event(run.id, "failed", {"error": str(error), **_counts(tally)})
             raise
         store.add_event(run.id, "finished", _counts(tally))
+        if not tally.finished:
+            raise no_prompts(store.set_asides(run.id), source)
     return run
 
 
-def _planned(constitution: Constitution, config: BuildConfig) -> Constitution:
-    """The constitution with the run's own number of rounds."""
+def planned(constitution: Constitution, config: BuildConfig) -> Constitution:
+    """The constitution with the run's own number of rounds.
+
+    Raises `UsageError` where the constitution can't be drawn from so often.
+    """
     if config.rounds is None:
         return constitution
     if constitution.plan.draw == "all":

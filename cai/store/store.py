@@ -50,6 +50,7 @@ class Store:
         self._db = database
         self.path = database.path
         self.read_only = database.read_only
+        self._holds_lock = False
 
     @classmethod
     def open(cls, path: Path | str, *, read_only: bool = False) -> Store:
@@ -82,10 +83,20 @@ class Store:
 
     @contextmanager
     def lock(self, *, wait: bool = False) -> Iterator[None]:
-        """Let no other build use the store meanwhile. Raises `StoreError` unless told to wait."""
+        """Let no other build use the store meanwhile. Raises `StoreError` unless told to wait.
+
+        May be nested: who holds it may call what takes it, such as `build` and `export`.
+        """
+        if self._holds_lock:
+            yield
+            return
         with held(self._lock_path, wait=wait, busy=self._busy):
             self._db.execute("INSERT INTO locks (pid, at) VALUES (?, ?)", (os.getpid(), now()))
-            yield
+            self._holds_lock = True
+            try:
+                yield
+            finally:
+                self._holds_lock = False
 
     def locked(self) -> bool:
         """Whether a build is using the store at this moment."""
@@ -100,7 +111,7 @@ class Store:
         holder = f"process {rows[0][0]}, since {rows[0][1]}" if rows else "a process just started"
         return StoreError(
             f"another build is using this store: {holder}",
-            hint="Let it finish, wait for it with --wait, or use another --out folder.",
+            hint="Let it finish, wait for it with --wait, or use another folder.",
         )
 
     # -- steps ------------------------------------------------------------------------------

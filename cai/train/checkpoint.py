@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from cai.data.files import telling
+from cai.data.files import partial_of, telling
 from cai.errors import DataError, StoreError
 
 _STATE = "state"
@@ -25,7 +25,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, 
     Raises `StoreError` where the disk is full or the folder can't be written to.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
+    partial = partial_of(path)
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with telling(path.parent):
         try:

@@ -23,7 +23,7 @@ from typing import Any
 import yaml
 
 from cai import __version__
-from cai.data.files import telling
+from cai.data.files import partial_of, sweep, telling
 from cai.data.manifest import pretty
 from cai.data.trained import FORMAT, NAME, is_run, need_finished, read_run
 from cai.digest import digest, file_digest
@@ -79,6 +79,7 @@ class RunFolder:
         A run that took no step is no hindrance to another. Raises `UsageError` where another run,
         one that came to its end, or anything else is in the way.
         """
+        sweep(self.path, (NAME, "metrics.jsonl", "rollouts.jsonl", *_STATE))
         if not is_run(self.path):
             self._begin()
             return False
@@ -183,7 +184,7 @@ class RunFolder:
             "versions": versions(),
             "files": files,
         }
-        partial = self.path / f".{NAME}.partial"
+        partial = partial_of(self.path / NAME)
         with telling(self.path):
             partial.write_text(pretty(values), encoding="utf-8")
             partial.replace(self.path / NAME)
@@ -226,7 +227,7 @@ def check_out(folder: Path) -> None:
 def replace_lines(file: Path, keeps: Callable[[dict[str, Any]], bool]) -> None:
     """Drop rows of a JSONL file, and a last line that was cut off; whole or not at all."""
     lines = file.read_bytes().split(b"\n")[:-1]
-    partial = file.with_name(f".{file.name}.partial")
+    partial = partial_of(file)
     with telling(file):
         partial.write_bytes(b"".join(line + b"\n" for line in lines if keeps(json.loads(line))))
         partial.replace(file)

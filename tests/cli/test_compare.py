@@ -71,6 +71,6 @@ def test_mistakes(prompts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
     cai("compare", "-p", prompts, "--json", tmp_path / "no" / "f.jsonl", exit_code=2)
     assert "no folder" in capsys.readouterr().err
     bad = write_rows(tmp_path / "bad.jsonl", [{"prompt": 7}])
-    cai("compare", "-p", bad, exit_code=2)
-    assert "No prompt" in capsys.readouterr().err
+    cai("compare", "-p", bad, exit_code=4)
+    assert "no prompt of bad.jsonl can be used" in capsys.readouterr().err
     cai("compare", "-p", tmp_path / "nowhere.jsonl", exit_code=4)

@@ -100,5 +100,5 @@ def test_prompts_without_room_are_told(tmp_path: Path, capsys: pytest.CaptureFix
 
 def test_no_prompt_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = write_rows(tmp_path / "p.jsonl", [{"prompt": ""}])
-    cai("plan", "-p", file, exit_code=2)
-    assert "no usable prompt" in capsys.readouterr().err
+    cai("plan", "-p", file, exit_code=4)
+    assert "no prompt of p.jsonl can be used" in capsys.readouterr().err

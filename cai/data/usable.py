@@ -1,0 +1,40 @@
+"""An end with a reason where there is nothing to work with: no prompt that can be used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import islice
+
+from cai.errors import DataError
+from cai.types import Prompt, SetAside
+
+_SHOWN = 3
+"""Reasons that an error names."""
+
+
+def need_prompts(prompts: Iterable[Prompt | SetAside], source: str) -> None:
+    """Raise `DataError` with the first reasons where no prompt can be used.
+
+    prompts: read up to the first one that can. source: where they come from, for the message.
+    """
+    rows: list[SetAside] = []
+    for row in prompts:
+        if isinstance(row, Prompt):
+            return
+        rows.append(row)
+    raise no_prompts(rows, source)
+
+
+def no_prompts(rows: Iterable[SetAside], source: str) -> DataError:
+    """The error that names the first rows of `source`, all set aside, with their reasons."""
+    rows = list(rows)
+    count = f"{len(rows):,} row{'s were' if len(rows) != 1 else ' was'} set aside"
+    lines = [f"no prompt of {source or 'the given ones'} can be used: {count}"]
+    lines += [f"  {row.source or '(no source)'}: {row.reason}" for row in islice(rows, _SHOWN)]
+    if len(rows) > _SHOWN:
+        lines.append("  …")
+    unknown_key = any(row.reason.startswith("no prompt") for row in rows)
+    return DataError(
+        "\n".join(lines),
+        hint="Name the key or column that holds the prompt with --column." if unknown_key else "",
+    )

@@ -1,0 +1,138 @@
+"""`cai build-data`: what is in the way is told first, and a build of nothing is no success."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cai.store.store import Store
+from tests.cli.project import cai
+from tests.e2e.helpers import rows
+
+SCRIPT = """
+replies:
+  - {say: ["Sure."]}
+scores:
+  - {options: {"No problem found.": 0.4}}
+"""
+
+
+@pytest.fixture
+def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model.yaml").write_text(SCRIPT)
+    return "scripted:model.yaml"
+
+
+# -- nothing to build ------------------------------------------------------------------------------
+
+UNUSABLE = {
+    "other keys": ('{"question": "Is the sky blue?"}\n{"question": "Do cats fly?"}\n',
+                   "q.jsonl:1: no prompt: no key", "--column"),
+    "not JSON": ('{"prompt": \n{"prompt"\n', "q.jsonl:1: invalid JSON", ""),
+    "empty texts": ('{"prompt": " "}\n' * 5, "q.jsonl:1: empty", ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", UNUSABLE)
+@pytest.mark.parametrize("quiet", [(), ("-q",)], ids=["shown", "quiet"])
+def test_a_file_without_a_usable_prompt_is_refused_with_reasons(
+    kind: str, quiet: tuple[str, ...], model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text, said, hint = UNUSABLE[kind]
+    Path("q.jsonl").write_text(text)
+    cai("build-data", "-p", "q.jsonl", "-m", model, *quiet, exit_code=4)
+    told = capsys.readouterr()
+    assert "no prompt of q.jsonl can be used" in told.err and said in told.err
+    assert hint in told.err
+    assert told.out == "" and not Path("runs").exists()
+
+
+@pytest.mark.parametrize("command", ["plan", "compare"])
+def test_other_commands_refuse_it_alike(
+    command: str, model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("q.jsonl").write_text(UNUSABLE["other keys"][0])
+    cai(command, "-p", "q.jsonl", "-m", model, exit_code=4)
+    assert "no prompt of q.jsonl can be used: 2 rows were set aside" in capsys.readouterr().err
+
+
+def test_prompts_that_no_model_can_read_are_no_build(
+    model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The miniature reads 1,024 tokens at most: 3,000 words are set aside once they are read."""
+    Path("long.jsonl").write_text(json.dumps({"prompt": "bread " * 3000}) + "\n")
+    cai("build-data", "-p", "long.jsonl", "-q", exit_code=4)
+    told = capsys.readouterr().err
+    assert "no prompt of long.jsonl can be used: 1 row was set aside" in told
+    assert "long.jsonl:1: " in told and "1024 in all" in told
+
+
+def test_some_that_can_be_used_are_enough(model: str) -> None:
+    Path("q.jsonl").write_text('{"question": "?"}\n{"prompt": "Is it?"}\n')
+    cai("build-data", "-p", "q.jsonl", "-m", model, "-q", "--pairs", 0, "-o", "runs/a")
+    assert [row["source"] for row in rows(Path("runs/a/set_aside.jsonl"))] == ["q.jsonl:1"]
+
+
+# -- before the weights ----------------------------------------------------------------------------
+
+BEFORE = {
+    "rounds": (("--rounds", "99"), 2, "99 rounds need"),
+    "a share": (("--test-share", "2"), 2, "test_share"),
+    "temperature": (("--temperature", "nan"), 2, "temperature"),
+    "batch size": (("--batch-size", "0"), 2, "--batch-size"),
+    "constitution": (("-c", "defualt"), 3, "no such constitution"),
+    "prompts": (("-p", "nowhere.jsonl"), 4, "nowhere.jsonl"),
+    "no usable prompt": (("-p", "q.jsonl"), 4, "no prompt of q.jsonl"),
+    "out": (("-o", "q.jsonl"), 2, "is a file"),
+    "critic": (("--critic", "scripted:nowhere.yaml"), 2, "nowhere.yaml"),
+    "store": (("-o", "other/x"), 6, "is not a store"),
+}
+
+
+@pytest.mark.parametrize("name", BEFORE)
+def test_what_is_in_the_way_is_told_before_weights_are_loaded(name: str, model: str) -> None:
+    """The model is none: had it been looked at, that would have been told."""
+    Path("q.jsonl").write_text('{"question": "?"}\n')
+    Path("other").mkdir()
+    Path("other/store.sqlite").write_text("no database at all, whatever its name says\n" * 99)
+    options, code, said = BEFORE[name]
+    script = (
+        "import sys; from cai.cli.main import main\n"
+        "try: main(sys.argv[1:])\n"
+        "except SystemExit as end: print(end.code, 'torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, "build-data", "-m", "./no-model", *options],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert said in done.stderr
+    assert done.stdout.split() == [str(code), "False"], done.stderr
+
+
+def test_a_locked_store_is_told_before_weights_are_loaded(
+    model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("runs").mkdir()
+    with Store.open("runs/store.sqlite") as store, store.lock():
+        for command in (("build-data",), ("diff", "default", "direct")):
+            cai(*command, "-m", "./no-model", exit_code=6)
+            assert "another build is using this store" in capsys.readouterr().err
+
+
+def test_a_second_model_is_looked_for_before_the_first_is_loaded(
+    model: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cai.backends.local import LocalBackend
+
+    def load(*names: object, **options: object) -> None:
+        raise AssertionError(f"{names} is loaded")
+
+    monkeypatch.setattr(LocalBackend, "load", load)
+    for options in (("--judge", "./no-model"), ("--adapter", "./no-adapter")):
+        cai("build-data", *options, exit_code=5)
+        assert options[1].removeprefix("./") in capsys.readouterr().err
