@@ -1,4 +1,8 @@
-"""What training owes to auditors: rejected rows stay out, and unsigned data where that is asked."""
+"""What training owes to those who built and audited the data.
+
+Rows that an auditor rejected stay out, edited files are refused, unsigned ones where a project asks
+for a sign-off, and a sign-off counts as a source only while it holds.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from cai.data.manifest import NAME as MANIFEST
+from cai.data.manifest import Manifest
 from cai.data.project import find_project
 from cai.data.signoff import NAME as SIGNOFF
 from cai.data.signoff import read_signoff
 from cai.data.verdicts import FOLDER, Verdict, VerdictFile, rejected
-from cai.errors import DataError
+from cai.digest import file_digest
+from cai.errors import ContentError, DataError
 
 
 def check_signed(files: Sequence[Path]) -> None:
@@ -41,6 +47,19 @@ def check_signed(files: Sequence[Path]) -> None:
                 )
 
 
+def check_unedited(files: Sequence[Path]) -> None:
+    """Raise `DataError` where a file differs from what the manifest of its run says of it."""
+    for file in files:
+        manifest = Manifest.beside(file)
+        entry = manifest.files.get(file.resolve().name) if manifest else None
+        if entry is not None and file_digest(file) != entry.sha256:
+            raise DataError(
+                f"{file} was changed after it was built: its digest is not that in {MANIFEST}",
+                hint="Restore it by running its build-data command again. To train on the edited"
+                " rows, copy the file out of the run's folder.",
+            )
+
+
 def rejections(run: Path) -> dict[str, Verdict]:
     """Record id → why it may not be trained on, by the verdicts in a run's folder."""
     return rejected(VerdictFile(run).read()) if (run / MANIFEST).is_file() else {}
@@ -58,10 +77,41 @@ def said(verdict: Verdict) -> str:
 
 
 def audit_files(files: Sequence[Path]) -> list[Path]:
-    """What auditors wrote of the runs that training files lie in: part of what is trained on."""
-    folders = dict.fromkeys(
-        f for file in files if ((f := file.resolve().parent) / MANIFEST).is_file()
-    )
-    places = [VerdictFile(folder).path for folder in folders]
-    places += [folder / FOLDER / SIGNOFF for folder in folders]
+    """What auditors wrote of the runs that training files lie in: part of what is trained on.
+
+    A sign-off that does not hold for the files is left out; `stale_signoffs` says why.
+    """
+    places: list[Path] = []
+    for folder, names in _by_run(files).items():
+        places.append(VerdictFile(folder).path)
+        if not _unsigned(folder, names):
+            places.append(folder / FOLDER / SIGNOFF)
     return [place for place in places if place.is_file()]
+
+
+def stale_signoffs(files: Sequence[Path]) -> list[str]:
+    """For each sign-off beside training files that does not hold for them, what is wrong."""
+    signed = {f: n for f, n in _by_run(files).items() if (f / FOLDER / SIGNOFF).is_file()}
+    reasons = [_unsigned(folder, names) for folder, names in signed.items()]
+    return [f"{why}; it is not recorded as a source of this training" for why in reasons if why]
+
+
+def _unsigned(folder: Path, names: Sequence[str]) -> str:
+    """Why a run's sign-off does not hold for its files of these names; empty where it does."""
+    try:
+        signed = read_signoff(folder)["data"]
+    except DataError as error:
+        return error.message
+    except ContentError as error:
+        return f"the sign-off of {folder} can't be read: {error.problems[0].message}"
+    lacking = [name for name in names if name not in signed]
+    return f"the sign-off of {folder} does not cover {', '.join(lacking)}" if lacking else ""
+
+
+def _by_run(files: Sequence[Path]) -> dict[Path, list[str]]:
+    """The folders of runs that files lie in, each with the names of its files."""
+    found: dict[Path, list[str]] = {}
+    for file in (path.resolve() for path in files):
+        if (file.parent / MANIFEST).is_file():
+            found.setdefault(file.parent, []).append(file.name)
+    return found

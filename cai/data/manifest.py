@@ -76,6 +76,22 @@ class Manifest:
         return pretty({"format": FORMAT, **asdict(self)})
 
     @classmethod
+    def beside(cls, file: Path) -> Manifest | None:
+        """The manifest of the run that a file lies in; None where it lies in none.
+
+        Raises `DataError` where it can't be read.
+        """
+        folder = file.resolve().parent
+        if not (folder / NAME).is_file():
+            return None
+        try:
+            values = json.loads((folder / NAME).read_bytes())
+        except (OSError, ValueError, RecursionError):
+            return cls.read(folder)  # which says what is wrong
+        known = isinstance(values, dict) and str(values.get("format", "")).startswith("cai-run/")
+        return cls.read(folder) if known else None  # another program's file of that name
+
+    @classmethod
     def read(cls, folder: Path) -> Manifest:
         """The manifest of a run's folder. Raises `DataError`."""
         path = folder / NAME

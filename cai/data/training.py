@@ -6,12 +6,12 @@ of which nothing can be used raises `DataError`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar
 
-from cai.data.audited import check_signed, origin_of, rejections, said
+from cai.data.audited import check_signed, check_unedited, origin_of, rejections, said
 from cai.data.counts import kind_of
 from cai.data.foreign import looks_like, standard
 from cai.data.formats import Bad, container_of, rows
@@ -26,7 +26,9 @@ from cai.types import Prompt, SetAside
 __all__ = [
     "PairRow",
     "SftRow",
+    "Table",
     "TrainingFiles",
+    "need_rows",
     "read_pairs",
     "read_prompts",
     "read_sft",
@@ -68,8 +70,8 @@ def training_files(data: Sequence[Path], table: Table) -> TrainingFiles:
 
     data: folders of runs of `cai build-data`, whose JSONL (or else Parquet) files with rows are
     taken, and files; a file named `NAME.test.ENDING` is held out, as in a run. Raises `DataError`
-    for what is missing, where nothing is left to train on, and for data that is not signed off
-    where the project requires it.
+    for what is missing, where nothing is left to train on, for files that were changed after they
+    were built, and for data that is not signed off where the project requires it.
     """
     train: dict[Path, None] = {}
     test: dict[Path, None] = {}
@@ -91,7 +93,17 @@ def training_files(data: Sequence[Path], table: Table) -> TrainingFiles:
         raise DataError(f"nothing to train on in {named}: no {table} rows", hint=_BUILD[table])
     if table != "prompts":  # which are no rows: nobody judged them
         check_signed([*train, *test])
+    check_unedited([*train, *test])
     return TrainingFiles(tuple(train), tuple(test))
+
+
+def need_rows(files: TrainingFiles, table: Table) -> None:
+    """Raise `DataError` where a file has no row that can be used; each is read up to the first."""
+    read: dict[Table, Callable[[Sequence[Path]], Iterator[object]]] = {
+        "sft": read_sft, "preferences": read_pairs, "prompts": read_prompts,
+    }  # fmt: skip
+    for path in (*files.train, *files.test):
+        next((row for row in read[table]([path]) if not isinstance(row, SetAside)), None)
 
 
 def _of_run(folder: Path, table: Table, split: str) -> list[Path]:

@@ -14,7 +14,7 @@ import dataclasses
 import json
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -35,6 +35,7 @@ from cai.types import SetAside
 NOISE = ("noise_floor", "ratio_noise")
 """Figures of a run's first step that say what rounding alone comes to (docs/training.md)."""
 _LOCK = ".lock"
+_ELSEWHERE = "Choose another --out, or remove the folder."
 _STATE = ("checkpoint.safetensors", "best.safetensors")
 _NO_MATTER = {
     "micro_tokens", "save_every", "device", "tracker", "model", "adapter", "gradient_checkpointing",
@@ -77,7 +78,7 @@ class RunFolder:
         """Make the folder, or take up the run that was interrupted in it; True for the latter.
 
         A run that took no step is no hindrance to another. Raises `UsageError` where another run,
-        one that came to its end, or anything else is in the way.
+        or this one where it stopped itself, is in the way.
         """
         sweep(self.path, (NAME, "metrics.jsonl", "rollouts.jsonl", *_STATE))
         if not is_run(self.path):
@@ -85,17 +86,11 @@ class RunFolder:
             return False
         found = read_run(self.path)
         if found["id"] != self.id:
-            if found["status"] == "running" and not self._has_begun():
+            if found["status"] == "running" and not _has_begun(self.path):
                 self._begin()
                 return False
             raise UsageError(
-                f"{self.path} holds another run: {_difference(found, self)}",
-                hint="Choose another --out, or remove the folder.",
-            )
-        if found["status"] == "finished":
-            raise UsageError(
-                f"{self.path} holds this very run, and it is finished",
-                hint="Choose another --out to train it again, or change a setting.",
+                f"{self.path} holds another run: {_difference(found, self)}", hint=_ELSEWHERE
             )
         if found["status"] == "stopped":
             raise UsageError(
@@ -105,24 +100,12 @@ class RunFolder:
             )
         return True
 
-    @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Let no other process train here meanwhile. Raises `StoreError` where one does."""
-        with telling(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
-
-        def busy() -> StoreError:
-            return StoreError(
-                f"another process is training in {self.path}",
-                hint="Let it finish, or choose another --out.",
-            )
-
-        try:
-            with held(self.path / _LOCK, wait=False, busy=busy):
-                yield
-        finally:  # a run that came to its end, well or not, is nothing to guard any more
-            if is_run(self.path) and read_run(self.path)["status"] != "running":
-                (self.path / _LOCK).unlink(missing_ok=True)
+    @property
+    def results(self) -> dict[str, Any] | None:
+        """Those of this very run, where the folder holds it and it is finished."""
+        found = read_run(self.path) if is_run(self.path) else {}
+        same = found.get("id") == self.id and found["status"] == "finished"
+        return dict(found["results"]) if same else None
 
     def _begin(self) -> None:
         self._write("running", {})  # first: it is what makes this the folder of a run
@@ -131,9 +114,6 @@ class RunFolder:
                 {"stage": self.config.stage, **settings(self.config)}, sort_keys=False
             )
             (self.path / "config.yaml").write_text(text, encoding="utf-8")
-
-    def _has_begun(self) -> bool:
-        return (self.path / "checkpoint.safetensors").exists() or bool(self.figures())
 
     def forget_after(self, step: int) -> None:
         """Drop the figures of steps that are to be taken again."""
@@ -190,6 +170,52 @@ class RunFolder:
             partial.replace(self.path / NAME)
 
 
+@contextmanager
+def lock(folder: Path) -> Iterator[None]:
+    """Let no other process train in a folder meanwhile. Raises `StoreError` where one does.
+
+    Where nothing was begun in it, a folder that was made for the lock is removed again.
+    """
+    with telling(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def busy() -> StoreError:
+        return StoreError(
+            f"another process is training in {folder}",
+            hint="Let it finish, or choose another --out.",
+        )
+
+    try:
+        with held(folder / _LOCK, wait=False, busy=busy):
+            try:
+                yield
+            finally:  # a run that came to its end, well or not, is nothing to guard any more
+                if not is_run(folder) or read_run(folder)["status"] != "running":
+                    (folder / _LOCK).unlink(missing_ok=True)
+    finally:
+        with suppress(OSError):  # it holds something
+            folder.rmdir()
+
+
+def check_run(folder: Path, config: TrainConfig, data: Sequence[Mapping[str, Any]]) -> None:
+    """Raise `UsageError` where a folder holds a run of other settings or other data.
+
+    That much shows before a model is loaded. config: `resolve`d. data: as in `Facts`.
+    """
+    found = read_run(folder) if is_run(folder) else None
+    if found is None or (found["status"] == "running" and not _has_begun(folder)):
+        return
+    difference = _other_settings(found, config)
+    if not difference and [d["sha256"] for d in found["data"]] != [d["sha256"] for d in data]:
+        difference = "of other data"
+    if difference:
+        raise UsageError(f"{folder} holds another run: {difference}", hint=_ELSEWHERE)
+
+
+def _has_begun(folder: Path) -> bool:
+    return (folder / "checkpoint.safetensors").exists() or bool(_figures(folder))
+
+
 def verify_run(folder: Path) -> tuple[int, list[str]]:
     """Recompute every digest of a training run: how many files, and what differs, in words.
 
@@ -216,7 +242,7 @@ def check_out(folder: Path) -> None:
     """Raise `UsageError` where a folder is no place for a run, before anything is loaded."""
     with telling(folder):
         if folder.exists() and not is_run(folder):
-            others = [path.name for path in folder.iterdir() if path.name != _LOCK]
+            others = [p.name for p in folder.iterdir() if p.name not in (_LOCK, f"{_LOCK}-journal")]
             if others:
                 raise UsageError(
                     f"{folder} is not empty, and holds no training run",
@@ -273,19 +299,25 @@ def _run_id(run: Mapping[str, Any]) -> str:
 
 def _difference(found: Mapping[str, Any], wanted: RunFolder) -> str:
     """What sets the run in a folder apart from the one that is asked for."""
-    if found["stage"] != wanted.config.stage:
-        return f"of the stage {found['stage']}"
-    theirs, ours = found["settings"], settings(wanted.config)
-    changed = [
-        f"{flag(name)} {theirs.get(name)} there, {ours[name]} here"
-        for name in ours
-        if theirs.get(name) != ours[name] and name not in _NO_MATTER
-    ]
+    changed = _other_settings(found, wanted.config)
     if changed:
-        return "; ".join(changed[:4])
+        return changed
     names = {p["name"]: p["digest"] for p in found["parents"]}
     others = [p["name"] for p in wanted.facts.parents if names.get(p["name"]) != p["digest"]]
     if others:
         return f"{', '.join(others)} changed"
     same = found["base"]["fingerprint"] == wanted.facts.base["fingerprint"]
     return "of other data" if same else f"of another base, {found['base']['name']}"
+
+
+def _other_settings(found: Mapping[str, Any], config: TrainConfig) -> str:
+    """The settings in which a run's record differs; empty where they lead to the same."""
+    if found["stage"] != config.stage:
+        return f"of the stage {found['stage']}"
+    theirs, ours = found["settings"], settings(config)
+    changed = [
+        f"{flag(name)} {theirs.get(name)} there, {ours[name]} here"
+        for name in ours
+        if theirs.get(name) != ours[name] and name not in _NO_MATTER
+    ]
+    return "; ".join(changed[:4])

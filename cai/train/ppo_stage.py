@@ -109,6 +109,8 @@ def _prepare(
     prompts, test = split(
         config, prompts, held, lambda p: p.messages, lambda p: p.source or p.id, set_aside
     )
+    for spec in (config.reward, *([config.check] if config.check else [])):
+        reward_parts(spec, config)  # what can't be used is told before weights are loaded
     policy = load_policy(config, reference=True)
     backbone = policy.backbone
     if not config.full:
@@ -145,30 +147,14 @@ def build_reward(spec: str | None, backbone: Backbone, config: PpoConfig, part: 
 
     Raises `UsageError` and `DataError` for what can't be used.
     """
-    if not spec:
-        raise UsageError(
-            "PPO needs a reward",
-            hint="Train one: cai train reward. Then: --reward runs/reward. Or --reward"
-            " module:function.",
-        )
-    items = [item.strip() for item in spec.split(",")]
     weighed: list[tuple[float, Reward]] = []
-    for number, item in enumerate(items):
-        weight, name = _weight(item, spec)
-        folder = or_last(Path(name).expanduser())
-        if folder.is_dir():
-            own = _model(folder, backbone, config, f"{part}{number}")
-        elif ":" in name:
-            function = FunctionScorer.named(name)
-            own = Reward(
-                function,
-                [{"name": name, "stage": "function", "id": name, "digest": function.digest}],
-            )
+    for number, (weight, source) in enumerate(reward_parts(spec, config)):
+        if isinstance(source, Path):
+            own = _model(source, backbone, config, f"{part}{number}")
         else:
-            raise UsageError(
-                f"There is no folder {name}, and it names no function",
-                hint="Give the folder of `cai train reward` (cai models lists them), or"
-                " module:function.",
+            name = source.name
+            own = Reward(
+                source, [{"name": name, "stage": "function", "id": name, "digest": source.digest}]
             )
         weighed.append((weight, own))
     scorers = [(weight, own.scorer) for weight, own in weighed]
@@ -178,6 +164,35 @@ def build_reward(spec: str | None, backbone: Backbone, config: PpoConfig, part: 
         [{**f, "part": part, "weight": weight} for weight, own in weighed for f in own.facts],
         [model for _, own in weighed for model in own.models],
     )
+
+
+def reward_parts(spec: str | None, config: PpoConfig) -> list[tuple[float, Path | FunctionScorer]]:
+    """The parts of a reward, each with its weight: the folder of a reward model, or a function.
+
+    No weights are read. Raises as `build_reward`.
+    """
+    if not spec:
+        raise UsageError(
+            "PPO needs a reward",
+            hint="Train one: cai train reward. Then: --reward runs/reward. Or --reward"
+            " module:function.",
+        )
+    parts: list[tuple[float, Path | FunctionScorer]] = []
+    for item in spec.split(","):
+        weight, name = _weight(item.strip(), spec)
+        folder = or_last(Path(name).expanduser())
+        if folder.is_dir():
+            _check_model(folder, config)
+            parts.append((weight, folder))
+        elif ":" in name:
+            parts.append((weight, FunctionScorer.named(name)))
+        else:
+            raise UsageError(
+                f"There is no folder {name}, and it names no function",
+                hint="Give the folder of `cai train reward` (cai models lists them), or"
+                " module:function.",
+            )
+    return parts
 
 
 def _weight(item: str, spec: str) -> tuple[float, str]:
@@ -196,8 +211,8 @@ def _weight(item: str, spec: str) -> tuple[float, str]:
     return factor, name.strip()
 
 
-def _model(folder: Path, backbone: Backbone, config: PpoConfig, name: str) -> Reward:
-    """A reward model on the policy's own base where it fits, else on its own."""
+def _check_model(folder: Path, config: PpoConfig) -> None:
+    """Raise where a folder holds no reward model that may be used."""
     home = find_home(folder)
     if home is None:
         raise DataError(
@@ -209,11 +224,18 @@ def _model(folder: Path, backbone: Backbone, config: PpoConfig, name: str) -> Re
             f"{folder} holds no reward model: it has no {HEAD}",
             hint="Train one with: cai train reward",
         )
-    run = need_finished(home)
+    need_finished(home)
     whole = (folder / "adapter", folder / "model")
     check_files(home, (*folder.iterdir(), *(f for part in whole for f in part.rglob("*"))))
     if config.gate:
         check_gate(folder)
+
+
+def _model(folder: Path, backbone: Backbone, config: PpoConfig, name: str) -> Reward:
+    """A reward model on the policy's own base where it fits, else on its own."""
+    home = find_home(folder)
+    assert home is not None  # as `_check_model` saw to
+    run = need_finished(home)
     own = folder / "model"
     inside = None if own.is_dir() else name
     base, template = backbone, _template_of(run, config)

@@ -14,18 +14,25 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
+from cai.data.audited import stale_signoffs
 from cai.data.files import telling
+from cai.data.training import Table, need_rows, training_files
 from cai.errors import TrainingError, UsageError
 from cai.models.backbone import Backbone
 from cai.train.card import card, reasons
 from cai.train.checkpoint import load_tensors
 from cai.train.config import DpoConfig, PpoConfig, RewardConfig, SftConfig, TrainConfig
-from cai.train.folder import RunFolder, check_out, is_run, read_run
+from cai.train.folder import RunFolder, check_out, check_run, is_run, lock, read_run
 from cai.train.loop import Loop, Report
 from cai.train.ppo_stage import ppo_stage
-from cai.train.prepare import resolve
+from cai.train.prepare import data_facts, resolve
 from cai.train.stage import Stage
 from cai.train.stages import dpo_stage, reward_stage, sft_stage
+
+TABLES: dict[str, Table] = {
+    "sft": "sft", "reward": "preferences", "dpo": "preferences", "ppo": "prompts",
+}  # fmt: skip
+"""What each stage is trained on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,19 +56,30 @@ def train(
     The last weights are in `out`; in `out/best`, where they differ, those of the best look at what
     was held out, or, of a run that stopped itself, those from before the signs. Raises `UsageError`
     where something else is in `out`, `DataError` where no row is left, `Interrupted` after Ctrl-C,
-    `TrainingError` where it can't go on or stopped itself.
+    `TrainingError` where it can't go on or stopped itself. What is wrong with options, data and
+    `out` is raised before weights are loaded. A run that is finished is left as it is.
     """
     show = show or Show()
     need_tracker(config.tracker)
     need_one_process()
     check_out(out)
-    torch.manual_seed(config.seed)  # dropout alone draws from it
-    config = on_its_day(resolve(config), out)
-    stage = build_stage(config, data)
-    if not stage.backbone.encoder.template.writes_date:
-        config = dataclasses.replace(config, date=None)
-    run = RunFolder(out, config, stage.facts)
-    with run.lock():
+    asked = config.date
+    config = dataclasses.replace(resolve(config), date=asked or _kept_date(out))
+    files = training_files(data, TABLES[config.stage])
+    check_run(out, config, data_facts(files))
+    with lock(out):
+        torch.manual_seed(config.seed)  # dropout alone draws from it
+        today = datetime.date.today().isoformat()
+        stage = build_stage(dataclasses.replace(config, date=config.date or today), data)
+        if stage.backbone.encoder.template.writes_date:
+            config = dataclasses.replace(config, date=config.date or today)
+        run = RunFolder(out, config, stage.facts)
+        results = run.results
+        if results is not None:
+            show.note(f"{out} holds this very run, and it is finished: nothing is left to do.")
+            return results
+        for reason in stale_signoffs([*files.train, *files.test]):
+            show.note(f"{reason}.")
         return _train(config, stage, run, show)
 
 
@@ -119,16 +137,19 @@ def _train(config: TrainConfig, stage: Stage, run: RunFolder, show: Show) -> dic
     return results
 
 
-def on_its_day(config: TrainConfig, out: Path) -> TrainConfig:
-    """The settings with a date: the one asked for, that of the run in `out`, or today's."""
-    if config.date is not None:
-        return config
-    kept = read_run(out)["settings"].get("date") if is_run(out) else None
-    return dataclasses.replace(config, date=kept or datetime.date.today().isoformat())
+def _kept_date(out: Path) -> str | None:
+    """The date of the run in `out`, if there is one: the day on which it began."""
+    date: str | None = read_run(out)["settings"].get("date") if is_run(out) else None
+    return date
 
 
 def build_stage(config: TrainConfig, data: Sequence[Path]) -> Stage:
-    """The stage that a configuration, `resolve`d, is of."""
+    """The stage that a configuration, `resolve`d, is of.
+
+    Raises `DataError` for data that can't be used, before weights are loaded.
+    """
+    table = TABLES[config.stage]
+    need_rows(training_files(data, table), table)
     if isinstance(config, SftConfig):
         return sft_stage(config, data)
     if isinstance(config, RewardConfig):

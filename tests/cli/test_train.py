@@ -38,7 +38,9 @@ def test_help_names_every_setting(stage: str, capsys: pytest.CaptureFixture[str]
         assert f"--{item.name.replace('_', '-')}" in said
 
 
-def test_options_override_the_file(data: Path, tmp_path: Path) -> None:
+def test_options_override_the_file(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """And the written config.yaml is a file of settings itself: the same id comes of it."""
     settings = tmp_path / "settings.yaml"
     settings.write_text("beta: 0.3\nlearning_rate: 1e-3\nlora_r: 4\n")
@@ -51,6 +53,10 @@ def test_options_override_the_file(data: Path, tmp_path: Path) -> None:
         "--quiet")  # fmt: skip
     records = [json.loads((tmp_path / x / "run.json").read_text()) for x in ("a", "b")]
     assert records[0]["id"] == records[1]["id"] and records[0]["files"] == records[1]["files"]
+    capsys.readouterr()
+    cai("train", "dpo", "-d", data, "-o", tmp_path / "b", "--config", tmp_path / "a/config.yaml")
+    told = capsys.readouterr()
+    assert "is finished: nothing is left to do" in told.err and "written" in told.out
 
 
 @pytest.mark.parametrize("stage", ["sft", "reward", "dpo"])

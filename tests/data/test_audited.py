@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-from cai.data.audited import audit_files, check_signed
+from cai.data.audited import audit_files, check_signed, check_unedited, stale_signoffs
 from cai.data.project import Project, find_project, read_project
 from cai.data.signoff import read_signoff, write_signoff
 from cai.data.training import read_pairs, read_prompts, read_sft, training_files
@@ -144,6 +145,63 @@ def test_training_takes_unsigned_data_unless_told(run: Path, tmp_path: Path) -> 
     file.write_bytes(file.read_bytes().replace(b"Question", b"question", 1))
     with pytest.raises(DataError, match=r"stale: sft\.jsonl changed"):
         training_files([run], "sft")
+
+
+@pytest.mark.parametrize("table", ["sft", "preferences", "prompts"])
+def test_data_edited_after_the_build_is_refused(run: Path, tmp_path: Path, table: Any) -> None:
+    """One word of the answer, whoever asks for which table, by the run, by file and by a link."""
+    file = run / ("sft.test.jsonl" if table == "sft" else "preferences.jsonl")
+    training_files([run], table)
+    before = file.read_bytes()
+    file.write_bytes(before.replace(b"assistant", b"Assistant", 1))
+    link = tmp_path / "link.jsonl"
+    link.symlink_to(file)
+    also = [run / "sft.jsonl"]  # a file of the test split alone is nothing to train on
+    for data in ([run], [file, *also], [link, *also]):
+        with pytest.raises(DataError, match=r"was changed after it was built[\s\S]*build-data"):
+            training_files(data, table)
+    copy = tmp_path / "mine.jsonl"
+    copy.write_bytes(file.read_bytes())
+    training_files([copy], table)
+    file.write_bytes(before)
+    training_files([run], table)
+
+
+@pytest.mark.parametrize(
+    ("manifest", "said"),
+    [('{"name": "a browser extension", "files": []}', None), ("[]", None),
+     ('{"format": "cai-run/1"', "is not a manifest"),
+     ('{"format": "cai-run/9"}', "has another format"),
+     ('{"format": "cai-run/1", "files": {"a.jsonl": 1}}', "is not a manifest")],
+)  # fmt: skip
+def test_a_manifest_of_another_program_is_none_of_ours(
+    manifest: str, said: str | None, tmp_path: Path
+) -> None:
+    (tmp_path / "manifest.json").write_text(manifest)
+    file = tmp_path / "a.jsonl"
+    file.write_text('{"prompt": "?", "completion": "Yes."}\n')
+    if said is None:
+        check_unedited([file])
+        return
+    with pytest.raises(DataError, match=said):
+        check_unedited([file])
+
+
+def test_a_sign_off_counts_as_a_source_while_it_holds(run: Path) -> None:
+    data = [run / "sft.jsonl"]
+    assert audit_files(data) == [] and stale_signoffs(data) == []
+    path = write_signoff(run, SIGNED)
+    assert audit_files(data) == [path] and stale_signoffs(data) == []
+    (run / "mine.jsonl").write_text("{}\n")
+    mine = [run / "mine.jsonl"]
+    assert audit_files(mine) == [] and "does not cover mine.jsonl" in stale_signoffs(mine)[0]
+    VerdictFile(run).append([no("t-p1")])
+    assert audit_files(data) == [VerdictFile(run).path]
+    assert "is stale: the verdicts changed since" in stale_signoffs(data)[0]
+    for text, said in (("format: [", "can't be read"), ("format: x", "is no sign-off")):
+        path.write_text(text)
+        assert audit_files(data) == [VerdictFile(run).path]
+        assert said in stale_signoffs(data)[0]
 
 
 def test_data_that_nobody_could_sign_is_refused_too(run: Path, tmp_path: Path) -> None:

@@ -16,9 +16,12 @@ import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from cai.data.signoff import write_signoff
 from cai.data.trained import read_run
 from cai.data.training import PairRow
+from cai.data.verdicts import Verdict, VerdictFile
 from cai.errors import (
+    CaiError,
     DataError,
     Interrupted,
     ModelError,
@@ -30,13 +33,15 @@ from cai.models.backbone import Backbone
 from cai.train.checkpoint import save_tensors
 from cai.train.config import DpoConfig, PpoConfig, RewardConfig, SftConfig, TrainConfig
 from cai.train.dpo import CollapseWatch
-from cai.train.folder import RunFolder
+from cai.train.folder import RunFolder, lock
 from cai.train.lineage import find_adapter
 from cai.train.loop import Report
 from cai.train.pairs import encode_pair, labels_of, right
 from cai.train.prepare import hold_out, resolve
 from cai.train.train import Show, train
 from cai.types import Message
+from tests.cli.project import make
+from tests.e2e.helpers import digests
 
 QUESTIONS = ("How do I bake bread?", "What is chess?", "Tell me of cats.", "Where is Rome?")
 GOOD, BAD = "I am happy to help.", "Get lost, you fool."
@@ -158,16 +163,76 @@ def test_the_context_bounds_a_conversation(data: Path, tmp_path: Path) -> None:
 
 def test_a_folder_holds_one_run(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    train(SftConfig(**SMALL, max_steps=1), [data], out)
-    with pytest.raises(UsageError, match="finished"):
-        train(SftConfig(**SMALL, max_steps=1), [data], out)
-    assert not (out / ".lock").exists()
+    done = train(SftConfig(**SMALL, max_steps=1), [data], out)
+    before, notes = digests(out), list[str]()
+    assert train(SftConfig(**SMALL, max_steps=1), [data], out, Show(note=notes.append)) == done
+    assert notes == [f"{out} holds this very run, and it is finished: nothing is left to do."]
+    assert digests(out) == before and not (out / ".lock").exists()
     with pytest.raises(UsageError, match="--max-steps 1 there, 2 here"):
         train(SftConfig(**SMALL, max_steps=2), [data], out)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("Dear Sir")
     with pytest.raises(UsageError, match="not empty, and holds no training run"):
         train(SftConfig(**SMALL, max_steps=1), [data], tmp_path / "mine")
+
+
+def never_loaded(*names: object, **options: object) -> None:
+    raise AssertionError(f"{names} is loaded")
+
+
+def test_what_is_in_the_way_is_told_before_weights_are_loaded(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Data, --out, a run in use, a reward: none of them needs the model to be found wrong."""
+    done, bad = tmp_path / "done", tmp_path / "bad.jsonl"
+    train(SftConfig(**SMALL, max_steps=1), [data], done)
+    bad.write_text('{"text": "no known key"}\n')
+    held_out = tmp_path / "bad.test.jsonl"
+    held_out.write_bytes(bad.read_bytes())
+    other = tmp_path / "other.jsonl"
+    other.write_bytes(data.read_bytes().replace(b"friend", b"fiend").replace(b"happy", b"glad"))
+    monkeypatch.setattr("cai.models.backbone.load_model", never_loaded)
+    cases: list[tuple[TrainConfig, list[Path], Path, str]] = [
+        (SftConfig(**SMALL), [bad], tmp_path / "a", "bad.jsonl has no row that can be used"),
+        (DpoConfig(**SMALL), [data, held_out], tmp_path / "a", "bad.test.jsonl has no row"),
+        (RewardConfig(**SMALL), [tmp_path / "nowhere"], tmp_path / "a", "there is no file"),
+        (SftConfig(**SMALL, max_steps=2), [data], done, "--max-steps 1 there, 2 here"),
+        (SftConfig(**SMALL, max_steps=1), [other], done, "holds another run: of other data"),
+        (DpoConfig(**SMALL), [data], done, "holds another run: of the stage sft"),
+        (PpoConfig(device="cpu"), [data], tmp_path / "a", "PPO needs a reward"),
+        (PpoConfig(device="cpu", reward="nowhere"), [data], tmp_path / "a", "no folder nowhere"),
+        (PpoConfig(device="cpu", reward="no_such:one"), [data], tmp_path / "a", "no module"),
+        (PpoConfig(device="cpu", reward=str(done)), [data], tmp_path / "a", "holds no reward"),
+    ]
+    for config, paths, out, said in cases:
+        with pytest.raises(CaiError, match=said):
+            train(config, paths, out)
+        assert not (tmp_path / "a").exists()
+    with lock(tmp_path / "busy"), pytest.raises(StoreError, match="another process is training"):
+        train(SftConfig(**SMALL), [data], tmp_path / "busy")
+
+
+def test_a_stale_sign_off_is_told_and_is_no_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Signed, it is a source by its digest; after a new verdict it holds no more."""
+    monkeypatch.chdir(tmp_path)
+    run, notes = make(tmp_path) / "demo", list[str]()
+    write_signoff(run, {"reviewed": {"items": 1}, "signer": "Ann", "at": "2026-01-01T10:00:00Z"})
+
+    def sources(name: str) -> set[str]:
+        show = Show(note=notes.append)
+        train(SftConfig(**SMALL, max_steps=1), [run], tmp_path / name, show)
+        record = json.loads((tmp_path / name / "run.json").read_text())
+        return {source["name"] for source in record["data"]}
+
+    files = {"sft.jsonl", "sft.test.jsonl"}
+    assert sources("signed") == files | {"signoff.yaml"}
+    assert not any("sign-off" in note for note in notes)
+    VerdictFile(run).append([Verdict("v", "t-p1", "r-1", "accept", "Ann", "2026-01-02T10:00:00Z")])
+    assert sources("stale") == files | {"verdicts.jsonl"}
+    assert f"the sign-off of {run} is stale: the verdicts changed since" in notes[0]
+    assert notes[0].endswith("it is not recorded as a source of this training.")
 
 
 def test_what_is_too_long_is_set_aside(data: Path, tmp_path: Path) -> None:
