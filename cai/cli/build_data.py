@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cai.cli.parts import drawing, loading, make_models, models_of, reading
 from cai.errors import UsageError
+
+if TYPE_CHECKING:
+    from cai.store.store import Store
 
 
 @click.command("build-data", short_help="Turn prompts into SFT and preference data.")
@@ -23,10 +26,14 @@ from cai.errors import UsageError
 @click.option("--parquet", is_flag=True, help="Write Parquet files beside the JSONL.")
 @loading
 @click.option("--wait", is_flag=True, help="Wait for another build on the same store.")
+@click.option(
+    "--repair", is_flag=True, help="Drop damaged steps of the store first, and make them again."
+)
 @click.option("--quiet", "-q", is_flag=True, help="No progress and no summary.")
 def command(
     constitution: str, prompts_file: Path | None, form: str | None, column: str | None,
-    turns: str, out: Path | None, licence: str, parquet: bool, wait: bool, quiet: bool,
+    turns: str, out: Path | None, licence: str, parquet: bool, wait: bool, repair: bool,
+    quiet: bool,
     **options: Any,
 ) -> None:  # fmt: skip
     """Turn principle files into SFT and preference data.
@@ -64,6 +71,8 @@ def command(
     except OSError as error:
         raise UsageError(f"--out: {out.parent} can't be made: {error.strerror}") from None
     with Store.open(out.parent / "store.sqlite") as store, store.lock(wait=wait):
+        if repair:
+            _repair(store)
         models = make_models(options)  # once nothing else can be in the way
         with _progress(quiet) as show:
             run = build(
@@ -79,6 +88,16 @@ def command(
         manifest = export(store, run.id, out, parquet=parquet, licence=licence)
         if not quiet:
             print_summary(store, run, out, manifest)
+
+
+def _repair(store: Store) -> None:
+    dropped = store.repair()
+    steps = f"{dropped.steps} damaged step" + ("s" if dropped.steps != 1 else "")
+    records = f"{dropped.records} record" + ("s" if dropped.records != 1 else "")
+    told = f"Dropped {steps}, and with it {records}; the build makes again what its run lacks."
+    if not dropped:
+        told = "Nothing in the store is damaged."
+    click.echo(told, err=True)
 
 
 def _progress(quiet: bool) -> Any:

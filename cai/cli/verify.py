@@ -37,7 +37,7 @@ def _built(folder: Path, given: Path, most: int) -> None:
     _tell(
         given, found.problems, found.total,
         "Export the run again by running its build-data command; where the store itself was"
-        " changed, restore a copy of it.",
+        " changed, add --repair: what is damaged is dropped and made again.",
     )  # fmt: skip
     click.echo(
         f"{given}: {found.files} files, {found.rows} rows and {found.steps} steps are as they were"

@@ -1,25 +1,39 @@
 """The store's schema, as named migrations. Append new ones; never edit or reorder those released.
 
-Nothing in a store is ever changed: triggers refuse UPDATE and DELETE on every table.
+Nothing in a store is ever changed: triggers refuse UPDATE and DELETE on every table. Only a repair
+lifts those of DELETE, for as long as its transaction lasts.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 APPLICATION_ID = 0x63616931
 """`PRAGMA application_id` of a store ("cai1"), so that another SQLite file is not taken for one."""
 
 
-def _append_only(*tables: str) -> str:
-    return "".join(
+def _refusal(table: str, verb: str) -> str:
+    return (
         f"CREATE TRIGGER {table}_no_{verb} BEFORE {verb} ON {table} "
-        f"BEGIN SELECT RAISE(ABORT, 'the store is append-only'); END;\n"
-        for table in tables
-        for verb in ("update", "delete")
+        "BEGIN SELECT RAISE(ABORT, 'the store is append-only'); END;\n"
     )
+
+
+def _append_only(*tables: str) -> str:
+    return "".join(_refusal(table, verb) for table in tables for verb in ("update", "delete"))
+
+
+@contextmanager
+def deletable(execute: Callable[[str], object], *tables: str) -> Iterator[None]:
+    """Let rows of these tables be deleted inside the block, which lies in a transaction."""
+    for table in tables:
+        execute(f"DROP TRIGGER IF EXISTS {table}_no_delete")
+    yield
+    for table in tables:
+        execute(_refusal(table, "delete"))
 
 
 _FIRST = """

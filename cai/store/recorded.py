@@ -19,6 +19,11 @@ _AT_A_TIME = 32
 _MOST_FOUND = 1000
 _COLUMNS = "c.seq, c.id, c.kind, c.pair, p.id, p.body, c.body"
 """What `_decode` reads."""
+RESULT = "t.kind, t.key, CAST(t.result AS BLOB), t.sha256"
+"""What `result` reads of a step `t`."""
+REPAIR = (
+    "Run the build-data command again with --repair: it drops what is damaged and makes it again."
+)
 _OF_RUN = "EXISTS (SELECT 1 FROM run_records r WHERE r.record = c.seq AND r.run = ?)"
 
 
@@ -136,7 +141,7 @@ def _runs_of(db: Database, record: int) -> tuple[str, ...]:
 def _decode(db: Database, rows: Sequence[Any]) -> list[Trace | Comparison]:
     """Records from rows of `_COLUMNS`, with their steps."""
     steps: dict[int, list[Result]] = {row[0]: [] for row in rows}
-    for record, *step in _steps(db, list(steps), "t.kind, t.key, t.result"):
+    for record, *step in _steps(db, list(steps), RESULT):
         steps[record].append(result(*step))
     out: list[Trace | Comparison] = []
     for seq, record_id, kind, pair, prompt_id, prompt, body in rows:
@@ -160,40 +165,48 @@ def _steps(db: Database, records: Sequence[int], columns: str) -> list[Any]:
     )
 
 
-def result(kind: str, key: str, body: str) -> Result:
-    """A step's result from its row."""
+def result(kind: str, key: str, body: bytes, sha256: str) -> Result:
+    """A step's result from its row. Raises `StoreError` where it is not as it was kept."""
+    if not is_whole(body, sha256):
+        raise _damaged(f"step {key}", "its result was changed")
     try:
         return codec.result_of(kind, key, json.loads(body))
     except (ValueError, TypeError, KeyError) as error:
         raise _damaged(f"step {key}", error) from error
 
 
-def _damaged(what: str, error: Exception) -> StoreError:
-    return StoreError(
-        f"the store is damaged: {what} can't be read ({error})",
-        hint="Restore a copy of the store, or move it away and build again.",
-    )
+def is_whole(body: bytes, sha256: str) -> bool:
+    """Whether a step's result has the digest that it was kept with."""
+    return hashlib.sha256(body).hexdigest() == sha256
+
+
+def _damaged(what: str, error: object) -> StoreError:
+    return StoreError(f"the store is damaged: {what} can't be used ({error})", hint=REPAIR)
 
 
 def damaged_steps(db: Database, run: int) -> Iterator[str]:
     """Keys of a run's steps whose result no longer has the digest it was stored with."""
-    told: set[str] = set()
+    found: set[str] = set()
     for records in _batches(db, run):
-        for _, key, body, sha256 in _steps(db, records, "t.key, t.result, t.sha256"):
-            if hashlib.sha256(body.encode()).hexdigest() != sha256 and key not in told:
-                told.add(key)
+        for _, _, key, body, sha256 in _steps(db, records, RESULT):
+            if key not in found and not is_whole(body, sha256):
+                found.add(key)
                 yield key
 
 
-def damaged_records(db: Database, run: int) -> Iterator[str]:
-    """Ids of a run's records that no longer have the digest they were stored with."""
+def damaged_records(db: Database, run: int | None = None) -> Iterator[tuple[int, str]]:
+    """Rows and ids of a run's records that no longer have the digest they were stored with.
+
+    run: None for those of all runs.
+    """
     for records in _batches(db, run):
         keys: dict[int, list[str]] = {record: [] for record in records}
         for record, key in _steps(db, records, "t.key"):
             keys[record].append(key)
         for seq, name, kind, record_id, pair, body, prompt_id, prompt in db.all(
-            "SELECT c.seq, c.digest, c.kind, c.id, c.pair, c.body, p.id, p.body FROM records c "
-            f"JOIN prompts p ON p.seq = c.prompt WHERE c.seq IN ({','.join('?' * len(records))})",
+            "SELECT c.seq, c.digest, c.kind, c.id, c.pair, CAST(c.body AS BLOB), p.id, "
+            "CAST(p.body AS BLOB) FROM records c JOIN prompts p ON p.seq = c.prompt "
+            f"WHERE c.seq IN ({','.join('?' * len(records))})",
             records,
         ):
             try:
@@ -202,16 +215,16 @@ def damaged_records(db: Database, run: int) -> Iterator[str]:
             except ValueError:
                 now = ""
             if now != name:
-                yield record_id
+                yield seq, record_id
 
 
-def _batches(db: Database, run: int) -> Iterator[list[int]]:
-    """The rows of a run's records, a few at a time."""
-    after = -1
+def _batches(db: Database, run: int | None) -> Iterator[list[int]]:
+    """The rows of a run's records, or of all, a few at a time."""
+    after, which = -1, "TRUE" if run is None else _OF_RUN
     while rows := db.all(
-        f"SELECT c.seq FROM records c WHERE c.seq > ? AND {_OF_RUN} ORDER BY c.seq "
+        f"SELECT c.seq FROM records c WHERE c.seq > ? AND {which} ORDER BY c.seq "
         f"LIMIT {_AT_A_TIME}",
-        (after, run),
+        (after,) if run is None else (after, run),
     ):
         yield [row[0] for row in rows]
         after = rows[-1][0]

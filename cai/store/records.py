@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 from cai.types import Comparison, Trace
 
-Event: TypeAlias = Literal["started", "finished", "interrupted", "failed", "exported"]
+Event: TypeAlias = Literal["started", "finished", "interrupted", "failed", "exported", "repaired"]
 Status: TypeAlias = Literal["new", "started", "finished", "interrupted", "failed"]
 Kind: TypeAlias = Literal["trace", "comparison"]
 
@@ -62,6 +62,7 @@ def status_of(events: Sequence[RunEvent]) -> Status:
         "finished": "finished",
         "interrupted": "interrupted",
         "failed": "failed",
+        "repaired": "interrupted",  # it lacks what was dropped until its build goes on
     }
     for event in reversed(events):
         if event.event in states:

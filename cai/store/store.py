@@ -24,6 +24,7 @@ from cai.store.database import Database
 from cai.store.lock import held, is_held
 from cai.store.migrations import now
 from cai.store.records import Event, Found, Run, RunEvent, Status, status_of
+from cai.store.repair import Repaired, repair
 from cai.types import Comparison, Generation, Request, Result, SetAside, Trace
 
 _KEYS_A_QUERY = 500
@@ -117,12 +118,17 @@ class Store:
     # -- steps ------------------------------------------------------------------------------
 
     def get_steps(self, keys: Sequence[str]) -> dict[str, Result]:
-        """The results that the store has under these keys."""
+        """The results that the store has under these keys.
+
+        Raises `StoreError` for one that is not as it was kept.
+        """
         out: dict[str, Result] = {}
         for start in range(0, len(keys), _KEYS_A_QUERY):
             part = keys[start : start + _KEYS_A_QUERY]
             marks = ",".join("?" * len(part))
-            rows = self._db.all(f"SELECT kind, key, result FROM steps WHERE key IN ({marks})", part)
+            rows = self._db.all(
+                f"SELECT {recorded.RESULT} FROM steps t WHERE t.key IN ({marks})", part
+            )
             out |= {row[1]: recorded.result(*row) for row in rows}
         return out
 
@@ -254,7 +260,19 @@ class Store:
 
     def damaged_records(self, run_id: str) -> Iterator[str]:
         """Recompute the digest of every record of a run; yields the ids that differ."""
-        return recorded.damaged_records(self._db, self._run(run_id))
+        return (name for _, name in recorded.damaged_records(self._db, self._run(run_id)))
+
+    def repair(self) -> Repaired:
+        """Drop damaged steps and records of all runs; a build makes again what its run then lacks.
+
+        Every run that held one has an event of it. Hold the lock meanwhile.
+        """
+        with self.transaction():
+            dropped = repair(self._db)
+            detail = {"steps": dropped.steps, "records": dropped.records}
+            for run_id in dropped.runs:
+                self.add_event(run_id, "repaired", detail)
+        return dropped
 
     # -- inside -----------------------------------------------------------------------------
 

@@ -1,0 +1,90 @@
+"""Dropping what was damaged: the one thing that is ever removed from a store.
+
+A step whose result no longer has its digest goes, and with it every record that rests on it; so do
+prompts and records that no longer have theirs. A build then makes again what its run lacks.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from cai.digest import digest
+from cai.store import recorded
+from cai.store.database import Database
+from cai.store.migrations import deletable
+
+_AT_A_TIME = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Repaired:
+    """How many damaged steps were dropped, how many records with them, and which runs held those.
+
+    records: damaged themselves, or resting on a damaged step or prompt.
+    """
+
+    steps: int
+    records: int
+    runs: tuple[str, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.steps or self.records)
+
+
+def repair(db: Database) -> Repaired:
+    """Drop all that is damaged, inside the caller's transaction."""
+    steps = list(_damaged_steps(db))
+    prompts = list(_damaged_prompts(db))
+    records = {seq for seq, _ in recorded.damaged_records(db)}
+    for step in steps:
+        records |= _column(db, "SELECT record FROM record_steps WHERE step = ?", step)
+    for prompt in prompts:
+        records |= _column(db, "SELECT seq FROM records WHERE prompt = ?", prompt)
+    runs: set[str] = set()
+    for record in records:
+        held = "SELECT u.id FROM run_records r JOIN runs u ON u.seq = r.run WHERE r.record = ?"
+        runs |= _column(db, held, record)
+    with deletable(db.execute, "run_records", "record_steps", "records", "prompts", "steps"):
+        for table, column in (
+            ("run_records", "record"),
+            ("record_steps", "record"),
+            ("records", "seq"),
+        ):
+            db.many(f"DELETE FROM {table} WHERE {column} = ?", ((record,) for record in records))
+        db.many("DELETE FROM prompts WHERE seq = ?", ((prompt,) for prompt in prompts))
+        db.many("DELETE FROM steps WHERE seq = ?", ((step,) for step in steps))
+    return Repaired(len(steps), len(records), tuple(sorted(runs)))
+
+
+def _column(db: Database, query: str, value: int) -> set[Any]:
+    return {row[0] for row in db.all(query, (value,))}
+
+
+def _damaged_steps(db: Database) -> Iterator[int]:
+    after = -1
+    while rows := db.all(
+        "SELECT seq, CAST(result AS BLOB), sha256 FROM steps WHERE seq > ? ORDER BY seq LIMIT ?",
+        (after, _AT_A_TIME),
+    ):
+        yield from (seq for seq, body, sha256 in rows if not recorded.is_whole(body, sha256))
+        after = rows[-1][0]
+
+
+def _damaged_prompts(db: Database) -> Iterator[int]:
+    after = -1
+    while rows := db.all(
+        "SELECT seq, digest, id, CAST(body AS BLOB) FROM prompts WHERE seq > ? "
+        "ORDER BY seq LIMIT ?",
+        (after, _AT_A_TIME),
+    ):
+        for seq, name, prompt_id, body in rows:
+            try:
+                whole = digest([prompt_id, json.loads(body)]) == name
+            except ValueError:
+                whole = False
+            if not whole:
+                yield seq
+        after = rows[-1][0]
