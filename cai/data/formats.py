@@ -13,7 +13,7 @@ import json
 import shutil
 import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -259,11 +259,21 @@ def _csv(path: Path, delimiter: str = ",") -> Rows:
             broken.clear()
         elif header is None:
             header = [name.strip() for name in fields]
+            _need_once(path, header)
         elif any(fields) and len(fields) != len(header):
             reason = f"invalid CSV: {len(fields)} fields under a header of {len(header)}"
             yield Bad(line, reason, " ".join(fields)[:80])
         elif any(fields):
             yield Row(line, dict(zip(header, fields, strict=True)))
+
+
+def _need_once(path: Path, columns: Sequence[str]) -> None:
+    """Raise `DataError` for a column that stands twice: a row would hold one of the two alone."""
+    twice = next((name for name in columns if name and columns.count(name) > 1), None)
+    if twice:
+        raise DataError(
+            f"{shown(path)} has the column {twice!r} twice", hint="Rename one of the two."
+        )
 
 
 def _tsv(path: Path) -> Rows:
@@ -282,6 +292,7 @@ def _parquet(path: Path) -> Rows:
     try:
         line = 0
         with parquet.ParquetFile(path) as file:
+            _need_once(path, file.schema_arrow.names)
             for batch in file.iter_batches(batch_size=256):
                 for value in batch.to_pylist():
                     line += 1

@@ -197,5 +197,5 @@ def system_turn(row: Mapping[str, Any]) -> Messages:
 def check_keys(row: Mapping[str, Any]) -> None:
     """Raise `RowError` for a key that changes what a model is asked and can't be kept."""
     for key in sorted(_UNREAD_KEYS & row.keys()):
-        if is_given(row[key]):
+        if is_given(row[key]) and row[key] not in ("[]", "{}"):  # a CSV's, and LLaMA-Factory's
             raise RowError(f"{key}: the row has some, and only text is read here")

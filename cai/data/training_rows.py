@@ -228,7 +228,9 @@ def _answered(prompt_key: str, key: str) -> Callable[[dict[str, Any], str], SftR
 def _preferred(row: dict[str, Any], source: str) -> SftRow:
     """The better response of a pair, as Rafailov et al. 2023 start DPO on HH-RLHF (section 6)."""
     prompt, chosen, rejected = _sides(row)
-    _, better, _ = _judged(row, chosen, rejected)
+    probability, better, _ = _judged(row, chosen, rejected)
+    if probability == 0.5:
+        raise RowError("tie: by its probability, neither response is the better one to learn")
     return _learn(prompt + better, row, source)
 
 

@@ -123,6 +123,35 @@ def test_csv_column(tmp_path: Path) -> None:
         list(read_prompts(path, column="text"))
 
 
+def test_a_column_that_stands_twice_is_told(tmp_path: Path) -> None:
+    """Columns without a name, as spreadsheets leave them, are no such case."""
+    path = tmp_path / "p.csv"
+    path.write_text("prompt,note, prompt\nWhat?,x,Which?\n")
+    with pytest.raises(DataError, match="has the column 'prompt' twice"):
+        list(read_prompts(path))
+    path.write_text("prompt,,\nWhat?,x,y\n")
+    assert texts(read_prompts(path)) == ["What?"]
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    twice = pyarrow.Table.from_arrays([["What?"], ["Which?"]], names=["prompt", "prompt"])
+    parquet.write_table(twice, tmp_path / "p.parquet")
+    with pytest.raises(DataError, match="has the column 'prompt' twice"):
+        list(read_prompts(tmp_path / "p.parquet"))
+
+
+def test_numbers_of_parquet_that_are_none(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    table = pyarrow.table({"prompt": ["One?", "Two?"], "score": [float("nan"), 1.5]})
+    parquet.write_table(table, tmp_path / "p.parquet")
+    assert texts(read_prompts(tmp_path / "p.parquet")) == [
+        "! invalid number: NaN or Infinity; null says there is none",
+        "Two?",
+    ]
+
+
 def test_hh_is_split_at_markers_alone(tmp_path: Path) -> None:
     talk = f"{HUMAN}A Human: B\nHuman: C: D{BOT}Yes: sure\nAssistant: no{HUMAN}Go on{BOT}End"
     path = lines(tmp_path, {"chosen": talk, "rejected": talk, "note": 1})

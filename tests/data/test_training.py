@@ -330,6 +330,8 @@ def test_the_better_side_is_the_one_that_the_judge_prefers(tmp_path: Path) -> No
     assert turned.margin == as_told.margin == 1.5  # by how much the better one leads
     assert (turned.chosen, turned.rejected) == (as_told.rejected, as_told.chosen)
     assert learnt(lines(tmp_path, TEXTS | {"probability": 0.1})) == said("Hi?", "No")
+    _, tie = read_sft([lines(tmp_path, TEXTS, TEXTS | {"probability": 0.5})])
+    assert isinstance(tie, SetAside) and kind_of(tie.reason) == "tie"
 
 
 KEYS = ("prompt", "init_prompt", "chosen", "rejected", "probability", "id")
