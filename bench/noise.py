@@ -3,11 +3,11 @@
     python bench/noise.py MODEL PAIRS [--dtype bfloat16] [--json FILE]
 
 MODEL: a folder, a hub id or `miniature`. PAIRS: preferences that `cai train dpo` reads, the first
-16 of which, of 256 tokens at most, are the first batch. A fresh adapter changes nothing, so policy and
+16 of which, of 128 tokens at most, are the first batch. A fresh adapter changes nothing, so policy and
 reference are one model, and whatever is between them is rounding. DPO: the mean of
 |log π − log π_ref| over the batch's 32 responses, in nats a response, with the reference read in
-the policy's rows (`live`) and ahead, in batches of its own (`stored`). PPO: a rollout of 16
-responses of up to 32 tokens, |log π − log π_old| a token where it is learnt from in
+the policy's rows (`live`) and ahead, in batches of its own (`stored`). PPO: a rollout of 8
+responses of up to 16 tokens, |log π − log π_old| a token where it is learnt from in
 the parts that it was read in (`same parts`), and in other ones (`other parts`).
 """
 
@@ -37,7 +37,8 @@ from cai.train.scoring import FunctionScorer
 from cai.train.updates import Schedule, Updates
 from cai.types import Prompt
 
-BATCH, LONGEST = 16, 256
+BATCH, LONGEST = 16, 128
+ROLLOUT, WRITTEN = 8, 16
 
 
 def main() -> None:
@@ -54,7 +55,7 @@ def main() -> None:
     found = {
         "model": Path(given.model).name, "dtype": given.dtype, "device": str(bone.device),
         "torch": torch.__version__, "threads": torch.get_num_threads(),
-        "ppo": ppo(bone, given.pairs), "dpo": dpo(bone, usable(bone, given.pairs)),
+        "dpo": dpo(bone, usable(bone, given.pairs)), "ppo": ppo(bone, given.pairs),
     }  # fmt: skip
     text = json.dumps(found, indent=1)
     print(text)
@@ -103,12 +104,11 @@ def gaps(objective: DpoObjective, pairs: Sequence[Pair]) -> list[float]:
 @torch.no_grad()
 def ppo(bone: Backbone, file: Path) -> dict[str, Any]:
     """The noise of the ratio, in the parts that a rollout was read in and in others."""
-    rows = [row for row in read_pairs([file]) if isinstance(row, PairRow)]
-    prompts = [Prompt(str(i), row.prompt) for i, row in enumerate(rows[: 2 * BATCH])]
+    prompts = [Prompt(str(i), p.row.prompt) for i, p in enumerate(usable(bone, file)[:ROLLOUT])]
     trainer = PpoTrainer(
         bone, ScalarHead(bone.hidden_size, 0, std=0.0),
         FunctionScorer(lambda p, r: [float(len(x)) for x in r], "length"), prompts,
-        PpoConfig(prompts_per_update=BATCH, max_new_tokens=32),
+        PpoConfig(prompts_per_update=ROLLOUT, max_new_tokens=WRITTEN),
     )  # fmt: skip
     responses = trainer._write()
     parts = [trainer._minibatches(len(responses), epoch) for epoch in range(2)]

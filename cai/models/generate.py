@@ -40,9 +40,8 @@ class Job:
     prompt: token ids. limit: most tokens of the answer. reasoning_limit: most tokens of the
     reasoning before it. `out` grows; at the end `text`, `reasoning` and `finish` are set, and `out`
     holds the tokens of both, without the end token. `drawn` holds every token that was drawn: the
-    end token and a stop text's too. ended_turn: whether the model ended its turn with a token that
-    does so. Reasoning that never closed leaves no text, and its finish is `length`. Where nothing
-    could be written, `error` says why.
+    end token and a stop text's too. Reasoning that never closed leaves no text, and its finish is
+    `length`. Where nothing could be written, `error` says why.
     """
 
     prompt: tuple[int, ...]
@@ -60,7 +59,6 @@ class Job:
     """Whether the prompt began the reasoning."""
     begun: int = 0
     """Where in `out` the answer begins."""
-    ended_turn: bool = False
     finish: FinishReason | None = None
     error: ModelError | None = None
 
@@ -243,7 +241,6 @@ class Sampler:
         ends = not job.reasons and token in self.encoder.answer_end_ids
         if ends or token in self.encoder.stop_ids:
             job.finish = "stop"
-            job.ended_turn = ends or token in self.encoder.eos_ids
         else:
             job.out.append(token)
             if token in self.encoder.marker_ids:
@@ -262,7 +259,7 @@ class Sampler:
             reply = self.encoder.read(job.out, job.opened)
             job.text, job.reasoning = reply.answer, reply.reasoning
             if not reply.closed:
-                job.finish, job.ended_turn = "length", False
+                job.finish = "length"
 
     def _stop_text(self, job: Job) -> int | None:
         """Where the first stop text begins in the decoded response, if one is there."""

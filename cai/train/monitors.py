@@ -24,10 +24,10 @@ class Observation:
     """What one update's responses look like.
 
     kl: mean KL of a response to the reference, nats. length: mean tokens. repetition: mean share of
-    a response's 4-grams that it has said before. unended: share of responses that ran into the
-    limit. distinct: share of different texts among all. score: mean of what the policy is trained
-    on. check: mean of the second opinion, None where there is none. check_spread: its standard
-    deviation over the responses.
+    a response's 4-grams that it has said before. unended: share of responses without a proper end
+    (`cai.train.rollout.has_ended`). distinct: share of different texts among all. score: mean of
+    what the policy is trained on. check: mean of the second opinion, None where there is none.
+    check_spread: its standard deviation over the responses.
     """
 
     kl: float
@@ -189,7 +189,7 @@ def endless(seen: Sequence[Observation], bounds: Bounds) -> str | None:
     start, now = seen[0].unended, seen[-1].unended
     if now <= start + bounds.unended:
         return None
-    return f"Responses no longer end: {now:.0%} ran into the limit, {start:.0%} at the start."
+    return f"Responses no longer end: {now:.0%} have no end, {start:.0%} at the start."
 
 
 def uniform(seen: Sequence[Observation], bounds: Bounds) -> str | None:

@@ -41,8 +41,9 @@ class Response:
     """What the policy wrote for a prompt.
 
     ids: every token drawn, with the one that ended the turn, and with reasoning before the answer.
-    text: the answer alone. ended: whether the policy ended the turn itself, with a token that does
-    so; False where it ran into the limit or into another special token.
+    text: the answer alone. ended: whether the policy ended its turn properly, as `has_ended`
+    defines it. The penalty for a missing end, the monitors and what auditors read all go by this
+    one field.
     """
 
     prompt: ReadyPrompt
@@ -146,9 +147,22 @@ def write_responses(
                 if job.error is not None:
                     raise job.error
     return [
-        Response(prompt, tuple(job.drawn), job.text, job.ended_turn)
+        Response(prompt, tuple(job.drawn), job.text, has_ended(job, backbone.encoder))
         for (prompt, _), job in zip(drawn, jobs, strict=True)
     ]
+
+
+def has_ended(job: Job, encoder: Encoder) -> bool:
+    """Whether a response came to a proper end.
+
+    It did where the last token drawn ends the assistant's turn (`Encoder.eos_ids`), or, in a format
+    without a chat template, where the next turn's heading was written (`Encoder.stop_texts`). It
+    did not where it ran into the limit, nor where another special token cut it off: a
+    `<|im_start|>` in the middle of a turn stops the drawing, and is no end.
+    """
+    if job.finish != "stop":
+        return False
+    return job.drawn[-1] in encoder.eos_ids or job.drawn[-1] not in encoder.stop_ids
 
 
 def response_mask(responses: Sequence[Response], device: torch.device) -> Tensor:

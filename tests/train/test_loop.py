@@ -78,7 +78,7 @@ def test_epochs_see_every_row_once(tmp_path: Path) -> None:
 
 
 def test_the_pieces_of_a_batch_change_nothing(tmp_path: Path) -> None:
-    """One piece of four, or four of one: equal weights to 1e-6."""
+    """One piece of four or four of one; three at once or two and one: equal weights to 1e-6."""
     rows = [float(i) for i in range(8)]
     whole, objective, one = loop(tmp_path / "a", rows)
     whole.run()
@@ -87,6 +87,12 @@ def test_the_pieces_of_a_batch_change_nothing(tmp_path: Path) -> None:
     cut.run()
     assert max(map(len, objective.seen[:8])) == 1
     assert other.item() == pytest.approx(one.item(), abs=1e-6) and one.item() > 0.1
+    three, _, one = loop(tmp_path / "c", rows, batch_size=3)
+    three.run()
+    uneven, objective, other = loop(tmp_path / "d", rows, batch_size=3, micro_tokens=36)
+    uneven.run()
+    assert [len(piece) for piece in objective.seen[:2]] == [2, 1]
+    assert other.item() == pytest.approx(one.item(), abs=1e-6)
 
 
 def test_memory_that_runs_out_halves_the_pieces(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from cai.train.monitors import Bounds
 from cai.train.ppo import PpoTrainer
 from cai.train.scoring import FunctionScorer, MixedScorer
 from cai.types import Message, Prompt
+from tests.models import fresh
 from tests.train.ppo_runs import PROMPTS, backbone, loaded, share_of_e, trainer
 
 
@@ -89,6 +90,49 @@ def test_the_first_step_is_from_a_policy_that_has_not_moved() -> None:
     assert figures["approximate_kl"] < 1e-9
     assert figures["policy_loss"] == pytest.approx(0.0, abs=1e-4)
     assert figures["kl"] == pytest.approx(0.0, abs=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["fresh adapter", "trained adapter"])
+def test_the_first_step_in_bfloat16_starts_at_zero(kind: str) -> None:
+    """No rounding is between policy and reference, nor between π and π_old: to the bit."""
+    base = fresh.backbone(dtype=torch.bfloat16)
+    if kind == "fresh adapter":
+        base.add_adapter("policy", LoraSettings(r=4, alpha=8), seed=1)
+    else:
+        fresh.add_trained(base, "policy", seed=5)
+        base.copy_adapter("policy", "reference")
+    run = trainer(
+        base, reference=None if kind == "fresh adapter" else "reference", epochs=1, minibatches=1,
+        micro_tokens=60, temperature=0.7,
+    )  # fmt: skip
+    figures = run.update()
+    assert figures["kl"] == figures["noise_floor"] == figures["approximate_kl"] == 0.0
+    assert figures["clip_fraction"] == 0.0
+    assert "noise_floor" not in run.update()
+
+
+def test_a_rollout_is_read_as_the_first_epoch_learns_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same responses together, in the same order, as shapes decide what half precision rounds;
+    `ratio_noise` reads it once more, in the pieces of the second epoch."""
+    read: list[tuple[str, ...]] = []
+    real = rollout.read_responses
+
+    def noted(base: Backbone, adapter: Any, responses: Any, *rest: Any) -> Any:
+        if adapter == "policy":
+            read.append(tuple(r.prompt.id for r in responses))
+        return real(base, adapter, responses, *rest)
+
+    monkeypatch.setattr(ppo, "read_responses", noted)
+    figures = trainer(epochs=2, minibatches=2, micro_tokens=60).update()
+    assert 0 <= figures["ratio_noise"] < 1e-4
+    size = len(read) // 4
+    rolled, again, first, second = (read[i * size : (i + 1) * size] for i in range(4))
+    assert rolled == first and again == second and first != second
+    assert len(rolled) > 2, "more pieces than minibatches"
+    run = trainer(held=PROMPTS[:3], micro_tokens=60)
+    read.clear()
+    run.evaluate()
+    assert [p for piece in read for p in piece] == [prompt.id for prompt in run.held]
 
 
 def test_a_reference_that_is_not_the_start_is_refused() -> None:

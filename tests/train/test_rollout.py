@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 from collections import Counter
+from copy import deepcopy
 
 import pytest
 import torch
 
 from cai.models.backbone import Backbone
+from cai.models.generate import Job
 from cai.models.heads import ScalarHead
 from cai.models.rows import plain_logits
 from cai.models.sampling import Draw, choose
+from cai.text.encode import Encoder
 from cai.text.seeds import derive
+from cai.train.monitors import observe
 from cai.train.rollout import (
     ReadyPrompt,
     Response,
     Rollout,
     draw_prompts,
+    has_ended,
     read_responses,
     ready_prompts,
     response_mask,
     shares,
     write_responses,
 )
-from cai.types import Message, Prompt
+from cai.train.scoring import ScoreScale
+from cai.types import FinishReason, Message, Prompt, Sampling
 from tests.models.tiny import encoder
+from tests.text.families import family
 from tests.train.ppo_runs import PROMPTS, backbone
 
 HOT = 1.3
@@ -50,19 +57,19 @@ def written(base: Backbone, update: int = 0, temperature: float = HOT) -> list[R
 def test_every_token_comes_from_the_policy_at_its_temperature() -> None:
     """Drawn again one by one from the plain forward, the token that ends a turn included."""
     base = moved(backbone())
-    responses = written(base)
-    assert {r.ended for r in responses} == {True, False}, "both kinds must be there to be checked"
-    for r in responses:
-        seed = derive(5, "rollout", r.prompt.id, 0, 0)
+    responses = [(update, r) for update in (0, 4) for r in written(base, update)]
+    kinds = {(r.ended, r.ids[-1] in encoder().stop_ids) for _, r in responses}
+    assert len(kinds) == 3, "an end, another special token, and the limit must be there"
+    for update, r in responses:
+        seed = derive(5, "rollout", r.prompt.id, update, 0)
         with base.using("policy"):
             for t, token in enumerate(r.ids):
                 logits = plain_logits(base.inner, [*r.prompt.ids, *r.ids[:t]])[None]
                 (drawn,), _ = choose(logits, [Draw(HOT, 1.0, seed, t)], final=True)
                 assert drawn == token
-        ends = [t for t in r.ids if t in encoder().stop_ids]
-        # `<|im_start|>` stops a reply, but it is no way to end one.
-        assert r.ended == bool(set(ends) & encoder().eos_ids)
-        assert ends == [r.ids[-1]] if ends else len(r.ids) == 24
+        stops = [t for t in r.ids if t in encoder().stop_ids]
+        assert r.ended == (r.ids[-1] in encoder().eos_ids)
+        assert stops == [r.ids[-1]] if stops else len(r.ids) == 24
         assert encoder().decode(r.ids).strip() == r.text
 
 
@@ -121,6 +128,39 @@ def test_an_empty_response_is_its_end_token() -> None:
     ]
     assert responses[0].tokens.response == (False, False, True)
     assert responses[1].tokens.ids == (5, 6, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("last", "finish", "ended"),
+    [
+        ("<|im_end|>", "stop", True),
+        ("<|im_start|>", "stop", False),  # stops the drawing, but ends no turn
+        ("<|endoftext|>", "stop", False),  # the padding token, which no end is called
+        ("a", "length", False),
+    ],
+)
+def test_only_the_end_of_a_turn_ends_a_response(
+    last: str, finish: FinishReason, ended: bool
+) -> None:
+    """What has no end pays the penalty of 0.5, and is counted by the monitors."""
+    token = encoder().tokenizer.convert_tokens_to_ids(last)
+    job = Job((5, 6), Sampling(), 3, drawn=[9, token], out=[9], finish=finish)
+    assert has_ended(job, encoder()) == ended
+    response = Response(ReadyPrompt("p", (), (5, 6)), (9, token), (9,), "x", ended)
+    assert ScoreScale(False, None, 0.5)([1.0], [response]) == [1.0 if ended else 0.5]
+    assert observe([response], 0.0, [1.0]).unended == (not ended)
+
+
+def test_without_a_template_the_next_turn_s_heading_ends_a_response() -> None:
+    """The plain format has no end token that a base knows: `\n\nHuman:` is where it ends."""
+    tokenizer = deepcopy(family("chatml"))
+    tokenizer.chat_template = None
+    plain = Encoder(tokenizer)
+    heading = tokenizer.encode("\n\nHuman:", add_special_tokens=False)
+    job = Job((5, 6), Sampling(), 30, drawn=[9, *heading], out=[9], finish="stop")
+    assert plain.stop_texts and has_ended(job, plain)
+    job = Job((5, 6), Sampling(), 30, drawn=[9, plain.tokenizer.eos_token_id], finish="stop")
+    assert has_ended(job, plain)
 
 
 def test_kl_sums_over_a_response() -> None:
