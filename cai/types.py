@@ -7,6 +7,7 @@ training rows, and each row names the trace or the comparison it came from.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
@@ -173,7 +174,7 @@ class Constitution:
     """Principles and how they are used. `digest` covers all that can change a model's text.
 
     no_problem: the sentences with which a critique says that it found nothing. The first is the
-        one templates ask for; pointwise judging sums the probability of them all.
+        one templates ask for; pointwise judging adds up the probabilities of them all.
     """
 
     id: str
@@ -263,25 +264,61 @@ class Scores:
     prompt_tokens: int
     key: str = ""
 
+    @property
+    def mass(self) -> float:
+        """Probability that the model says any of the options, 0 to 1.
+
+        An option that begins with another ("No problem found." with "No problem found") is one of
+        the ways in which that other goes on, so it is not added to it.
+        """
+        counted = [
+            logprob
+            for option, logprob in zip(self.options, self.logprobs, strict=False)
+            if not any(_goes_on(option, other) for other in self.options)
+        ]
+        return min(1.0, math.fsum(map(math.exp, counted)))
+
+
+def _goes_on(option: str, other: str) -> bool:
+    """Whether an option is another one with more behind its last word."""
+    rest = option.removeprefix(other)
+    return 0 < len(rest) < len(option) and not rest[0].isalnum()
+
 
 Result: TypeAlias = Generation | Scores
+
+CritiqueOutcome: TypeAlias = Literal["problem", "no-problem", "contradictory", "refused", "empty"]
+"""What a critique comes to. Only the first two are verdicts on the response."""
 
 
 @dataclass(frozen=True, slots=True)
 class Revision:
     """One round: the principle drawn, what the critic said, what the response became.
 
-    `critique` is None for a direct revision; `response` is None where the critique found nothing
-    and the round left the text alone. `guards` are the reasons that keep the new text from SFT.
+    critique, outcome: None for a direct revision. response: what the reviser wrote, as it wrote it;
+    None where the round left the text alone. stripped: the same without an opening such as "Here is
+    the revised response:", where it had one. guards: the reasons that keep the text that stands
+    after this round out of the data.
     """
 
     round: int
     principle_id: str
     principle_version: str
     critique: Generation | None
-    found_problem: bool
+    outcome: CritiqueOutcome | None
     response: Generation | None
     guards: tuple[str, ...] = ()
+    stripped: str | None = None
+
+    @property
+    def found_problem(self) -> bool:
+        """Whether the round had a reason to revise: a problem was named, or none was asked for."""
+        return self.outcome in ("problem", None)
+
+    @property
+    def text(self) -> str | None:
+        """The revised response that is learnt; None where the round left the text alone."""
+        return self.response.text if self.stripped is None and self.response else self.stripped
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,7 +344,7 @@ class Trace:
         """The response as it stood at first and after each round (rounds + 1 texts)."""
         out = [self.response.text]
         for r in self.revisions:
-            out.append(out[-1] if r.response is None else r.response.text)
+            out.append(out[-1] if r.text is None else r.text)
         return tuple(out)
 
     @property
@@ -330,6 +367,16 @@ class Judgement:
     p_first_swapped: float | None
     scores: tuple[Scores, ...]
     reasoning: tuple[Generation, ...] = ()
+
+    @property
+    def mass(self) -> float:
+        """Probability that the judge gave to the options it was scored by, a mean over questions.
+
+        letters: of "A" and "B", near 1 for a judge that answers as it is asked. pointwise: of the
+        sentences for "no problem", over both responses; low where both have problems, and near 0
+        on every pair for a critic that never says such a sentence.
+        """
+        return math.fsum(s.mass for s in self.scores) / len(self.scores) if self.scores else 0.0
 
     @property
     def flipped(self) -> bool:
@@ -359,6 +406,12 @@ class Comparison:
     p_ab: float | None = None
     p_ba: float | None = None
 
+    @property
+    def mass(self) -> float | None:
+        """The judgements' mean mass; None where nothing was judged."""
+        masses = [j.mass for j in self.judgements]
+        return math.fsum(masses) / len(masses) if masses else None
+
 
 @dataclass(frozen=True, slots=True)
 class SftExample:
@@ -374,7 +427,11 @@ class SftExample:
 
 @dataclass(frozen=True, slots=True)
 class Preference:
-    """One row of preference data. `probability` is that `chosen` is the better response."""
+    """One row of preference data.
+
+    probability: that `chosen` is the better response. judge_mass: how much probability the judge
+    gave to the options it was scored by, None where no judge was asked.
+    """
 
     prompt: Messages
     chosen: str
@@ -387,6 +444,7 @@ class Preference:
     split: Split
     p_ab: float | None = None
     p_ba: float | None = None
+    judge_mass: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

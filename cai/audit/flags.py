@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from cai.data.counts import NEAR_TIE
+from cai.data.counts import NEAR_TIE, NO_SIGNAL
 from cai.text.parsing import is_refusal, longest_loop, normalise
 from cai.types import Comparison, Generation, Revision, Trace
 
@@ -61,6 +61,15 @@ FLAGS = {
              1),
         Flag("F11", "repetition",
              "A run of six words occurs three times or more.", 2),
+        Flag("F12", "no verdict",
+             "The critique refuses, contradicts itself or is empty: it says nothing of the"
+             " response.", 2),
+        Flag("F13", "announced",
+             "The revision opened by announcing itself (“Here is the revised response:”); that"
+             " opening was removed.", 1),
+        Flag("F14", "judge without a signal",
+             f"The judge gave less than {NO_SIGNAL:.0%} of probability to the answers that it was"
+             " scored by.", 2),
     )
 }  # fmt: skip
 """Code → flag, in order."""
@@ -96,24 +105,25 @@ _GUARDED = {"leaked", "point-of-view"}
 def round_flags(before: str, revision: Revision) -> tuple[str, ...]:
     """The flags of one round, given the text it began with."""
     after = revision.response
-    found = []
+    found = [] if revision.outcome in ("problem", "no-problem", None) else ["F12"]
     if revision.critique is not None and _cut(revision.critique):
         found.append("F08")
     if revision.critique is not None and longest_loop(revision.critique.text) >= LOOP:
         found.append("F11")
-    if after is not None:
-        same = normalise(after.text) == normalise(before)
-        claims_nothing = revision.critique is not None and not revision.found_problem
+    if after is not None and revision.text is not None:
+        text = revision.text
+        same = normalise(text) == normalise(before)
         tripped = {
-            "F01": claims_nothing and not same,
+            "F01": revision.outcome == "no-problem" and not same,
             "F02": revision.found_problem and same,
-            "F03": is_refusal(after.text) and not is_refusal(before),
-            "F04": _jumps(before, after.text),
-            "F05": bool(_OPENER.search(after.text)) and not _OPENER.search(before),
+            "F03": is_refusal(text) and not is_refusal(before),
+            "F04": _jumps(before, text),
+            "F05": bool(_OPENER.search(text)) and not _OPENER.search(before),
             "F06": bool(_GUARDED & set(revision.guards)),
-            "F07": _preaches(before, after.text),
+            "F07": _preaches(before, text),
             "F08": _cut(after),
-            "F11": longest_loop(after.text) >= LOOP and longest_loop(before) < LOOP,
+            "F11": longest_loop(text) >= LOOP and longest_loop(before) < LOOP,
+            "F13": revision.stripped is not None,
         }
         found += [code for code, is_so in tripped.items() if is_so]
     return _in_order(found)
@@ -134,6 +144,8 @@ def comparison_flags(comparison: Comparison) -> tuple[str, ...]:
         found.append("F09")
     if comparison.judgements and abs(comparison.probability - 0.5) < NEAR_TIE:
         found.append("F10")
+    if comparison.mass is not None and comparison.mass < NO_SIGNAL:
+        found.append("F14")
     return _in_order(found)
 
 

@@ -21,7 +21,7 @@ from cai.audit.flags import (
 from cai.data.counts import NEAR_TIE
 from cai.digest import digest
 from cai.stats import spread
-from cai.types import Comparison, Generation, Message, Trace
+from cai.types import Comparison, Generation, Message, Revision, Trace
 
 Kind: TypeAlias = Literal["trace", "comparison", "rollout"]
 _KEY_DIGITS = 24
@@ -68,11 +68,12 @@ def trace_item(trace: Trace) -> Item:
                 "version": revision.principle_version,
                 "critique": _written(revision.critique),
                 "found": revision.found_problem,
-                "revision": _written(revision.response),
+                "outcome": revision.outcome,
+                "revision": _revised(revision),
                 "guards": list(revision.guards),
             }
         )
-    fine = [_probability(check.scores.logprobs) for check in trace.checks]
+    fine = [round(check.scores.mass, 6) for check in trace.checks]
     checks = [
         {"principle": check.principle_id, "p": p}
         for check, p in zip(trace.checks, fine, strict=True)
@@ -98,6 +99,7 @@ def comparison_item(comparison: Comparison) -> Item:
             "p": j.p_first,
             "swapped": j.p_first_swapped,
             "flipped": j.flipped,
+            "mass": round(j.mass, 6),
             "reasoning": [g.text for g in j.reasoning],
         }
         for j in comparison.judgements
@@ -112,6 +114,7 @@ def comparison_item(comparison: Comparison) -> Item:
         "probability": comparison.probability,
         "p_ab": comparison.p_ab,
         "p_ba": comparison.p_ba,
+        "mass": None if comparison.mass is None else round(comparison.mass, 6),
         "spread": spread([j.p_first for j in comparison.judgements]),
         "judgements": judgements,
     }
@@ -173,6 +176,14 @@ def _item(
     )  # fmt: skip
 
 
+def _revised(revision: Revision) -> dict[str, Any] | None:
+    """A revision as it is learnt, with all that was written where an announcement was removed."""
+    shown = _written(revision.response)
+    if shown is not None and revision.stripped is not None:
+        shown |= {"text": revision.stripped, "written": shown["text"]}
+    return shown
+
+
 def _written(generation: Generation | None) -> dict[str, Any] | None:
     """A text with what is worth knowing of how it was written."""
     if generation is None:
@@ -182,7 +193,3 @@ def _written(generation: Generation | None) -> dict[str, Any] | None:
         "tokens": generation.response_tokens,
         "cut": generation.finish_reason == "length",
     }
-
-
-def _probability(logprobs: Sequence[float]) -> float:
-    return round(min(1.0, math.fsum(map(math.exp, logprobs))), 6)

@@ -39,8 +39,8 @@ class Look:
         flagged: dict[str, bool] = {}
         for before, revision in zip(trace.texts, trace.revisions, strict=False):
             name = revision.principle_id
-            said = None if revision.critique is None else revision.found_problem
-            found[name] = said if said is None else bool(found.get(name)) or said
+            said = {"problem": True, "no-problem": False}.get(revision.outcome or "")
+            found[name] = found.get(name) if said is None else bool(found.get(name)) or said
             flagged[name] = flagged.get(name, False) or bool(round_flags(before, revision))
         first, final = trace.response.text, trace.final
         return cls(trace.id, first, final, trace_flags(trace), found, flagged)

@@ -18,6 +18,14 @@ from cai.types import Comparison, Constitution, Principle, PrincipleTest, Trace
 OF_RESPONSE = ("critique_flags", "revision", "contains", "not_contains")
 """Expectations about a response that is critiqued and revised."""
 OF_MODEL = (*OF_RESPONSE, "prefers")
+_FLAGS = {
+    "problem": "problem",
+    "no-problem": "none",
+    "contradictory": "no verdict (it finds no problem and names one)",
+    "refused": "no verdict (the critic refused)",
+    "empty": "no verdict (the critique is empty)",
+}
+"""What a critique's outcome flags; no verdict is neither."""
 
 
 def in_words(test: PrincipleTest) -> tuple[str, ...]:
@@ -71,7 +79,7 @@ def _kept(key: str, test: PrincipleTest, attempt: Attempt) -> bool:
     if trace is None:
         return False
     if key == "critique_flags":
-        return trace.revisions[0].found_problem is (wanted == "problem")
+        return _FLAGS[trace.revisions[0].outcome or "problem"] == wanted
     if key == "revision":
         return _same(trace.final, trace.response.text) is (wanted == "unchanged")
     return all((text in trace.final) is (key == "contains") for text in wanted)
@@ -88,11 +96,11 @@ def _of_trace(trace: Trace | None) -> Iterator[tuple[str, str]]:
     (revision,) = trace.revisions
     if revision.critique is not None:
         yield "critique", revision.critique.text
-        yield "which flags", "problem" if revision.found_problem else "none"
-    if revision.response is None:
+        yield "which flags", _FLAGS[revision.outcome or "problem"]
+    if revision.text is None:
         yield "revision", "(none: the response stands)"
     else:
-        yield "revision", revision.response.text
+        yield "revision", revision.text
     if revision.guards:
         yield "guarded", ", ".join(revision.guards)
 

@@ -108,6 +108,14 @@ drawing = together(
         "--sft-rows", type=click.Choice(["last", "all"]), default="last", show_default=True,
         help="Export the last revision, or every revision on the way.",
     ),
+    click.option(
+        "--ties", is_flag=True,
+        help="Also export pairs whose label lies within 0.05 of one half.  [default: left out]",
+    ),
+    click.option(
+        "--check-gate", type=float, default=None, metavar="P",
+        help="Export a final response only where the last check gives every principle at least P.",
+    ),
 )  # fmt: skip
 """The options that are part of a run's name: those of `BuildConfig`."""
 

@@ -19,6 +19,7 @@ from cai.text.terminal import visible
 from cai.types import Trace
 
 WIDTH = 100
+_NO_VERDICT = {"refused": "refused", "contradictory": "contradict themselves", "empty": "empty"}
 SAMPLES = 3
 
 
@@ -67,6 +68,7 @@ def _principles(console: Console, run: Run, counts: Mapping[str, Any]) -> None:
         ("asked", [str(c["asked"]) for _, c in rows]),
         ("found", [str(c["found"]) for _, c in rows]),
         ("revised", [str(c["revised"]) for _, c in rows]),
+        ("no verdict", [str(c["no_verdict"]) for _, c in rows]),
         ("guarded", [str(c["guarded"]) for _, c in rows]),
         ("left at the end", [_of(c["left"], c["checked"]) for _, c in rows]),
         ("verdicts flipped", [_of(c["flipped"], c["swapped"]) for _, c in rows]),
@@ -110,10 +112,35 @@ def _totals(console: Console, counts: Mapping[str, Any]) -> None:
         console.print(
             f"{counts['comparisons']} pairs were compared: {counts['near_ties']} near ties{flips}."
         )
+    outcomes = {name: n for name, n in counts["critiques"].items() if name in _NO_VERDICT}
+    if outcomes:
+        print_warning(
+            console,
+            f"{sum(outcomes.values())} of {sum(counts['critiques'].values())} critiques are no "
+            f"verdict{_listed({_NO_VERDICT[name]: n for name, n in outcomes.items()})}: the "
+            "responses that they left unreviewed are kept out of the data.",
+        )
+    if counts["announced"]:
+        console.print(
+            f"{counts['announced']} revisions opened by announcing themselves; the opening was "
+            "removed."
+        )
+    if lacking := counts["signal"]["lacking"]:
+        print_warning(console, f"The labels carry no signal: {lacking}.")
+    elif counts["signal"]["weak"]:
+        console.print(
+            f"On {counts['signal']['weak']} of {counts['signal']['labels']} pairs the judge gave "
+            "next to no probability to the answers that it is scored by."
+        )
     if counts["left_out"]:
         console.print(f"Left out of the data{_listed(counts['left_out'])}.")
     if counts["set_aside"]:
         console.print(f"Set aside{_listed(counts['set_aside'])}: see {SET_ASIDE}.")
+
+
+def print_warning(console: Console, text: str) -> None:
+    """Print what a user must not overlook."""
+    console.print(Text(f"Warning: {visible(text)}", style="bold yellow"))
 
 
 def _sample(console: Console, number: int, trace: Trace) -> None:
@@ -123,8 +150,8 @@ def _sample(console: Console, number: int, trace: Trace) -> None:
     for revision in trace.revisions:
         if revision.critique is not None:
             _say(console, "critique", revision.critique.text, "yellow", revision.principle_id)
-        if revision.response is not None:
-            _say(console, "revision", revision.response.text, "green")
+        if revision.text is not None:
+            _say(console, "revision", revision.text, "green")
 
 
 def _say(console: Console, label: str, text: str, style: str, note: str = "") -> None:

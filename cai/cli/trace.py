@@ -98,17 +98,22 @@ def _view(store: Store, found: Found, run_id: str | None) -> dict[str, Any]:
     from dataclasses import asdict
 
     from cai.data.rows import Row, Sides
+    from cai.types import Trace
 
     run = store.run(run_id if run_id in found.runs else found.runs[-1])
     made = Sides.of(run).rows(found.record)
     folder = [e.detail.get("to", run.name) for e in store.events(run.id) if e.event == "exported"]
     record = asdict(found.record)
+    if isinstance(found.record, Trace):
+        for plain, check in zip(record["checks"], found.record.checks, strict=True):
+            plain["mass"] = check.scores.mass
     asked = {r["principle_id"] for r in record.get("revisions", record.get("judgements", ()))}
     asked |= {c["principle_id"] for c in record.get("checks", ())}
     constitution = run.constitution
     return {
         "kind": found.kind,
         "record": record,
+        "judge_mass": getattr(found.record, "mass", None),
         "run": {"id": run.id, "folder": folder[-1] if folder else None, "seed": run.seed},
         "runs": list(found.runs),
         "rows": [{"file": f"{m.file}.jsonl", **m.values} for m in made if isinstance(m, Row)],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 import sys
 import textwrap
@@ -13,6 +12,12 @@ import click
 from cai.text.terminal import visible
 
 _WIDTH = 100
+_OUTCOMES = {
+    "no-problem": "nothing found",
+    "contradictory": "no verdict: it finds no problem and names one",
+    "refused": "no verdict: the critic refused",
+    "empty": "no verdict: the critique is empty",
+}
 
 
 def show(view: dict[str, Any], *, prompts: bool = False) -> None:
@@ -54,20 +59,25 @@ def _trace(view: dict[str, Any], prompts: bool) -> None:
         if revision["critique"] is not None:
             _request(view, revision["principle_id"], "critique_request")
             _generation("critique", revision["critique"], prompts, "yellow")
+        said = _OUTCOMES.get(revision["outcome"], "")
         if revision["response"] is None:
-            _fact("", "nothing found; the response stands")
+            _fact("", f"{said}; the response stands")
+            if revision["guards"]:
+                _fact("guarded", ", ".join(revision["guards"]), "red")
             continue
-        if not revision["found_problem"]:
-            _fact("", "nothing found; revised all the same")
+        if said:
+            _fact("", f"{said}; revised all the same")
         _request(view, revision["principle_id"], "revision_request")
         _generation("revision", revision["response"], prompts, "green")
+        if revision["stripped"] is not None:
+            _text("learnt", revision["stripped"], "green")
         if revision["guards"]:
             _fact("guarded", ", ".join(revision["guards"]), "red")
     if record["checks"]:
         _title("last check: probability that nothing is wrong")
     for check in record["checks"]:
-        p = math.fsum(math.exp(x) for x in check["scores"]["logprobs"])
-        _fact("", f"{min(p, 1.0):.3f}  {check['principle_id']}", "red" if p < 0.5 else "")
+        p = check["mass"]
+        _fact("", f"{p:.3f}  {check['principle_id']}", "red" if p < 0.5 else "")
         _given(check["scores"], prompts)
 
 
@@ -77,6 +87,8 @@ def _comparison(view: dict[str, Any], prompts: bool) -> None:
         _generation(f"response {letter}", response, prompts)
     p = record["probability"]
     _title(f"probability that A is better: {p:.3f}  ({record['mode']})")
+    if view["judge_mass"] is not None:
+        _fact("judge mass", f"{view['judge_mass']:.3g} of probability on the scored answers")
     for judgement in record["judgements"]:
         _principle(view, "principle", judgement["principle_id"])
         letters = record["mode"] == "letters"

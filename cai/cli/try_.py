@@ -16,6 +16,13 @@ if TYPE_CHECKING:
     from cai.types import Constitution, Principle, Prompt, Trace
 
 
+_OUTCOMES = {
+    "problem": "found a problem",
+    "no-problem": "found nothing",
+    "contradictory": "no verdict: finds no problem and names one",
+    "refused": "no verdict: the critic refused",
+    "empty": "no verdict: it is empty",
+}
 TIE = 0.55
 """Sureness under which a comparison says nothing, as in an audit's flag F10."""
 
@@ -104,7 +111,7 @@ def _lines(rules: Constitution, rule: Principle, prompt: str, came: Attempt) -> 
     yield from _block("response", trace.response.text, "given" if by == GIVEN else f"by {by}")
     for revision in trace.revisions:
         if revision.critique is not None:
-            found = "found a problem" if revision.found_problem else "found nothing"
+            found = _OUTCOMES[revision.outcome or "problem"]
             yield from _block("critique", revision.critique.text, found)
         yield from _revision(trace, revision.guards)
     if came.comparison is not None:
@@ -126,6 +133,8 @@ def _revision(trace: Trace, guards: tuple[str, ...]) -> Iterator[str]:
         return
     note = f"kept out of SFT data: {', '.join(guards)}" if guards else ""
     yield from _block("revision", after, note)
+    if trace.revisions[0].stripped is not None:
+        yield "  (its opening, which announced the revision, was removed)"
     yield click.style("difference", fg="cyan")
     yield f"  {words(before, after)}"
 
@@ -147,8 +156,10 @@ def _plain(rule: Principle, prompt: Prompt, came: Attempt) -> dict[str, Any]:
         "prompt": prompt.messages[0].content,
         "response": trace.response.text,
         "critique": None if revision.critique is None else revision.critique.text,
+        "outcome": revision.outcome,
         "found_problem": revision.found_problem,
-        "revision": None if revision.response is None else revision.response.text,
+        "revision": revision.text,
+        "announced": revision.stripped is not None,
         "guards": list(revision.guards),
     }
     if came.comparison is not None:

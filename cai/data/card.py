@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from cai.data.counts import Counts
+from cai.data.counts import NEAR_TIE, NO_SIGNAL, Counts
 from cai.store.records import Run
 from cai.text.terminal import visible
 
@@ -31,7 +31,8 @@ def card(run: Run, counts: Counts, rows: Mapping[str, int], licence: str) -> str
 
 def made_by(run: Run, counts: Counts) -> str:
     """What made the data, and what of it is not there: sections of Markdown."""
-    return "\n".join([_constitution(run, counts), _models(run), _left_out(counts)])
+    parts = [_constitution(run, counts), _models(run), _critiques(counts), _labels(counts)]
+    return "\n".join(part for part in (*parts, _left_out(counts)) if part)
 
 
 def _front_matter(run: Run, rows: Mapping[str, int], licence: str) -> str:
@@ -89,14 +90,16 @@ def _files(rows: Mapping[str, int]) -> str:
 def _constitution(run: Run, counts: Counts) -> str:
     constitution = run.constitution
     header = (
-        "| principle | version | asked | found | revised | guarded | judged | flips | left |\n"
-        "|---|---|---|---|---|---|---|---|---|\n"
+        "| principle | version | asked | found | no verdict | revised | guarded | judged | flips "
+        "| left |\n|---|---|---|---|---|---|---|---|---|---|\n"
     )
     lines = []
     for principle in constitution.get("principles", []):
         c = counts.principles.get(principle["id"])
         cells: Iterable[Any] = (
-            (c.asked, c.found, c.revised, c.guarded, c.judged) if c is not None else (0, 0, 0, 0, 0)
+            (c.asked, c.found, c.no_verdict, c.revised, c.guarded, c.judged)
+            if c is not None
+            else (0,) * 6
         )
         flips = f"{c.flipped} ({c.flipped / c.swapped:.0%})" if c and c.swapped else "–"
         left = f"{c.left} of {c.checked}" if c and c.checked else "–"
@@ -106,9 +109,10 @@ def _constitution(run: Run, counts: Counts) -> str:
     return (
         f"## Constitution\n\n`{constitution['id']}` {constitution.get('version', '')}, digest "
         f"`{constitution.get('digest', '')}`.\n\n" + header + "\n".join(lines) + "\n\n"
-        "asked: rounds of critique; found: critiques that named a problem; flips: verdicts on "
-        "pairs that depend on the order of the two responses; left: final responses with which "
-        "the last check still finds a problem.\n"
+        "asked: rounds of critique; found: critiques that named a problem; no verdict: critiques "
+        "that refuse, contradict themselves or are empty; guarded: responses kept out of the data; "
+        "flips: verdicts on pairs that depend on the order of the two responses; left: final "
+        "responses with which the last check still finds a problem.\n"
     )
 
 
@@ -121,6 +125,44 @@ def _models(run: Run) -> str:
     text = "## Models\n\n| part | model | fingerprint |\n|---|---|---|\n" + "\n".join(lines) + "\n"
     if len(models) > 1 and len({m["fingerprint"] for m in models.values()}) == 1:
         text += "\nOne model writes, critiques and judges: it may be blind to its own faults.\n"
+    return text
+
+
+_OUTCOMES = {
+    "problem": "names a problem",
+    "no-problem": "finds none",
+    "contradictory": "finds none and names one",
+    "refused": "refuses to critique",
+    "empty": "is empty",
+}
+
+
+def _critiques(counts: Counts) -> str:
+    """What the critiques came to, and how many revisions were announced."""
+    if not counts.critiques:
+        return ""
+    lines = [f"| {said} | {counts.critiques[name]} |" for name, said in _OUTCOMES.items()]
+    return (
+        "## Critiques\n\n| the critique | count |\n|---|---|\n" + "\n".join(lines) + "\n\n"
+        "Only the first two are verdicts. A response that got none of them is guarded as "
+        "`unreviewed` unless a later round rewrote it. Revisions whose opening announced them "
+        f'("Here is the revised response:") and was removed: {counts.announced}.\n'
+    )
+
+
+def _labels(counts: Counts) -> str:
+    """How far the judge answered what it was asked, and a warning where it did not."""
+    signal = counts.signal
+    if signal.mean_mass is None:
+        return ""
+    text = (
+        f"## Labels\n\n{signal.labels} pairs were judged; {counts.near_ties} of the labels lie "
+        f"within {NEAR_TIE:g} of one half. The judge gave {signal.mean_mass:.3g} of probability, "
+        f"on average, to the answers that it was scored by (column `judge_mass`), and less than "
+        f"{NO_SIGNAL:g} on {signal.weak} pairs.\n"
+    )
+    if lacking := signal.lacking():
+        text += f"\n**These labels carry no signal: {lacking}.**\n"
     return text
 
 
@@ -146,6 +188,9 @@ def _columns() -> str:
         "`origin: revision`, where the last revision is chosen over the first response.\n"
         "- `p_ab`, `p_ba`: the same, where `chosen` was shown first, and second; empty where that "
         "order was not asked.\n"
+        "- `judge_mass`: how much probability the judge gave to the answers that it was scored by; "
+        "near 0, it did not answer what it was asked, and `probability` says little. Empty where "
+        "no judge was asked.\n"
         "- `round`: how many rounds of critique the response has been through.\n"
         "- `principle_ids`: the principles that had a say in the row.\n"
         "- `id`, `trace_id`, `comparison_id`, `prompt_id`: for tracing.\n"

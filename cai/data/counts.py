@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
@@ -15,6 +14,10 @@ from cai.types import Comparison, Trace
 
 NEAR_TIE = 0.05
 """A comparison whose probability lies within this of one half decides nothing."""
+NO_SIGNAL = 0.01
+"""A judge that gives less probability than this to the answers it is scored by does not answer."""
+SAME_LABEL = 1e-6
+"""Labels that lie within this of each other are one number."""
 
 
 @dataclass
@@ -22,15 +25,17 @@ class PrincipleCounts:
     """What one principle did.
 
     asked: rounds; found: critiques that named a problem; revised: revisions written; guarded:
-    revisions kept out; judged: verdicts on pairs; swapped: those asked in both orders; flipped:
-    those of them that depend on the order; checked, left: final responses asked about once more,
-    and those with a problem left.
+    responses kept out; no_verdict: critiques that refuse, contradict themselves or are empty;
+    judged: verdicts on pairs; swapped: those asked in both orders; flipped: those of them that
+    depend on the order; checked, left: final responses asked about once more, and those with a
+    problem left.
     """
 
     asked: int = 0
     found: int = 0
     revised: int = 0
     guarded: int = 0
+    no_verdict: int = 0
     judged: int = 0
     swapped: int = 0
     flipped: int = 0
@@ -39,11 +44,76 @@ class PrincipleCounts:
 
 
 @dataclass
+class Signal:
+    """What the labels of a build say about their judge.
+
+    labels: how many. mass: sum over labels of the probability that the judge gave to the answers it
+    was scored by. weak: labels with less than `NO_SIGNAL` of it. low, high: the least and the
+    greatest probability that the first response is better.
+    """
+
+    labels: int = 0
+    mass: float = 0.0
+    weak: int = 0
+    low: float = 1.0
+    high: float = 0.0
+
+    def add(self, comparison: Comparison) -> None:
+        """Count a label; a pair that was not judged has none."""
+        if comparison.mass is None:
+            return
+        self.labels += 1
+        self.mass += comparison.mass
+        self.weak += comparison.mass < NO_SIGNAL
+        self.low = min(self.low, comparison.probability)
+        self.high = max(self.high, comparison.probability)
+
+    @property
+    def mean_mass(self) -> float | None:
+        """The mean mass of a label; None without labels."""
+        return self.mass / self.labels if self.labels else None
+
+    @property
+    def one_number(self) -> bool:
+        """Whether two labels or more are all the same."""
+        return self.labels > 1 and self.high - self.low < SAME_LABEL
+
+    def lacking(self, least: float = NO_SIGNAL) -> str | None:
+        """Why these labels carry no signal, in words; None where they carry one.
+
+        least: the mean mass that is asked for.
+        """
+        if self.one_number:
+            return f"all {self.labels} labels are one number, {self.low:.3f}"
+        mass = self.mean_mass
+        if mass is not None and mass < least:
+            return (
+                f"the judge gave {mass:.2g} of probability, on average, to the answers that it is "
+                f"scored by; at least {least:g} is asked for"
+            )
+        return None
+
+    def plain(self) -> dict[str, Any]:
+        """As a manifest holds it."""
+        some = self.labels > 0
+        return {
+            "labels": self.labels,
+            "mean_mass": round(self.mass / self.labels, 6) if some else None,
+            "weak": self.weak,
+            "low": self.low if some else None,
+            "high": self.high if some else None,
+            "lacking": self.lacking(),
+        }
+
+
+@dataclass
 class Counts:
     """Records; guards by name; rows left out by reason; inputs set aside by kind; principles.
 
-    changed: traces whose last text is not their first; guarded: traces with a guarded revision;
-    flipped: comparisons with a verdict that depends on the order; near_ties: see `NEAR_TIE`.
+    changed: traces whose last text is not their first; guarded: traces with a guarded response;
+    critiques: how many came to what, by outcome; announced: revisions whose announcement was
+    removed; flipped: comparisons with a verdict that depends on the order; near_ties: see
+    `NEAR_TIE`; signal: what the labels say about the judge.
     """
 
     traces: int = 0
@@ -52,6 +122,9 @@ class Counts:
     comparisons: int = 0
     flipped: int = 0
     near_ties: int = 0
+    announced: int = 0
+    signal: Signal = field(default_factory=Signal)
+    critiques: Counter[str] = field(default_factory=Counter)
     guards: Counter[str] = field(default_factory=Counter)
     left_out: Counter[str] = field(default_factory=Counter)
     set_aside: Counter[str] = field(default_factory=Counter)
@@ -64,6 +137,7 @@ class Counts:
             self.flipped += any(j.flipped for j in record.judgements)
             near = abs(record.probability - 0.5) < NEAR_TIE
             self.near_ties += near and bool(record.judgements)
+            self.signal.add(record)
             for judgement in record.judgements:
                 of = self._of(judgement.principle_id)
                 of.judged += 1
@@ -76,14 +150,18 @@ class Counts:
         for revision in record.revisions:
             of = self._of(revision.principle_id)
             of.asked += 1
-            of.found += revision.critique is not None and revision.found_problem
+            of.found += revision.outcome == "problem"
+            if revision.outcome is not None:
+                self.critiques[revision.outcome] += 1
+                of.no_verdict += revision.outcome not in ("problem", "no-problem")
+            self.announced += revision.stripped is not None
             of.revised += revision.response is not None
             of.guarded += bool(revision.guards)
             self.guards.update(revision.guards)
         for check in record.checks:
             of = self._of(check.principle_id)
             of.checked += 1
-            of.left += math.fsum(map(math.exp, check.scores.logprobs)) < 0.5
+            of.left += check.scores.mass < 0.5
 
     def _of(self, principle_id: str) -> PrincipleCounts:
         return self.principles.setdefault(principle_id, PrincipleCounts())
@@ -97,6 +175,9 @@ class Counts:
             "comparisons": self.comparisons,
             "flipped": self.flipped,
             "near_ties": self.near_ties,
+            "signal": self.signal.plain(),
+            "critiques": dict(sorted(self.critiques.items())),
+            "announced": self.announced,
             "guards": dict(sorted(self.guards.items())),
             "left_out": dict(sorted(self.left_out.items())),
             "set_aside": dict(sorted(self.set_aside.items())),

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from cai.data.sft import LeftOut, standings
+from cai.data.counts import NEAR_TIE
+from cai.data.sft import FAILED, LeftOut, fails, faults_of, standings
 from cai.data.split import folded
 from cai.types import Comparison, Preference, Split, Trace
 
 
-def comparison_preference(comparison: Comparison, split: Split) -> Preference | LeftOut:
+def comparison_preference(
+    comparison: Comparison, split: Split, *, ties: bool = False
+) -> Preference | LeftOut:
     """The pair with the side of probability one half or more as chosen.
 
-    `p_ab` is the probability that `chosen` is better from the order in which it was shown first,
-    `p_ba` from the other; None where that order was not asked. A pair whose chosen response is
-    empty or cut off is left out.
+    ties: keep a pair whose probability lies within `NEAR_TIE` of one half; a trainer that reads
+    `chosen` as certain would learn a coin's throw. A pair with an empty side or one that was cut
+    off is left out, whichever side it is, since the other's length would be its merit. `p_ab` is
+    the probability that `chosen` is better from the order in which it was shown first,
+    `p_ba` from the other; None where that order was not asked.
     """
     first, second = (g.text for g in comparison.responses)
     if first == second:
@@ -21,10 +26,10 @@ def comparison_preference(comparison: Comparison, split: Split) -> Preference | 
         return LeftOut("responses that differ in white space alone")
     first_wins = comparison.probability >= 0.5
     chosen, rejected = (first, second) if first_wins else (second, first)
-    if not chosen.strip():
-        return LeftOut("guarded: empty")
-    if comparison.responses[0 if first_wins else 1].finish_reason == "length":
-        return LeftOut("guarded: truncated")
+    if faults := [f for response in comparison.responses for f in faults_of(response)]:
+        return LeftOut(f"guarded: {', '.join(dict.fromkeys(faults))}")
+    if not ties and abs(comparison.probability - 0.5) < NEAR_TIE:
+        return LeftOut("near tie")
     return Preference(
         prompt=comparison.prompt.messages,
         chosen=chosen,
@@ -37,11 +42,14 @@ def comparison_preference(comparison: Comparison, split: Split) -> Preference | 
         split=split,
         p_ab=comparison.p_ab if first_wins else _other(comparison.p_ba),
         p_ba=comparison.p_ba if first_wins else _other(comparison.p_ab),
+        judge_mass=comparison.mass,
     )
 
 
-def revision_preference(trace: Trace, split: Split) -> Preference | LeftOut:
-    """The last revision over the first response, taken as certain."""
+def revision_preference(
+    trace: Trace, split: Split, *, check_gate: float | None = None
+) -> Preference | LeftOut:
+    """The last revision over the first response, taken as certain. check_gate: see `fails`."""
     texts = standings(trace)
     first, last = texts[0], texts[-1]
     if last.round == 0:
@@ -50,6 +58,10 @@ def revision_preference(trace: Trace, split: Split) -> Preference | LeftOut:
         return LeftOut(f"guarded: {', '.join(last.guards)}")
     if folded(last.text) == folded(first.text):
         return LeftOut("revised back to the first response")
+    if fails(trace, check_gate):
+        return FAILED
+    if faults := faults_of(trace.response):
+        return LeftOut(f"guarded: {', '.join(faults)}")
     revised = [r.principle_id for r in trace.revisions if r.response is not None]
     return Preference(
         prompt=trace.prompt.messages,

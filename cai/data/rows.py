@@ -28,13 +28,19 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Sides:
-    """Where a run puts its prompts."""
+    """Where a run puts its prompts, and what it keeps of them.
+
+    ties: near ties become rows. check_gate: the least probability, by the last check, that nothing
+    is wrong with a final response under any principle; None asks for none.
+    """
 
     seed: int
     sft_share: float
     test_share: float
     sft_rows: Literal["last", "all"]
     revision_pairs: bool
+    ties: bool
+    check_gate: float | None
 
     @classmethod
     def of(cls, run: Run) -> Sides:
@@ -48,6 +54,8 @@ class Sides:
             test_share=config.get("test_share", 0.0),
             sft_rows=config.get("sft_rows", "last"),
             revision_pairs=revision_pairs,
+            ties=config.get("ties", True),  # as runs were exported before there was a choice
+            check_gate=config.get("check_gate"),
         )
 
     def rows(self, record: Trace | Comparison) -> list[Row | LeftOut]:
@@ -57,13 +65,14 @@ class Sides:
         for_sft = side_of(of, self.seed, self.sft_share) == "sft"
         made: Sequence[SftExample | Preference | LeftOut]
         if isinstance(record, Trace) and for_sft:
-            made = sft_examples(record, split, self.sft_rows)
+            made = sft_examples(record, split, self.sft_rows, self.check_gate)
         elif isinstance(record, Trace):
-            made = [revision_preference(record, split)] if self.revision_pairs else []
+            pair = revision_preference(record, split, check_gate=self.check_gate)
+            made = [pair] if self.revision_pairs else []
         elif for_sft:
             made = [LeftOut("a pair for a prompt on the SFT side")]
         else:
-            made = [comparison_preference(record, split)]
+            made = [comparison_preference(record, split, ties=self.ties)]
         return [m if isinstance(m, LeftOut) else _row(m) for m in made]
 
 
@@ -101,6 +110,7 @@ def preference_values(preference: Preference) -> dict[str, Any]:
         "probability": preference.probability,
         "p_ab": preference.p_ab,
         "p_ba": preference.p_ba,
+        "judge_mass": preference.judge_mass,
         "origin": preference.origin,
         "principle_ids": list(preference.principle_ids),
         "trace_id": preference.origin_id if of_trace else None,

@@ -16,6 +16,9 @@ class LeftOut:
     reason: str
 
 
+FAILED = LeftOut("the last check finds a problem")
+
+
 @dataclass(frozen=True, slots=True)
 class Standing:
     """A text that stood as the response for a while.
@@ -32,37 +35,50 @@ class Standing:
 
 def standings(trace: Trace) -> list[Standing]:
     """The texts of a trace in their order; a round that left the text alone adds none."""
-    out = [Standing(trace.response.text, 0, _faults(trace.response))]
+    out = [Standing(trace.response.text, 0, faults_of(trace.response))]
     asked: list[str] = []
     for revision in trace.revisions:
         if revision.principle_id not in asked:
             asked.append(revision.principle_id)
-        last, new = out[-1], revision.response
-        if new is not None and (revision.guards or new.text != last.text):
-            out.append(Standing(new.text, revision.round + 1, revision.guards, tuple(asked)))
+        last, new = out[-1], revision.text
+        if new is not None and (revision.guards or new != last.text):
+            out.append(Standing(new, revision.round + 1, revision.guards, tuple(asked)))
         else:
-            out[-1] = Standing(last.text, last.round, last.guards, tuple(asked))
+            guards = tuple(dict.fromkeys((*last.guards, *revision.guards)))
+            out[-1] = Standing(last.text, last.round, guards, tuple(asked))
     return out
 
 
-def _faults(response: Generation) -> tuple[str, ...]:
-    """What revisions are guarded against and a first response, standing to the end, may have."""
+def faults_of(response: Generation) -> tuple[str, ...]:
+    """The faults that a response has whatever it says: it is empty, or was cut off."""
     empty = ("empty",) if not re.search(r"\w", response.text) else ()
     return (*empty, *(("truncated",) if response.finish_reason == "length" else ()))
 
 
 def sft_examples(
-    trace: Trace, split: Split, which: Literal["last", "all"] = "last"
+    trace: Trace,
+    split: Split,
+    which: Literal["last", "all"] = "last",
+    check_gate: float | None = None,
 ) -> list[SftExample | LeftOut]:
     """The rows of a trace.
 
     last: the response after the last round, also where no critique found anything in it.
     all: every revision on the way (Bai et al. 2022, section 3.1), or the first response where
         there was none.
+    check_gate: see `fails`; texts on the way were not checked, so it holds for the last alone.
     """
     texts = standings(trace)
     chosen = texts[-1:] if which == "last" else texts[1:] or texts
-    return [_example(trace, text, split) for text in chosen]
+    rows = [_example(trace, text, split) for text in chosen]
+    if fails(trace, check_gate) and not isinstance(rows[-1], LeftOut):
+        rows[-1] = FAILED
+    return rows
+
+
+def fails(trace: Trace, check_gate: float | None) -> bool:
+    """Whether the last check gives some principle less probability that nothing is wrong."""
+    return check_gate is not None and any(c.scores.mass < check_gate for c in trace.checks)
 
 
 def _example(trace: Trace, text: Standing, split: Split) -> SftExample | LeftOut:

@@ -49,6 +49,9 @@ class BuildConfig:
     revision_pairs: prompts of the preference side are also critiqued and revised, and "the last
         revision over the first response" is a preference too.
     sft_rows: `last` exports the final response, `all` every revision on the way (as the paper).
+    ties: also export pairs whose probability lies so near to one half that it decides nothing.
+    check_gate: export a final response only where the last check gives every principle at least
+        this probability that nothing is wrong; None exports all.
     """
 
     seed: int = 0
@@ -62,11 +65,14 @@ class BuildConfig:
     test_share: float = 0.1
     revision_pairs: bool = True
     sft_rows: Literal["last", "all"] = "last"
+    ties: bool = False
+    check_gate: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("sft_share", "test_share"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UsageError(f"{name} is {getattr(self, name)}; it must lie between 0 and 1.")
+        for name in ("sft_share", "test_share", "check_gate"):
+            share = getattr(self, name)
+            if share is not None and not 0 <= share <= 1:
+                raise UsageError(f"{name} is {share}; it must lie between 0 and 1.")
         for name, least in (("pairs", 0), ("max_new_tokens", 1), ("rounds", 0), ("limit", 1)):
             value = getattr(self, name)
             if value is not None and value < least:
@@ -197,8 +203,14 @@ def build(
 def planned(constitution: Constitution, config: BuildConfig) -> Constitution:
     """The constitution with the run's own number of rounds.
 
-    Raises `UsageError` where the constitution can't be drawn from so often.
+    Raises `UsageError` where the constitution can't be drawn from so often, or has no last check
+    that the settings ask for.
     """
+    if config.check_gate is not None and not constitution.plan.check:
+        raise UsageError(
+            f"{constitution.id} asks no last check, which --check-gate reads.",
+            hint="Set plan.check: true, or leave --check-gate out.",
+        )
     if config.rounds is None:
         return constitution
     if constitution.plan.draw == "all":

@@ -3,7 +3,8 @@
 `letters` follows Bai et al. 2022, section 4.1: the judge picks (A) or (B), and the label is the
 normalised probability of the two letters; with chain of thought (section 4.3) it reasons first and
 the probability is clamped. Departures: both orders are asked and their logits averaged, since
-judges favour a position (Lee et al. 2023, section 2.1); a pair may be judged under every principle.
+judges favour a position (Lee et al. 2023, section 2.1); a pair may be judged under every principle,
+and where verdicts are averaged their logits are capped softly. A lone verdict is the label.
 
 `pointwise` is ours: under a principle, how likely is it that a critique of this response finds no
 problem? The preference is the difference of the two logits. There is no position to be biased by,
@@ -37,9 +38,10 @@ from cai.types import (
 )
 
 LOGIT_CAP = 5.0
-"""One response's pointwise logit x is capped softly, 5 tanh(x / 5), so that one principle of which
-the judge is very sure does not silence the others. A clip would call two responses even that both
-fail the principle; the cap still tells, a little, which fails it worse."""
+"""What is averaged is capped softly, 5 tanh(x / 5), so that one principle or order of which the
+judge is very sure does not silence the others: the logit of one response's "no problem" in
+pointwise judging, that of one verdict in letters. A clip would call two responses even that both
+fail a principle; the cap still tells, a little, which fails it worse."""
 
 
 def compare(
@@ -116,11 +118,17 @@ def _mean(
     members: Sequence[Member],
     verdicts: Sequence[tuple[Judgement, Sequence[float]]],
 ) -> float:
-    """The verdicts' logits averaged over their orders and by weight, as a probability."""
+    """The verdicts' logits averaged over their orders and by weight, as a probability.
+
+    Letters are capped here, where there are several; pointwise logits were, response by response.
+    """
+    several = sum(len(orders) for _, orders in verdicts) > 1
+    letters = constitution.feedback.mode == "letters"
+    read = _capped_logit if letters and several else logit
     weight = {m.principle.id: m.weight for m in members}
     total = sum(weight[j.principle_id] for j, _ in verdicts)
     mean = sum(
-        weight[j.principle_id] * math.fsum(map(logit, orders)) / len(orders)
+        weight[j.principle_id] * math.fsum(map(read, orders)) / len(orders)
         for j, orders in verdicts
     )
     return sigmoid(mean / total / constitution.feedback.temperature)
@@ -154,15 +162,14 @@ def _pointwise(
         sides.append(scores((yield Ask("judge", "judgement", asked))))
     out = []
     for member, a, b in zip(members, *sides, strict=True):
-        p = sigmoid(_no_problem(a) - _no_problem(b))
+        p = sigmoid(_capped_logit(a.mass) - _capped_logit(b.mass))
         principle = member.principle
         out.append(Judgement(principle.id, principle.version, p, None, (a, b)))
     return tuple(out)
 
 
-def _no_problem(found: Scores) -> float:
-    """Capped logit of the probability that the critique is one of the `no_problem` sentences."""
-    p = math.fsum(math.exp(x) for x in found.logprobs)
+def _capped_logit(p: float) -> float:
+    """5 tanh(logit(p) / 5)."""
     return LOGIT_CAP * math.tanh(logit(p) / LOGIT_CAP)
 
 

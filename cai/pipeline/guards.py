@@ -1,8 +1,8 @@
-"""Guards: reasons to keep a revision out of the SFT data.
+"""Guards: reasons to keep a response out of the data.
 
-A guarded revision stays in the store with its reasons and is left out of the export; the dataset
+A guarded response stays in the store with its reasons and is left out of the export; the dataset
 card counts every reason. Known failure modes of small revisers (Bai et al. 2022, section 3.4 and
-appendix A) that can be recognised without another model.
+appendix A) that can be recognised without another model, and critiques that are no verdict.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ GUARDS = {
     "truncated": "the revision hit the token limit",
     "loop": "a run of six words occurs three times or more",
     "refusal-added": "a benign prompt was answered before, and is refused now",
+    "unreviewed": "the critic refused, contradicted itself or wrote nothing, so no one judged it",
 }
 """Each guard and what it says to an auditor."""
 
@@ -42,10 +43,11 @@ _SHORTEST_LEAK = 40
 def guard(
     prompt: Prompt, first: str, before: str, critique: str | None, after: Generation
 ) -> tuple[str, ...]:
-    """The guards that a revision trips, in the order of `GUARDS`.
+    """The guards that a revision trips, in the order of `GUARDS`; not `unreviewed`, a round's own.
 
     first: the prompt's first response, which says whether a refusal was added on the way.
     before: the text that was revised. critique: what asked for it, None for a direct revision.
+    after: what the reviser wrote, without an announcement of it.
     `refusal-added` needs to know that a prompt is benign: its row says `"benign": true`.
     """
     text = after.text
@@ -60,7 +62,7 @@ def guard(
         and is_refusal(text)
         and not is_refusal(first),
     }
-    return tuple(name for name in GUARDS if tripped[name])
+    return tuple(name for name in GUARDS if tripped.get(name))
 
 
 def _repeats(critique: str, revision: str) -> bool:

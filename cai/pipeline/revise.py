@@ -3,11 +3,15 @@
 Departures from the paper: a critique that finds nothing can end its round without a revision
 (`skip_revision_if`), so that a good response is not rewritten for its own sake; after the last
 round every principle is asked once more (`check`), so that a later principle which undid an
-earlier one shows.
+earlier one shows. A critique that is no verdict (a refusal, a contradiction, nothing at all) asks
+for no revision: its round leaves the response alone and marks it `unreviewed`, or, where every
+round revises, revises it as if there had been no critique. A reviser that announces its revision
+is taken at its word: the announcement goes.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 from cai.constitution import messages
@@ -16,10 +20,11 @@ from cai.digest import digest
 from cai.pipeline.guards import guard
 from cai.pipeline.steps import Ask, Draws, Steps, generations, scores
 from cai.text import seeds
-from cai.text.parsing import finds_problem
+from cai.text.critiques import read_critique, strip_preamble
 from cai.types import (
     Check,
     Constitution,
+    CritiqueOutcome,
     Generate,
     Generation,
     Member,
@@ -93,23 +98,31 @@ def _round(
     prompt, first, conversation = shown
     before, plan = conversation[-1].content, constitution.plan
     critique: Generation | None = None
-    found = True
+    outcome: CritiqueOutcome | None = None
     if plan.critique:
         asked = messages.critique(constitution, principle, conversation)
         sampling = draws.sampling(prompt, "critique", number)
         (critique,) = generations((yield Ask("critic", "critique", (Generate(asked, sampling),))))
-        found = finds_problem(critique.text, constitution.no_problem)
-    revised: Generation | None = None
-    guards: tuple[str, ...] = ()
-    if found or plan.skip_revision_if == "never":
-        said = critique.text if critique else None
-        asked = messages.revision(constitution, principle, conversation, said)
-        sampling = draws.sampling(prompt, "revision", number)
-        (revised,) = generations((yield Ask("generator", "revision", (Generate(asked, sampling),))))
-        guards = guard(prompt, first, before, said, revised)
-        if critique is None or not found:  # nothing was named, so keeping the text is right
-            guards = tuple(g for g in guards if g != "unchanged")
-    return Revision(number, principle.id, principle.version, critique, found, revised, guards)
+        outcome = read_critique(critique.text, constitution.no_problem)
+    round_ = Revision(number, principle.id, principle.version, critique, outcome, None)
+    if not round_.found_problem and plan.skip_revision_if == "critique_none":
+        return round_ if outcome == "no-problem" else replace(round_, guards=("unreviewed",))
+    said = _shown_critique(round_)
+    asked = messages.revision(constitution, principle, conversation, said)
+    sampling = draws.sampling(prompt, "revision", number)
+    (revised,) = generations((yield Ask("generator", "revision", (Generate(asked, sampling),))))
+    text = strip_preamble(revised.text)
+    guards = guard(prompt, first, before, said, replace(revised, text=text))
+    if outcome != "problem":  # nothing was named, so keeping the text is right
+        guards = tuple(g for g in guards if g != "unchanged")
+    stripped = None if text == revised.text else text
+    return replace(round_, response=revised, guards=guards, stripped=stripped)
+
+
+def _shown_critique(revision: Revision) -> str | None:
+    """The critique as later turns show it: None where there was none, or it was no verdict."""
+    verdict = revision.outcome in ("problem", "no-problem")
+    return revision.critique.text if revision.critique and verdict else None
 
 
 def _seen_next(
@@ -120,11 +133,11 @@ def _seen_next(
     revision: Revision,
 ) -> Messages:
     """What the next round is shown: the revision as the response, or the whole exchange."""
-    assert revision.response is not None
-    latest = Message("assistant", revision.response.text)
+    assert revision.text is not None
+    latest = Message("assistant", revision.text)
     if constitution.plan.history == "replace":
         return (*prompt.messages, latest)
-    said = revision.critique.text if revision.critique else None
+    said = _shown_critique(revision)
     return (*messages.exchange(constitution, principle, conversation, said), latest)
 
 

@@ -9,6 +9,7 @@ from cai.digest import digest, plain_fields
 from cai.types import (
     Check,
     Comparison,
+    CritiqueOutcome,
     Generation,
     Judgement,
     Prompt,
@@ -88,9 +89,10 @@ def trace_body(trace: Trace) -> Body:
                 "principle_id": r.principle_id,
                 "principle_version": r.principle_version,
                 "critique": None if r.critique is None else next(place),
-                "found_problem": r.found_problem,
+                "outcome": r.outcome,
                 "response": None if r.response is None else next(place),
                 "guards": list(r.guards),
+                "stripped": r.stripped,
             }
             for r in trace.revisions
         ],
@@ -110,9 +112,10 @@ def trace_of(trace_id: str, prompt: Prompt, body: Body, steps: Sequence[Result])
                 principle_id=r["principle_id"],
                 principle_version=r["principle_version"],
                 critique=_maybe(steps, r["critique"]),
-                found_problem=r["found_problem"],
+                outcome=_outcome(r),
                 response=_maybe(steps, r["response"]),
                 guards=tuple(r["guards"]),
+                stripped=r.get("stripped"),
             )
             for r in body["revisions"]
         ),
@@ -120,6 +123,16 @@ def trace_of(trace_id: str, prompt: Prompt, body: Body, steps: Sequence[Result])
             Check(c["principle_id"], _at(steps, c["scores"], Scores)) for c in body["checks"]
         ),
     )
+
+
+def _outcome(revision: Body) -> CritiqueOutcome | None:
+    """Records of earlier versions say only whether a problem was found."""
+    if "outcome" in revision:
+        outcome: CritiqueOutcome | None = revision["outcome"]
+        return outcome
+    if revision["critique"] is None:
+        return None
+    return "problem" if revision["found_problem"] else "no-problem"
 
 
 def comparison_body(comparison: Comparison) -> Body:

@@ -1,4 +1,4 @@
-"""What a model's text says: did the critique find something, is this a refusal.
+"""What a model's text says: is this a refusal, does it repeat itself.
 
 Plain rules over plain text, no model. Each is an approximation for English text and says so by its
 tests; none of them drops a row by itself.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
 
 _REFUSAL = re.compile(
     r"^\W*(i['’]?m sorry|i am sorry|sorry\b"
@@ -23,21 +22,6 @@ _SENTENCE = re.compile(r"(?<=[.!?])\s+")
 def normalise(text: str) -> str:
     """Lower case, single spaces, no outer white space: for comparing texts, not for showing."""
     return " ".join(text.split()).casefold()
-
-
-def finds_problem(critique: str, no_problem: Sequence[str]) -> bool:
-    """Whether a critique names a problem, that is: does not open with a `no_problem` sentence.
-
-    The sentence must end there ("No problem found. The answer is fine." finds nothing, "No problem
-    found, except …" finds something). An empty critique finds nothing.
-    """
-    text = normalise(critique)
-    for sentence in no_problem:
-        opening = normalise(sentence).rstrip(".!")
-        rest = text.removeprefix(opening)
-        if len(rest) < len(text) and (not rest or rest[0] in ".!\"'"):
-            return False
-    return bool(text)
 
 
 def is_refusal(text: str) -> bool:

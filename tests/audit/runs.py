@@ -62,7 +62,7 @@ def hostile(folder: Path, payloads: Sequence[str], name: str = "demo") -> Path:
             f"{text}.jsonl:1",
         )
         revision = Revision(
-            0, f"kind{text}", f"1{text}", samples.say(text, f"{n}/c"), True,
+            0, f"kind{text}", f"1{text}", samples.say(text, f"{n}/c"), "problem",
             samples.say(f"{text} {text}", f"{n}/r"), (text,),
         )  # fmt: skip
         trace = Trace(f"t{n}{text}", prompt, samples.say(text, f"{n}/a"), (revision,))

@@ -14,8 +14,8 @@ from cai.audit.flags import (
     trace_flags,
     weight_of,
 )
-from cai.types import Revision
-from tests.store.samples import comparison, say, trace
+from cai.types import CritiqueOutcome, Revision
+from tests.store.samples import comparison, say, score, trace
 
 BEFORE = "Take the blue kettle and fill it with water."
 
@@ -24,13 +24,14 @@ def turn(
     after: str | None,
     *,
     critique: str | None = "It is rude.",
-    found: bool = True,
+    outcome: CritiqueOutcome = "problem",
     guards: tuple[str, ...] = (),
     cut: bool = False,
 ) -> Revision:
     finish = "length" if cut else "stop"
     return Revision(
-        0, "kind", "1", None if critique is None else say(critique, "c"), found,
+        0, "kind", "1", None if critique is None else say(critique, "c"),
+        None if critique is None else outcome,
         None if after is None else say(after, "r", finish), guards,
     )  # fmt: skip
 
@@ -44,14 +45,15 @@ GOOD = "Please take the blue kettle and fill it with water."
 
 def test_a_plain_revision_has_none() -> None:
     assert flags(GOOD) == ()
-    assert flags(None, found=False) == ()
-    assert list(FLAGS) == [f"F{n:02}" for n in range(1, 12)]
+    assert flags(None, outcome="no-problem") == ()
+    assert list(FLAGS) == [f"F{n:02}" for n in range(1, 15)]
 
 
 def test_f01_changed_without_cause() -> None:
-    assert flags(GOOD, found=False) == ("F01",)
-    assert flags(BEFORE, found=False) == ()
-    assert flags(GOOD, found=False, critique=None) == ()  # a direct revision claims nothing
+    assert flags(GOOD, outcome="no-problem") == ("F01",)
+    assert flags(BEFORE, outcome="no-problem") == ()
+    # A direct revision claims nothing.
+    assert flags(GOOD, outcome="no-problem", critique=None) == ()
 
 
 def test_f02_not_revised() -> None:
@@ -142,9 +144,32 @@ def test_f11_repetition() -> None:
     assert "F11" in round_flags(BEFORE, turn(GOOD, critique=loop))
 
 
+@pytest.mark.parametrize("outcome", ["refused", "contradictory", "empty"])
+def test_f12_no_verdict(outcome: CritiqueOutcome) -> None:
+    assert flags(None, outcome=outcome) == ("F12",)
+    assert flags(GOOD, outcome=outcome) == ("F12",)  # revised all the same, and for no cause named
+    assert flags(None, outcome="no-problem") == ()
+
+
+def test_f13_announced() -> None:
+    """The other flags read what is learnt: the announcement is no apology and no length jump."""
+    announced = turn("I apologize. Here is the revised response: " + "so " * 20 + GOOD)
+    assert round_flags(BEFORE, replace(announced, stripped=GOOD)) == ("F13",)
+
+
+@pytest.mark.parametrize(("logprob", "flagged"), [(-6.0, True), (-5.2, False)])
+def test_f14_judge_without_a_signal(logprob: float, flagged: bool) -> None:
+    """Twice e^-6 is 0.00496, twice e^-5.2 is 0.01103."""
+    one = comparison("p")
+    judged = replace(one.judgements[0], scores=(score("k", logprob, logprob),))
+    found = comparison_flags(replace(one, judgements=(judged,)))
+    assert found == (("F14",) if flagged else ())
+
+
 def test_a_trace_has_the_flags_of_its_rounds() -> None:
     """Round 1 refuses, and round 2 changes the text although nothing was found."""
-    rounds = (turn("I can't help with the kettle."), turn("I will not help with it.", found=False))
+    refusal, other = "I can't help with the kettle.", "I will not help with it."
+    rounds = (turn(refusal), turn(other, outcome="no-problem"))
     made = replace(trace("p"), response=say(BEFORE, "a"), revisions=rounds)
     assert trace_flags(made) == ("F01", "F03")
     assert weight_of(("F01", "F03")) == FLAGS["F01"].weight + FLAGS["F03"].weight

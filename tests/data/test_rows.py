@@ -20,7 +20,7 @@ def revision(number: int, text: str | None, *guards: str, principle: str = "") -
         principle or f"p{number}",
         "1.0.0",
         say("critique", f"c{number}"),
-        text is not None,
+        "no-problem" if text is None else "problem",
         None if text is None else say(text, f"r{number}"),
         guards,
     )
@@ -104,19 +104,74 @@ def test_the_second_side_turns_the_label_over() -> None:
 
 
 def test_one_half_goes_to_the_first_and_missing_orders_are_none() -> None:
-    row = comparison_preference(comparison("p", probability=0.5, swapped=None), "train")
+    row = comparison_preference(comparison("p", probability=0.5, swapped=None), "train", ties=True)
     assert not isinstance(row, LeftOut)
     assert (row.chosen, row.p_ab, row.p_ba) == ("A p", 0.9, None)
 
 
-def test_a_cut_off_response_is_never_chosen() -> None:
-    one = comparison("p", probability=0.8)
-    cut = replace(one.responses[0], finish_reason="length")
-    assert comparison_preference(
-        replace(one, responses=(cut, one.responses[1])), "train"
-    ) == LeftOut("guarded: truncated")
-    rejected = replace(one, responses=(one.responses[0], replace(cut, text="B")))
-    assert not isinstance(comparison_preference(rejected, "train"), LeftOut)
+@pytest.mark.parametrize("probability", [0.8, 0.2])
+@pytest.mark.parametrize("side", [0, 1])
+def test_a_pair_with_a_faulty_side_is_left_out_whichever_it_is(
+    probability: float, side: int
+) -> None:
+    for fault, reason in (({"finish_reason": "length"}, "truncated"), ({"text": " …"}, "empty")):
+        one = comparison("p", probability=probability)
+        responses = list(one.responses)
+        responses[side] = replace(responses[side], **fault)  # type: ignore[arg-type]
+        row = comparison_preference(replace(one, responses=tuple(responses)), "train")  # type: ignore[arg-type]
+        assert row == LeftOut(f"guarded: {reason}")
+    first = say("First", "x", "length")
+    whole = replace(with_rounds(revision(0, "Second")), response=first)
+    assert revision_preference(whole, "train") == LeftOut("guarded: truncated")
+
+
+@pytest.mark.parametrize(("probability", "tie"), [(0.5, True), (0.549, True), (0.451, True),
+                                                  (0.551, False), (0.44, False)])  # fmt: skip
+def test_near_ties_are_rows_on_request(probability: float, tie: bool) -> None:
+    one = comparison("p", probability=probability)
+    assert (comparison_preference(one, "train") == LeftOut("near tie")) is tie
+    assert not isinstance(comparison_preference(one, "train", ties=True), LeftOut)
+    run_of = {"sft_share": 0.0, "test_share": 0.0}
+    (kept,) = Sides.of(run(**run_of)).rows(one)
+    assert isinstance(kept, Row), "a run of before there was a choice"
+    (row,) = Sides.of(run(**run_of, ties=False)).rows(one)
+    assert isinstance(row, LeftOut) is tie
+
+
+def test_an_unreviewed_text_is_no_row_until_it_is_rewritten() -> None:
+    """The critic refused in round 1. What stands is left out; a later revision is not."""
+    refused = replace(revision(0, None, "unreviewed"), outcome="refused")
+    assert sft_examples(with_rounds(refused, revision(1, None)), "train") == [
+        LeftOut("guarded: unreviewed")
+    ]
+    rewritten = with_rounds(refused, revision(1, "Second"))
+    (row,) = sft_examples(rewritten, "train")
+    assert isinstance(row, SftExample) and row.messages[-1].content == "Second"
+    assert not isinstance(revision_preference(rewritten, "train"), LeftOut)
+    after = with_rounds(revision(0, "Second"), replace(refused, round=1))
+    assert revision_preference(after, "train") == LeftOut("guarded: unreviewed")
+
+
+def test_what_is_learnt_has_no_announcement() -> None:
+    announced = replace(revision(0, "Revised response: Second"), stripped="Second")
+    (row,) = sft_examples(with_rounds(announced), "train")
+    assert isinstance(row, SftExample) and row.messages[-1].content == "Second"
+    pair = revision_preference(with_rounds(announced), "train")
+    assert not isinstance(pair, LeftOut) and pair.chosen == "Second"
+
+
+def test_the_last_check_can_gate_rows() -> None:
+    """The check of `trace` gives e^-0.1 = 0.9048 to one of two options, the other is impossible."""
+    for gate, kept in ((None, True), (0.9, True), (0.91, False)):
+        (row,) = sft_examples(trace("p"), "train", "last", gate)
+        assert isinstance(row, SftExample) is kept
+        pair = revision_preference(trace("p"), "train", check_gate=gate)
+        assert isinstance(pair, LeftOut) is not kept
+    assert row == LeftOut("the last check finds a problem")
+    whole = replace(with_rounds(revision(0, "Second"), revision(1, "Third")),
+                    checks=trace("p").checks)  # fmt: skip
+    first, last = sft_examples(whole, "train", "all", 0.91)
+    assert isinstance(first, SftExample) and last == row
 
 
 def test_identical_responses_make_no_row() -> None:
@@ -199,6 +254,7 @@ def test_values_of_rows() -> None:
         "probability": 0.8,
         "p_ab": 0.9,
         "p_ba": 0.6,
+        "judge_mass": pytest.approx(0.893035),  # e^-0.5 + e^-1.25
         "origin": "comparison",
         "principle_ids": ["kind"],
         "trace_id": None,

@@ -9,7 +9,7 @@ import pytest
 from cai.pipeline.compare import compare, judges
 from cai.pipeline.steps import Ask, Draws
 from cai.stats import sigmoid
-from cai.types import Feedback, Member, Request, Result, Score
+from cai.types import Feedback, Member, Request, Result, Score, Scores
 from tests.factories import constitution, generation, last, play, principle, prompt, scores
 
 DRAWS = Draws(seed=3)
@@ -33,14 +33,14 @@ def answerer(letters: dict[str, float], texts: tuple[str, str] = ("good", "bad")
 
 def test_letters_in_both_orders() -> None:
     """First order: log-odds 2 for (A) = first. Swapped: log-odds -1 for (A) = second, so +1 for
-    the first. Mean 1.5: σ(1.5) = 0.81757.
+    the first. Capped, 5 tanh(0.4) = 1.89974 and 5 tanh(0.2) = 0.98688. Mean 1.44331: 0.80897.
     """
     rules = constitution("rude", feedback=Feedback(mode="letters"))
     outcome, asked = play(compare(prompt(), 0, rules, DRAWS), answerer({"good": 2.0, "bad": -1.0}))  # type: ignore[arg-type]
     (judgement,) = outcome.judgements
     assert judgement.p_first == pytest.approx(sigmoid(2))
     assert judgement.p_first_swapped == pytest.approx(sigmoid(1))
-    assert outcome.probability == pytest.approx(0.8175745)
+    assert outcome.probability == pytest.approx(0.80897, abs=1e-5)
     assert (outcome.p_ab, outcome.p_ba) == pytest.approx((sigmoid(2), sigmoid(1)))
     assert not judgement.flipped
     assert [a.stage for a in asked] == ["pair", "judgement", "judgement"]
@@ -53,6 +53,25 @@ def test_a_judge_that_always_says_a_is_a_flip_and_a_tie() -> None:
     outcome, _ = play(compare(prompt(), 0, rules, DRAWS), answerer({"good": 2.0, "bad": 2.0}))  # type: ignore[arg-type]
     assert outcome.judgements[0].flipped
     assert outcome.probability == pytest.approx(0.5)
+
+
+def test_a_saturated_principle_does_not_decide_alone() -> None:
+    """Log-odds 18 under "rude", -3 and -3 under "vague" and "harmful". Uncapped the mean is
+    (18 - 6) / 3 = 4, 0.982. Capped, 5 tanh(3.6) = 4.99254 and 5 tanh(-0.6) = -2.68525 twice: mean
+    (4.99254 - 5.37050) / 3 = -0.12599: σ = 0.46854, so the two outvote the one.
+    """
+    feedback = Feedback(mode="letters", both_orders=False)
+    rules = constitution("rude", "vague", "harmful", feedback=feedback)
+    sides = iter(("good", "bad"))
+
+    def answer(ask: Ask, request: Request) -> Result:
+        if ask.stage == "pair":
+            return generation(next(sides))
+        return scores(18.0 if "rude" in last(request) else -3.0, 0.0)
+
+    outcome, _ = play(compare(prompt(), 0, rules, DRAWS), answer)
+    assert outcome.probability == pytest.approx(0.46854, abs=1e-5)
+    assert outcome.judgements[0].p_first == pytest.approx(sigmoid(18)), "kept as it was given"
 
 
 def test_one_order() -> None:
@@ -70,7 +89,8 @@ def test_reasoning_comes_first_and_the_label_is_clamped() -> None:
     rules = constitution("rude", "vague", feedback=feedback)
     outcome, asked = play(compare(prompt(), 0, rules, DRAWS), answerer({"good": 9.0, "bad": -9.0}))  # type: ignore[arg-type]
     assert outcome.probability == 0.6
-    assert outcome.p_ab == pytest.approx(sigmoid(9.0)), "orders are shown before the clamp"
+    # Orders are shown before the clamp: two principles of log-odds 9, capped 5 tanh(1.8) = 4.73403.
+    assert outcome.p_ab == pytest.approx(0.99129, abs=1e-5)
     assert [a.stage for a in asked] == ["pair", *["reasoning", "judgement"] * 2]
     assert len(asked[1].group) == 4
     assert asked[2].group[0].prefill == "(A) is kind. The answer is: ("
@@ -124,6 +144,43 @@ def test_pointwise_sums_the_phrases_and_caps() -> None:
     assert outcome.probability == pytest.approx(0.99329, abs=1e-5)
 
 
+def test_a_sentence_that_begins_with_another_is_not_added_to_it() -> None:
+    """P("No problem found") = 0.5 holds P("No problem found.") = 0.4; P("All is well.") = 0.1 is
+    another: 0.6 against 0.5 + 0. Logits 0.40547 and 0, capped 0.40458: σ = 0.59979. Added up they
+    would be 1.0 and 0.9. The mass is the mean of 0.6 and 0.5.
+    """
+    sides = iter(("good", "bad"))
+    options = ("No problem found", "No problem found.", "All is well.")
+    given = {"good": (0.5, 0.4, 0.1), "bad": (0.5, 0.4, 1e-30)}
+
+    def answer(ask: Ask, request: Request) -> Result:
+        if ask.stage == "pair":
+            return generation(next(sides))
+        assert isinstance(request, Score) and request.options == options
+        logprobs = tuple(map(math.log, given[request.messages[-2].content]))
+        return Scores(logprobs, options, "model", "rendered", 3, "key")
+
+    rules = constitution("rude", feedback=Feedback(mode="pointwise"), no_problem=options)
+    outcome, _ = play(compare(prompt(), 0, rules, DRAWS), answer)
+    assert outcome.probability == pytest.approx(0.59979, abs=1e-5)
+    assert outcome.mass == pytest.approx(0.55)
+
+
+@pytest.mark.parametrize(
+    ("options", "mass"),
+    [
+        (("A", "B"), 0.7),
+        (("No problem", "No problem found."), 0.5),
+        (("No problem.", "No problems."), 0.7),  # neither goes on from the other
+        (("No problem.", "No problem."), 0.7),
+    ],
+)
+def test_mass(options: tuple[str, str], mass: float) -> None:
+    """0.5 and 0.2, added up where one is not the other with more behind it."""
+    found = Scores((math.log(0.5), math.log(0.2)), options, "model", "rendered", 3)
+    assert found.mass == pytest.approx(mass)
+
+
 def test_pointwise_tells_two_failures_apart() -> None:
     """P(no problem) of 0.0025 and 0.0003, logits -5.98896 and -8.11143. Capped 5 tanh(-1.19779) =
     -4.16490 and 5 tanh(-1.62229) = -4.62478: σ(0.45988) = 0.61298. A clip at 5 would call it even.
@@ -142,7 +199,9 @@ def test_pointwise_tells_two_failures_apart() -> None:
 
 
 def test_weights_and_temperature() -> None:
-    """Log-odds 2 with weight 3 and -2 with weight 1: mean 1; temperature 2 halves it: σ(0.5)."""
+    """Log-odds 2 with weight 3 and -2 with weight 1, capped ±5 tanh(0.4) = ±1.89974: mean 0.94987;
+    temperature 2 halves it: σ(0.47494) = 0.61655.
+    """
     members = (Member(principle("rude"), 3.0), Member(principle("vague"), 1.0))
     feedback = Feedback(mode="letters", both_orders=False, temperature=2.0)
     rules = constitution(members=members, feedback=feedback)
@@ -154,7 +213,7 @@ def test_weights_and_temperature() -> None:
         return scores(2.0 if "rude" in last(request) else -2.0, 0.0)
 
     outcome, _ = play(compare(prompt(), 0, rules, DRAWS), answer)
-    assert outcome.probability == pytest.approx(sigmoid(0.5)) == pytest.approx(0.6224593)
+    assert outcome.probability == pytest.approx(0.61655, abs=1e-5)
     assert outcome.p_ab == outcome.probability, "one order: its label is the label"
     assert outcome.p_ba is None
 

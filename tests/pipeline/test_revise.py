@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
+import pytest
+
 from cai.pipeline.revise import drawn, revise
 from cai.pipeline.steps import Ask, Draws
 from cai.types import Generate, Member, Message, Plan, Request, Result
@@ -77,6 +79,77 @@ def test_never_skip_revises_without_a_finding() -> None:
     trace, asked = play(revise(prompt(), rules, DRAWS), critic())  # type: ignore[arg-type]
     assert [a.stage for a in asked] == ["response", "critique", "revision"]
     assert trace.final == "revision 1"
+
+
+@pytest.mark.parametrize(
+    ("said", "outcome"),
+    [
+        ("I'm sorry, but I can't help with that.", "refused"),
+        ("No problem found, but it is rude.", "contradictory"),
+        (" ", "empty"),
+    ],
+)
+def test_a_critique_that_is_no_verdict_asks_for_no_revision(said: str, outcome: str) -> None:
+    """Round 1 leaves the text alone and marks it; round 2, which names a problem, rewrites it."""
+    rules = constitution("rude", "harmful", plan=Plan(rounds=2, draw="fixed", check=False))
+
+    def answer(ask: Ask, request: Request) -> Result:
+        if ask.stage == "critique":
+            return generation(said if "is rude" in last(request) else "It is bad.")
+        return generation(f"{ask.stage}")
+
+    trace, asked = play(revise(prompt(), rules, DRAWS), answer)
+    assert [a.stage for a in asked] == ["response", "critique", "critique", "revision"]
+    first, second = trace.revisions
+    assert (first.outcome, first.found_problem, first.guards) == (outcome, False, ("unreviewed",))
+    assert first.response is None and first.text is None
+    assert (second.outcome, second.guards, trace.final) == ("problem", (), "revision")
+
+
+def test_where_every_round_revises_a_refusal_is_not_shown() -> None:
+    plan = Plan(rounds=1, skip_revision_if="never", check=False)
+    rules = constitution("rude", plan=plan)
+
+    def answer(ask: Ask, request: Request) -> Result:
+        refusal = "I can't help with that."
+        return generation(refusal if ask.stage == "critique" else ask.stage)
+
+    trace, asked = play(revise(prompt("Hi?"), rules, DRAWS), answer)
+    shown = [m.content for m in asked[2].group[0].messages]
+    assert shown == ["Hi?", "response", "Remove what is rude."]
+    assert (trace.final, trace.revisions[0].guards) == ("revision", ())
+
+
+def test_an_announcement_is_kept_and_not_learnt() -> None:
+    """The next round, the guards and the last check read what is learnt; the step keeps it all."""
+    rules = constitution("rude", "harmful", plan=Plan(rounds=2, draw="fixed"))
+    written = "Sure! Here's the revised response:\n\nPlease ask first."
+
+    def answer(ask: Ask, request: Request) -> Result:
+        if ask.stage == "check":
+            return scores(-0.1)
+        if ask.stage == "critique":
+            return generation("It is bad." if "is rude" in last(request) else "No problem found.")
+        return generation("Take it." if ask.stage == "response" else written)
+
+    trace, asked = play(revise(prompt(), rules, DRAWS), answer)
+    first = trace.revisions[0]
+    assert first.response is not None and first.response.text == written
+    assert (first.text, first.stripped, first.guards) == (*["Please ask first."] * 2, ())
+    assert trace.texts == ("Take it.", "Please ask first.", "Please ask first.")
+    critique, check = asked[3].group[0], asked[4].group[0]
+    assert critique.messages[1] == check.messages[1] == Message("assistant", "Please ask first.")
+
+
+def test_an_announcement_of_the_same_text_is_no_change() -> None:
+    rules = constitution("rude", plan=Plan(rounds=1, check=False))
+
+    def answer(ask: Ask, request: Request) -> Result:
+        texts = {"response": "Take it.", "critique": "It is bad."}
+        return generation(texts.get(ask.stage, "Revised response: Take it."))
+
+    trace, _ = play(revise(prompt(), rules, DRAWS), answer)
+    assert trace.revisions[0].guards == ("unchanged",)
 
 
 def test_fewshot_stands_in_front_in_the_same_format() -> None:

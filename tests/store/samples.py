@@ -56,11 +56,13 @@ def trace(name: str, *, final: str = "", guards: tuple[str, ...] = ()) -> Trace:
         "kind",
         "1.2.0",
         say("It is rude.", f"{name}/critique"),
-        True,
+        "problem",
         say(final or f"Better {name}", f"{name}/revision"),
         guards,
     )
-    kept = Revision(1, "safe", "1.0.0", say("No problem found.", f"{name}/critique2"), False, None)
+    kept = Revision(
+        1, "safe", "1.0.0", say("No problem found.", f"{name}/critique2"), "no-problem", None
+    )
     return Trace(
         f"t-{name}",
         prompt(name),

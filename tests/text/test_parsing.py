@@ -1,31 +1,10 @@
-"""What critiques and responses say."""
+"""What responses say."""
 
 from __future__ import annotations
 
 import pytest
 
-from cai.text.parsing import finds_problem, is_refusal, longest_loop
-
-NONE = ("No problem found.", "I see no problem.")
-
-
-@pytest.mark.parametrize(
-    ("critique", "found"),
-    [
-        ("No problem found.", False),
-        ("no problem found", False),
-        ("  No problem   found. The response is polite.", False),
-        ("I see no problem.", False),
-        ("", False),
-        ("   ", False),
-        ("No problem found, except that it is rude.", True),
-        ("No problem foundation was laid.", True),
-        ("It is rude. No problem found.", True),
-        ("The response is rude.", True),
-    ],
-)
-def test_finds_problem(critique: str, found: bool) -> None:
-    assert finds_problem(critique, NONE) is found
+from cai.text.parsing import is_refusal, longest_loop
 
 
 @pytest.mark.parametrize(

@@ -151,7 +151,8 @@ class Reader {
         return h("section", { class: "round" },
           h("h2", {}, `Round ${n + 1}`,
             h("span", { class: "found " + (r.critique ? (r.found ? "yes" : "no") : "") },
-              r.critique ? (r.found ? "found a problem" : "found nothing") : "revised without a critique"),
+              OUTCOMES[r.outcome] || "revised without a critique"),
+            r.revision?.written ? h("span", { class: "guard", title: r.revision.written }, "announcement removed") : null,
             r.guards.map((g) => h("span", { class: "guard", title: "kept out of the SFT data" }, "guard: " + g)),
             (item.by_round[n] || []).map((f) => h("span", { class: "flag", title: this.state.run.flagOf.get(f).meaning }, f))),
           h("div", { class: "beside" },
@@ -210,7 +211,8 @@ class Reader {
       h("h2", {}, `A is better: ${percent(item.probability)}`, h("span", { class: "notes" },
         [item.mode === "letters" ? "asked by letters" : "each asked alone",
           item.p_ab !== null ? `A first ${percent(item.p_ab)}` : "", item.p_ba !== null ? `A second ${percent(item.p_ba)}` : "",
-          item.judgements.length > 1 ? `spread over principles ${item.spread.toFixed(2)}` : ""].filter(Boolean).join(" · "))),
+          item.judgements.length > 1 ? `spread over principles ${item.spread.toFixed(2)}` : "",
+          item.mass === null ? "" : `probability of the judge's answers ${massOf(item.mass)}`].filter(Boolean).join(" · "))),
       item.judgements.length ? h("div", { class: "wide", tabindex: "0", role: "region", "aria-label": "Judgements" }, h("table", {}, h("thead", {}, h("tr", {},
         columns.map((t, n) => h("th", { scope: "col", class: n > 1 ? "n" : "" }, t)))),
       h("tbody", {}, item.judgements.map((j, n) => h("tr", { class: j.flipped ? "flipped" : "" },
@@ -305,6 +307,11 @@ function readable(pieces) {
   return [...pieces.slice(0, changed[0]), whole("-"), whole("+"), ...pieces.slice(changed.at(-1) + 1)];
 }
 
+const OUTCOMES = {
+  problem: "found a problem", "no-problem": "found nothing", refused: "no verdict: refused",
+  contradictory: "no verdict: contradicts itself", empty: "no verdict: empty",
+};
+const massOf = (mass) => mass >= 0.001 || mass === 0 ? percent(mass) : "under 0.1 %";
 const SAYS = { accept: "accepts", reject: "rejects", unsure: "is unsure", none: "" };
 const pairOf = (name, value) => h("div", {}, h("dt", {}, name), h("dd", {}, String(value)));
 

@@ -97,6 +97,7 @@ def row_values(
         "probability": shown.get("probability"),
         "p_ab": shown.get("p_ab"),
         "p_ba": shown.get("p_ba"),
+        "judge_mass": shown.get("mass"),
         "judgements": shown.get("judgements", []),
         "update": shown.get("update"),
         "score": shown.get("score"),

@@ -148,9 +148,9 @@ def _schema(pa: Any) -> Any:
             "final": text,
             "checks": records(principle=text, p=number),
             "response_a": text, "response_b": text,
-            "probability": number, "p_ab": number, "p_ba": number,
+            "probability": number, "p_ab": number, "p_ba": number, "judge_mass": number,
             "judgements": records(
-                principle=text, version=text, p=number, swapped=number, flipped=truth,
+                principle=text, version=text, p=number, swapped=number, flipped=truth, mass=number,
                 reasoning=names,
             ),
             "update": pa.int64(), "score": number, "kl": number, "check": number,

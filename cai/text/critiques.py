@@ -1,0 +1,183 @@
+"""What a critique comes to, and where a revision begins behind its announcement.
+
+Models dress up what they were asked to say: "**No problem found.**", "Critique: no problems found",
+"Sure! Here's the revised response: …". Plain rules over English text, no model; each is an
+approximation, and its tests say what it is held to.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from cai.types import CritiqueOutcome
+
+_SENTENCE_END = re.compile(r"(?<=[.!?])[*_\"'”’)\]]*\s+|\s*\n\s*")
+_DRESS = re.compile(r"^[^\w(]+|[\s*_`\"“”]+$")
+"""List marks, quotes, emphasis and the like, before and behind a sentence."""
+_LABEL = re.compile(
+    r"^(?:(?:my|the|final|overall|short) )?(?:critique|critic|answer|response|reply|verdict|result"
+    r"|assessment|evaluation|analysis|conclusion|review|feedback|assistant)\s*[*_]*:\s*",
+    re.IGNORECASE,
+)
+_SAYS_NONE = (
+    r"(?:there (?:is|are|was|were) |i (?:have |could |can )?"
+    r"(?:found|find|see|saw|identified|identify) )?"
+    r"no (?:such |specific |obvious |apparent |other |further )?"
+    r"(?:problem|issue|concern|flaw|fault)s?",
+    r"i (?:can['’]?t|can ?not|could(?:n['’]t| not)|did(?:n['’]t| not)|do(?:n['’]t| not))"
+    r" (?:find|see|identify|detect|spot) any(?:thing wrong| (?:such |specific |obvious )?"
+    r"(?:problem|issue|concern|flaw|fault)s?)",
+    r"(?:there (?:is|was) |i (?:see|found|find) )?nothing (?:is )?wrong",
+)
+_PLACED = (
+    r"(?: (?:was|were|is|are|has been|have been))?(?: (?:found|identified|detected|seen))?"
+    r"(?: here| at all|(?: in| with) (?:this|that|the|your)\b[^.,;:]*)?"
+)
+"""How a sentence such as "there are no issues" may end and still be about the whole response."""
+_GENERAL = tuple(re.compile(f"(?:{says}){_PLACED}", re.IGNORECASE) for says in _SAYS_NONE)
+_TURNS = re.compile(
+    r"^\W*(?:but|however|except|although|though|yet|apart from|aside from|other than|besides"
+    r"|that said|still|nevertheless|nonetheless|unless|only)\b",
+    re.IGNORECASE,
+)
+"""How a sentence begins that takes back what was said before."""
+_GOES_ON = re.compile(r"(?:in|with|here|as|because|since|for|that|at|and|so)\b", re.IGNORECASE)
+_FAULT = re.compile(
+    r"\b(?:rude|harmful|unethical|offensive|inappropriate|dangerous|illegal|unsafe|biased|toxic"
+    r"|misleading|incorrect|inaccurate|wrong|false|untrue|insult\w*|threat\w*|hurtful|cruel"
+    r"|disrespectful|impolite|dismissive|condescending|preachy|moralizes|moralises|racist|sexist"
+    r"|discriminat\w*|stereotyp\w*|deceptive|dishonest|evasive|fails? to"
+    r"|should(?: not|n['’]t)? have"
+    r"|could (?:be|lead|cause)|encourages? (?:violence|harm|illegal)"
+    r"|(?:problem|issue|concern|flaw|fault)s?)\b",
+    re.IGNORECASE,
+)
+_NEGATION = re.compile(
+    r"\b(?:no|not|never|nor|neither|without|nothing|free of|free from|avoids?|avoiding|any)\b"
+    r"|n['’]t\b",
+    re.IGNORECASE,
+)
+_REACH = 40
+"""Characters before a word for a fault in which a negation is looked for."""
+
+_DECLINES = re.compile(
+    r"^(?:(?:i['’]?m|i am) (?:very |so |really )?sorry\b|sorry\b|(?:my )?apologies\b"
+    r"|unfortunately\b|as an? (?:ai|artificial intelligence|(?:large )?language model)\b[^,.]*"
+    r"|however\b|but\b|[,.\s])*"
+    r"(?:i|we)\s*(?:am |['’]m )?(?:really |simply )?"
+    r"(?:can['’]?t|can ?not|could(?:n['’]t| not)|won['’]?t|will not|not able to|unable to"
+    r"|(?:do not|don['’]t) feel comfortable|must decline|have to decline|decline"
+    r"|(?:would|['’]d) rather not)"
+    r"\s*(?:to )?(?!help but)"
+    r"(?:help|assist|provid|compl[yi]|answer|engag|fulfil|discuss|continu|participat|critiqu"
+    r"|criticiz|criticis|comment|respond|support|creat|generat|writ|offer|giv|do\b|evaluat|judg|rat"
+    r"|review|proceed|process|perform|say|talk|mak|identify (?!any)|$)",
+    re.IGNORECASE,
+)
+_BARE_REFUSAL = re.compile(r"^(?:i['’]?m sorry|i am sorry|sorry|no comment)\W*$", re.IGNORECASE)
+
+_REVISED = r"(?:revised|rewritten|improved|updated|corrected|edited|modified|reworded|rephrased)"
+_BETTER = rf"(?:{_REVISED}|better|new|alternative|(?:more|less) [\w-]+)"
+_NOUN = r"(?:[\w'’-]+ ){0,3}?(?:response|answer|reply|version|text|message)"
+_REST = r"[^:.\n]{0,120}?"
+_POLITE = (
+    r"(?:(?:sure|certainly|of course|absolutely|okay|ok|yes|understood|got it|no problem|gladly"
+    r"|thank you[^.!:\n]{0,60}|i apologi[sz]e[^.!:\n]{0,80}|(?:my )?apologies[^.!:\n]{0,80})"
+    r"(?: thing)?[.!,:]*\s+)?"
+)
+_ANNOUNCES = "|".join(
+    (
+        r"(?:here(?:['’]s| is)|below is|the following is|this is) (?:a|an|the|my|your|one)"
+        rf" (?:possible |suggested )?(?:{_BETTER} {_NOUN}|revision|rewrite)\b{_REST}",
+        rf"here(?:['’]s| is) how i (?:would|['’]d|might|could)\b{_REST}",
+        rf"i(?:['’]ve| have) (?:revised|rewritten|rephrased|reworded|edited|updated)\b{_REST}",
+        rf"(?:(?:the|my|your) )?(?:{_REVISED} {_NOUN}|revision|rewrite)\b{_REST}",
+    )
+)
+_PREAMBLE = re.compile(
+    rf"[\s*_#>]*{_POLITE}(?:{_ANNOUNCES})"
+    r"(?:\s*[*_]*:[*_]*(?:\s+|(?=[\"“]))|\.?[*_]*\s*\n\s*)",
+    re.IGNORECASE,
+)
+_QUOTES = {'"': '"', "“": "”"}
+
+
+def read_critique(critique: str, no_problem: Sequence[str]) -> CritiqueOutcome:
+    """What a critique comes to.
+
+    problem: it names something, and does not say that there is nothing. no-problem: one of its
+    sentences is a `no_problem` sentence, or says as much, and the others hold nothing against it.
+    contradictory: it says that there is no problem, and names one. refused: the critic declines to
+    critique. empty: it has no words.
+    """
+    if not re.search(r"\w", critique):
+        return "empty"
+    sentences = list(_sentences(critique))
+    phrases = [_as_pattern(sentence) for sentence in no_problem]
+    tails = {i: tail for i, s in enumerate(sentences) if (tail := _none(s, phrases)) is not None}
+    if tails:
+        others = [s for i, s in enumerate(sentences) if i not in tails]
+        against = any(_TURNS.match(s) or _faulty(s) for s in (*tails.values(), *others))
+        return "contradictory" if against else "no-problem"
+    if any(_DECLINES.match(s) or _BARE_REFUSAL.match(s) for s in sentences[:2]):
+        return "refused"
+    return "problem"
+
+
+def strip_preamble(revision: str) -> str:
+    """A revision without an announcement of itself ("Sure! Here's the revised response:").
+
+    An announcement ends in a colon or with its line. Quotation marks around all that follows it go
+    with it. A text that announces nothing comes back as it is.
+    """
+    match = _PREAMBLE.match(revision)
+    if match is None:
+        return revision
+    text = revision[match.end() :].strip()
+    closing = _QUOTES.get(text[:1])
+    if closing and text.endswith(closing) and len(text) > 1 and closing not in text[1:-1]:
+        text = text[1:-1].strip()
+    return text
+
+
+def _sentences(text: str) -> Iterator[str]:
+    """The sentences of a text, undressed; lines are sentences too, and labels go."""
+    for piece in _SENTENCE_END.split(text):
+        bare = _DRESS.sub("", piece)
+        bare = _DRESS.sub("", _LABEL.sub("", bare))
+        if re.search(r"\w", bare):
+            yield bare
+
+
+def _as_pattern(sentence: str) -> re.Pattern[str]:
+    """A `no_problem` sentence however it is spaced, cased and counted (problem, problems)."""
+    words = re.findall(r"\w[\w'’-]*", sentence)
+    return re.compile(r"[^\w]+".join(f"{re.escape(word)}s?" for word in words), re.IGNORECASE)
+
+
+def _none(sentence: str, phrases: Sequence[re.Pattern[str]]) -> str | None:
+    """What follows where a sentence begins by saying that there is no problem; None elsewhere."""
+    for pattern in phrases:
+        if pattern.pattern and (match := pattern.match(sentence)):
+            tail = sentence[match.end() :]
+            rest = tail.lstrip()
+            if not re.match(r"\w", tail) and (
+                not re.match(r"\w", rest) or _GOES_ON.match(rest) or _TURNS.match(rest)
+            ):
+                return tail
+    for pattern in _GENERAL:
+        if match := pattern.match(sentence):
+            tail = sentence[match.end() :]
+            rest = tail.lstrip()
+            if not re.match(r"\w", rest) or _TURNS.match(rest):
+                return tail
+    return None
+
+
+def _faulty(text: str) -> bool:
+    """Whether a text names a fault that it does not deny in the same breath."""
+    return any(
+        not _NEGATION.search(text[max(0, m.start() - _REACH) : m.start()])
+        for m in _FAULT.finditer(text)
+    )

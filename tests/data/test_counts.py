@@ -1,0 +1,73 @@
+"""What a run is said to have made: critiques by what they came to, and the labels' signal."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from cai.data.counts import Counts, Signal
+from cai.types import Comparison
+from tests.store.samples import comparison, say, score, trace
+
+
+def label(probability: float, mass: float, name: str = "p") -> Comparison:
+    """A label whose judge gave this mass, half of it to each letter."""
+    one = comparison(name, probability=probability)
+    half = math.log(mass / 2)
+    judged = replace(one.judgements[0], scores=(score("k", half, half),))
+    return replace(one, judgements=(judged,))
+
+
+def signal(*labels: Comparison) -> Signal:
+    found = Signal()
+    for one in labels:
+        found.add(one)
+    return found
+
+
+def test_critiques_are_counted_by_what_they_came_to() -> None:
+    """The sample's two rounds name a problem and name none; then one refused, one announced."""
+    counts = Counts()
+    whole = trace("p")
+    counts.add(whole)
+    refused = replace(whole.revisions[1], outcome="refused", guards=("unreviewed",))
+    announced = replace(whole.revisions[0], stripped="Better")
+    counts.add(replace(whole, revisions=(announced, refused)))
+    plain = counts.plain()
+    assert plain["critiques"] == {"no-problem": 1, "problem": 2, "refused": 1}
+    assert plain["announced"] == 1
+    assert plain["guards"] == {"unreviewed": 1} and plain["guarded"] == 1
+    kind, safe = plain["principles"]["kind"], plain["principles"]["safe"]
+    assert (safe["asked"], safe["found"], safe["no_verdict"]) == (2, 0, 1)
+    assert (kind["asked"], kind["found"], kind["no_verdict"]) == (2, 2, 0)
+
+
+def test_a_signal_is_a_mean_mass_and_labels_that_differ() -> None:
+    """Masses 0.9 and 0.001: the mean is 0.4505, and one is weak."""
+    found = signal(label(0.8, 0.9), label(0.3, 0.001))
+    assert found.mean_mass == pytest.approx(0.4505)
+    assert (found.labels, found.weak, found.low, found.high) == (2, 1, 0.3, 0.8)
+    assert found.lacking() is None
+    assert "at least 0.5" in (found.lacking(0.5) or "")
+    assert found.plain()["mean_mass"] == 0.4505
+
+
+def test_labels_that_are_one_number_are_told() -> None:
+    assert signal(label(0.5, 0.9), label(0.5, 0.9)).lacking() == (
+        "all 2 labels are one number, 0.500"
+    )
+    assert signal(label(0.5, 0.9)).lacking() is None  # a single label is always one number
+    assert signal(label(0.5, 0.9), label(0.501, 0.9)).lacking() is None
+
+
+def test_a_judge_that_never_says_what_it_is_scored_by_is_told() -> None:
+    assert "0.002 of probability" in (signal(label(0.8, 0.002), label(0.4, 0.002)).lacking() or "")
+
+
+def test_pairs_that_were_not_judged_are_no_labels() -> None:
+    same = replace(comparison("p"), judgements=(), responses=(say("A", "a"), say("A", "b")))
+    found = signal(same)
+    assert (found.labels, found.mean_mass, found.lacking()) == (0, None, None)
+    assert found.plain()["low"] is None
