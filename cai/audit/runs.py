@@ -7,7 +7,7 @@ of every comparison. Of `cai train ppo` the rollouts are read.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,6 +103,7 @@ class BuiltRun:
             "constitution": f"{constitution.get('id')} {constitution.get('version')}",
             "model": ", ".join(models) or "unknown",
             "seed": str(run.seed),
+            **_examined(store.examination(self.id)),
         }
 
     def problems(self) -> list[str]:
@@ -137,7 +138,16 @@ class BuiltRun:
             counts.left_out.update(m.reason for m in made if isinstance(m, LeftOut))
         aside = self._store.set_asides(self.id)
         counts.set_aside.update(kind_of(left.reason) for left in aside)
-        return made_by(self._record, counts)
+        return made_by(self._record, counts, self._store.examination(self.id))
+
+
+def _examined(examination: Mapping[str, Any] | None) -> dict[str, str]:
+    """The judge's examination as a fact about a run; nothing where it was not asked."""
+    if examination is None or not examination["judge"]["asked"]:
+        return {}
+    judge = examination["judge"]
+    low, high = judge["interval"]
+    return {"judge": f"right on {judge['right']} of {judge['asked']} ({low:.0%} to {high:.0%})"}
 
 
 def _item(record: Trace | Comparison) -> Item:

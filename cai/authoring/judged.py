@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from cai.authoring.attempt import given
 from cai.authoring.effects import Row
 from cai.data.counts import NEAR_TIE
 from cai.errors import Interrupted
 from cai.pipeline.build import Models
 from cai.pipeline.compare import compare, preference
 from cai.pipeline.drive import Tally, Task, drive
+from cai.pipeline.given import given
 from cai.pipeline.steps import Draws
 from cai.stats import Tally as Share
 from cai.store.store import Store

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
-from cai.authoring.attempt import Attempt, alone, as_prompt, compared, given, play
+from cai.authoring.attempt import Attempt, play
 from cai.authoring.promises import (
     OF_MODEL,
     OF_RESPONSE,
@@ -24,6 +24,7 @@ from cai.authoring.promises import (
 from cai.errors import Interrupted, PromptError
 from cai.pipeline.build import BuildConfig, Models
 from cai.pipeline.drive import Task
+from cai.pipeline.given import alone, as_prompt, compared, given
 from cai.pipeline.revise import revise
 from cai.pipeline.steps import Draws, Steps
 from cai.types import Constitution, Principle, PrincipleTest

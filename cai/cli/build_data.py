@@ -24,6 +24,26 @@ if TYPE_CHECKING:
 @drawing
 @click.option("--licence", default="unknown", help="The data's licence, for the dataset card.")
 @click.option("--parquet", is_flag=True, help="Write Parquet files beside the JSONL.")
+@click.option(
+    "--examine/--no-examine",
+    "examine",
+    default=True,
+    show_default=True,
+    help="First ask the critic and the judge about cases with a known answer.",
+)
+@click.option(
+    "--judge-gate",
+    is_flag=True,
+    help="Stop where the judge is no better than a coin on those cases (exit 5).",
+)
+@click.option(
+    "--require-signal",
+    type=float,
+    default=None,
+    metavar="MASS",
+    help="Stop where all labels are one number, or the judge gives less than MASS of probability to"
+    " the answers that it is scored by (exit 5).  [default: warn]",
+)
 @loading
 @click.option("--wait", is_flag=True, help="Wait for another build on the same store.")
 @click.option(
@@ -32,8 +52,8 @@ if TYPE_CHECKING:
 @click.option("--quiet", "-q", is_flag=True, help="No progress and no summary.")
 def command(
     constitution: str, prompts_file: Path | None, form: str | None, column: str | None,
-    turns: str, out: Path | None, licence: str, parquet: bool, wait: bool, repair: bool,
-    quiet: bool,
+    turns: str, out: Path | None, licence: str, parquet: bool, examine: bool, judge_gate: bool,
+    require_signal: float | None, wait: bool, repair: bool, quiet: bool,
     **options: Any,
 ) -> None:  # fmt: skip
     """Turn principle files into SFT and preference data.
@@ -47,7 +67,8 @@ def command(
     cai build-data                                       the bundled model on bundled prompts
     cai build-data -c my/constitution.yaml -p red.jsonl -m Qwen/Qwen3-4B -o runs/red
     """
-    from cai.cli.summary import print_summary
+    from cai.cli import gates
+    from cai.cli.summary import print_summary, warn_of_labels
     from cai.constitution.load import load_constitution
     from cai.data.export import check_folder, export
     from cai.data.files import need_pyarrow
@@ -61,6 +82,9 @@ def command(
     out = out or Path("runs") / loaded.id
     config = BuildConfig(**{name: options[name] for name in BuildConfig.__dataclass_fields__})
     planned(loaded, config)
+    examined = gates.examination_gate(
+        gate=judge_gate, least_mass=require_signal, examine=examine, pairs=config.pairs
+    )
     prompts = PromptFile(prompts_file or PROMPTS, form=form, column=column, turns=turns)
     need_prompts(prompts, prompts.path.name)
     check_folder(out)
@@ -84,10 +108,15 @@ def command(
                 name=out.name,
                 source=prompts.path.name,
                 progress=show,
+                examined=examined,
             )
+        if require_signal is not None:
+            gates.require_signal(store, run.id, require_signal)
         manifest = export(store, run.id, out, parquet=parquet, licence=licence)
         if not quiet:
             print_summary(store, run, out, manifest)
+    if quiet:
+        warn_of_labels(manifest)
 
 
 def _repair(store: Store) -> None:

@@ -26,17 +26,19 @@ class BuildProgress(LiveLine):
     def __init__(self) -> None:
         super().__init__()
         self._begin = time.monotonic()
-        self._done_at_begin: int | None = None
+        self._done_at_begin = 0
+        self._tally: Tally | None = None
 
     def __call__(self, progress: Progress) -> None:
-        if self._done_at_begin is None:
+        if progress.tally is not self._tally:  # the examination counts its own
+            self._tally, self._begin = progress.tally, time.monotonic()
             self._done_at_begin = progress.tally.finished
         self.update(self._describe(progress, time.monotonic()))
 
     def _describe(self, progress: Progress, now: float) -> str:
         tally, spent = progress.tally, max(now - self._begin, 1e-9)
         done = tally.finished + tally.set_aside
-        new = done - (self._done_at_begin or 0)
+        new = done - self._done_at_begin
         left = spent / new * (tally.total - done) if new else None
         head = f"{done}/{tally.total} tasks"
         if tally.set_aside or tally.rows_set_aside:

@@ -19,6 +19,9 @@ from cai.text.terminal import visible
 from cai.types import Trace
 
 WIDTH = 100
+_FAVOURED = 0.1
+"""A judge whose mean for the response shown first is farther from one half favours a position."""
+_NO_SIGNAL = "The labels carry no signal: {}."
 _NO_VERDICT = {"refused": "refused", "contradictory": "contradict themselves", "empty": "empty"}
 SAMPLES = 3
 
@@ -28,6 +31,7 @@ def print_summary(store: Store, run: Run, out: Path, manifest: Manifest) -> None
     console = Console(width=WIDTH if not Console().is_terminal else None, highlight=False)
     counts = manifest.counts
     _head(console, run)
+    _examined(console, manifest.examination)
     _principles(console, run, counts)
     _totals(console, counts)
     _work(console, store, run)
@@ -57,6 +61,41 @@ def _head(console: Console, run: Run) -> None:
         console.print(
             "One model writes, critiques and judges: it may be blind to its own faults.",
             style="dim",
+        )
+
+
+def warn_of_labels(manifest: Manifest) -> None:
+    """What even a quiet build says, to stderr: labels that carry no signal."""
+    if lacking := manifest.counts["signal"]["lacking"]:
+        print_warning(Console(stderr=True, highlight=False), _NO_SIGNAL.format(lacking))
+
+
+def _examined(console: Console, examination: Mapping[str, Any] | None) -> None:
+    """How often the critic and the judge were right on known cases."""
+    if examination is None:
+        return
+    judge, critic = examination["judge"], examination["critic"]
+    parts = []
+    if judge["asked"]:
+        low, high = judge["interval"]
+        parts.append(
+            f"the judge is right on {_of(judge['right'], judge['asked'])} pairs (95 % interval "
+            f"{low:.2f} to {high:.2f}; of the principles' own "
+            f"{_of(examination['prefers']['right'], examination['prefers']['asked']) or 'none'}, "
+            f"of neutral ones "
+            f"{_of(examination['neutral']['right'], examination['neutral']['asked']) or 'none'})"
+        )
+    if critic["asked"]:
+        parts.append(f"the critic on {_of(critic['right'], critic['asked'])} responses")
+    if parts:
+        console.print(f"Examined on known cases: {', '.join(parts)}.")
+    if (first := examination["first_place"]) is not None and abs(first - 0.5) > _FAVOURED:
+        console.print(f"The judge favours a position: the first response gets {first:.2f}.")
+    if judge["asked"] and judge["interval"][0] <= 0.5:
+        print_warning(
+            console,
+            "on these pairs the judge is not shown to be better than a coin: read its labels "
+            "before you use them.",
         )
 
 
@@ -125,8 +164,8 @@ def _totals(console: Console, counts: Mapping[str, Any]) -> None:
             f"{counts['announced']} revisions opened by announcing themselves; the opening was "
             "removed."
         )
-    if lacking := counts["signal"]["lacking"]:
-        print_warning(console, f"The labels carry no signal: {lacking}.")
+    if counts["signal"]["lacking"]:
+        print_warning(console, _NO_SIGNAL.format(counts["signal"]["lacking"]))
     elif counts["signal"]["weak"]:
         console.print(
             f"On {counts['signal']['weak']} of {counts['signal']['labels']} pairs the judge gave "

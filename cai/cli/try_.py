@@ -56,9 +56,9 @@ def command(
     cai try respect.rudeness --prompt "How can I get better at chess?"
     cai try principles/harm/harmful.yaml --prompt "..." --response "..." --other "..."
     """
-    from cai.authoring.attempt import alone, as_prompt
     from cai.cli.content import check_unicode, find_principle
     from cai.constitution.load import load_constitution
+    from cai.pipeline.given import alone, as_prompt
     from cai.pipeline.steps import Draws
 
     check_unicode(prompt=prompt, response=response, other=other)
@@ -101,7 +101,7 @@ def _tried(
 
 
 def _lines(rules: Constitution, rule: Principle, prompt: str, came: Attempt) -> Iterator[str]:
-    from cai.authoring.attempt import GIVEN
+    from cai.pipeline.given import GIVEN
 
     trace = came.trace
     assert trace is not None

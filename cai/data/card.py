@@ -16,22 +16,34 @@ _TABLES = (
 )
 
 
-def card(run: Run, counts: Counts, rows: Mapping[str, int], licence: str) -> str:
-    """The whole card. `rows`: file name → rows, as exported."""
+def card(
+    run: Run,
+    counts: Counts,
+    rows: Mapping[str, int],
+    licence: str,
+    examination: Mapping[str, Any] | None = None,
+) -> str:
+    """The whole card. rows: file name → rows, as exported. examination: see `Manifest`."""
     parts = [
         _front_matter(run, rows, licence),
         _head(run),
         _files(rows),
-        made_by(run, counts),
+        made_by(run, counts, examination),
         _columns(),
         _tracing(),
     ]
     return "\n".join(parts)
 
 
-def made_by(run: Run, counts: Counts) -> str:
+def made_by(run: Run, counts: Counts, examination: Mapping[str, Any] | None = None) -> str:
     """What made the data, and what of it is not there: sections of Markdown."""
-    parts = [_constitution(run, counts), _models(run), _critiques(counts), _labels(counts)]
+    parts = [
+        _constitution(run, counts),
+        _models(run),
+        _examined(examination),
+        _critiques(counts),
+        _labels(counts),
+    ]
     return "\n".join(part for part in (*parts, _left_out(counts)) if part)
 
 
@@ -125,6 +137,39 @@ def _models(run: Run) -> str:
     text = "## Models\n\n| part | model | fingerprint |\n|---|---|---|\n" + "\n".join(lines) + "\n"
     if len(models) > 1 and len({m["fingerprint"] for m in models.values()}) == 1:
         text += "\nOne model writes, critiques and judges: it may be blind to its own faults.\n"
+    return text
+
+
+def _examined(examination: Mapping[str, Any] | None) -> str:
+    """How often the critic and the judge were right on cases with a known answer."""
+    head = "## Examination\n\n"
+    if examination is None:
+        return head + "Critic and judge were not examined.\n"
+    asked = {
+        "judge: pairs of the principles' own tests": examination["prefers"],
+        "judge: neutral pairs": examination["neutral"],
+        "judge: all pairs": examination["judge"],
+        "critic: the principles' own tests": examination["critic"],
+    }
+    asked |= {f"judge: neutral pairs, {t}": share for t, share in examination["themes"].items()}
+    lines = [
+        f"| {cell(what)} | {share['right']} of {share['asked']} | {share['interval'][0]:.2f} to "
+        f"{share['interval'][1]:.2f} |"
+        for what, share in asked.items()
+        if share["asked"]
+    ]
+    text = (
+        head + "Before it labelled, the model was asked about cases with a known answer, in both "
+        "orders where it is shown two responses; a tie is wrong.\n\n"
+        "| asked | right | 95 % interval |\n|---|---|---|\n" + "\n".join(lines) + "\n"
+    )
+    if examination["first_place"] is not None:
+        text += (
+            f"\nOn average it gave {examination['first_place']:.2f} to the response that was shown "
+            "first (0.50: no position is favoured).\n"
+        )
+    if examination["judge"]["asked"] and examination["judge"]["interval"][0] <= 0.5:
+        text += "\n**On these pairs the judge is not shown to be better than a coin.**\n"
     return text
 
 

@@ -82,8 +82,11 @@ def _export(store: Store, run_id: str, out: Path, parquet: bool, licence: str) -
                 counts.set_aside[kind_of(left.reason)] += 1
         staging.text(CONSTITUTION, pretty(run.constitution))
         rows = {name: e.rows for name, e in staging.entries.items() if e.rows is not None}
-        staging.text(CARD, card(run, counts, rows, licence))
-        manifest = Manifest.of(run, counts.plain(), steps.plain(), staging.entries, licence)
+        examination = store.examination(run_id)
+        staging.text(CARD, card(run, counts, rows, licence, examination))
+        manifest = Manifest.of(
+            run, counts.plain(), steps.plain(), staging.entries, licence, examination
+        )
         staging.text(NAME, manifest.text())
         staging.publish(NAME, gone=_gone(out, manifest))
     except BaseException:

@@ -26,7 +26,8 @@ class Manifest:
     run: `id` and `seed`. constitution: id, version, digest, and each principle's. models: part →
     name and fingerprint. counts: see `cai.data.counts`. steps: how many model steps the run's
     records rest on, and one digest over all. files: every other file of the folder. licence: of
-    the data, as its card says it.
+    the data, as its card says it. examination: how often the critic and the judge were right on
+    known cases, None where they were not asked.
     """
 
     run: dict[str, Any]
@@ -37,6 +38,7 @@ class Manifest:
     steps: dict[str, Any]
     files: dict[str, FileEntry]
     licence: str = "unknown"
+    examination: dict[str, Any] | None = None
 
     @classmethod
     def of(
@@ -46,6 +48,7 @@ class Manifest:
         steps: dict[str, Any],
         files: dict[str, FileEntry],
         licence: str = "unknown",
+        examination: dict[str, Any] | None = None,
     ) -> Manifest:
         """The manifest of a run."""
         constitution = run.constitution
@@ -64,6 +67,7 @@ class Manifest:
             steps=steps,
             files=dict(sorted(files.items())),
             licence=licence,
+            examination=examination,
         )
 
     @property

@@ -23,6 +23,7 @@ from cai.digest import digest
 from cai.errors import Interrupted, StoreError, UsageError
 from cai.pipeline.compare import compare
 from cai.pipeline.drive import Tally, Task, drive
+from cai.pipeline.examine import Examination, cases_digest, examine
 from cai.pipeline.revise import revise
 from cai.pipeline.snapshot import snapshot
 from cai.pipeline.steps import Draws, Part, Steps
@@ -132,6 +133,7 @@ def build(
     source: str = "",
     progress: Callable[[Progress], None] = lambda _: None,
     wait: bool = False,
+    examined: Callable[[Examination], None] | None = None,
 ) -> Run:
     """Critique, revise and compare; everything ends up in `store`. Returns the run.
 
@@ -140,6 +142,8 @@ def build(
     source: where the prompts come from, for the manifest and the card.
     progress: called often, from this thread.
     wait: where another build holds the store, wait for it instead of raising `StoreError`.
+    examined: examine the critic and the judge first (see `cai.pipeline.examine`), and call this
+        with the result before anything is labelled; what it raises ends the run. None: don't.
     Raises `Interrupted` on Ctrl-C; call again with the same arguments to go on. Raises `DataError`
     where no prompt can be used, by its row or by the models.
     """
@@ -151,11 +155,11 @@ def build(
     run, usable = _name(constitution, prompts, models, config, name, source)
     tally = Tally()
 
-    def report() -> None:
+    def report(on: Tally = tally) -> None:
         used = [b.throughput for b in {id(b): b for b in models.parts.values()}.values()]
         progress(
             Progress(
-                tally,
+                on,
                 sum(t.prompt_tokens for t in used),
                 sum(t.response_tokens for t in used),
                 sum(t.cached_tokens for t in used),
@@ -173,6 +177,8 @@ def build(
         tally.total = sum(len(_wanted(p, config)) for p in _usable(prompts, config.limit))
         recorded = store.done(run.id)
         try:
+            if examined is not None:
+                examined(_examination(run, constitution, store, models, config, report))
             drive(
                 _tasks(prompts, constitution, config, recorded, tally),
                 models.parts,
@@ -198,6 +204,25 @@ def build(
         if not tally.finished:
             raise no_prompts(store.set_asides(run.id), source)
     return run
+
+
+def _examination(
+    run: Run,
+    constitution: Constitution,
+    store: Store,
+    models: Models,
+    config: BuildConfig,
+    tick: Callable[[Tally], None],
+) -> Examination:
+    """The run's examination: the one that it had, if the same was asked, or a new one."""
+    judge = config.pairs > 0
+    cases = cases_digest(constitution, judge=judge)
+    for event in store.events(run.id):
+        if event.event == "examined" and event.detail["cases"] == cases:
+            return Examination.of(event.detail)
+    made = examine(constitution, models.parts, store, config.draws, judge=judge, tick=tick)
+    store.add_event(run.id, "examined", {"cases": cases, **made.plain()})
+    return made
 
 
 def planned(constitution: Constitution, config: BuildConfig) -> Constitution:

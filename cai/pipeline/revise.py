@@ -100,9 +100,9 @@ def _round(
     critique: Generation | None = None
     outcome: CritiqueOutcome | None = None
     if plan.critique:
-        asked = messages.critique(constitution, principle, conversation)
-        sampling = draws.sampling(prompt, "critique", number)
-        (critique,) = generations((yield Ask("critic", "critique", (Generate(asked, sampling),))))
+        critique = yield from critiqued(
+            constitution, draws, prompt, conversation, number, principle
+        )
         outcome = read_critique(critique.text, constitution.no_problem)
     round_ = Revision(number, principle.id, principle.version, critique, outcome, None)
     if not round_.found_problem and plan.skip_revision_if == "critique_none":
@@ -117,6 +117,21 @@ def _round(
         guards = tuple(g for g in guards if g != "unchanged")
     stripped = None if text == revised.text else text
     return replace(round_, response=revised, guards=guards, stripped=stripped)
+
+
+def critiqued(
+    constitution: Constitution,
+    draws: Draws,
+    prompt: Prompt,
+    conversation: Messages,
+    number: int,
+    principle: Principle,
+) -> Steps[Generation]:
+    """Ask the critic about the last response of a conversation."""
+    asked = messages.critique(constitution, principle, conversation)
+    sampling = draws.sampling(prompt, "critique", number)
+    (critique,) = generations((yield Ask("critic", "critique", (Generate(asked, sampling),))))
+    return critique
 
 
 def _shown_critique(revision: Revision) -> str | None:

@@ -8,7 +8,9 @@ from typing import Any, Literal, TypeAlias
 
 from cai.types import Comparison, Trace
 
-Event: TypeAlias = Literal["started", "finished", "interrupted", "failed", "exported", "repaired"]
+Event: TypeAlias = Literal[
+    "started", "examined", "finished", "interrupted", "failed", "exported", "repaired"
+]
 Status: TypeAlias = Literal["new", "started", "finished", "interrupted", "failed"]
 Kind: TypeAlias = Literal["trace", "comparison"]
 

@@ -179,6 +179,11 @@ class Store:
         )
         return [RunEvent(run_id, row[0], json.loads(row[1]), row[2]) for row in rows]
 
+    def examination(self, run_id: str) -> dict[str, Any] | None:
+        """How a run's critic and judge did on known cases, the last time they were asked."""
+        asked = [e.detail for e in self.events(run_id) if e.event == "examined"]
+        return asked[-1] if asked else None
+
     def status(self, run_id: str) -> Status:
         """How a run stands, by its events."""
         return status_of(self.events(run_id))

@@ -1,0 +1,66 @@
+"""Reasons to stop a build: a judge no better than a coin, labels that carry no signal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from cai.errors import ModelError, UsageError
+
+if TYPE_CHECKING:
+    from cai.pipeline.examine import Examination
+    from cai.store.store import Store
+
+_LETTERS = (
+    "Choose another --judge, let it choose between letters (feedback.mode: letters), or read the"
+    " rows without --require-signal."
+)
+
+
+def examination_gate(
+    *, gate: bool, least_mass: float | None, examine: bool, pairs: int
+) -> Callable[[Examination], None] | None:
+    """What to do with an examination before anything is labelled; None for none.
+
+    gate: refuse a judge that is no better than a coin. least_mass: refuse one that gives less
+    probability than this to the answers it is scored by. Raises `UsageError` for a gate that no
+    examination would open.
+    """
+    if gate and not examine:
+        raise UsageError("--judge-gate reads the examination that --no-examine leaves out.")
+    if gate and pairs == 0:
+        raise UsageError("--judge-gate examines the judge, and --pairs 0 asks none.")
+    if least_mass is not None and not 0 <= least_mass <= 1:
+        raise UsageError(f"--require-signal is {least_mass}; it must lie between 0 and 1.")
+
+    def check(examination: Examination) -> None:
+        pairs = examination.pairs
+        if gate and examination.no_better_than_a_coin:
+            low, high = examination.pairs.interval
+            raise ModelError(
+                f"The judge is no better than a coin: right on {pairs.hits} of {pairs.n} known"
+                f" pairs, 95 % interval {low:.2f} to {high:.2f}",
+                hint="Choose another --judge, or build without --judge-gate.",
+            )
+        mass = examination.mean_mass
+        if least_mass is not None and mass is not None and mass < least_mass:
+            raise ModelError(
+                f"On known pairs the judge gave {mass:.2g} of probability, on average, to the"
+                f" answers that it is scored by; --require-signal asks for {least_mass:g}",
+                hint=_LETTERS,
+            )
+
+    return check if examine else None
+
+
+def require_signal(store: Store, run_id: str, least_mass: float) -> None:
+    """Raise `ModelError` where a run's labels carry no signal."""
+    from cai.data.counts import Signal
+
+    signal = Signal()
+    for comparison in store.comparisons(run_id):
+        signal.add(comparison)
+    if lacking := signal.lacking(least_mass):
+        raise ModelError(
+            f"The labels carry no signal: {lacking}. Nothing was exported", hint=_LETTERS
+        )

@@ -1,0 +1,283 @@
+"""The examination of a critic and a judge before they label: how often are they right?
+
+Asked as a build asks, of cases whose answer is known: the `critique_flags` and `prefers` tests of
+the constitution's own principles, and pairs on which people agree at sight, for the themes of the
+principles that judge (`neutral_pairs.yaml`). A judge that is shown both responses is asked in both
+orders. Text is drawn greedily. All answers are kept in the store, so asking again costs nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+from cai.backends.base import Backend
+from cai.digest import digest
+from cai.pipeline.drive import Tally, Task, drive
+from cai.pipeline.given import alone, as_prompt, compared
+from cai.pipeline.revise import critiqued
+from cai.pipeline.steps import Draws, Part, Steps
+from cai.stats import Tally as Share
+from cai.store.store import Store
+from cai.text.critiques import read_critique
+from cai.types import Comparison, Constitution, CritiqueOutcome, Member, Message, PrincipleTest
+
+Kind: TypeAlias = Literal["prefers", "neutral", "critique_flags"]
+Answer: TypeAlias = Comparison | CritiqueOutcome
+
+
+_NONE = Share(0, 0)
+
+
+class NeutralPair(NamedTuple):
+    """A prompt with a better and a worse response, on which people agree at sight."""
+
+    prompt: str
+    better: str
+    worse: str
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A question with a known answer.
+
+    rules: the constitution under which it is asked. better, worse: the two responses; of a
+    critique, the one response and "". expected: of a critique, the outcome that is right. order: of
+    a pair, the only order whose label counts (0: the better response is shown first, 1: second), as
+    in a build that asks in one order; None for the label from both.
+    """
+
+    kind: Kind
+    theme: str
+    rules: Constitution
+    prompt: str
+    better: str
+    worse: str = ""
+    expected: CritiqueOutcome | None = None
+    order: Literal[0, 1] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """How often the judge and the critic were right.
+
+    prefers, neutral: pairs in which the judge took the better response (a tie is wrong), of the
+    principles' own tests and of the neutral pairs. critiques: critiques that came to what the
+    principle's test expects. themes: neutral pairs by theme. first_place: mean probability given to
+    the response that was shown first, None where the judge was shown one response at a time.
+    mean_mass: mean probability that the judge gave to the answers it was scored by; None where it
+    was not asked. skipped: cases that do not fit the model.
+    """
+
+    prefers: Share = _NONE
+    neutral: Share = _NONE
+    critiques: Share = _NONE
+    themes: Mapping[str, Share] = field(default_factory=dict)
+    first_place: float | None = None
+    mean_mass: float | None = None
+    skipped: int = 0
+
+    @property
+    def pairs(self) -> Share:
+        """All pairs that the judge was asked about."""
+        return self.prefers + self.neutral
+
+    @property
+    def no_better_than_a_coin(self) -> bool:
+        """Whether the 95 % interval of the judge's accuracy on pairs reaches down to one half."""
+        return self.pairs.interval[0] <= 0.5
+
+    def plain(self) -> dict[str, Any]:
+        """As the store and a manifest hold it."""
+        return {
+            "judge": _share(self.pairs),
+            "prefers": _share(self.prefers),
+            "neutral": _share(self.neutral),
+            "themes": {name: _share(share) for name, share in sorted(self.themes.items())},
+            "critic": _share(self.critiques),
+            "first_place": self.first_place,
+            "mean_mass": self.mean_mass,
+            "skipped": self.skipped,
+        }
+
+    @classmethod
+    def of(cls, plain: Mapping[str, Any]) -> Examination:
+        """The examination that `plain` was made from."""
+
+        def share(values: Mapping[str, Any]) -> Share:
+            return Share(values["right"], values["asked"])
+
+        return cls(
+            share(plain["prefers"]),
+            share(plain["neutral"]),
+            share(plain["critic"]),
+            {name: share(values) for name, values in plain["themes"].items()},
+            plain["first_place"],
+            plain["mean_mass"],
+            plain["skipped"],
+        )
+
+
+def examine(
+    constitution: Constitution,
+    parts: Mapping[Part, Backend],
+    store: Store,
+    draws: Draws,
+    *,
+    judge: bool = True,
+    tick: Callable[[Tally], None] = lambda _: None,
+) -> Examination:
+    """Ask all cases. judge: False leaves the pairs out, for a build that compares none.
+
+    tick: called after each round of work. The caller holds the store's lock.
+    """
+    cases = examination_cases(constitution, judge=judge)
+    greedy = replace(draws, temperature=0.0)
+    tally = Tally(total=len(cases))
+    answers: dict[str, tuple[Case, Answer]] = {}
+    by_name = {f"examination/{number}": case for number, case in enumerate(cases)}
+    drive(
+        (Task(name, as_prompt(case.prompt), _ask(case, greedy)) for name, case in by_name.items()),
+        parts,
+        store,
+        tally,
+        finish=lambda task, answer: answers.update({task.name: (by_name[task.name], answer)}),
+        give_up=lambda task, error: None,
+        tick=lambda: tick(tally),
+    )
+    in_order = [answers[name] for name in by_name if name in answers]
+    return _marked(in_order, skipped=len(cases) - len(in_order))
+
+
+def examination_cases(constitution: Constitution, *, judge: bool = True) -> tuple[Case, ...]:
+    """What a critic and a judge of this constitution are asked, in a fixed order."""
+    critiques = [
+        case
+        for member in constitution.phase("sl")
+        for test in member.principle.tests
+        for case in _of_critique(constitution, member, test)
+    ]
+    if not judge or not constitution.phase("rl"):
+        return tuple(critiques)
+    own = [
+        case
+        for member in constitution.members
+        for test in member.principle.tests
+        for case in _of_pair(constitution, member, test)
+    ]
+    themes = dict.fromkeys(_theme(member) for member in constitution.phase("rl"))
+    neutral = [
+        Case("neutral", theme, _both_orders(constitution), *pair)
+        for theme in themes
+        for pair in neutral_pairs().get(theme, ())
+    ]
+    pairs = (*own, *neutral)
+    if not constitution.feedback.both_orders:  # the better response stands first in every second
+        pairs = tuple(replace(c, order=1 if n % 2 else 0) for n, c in enumerate(pairs))
+    return (*critiques, *pairs)
+
+
+def cases_digest(constitution: Constitution, *, judge: bool = True) -> str:
+    """Names what is asked: the same digest, the same examination of the same models."""
+    asked = [
+        [c.kind, c.rules.digest, [m.principle.digest for m in c.rules.members],
+         c.prompt, c.better, c.worse, c.expected]
+        for c in examination_cases(constitution, judge=judge)
+    ]  # fmt: skip
+    return digest(asked)
+
+
+@cache
+def neutral_pairs() -> Mapping[str, tuple[NeutralPair, ...]]:
+    """The shipped pairs by theme."""
+    import yaml
+
+    text = Path(__file__).with_name("neutral_pairs.yaml").read_text(encoding="utf-8")
+    return {
+        theme: tuple(NeutralPair(**pair) for pair in pairs)
+        for theme, pairs in yaml.safe_load(text).items()
+    }
+
+
+def _theme(member: Member) -> str:
+    """A principle's theme: the first part of its id, else the first of its tags that is one."""
+    own = member.principle.id.partition(".")[0]
+    names = (own, *member.principle.tags)
+    return next((name for name in names if name in neutral_pairs()), own)
+
+
+def _of_critique(constitution: Constitution, member: Member, test: PrincipleTest) -> Iterator[Case]:
+    flags = test.expect.get("critique_flags")
+    if flags is None or test.response is None or not constitution.plan.critique:
+        return
+    rules = alone(constitution, member.principle)
+    expected: CritiqueOutcome = "problem" if flags == "problem" else "no-problem"
+    theme = _theme(member)
+    yield Case("critique_flags", theme, rules, test.prompt, test.response, expected=expected)
+
+
+def _of_pair(constitution: Constitution, member: Member, test: PrincipleTest) -> Iterator[Case]:
+    wanted = test.expect.get("prefers")
+    if wanted is None or test.a is None or test.b is None:
+        return
+    better, worse = (test.a, test.b) if wanted == "a" else (test.b, test.a)
+    rules = _both_orders(alone(constitution, member.principle))
+    yield Case("prefers", _theme(member), rules, test.prompt, better, worse)
+
+
+def _both_orders(constitution: Constitution) -> Constitution:
+    return replace(constitution, feedback=replace(constitution.feedback, both_orders=True))
+
+
+def _ask(case: Case, draws: Draws) -> Steps[Answer]:
+    prompt = as_prompt(case.prompt)
+    if case.kind != "critique_flags":
+        return (yield from compared(prompt, case.rules, draws, case.better, case.worse))
+    conversation = (*prompt.messages, Message("assistant", case.better))
+    (member,) = case.rules.members
+    critique = yield from critiqued(case.rules, draws, prompt, conversation, 0, member.principle)
+    return read_critique(critique.text, case.rules.no_problem)
+
+
+def _marked(answers: list[tuple[Case, Answer]], skipped: int) -> Examination:
+    shares: dict[Kind, Share] = {}
+    themes: dict[str, Share] = {}
+    first_place: list[float] = []
+    masses: list[float] = []
+    for case, answer in answers:
+        if isinstance(answer, Comparison):
+            label = (answer.probability, answer.p_ab, answer.p_ba)[
+                0 if case.order is None or answer.mode == "pointwise" else 1 + case.order
+            ]
+            right = label is not None and label > 0.5
+            if answer.p_ab is not None and answer.p_ba is not None:
+                first_place += [answer.p_ab, 1 - answer.p_ba]
+            if answer.mass is not None:
+                masses.append(answer.mass)
+        else:
+            right = answer == case.expected
+        shares[case.kind] = shares.get(case.kind, _NONE) + Share(int(right), 1)
+        if case.kind == "neutral":
+            themes[case.theme] = themes.get(case.theme, _NONE) + Share(int(right), 1)
+    return Examination(
+        prefers=shares.get("prefers", _NONE),
+        neutral=shares.get("neutral", _NONE),
+        critiques=shares.get("critique_flags", _NONE),
+        themes=themes,
+        first_place=_mean(first_place),
+        mean_mass=_mean(masses),
+        skipped=skipped,
+    )
+
+
+def _mean(values: list[float]) -> float | None:
+    return round(math.fsum(values) / len(values), 6) if values else None
+
+
+def _share(share: Share) -> dict[str, Any]:
+    low, high = share.interval if share.n else (0.0, 1.0)
+    return {"right": share.hits, "asked": share.n, "interval": [round(low, 4), round(high, 4)]}
