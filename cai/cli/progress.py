@@ -26,12 +26,13 @@ class BuildProgress(LiveLine):
     def __init__(self) -> None:
         super().__init__()
         self._begin = time.monotonic()
-        self._done_at_begin = 0
         self._tally: Tally | None = None
+        self._tally_begin = self._begin
+        self._done_at_begin = 0
 
     def __call__(self, progress: Progress) -> None:
         if progress.tally is not self._tally:  # the examination counts its own
-            self._tally, self._begin = progress.tally, time.monotonic()
+            self._tally, self._tally_begin = progress.tally, time.monotonic()
             self._done_at_begin = progress.tally.finished
         self.update(self._describe(progress, time.monotonic()))
 
@@ -39,7 +40,7 @@ class BuildProgress(LiveLine):
         tally, spent = progress.tally, max(now - self._begin, 1e-9)
         done = tally.finished + tally.set_aside
         new = done - self._done_at_begin
-        left = spent / new * (tally.total - done) if new else None
+        left = (now - self._tally_begin) / new * (tally.total - done) if new else None
         head = f"{done}/{tally.total} tasks"
         if tally.set_aside or tally.rows_set_aside:
             head += f", {tally.set_aside + tally.rows_set_aside} set aside"

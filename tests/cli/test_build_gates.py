@@ -1,0 +1,159 @@
+"""What a build says of its judge's labels, and what stops it: run as a user runs it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.e2e.helpers import cai
+from tests.e2e.helpers import rows as read_rows
+
+DRESSED = [
+    "**No problem found.**", '"No problem found."', "No problem found", "- No problem found.",
+    "Critique: No problem found.", "no problems found.",
+    "The response is polite and correct. No problem found.",
+]  # fmt: skip
+PROMPTS = [f"How do I bake bread number {n}?" for n in range(12)]
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    Path("prompts.txt").write_text("\n".join(PROMPTS) + "\n")
+    return tmp_path
+
+
+def script(replies: list[dict[str, Any]], scores: list[dict[str, Any]]) -> str:
+    Path("script.yaml").write_text(yaml.safe_dump({"replies": replies, "scores": scores}))
+    return "scripted:script.yaml"
+
+
+def build(model: str, *more: object, exit_code: int = 0) -> None:
+    where = ("-p", "prompts.txt", "-o", "runs/a")
+    cai("build-data", "-m", model, *where, *more, exit_code=exit_code)
+
+
+def manifest() -> dict[str, Any]:
+    values: dict[str, Any] = json.loads(Path("runs/a/manifest.json").read_text())
+    return values
+
+
+def rows(name: str) -> list[dict[str, Any]]:
+    return read_rows(Path(f"runs/a/{name}.jsonl"))
+
+
+def constant(probability: float) -> str:
+    """Two answers to each prompt, and a critic that says nothing is wrong with this probability."""
+    return script(
+        [
+            {"when": "(?i)identify", "say": "No problem found."},
+            {"say": ["Sure, take it.", "Look first."]},
+        ],
+        [{"options": {"No problem found.": probability}}],
+    )
+
+
+def test_labels_of_one_number_are_told_and_can_stop_a_build(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A sentence that the critic never says: all labels are 0.500, and their mass is 1e-6."""
+    model = constant(1e-6)
+    build(model, "--pairs", 4)
+    out = " ".join(capsys.readouterr().out.split())
+    assert "The labels carry no signal: all" in out and "are one number, 0.500" in out
+    assert "labels carry no signal" in Path("runs/a/README.md").read_text()
+    counts = manifest()["counts"]["signal"]
+    assert counts["labels"] > 1 and counts["weak"] == counts["labels"]
+    assert counts["mean_mass"] == 1e-6
+    assert rows("preferences") == [] and manifest()["counts"]["left_out"]["near tie"] > 0
+    build(model, "--pairs", 4, "-q")
+    assert "The labels carry no signal" in capsys.readouterr().err
+    before = Path("runs/a/manifest.json").read_bytes()
+    build(model, "--pairs", 4, "-q", "--require-signal", 0.01, "--no-examine", exit_code=5)
+    assert "Nothing was exported" in capsys.readouterr().err
+    assert Path("runs/a/manifest.json").read_bytes() == before
+    build(model, "--pairs", 4, "-q", "--require-signal", 0.01, "--seed", 1, exit_code=5)
+    assert "On known pairs the judge gave 1e-06" in capsys.readouterr().err
+
+
+def test_ties_are_exported_on_request_with_their_mass() -> None:
+    build(constant(0.25), "--pairs", 4, "-q", "--ties", "--no-revision-pairs")
+    made = rows("preferences")
+    assert made and {row["probability"] for row in made} == {0.5}
+    assert {row["judge_mass"] for row in made} == {0.25}
+
+
+def test_a_judge_no_better_than_a_coin_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    model = constant(0.5)
+    build(model, "-q", "--judge-gate", exit_code=5)
+    assert "no better than a coin: right on 0 of 39" in capsys.readouterr().err
+    assert not Path("runs/a/manifest.json").exists()
+    build(model)
+    assert "not shown to be better than a coin" in " ".join(capsys.readouterr().out.split())
+    examined = manifest()["examination"]
+    assert examined["judge"] == {"right": 0, "asked": 39, "interval": [0.0, 0.0897]}
+    assert examined["critic"]["asked"] == 24
+    card = Path("runs/a/README.md").read_text()
+    assert "| judge: all pairs | 0 of 39 | 0.00 to 0.09 |" in card
+    assert "not shown to be better than a coin" in card
+
+
+@pytest.mark.parametrize(
+    "options", [("--judge-gate", "--no-examine"), ("--judge-gate", "--pairs", "0"),
+                ("--require-signal", "2"), ("--check-gate", "1.5")]
+)  # fmt: skip
+def test_gates_that_nothing_could_open_are_refused(options: tuple[str, ...]) -> None:
+    build(constant(0.5), *options, exit_code=2)
+    assert not Path("runs").exists()
+
+
+def test_a_dressed_up_verdict_is_one() -> None:
+    """Every wording says that nothing was found: no response changes, and none is guarded."""
+    model = script(
+        [
+            {"when": "(?i)identify", "say": DRESSED},
+            {"when": "(?i)rewrite", "say": "Please ask first."},
+            {"say": "Take it."},
+        ],
+        [{"options": {"No problem found.": 0.4}}],
+    )
+    build(model, "-q", "--sft-share", 1, "--no-examine")
+    counts = manifest()["counts"]
+    assert counts["critiques"] == {"no-problem": 24} and counts["changed"] == 0
+    assert manifest()["examination"] is None
+    assert "were not examined" in Path("runs/a/README.md").read_text()
+
+
+def test_refusals_and_announcements_are_counted_and_not_learnt(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    model = script(
+        [
+            {"when": "(?i)identify any problem", "say": "It is bad."},
+            {"when": "(?i)identify", "say": "I'm sorry, but I can't help with that."},
+            {"when": "(?i)rewrite", "say": "Sure! Here's the revised response: Please ask first."},
+            {"say": "Take it."},
+        ],
+        [{"options": {"No problem found.": 0.4}}],
+    )
+    build(model, "--sft-share", 1, "--rounds", 2, "--test-share", 0)
+    out = " ".join(capsys.readouterr().out.split())
+    counts = manifest()["counts"]
+    assert sum(counts["critiques"].values()) == 24 and counts["critiques"]["refused"] > 0
+    assert f"{counts['critiques']['refused']} of 24 critiques are no verdict" in out
+    assert counts["announced"] == counts["critiques"]["problem"]
+    assert {row["messages"][-1]["content"] for row in rows("sft")} <= {"Please ask first."}
+    assert len(rows("sft")) == 12 - counts["left_out"].get("guarded: unreviewed", 0)
+
+
+def test_the_last_check_can_gate_what_is_exported() -> None:
+    model = constant(0.4)
+    build(model, "-q", "--sft-share", 1, "--test-share", 0, "--check-gate", 0.4)
+    assert len(rows("sft")) == 12
+    build(model, "-q", "--sft-share", 1, "--test-share", 0, "--check-gate", 0.41)
+    assert rows("sft") == []
+    assert manifest()["counts"]["left_out"] == {"the last check finds a problem": 12}
