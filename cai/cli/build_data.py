@@ -11,7 +11,10 @@ from cai.cli.parts import drawing, loading, make_models, models_of, reading
 from cai.errors import UsageError
 
 if TYPE_CHECKING:
+    from cai.data.prompts import PromptFile
+    from cai.pipeline.build import Models
     from cai.store.store import Store
+    from cai.types import Constitution
 
 
 @click.command("build-data", short_help="Turn prompts into SFT and preference data.")
@@ -98,6 +101,8 @@ def command(
         if repair:
             _repair(store)
         models = make_models(options)  # once nothing else can be in the way
+        if not quiet:
+            _warn_of_unknown_words(models, loaded, prompts, config.limit)
         with _progress(quiet) as show:
             run = build(
                 loaded,
@@ -127,6 +132,25 @@ def _repair(store: Store) -> None:
     if not dropped:
         told = "Nothing in the store is damaged."
     click.echo(told, err=True)
+
+
+def _warn_of_unknown_words(
+    models: Models, constitution: Constitution, prompts: PromptFile, limit: int | None
+) -> None:
+    """Of the bundled model: words of principles and of the user's prompts that it does not know."""
+    from itertools import islice
+
+    from cai.cli.known import requests_of, warn_of_unknown_words
+    from cai.types import Prompt
+
+    asked = islice((row for row in prompts if isinstance(row, Prompt)), limit)
+    warn_of_unknown_words(
+        (backend.info.name for backend in models.parts.values()),
+        {
+            "the principles": requests_of(m.principle for m in constitution.members),
+            "the prompts": (message.content for row in asked for message in row.messages),
+        },
+    )
 
 
 def _progress(quiet: bool) -> Any:

@@ -70,6 +70,7 @@ class Chat:
         self.system = ""
         self.turns: list[Message] = []
         self._sampling = sampling
+        self._unknown_told = False
         self._commands: dict[str, Callable[[str], None]] = {
             "/adapter": self._adapter,
             "/adapters": self._adapters,
@@ -111,9 +112,20 @@ class Chat:
             _say(f"{error.message}." + (" /reset forgets what was said." if self.turns else ""))
             return
         self.turns.append(Message("assistant", answer.text))
+        self._tell_unknown(text)
         _show(self.voice, answer.text)
         if answer.finish_reason == "length":
             _say(f"(cut off after {answer.response_tokens} tokens)")
+
+    def _tell_unknown(self, text: str) -> None:
+        """Once in a chat with the miniature: it is asked about words that it does not know."""
+        if self._unknown_told or self.voices.title != "miniature":
+            return
+        from cai.cli.known import unknown_in
+
+        if message := unknown_in("this message", [text]):
+            self._unknown_told = True
+            _say(message)
 
     def _adapter(self, name: str) -> None:
         if not name:

@@ -83,15 +83,26 @@ def _tried(
 ) -> Attempt:  # fmt: skip
     """Run the one procedure. Raises `PromptError` where the prompt can't be used."""
     from cai.authoring.attempt import attempt, play
+    from cai.cli.known import requests_of, warn_of_unknown_words
     from cai.errors import PromptError
     from cai.pipeline.drive import Task
 
+    models = make_models(options)
+    warn_of_unknown_words(
+        (backend.info.name for backend in models.parts.values()),
+        {
+            "the principle": requests_of(member.principle for member in rules.members),
+            "the prompt and the responses": [
+                *(message.content for message in prompt.messages), response or "", other or "",
+            ],
+        },
+    )  # fmt: skip
     made: list[Attempt] = []
     failed: list[PromptError] = []
     steps = attempt(prompt, rules, draws, response=response, other=other)
     play(
         [Task("try", prompt, steps)],
-        make_models(options),
+        models,
         finish=lambda task, came: made.append(came),
         give_up=lambda task, error: failed.append(error),
     )

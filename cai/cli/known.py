@@ -1,0 +1,47 @@
+"""What the bundled miniature is asked about in vain: a warning with the words it does not know."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+import click
+
+from cai.text.terminal import visible
+
+if TYPE_CHECKING:
+    from cai.types import Principle
+
+SHOWN = 12
+
+
+def warn_of_unknown_words(models: Iterable[str], texts: Mapping[str, Iterable[str]]) -> None:
+    """Say on stderr which words the miniature does not know, where it is among the models.
+
+    models: names as `ModelInfo` has them. texts: what is asked, by what it is ("the prompts").
+    """
+    if not any(name.partition("+")[0] == "miniature" for name in models):
+        return
+    for what, some in texts.items():
+        if message := unknown_in(what, some):
+            click.echo(click.style(message, fg="yellow"), err=True)
+
+
+def unknown_in(what: str, texts: Iterable[str]) -> str:
+    """The warning about some texts; empty where the miniature knows all their words."""
+    from cai.miniature.known import unknown_words
+
+    words = [visible(word) for word in unknown_words(texts)]
+    if not words:
+        return ""
+    more = f" and {len(words) - SHOWN} more" if len(words) > SHOWN else ""
+    return (
+        f"The miniature does not know words of {what}: {', '.join(words[:SHOWN])}{more}. It was "
+        "made for a small world of its own; what it says and judges of them means nothing."
+    )
+
+
+def requests_of(principles: Iterable[Principle]) -> Iterable[str]:
+    """What principles ask of a model."""
+    for principle in principles:
+        yield from (principle.critique_request, principle.revision_request)
