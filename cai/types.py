@@ -195,14 +195,20 @@ class Constitution:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How a response is drawn. `temperature` 0 is greedy; `seed` fixes every draw of one row."""
+    """How a response is drawn; None leaves a setting to the model's own (see `cai.decoding`).
 
-    temperature: float = 1.0
-    top_p: float = 1.0
+    `temperature` 0 is greedy; `seed` fixes every draw of one row.
+    """
+
+    temperature: float | None = None
+    top_p: float | None = None
     max_new_tokens: int = 256
     stop: tuple[str, ...] = ()
     seed: int = 0
     max_reasoning_tokens: int = field(default=1024, metadata={"digest": "where set"})
+    top_k: int | None = None
+    min_p: float | None = None
+    repetition_penalty: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

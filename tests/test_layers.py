@@ -14,6 +14,7 @@ LAYERS: dict[str, int] = {
     "errors": 0,
     "digest": 0,
     "stats": 0,
+    "decoding": 1,
     "reliability": 1,
     "content": 1,
     "constitution": 1,

@@ -8,19 +8,26 @@ it shared, on the order of arrival, or on what ran before.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from cai.errors import CaiError
-from cai.types import Request, Result
+from cai.types import Request, Result, Sampling
 
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """Which model: `name` as people know it, `fingerprint` a digest of everything that matters."""
+    """Which model: `name` as people know it, `fingerprint` a digest of everything that matters.
+
+    sampling: its own settings, which hold where a request leaves them open. base, adapter: what it
+    is made of, where it is a base with an adapter on it.
+    """
 
     name: str
     fingerprint: str
+    sampling: Sampling = field(default_factory=Sampling)
+    base: ModelInfo | None = None
+    adapter: ModelInfo | None = None
 
 
 @dataclass(frozen=True, slots=True)

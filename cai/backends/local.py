@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from cai.backends.base import Done, ModelInfo, Prepared, Throughput
+from cai.decoding import Decoding, key_facts
 from cai.digest import digest
 from cai.errors import CaiError, PromptError, UsageError
 from cai.models.generate import Job, Sampler
@@ -23,10 +24,11 @@ LEAST = 16
 
 @dataclass(frozen=True, slots=True)
 class _Writing:
-    """A prepared `Generate`: what is read, and the most tokens of answer and reasoning."""
+    """A prepared `Generate`: what is read, how it is drawn, and the most tokens to write."""
 
     encoded: Encoded
     limit: int
+    sampling: Sampling
     reasoning_limit: int
 
 
@@ -48,8 +50,15 @@ class _Group:
     failed: bool = False
 
 
+def _info(loaded: LoadedModel) -> ModelInfo:
+    mounted = loaded.adapter
+    base = _info(mounted.base) if mounted else None
+    adapter = ModelInfo(mounted.name, mounted.digest) if mounted else None
+    return ModelInfo(loaded.name, loaded.fingerprint, loaded.sampling, base, adapter)
+
+
 class LocalBackend:
-    """Answers requests with a loaded model.
+    """Answers requests with a loaded model, whose adapter is in use while it works and only then.
 
     batch_size: responses written at once. It changes speed and memory, and in float32 nothing else.
     """
@@ -57,10 +66,12 @@ class LocalBackend:
     def __init__(self, loaded: LoadedModel, batch_size: int = 16) -> None:
         self.encoder = loaded.encoder
         self.context = loaded.context
-        self._info = ModelInfo(loaded.name, loaded.fingerprint)
+        self._info = _info(loaded)
         self._capacity = batch_size
-        self._sampler = Sampler(loaded.model, loaded.encoder, batch_size)
-        self._scorer = Scorer(loaded.model)
+        self._weights = loaded.weights
+        with self._weights():  # both try out how this very model can be batched
+            self._sampler = Sampler(loaded.model, loaded.encoder, batch_size)
+            self._scorer = Scorer(loaded.model)
         self._scoring: deque[_Group] = deque()
         self._writing: dict[int, tuple[Job, _Group, int]] = {}
 
@@ -75,7 +86,10 @@ class LocalBackend:
         batch_size: int = 16,
         template: TemplateOptions | None = None,
     ) -> LocalBackend:
-        """Load a model by name, directory or hub id; see `cai.models.load.load_model`."""
+        """Load a model by name, directory or hub id; see `cai.models.load.load_model`.
+
+        Backends that share a base are made from one `LoadedModel` and its `with_adapter`.
+        """
         return cls(load_model(name, device, dtype, adapter, template=template), batch_size)
 
     @property
@@ -110,11 +124,13 @@ class LocalBackend:
             reasoning = 0
             if self.encoder.marker_ids:
                 reasoning = min(request.sampling.max_reasoning_tokens, room - limit)
-            writing = {"sampling": request.sampling, "limit": limit}
+            own = self._info.sampling
+            held = replace(request.sampling, **asdict(Decoding.of(request.sampling, own)))
+            writing = {"sampling": key_facts(held), "limit": limit}
             if reasoning:
                 writing["reasoning"] = reasoning
             key = self._key("generate", encoded, writing)
-            return Prepared(request, key, _Writing(encoded, limit, reasoning))
+            return Prepared(request, key, _Writing(encoded, limit, held, reasoning))
         encoded = self.encoder.encode(
             request.messages, request.prefill, reasoning=request.reasoning
         )
@@ -132,12 +148,13 @@ class LocalBackend:
         for place, part in enumerate(parts):
             if not isinstance(part.payload, _Writing) or not isinstance(part.request, Generate):
                 raise ValueError("a group holds generations or scores, not both")
+            writing = part.payload
             job = Job(
-                part.payload.encoded.ids,
-                part.request.sampling,
-                part.payload.limit,
+                writing.encoded.ids,
+                writing.sampling,
+                writing.limit,
                 conversation,
-                part.payload.reasoning_limit,
+                writing.reasoning_limit,
             )
             self._writing[id(job)] = (job, opened, place)
             self._sampler.submit(job)
@@ -147,13 +164,14 @@ class LocalBackend:
 
         Scores go first: they are short, and what waits for them comes back to be written.
         """
-        if self._scoring:
-            return [self._score(self._scoring.popleft())]
-        done: list[Done] = []
-        while not done and self._sampler.busy:
-            for job in self._sampler.step():
-                done += self._written(job)
-        return done
+        with self._weights():
+            if self._scoring:
+                return [self._score(self._scoring.popleft())]
+            done: list[Done] = []
+            while not done and self._sampler.busy:
+                for job in self._sampler.step():
+                    done += self._written(job)
+            return done
 
     def release(self, conversation: str) -> None:
         """Nothing more will come for this conversation: its cache may go."""
@@ -167,11 +185,6 @@ class LocalBackend:
 
     def _limit(self, tokens: int, sampling: Sampling) -> int:
         """Most tokens to write behind a prompt of so many tokens."""
-        if not (sampling.temperature >= 0 and 0 < sampling.top_p <= 1):
-            raise UsageError(
-                f"temperature {sampling.temperature} or top_p {sampling.top_p} is out of range",
-                hint="temperature is 0 or more; top_p is above 0 and at most 1.",
-            )
         if sampling.max_new_tokens < 1:
             raise UsageError(f"max_new_tokens is {sampling.max_new_tokens}; it must be 1 or more.")
         room = self.context - tokens

@@ -36,6 +36,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from cai.backends.base import Done, ModelInfo, Prepared, Throughput
+from cai.decoding import key_facts
 from cai.digest import digest
 from cai.errors import CaiError, UsageError
 from cai.text.reasoning import split_reply
@@ -120,7 +121,14 @@ class ScriptedBackend:
     def prepare(self, request: Request) -> Prepared:
         """Compute a request's key. Raises `PromptError` for text that no model could read."""
         check_text(request.messages, request.prefill)
-        return Prepared(request, digest([type(request).__name__, self._info.fingerprint, request]))
+        facts: Any = request
+        if isinstance(request, Generate):
+            facts = {
+                "messages": request.messages,
+                "sampling": key_facts(request.sampling),
+                "prefill": request.prefill,
+            }
+        return Prepared(request, digest([type(request).__name__, self._info.fingerprint, facts]))
 
     def submit(self, ticket: int, group: Sequence[Prepared], conversation: str) -> None:
         """Queue a group."""

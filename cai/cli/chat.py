@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from cai.cli.parts import need_adapter
 from cai.cli.speak import BASE, Voices, nearest, speaking
 from cai.errors import CaiError
 from cai.text.seeds import derive
@@ -142,13 +143,11 @@ class Chat:
             _say(f"{'*' if name == self.voice else ' '} {name}{title}")
 
     def _load(self, run: str) -> None:
-        from cai.train.lineage import find_adapter
-
         if not run:
             _say("Say which: /load RUN")
             return
         try:
-            self._adapter(self.voices.put(find_adapter(run)))
+            self._adapter(self.voices.put(need_adapter(run)))
         except CaiError as error:
             _say(str(error))
 

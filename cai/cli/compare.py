@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cai.cli.speak import Voices, speaking, tell
+from cai.cli.parts import tell
+from cai.cli.speak import Voices, speaking
 from cai.errors import CaiError, DataError, PromptError, UsageError
 from cai.text.terminal import visible
 from cai.types import as_dicts

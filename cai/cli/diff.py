@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cai.cli.parts import loading, make_models, models_of
+from cai.cli.parts import decoding, loading, make_models, models_of
+from cai.decoding import SETTINGS
 from cai.errors import UsageError
 
 if TYPE_CHECKING:
@@ -53,9 +54,7 @@ class Found:
     show_default=True, help="The folder that holds the store.",
 )  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True, help="Fixes every random choice.")
-@click.option("--temperature", type=float, default=1.0, show_default=True)
-@click.option("--top-p", type=float, default=1.0, show_default=True)
-@click.option("--max-new-tokens", type=int, default=256, show_default=True)
+@decoding
 @loading
 @click.option(
     "--rows", "shown", type=click.IntRange(min=0), default=5, show_default=True,
@@ -160,7 +159,7 @@ def _build(before: Side, after: Side, html: Path | None, options: dict[str, Any]
     config = BuildConfig(
         sft_share=0.0,
         **{name: options[name] for name in
-           ("seed", "pairs", "limit", "temperature", "top_p", "max_new_tokens")},
+           ("seed", "pairs", "limit", *SETTINGS, "max_new_tokens")},
     )  # fmt: skip
     prompts = PromptFile(options["prompts_file"] or _prompts())
     need_prompts(prompts, prompts.path.name)

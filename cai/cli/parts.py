@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from cai.errors import UsageError
+from cai.text.terminal import visible
 
 if TYPE_CHECKING:
     from cai.backends.base import Backend
+    from cai.models.load import LoadedModel
     from cai.pipeline.build import Models
+    from cai.pipeline.steps import Part
+    from cai.train.lineage import Adapter
 
 _SCRIPTED = "scripted:"
 
@@ -27,12 +32,21 @@ def models_of(default: str | None) -> Callable[[Command], Command]:
             help="Writes responses and revisions: a hub id, a directory, `miniature`,"
             " `scripted:FILE`, or the folder of a run that trained all weights.",
         ),
-        click.option("--critic", default=None, help="Writes the critiques.  [default: the model]"),
-        click.option("--judge", default=None, help="Judges pairs.  [default: the critic]"),
         click.option(
             "--adapter", default=None,
             help="On top of --model: a training run's folder, or a LoRA adapter.",
         ),
+        click.option(
+            "--critic", default=None,
+            help="Writes the critiques.  [default: --model with its --adapter]",
+        ),
+        click.option(
+            "--critic-adapter", default=None, help="On top of --critic.  [default: none]"
+        ),
+        click.option(
+            "--judge", default=None, help="Judges pairs.  [default: the critic with its adapter]"
+        ),
+        click.option("--judge-adapter", default=None, help="On top of --judge.  [default: none]"),
     )  # fmt: skip
     return together(*options)
 
@@ -48,15 +62,19 @@ def together(*options: Callable[[Command], Command]) -> Callable[[Command], Comm
     return decorate
 
 
-loading = together(
-    click.option(
-        "--batch-size", type=int, default=16, show_default=True, help="Changes speed alone."
-    ),
+hardware = together(
     click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps."),
     click.option(
         "--dtype", type=click.Choice(["auto", "float32", "bfloat16", "float16"]), default="auto",
         show_default=True, help="auto: bfloat16 where it pays, else float32.",
     ),
+)  # fmt: skip
+loading = together(
+    click.option(
+        "--batch-size", type=click.IntRange(min=1), default=16, show_default=True,
+        help="Changes speed alone.",
+    ),
+    hardware,
 )  # fmt: skip
 """The options that say how models are loaded."""
 
@@ -81,6 +99,33 @@ reading = together(
 )  # fmt: skip
 """The options that name a constitution and a file of prompts."""
 
+_OWN = "[default: the model's own, else {}]"
+decoding = together(
+    click.option(
+        "--temperature", type=click.FloatRange(min=0), default=None,
+        help=f"0 always takes the likeliest token.  {_OWN.format('1')}",
+    ),
+    click.option(
+        "--top-p", type=click.FloatRange(0, 1, min_open=True), default=None,
+        help=f"Draw from the likeliest tokens that reach this probability.  {_OWN.format('1')}",
+    ),
+    click.option(
+        "--top-k", type=click.IntRange(min=0), default=None,
+        help=f"Draw from so many of the likeliest tokens; 0 is off.  {_OWN.format('off')}",
+    ),
+    click.option(
+        "--min-p", type=click.FloatRange(0, 1), default=None,
+        help="Draw from tokens at least so probable, relative to the likeliest.  "
+        + _OWN.format("off"),
+    ),
+    click.option(
+        "--repetition-penalty", type=click.FloatRange(min=0, min_open=True), default=None,
+        help=f"Above 1 makes tokens that were there before less likely.  {_OWN.format('1')}",
+    ),
+    click.option("--max-new-tokens", type=click.IntRange(min=1), default=256, show_default=True),
+)  # fmt: skip
+"""The options that say how text is drawn; a model's own are in its `generation_config.json`."""
+
 drawing = together(
     click.option("--rounds", type=int, default=None, help="Rounds of critique and revision."),
     click.option(
@@ -90,9 +135,7 @@ drawing = together(
     click.option(
         "--seed", type=int, default=0, show_default=True, help="Fixes every random choice."
     ),
-    click.option("--temperature", type=float, default=1.0, show_default=True),
-    click.option("--top-p", type=float, default=1.0, show_default=True),
-    click.option("--max-new-tokens", type=int, default=256, show_default=True),
+    decoding,
     click.option(
         "--sft-share", type=float, default=0.5, show_default=True,
         help="Share of prompts for SFT; the others become preferences.",
@@ -120,48 +163,127 @@ drawing = together(
 """The options that are part of a run's name: those of `BuildConfig`."""
 
 
+@dataclass(frozen=True, slots=True)
+class Player:
+    """Who plays a part: a model as it was named, and the adapter on it, if any."""
+
+    model: str
+    adapter: str | None = None
+
+
+def players(options: dict[str, Any]) -> dict[Part, Player]:
+    """Who plays each part. A model that is named plays without the adapter of another part."""
+    generator = Player(str(options["model"]), options["adapter"])
+    critic = _player(options["critic"], options["critic_adapter"], generator)
+    judge = _player(options["judge"], options["judge_adapter"], critic)
+    return {"generator": generator, "critic": critic, "judge": judge}
+
+
+def _player(model: str | None, adapter: str | None, default: Player) -> Player:
+    return Player(model or default.model, adapter) if model or adapter else default
+
+
 def make_models(options: dict[str, Any]) -> Models:
-    """Load each model that plays a part, once; all are looked for before any is loaded."""
+    """Load each model that plays a part; a base that several parts share is loaded once."""
     from cai.pipeline.build import Models
 
-    if options["batch_size"] < 1:
-        raise UsageError(f"--batch-size is {options['batch_size']}; it must be 1 or more.")
-    generator = str(options["model"])
-    critic = str(options["critic"] or generator)
-    judge = str(options["judge"] or critic)
-    names = list(dict.fromkeys((generator, critic, judge)))
-    loaded = {name: _scripted(name) for name in names if name.startswith(_SCRIPTED)}
-    local = {n: options["adapter"] if n == generator else None for n in names if n not in loaded}
-    for name, adapter in local.items():
-        _find(name, adapter, str(options["device"]))
-    loaded |= {name: _load(name, adapter, options) for name, adapter in local.items()}
-    return Models(loaded[generator], loaded[critic], loaded[judge])
+    cast = players(options)
+    troupe = _Troupe(options, set(cast.values()))
+    return Models(**{part: troupe.backend(player) for part, player in cast.items()})
 
 
-def _scripted(name: str) -> Backend:
-    from cai.backends.scripted import ScriptedBackend
+class _Troupe:
+    """The backends of some players, and the bases that they share."""
 
-    return ScriptedBackend.from_yaml(Path(name.removeprefix(_SCRIPTED)))
+    def __init__(self, options: dict[str, Any], cast: set[Player]) -> None:
+        """Raises `CaiError` for what can't play, before any weights are loaded."""
+        self._options = options
+        self._bases: dict[str, LoadedModel] = {}
+        self._backends: dict[tuple[str, str], Backend] = {}
+        self._adapters = {p.adapter: _adapter_of(p) for p in cast if p.adapter}
+        if options["batch_size"] < 1:
+            raise UsageError(f"--batch-size is {options['batch_size']}; it must be 1 or more.")
+        for model in sorted({p.model for p in cast if not _scripted(p.model)}):
+            from cai.models.load import load_config
+            from cai.train.lineage import base_facts
+
+            base_facts(model)  # a base whose run did not come to its end is refused
+            load_config(model, device=str(options["device"]))
+
+    def backend(self, player: Player) -> Backend:
+        """The same object for whoever is the same."""
+        adapter = self._adapters.get(player.adapter) if player.adapter else None
+        who = _place(player.model), str(adapter.folder.resolve()) if adapter else ""
+        if who not in self._backends:
+            self._backends[who] = self._make(player.model, adapter)
+        return self._backends[who]
+
+    def _make(self, model: str, adapter: Adapter | None) -> Backend:
+        if _scripted(model):
+            from cai.backends.scripted import ScriptedBackend
+
+            return ScriptedBackend.from_yaml(Path(model.removeprefix(_SCRIPTED)))
+        from cai.backends.local import LocalBackend
+
+        loaded = self._base(model)
+        if adapter:
+            warn_of_another_base(adapter, model)
+            loaded = loaded.with_adapter(str(adapter.folder), adapter.name)
+        return LocalBackend(loaded, self._options["batch_size"])
+
+    def _base(self, model: str) -> LoadedModel:
+        from cai.models.load import load_model
+
+        place = _place(model)
+        if place not in self._bases:
+            self._bases[place] = load_model(model, self._options["device"], self._options["dtype"])
+        return self._bases[place]
 
 
-def _find(name: str, adapter: str | None, device: str) -> None:
-    """Raise where a model can't be loaded, as far as that shows without its weights."""
-    from cai.models.load import load_config
-    from cai.train.lineage import base_facts, find_adapter
-
-    if adapter:
-        find_adapter(adapter)
-    base_facts(name)
-    load_config(name, device=device)
+def _scripted(model: str) -> bool:
+    return model.startswith(_SCRIPTED)
 
 
-def _load(name: str, adapter: str | None, options: dict[str, Any]) -> Backend:
-    from cai.backends.local import LocalBackend
+def _place(model: str) -> str:
+    """One name for all names of a model."""
+    if _scripted(model):
+        return model
+    from cai.models.names import resolve_model
 
-    return LocalBackend.load(
-        name,
-        device=options["device"],
-        dtype=options["dtype"],
-        adapter=adapter,
-        batch_size=options["batch_size"],
-    )
+    name = resolve_model(model)
+    path = Path(name).expanduser()
+    return str(path.resolve()) if path.exists() else name
+
+
+def _adapter_of(player: Player) -> Adapter:
+    assert player.adapter is not None
+    if _scripted(player.model):
+        raise UsageError(
+            f"{player.model} takes no adapter, and {player.adapter} is given",
+            hint="Leave it out, or name a model.",
+        )
+    return need_adapter(player.adapter)
+
+
+def need_adapter(given: str) -> Adapter:
+    """An adapter that can write, by any of its names; its base need not be loaded for this.
+
+    Raises what `find_adapter` raises, and `ModelError` for a kind that is not supported.
+    """
+    from cai.models.adapters import read_adapter
+    from cai.train.lineage import find_adapter
+
+    found = find_adapter(given)
+    read_adapter(found.folder)
+    return found
+
+
+def warn_of_another_base(adapter: Adapter, model: str) -> None:
+    """Say so where an adapter was trained on another base than it is put on."""
+    if not adapter.fits(model):
+        tell(f"{adapter.name} was trained on another base than {model}; it may not fit.")
+
+
+def tell(text: str) -> None:
+    """A warning on stderr."""
+    click.echo(f"cai: {visible(text)}", err=True)

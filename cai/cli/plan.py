@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from cai.cli.parts import drawing, loading, models_of, reading
+from cai.cli.parts import drawing, loading, models_of, players, reading
 from cai.pipeline.steps import Stage
 
 if TYPE_CHECKING:
@@ -67,9 +67,7 @@ def _models(options: dict[str, Any]) -> tuple[dict[str, Size], Count, int | None
     """The size of each model that plays a part, the first one's way to count, the least context."""
     from cai.types import Messages
 
-    generator = str(options["model"])
-    critic = str(options["critic"] or generator)
-    names = dict.fromkeys((generator, critic, str(options["judge"] or critic)))
+    names = dict.fromkeys(player.model for player in players(options).values())
     real = [name for name in names if not name.startswith("scripted:")]
     if not real:
         return {}, _words, None

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cai.cli.parts import loading, make_models, models_of
+from cai.cli.parts import decoding, loading, make_models, models_of
+from cai.decoding import SETTINGS
 from cai.errors import Interrupted
 
 if TYPE_CHECKING:
@@ -38,15 +39,14 @@ TIE = 0.55
 )  # fmt: skip
 @models_of("miniature")
 @click.option("--seed", type=int, default=0, show_default=True, help="Fixes every random choice.")
-@click.option("--temperature", type=click.FloatRange(min=0), default=1.0, show_default=True)
-@click.option("--max-new-tokens", type=click.IntRange(min=1), default=256, show_default=True)
+@decoding
 @click.option(
     "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True
 )
 @loading
 def command(
     principle: str, prompt: str, response: str | None, other: str | None, constitution: str,
-    seed: int, temperature: float, max_new_tokens: int, form: str, **options: Any,
+    seed: int, form: str, **options: Any,
 ) -> None:  # fmt: skip
     """Put one prompt through PRINCIPLE, an id or a file: response, critique, revision.
 
@@ -65,7 +65,7 @@ def command(
     rules = load_constitution(constitution)
     rule = find_principle(principle, rules)
     asked = as_prompt(prompt)
-    draws = Draws(seed, temperature, max_new_tokens=max_new_tokens)
+    draws = Draws(seed=seed, **{name: options[name] for name in (*SETTINGS, "max_new_tokens")})
     try:
         came = _tried(asked, alone(rules, rule), draws, response, other, options)
     except KeyboardInterrupt:

@@ -21,19 +21,33 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftConfig, get_peft_model
-from peft.tuners.tuners_utils import BaseTunerLayer, check_target_module_exists
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from cai.errors import ModelError, UsageError
-from cai.models.load import first_line, local_folder, quiet
+from cai.models.folders import local_folder
+from cai.models.libraries import first_line, quiet
 from cai.models.names import part_of_run
 from cai.text.seeds import derive
 
 _PREFIX = "base_model.model."
+_MAGNITUDE = ".lora_magnitude_vector"
+"""DoRA's magnitudes (Liu et al. 2024, arXiv 2402.09353): a module in the model, a bare tensor in a
+file."""
+_MERGE_IT = (
+    "Merge it into its base with PEFT where it was made, with tie_word_embeddings false where the"
+    " head is tied, and give the merged folder as the model."
+)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+
+
+_NOT_SUPPORTED = (
+    "modules_to_save", "layer_replication", "trainable_token_indices", "target_parameters",
+    "alora_invocation_tokens", "use_qalora", "use_bdlora", "arrow_config", "kasa_config",
+    "velora_config", "monteclora_config",
+)  # fmt: skip
+"""Settings of PEFT that change the base, or a forward in ways that switching does not undo."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +76,8 @@ class LoraSettings:
 
     def config(self) -> Any:
         """The same for PEFT."""
+        from peft import LoraConfig
+
         targets = self.targets if isinstance(self.targets, str) else list(self.targets)
         return LoraConfig(
             r=self.r,
@@ -96,8 +112,11 @@ class Adapters:
 
     # -- making ---------------------------------------------------------------------------------
 
-    def add(self, name: str, config: Any, seed: int) -> None:
-        """Put a fresh, frozen adapter on the model. The first one becomes active."""
+    def add(self, name: str, config: Any, seed: int, label: str = "") -> None:
+        """Put a fresh, frozen adapter on the model. The first one becomes active.
+
+        label: what errors call it, where it is one that somebody saved.
+        """
         if name in self.names:
             raise ModelError(f"There is an adapter called {name!r} already", hint="Name it anew.")
         if not _NAME.fullmatch(name):
@@ -105,10 +124,11 @@ class Adapters:
                 f"{name!r} can't be an adapter's name", hint="Use letters, digits, - and _."
             )
         if (place := self._outside_trunk(config)) is not None:
+            tied = " (tied to the embeddings)" if self._tied() else ""
             raise ModelError(
-                f"The adapter {name} changes {place}, and only layers between the embeddings and "
-                "the head may be changed",
-                hint="Leave it out of the targets.",
+                f"The adapter {label or name} changes {place}{tied}, and only layers between the"
+                " embeddings and the head may be changed",
+                hint=_MERGE_IT if label else "Leave it out of the targets.",
             )
         try:
             # PEFT draws from the global state, which nobody may notice.
@@ -120,7 +140,7 @@ class Adapters:
                 self._inject(name, deepcopy(config))
         except (ValueError, KeyError, RuntimeError, TypeError, AttributeError) as error:
             raise ModelError(
-                f"The adapter {name} can't be put on {self.base}: {first_line(error)}",
+                f"The adapter {label or name} can't be put on {self.base}: {first_line(error)}",
                 hint="Its targets must name linear layers of this model; all-linear always does.",
             ) from error
         if len(self.names) == 1:
@@ -130,6 +150,8 @@ class Adapters:
 
     def _outside_trunk(self, config: Any) -> str | None:
         """An embedding or output layer that the config's targets name, if any."""
+        from peft.tuners.tuners_utils import check_target_module_exists
+
         if config.target_modules == "all-linear":
             return None
         head = self.model.get_output_embeddings()  # type: ignore[operator]
@@ -139,7 +161,15 @@ class Adapters:
                 return str(place)
         return None
 
+    def _tied(self) -> bool:
+        head = self.model.get_output_embeddings()  # type: ignore[operator]
+        embeddings = self.model.get_input_embeddings()  # type: ignore[operator]
+        return head is not None and head.weight is embeddings.weight
+
     def _inject(self, name: str, config: Any) -> None:
+        from peft import get_peft_model
+        from peft.tuners.tuners_utils import BaseTunerLayer
+
         if self._peft is None:
             self._peft = get_peft_model(self.model, config, adapter_name=name)
         else:
@@ -181,6 +211,36 @@ class Adapters:
                 layer.enable_adapters(name is not None)
         self.active = name
 
+    @contextlib.contextmanager
+    def using(self, name: str | None) -> Iterator[None]:
+        """Forwards use this adapter inside the block, or none; afterwards the one from before."""
+        before = self.active
+        if name != before:
+            self.activate(name)
+        try:
+            yield
+        finally:
+            if name != before:
+                self.activate(before)
+
+    def merge(self, name: str) -> Any:
+        """Add an adapter to the base's weights; returns the plain model that this leaves.
+
+        W + (alpha / r)·BA, computed in the base's dtype. No adapter is left on the model.
+        Raises `ModelError` where the adapter can't be merged.
+        """
+        self.need(name)
+        try:
+            with quiet():
+                merged = self._peft.merge_and_unload(safe_merge=True, adapter_names=[name])
+        except (RuntimeError, ValueError, NotImplementedError) as error:
+            raise ModelError(
+                f"The adapter can't be merged into {self.base}: {first_line(error)}",
+                hint="It can be used as it is, with --adapter.",
+            ) from error
+        self._peft, self._layers, self.active = None, [], None
+        return merged
+
     # -- content --------------------------------------------------------------------------------
 
     def parameters(self, name: str) -> dict[str, nn.Parameter]:
@@ -207,7 +267,10 @@ class Adapters:
 
         Equal adapters give equal bytes.
         """
-        tensors = {f"{_PREFIX}{key}": tensor for key, tensor in self.state(name).items()}
+        tensors = {
+            f"{_PREFIX}{key.replace(f'{_MAGNITUDE}.weight', _MAGNITUDE)}": tensor
+            for key, tensor in self.state(name).items()
+        }
         config = self._peft.peft_config[name].to_dict()
         config |= {"inference_mode": True, "base_model_name_or_path": self.base}
         config = {k: sorted(v) if isinstance(v, set) else v for k, v in config.items()}
@@ -230,7 +293,7 @@ class Adapters:
         for other kinds of adapter, and where it does not fit this model.
         """
         config, tensors = read_adapter(local_folder(part_of_run(folder, "adapter")))
-        self.add(name, config, seed=0)
+        self.add(name, config, seed=0, label=folder)
         try:
             overwrite(self.parameters(name), tensors, f"the adapter {folder}")
         except ModelError:
@@ -269,7 +332,13 @@ def overwrite(
 
 
 def read_adapter(folder: Path) -> tuple[Any, dict[str, Tensor]]:
-    """The PEFT config and the tensors, by their place, of a saved LoRA adapter."""
+    """The PEFT config and the tensors, by their place, of a saved LoRA adapter.
+
+    Raises `ModelError` for what can't be read, and for kinds of adapter that would change the base
+    itself, or that could not be switched off again.
+    """
+    from peft import PeftConfig
+
     hint = "A LoRA adapter of PEFT has adapter_config.json and adapter_model.safetensors."
     for name in ("adapter_config.json", "adapter_model.safetensors"):
         if not (folder / name).is_file():
@@ -282,21 +351,35 @@ def read_adapter(folder: Path) -> tuple[Any, dict[str, Tensor]]:
         raise ModelError(
             f"The adapter {folder} can't be read: {first_line(error)}", hint=hint
         ) from error
-    if reason := _unsupported(config):
-        raise ModelError(f"The adapter {folder} {reason}, which is not supported", hint=hint)
-    return config, {key.removeprefix(_PREFIX): tensor for key, tensor in tensors.items()}
+    if reason := _unsupported(config) or _of_the_base(tensors):
+        raise ModelError(f"The adapter {folder} {reason}, which is not supported", hint=_MERGE_IT)
+    return config, {_place(key): tensor for key, tensor in tensors.items()}
+
+
+def _place(key: str) -> str:
+    """Where a tensor of a file belongs in the model, without the adapter's name."""
+    key = key.removeprefix(_PREFIX)
+    return f"{key}.weight" if key.endswith(_MAGNITUDE) else key
+
+
+def _of_the_base(tensors: Mapping[str, Tensor]) -> str:
+    """Whether a file also holds weights of the base, as one with a resized vocabulary does."""
+    own = sorted(k.removeprefix(_PREFIX) for k in tensors if ".lora_" not in k)
+    return f"holds weights of the base itself ({own[0]})" if own else ""
 
 
 def _unsupported(config: Any) -> str:
     """What a config asks for that would change the base or bypass the switch."""
+    from peft import LoraConfig
+
     if not isinstance(config, LoraConfig):
         return f"is of the kind {getattr(config.peft_type, 'value', config.peft_type)}"
     if config.bias != "none":
         return "trains biases of the base"
-    for name in ("modules_to_save", "layer_replication", "trainable_token_indices",
-                 "target_parameters"):  # fmt: skip
-        if getattr(config, name, None):
-            return f"uses {name}"
+    for name in _NOT_SUPPORTED:
+        if value := getattr(config, name, None):
+            shown = f" ({', '.join(map(str, value))})" if name == "modules_to_save" else ""
+            return f"uses {name}{shown}"
     if not config.target_modules:
         return "names no target_modules"
     start = config.init_lora_weights

@@ -24,7 +24,8 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from cai.errors import ModelError
 from cai.models.adapters import Adapters, LoraSettings, overwrite, same_training
-from cai.models.load import LoadedModel, load_model, quiet
+from cai.models.libraries import quiet
+from cai.models.load import LoadedModel, load_model
 from cai.models.logprobs import Head, head_of
 from cai.models.rows import text_config
 from cai.models.trunk import head_fits, hidden_states, rows_pack

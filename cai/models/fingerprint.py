@@ -15,8 +15,11 @@ _READ = {".json", ".jinja", ".safetensors", ".model", ".txt"}
 _NOT_READ = {"README.txt", "LICENSE.txt", "trainer_state.json", "all_results.json"}
 
 
-def fingerprint(folder: Path, dtype: str, adapter: Path | None = None) -> str:
-    """Digest of a model folder's content, its adapter's content and the number format.
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+
+
+def fingerprint(folder: Path, dtype: str) -> str:
+    """Digest of a model folder's content and the number format.
 
     Names inside the folder count, the folder's own place does not. Digests of large files are
     remembered by path, size and time of change, so only a changed file is read again.
@@ -24,11 +27,16 @@ def fingerprint(folder: Path, dtype: str, adapter: Path | None = None) -> str:
     cache = _Digests()
     parts = {
         "model": {p.name: cache.of(p) for p in _files(folder)},
-        "adapter": {p.name: cache.of(p) for p in _files(adapter)} if adapter else {},
+        "adapter": {},  # always: steps that are kept in stores are named by this digest
         "dtype": dtype,
     }
     cache.save()
     return digest(parts)
+
+
+def adapter_digest(folder: Path) -> str:
+    """Digest of a LoRA adapter's files in PEFT's layout."""
+    return digest([file_digest(folder / name) for name in ADAPTER_FILES])
 
 
 def cache_folder() -> Path:

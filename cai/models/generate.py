@@ -211,10 +211,7 @@ class Sampler:
     def _draw(self, slots: list[_Slot], logits: Tensor) -> None:
         """Draw the next token of some slots; those that are finished leave."""
         jobs = [slot.job for slot in slots if slot.job]
-        draws = [
-            Draw(j.sampling.temperature, j.sampling.top_p, j.sampling.seed, len(j.out))
-            for j in jobs
-        ]
+        draws = [Draw.of(j.sampling, len(j.out), j.ids) for j in jobs]
         tokens, close = choose(logits, draws, final=not self.exact)
         for i, again in enumerate(close):
             if again:

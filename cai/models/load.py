@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +14,19 @@ import transformers
 from safetensors import SafetensorError
 from torch import nn
 
+from cai.decoding import of_generation_config
+from cai.digest import digest
 from cai.errors import ModelError
-from cai.models.fingerprint import fingerprint
-from cai.models.names import MINIATURE, part_of_run, resolve_model
+from cai.models.adapters import Adapters
+from cai.models.fingerprint import adapter_digest, fingerprint
+from cai.models.folders import label, local_folder
+from cai.models.libraries import first_line, quiet
+from cai.models.names import part_of_run, resolve_model
 from cai.models.quantize import quantization
 from cai.text.encode import Encoder
 from cai.text.template import TemplateOptions
+from cai.types import Sampling
 
-_PICKLES = {".bin", ".pt", ".pth", ".pkl", ".ckpt"}
-_PATTERNS = ["*.json", "*.jinja", "*.safetensors", "*.model", "*.txt"]
 _LARGE = 300_000_000
 """Parameters above which bfloat16 pays on a CPU that multiplies it in hardware."""
 
@@ -34,6 +37,9 @@ class LoadedModel:
 
     name: as people know it. fingerprint: digest of everything that can change what it writes.
     context: the most tokens that a prompt and its response may have together.
+    sampling: the settings that its generation_config.json states.
+    adapter: which of `adapters` its forward uses; None is the base alone. Several of these may
+    share one `model`; `weights` switches between them.
     """
 
     model: nn.Module
@@ -43,6 +49,51 @@ class LoadedModel:
     device: torch.device
     dtype: torch.dtype
     context: int
+    sampling: Sampling = field(default_factory=Sampling)
+    adapters: Adapters | None = None
+    adapter: Mounted | None = None
+
+    @contextlib.contextmanager
+    def weights(self) -> Iterator[None]:
+        """Forwards of `model` use this one's weights inside the block."""
+        if self.adapters is None:
+            yield
+            return
+        with self.adapters.using(self.adapter.place if self.adapter else None):
+            yield
+
+    def with_adapter(self, adapter: str, name: str | None = None) -> LoadedModel:
+        """The same base with an adapter on it, unmerged; both can be used, each in its `weights`.
+
+        Merged into bfloat16 weights, a small adapter would lose much of its effect to rounding.
+        adapter: a directory or hub id in PEFT's layout, or a training run's folder. name: what it
+        is called in results; its folder's name by default.
+        Raises `ModelError` where it does not fit or is of a kind that is not supported.
+        """
+        if self.adapter:
+            return self.adapter.base.with_adapter(adapter, name)
+        folder = local_folder(part_of_run(adapter, "adapter"))
+        adapters = self.adapters or Adapters(self.model, self.name)
+        place = f"adapter{len(adapters.names)}"
+        adapters.load(place, str(folder))
+        mark, name = adapter_digest(folder), name or label(adapter)
+        return replace(
+            self,
+            name=f"{self.name}+{name}",
+            fingerprint=digest({"base": self.fingerprint, "adapter": mark}),
+            adapters=adapters,
+            adapter=Mounted(name, mark, place, self),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Mounted:
+    """An adapter on a base. digest: of its files. place: its key among the base's `adapters`."""
+
+    name: str
+    digest: str
+    place: str
+    base: LoadedModel
 
 
 def load_model(
@@ -59,14 +110,12 @@ def load_model(
     device: auto, cpu, cuda, cuda:1, mps.
     dtype: auto, float32, bfloat16 or float16; auto is bfloat16 on CUDA, float32 on MPS and CPU
         (bfloat16 for a large model on a CPU with AMX).
-    adapter: directory or hub id of a PEFT adapter, or a training run's folder; merged into the
-        weights.
+    adapter: put on the base, as `LoadedModel.with_adapter` does.
     quantize: 4bit or 8bit, on a CUDA GPU.
     template: how the chat template is called.
     Raises `ModelError` with what is missing. Code from a model's repository is never run.
     """
     folder = local_folder(resolve_model(name), name)
-    adapter_folder = local_folder(part_of_run(adapter, "adapter")) if adapter else None
     where = _device(device)
     with quiet():
         config = _config(folder, name)
@@ -74,8 +123,6 @@ def load_model(
         number = _dtype(dtype, where, folder)
         bits = quantization(quantize, where, number) if quantize else None
         model = _model(folder, name, number, where, bits)
-        if adapter_folder:
-            model = _merge(model, adapter_folder)
     model.requires_grad_(False)
     try:
         _align((model if bits else model.to(where)).eval())
@@ -84,10 +131,19 @@ def load_model(
             f"The model {name} does not fit on {where}: {error}",
             hint="Use a smaller model, --dtype bfloat16, or --device cpu.",
         ) from error
-    label = f"{_label(name)}+{_label(adapter)}" if adapter else _label(name)
     arithmetic = "+".join(filter(None, (str(number).removeprefix("torch."), quantize)))
-    mark = fingerprint(folder, arithmetic, adapter_folder)
-    return LoadedModel(model, encoder, label, mark, where, number, context_of(config))
+    loaded = LoadedModel(
+        model,
+        encoder,
+        label(name),
+        fingerprint(folder, arithmetic),
+        where,
+        number,
+        context_of(config),
+        _sampling(folder),
+        Adapters(model, name),
+    )
+    return loaded.with_adapter(adapter) if adapter else loaded
 
 
 def load_encoder(name: str | Path, template: TemplateOptions | None = None) -> Encoder:
@@ -104,6 +160,23 @@ def load_config(
     """A model's config, and the type that `load_model` would hold it in; no weights are read."""
     folder = local_folder(resolve_model(str(name)), str(name), weights=False)
     return _config(folder, str(name)), _dtype(dtype, _device(device), folder)
+
+
+def load_sampling(name: str | Path) -> Sampling:
+    """The sampling settings that a model's `generation_config.json` states."""
+    return _sampling(local_folder(resolve_model(str(name)), str(name), weights=False))
+
+
+def _sampling(folder: Path) -> Sampling:
+    file = folder / "generation_config.json"
+    if not file.is_file():
+        return Sampling()
+    try:
+        return of_generation_config(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, AttributeError) as error:
+        raise ModelError(
+            f"{file} can't be used: {first_line(error)}", hint="Mend the file, or remove it."
+        ) from error
 
 
 def _encoder(folder: Path, template: TemplateOptions | None = None) -> Encoder:
@@ -129,64 +202,6 @@ def _end_ids(folder: Path) -> list[int]:
             continue
         ids += found if isinstance(found, list) else [] if found is None else [found]
     return ids
-
-
-def local_folder(name: str, asked: str | None = None, *, weights: bool = True) -> Path:
-    """The local folder of a model, fetched from the hub where it is no directory.
-
-    asked: what the user wrote. weights: False fetches and wants the small files alone.
-    Raises `ModelError` for what is not there, and for pickles.
-    """
-    path = Path(name).expanduser()
-    if path.suffix in _PICKLES or path.suffix == ".gguf":
-        raise ModelError(
-            f"{name} is not a safetensors model: files of this kind can run code or are not read",
-            hint="Give a folder with config.json, tokenizer.json and *.safetensors.",
-        )
-    if path.is_dir():
-        if weights:
-            _weights(path)
-        return path
-    beside = "/" in name and path.parent.is_dir()  # there are such folders here, but not this one
-    if name.startswith((".", "/", "~")) or name.count("/") > 1 or beside or asked == MINIATURE:
-        raise ModelError(
-            f"There is no folder {name}",
-            hint="Give a directory, a hub id (owner/name) or miniature; `cai models` lists runs.",
-        )
-    from huggingface_hub import snapshot_download
-
-    try:
-        with quiet():
-            patterns = _PATTERNS if weights else [p for p in _PATTERNS if "safetensors" not in p]
-            path = Path(snapshot_download(name, allow_patterns=patterns))
-    except Exception as error:
-        raise ModelError(
-            f"The model {name} is not on this machine and can't be fetched: {first_line(error)}",
-            hint="Check the name and the network, or give a directory.",
-        ) from error
-    if weights:
-        _weights(path)
-    return path
-
-
-def _label(name: str) -> str:
-    """What a model is called in results: a hub id, or the last part of a folder's path."""
-    path = Path(name).expanduser()
-    return path.resolve().name if path.is_dir() else name
-
-
-def _weights(folder: Path) -> None:
-    if any(folder.glob("*.safetensors")):
-        return
-    pickles = sorted(p.name for p in folder.iterdir() if p.suffix in _PICKLES)
-    if pickles:
-        raise ModelError(
-            f"{folder} holds its weights as {pickles[0]}: such files can run code, and are refused",
-            hint="Convert it: load it where you trust it and save with safe_serialization=True.",
-        )
-    raise ModelError(
-        f"{folder} holds no *.safetensors", hint="A model folder has config.json and weights."
-    )
 
 
 def _config(folder: Path, name: str) -> Any:
@@ -225,23 +240,6 @@ def _model(folder: Path, name: str, dtype: torch.dtype, where: torch.device, bit
             hint="The folder holds another kind of model, or an incomplete download.",
         )
     return model
-
-
-def _merge(model: Any, adapter: Path) -> Any:
-    if not (adapter / "adapter_config.json").is_file():
-        raise ModelError(
-            f"{adapter} holds no adapter_config.json", hint="Give the folder of a PEFT adapter."
-        )
-    from peft import PeftModel
-
-    try:
-        wrapped = PeftModel.from_pretrained(model, str(adapter), is_trainable=False)
-        return wrapped.merge_and_unload(safe_merge=True)
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
-        raise ModelError(
-            f"The adapter {adapter} can't be put on this model: {first_line(error)}",
-            hint="An adapter fits the base model it was trained on (adapter_config.json names it).",
-        ) from error
 
 
 def _align(model: nn.Module) -> None:
@@ -298,26 +296,3 @@ def context_of(config: Any) -> int:
         if isinstance(value := getattr(text, name, None), int):
             return value
     return 1 << 20
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Without the libraries' own progress bars and warnings; restored afterwards."""
-    log = transformers.utils.logging
-    level, bars = log.get_verbosity(), log.is_progress_bar_enabled()
-    log.set_verbosity_error()
-    log.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        log.set_verbosity(level)
-        if bars:
-            log.enable_progress_bar()
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's text, short enough to quote."""
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0][:300]

@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 
 from cai.errors import UsageError
-from cai.models.load import load_model, quiet
+from cai.models.libraries import quiet
+from cai.models.load import load_model
 
 
 def merge_adapter(base: str, adapter: Path, out: Path, dtype: str = "float32") -> None:
@@ -19,11 +20,12 @@ def merge_adapter(base: str, adapter: Path, out: Path, dtype: str = "float32") -
     `dtype`, and `OSError` where `out` can't be written.
     """
     loaded = load_model(base, "cpu", "float32", adapter=str(adapter))
-    model = loaded.model.to(getattr(torch, dtype))
+    assert loaded.adapters is not None and loaded.adapter is not None
+    model = loaded.adapters.merge(loaded.adapter.place).to(getattr(torch, dtype))
     if not all(parameter.isfinite().all() for parameter in model.parameters()):
         raise UsageError(
             f"Some weights are too large for {dtype}", hint="Use --dtype bfloat16 or float32."
         )
     with quiet():
-        model.save_pretrained(out)  # type: ignore[operator]
+        model.save_pretrained(out)
         loaded.encoder.save_tokenizer(out)

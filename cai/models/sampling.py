@@ -16,12 +16,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from cai.decoding import Decoding
 from cai.text.seeds import derive
+from cai.types import Sampling
 
 MARGIN = 1e-3
 """Smallest lead, in logits, that is trusted not to be turned around by rounding in float32."""
@@ -35,12 +37,39 @@ _SHORTLIST = 1024
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """One draw to make: the token at `position` of a response sampled with `seed`."""
+    """One draw to make: the token at `position` of a response sampled with `seed`.
+
+    The settings are those of `cai.decoding.Decoding`. seen: ids of the prompt and the response so
+    far, which a repetition penalty is for.
+    """
 
     temperature: float = 1.0
     top_p: float = 1.0
     seed: int = 0
     position: int = 0
+    top_k: int = 0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    seen: Sequence[int] = field(default=(), repr=False)
+
+    @classmethod
+    def of(cls, sampling: Sampling, position: int, seen: Sequence[int]) -> Draw:
+        """The draw at a position; a setting that is None is off."""
+        d = Decoding.of(sampling)
+        return cls(
+            d.temperature, d.top_p, sampling.seed, position, d.top_k, d.min_p,
+            d.repetition_penalty, seen,
+        )  # fmt: skip
+
+    @property
+    def cuts(self) -> bool:
+        """Whether some tokens are left out of the draw."""
+        return bool(self.temperature and (self.top_p < 1 or self.top_k or self.min_p))
+
+    @property
+    def stretch(self) -> float:
+        """How many times the penalty may enlarge a difference that rounding made."""
+        return max(self.repetition_penalty, 1 / self.repetition_penalty)
 
 
 def choose(
@@ -56,12 +85,13 @@ def choose(
     if logits.device.type == "mps":  # no float64 there
         logits = logits.cpu()
     heat = torch.tensor([d.temperature or 1.0 for d in draws], device=logits.device)
-    race = logits / heat[:, None]
+    race = penalized(logits, draws) / heat[:, None]
     certain: dict[int, Tensor] = {}
     for i, draw in enumerate(draws):
-        if draw.temperature and draw.top_p < 1:
-            exact, possible, certain[i] = _nucleus(race[i], draw)
-            race[i].masked_fill_(~(exact if final else possible), -torch.inf)
+        if draw.cuts:
+            kept = cut(race[i], draw)
+            certain[i] = kept.sure
+            race[i].masked_fill_(~(kept.exact if final else kept.possible), -torch.inf)
     if rows := [i for i, d in enumerate(draws) if d.temperature]:
         noise = gumbel([draws[i] for i in rows], race.shape[1], race.device)
         if len(rows) == len(draws):
@@ -76,7 +106,8 @@ def choose(
         return winner.tolist(), [False] * len(draws)
     second = race.scatter_(1, winner.clamp(min=0)[:, None], -torch.inf).max(dim=1).values
     tokens: list[int] = winner.tolist()
-    close: list[bool] = ((best - second) * heat < MARGIN).tolist()
+    margin = torch.tensor([MARGIN * d.stretch for d in draws], device=race.device)
+    close: list[bool] = ((best - second) * heat < margin).tolist()
     for i, sure in certain.items():
         close[i] = close[i] or not bool(sure[tokens[i]])
     return tokens, close
@@ -111,26 +142,93 @@ def _signed(word: int) -> int:
     return word - (1 << 32) if word >> 31 else word
 
 
-def _nucleus(scaled: Tensor, draw: Draw) -> tuple[Tensor, Tensor, Tensor]:
-    """Which tokens are in the nucleus: exactly; possibly, and certainly, given rounding.
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Which tokens stay in a draw: boolean masks [vocabulary].
 
-    scaled: logits / temperature [vocabulary]. The nucleus is the smallest set of best tokens whose
-    probabilities reach `top_p`. Returns three boolean masks [vocabulary].
+    exact: from these very logits. possible, sure: those that may stay, and those that must, when
+    each logit may be off by rounding (half of `MARGIN` each way).
     """
-    slack = MARGIN / draw.temperature
+
+    exact: Tensor
+    possible: Tensor
+    sure: Tensor
+
+
+def penalized(logits: Tensor, draws: Sequence[Draw]) -> Tensor:
+    """Logits after each row's repetition penalty; `logits` themselves where there is none."""
+    if all(d.repetition_penalty == 1 for d in draws):
+        return logits
+    out = logits.clone()
+    for row, draw in zip(out, draws, strict=True):
+        if draw.repetition_penalty != 1 and draw.seen:
+            ids = torch.tensor(sorted(set(draw.seen)), device=row.device)
+            seen = row[ids]
+            penalty = draw.repetition_penalty
+            row[ids] = torch.where(seen < 0, seen * penalty, seen / penalty)
+    return out
+
+
+def cut(scaled: Tensor, draw: Draw) -> Kept:
+    """What top_k, top_p and min_p leave, in this order.
+
+    scaled: logits after the penalty, divided by the temperature [vocabulary].
+    """
+    slack = MARGIN * draw.stretch / draw.temperature
+    kept = _likeliest(scaled, draw.top_k, slack) if draw.top_k else None
+    if draw.top_p < 1:
+        kept = _nucleus_of(scaled, kept, draw.top_p, slack)
+    if draw.min_p:
+        least = scaled.max() + math.log(draw.min_p)
+        near = Kept(scaled >= least, scaled >= least - slack, scaled >= least + slack)
+        kept = near if kept is None else _both(kept, near)
+    assert kept is not None
+    return kept
+
+
+def _both(a: Kept, b: Kept) -> Kept:
+    return Kept(a.exact & b.exact, a.possible & b.possible, a.sure & b.sure)
+
+
+def _likeliest(scaled: Tensor, k: int, slack: float) -> Kept:
+    """The k likeliest, and all that equal the least of them."""
+    if k >= len(scaled):
+        everything = torch.ones_like(scaled, dtype=torch.bool)
+        return Kept(everything, everything, everything)
+    best = torch.topk(scaled, k + 1).values
+    return Kept(scaled >= best[k - 1], scaled >= best[k - 1] - slack, scaled >= best[k] + slack)
+
+
+def _nucleus_of(scaled: Tensor, kept: Kept | None, top_p: float, slack: float) -> Kept:
+    """The nucleus of what is kept. The fewer tokens are left, the smaller their nucleus."""
+    if kept is None:
+        return _nucleus(scaled, top_p, slack)
+    inside = _nucleus(scaled.masked_fill(~kept.exact, -torch.inf), top_p, slack)
+    if torch.equal(kept.possible, kept.sure):
+        return _both(inside, kept)
+    widest = _nucleus(scaled.masked_fill(~kept.possible, -torch.inf), top_p, slack)
+    tightest = _nucleus(scaled.masked_fill(~kept.sure, -torch.inf), top_p, slack)
+    return _both(Kept(inside.exact, widest.possible, tightest.sure), kept)
+
+
+def _nucleus(scaled: Tensor, top_p: float, slack: float) -> Kept:
+    """The smallest set of best tokens whose probabilities reach `top_p`.
+
+    slack: how far two logits may drift apart through rounding.
+    """
     p = scaled.double().softmax(0)
     ranked = torch.topk(p, min(len(p), _SHORTLIST)).values
-    if float(ranked.sum()) < draw.top_p + slack:
+    if float(ranked.sum()) < top_p + slack:
         ranked = p.sort(descending=True).values
     before = ranked.cumsum(0) - ranked
 
-    def size(top_p: float) -> int:
-        return max(1, int((before < top_p).sum()))
+    def size(reached: float) -> int:
+        return max(1, int((before < reached).sum()))
 
-    count = size(draw.top_p)
-    cut = ranked[count - 1]
-    exact = p > cut
-    exact[(p == cut).nonzero()[: count - int(exact.sum()), 0]] = True  # of equals, the first
-    possible = p >= ranked[size(draw.top_p + slack / 2) - 1] * math.exp(-slack)
-    sure = p >= ranked[size(draw.top_p - slack / 2) - 1] * math.exp(slack)
-    return exact, possible, sure
+    count = size(top_p)
+    least = ranked[count - 1]
+    exact = p > least
+    exact[(p == least).nonzero()[: count - int(exact.sum()), 0]] = True  # of equals, the first
+    possible = p >= ranked[size(top_p + slack / 2) - 1] * math.exp(-slack)
+    sure = p >= ranked[size(top_p - slack / 2) - 1] * math.exp(slack)
+    return Kept(exact, possible, sure)

@@ -9,7 +9,8 @@ import torch
 import transformers
 
 from cai.errors import ModelError
-from cai.models.load import context_of, first_line, load_config
+from cai.models.libraries import first_line
+from cai.models.load import context_of, load_config
 from cai.models.rows import text_config
 
 

@@ -6,7 +6,6 @@ principle makes a new run that shares every step the edit did not touch.
 
 from __future__ import annotations
 
-import math
 import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -19,6 +18,7 @@ from cai.backends.base import Backend, ModelInfo
 from cai.constitution.plans import empty_round
 from cai.data.split import family, side_of
 from cai.data.usable import need_prompts, no_prompts
+from cai.decoding import SETTINGS, Decoding, origins
 from cai.digest import digest
 from cai.errors import Interrupted, StoreError, UsageError
 from cai.pipeline.compare import compare
@@ -29,7 +29,7 @@ from cai.pipeline.snapshot import snapshot
 from cai.pipeline.steps import Draws, Part, Steps
 from cai.store.records import Run
 from cai.store.store import Store
-from cai.types import Comparison, Constitution, Prompt, SetAside, Trace
+from cai.types import Comparison, Constitution, Prompt, Sampling, SetAside, Trace
 
 Kind: TypeAlias = Literal["trace", "comparison"]
 Outcome: TypeAlias = Trace | Comparison
@@ -43,7 +43,9 @@ class BuildConfig:
     rounds: critique-and-revise rounds; None leaves it to the constitution's plan.
     pairs: response pairs to compare for each prompt of the preference side; 0 for SFT data alone.
     limit: use the first so many usable prompts; None for all.
-    temperature, top_p, max_new_tokens: how all text is sampled.
+    temperature, top_p, top_k, min_p, repetition_penalty: how all text is sampled; None leaves a
+        setting to each model's own `generation_config.json`.
+    max_new_tokens: the longest text.
     sft_share: share of prompts that become SFT rows; the others become preferences, so no prompt
         stands on both sides (1.0 where `pairs` is 0).
     test_share: share of prompts held out as the test split.
@@ -59,8 +61,11 @@ class BuildConfig:
     rounds: int | None = None
     pairs: int = 1
     limit: int | None = None
-    temperature: float = 1.0
-    top_p: float = 1.0
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    repetition_penalty: float | None = None
     max_new_tokens: int = 256
     sft_share: float = 0.5
     test_share: float = 0.1
@@ -78,13 +83,18 @@ class BuildConfig:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise UsageError(f"{name} is {value}; it must be {least} or more.")
-        if not 0 <= self.temperature < math.inf or not 0 < self.top_p <= 1:
-            raise UsageError("temperature must be 0 or more, and top_p above 0 and at most 1.")
+        Decoding.of(self.sampling)
 
     @property
     def draws(self) -> Draws:
         """The run's seed and sampling, for the steps."""
-        return Draws(self.seed, self.temperature, self.top_p, self.max_new_tokens)
+        asked = {name: getattr(self, name) for name in SETTINGS}
+        return Draws(seed=self.seed, max_new_tokens=self.max_new_tokens, **asked)
+
+    @property
+    def sampling(self) -> Sampling:
+        """What is asked of every model."""
+        return Sampling(**{name: getattr(self, name) for name in SETTINGS})
 
     def side(self, prompt: Prompt) -> Literal["sft", "preference"]:
         """Whether a prompt becomes SFT rows or preferences."""
@@ -284,7 +294,10 @@ def _name(
             "digest": digest(names),
             "set_aside": digest(sorted(aside)),
         },
-        "models": {part: _model(b.info) for part, b in sorted(models.parts.items())},
+        "models": {
+            part: _model(b.info) | _sampling(config.sampling, b.info)
+            for part, b in sorted(models.parts.items())
+        },
     }
     constitution_seen = snapshot(constitution)
     run = Run(
@@ -360,8 +373,20 @@ def _counts(tally: Tally) -> dict[str, Any]:
     }
 
 
-def _model(info: ModelInfo) -> dict[str, str]:
-    return {"name": info.name, "fingerprint": info.fingerprint}
+def _model(info: ModelInfo) -> dict[str, Any]:
+    """What the record of a run says of a model: itself, and what it is made of."""
+    made_of = {"base": info.base, "adapter": info.adapter}
+    return {
+        "name": info.name,
+        "fingerprint": info.fingerprint,
+        **{part: _model(own) for part, own in made_of.items() if own is not None},
+    }
+
+
+def _sampling(asked: Sampling, info: ModelInfo) -> dict[str, Any]:
+    """How a model's text is drawn, and where each setting comes from."""
+    held = asdict(Decoding.of(asked, info.sampling))
+    return {"sampling": held, "sampling_from": origins(asked, info.sampling)}
 
 
 def _versions() -> dict[str, str]:

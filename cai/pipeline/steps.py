@@ -45,13 +45,17 @@ Steps: TypeAlias = Generator[Ask, tuple[Result, ...], T]
 class Draws:
     """The run's seed and how text is sampled; makes the `Sampling` of each step.
 
-    The paper samples at temperature 1.
+    None leaves a setting to the model that is asked; where it states none, text is drawn at
+    temperature 1, as in the paper.
     """
 
     seed: int = 0
-    temperature: float = 1.0
-    top_p: float = 1.0
+    temperature: float | None = None
+    top_p: float | None = None
     max_new_tokens: int = 256
+    top_k: int | None = None
+    min_p: float | None = None
+    repetition_penalty: float | None = None
 
     def sampling(
         self, prompt: Prompt, stage: Stage, *place: object, stop: tuple[str, ...] = ()
@@ -61,6 +65,9 @@ class Draws:
             temperature=self.temperature,
             top_p=self.top_p,
             max_new_tokens=self.max_new_tokens,
+            top_k=self.top_k,
+            min_p=self.min_p,
+            repetition_penalty=self.repetition_penalty,
             stop=stop,
             seed=seeds.derive(self.seed, prompt.id, stage, *place),
         )

@@ -11,14 +11,13 @@ from typing import Any, Literal, TypeAlias
 from cai.data.trained import is_run, need_finished, read_run
 from cai.digest import digest, file_digest
 from cai.errors import DataError, ModelError, UsageError
-from cai.models.fingerprint import fingerprint
-from cai.models.load import local_folder
+from cai.models.fingerprint import ADAPTER_FILES, adapter_digest, fingerprint
+from cai.models.folders import local_folder
 from cai.models.names import or_last, part_of_run, resolve_model
 from cai.train.config import FORMATS
 
 Use: TypeAlias = Literal["speak", "merge", "start"]
 """What an adapter is wanted for; a run may start from a reward model, which can't speak."""
-_FILES = ("adapter_config.json", "adapter_model.safetensors")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +66,7 @@ class Adapter:
             "part": part,
             "stage": self.record.stage if self.record else "?",
             "id": self.record.id if self.record else "?",
-            "digest": digest([file_digest(self.folder / name) for name in _FILES]),
+            "digest": adapter_digest(self.folder),
         }
 
 
@@ -88,7 +87,7 @@ def find_adapter(given: str, use: Use = "speak") -> Adapter:
     place, home = _place(given), find_home(given)
     record = _record(home, place, use) if home else None
     folder = local_folder(part_of_run(given, "adapter"))
-    check_files(home, (folder / name for name in _FILES))
+    check_files(home, (folder / name for name in ADAPTER_FILES))
     inside = place.relative_to(home).parts if home else ()
     parts = [home.name if home else place.name, *(p for p in inside if p != "adapter")]
     return Adapter("-".join(parts), folder, record.model if record else _told(folder), record)

@@ -33,7 +33,7 @@ def talk(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
 
 
 def answer(messages: Messages, adapter: Path | None = None) -> str:
-    """What a model of its own, with the adapter merged into it, says to the same."""
+    """What a model of its own, with the adapter alone on it, says to the same."""
     backend = LocalBackend.load("miniature", adapter=str(adapter) if adapter else None)
     sampling = Sampling(temperature=0, max_new_tokens=12)
     backend.submit(0, [backend.prepare(Generate(messages, sampling))], "c")
@@ -56,7 +56,7 @@ def test_adapters_switch_within_a_conversation_and_the_base_is_loaded_once(
         loads.append(name)
         return load_model(name, *rest, **more)
 
-    monkeypatch.setattr("cai.models.backbone.load_model", counted)
+    monkeypatch.setattr("cai.models.load.load_model", counted)
     out = talk(
         "What is bread?", "/adapter base", "And a river?", "/adapter sft", "And you?",
         options=("--adapter", sft_run),
@@ -110,7 +110,7 @@ def test_system_and_history_reach_the_model_and_reset_forgets() -> None:
 
     class Echo(Voices):
         def __init__(self) -> None:
-            self._inside = {"base": None}
+            self._loaded = {"base": None}  # type: ignore[dict-item]
 
         def answer(self, name: str, messages: Messages, sampling: Sampling) -> Generation:
             seen.append((messages, sampling.seed))
@@ -134,7 +134,7 @@ def test_system_and_history_reach_the_model_and_reset_forgets() -> None:
 def test_a_models_control_characters_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
     class Hostile(Voices):
         def __init__(self) -> None:
-            self._inside = {"base": None}
+            self._loaded = {"base": None}  # type: ignore[dict-item]
 
         def answer(self, name: str, messages: Messages, sampling: Sampling) -> Generation:
             return Generation("a\x1b]0;x\x07\nb", (), "stop", name, "", 0, 0)

@@ -149,23 +149,43 @@ def test_devices_and_dtypes_are_checked(folder: Path) -> None:
         load_model(str(folder), device="cpu", dtype="int8")
 
 
-def adapter(path: Path) -> Path:
+def adapter(path: Path, seed: int = 1) -> Path:
     base = transformers.AutoModelForCausalLM.from_config(tiny().config)
     base.load_state_dict(tiny().state_dict())
-    torch.manual_seed(1)
+    torch.manual_seed(seed)
     config = LoraConfig(r=4, target_modules=["q_proj"], init_lora_weights=False)
     get_peft_model(base, config).save_pretrained(path)
     return path
 
 
-def test_an_adapter_is_merged(folder: Path, tmp_path: Path) -> None:
+def test_an_adapter_is_put_on_unmerged(folder: Path, tmp_path: Path) -> None:
     path = adapter(tmp_path / "adapter")
     plain, adapted = load_model(str(folder)), load_model(str(folder), adapter=str(path))
     assert adapted.fingerprint != plain.fingerprint
     assert adapted.name == f"{folder.name}+adapter"
     ids = [5, 6, 7]
     assert not torch.allclose(plain_logits(adapted.model, ids), plain_logits(plain.model, ids))
-    assert not any("lora" in name for name, _ in adapted.model.named_parameters())
+    assert adapted.adapter is not None
+    with adapted.adapter.base.weights():
+        assert torch.equal(plain_logits(adapted.model, ids), plain_logits(plain.model, ids))
+    assert not any(p.requires_grad for p in adapted.model.parameters())
+
+
+def test_two_adapters_share_a_base(folder: Path, tmp_path: Path) -> None:
+    """Each speaks as one that has the base for itself, in whatever order they are used."""
+    paths = [adapter(tmp_path / name, seed) for name, seed in (("a", 1), ("b", 2))]
+    alone = [load_model(str(folder), adapter=str(path)) for path in paths]
+    base = load_model(str(folder))
+    shared = [base, *(base.with_adapter(str(path)) for path in paths)]
+    assert [s.fingerprint for s in shared[1:]] == [a.fingerprint for a in alone]
+    assert len({s.fingerprint for s in shared}) == 3
+    assert shared[1].with_adapter(str(paths[1]), "mine").name == f"{folder.name}+mine"
+    ids = [5, 6, 7]
+    wanted = [plain_logits(m.model, ids) for m in (load_model(str(folder)), *alone)]
+    for turn in (1, 0, 2, 1, 0):
+        with shared[turn].weights():
+            assert torch.equal(plain_logits(base.model, ids), wanted[turn])
+    assert not any(p.requires_grad for p in base.model.parameters())
 
 
 def test_an_adapter_of_another_model_is_told(folder: Path, tmp_path: Path) -> None:
@@ -173,7 +193,7 @@ def test_an_adapter_of_another_model_is_told(folder: Path, tmp_path: Path) -> No
     config = json.loads((path / "adapter_config.json").read_text())
     config["target_modules"] = ["no_such_layer"]
     (path / "adapter_config.json").write_text(json.dumps(config))
-    with pytest.raises(ModelError, match="can't be put on this model"):
+    with pytest.raises(ModelError, match=r"can't be put on .*no_such_layer"):
         load_model(str(folder), adapter=str(path))
 
 

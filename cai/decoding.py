@@ -1,0 +1,135 @@
+"""Decoding settings: what the user asks for, what the model's own config says, and which holds.
+
+Names and meaning are those of transformers' `GenerationConfig`. A setting that is asked for holds;
+one left open is the model's own, from its `generation_config.json`; else it is off (temperature 1).
+transformers has a default of its own for some (top_k 50): it is not taken over, so that a model
+that states nothing is sampled from its own distribution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from cai.errors import UsageError
+from cai.types import Sampling
+
+
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """How one token is drawn from a model's logits; the defaults draw from its own distribution.
+
+    In the order in which they are applied: repetition_penalty divides the positive logits of tokens
+    that stand in the prompt or the response, and multiplies the negative ones (Keskar et al. 2019,
+    arXiv 1909.05858). temperature divides all logits; 0 takes the likeliest token. top_k keeps the
+    k likeliest tokens and their equals; 0 is off. top_p keeps the smallest set of the likeliest
+    tokens whose probability reaches it (Holtzman et al. 2020, arXiv 1904.09751). min_p keeps tokens
+    at least that likely, relative to the likeliest (Nguyen et al. 2024, arXiv 2407.01082).
+    """
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+
+    @classmethod
+    def of(cls, asked: Sampling, own: Sampling | None = None) -> Decoding:
+        """What holds. own: the model's settings. Raises `UsageError` for a value out of range."""
+        given = {n: v for n in SETTINGS if (v := getattr(asked, n)) is not None}
+        theirs = {n: v for n in SETTINGS if own and (v := getattr(own, n)) is not None}
+        out = cls(**{**theirs, **given})
+        out.check()
+        return out
+
+    def check(self) -> None:
+        """Raise `UsageError` for a value out of range."""
+        for name, rule in _RULES.items():
+            value = getattr(self, name)
+            if not _holds(name, value):
+                raise UsageError(f"{name} is {value}; it must be {rule}")
+
+
+SETTINGS = tuple(field.name for field in fields(Decoding))
+
+_RULES = {
+    "temperature": "0 or more",
+    "top_p": "above 0 and at most 1",
+    "top_k": "a whole number, 0 or more",
+    "min_p": "0 or more and at most 1",
+    "repetition_penalty": "above 0",
+}
+_FIRST = ("temperature", "top_p")
+"""Settings that step keys have always held."""
+
+
+def _holds(name: str, value: Any) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    if name == "top_k":
+        return isinstance(value, int) and value >= 0
+    if name in ("top_p", "min_p"):
+        return 0 <= value <= 1 and (name == "min_p" or value > 0)
+    return 0 <= value < float("inf") and (name == "temperature" or value > 0)
+
+
+def of_generation_config(values: Mapping[str, Any]) -> Sampling:
+    """The settings that a `generation_config.json` states; the others are None.
+
+    `do_sample: false`, where it is stated, is temperature 0. Raises `ValueError` for a value that
+    means nothing.
+    """
+    stated = {n: v for n in SETTINGS if (v := values.get(n)) is not None}
+    for name, value in stated.items():
+        if not _holds(name, value):
+            raise ValueError(f"{name} is {value!r}; it must be {_RULES[name]}")
+        stated[name] = value if name == "top_k" else float(value)
+    if values.get("do_sample") is False:
+        stated["temperature"] = 0.0
+    return Sampling(**stated)
+
+
+def key_facts(sampling: Sampling, own: Sampling | None = None) -> dict[str, Any]:
+    """What the key of a step says of its sampling; settings that are off are left out.
+
+    So a step that was kept before a setting existed is still found.
+    """
+    held = asdict(Decoding.of(sampling, own))
+    off = asdict(Decoding())
+    kept = {n: v for n, v in held.items() if n in _FIRST or v != off[n]}
+    rest = {"max_new_tokens": sampling.max_new_tokens, "stop": sampling.stop, "seed": sampling.seed}
+    return kept | rest
+
+
+def origins(asked: Sampling, own: Sampling) -> dict[str, str]:
+    """Where each setting that holds comes from: `option`, `generation_config.json`, `default`."""
+    out = {}
+    for name in SETTINGS:
+        given, theirs = getattr(asked, name), getattr(own, name)
+        stated = "default" if theirs is None else "generation_config.json"
+        out[name] = stated if given is None else "option"
+    return out
+
+
+def in_words(values: Mapping[str, Any], origin: Mapping[str, str]) -> str:
+    """`temperature 0.7, top_p 0.8 (generation_config.json), top_k 20 (option)`.
+
+    Settings that are off by default are left out.
+    """
+    shown = [n for n in SETTINGS if n == "temperature" or origin[n] != "default"]
+    if values["temperature"] == 0:
+        shown = [n for n in shown if n in ("temperature", "repetition_penalty")]
+    groups: dict[str, list[str]] = {}
+    for name in shown:
+        greedy = name == "temperature" and values[name] == 0
+        text = "temperature 0 (greedy)" if greedy else f"{name} {values[name]:g}"
+        groups.setdefault(origin[name], []).append(text)
+    return "; ".join(f"{', '.join(names)}, from {_FROM[o]}" for o, names in groups.items())
+
+
+_FROM = {
+    "option": "the options",
+    "generation_config.json": "the model's generation_config.json",
+    "default": "the default",
+}

@@ -1,0 +1,70 @@
+"""Where a model's files are on this machine: a folder, the hub's copy, an unpacked GGUF file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cai.errors import ModelError
+from cai.models.libraries import first_line, quiet
+from cai.models.names import MINIATURE
+
+_PICKLES = {".bin", ".pt", ".pth", ".pkl", ".ckpt"}
+_PATTERNS = ["*.json", "*.jinja", "*.safetensors", "*.model", "*.txt"]
+
+
+def local_folder(name: str, asked: str | None = None, *, weights: bool = True) -> Path:
+    """The local folder of a model, fetched from the hub where it is no directory.
+
+    asked: what the user wrote. weights: False fetches and wants the small files alone.
+    Raises `ModelError` for what is not there, and for pickles.
+    """
+    path = Path(name).expanduser()
+    if path.suffix in _PICKLES or path.suffix == ".gguf":
+        raise ModelError(
+            f"{name} is not a safetensors model: files of this kind can run code or are not read",
+            hint="Give a folder with config.json, tokenizer.json and *.safetensors.",
+        )
+    if path.is_dir():
+        if weights:
+            _weights(path)
+        return path
+    beside = "/" in name and path.parent.is_dir()  # there are such folders here, but not this one
+    if name.startswith((".", "/", "~")) or name.count("/") > 1 or beside or asked == MINIATURE:
+        raise ModelError(
+            f"There is no folder {name}",
+            hint="Give a directory, a hub id (owner/name) or miniature; `cai models` lists runs.",
+        )
+    from huggingface_hub import snapshot_download
+
+    try:
+        with quiet():
+            patterns = _PATTERNS if weights else [p for p in _PATTERNS if "safetensors" not in p]
+            path = Path(snapshot_download(name, allow_patterns=patterns))
+    except Exception as error:
+        raise ModelError(
+            f"The model {name} is not on this machine and can't be fetched: {first_line(error)}",
+            hint="Check the name and the network, or give a directory.",
+        ) from error
+    if weights:
+        _weights(path)
+    return path
+
+
+def label(name: str) -> str:
+    """What a model is called in results: a hub id, or the last part of a path."""
+    path = Path(name).expanduser()
+    return path.resolve().name if path.exists() else name
+
+
+def _weights(folder: Path) -> None:
+    if any(folder.glob("*.safetensors")):
+        return
+    pickles = sorted(p.name for p in folder.iterdir() if p.suffix in _PICKLES)
+    if pickles:
+        raise ModelError(
+            f"{folder} holds its weights as {pickles[0]}: such files can run code, and are refused",
+            hint="Convert it: load it where you trust it and save with safe_serialization=True.",
+        )
+    raise ModelError(
+        f"{folder} holds no *.safetensors", hint="A model folder has config.json and weights."
+    )

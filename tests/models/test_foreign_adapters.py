@@ -1,0 +1,193 @@
+"""Adapters that PEFT made elsewhere: as PEFT computes them unmerged, or refused with the reason.
+
+The base is the miniature, whose head is tied to its embeddings.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file
+from torch import Tensor
+from transformers import AutoModelForCausalLM
+
+from cai.backends.local import LocalBackend
+from cai.cli.speak import Voices
+from cai.errors import ModelError
+from cai.models.backbone import Backbone
+from cai.models.load import load_model
+from cai.models.merge import merge_adapter
+from cai.models.names import resolve_model
+from tests.cli.project import cai
+
+IDS = torch.randint(5, 2000, (2, 12), generator=torch.Generator().manual_seed(0))
+BASE = resolve_model("miniature")
+
+RIGHT: dict[str, dict[str, Any]] = {
+    "two layers": {"target_modules": ["q_proj", "v_proj"]},
+    "all linear layers": {"target_modules": "all-linear"},
+    "DoRA": {"target_modules": ["q_proj", "up_proj"], "use_dora": True},
+    "ranks by pattern": {"target_modules": ["q_proj", "k_proj"], "rank_pattern": {"k_proj": 2}},
+    "alphas by pattern": {"target_modules": ["q_proj", "k_proj"], "alpha_pattern": {"k_proj": 2}},
+    "rank-stabilised": {"target_modules": ["q_proj"], "use_rslora": True},
+    "some layers": {"target_modules": ["q_proj"], "layers_to_transform": [1]},
+}
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "a trained head": (
+        {"target_modules": ["q_proj"], "modules_to_save": ["lm_head"]},
+        r"uses modules_to_save \(lm_head\)",
+    ),
+    "LoRA on the tied head": ({"target_modules": ["q_proj", "lm_head"]}, "weights of the base"),
+    "LoRA on the embeddings": ({"target_modules": ["q_proj", "embed_tokens"]}, "embed_tokens"),
+    "a resized vocabulary": (
+        {"target_modules": ["q_proj"], "modules_to_save": ["embed_tokens", "lm_head"]},
+        "uses modules_to_save",
+    ),
+    "a resized vocabulary, saved unasked": ({"target_modules": ["q_proj"]}, "weights of the base"),
+    "some tokens": ({"target_modules": ["q_proj"], "trainable_token_indices": [5]}, "token_ind"),
+    "activated by tokens": (
+        {"target_modules": ["q_proj"], "alora_invocation_tokens": [5]}, "uses alora_invocation",
+    ),
+}  # fmt: skip
+
+
+def peft_adapter(folder: Path, vocabulary: int | None = None, **settings: Any) -> PeftModel:
+    """Save an adapter that does something; returns PEFT's own model with it, unmerged."""
+    base = AutoModelForCausalLM.from_pretrained(BASE, dtype=torch.float32)
+    if vocabulary:
+        base.resize_token_embeddings(vocabulary, mean_resizing=False)
+    config = LoraConfig(task_type="CAUSAL_LM", r=4, lora_alpha=8, **settings)
+    model = get_peft_model(base, config)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if any(part in name for part in ("lora_B", "magnitude", "modules_to_save")):
+                p += 0.02 * torch.randn(p.shape, generator=generator)
+    model.save_pretrained(folder)
+    return model.eval()
+
+
+@torch.no_grad()
+def logits(model: Any) -> Tensor:
+    out: Tensor = model(IDS).logits
+    return out
+
+
+@pytest.mark.parametrize("kind", RIGHT)
+def test_loaded_and_merged_as_peft_computes_it(kind: str, tmp_path: Path) -> None:
+    """Unmerged to the bit of float32, and merged within 1e-4; and it does something."""
+    wanted = logits(peft_adapter(tmp_path / "adapter", **RIGHT[kind]))
+    loaded = load_model("miniature", "cpu", "float32", adapter=str(tmp_path / "adapter"))
+    torch.testing.assert_close(logits(loaded.model), wanted, rtol=0, atol=1e-6)
+    assert loaded.adapter is not None
+    with loaded.adapter.base.weights():
+        alone = logits(loaded.model)
+    assert (alone - wanted).abs().max() > 1e-2
+    assert torch.equal(alone, logits(load_model("miniature", "cpu", "float32").model))
+    merge_adapter("miniature", tmp_path / "adapter", tmp_path / "merged")
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype=torch.float32)
+    torch.testing.assert_close(logits(merged), wanted, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["two layers", "DoRA", "ranks by pattern"])
+def test_a_backbone_loads_it_and_saves_what_peft_loads(kind: str, tmp_path: Path) -> None:
+    """What `cai train --adapter` starts from, and what it writes."""
+    wanted = logits(peft_adapter(tmp_path / "adapter", **RIGHT[kind]))
+    bone = Backbone.load("miniature", device="cpu", dtype="float32")
+    bone.load_adapter("policy", tmp_path / "adapter")
+    bone.copy_adapter("policy", "reference")
+    for name in ("policy", "reference"):
+        with bone.using(name):
+            torch.testing.assert_close(logits(bone.inner), wanted, rtol=0, atol=1e-6)
+    bone.save_adapter("policy", tmp_path / "saved")
+    base = AutoModelForCausalLM.from_pretrained(BASE, dtype=torch.float32)
+    theirs = PeftModel.from_pretrained(base, tmp_path / "saved")
+    torch.testing.assert_close(logits(theirs), wanted, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_refused_with_the_reason_wherever_it_is_loaded(kind: str, tmp_path: Path) -> None:
+    settings, reason = REFUSED[kind]
+    adapter = tmp_path / "adapter"
+    peft_adapter(adapter, 2600 if "vocabulary" in kind else None, **settings)
+    ways = {
+        "build-data": lambda: LocalBackend.load("miniature", adapter=str(adapter)),
+        "chat, compare": lambda: Voices.load(
+            "miniature", [str(adapter)], device="cpu", dtype="auto", at_once=1
+        ),
+        "merge": lambda: merge_adapter("miniature", adapter, tmp_path / "merged"),
+        "train": lambda: Backbone.load("miniature").load_adapter("policy", adapter),
+    }
+    for way, load in ways.items():
+        with pytest.raises(ModelError, match=reason) as told:
+            load()
+        assert "Merge it into its base with PEFT" in str(told.value), way
+    assert not (tmp_path / "merged").exists()
+
+
+def test_a_head_that_only_the_config_names_is_refused_by_the_model(tmp_path: Path) -> None:
+    """A file without the tied head's own weights, as PEFT writes it when asked to."""
+    settings = {"target_modules": ["q_proj", "lm_head"]}
+    model = peft_adapter(tmp_path / "adapter", **settings)
+    model.save_pretrained(tmp_path / "bare", save_embedding_layers=False)
+    with pytest.raises(ModelError, match=r"bare changes lm_head \(tied to the embeddings\)"):
+        load_model("miniature", adapter=str(tmp_path / "bare"))
+
+
+@pytest.mark.parametrize("command", ["build-data", "chat", "compare", "merge", "train"])
+def test_the_command_line_refuses_it_before_the_base_is_loaded(
+    command: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    adapter = tmp_path / "adapter"
+    peft_adapter(adapter, **REFUSED["a trained head"][0])
+    monkeypatch.chdir(tmp_path)
+    data = tmp_path / "rows.jsonl"
+    data.write_text('{"prompt": "Hello.", "completion": "Hi."}\n')
+    given = {
+        "build-data": ("build-data", "--adapter", adapter, "--out", "run"),
+        "chat": ("chat", "--model", "miniature", "--adapter", adapter),
+        "compare": ("compare", "--model", "miniature", "--adapter", adapter),
+        "merge": ("merge", adapter, "--model", "miniature", "--out", "out"),
+        "train": ("train", "sft", "--data", data, "--model", "miniature", "--adapter", adapter),
+    }[command]
+    if command != "merge":
+        monkeypatch.setattr("cai.models.load._model", None)
+    cai(*given, exit_code=5)
+    assert "uses modules_to_save (lm_head), which is not supported" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore::peft.utils.PeftWarning")
+def test_what_cannot_be_merged_is_told_and_is_right_unmerged(tmp_path: Path) -> None:
+    """A bias beside B, where the layer has none of its own to add it to."""
+    wanted = logits(peft_adapter(tmp_path / "a", target_modules=["q_proj"], lora_bias=True))
+    loaded = load_model("miniature", "cpu", "float32", adapter=str(tmp_path / "a"))
+    torch.testing.assert_close(logits(loaded.model), wanted, rtol=0, atol=1e-6)
+    with pytest.raises(ModelError, match="can't be merged into miniature.*no bias"):
+        merge_adapter("miniature", tmp_path / "a", tmp_path / "merged")
+
+
+def test_nothing_of_an_adapter_is_rounded_in_bfloat16(tmp_path: Path) -> None:
+    """bfloat16 keeps 8 bits: added to a weight of 1, an effect of 2^-9 is gone. So the adapter's
+    own numbers stay float32, beside the base's."""
+    peft_adapter(tmp_path / "a", target_modules=["q_proj"])
+    assert float(torch.tensor(1.0).bfloat16() + torch.tensor(2.0**-9).bfloat16()) == 1.0
+    base = load_model("miniature", "cpu", "bfloat16")
+    loaded = base.with_adapter(str(tmp_path / "a"))
+    assert loaded.adapter is not None and loaded.adapters is not None
+    held = loaded.adapters.parameters(loaded.adapter.place)
+    saved = load_file(tmp_path / "a" / "adapter_model.safetensors")
+    assert {f"base_model.model.{key}" for key in held} == set(saved)
+    for key, parameter in held.items():
+        assert parameter.dtype == torch.float32
+        assert torch.equal(parameter, saved[f"base_model.model.{key}"])
+    layer = next(m for m in loaded.model.modules() if hasattr(m, "lora_A"))
+    untouched = load_model("miniature", "cpu", "bfloat16").model
+    place = next(n for n, m in loaded.model.named_modules() if m is layer)
+    assert torch.equal(layer.base_layer.weight, untouched.get_submodule(place).weight)
