@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -181,6 +181,16 @@ def players(options: dict[str, Any]) -> dict[Part, Player]:
 
 def _player(model: str | None, adapter: str | None, default: Player) -> Player:
     return Player(model or default.model, adapter) if model or adapter else default
+
+
+GREEDY_PAIRS = (
+    "The two responses of a pair are drawn greedily, so they are the same: give --temperature."
+)
+
+
+def greedy_pairs(held: Mapping[str, Any], pairs: int) -> bool:
+    """Whether a build would compare each response with itself."""
+    return bool(pairs) and held["temperature"] == 0
 
 
 def make_models(options: dict[str, Any]) -> Models:

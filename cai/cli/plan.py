@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from cai.cli.parts import drawing, loading, models_of, players, reading
+from cai.cli.parts import (
+    GREEDY_PAIRS,
+    drawing,
+    greedy_pairs,
+    loading,
+    models_of,
+    players,
+    reading,
+)
+from cai.decoding import Decoding, in_words, origins
 from cai.pipeline.steps import Stage
+from cai.types import Sampling
 
 if TYPE_CHECKING:
     from cai.authoring.planning import BuildPlan, Count
     from cai.models.size import Size
+    from cai.pipeline.build import BuildConfig
 
 
 @click.command("plan", short_help="Count what a build would ask and need, before it starts.")
@@ -52,26 +64,29 @@ def command(
     prompts = PromptFile(prompts_file or PROMPTS, form=form, column=column, turns=turns)
     need_prompts(prompts, prompts.path.name)
     planned(rules, config)
-    sizes, count, context = _models(options)
+    sizes, drawn, count, context = _models(options)
     written = min(response_tokens, config.max_new_tokens)
     plan = plan_build(rules, prompts, config, count, context=context, written=written)
     if output == "json":
-        click.echo(json.dumps(_plain(plan, sizes, options["batch_size"], config), indent=2))
+        click.echo(json.dumps(_plain(plan, sizes, drawn, options["batch_size"], config), indent=2))
         return
     click.echo(click.style(f"{rules.id} {rules.version}  ·  {plan.prompts:,} prompts", bold=True))
-    for line in _lines(plan, sizes, options["batch_size"], config, written):
+    for line in _lines(plan, sizes, drawn, options["batch_size"], config, written):
         click.echo(line)
 
 
-def _models(options: dict[str, Any]) -> tuple[dict[str, Size], Count, int | None]:
-    """The size of each model that plays a part, the first one's way to count, the least context."""
+def _models(
+    options: dict[str, Any],
+) -> tuple[dict[str, Size], dict[str, Sampling], Count, int | None]:
+    """Of each model that plays a part, the size and its own sampling settings; the first one's way
+    to count; the least context."""
     from cai.types import Messages
 
     names = dict.fromkeys(player.model for player in players(options).values())
     real = [name for name in names if not name.startswith("scripted:")]
     if not real:
-        return {}, _words, None
-    from cai.models.load import load_encoder
+        return {}, {}, _words, None
+    from cai.models.load import load_encoder, load_sampling
     from cai.models.size import model_size
 
     sizes = {name: model_size(name, options["device"], options["dtype"]) for name in real}
@@ -80,7 +95,8 @@ def _models(options: dict[str, Any]) -> tuple[dict[str, Size], Count, int | None
     def count(messages: Messages, prefill: str) -> int:
         return len(encoder.encode(messages, prefill=prefill, add_generation_prompt=True).ids)
 
-    return sizes, count, min(size.context for size in sizes.values())
+    drawn = {name: load_sampling(name) for name in real}
+    return sizes, drawn, count, min(size.context for size in sizes.values())
 
 
 def _words(messages: Any, prefill: str) -> int:
@@ -88,7 +104,12 @@ def _words(messages: Any, prefill: str) -> int:
 
 
 def _lines(
-    plan: BuildPlan, sizes: dict[str, Size], batch: int, config: Any, written: int
+    plan: BuildPlan,
+    sizes: dict[str, Size],
+    drawn: dict[str, Sampling],
+    batch: int,
+    config: BuildConfig,
+    written: int,
 ) -> Iterator[str]:
     if plan.unusable:
         yield f"{plan.unusable:,} rows can't be used"
@@ -112,12 +133,22 @@ def _lines(
         )
     for name, size in sizes.items():
         yield f"\n{name}: {_memory(plan, size, batch, config)}"
+        yield f"sampling: {in_words(*_sampling(config, drawn[name]))}"
+    writer = next(iter(drawn.values()), Sampling())
+    if greedy_pairs(_sampling(config, writer)[0], config.pairs):
+        yield click.style(GREEDY_PAIRS, fg="yellow")
+
+
+def _sampling(config: BuildConfig, own: Sampling) -> tuple[dict[str, Any], dict[str, str]]:
+    """How a model's text would be drawn, and where each setting is from."""
+    asked = config.sampling
+    return asdict(Decoding.of(asked, own)), origins(asked, own)
 
 
 _NAMES: dict[Stage, str] = {"pair": "pair responses", "reasoning": "reasonings"}
 
 
-def _memory(plan: BuildPlan, size: Size, batch: int, config: Any) -> str:
+def _memory(plan: BuildPlan, size: Size, batch: int, config: BuildConfig) -> str:
     kind = str(size.dtype).removeprefix("torch.")
     cache = _cache(plan, size, batch, config)
     return (
@@ -126,16 +157,19 @@ def _memory(plan: BuildPlan, size: Size, batch: int, config: Any) -> str:
     )
 
 
-def _cache(plan: BuildPlan, size: Size, batch: int, config: Any) -> int:
+def _cache(plan: BuildPlan, size: Size, batch: int, config: BuildConfig) -> int:
     """Bytes of the key-value cache where every slot holds the longest conversation."""
-    return batch * min(size.context, plan.longest + int(config.max_new_tokens)) * size.token
+    return batch * min(size.context, plan.longest + config.max_new_tokens) * size.token
 
 
 def _gb(count: int) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
 
 
-def _plain(plan: BuildPlan, sizes: dict[str, Size], batch: int, config: Any) -> dict[str, Any]:
+def _plain(
+    plan: BuildPlan, sizes: dict[str, Size], drawn: dict[str, Sampling], batch: int,
+    config: BuildConfig,
+) -> dict[str, Any]:  # fmt: skip
     out: dict[str, Any] = {
         name: getattr(plan, name)
         for name in ("prompts", "unusable", "sampled", "longest", "too_long")
@@ -148,6 +182,8 @@ def _plain(plan: BuildPlan, sizes: dict[str, Size], batch: int, config: Any) -> 
             "parameters": size.parameters, "weights_bytes": size.weights,
             "cache_bytes": _cache(plan, size, batch, config),
             "dtype": str(size.dtype).removeprefix("torch."), "context": size.context,
+            "sampling": _sampling(config, drawn[name])[0],
+            "sampling_from": _sampling(config, drawn[name])[1],
         }
         for name, size in sizes.items()
     }  # fmt: skip

@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from cai.cli.parts import GREEDY_PAIRS, greedy_pairs
+from cai.data.card import sampling_lines
 from cai.data.export import SET_ASIDE
 from cai.data.manifest import Manifest
 from cai.store.records import Run
@@ -57,6 +59,10 @@ def _head(console: Console, run: Run) -> None:
     title = f"{run.constitution['id']} {run.constitution['version']} on {' and '.join(models)}"
     console.print(Text(f"\n{visible(title)}", style="bold"), end="")
     console.print(f"  ·  {run.config['prompts']['count']} prompts  ·  run {run.id}")
+    for line in sampling_lines(run.config["models"]):
+        console.print(Text(visible(f"Sampling{line}."), style="dim"))
+    if greedy_pairs(run.config["models"]["generator"]["sampling"], run.config["pairs"]):
+        console.print(Text(GREEDY_PAIRS, style="yellow"))
     if len(fingerprints) == 1:
         console.print(
             "One model writes, critiques and judges: it may be blind to its own faults.",

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from cai.data.counts import NEAR_TIE, NO_SIGNAL, Counts
+from cai.decoding import in_words
 from cai.store.records import Run
 from cai.text.terminal import visible
 
@@ -135,6 +136,8 @@ def _models(run: Run) -> str:
         for part, model in sorted(models.items())
     ]
     text = "## Models\n\n| part | model | fingerprint |\n|---|---|---|\n" + "\n".join(lines) + "\n"
+    drawn = sampling_lines(models)
+    text += "".join(f"\nSampling{line}.\n" for line in drawn)
     if len(models) > 1 and len({m["fingerprint"] for m in models.values()}) == 1:
         text += "\nOne model writes, critiques and judges: it may be blind to its own faults.\n"
     return text
@@ -209,6 +212,18 @@ def _labels(counts: Counts) -> str:
     if lacking := signal.lacking():
         text += f"\n**These labels carry no signal: {lacking}.**\n"
     return text
+
+
+def sampling_lines(models: Mapping[str, Any]) -> list[str]:
+    """How each part's text was drawn, by a run's record; one line where all are drawn alike."""
+    told = {
+        part: in_words(model["sampling"], model["sampling_from"])
+        for part, model in sorted(models.items())
+        if "sampling" in model  # not in runs of earlier versions
+    }
+    if len(set(told.values())) == 1:
+        return [f": {next(iter(told.values()))}"]
+    return [f" ({part}): {words}" for part, words in told.items()]
 
 
 def _left_out(counts: Counts) -> str:

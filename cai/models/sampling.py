@@ -230,5 +230,9 @@ def _nucleus(scaled: Tensor, top_p: float, slack: float) -> Kept:
     exact = p > least
     exact[(p == least).nonzero()[: count - int(exact.sum()), 0]] = True  # of equals, the first
     possible = p >= ranked[size(top_p + slack / 2) - 1] * math.exp(-slack)
-    sure = p >= ranked[size(top_p - slack / 2) - 1] * math.exp(slack)
-    return Kept(exact, possible, sure)
+    # A token must stay where all that may be ranked above it do not reach top_p together.
+    rivals = torch.searchsorted(-ranked, -ranked * math.exp(-slack))  # itself among them
+    above = (before + ranked)[rivals - 1] - ranked
+    certain = (above < top_p - slack / 2) & ((rivals < len(ranked)) | (len(ranked) == len(p)))
+    least_certain = ranked[certain].min() if bool(certain.any()) else torch.inf
+    return Kept(exact, possible, p >= least_certain)

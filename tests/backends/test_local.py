@@ -110,11 +110,53 @@ def test_keys_cover_all_that_matters() -> None:
     assert len(same) == 1
     others = [
         ask("Hello!"), ask(seed=1), ask(temperature=0.5), ask(top_p=0.5), ask(max_new_tokens=13),
+        ask(top_k=4), ask(min_p=0.1), ask(repetition_penalty=1.2),
         ask(stop=("x",)), ask(prefill="a"), Score(chat("Hello."), ("A", "B")),
         Score(chat("Hello."), ("B", "A")), Score(chat("Hello."), ("A", "B"), "("),
     ]  # fmt: skip
     keys = {b.prepare(r).key for r in others} | {backend(fingerprint="g").prepare(ask()).key}
     assert len(keys | same) == len(others) + 2
+
+
+def texts(b: LocalBackend, *asked: Generate) -> list[str]:
+    for ticket, request in enumerate(asked):
+        b.submit(ticket, [b.prepare(request)], str(ticket))
+    done = {d.ticket: d.results[0] for d in drain(b)}
+    return [result.text for _, result in sorted(done.items()) if isinstance(result, Generation)]
+
+
+def test_the_models_own_settings_hold_where_a_request_leaves_them_open() -> None:
+    """Text and key are those of a request that states them; a request's own word holds."""
+    own = Sampling(temperature=0.7, top_k=5, repetition_penalty=1.3)
+    stated = {"temperature": 0.7, "top_k": 5, "repetition_penalty": 1.3}
+    plain, b = backend(), backend(sampling=own)
+    left_open = [ask(seed=s, max_new_tokens=24) for s in range(4)]
+    spelt_out = [ask(seed=s, max_new_tokens=24, **stated) for s in range(4)]
+    off = {"temperature": 1.0, "top_k": 0, "repetition_penalty": 1.0}
+    asked = [ask(seed=s, max_new_tokens=24, **off) for s in range(4)]
+    assert texts(b, *left_open) == texts(plain, *spelt_out)
+    assert texts(b, *asked) == texts(plain, *left_open) != texts(plain, *spelt_out)
+    assert [b.prepare(r).key for r in left_open] == [plain.prepare(r).key for r in spelt_out]
+    assert b.info.sampling == own
+
+
+def test_greedy_with_a_penalty_is_what_transformers_generates() -> None:
+    """Whole responses, through the cache; the penalty is for the prompt's tokens too."""
+    import torch
+
+    b = backend()
+    request = ask("Tell me of bread.", temperature=0.0, repetition_penalty=1.4, max_new_tokens=30)
+    prepared = b.prepare(request)
+    b.submit(1, [prepared], "c")
+    (ours,) = drain(b)[0].results
+    assert isinstance(ours, Generation)
+    ids = torch.tensor([prepared.payload.encoded.ids])
+    theirs = tiny().generate(
+        ids, attention_mask=torch.ones_like(ids), do_sample=False, repetition_penalty=1.4,
+        max_new_tokens=30, eos_token_id=sorted(encoder().stop_ids), pad_token_id=0,
+    )[0, ids.shape[1] :].tolist()  # fmt: skip
+    assert len(ours.token_ids) > 5
+    assert list(ours.token_ids) == theirs[: len(ours.token_ids)]
 
 
 def test_the_context_is_kept() -> None:
@@ -139,6 +181,7 @@ def test_the_context_is_kept() -> None:
 @pytest.mark.parametrize(
     "request_",
     [ask(temperature=-1.0), ask(top_p=0.0), ask(top_p=1.1), ask(max_new_tokens=0),
+     ask(top_k=-1), ask(min_p=1.5), ask(repetition_penalty=0.0),
      Score(chat("a"), ()), Score(chat("a"), ("A", ""))],
 )  # fmt: skip
 def test_nonsense_is_refused(request_: Request) -> None:

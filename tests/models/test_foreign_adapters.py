@@ -169,7 +169,7 @@ def test_what_cannot_be_merged_is_told_and_is_right_unmerged(tmp_path: Path) -> 
     wanted = logits(peft_adapter(tmp_path / "a", target_modules=["q_proj"], lora_bias=True))
     loaded = load_model("miniature", "cpu", "float32", adapter=str(tmp_path / "a"))
     torch.testing.assert_close(logits(loaded.model), wanted, rtol=0, atol=1e-6)
-    with pytest.raises(ModelError, match="can't be merged into miniature.*no bias"):
+    with pytest.raises(ModelError, match=r"can't be merged into miniature.*no bias"):
         merge_adapter("miniature", tmp_path / "a", tmp_path / "merged")
 
 

@@ -14,9 +14,10 @@ from peft import LoraConfig, get_peft_model
 
 from cai.errors import ModelError
 from cai.models.fingerprint import fingerprint
-from cai.models.load import load_encoder, load_model
+from cai.models.load import load_encoder, load_model, load_sampling
 from cai.models.names import resolve_model
 from cai.models.rows import plain_logits
+from cai.types import Sampling
 from tests.models.tiny import tiny
 from tests.text.families import family
 
@@ -56,6 +57,20 @@ def test_end_tokens_come_from_the_generation_config(folder: Path) -> None:
     path = folder / "generation_config.json"
     path.write_text(json.dumps({"eos_token_id": [7, 8]}))
     assert load_encoder(folder).eos_ids >= {7, 8}
+
+
+def test_sampling_settings_come_from_the_generation_config(folder: Path) -> None:
+    assert load_model(str(folder), device="cpu").sampling == Sampling()
+    path = folder / "generation_config.json"
+    path.write_text(json.dumps({"do_sample": True, "temperature": 0.6, "top_k": 20}))
+    assert load_model(str(folder), device="cpu").sampling == Sampling(temperature=0.6, top_k=20)
+    assert load_sampling(folder) == Sampling(temperature=0.6, top_k=20)
+    for text in ('{"top_p": 7}', "[]", "not JSON"):
+        path.write_text(text)
+        with pytest.raises(ModelError, match=r"generation_config\.json can't be used"):
+            load_sampling(folder)
+    path.unlink()
+    assert load_sampling(folder) == Sampling()
 
 
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "weights.pkl"])
