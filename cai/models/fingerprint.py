@@ -34,6 +34,14 @@ def fingerprint(folder: Path, dtype: str) -> str:
     return digest(parts)
 
 
+def remembered_digest(file: Path) -> str:
+    """A file's digest, which for a large one is remembered as in `fingerprint`."""
+    cache = _Digests()
+    out = cache.of(file)
+    cache.save()
+    return out
+
+
 def adapter_digest(folder: Path) -> str:
     """Digest of a LoRA adapter's files in PEFT's layout."""
     return digest([file_digest(folder / name) for name in ADAPTER_FILES])

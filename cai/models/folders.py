@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cai.errors import ModelError
+from cai.models.gguf import SUFFIX, only_gguf, unpacked
 from cai.models.libraries import first_line, quiet
 from cai.models.names import MINIATURE
 
@@ -15,15 +16,22 @@ _PATTERNS = ["*.json", "*.jinja", "*.safetensors", "*.model", "*.txt"]
 def local_folder(name: str, asked: str | None = None, *, weights: bool = True) -> Path:
     """The local folder of a model, fetched from the hub where it is no directory.
 
+    A GGUF file, or a folder with one and no safetensors, is unpacked into the cache.
+
     asked: what the user wrote. weights: False fetches and wants the small files alone.
     Raises `ModelError` for what is not there, and for pickles.
     """
     path = Path(name).expanduser()
-    if path.suffix in _PICKLES or path.suffix == ".gguf":
+    if path.suffix in _PICKLES:
         raise ModelError(
-            f"{name} is not a safetensors model: files of this kind can run code or are not read",
+            f"{name} is not a safetensors model: files of this kind can run code",
             hint="Give a folder with config.json, tokenizer.json and *.safetensors.",
         )
+    packed = path if path.suffix == SUFFIX and path.is_file() else None
+    if path.is_dir():
+        packed = only_gguf(path)
+    if packed is not None:
+        return unpacked(packed)
     if path.is_dir():
         if weights:
             _weights(path)
@@ -31,7 +39,7 @@ def local_folder(name: str, asked: str | None = None, *, weights: bool = True) -
     beside = "/" in name and path.parent.is_dir()  # there are such folders here, but not this one
     if name.startswith((".", "/", "~")) or name.count("/") > 1 or beside or asked == MINIATURE:
         raise ModelError(
-            f"There is no folder {name}",
+            f"There is no folder {name}" + (" and no such file" if path.suffix == SUFFIX else ""),
             hint="Give a directory, a hub id (owner/name) or miniature; `cai models` lists runs.",
         )
     from huggingface_hub import snapshot_download

@@ -124,6 +124,7 @@ def load_model(
         bits = quantization(quantize, where, number) if quantize else None
         model = _model(folder, name, number, where, bits)
     model.requires_grad_(False)
+    _need_numbers(model, name, number)
     try:
         _align((model if bits else model.to(where)).eval())
     except (torch.OutOfMemoryError, RuntimeError) as error:
@@ -240,6 +241,18 @@ def _model(folder: Path, name: str, dtype: torch.dtype, where: torch.device, bit
             hint="The folder holds another kind of model, or an incomplete download.",
         )
     return model
+
+
+def _need_numbers(model: nn.Module, name: str, number: torch.dtype) -> None:
+    """Raise `ModelError` where a weight is NaN or infinite: all that it touches would be too."""
+    for place, parameter in model.named_parameters():
+        if parameter.is_floating_point() and not bool(parameter.isfinite().all()):
+            raise ModelError(
+                f"The weights of {name} hold NaN or infinite numbers, in {place}",
+                hint="They are too large for float16: use --dtype bfloat16 or float32."
+                if number == torch.float16
+                else "The files are damaged, or a training run came apart: use another copy.",
+            )
 
 
 def _align(model: nn.Module) -> None:

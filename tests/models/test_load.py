@@ -126,6 +126,29 @@ def test_broken_and_incomplete_weights_are_told(folder: Path) -> None:
         load_model(str(folder), device="cpu")
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_told(folder: Path, value: float) -> None:
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(folder / "model.safetensors")
+    tensors["model.layers.1.mlp.up_proj.weight"][3, 4] = value
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=r"NaN or infinite numbers, in model\.layers\.1\.mlp\.up"):
+        load_model(str(folder), device="cpu")
+
+
+def test_weights_too_large_for_float16_are_told(folder: Path) -> None:
+    """65504 is the largest number of float16; bfloat16 reaches as far as float32."""
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(folder / "model.safetensors")
+    tensors["model.norm.weight"][0] = 1e5
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match="too large for float16: use --dtype bfloat16"):
+        load_model(str(folder), device="cpu", dtype="float16")
+    load_model(str(folder), device="cpu", dtype="bfloat16")
+
+
 @pytest.mark.parametrize("name", ["/nowhere/at/all", "./here", "a/b/c"])
 def test_a_folder_that_is_not_there(name: str) -> None:
     with pytest.raises(ModelError, match="There is no folder"):
