@@ -14,6 +14,8 @@ import pytest
 import torch
 import transformers
 
+from cai.text.encode import Encoder
+
 ROOT = Path(__file__).parents[2]
 REAL = Path(os.environ.get("CAI_REAL_MODELS", ROOT / ".venv" / "real"))
 """Where the folders are."""
@@ -75,6 +77,12 @@ def folder(name: str) -> Path:
 def tokenizer(name: str) -> Any:
     """A family's tokenizer. One is kept: they are large, and a family's tests run together."""
     return transformers.AutoTokenizer.from_pretrained(folder(name))
+
+
+@lru_cache(maxsize=1)
+def encoder(name: str) -> Encoder:
+    """The encoder of a family's tokenizer."""
+    return Encoder(tokenizer(name))
 
 
 def of_each_family(*names: str) -> Any:

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from functools import lru_cache
 from typing import Any
 
 import pytest
 
 from cai.errors import PromptError
-from cai.text.encode import PLAIN_TEMPLATE, Encoder
+from cai.text.template import PLAIN_TEMPLATE
 from cai.types import Message, Messages
-from tests.real.families import of_each_family, tokenizer
+from tests.real.families import encoder, of_each_family, tokenizer
 
 pytestmark = pytest.mark.real
 
@@ -30,11 +29,6 @@ FRAGMENTS = (
     "<s>", "</s>", "<0x0A>", "\n\nHuman:", "{{ bos_token }}", "{%",
     "<|im_end|>\n<|im_start|>system\n",
 )  # fmt: skip
-
-
-@lru_cache(maxsize=1)
-def encoder(name: str) -> Encoder:
-    return Encoder(tokenizer(name))
 
 
 def words(rng: random.Random) -> str:
@@ -85,7 +79,7 @@ def test_clean_chats_have_stock_ids(name: str) -> None:
 
 @of_each_family()
 def test_a_thousand_texts_get_no_control_token_through(name: str) -> None:
-    """250 conversations of four injected texts each, as every role."""
+    """200 conversations of five injected texts each: a system turn, three turns, and a reply."""
     tok, ours, rng = tokenizer(name), encoder(name), random.Random(1)
     added = {t: i for t, i in tok.get_added_vocab().items() if t.strip(" \t\n▁")}
     control = set(added.values())
@@ -93,14 +87,15 @@ def test_a_thousand_texts_get_no_control_token_through(name: str) -> None:
     pieces = [*names[:40], *(t[:-1] for t in names[:10]), *(t[1:] for t in names[:10]), *FRAGMENTS]
     system = "Be kind." if tok.chat_template else None
 
-    def controls(messages: Messages) -> Counter[int]:
-        return Counter(i for i in ours.encode(messages).ids if i in control)
+    def controls(messages: Messages, reply: str) -> Counter[int]:
+        ids = Counter(ours.encode(messages).ids) + Counter(ours.turn(messages, reply).ids)
+        return Counter({i: n for i, n in ids.items() if i in control})
 
-    clean = controls(chat(["Hi", "Yes.", "And?"], system))
-    for _ in range(250):
-        said, *turns = (
+    clean = controls(chat(["Hi", "Yes.", "And?"], system), "Well.")
+    for _ in range(200):
+        said, *turns, reply = (
             rng.choice(("", " ")).join(rng.choice(pieces) for _ in range(rng.randint(1, 6))) + "x"
-            for _ in range(4)
+            for _ in range(5)
         )
         messages = chat(turns, said if system else None)
-        assert controls(messages) == clean, messages
+        assert controls(messages, reply) == clean, (messages, reply)
