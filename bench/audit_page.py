@@ -32,7 +32,7 @@ from playwright.sync_api import sync_playwright
 from cai.audit.items import trace_item
 from cai.audit.report import write_report
 from cai.audit.runs import Entry
-from cai.types import Generation, Message, Prompt, Revision, Trace
+from cai.types import CritiqueOutcome, Generation, Message, Prompt, Revision, Trace
 
 HERE = Path(__file__).resolve().parent
 DATA = Path(os.environ.get("CAI_TEST_DATA", HERE.parents[1] / "shared" / "data"))
@@ -83,11 +83,13 @@ class Made:
         for number in range(2):
             principle = rng.choice(PRINCIPLES)
             given = f"<user>{asked}<assistant>{first.text}<user>{principle['critique_request']}"
-            found = rng.random() < 0.6
+            outcome: CritiqueOutcome = "problem" if rng.random() < 0.6 else "no-problem"
             critique = say(1, 3, given)
-            revision = say(2, 5, f"{given}<assistant>{critique.text}") if found else None
+            revision = (
+                say(2, 5, f"{given}<assistant>{critique.text}") if outcome == "problem" else None
+            )
             rounds.append(
-                Revision(number, str(principle["id"]), "1.0.0", critique, found, revision)
+                Revision(number, str(principle["id"]), "1.0.0", critique, outcome, revision)
             )
         return Trace(f"t{n}", prompt, first, tuple(rounds))
 

@@ -16,13 +16,14 @@ from accelerate import Accelerator
 
 from cai.data.audited import stale_signoffs
 from cai.data.files import telling
+from cai.data.trained import is_run, read_run
 from cai.data.training import Table, need_rows, training_files
 from cai.errors import TrainingError, UsageError
 from cai.models.backbone import Backbone
 from cai.train.card import card, reasons
 from cai.train.checkpoint import load_tensors
 from cai.train.config import DpoConfig, PpoConfig, RewardConfig, SftConfig, TrainConfig
-from cai.train.folder import RunFolder, check_out, check_run, is_run, lock, read_run
+from cai.train.folder import RunFolder, check_out, check_run, lock
 from cai.train.loop import Loop, Report
 from cai.train.ppo_stage import ppo_stage
 from cai.train.prepare import data_facts, resolve

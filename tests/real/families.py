@@ -86,10 +86,9 @@ def encoder(name: str) -> Encoder:
 
 
 def of_each_family(*names: str) -> Any:
-    """Parametrizes a test by `name`; what runs in parallel keeps a family's tests together."""
-    return pytest.mark.parametrize(
-        "name", [pytest.param(n, marks=pytest.mark.xdist_group(n)) for n in names or ARCHITECTURES]
-    )
+    """Parametrizes a test by `name`, a family's tests together: its tokenizer is loaded once."""
+    some = [pytest.param(n, marks=pytest.mark.xdist_group(n)) for n in names or ARCHITECTURES]
+    return pytest.mark.parametrize("name", some, scope="session")
 
 
 def save_tiny(name: str, to: Path) -> Path:

@@ -30,9 +30,9 @@ REPLIES = {
     "phi4_mini": "Yes.<|end|>",
     "olmo2": "Yes.<|endoftext|>",
     "olmo3": "Yes.<|endoftext|>",
-    "glm4": "\n<think></think>\nYes.<|user|>",
+    "glm4": "\n<think></think>\nYes.<|endoftext|>",  # the template writes no end
     "lfm2": "Yes.<|im_end|>",
-    "nemotron3": "</think>Yes.<|im_end|>",
+    "nemotron3": "\n</think>\n\nYes.<|im_end|>",
 }
 
 
