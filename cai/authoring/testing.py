@@ -113,6 +113,8 @@ def run_on(
     A test that fails without a model is not asked. progress: called with the attempts that are
     made and their total. Raises `Interrupted` on Ctrl-C.
     """
+    draws = tuple(replace(draw, reasoners=models.reasoners) for draw in trials.draws)
+    trials = replace(trials, draws=draws)
     first = run_offline(cases, constitution)
     waiting = [r.case for r in first if r.note == NEEDS_MODEL]
     trying = _Trying(constitution, trials, len(waiting), progress)

@@ -7,7 +7,7 @@ it shared, on the order of arrival, or on what ran before.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -20,7 +20,8 @@ class ModelInfo:
     """Which model: `name` as people know it, `fingerprint` a digest of everything that matters.
 
     sampling: its own settings, which hold where a request leaves them open. base, adapter: what it
-    is made of, where it is a base with an adapter on it.
+    is made of, where it is a base with an adapter on it. template: how its chat template is called,
+    where that is not the default. reasons: whether it reasons before it answers.
     """
 
     name: str
@@ -28,6 +29,8 @@ class ModelInfo:
     sampling: Sampling = field(default_factory=Sampling)
     base: ModelInfo | None = None
     adapter: ModelInfo | None = None
+    template: Mapping[str, Any] = field(default_factory=dict)
+    reasons: bool = False
 
 
 @dataclass(frozen=True, slots=True)

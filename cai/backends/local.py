@@ -54,7 +54,16 @@ def _info(loaded: LoadedModel) -> ModelInfo:
     mounted = loaded.adapter
     base = _info(mounted.base) if mounted else None
     adapter = ModelInfo(mounted.name, mounted.digest) if mounted else None
-    return ModelInfo(loaded.name, loaded.fingerprint, loaded.sampling, base, adapter)
+    template = loaded.encoder.template
+    return ModelInfo(
+        loaded.name,
+        loaded.fingerprint,
+        loaded.sampling,
+        base,
+        adapter,
+        template.facts,
+        template.thinks,
+    )
 
 
 class LocalBackend:

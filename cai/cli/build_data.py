@@ -100,6 +100,7 @@ def command(
     with Store.open(out.parent / "store.sqlite") as store, store.lock(wait=wait):
         if repair:
             _repair(store)
+        options["date"] = options["date"] or _kept_date(store, out.name)
         models = make_models(options)  # once nothing else can be in the way
         if not quiet:
             _warn_of_unknown_words(models, loaded, prompts, config.limit)
@@ -122,6 +123,13 @@ def command(
             print_summary(store, run, out, manifest)
     if quiet:
         warn_of_labels(manifest)
+
+
+def _kept_date(store: Store, name: str) -> str | None:
+    """The date that the last build of this name gave its chat templates, if they write one."""
+    models = [run.config["models"] for run in store.runs() if run.name == name]
+    dates = [m.get("template", {}).get("date") for m in models[-1].values()] if models else []
+    return next((date for date in dates if date), None)
 
 
 def _repair(store: Store) -> None:

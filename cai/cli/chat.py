@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from cai.cli.parts import need_adapter
+from cai.cli.parts import need_adapter, template_options
 from cai.cli.speak import BASE, Voices, nearest, speaking
 from cai.errors import CaiError
 from cai.text.seeds import derive
@@ -32,8 +32,9 @@ HELP = {
 @click.command("chat", short_help="Talk to a model, and switch between its adapters.")
 @speaking
 def command(
-    model: str | None, adapters: tuple[str, ...], device: str, dtype: str, **sampling: Any
-) -> None:
+    model: str | None, adapters: tuple[str, ...], device: str, dtype: str, thinking: str,
+    template_args: tuple[str, ...], date: str | None, **sampling: Any,
+) -> None:  # fmt: skip
     """Talk to a model.
 
     The first adapter answers at first; /adapter NAME switches within a conversation without
@@ -43,7 +44,10 @@ def command(
     \b
     cai chat --adapter runs/sft --adapter runs/dpo
     """
-    voices = Voices.load(model, adapters, device=device, dtype=dtype, at_once=1)
+    template = template_options(
+        {"thinking": thinking, "template_args": template_args, "date": date}
+    )
+    voices = Voices.load(model, adapters, device=device, dtype=dtype, at_once=1, template=template)
     chat = Chat(voices, Sampling(**sampling))
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(errors="replace")
@@ -114,6 +118,8 @@ class Chat:
             return
         self.turns.append(Message("assistant", answer.text))
         self._tell_unknown(text)
+        if answer.reasoning:
+            _say(answer.reasoning)
         _show(self.voice, answer.text)
         if answer.finish_reason == "length":
             _say(f"(cut off after {answer.response_tokens} tokens)")

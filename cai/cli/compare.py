@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cai.cli.parts import tell
+from cai.cli.parts import tell, template_options
 from cai.cli.speak import Voices, speaking
 from cai.errors import CaiError, DataError, PromptError, UsageError
 from cai.text.terminal import visible
@@ -53,7 +53,8 @@ class Compared:
 @speaking
 def command(
     prompts_file: Path | None, limit: int | None, json_file: Path | None, model: str | None,
-    adapters: tuple[str, ...], device: str, dtype: str, **sampling: Any,
+    adapters: tuple[str, ...], device: str, dtype: str, thinking: str,
+    template_args: tuple[str, ...], date: str | None, **sampling: Any,
 ) -> None:  # fmt: skip
     """Show what a base and its adapters answer to the same prompts, with the same seeds.
 
@@ -71,7 +72,12 @@ def command(
     need_prompts(prompts, prompts.path.name)
     if json_file and not json_file.parent.is_dir():
         raise UsageError(f"--json: there is no folder {json_file.parent}", hint="Make it first.")
-    voices = Voices.load(model, adapters, device=device, dtype=dtype, at_once=AT_ONCE)
+    template = template_options(
+        {"thinking": thinking, "template_args": template_args, "date": date}
+    )
+    voices = Voices.load(
+        model, adapters, device=device, dtype=dtype, at_once=AT_ONCE, template=template
+    )
     shown = 0
     rows = []
     for compared in _compare(voices, islice(_usable(prompts), limit), sampling):

@@ -159,7 +159,7 @@ def _build(before: Side, after: Side, html: Path | None, options: dict[str, Any]
     config = BuildConfig(
         sft_share=0.0,
         **{name: options[name] for name in
-           ("seed", "pairs", "limit", *SETTINGS, "max_new_tokens")},
+           ("seed", "pairs", "limit", *SETTINGS, "max_new_tokens", "max_reasoning_tokens")},
     )  # fmt: skip
     prompts = PromptFile(options["prompts_file"] or _prompts())
     need_prompts(prompts, prompts.path.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from cai.models.load import LoadedModel
     from cai.pipeline.build import Models
     from cai.pipeline.steps import Part
+    from cai.text.template import TemplateOptions
     from cai.train.lineage import Adapter
 
 _SCRIPTED = "scripted:"
@@ -69,12 +71,31 @@ hardware = together(
         show_default=True, help="auto: bfloat16 where it pays, else float32.",
     ),
 )  # fmt: skip
+templating = together(
+    click.option(
+        "--thinking", type=click.Choice(["auto", "off", "on"]), default="auto", show_default=True,
+        help="Reasoning before answers. auto: the chat template's default; off and on: its switch."
+        " Without a switch, off begins replies behind an empty reasoning block.",
+    ),
+    click.option(
+        "--template-arg", "template_args", multiple=True, metavar="KEY=VALUE",
+        help="A variable of the chat template; may be given several times.",
+    ),
+    click.option(
+        "--date", default=None, metavar="YYYY-MM-DD",
+        help="The day for a chat template that writes today's date.  [default: the day on which"
+        " the run began]",
+    ),
+)  # fmt: skip
+"""The options that say how chat templates are called."""
+
 loading = together(
     click.option(
         "--batch-size", type=click.IntRange(min=1), default=16, show_default=True,
         help="Changes speed alone.",
     ),
     hardware,
+    templating,
 )  # fmt: skip
 """The options that say how models are loaded."""
 
@@ -123,6 +144,10 @@ decoding = together(
         help=f"Above 1 makes tokens that were there before less likely.  {_OWN.format('1')}",
     ),
     click.option("--max-new-tokens", type=click.IntRange(min=1), default=256, show_default=True),
+    click.option(
+        "--max-reasoning-tokens", type=click.IntRange(min=1), default=1024, show_default=True,
+        help="Longest reasoning before an answer, of a model that reasons.",
+    ),
 )  # fmt: skip
 """The options that say how text is drawn; a model's own are in its `generation_config.json`."""
 
@@ -202,6 +227,15 @@ def make_models(options: dict[str, Any]) -> Models:
     return Models(**{part: troupe.backend(player) for part, player in cast.items()})
 
 
+def template_options(options: Mapping[str, Any]) -> TemplateOptions:
+    """How chat templates are called, by the options of `templating`; the date is today's."""
+    from cai.text.template import TemplateOptions, check_date, parse_arguments
+
+    date = options["date"] or datetime.date.today().isoformat()
+    check_date(date)
+    return TemplateOptions(date, options["thinking"], parse_arguments(options["template_args"]))
+
+
 class _Troupe:
     """The backends of some players, and the bases that they share."""
 
@@ -211,6 +245,7 @@ class _Troupe:
         self._bases: dict[str, LoadedModel] = {}
         self._backends: dict[tuple[str, str], Backend] = {}
         self._adapters = {p.adapter: _adapter_of(p) for p in cast if p.adapter}
+        template_options(options)
         if options["batch_size"] < 1:
             raise UsageError(f"--batch-size is {options['batch_size']}; it must be 1 or more.")
         for model in sorted({p.model for p in cast if not _scripted(p.model)}):
@@ -246,7 +281,12 @@ class _Troupe:
 
         place = _place(model)
         if place not in self._bases:
-            self._bases[place] = load_model(model, self._options["device"], self._options["dtype"])
+            self._bases[place] = load_model(
+                model,
+                self._options["device"],
+                self._options["dtype"],
+                template=template_options(self._options),
+            )
         return self._bases[place]
 
 

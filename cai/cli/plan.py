@@ -18,6 +18,7 @@ from cai.cli.parts import (
     models_of,
     players,
     reading,
+    template_options,
 )
 from cai.decoding import Decoding, in_words, origins
 from cai.pipeline.steps import Stage
@@ -90,7 +91,7 @@ def _models(
     from cai.models.size import model_size
 
     sizes = {name: model_size(name, options["device"], options["dtype"]) for name in real}
-    encoder = load_encoder(real[0])
+    encoder = load_encoder(real[0], template_options(options))
 
     def count(messages: Messages, prefill: str) -> int:
         return len(encoder.encode(messages, prefill=prefill, add_generation_prompt=True).ids)

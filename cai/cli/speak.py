@@ -8,12 +8,20 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cai.cli.parts import decoding, hardware, need_adapter, together, warn_of_another_base
+from cai.cli.parts import (
+    decoding,
+    hardware,
+    need_adapter,
+    templating,
+    together,
+    warn_of_another_base,
+)
 from cai.errors import CaiError, PromptError
 
 if TYPE_CHECKING:
     from cai.backends.local import LocalBackend
     from cai.models.load import LoadedModel
+    from cai.text.template import TemplateOptions
     from cai.train.lineage import Adapter
     from cai.types import Generation, Messages, Sampling
 
@@ -49,17 +57,18 @@ class Voices:
         device: str,
         dtype: str,
         at_once: int,
+        template: TemplateOptions | None = None,
     ) -> Voices:
         """Load a base and adapters; without a model, the base that the first adapter names.
 
-        at_once: answers written together.
+        at_once: answers written together. template: how the chat template is called.
         Raises `CaiError` for what can't be loaded.
         """
         from cai.models.load import load_model
 
         found = [need_adapter(adapter) for adapter in adapters]
         base = model or (found[0].base if found else "") or "miniature"
-        voices = cls(load_model(base, device, dtype), base, at_once)
+        voices = cls(load_model(base, device, dtype, template=template), base, at_once)
         for adapter in found:
             voices.put(adapter)
         return voices
@@ -134,5 +143,6 @@ speaking = together(
     decoding,
     click.option("--seed", type=int, default=0, show_default=True, help="Fixes every draw."),
     hardware,
+    templating,
 )  # fmt: skip
 """The options of a command that loads a base with adapters and samples from them."""

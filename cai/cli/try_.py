@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -65,7 +66,8 @@ def command(
     rules = load_constitution(constitution)
     rule = find_principle(principle, rules)
     asked = as_prompt(prompt)
-    draws = Draws(seed=seed, **{name: options[name] for name in (*SETTINGS, "max_new_tokens")})
+    settings = (*SETTINGS, "max_new_tokens", "max_reasoning_tokens")
+    draws = Draws(seed=seed, **{name: options[name] for name in settings})
     try:
         came = _tried(asked, alone(rules, rule), draws, response, other, options)
     except KeyboardInterrupt:
@@ -99,6 +101,7 @@ def _tried(
     )  # fmt: skip
     made: list[Attempt] = []
     failed: list[PromptError] = []
+    draws = replace(draws, reasoners=models.reasoners)
     steps = attempt(prompt, rules, draws, response=response, other=other)
     play(
         [Task("try", prompt, steps)],

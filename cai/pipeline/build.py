@@ -45,7 +45,8 @@ class BuildConfig:
     limit: use the first so many usable prompts; None for all.
     temperature, top_p, top_k, min_p, repetition_penalty: how all text is sampled; None leaves a
         setting to each model's own `generation_config.json`.
-    max_new_tokens: the longest text.
+    max_new_tokens: the longest text. max_reasoning_tokens: the longest reasoning before it, of a
+        model that reasons.
     sft_share: share of prompts that become SFT rows; the others become preferences, so no prompt
         stands on both sides (1.0 where `pairs` is 0).
     test_share: share of prompts held out as the test split.
@@ -67,6 +68,7 @@ class BuildConfig:
     min_p: float | None = None
     repetition_penalty: float | None = None
     max_new_tokens: int = 256
+    max_reasoning_tokens: int = 1024
     sft_share: float = 0.5
     test_share: float = 0.1
     revision_pairs: bool = True
@@ -79,7 +81,13 @@ class BuildConfig:
             share = getattr(self, name)
             if share is not None and not 0 <= share <= 1:
                 raise UsageError(f"{name} is {share}; it must lie between 0 and 1.")
-        for name, least in (("pairs", 0), ("max_new_tokens", 1), ("rounds", 0), ("limit", 1)):
+        for name, least in (
+            ("pairs", 0),
+            ("max_new_tokens", 1),
+            ("max_reasoning_tokens", 1),
+            ("rounds", 0),
+            ("limit", 1),
+        ):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise UsageError(f"{name} is {value}; it must be {least} or more.")
@@ -89,7 +97,12 @@ class BuildConfig:
     def draws(self) -> Draws:
         """The run's seed and sampling, for the steps."""
         asked = {name: getattr(self, name) for name in SETTINGS}
-        return Draws(seed=self.seed, max_new_tokens=self.max_new_tokens, **asked)
+        return Draws(
+            seed=self.seed,
+            max_new_tokens=self.max_new_tokens,
+            max_reasoning_tokens=self.max_reasoning_tokens,
+            **asked,
+        )
 
     @property
     def sampling(self) -> Sampling:
@@ -120,6 +133,11 @@ class Models:
     def parts(self) -> Mapping[Part, Backend]:
         """By the names that `Ask` uses."""
         return {"generator": self.generator, "critic": self.critic, "judge": self.judge}
+
+    @property
+    def reasoners(self) -> frozenset[Part]:
+        """The parts whose model reasons before it answers."""
+        return frozenset(part for part, backend in self.parts.items() if backend.info.reasons)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +208,7 @@ def build(
             if examined is not None:
                 examined(_examination(run, constitution, store, models, config, report))
             drive(
-                _tasks(prompts, constitution, config, recorded, tally),
+                _tasks(prompts, constitution, config, models.reasoners, recorded, tally),
                 models.parts,
                 store,
                 tally,
@@ -230,7 +248,8 @@ def _examination(
     for event in store.events(run.id):
         if event.event == "examined" and event.detail["cases"] == cases:
             return Examination.of(event.detail)
-    made = examine(constitution, models.parts, store, config.draws, judge=judge, tick=tick)
+    draws = replace(config.draws, reasoners=models.reasoners)
+    made = examine(constitution, models.parts, store, draws, judge=judge, tick=tick)
     store.add_event(run.id, "examined", {"cases": cases, **made.plain()})
     return made
 
@@ -340,19 +359,21 @@ def _tasks(
     prompts: Iterable[Prompt | SetAside],
     constitution: Constitution,
     config: BuildConfig,
+    reasoners: frozenset[Part],
     recorded: set[tuple[str, str, int]],
     tally: Tally,
 ) -> Iterator[Task[Outcome]]:
     """What is left to do, made as it is needed."""
+    draws = replace(config.draws, reasoners=reasoners)
     for prompt in _usable(prompts, config.limit):
         for kind, pair in _wanted(prompt, config):
             if (kind, prompt.id, pair) in recorded:
                 tally.finished += 1
                 continue
             steps: Steps[Outcome] = (
-                revise(prompt, constitution, config.draws)
+                revise(prompt, constitution, draws)
                 if kind == "trace"
-                else compare(prompt, pair, constitution, config.draws)
+                else compare(prompt, pair, constitution, draws)
             )
             yield Task(f"{kind}/{prompt.id}/{pair}", prompt, steps)
 
@@ -380,6 +401,7 @@ def _model(info: ModelInfo) -> dict[str, Any]:
         "name": info.name,
         "fingerprint": info.fingerprint,
         **{part: _model(own) for part, own in made_of.items() if own is not None},
+        **({"template": dict(info.template)} if info.template else {}),
     }
 
 

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from cai.constitution import messages
 from cai.digest import digest
-from cai.pipeline.steps import Ask, Draws, Steps, generations, scores
+from cai.pipeline.steps import Ask, Draws, Steps, generations, scored
 from cai.stats import logit, sigmoid
 from cai.text import seeds
 from cai.types import (
@@ -144,14 +144,12 @@ class _Pair(NamedTuple):
 
 
 def _pointwise(
-    pair: _Pair, constitution: Constitution, _: Draws, members: Sequence[Member]
+    pair: _Pair, constitution: Constitution, draws: Draws, members: Sequence[Member]
 ) -> Steps[tuple[Judgement, ...]]:
-    """Per principle: σ(cap(logit P(no problem | first)) − cap(logit P(no problem | second))).
-
-    Nothing is drawn, so the draws are not needed.
-    """
+    """Per principle: σ(cap(logit P(no problem | first)) − cap(logit P(no problem | second)))."""
     sides: list[tuple[Scores, ...]] = []
-    for text in (pair.first, pair.second):
+    thoughts: list[tuple[Generation, ...]] = []
+    for side, text in enumerate((pair.first, pair.second)):
         conversation = (*pair.prompt.messages, Message("assistant", text))
         asked = tuple(
             Score(
@@ -159,12 +157,17 @@ def _pointwise(
             )
             for m in members
         )
-        sides.append(scores((yield Ask("judge", "judgement", asked))))
+        found, thought = yield from scored(
+            Ask("judge", "judgement", asked), pair.prompt, draws, pair.number, side
+        )
+        sides.append(found)
+        thoughts.append(thought)
     out = []
-    for member, a, b in zip(members, *sides, strict=True):
+    for number, (member, a, b) in enumerate(zip(members, *sides, strict=True)):
         p = sigmoid(_capped_logit(a.mass) - _capped_logit(b.mass))
         principle = member.principle
-        out.append(Judgement(principle.id, principle.version, p, None, (a, b)))
+        reasoning = tuple(thought[number] for thought in thoughts if thought)
+        out.append(Judgement(principle.id, principle.version, p, None, (a, b), reasoning))
     return tuple(out)
 
 
@@ -224,11 +227,15 @@ def _one_order(
         for conversation, some in zip(asked, prefills, strict=True)
         for prefill in some
     )
-    found = iter(scores((yield Ask("judge", "judgement", group))))
+    found, thoughts = yield from scored(
+        Ask("judge", "judgement", group), pair.prompt, draws, pair.number, order
+    )
+    answered, thought = iter(found), iter(thoughts)
     views = []
     for said, some in zip(reasoning, prefills, strict=True):
-        answers = tuple(itertools.islice(found, len(some)))
-        views.append(_View(_first_letter(answers), answers, said))
+        answers = tuple(itertools.islice(answered, len(some)))
+        reasoned = said + tuple(itertools.islice(thought, len(some)))
+        views.append(_View(_first_letter(answers), answers, reasoned))
     return views
 
 

@@ -18,7 +18,7 @@ from cai.constitution import messages
 from cai.constitution.plans import serving_in
 from cai.digest import digest
 from cai.pipeline.guards import guard
-from cai.pipeline.steps import Ask, Draws, Steps, generations, scores
+from cai.pipeline.steps import Ask, Draws, Steps, generations, scored
 from cai.text import seeds
 from cai.text.critiques import read_critique, strip_preamble
 from cai.types import (
@@ -53,7 +53,9 @@ def revise(prompt: Prompt, constitution: Constitution, draws: Draws) -> Steps[Tr
         if revision.response is not None:
             conversation = _seen_next(prompt, constitution, conversation, principle, revision)
     final = conversation[-1].content
-    checks = (yield from _check(prompt, constitution, final)) if constitution.plan.check else ()
+    checks: tuple[Check, ...] = ()
+    if constitution.plan.check:
+        checks = yield from _check(prompt, constitution, draws, final)
     trace_id = _trace_id(prompt, response, revisions, checks)
     return Trace(trace_id, prompt, response, tuple(revisions), checks)
 
@@ -156,7 +158,9 @@ def _seen_next(
     return (*messages.exchange(constitution, principle, conversation, said), latest)
 
 
-def _check(prompt: Prompt, constitution: Constitution, final: str) -> Steps[tuple[Check, ...]]:
+def _check(
+    prompt: Prompt, constitution: Constitution, draws: Draws, final: str
+) -> Steps[tuple[Check, ...]]:
     """Ask every principle once more about the final response: one prefix, a suffix each."""
     conversation = (*prompt.messages, Message("assistant", final))
     asked = tuple(
@@ -166,7 +170,7 @@ def _check(prompt: Prompt, constitution: Constitution, final: str) -> Steps[tupl
         )
         for member in constitution.members
     )
-    found = scores((yield Ask("critic", "check", asked)))
+    found, _ = yield from scored(Ask("critic", "check", asked), prompt, draws)
     ids = (member.principle.id for member in constitution.members)
     return tuple(Check(i, s) for i, s in zip(ids, found, strict=True))
 

@@ -7,12 +7,12 @@ sees a batch, a cache or the store. `drive` runs many of them at once.
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, TypeVar
 
 from cai.errors import PromptError
 from cai.text import seeds
-from cai.types import Generation, Prompt, Request, Result, Sampling, Scores
+from cai.types import Generate, Generation, Prompt, Request, Result, Sampling, Score, Scores
 
 Part: TypeAlias = Literal["generator", "critic", "judge"]
 """Who is asked. Parts may be played by different models, or all by one."""
@@ -56,6 +56,9 @@ class Draws:
     top_k: int | None = None
     min_p: float | None = None
     repetition_penalty: float | None = None
+    max_reasoning_tokens: int = 1024
+    reasoners: frozenset[Part] = frozenset()
+    """Parts whose model reasons before it answers."""
 
     def sampling(
         self, prompt: Prompt, stage: Stage, *place: object, stop: tuple[str, ...] = ()
@@ -68,6 +71,7 @@ class Draws:
             top_k=self.top_k,
             min_p=self.min_p,
             repetition_penalty=self.repetition_penalty,
+            max_reasoning_tokens=self.max_reasoning_tokens,
             stop=stop,
             seed=seeds.derive(self.seed, prompt.id, stage, *place),
         )
@@ -97,3 +101,44 @@ def scores(results: tuple[Result, ...]) -> tuple[Scores, ...]:
     if len(out) != len(results):
         raise TypeError("a backend answered a Score with text")
     return out
+
+
+_ANSWER = 8
+"""Tokens of an answer that is written for the sake of the reasoning before it."""
+
+
+def scored(
+    ask: Ask, prompt: Prompt, draws: Draws, *place: object
+) -> Steps[tuple[tuple[Scores, ...], tuple[Generation, ...]]]:
+    """Ask a group of scores; a model that reasons is scored behind its own reasoning.
+
+    Returns the scores, and what was reasoned for each of them: nothing by a model that does not.
+    `place` tells this question from the prompt's others. Raises `PromptError` for reasoning that
+    does not come to its end.
+    """
+    if ask.part not in draws.reasoners:
+        return scores((yield ask)), ()
+    asked = [request for request in ask.group if isinstance(request, Score)]
+    thoughts = generations(
+        (
+            yield Ask(
+                ask.part,
+                "reasoning",
+                tuple(
+                    Generate(
+                        request.messages,
+                        replace(
+                            draws.sampling(prompt, "reasoning", ask.stage, *place, number),
+                            max_new_tokens=_ANSWER,
+                        ),
+                    )
+                    for number, request in enumerate(asked)
+                ),
+            )
+        )
+    )
+    behind = tuple(
+        replace(request, reasoning=thought.reasoning)
+        for request, thought in zip(asked, thoughts, strict=True)
+    )
+    return scores((yield Ask(ask.part, ask.stage, behind))), thoughts

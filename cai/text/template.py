@@ -190,6 +190,24 @@ class ChatTemplate:
         """Whether replies may begin with reasoning."""
         return self.markers is not None and self.options.thinking != "off"
 
+    @property
+    def thinks(self) -> bool:
+        """Whether replies do so, by the template: its generation prompt does not rule it out."""
+        if self.markers is None or not self.reasons:
+            return False
+        prompt = self.stock((_OPENER,), True).gaps[-1]
+        return self.markers.opened(prompt) or self.markers.close not in prompt
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The options that change what the template writes, for records of a run."""
+        options = self.options
+        return {
+            **({"thinking": options.thinking} if options.thinking != "auto" else {}),
+            **({"arguments": dict(options.arguments)} if options.arguments else {}),
+            **({"date": options.date} if self.writes_date and options.date else {}),
+        }
+
     # -- replies --------------------------------------------------------------------------------
 
     @property

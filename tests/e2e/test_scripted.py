@@ -139,7 +139,7 @@ def test_families_and_system_turns_through_a_whole_build() -> None:
         talk = [("human", q), ("gpt", "Yes."), ("human", "And?")]
         lines.append({"conversations": [{"from": who, "value": text} for who, text in talk]})
     write_rows(Path("families.jsonl"), lines)
-    build("runs/a", "-p", "families.jsonl", "--test-share", 0.4, "--rounds", 1, "-q")
+    build("runs/a", "-p", "families.jsonl", "--test-share", 0.4, "--rounds", 1, "--ties", "-q")
     places: dict[str, set[str]] = {}
     systems = 0
     for name in EXPORTED:
