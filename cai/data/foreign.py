@@ -14,7 +14,6 @@ from cai.data.messages import RowError, is_given, json_kind
 
 Row: TypeAlias = dict[str, Any]
 
-
 _OURS = ("prompt", "messages", "init_prompt", "transcript")
 
 
@@ -81,10 +80,11 @@ def _alpaca(row: Row) -> Row:
     parts = [row[k] for k in ("instruction", "input", "context") if is_given(row.get(k))]
     if any(not isinstance(part, str) for part in parts):
         raise RowError("wrong type: instruction and input are not both text")
-    out = _without(row, "instruction", "input", "context", "history", "output", "response")
-    answer = next((row[key] for key in ("output", "response") if key in row), None)
+    answer = next((key for key in ("output", "response") if row.get(key) is not None), "output")
+    rest = _without(row, "instruction", "input", "context", "history", answer)
     talk = [*_history(row.get("history")), _turn("user", "\n".join(parts))]
-    return {**out, "prompt": talk, **({} if answer is None else {"completion": answer})}
+    responses = {"completion": row[answer]} if answer in row else {}
+    return {**rest, "prompt": talk, **responses}
 
 
 def _history(value: Any) -> list[Row]:
@@ -153,8 +153,6 @@ _UNREAD: tuple[tuple[tuple[str, ...], str, str], ...] = (
      "write the completion whose steps are all right as completion"),
     (("segments",), "Axolotl's template-free segments", "write them as messages"),
     (("contents",), "Gemini's contents", "write them as messages, with role and content"),
-    (("text",), "text as TRL and Axolotl pre-train on it, whose turns can't be told apart",
-     "write messages, or prompt and completion"),
     (("body", "custom_id"), "requests to OpenAI's batch API", "take out the messages in body"),
     (("input", "ideal"), "an OpenAI evaluation", _TO_COMPLETION.format("input", "ideal")),
     (("question", "response_j", "response_k"), "paired answers of Stack Exchange",
@@ -169,8 +167,10 @@ _UNREAD: tuple[tuple[tuple[str, ...], str, str], ...] = (
     (("question", "answer"), "questions with answers",
      _TO_COMPLETION.format("question", "answer")),
     (("prompt", "chosen_response", "rejected_response"), "pairs of Argilla", _TO_PAIRS),
+    (("text",), "text as TRL and Axolotl pre-train on it, whose turns can't be told apart",
+     "write messages, or prompt and completion"),
 )  # fmt: skip
-
+"""Rows that are not read: their keys, what they are, and what to do. The first that fits counts."""
 
 _SINGLE: tuple[tuple[tuple[str, ...], str, str], ...] = (
     (("prompt", "completion", "label"), "TRL's KTO rows, a labelled response each",

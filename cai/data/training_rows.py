@@ -145,8 +145,11 @@ def _given_sides(row: dict[str, Any]) -> tuple[Messages, Messages, Messages]:
     shared = _common_beginning(chosen, rejected)
     if not shared:
         raise RowError("no shared prompt: chosen and rejected begin with different messages")
-    if key is not None and all(m.content.strip() != prompt[-1].content.strip() for m in shared):
-        raise RowError(f"wrong prompt: chosen and rejected do not both hold the {key}")
+    if key is not None:
+        if all(m.content.strip() != prompt[-1].content.strip() for m in shared):
+            raise RowError(f"wrong prompt: chosen and rejected do not both hold the {key}")
+        if prompt[0].role == "system" and shared[0] != prompt[0]:
+            raise RowError(f"system: chosen and rejected do not begin with that of the {key}")
     return shared, chosen[len(shared) :], rejected[len(shared) :]
 
 
@@ -194,33 +197,31 @@ def _common_beginning(chosen: Messages, rejected: Messages) -> Messages:
 # -- conversations --------------------------------------------------------------------------
 
 
-def _learn(
-    messages: Messages, row: dict[str, Any], source: str, not_to_learn: tuple[int, ...] = ()
-) -> SftRow:
+def _learn(told: Messages, row: dict[str, Any], source: str, marks: tuple[int, ...] = ()) -> SftRow:
+    """A row's conversation with its system turn; marks: places of what is not to be learnt."""
     _check_row(row)
+    messages = with_system(row, told)
     _check(messages)
-    if len(messages) - 1 in not_to_learn:
-        raise RowError("weight: the last message is marked as not to be learnt")
     for number, message in enumerate(messages, 1):
         if message.role != "system" and not message.content.strip():
             raise RowError(f"empty: message {number} has no text")
     name = given_id(row.get("id")) or _id("sft", messages)
-    return SftRow(name, messages, source, not_to_learn)
+    moved = len(messages) - len(told)
+    return SftRow(name, messages, source, tuple(place + moved for place in marks))
 
 
 def _conversation(row: dict[str, Any], source: str) -> SftRow:
-    told = _talk(row, "messages", "user")
-    messages = with_system(row, told)
-    moved = len(messages) - len(told)
-    return _learn(messages, row, source, tuple(n + moved for n in not_to_learn(row["messages"])))
+    return _learn(_talk(row, "messages", "user"), row, source, not_to_learn(row["messages"]))
 
 
 def _answered(prompt_key: str, key: str) -> Callable[[dict[str, Any], str], SftRow]:
     """A reader of rows that hold a prompt under one key and its response under another."""
 
     def read(row: dict[str, Any], source: str) -> SftRow:
-        messages = _asked(row, prompt_key) + _answer(row, key, prompt_key)
-        return _learn(with_system(row, messages), row, source)
+        prompt, response = _asked(row, prompt_key), _answer(row, key, prompt_key)
+        marks = not_to_learn(row[prompt_key])
+        marks += tuple(len(prompt) + place for place in not_to_learn(row[key]))
+        return _learn(prompt + response, row, source, marks)
 
     return read
 
@@ -231,6 +232,8 @@ def _preferred(row: dict[str, Any], source: str) -> SftRow:
     probability, better, _ = _judged(row, chosen, rejected)
     if probability == 0.5:
         raise RowError("tie: by its probability, neither response is the better one to learn")
+    if any(not_to_learn(row.get(key)) for key in ("prompt", "chosen", "rejected")):
+        raise RowError("weight: messages of a pair have some, and are not weighted here")
     return _learn(prompt + better, row, source)
 
 
@@ -284,7 +287,7 @@ def _talk(row: dict[str, Any], key: str, role: Role) -> Messages:
     if isinstance(value, dict):  # a message that stands alone
         value = [value]
     if isinstance(value, list):
-        if role == "assistant" and value and len(value) - 1 in not_to_learn(value):
+        if len(value) - 1 in not_to_learn(value):
             raise RowError(f"weight: the last message of {key} is marked as not to be learnt")
         return read_messages(value)
     if not isinstance(value, str):

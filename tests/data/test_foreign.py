@@ -218,7 +218,20 @@ def test_weights_of_messages_say_what_is_learnt(tmp_path: Path) -> None:
     assert isinstance(first, SftRow) and first.not_to_learn == (1, 3)
     assert isinstance(second, SftRow) and second.not_to_learn == (2, 4)
     assert isinstance(bad, SetAside)
-    assert bad.reason == "weight: the last message is marked as not to be learnt"
+    assert bad.reason == "weight: the last message of messages is marked as not to be learnt"
+    apart = {"prompt": talk[:3], "completion": talk[3:], "system": "Be brief."}
+    (third,) = read_sft([lines(tmp_path, apart)])
+    assert isinstance(third, SftRow) and third.not_to_learn == (2, 4)
+    _, pair = read_sft(
+        [
+            lines(
+                tmp_path,
+                {"prompt": SKY, "chosen": YES, "rejected": NO},
+                {"prompt": talk[:3], "chosen": YES, "rejected": NO},
+            )
+        ]
+    )
+    assert isinstance(pair, SetAside) and pair.reason.startswith("weight: messages of a pair")
     talk[1] |= {"weight": 1}  # type: ignore[dict-item]
     (some,) = read_sft([lines(tmp_path, {"messages": talk})])
     assert isinstance(some, SftRow) and some.not_to_learn == (3,)

@@ -286,6 +286,21 @@ POISON: list[tuple[Any, str]] = [
         "system: the row has one beside its messages, which hold another",
     ),
     (
+        {
+            "prompt": [{"role": "system", "content": "s"}, *plain("a")],
+            "chosen": plain("a", "b"),
+            "rejected": plain("a", "c"),
+        },
+        "system: chosen and rejected do not begin with that of the prompt",
+    ),
+    (
+        {
+            "chosen": [*plain("a"), plain("b", start=1)[0] | {"weight": 0}],
+            "rejected": plain("a", "c"),
+        },
+        "weight: the last message of chosen is marked as not to be learnt",
+    ),
+    (
         TEXTS | {"chosen": [plain("Yes", start=1)[0] | {"weight": 0}]},
         "weight: the last message of chosen is marked as not to be learnt",
     ),
