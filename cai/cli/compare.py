@@ -85,9 +85,7 @@ def command(
         _print(shown, compared)
         rows.append(compared.row())
     if not shown:
-        raise DataError(
-            f"No prompt of {prompts.path.name} can be used.", hint="See the reasons above."
-        )
+        raise DataError(f"No prompt of {prompts.path} can be used.", hint="See the reasons above.")
     if json_file:
         name = json_file.name
         with staged(json_file.parent, name) as files, files.lines(name) as lines:
