@@ -3,8 +3,8 @@
     python bench/noise.py MODEL PAIRS [--dtype bfloat16] [--json FILE]
 
 MODEL: a folder, a hub id or `miniature`. PAIRS: preferences that `cai train dpo` reads, the first
-16 of which, of 128 tokens at most, are the first batch. A fresh adapter changes nothing, so policy and
-reference are one model, and whatever is between them is rounding. DPO: the mean of
+16 of which, of 128 tokens at most, are the first batch. A fresh adapter changes nothing, so policy
+and reference are one model, and whatever is between them is rounding. DPO: the mean of
 |log π − log π_ref| over the batch's 32 responses, in nats a response, with the reference read in
 the policy's rows (`live`) and ahead, in batches of its own (`stored`). PPO: a rollout of 8
 responses of up to 16 tokens, |log π − log π_old| a token where it is learnt from in

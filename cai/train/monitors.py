@@ -127,6 +127,12 @@ class Monitors:
         """Whether the last update showed no sign."""
         return not any(self._standing.values())
 
+    @property
+    def blind(self) -> bool:
+        """Whether a falling second opinion can't be seen: at the start it was the same for all."""
+        start = self._seen[:1]
+        return any(o.check is not None and o.check_spread == 0 for o in start)
+
     def state(self) -> dict[str, Any]:
         """All that was seen, for JSON."""
         return {"seen": [asdict(o) for o in self._seen], "standing": dict(self._standing)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from cai.train.lineage import check_files, find_home
 from cai.train.ppo import PpoTrainer
 from cai.train.prepare import data_facts, load_policy, save_policy, split
 from cai.train.reward_report import HEAD, check_gate, load_reward
-from cai.train.scoring import FunctionScorer, MixedScorer, ModelScorer, Scorer
+from cai.train.scoring import FunctionScorer, MixedScorer, ModelScorer, Scorer, is_rounding
 from cai.train.stage import Stage, Work
 from cai.types import Prompt, SetAside
 
@@ -70,16 +70,10 @@ def ppo_stage(config: PpoConfig, data: Sequence[Path]) -> Stage:
     told: set[str] = set()
 
     def warn(figures: Mapping[str, float]) -> str | None:
-        if figures["score_spread"] == 0 and config.prompts_per_update > 1 and "flat" not in told:
-            told.add("flat")
-            score = f"{figures['score']:g}"
-            return f"All responses of an update have the score {score}: nothing to learn."
-        if figures["unended"] > _MOST_CUT and "cut" not in told:
-            told.add("cut")
-            return (
-                f"{figures['unended']:.0%} of the responses ran into --max-new-tokens"
-                f" {config.max_new_tokens} and were scored cut off: raise it."
-            )
+        for name, warning in _warnings(config, figures, trainer.monitors.blind):
+            if name not in told:
+                told.add(name)
+                return warning
         return None
 
     s = trainer.settings
@@ -95,6 +89,34 @@ def ppo_stage(config: PpoConfig, data: Sequence[Path]) -> Stage:
         backbone, trainer.parameters, facts, set_aside, work, lambda: trainer, save,
         attach=attach, warn=warn, shown=_TOLD,
     )  # fmt: skip
+
+
+def _warnings(
+    config: PpoConfig, figures: Mapping[str, float], blind: bool
+) -> Iterator[tuple[str, str]]:
+    """What of an update's figures is worth a warning, each by a name; blind: as of `Monitors`."""
+    several = config.prompts_per_update > 1
+    if several and is_rounding(figures["score_spread"], abs(figures["score"])):
+        score = f"{figures['score']:g}"
+        yield "flat", f"All responses of an update have the score {score}: nothing to learn."
+    if several and figures["distinct"] * config.prompts_per_update < 1.5:
+        yield (
+            "same",
+            "All responses of an update are the same text: look at rollouts.jsonl, and at the"
+            " temperature.",
+        )
+    if figures["unended"] > _MOST_CUT:
+        yield (
+            "cut",
+            f"{figures['unended']:.0%} of the responses came to no end within --max-new-tokens"
+            f" {config.max_new_tokens} and were scored cut off: raise it.",
+        )
+    if blind and several:
+        yield (
+            "blind",
+            f"--check gave all responses of the first update the value {figures['check']:g}: it"
+            " has no spread to measure a fall in, so that the run can't be stopped by it.",
+        )
 
 
 def _prepare(

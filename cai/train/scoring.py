@@ -192,7 +192,12 @@ class ScoreScale:
 def unit(values: Sequence[float]) -> float:
     """Standard deviation of scores, to measure them in; 1 where it is but rounding."""
     found = spread(values)
-    return found if found > _SAME * max(1.0, max(map(abs, values))) else 1.0
+    return 1.0 if is_rounding(found, max(map(abs, values))) else found
+
+
+def is_rounding(spread: float, size: float) -> bool:
+    """Whether scores of this size and standard deviation differ by float32's rounding alone."""
+    return spread <= _SAME * max(1.0, size)
 
 
 def load_function(name: str) -> RewardFunction:

@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from cai.data.training import read_pairs, read_sft, training_files
+from cai.errors import DataError
 from cai.models.backbone import Backbone
 from cai.models.fingerprint import cache_folder
 from cai.models.heads import ScalarHead
@@ -41,7 +42,7 @@ from cai.types import Messages, SetAside
 class Examples:
     """Rows as tokens, to train on and to evaluate, and those that could not be used.
 
-    ties: pairs to train on whose probability is one half.
+    ties: pairs to train on of which neither side is the better one.
     """
 
     train: list[Any]
@@ -164,6 +165,12 @@ def _pairs(config: RowsConfig, data: Sequence[Path], backbone: Backbone) -> Exam
 
     train, test = split(config, pairs, held, prompt, lambda p: p.id, set_aside)
     require(train, set_aside)
+    if all(map(is_tie, train)):
+        raise DataError(
+            f"None of the {len(train)} pairs has a better side: each probability is 0.5",
+            hint="Ties teach nothing. If a judge wrote them, it gave no signal: look at the card of"
+            " the build, and try another --judge.",
+        )
     return Examples(train, test, set_aside, data_facts(files), sum(map(is_tie, train)))
 
 

@@ -18,7 +18,7 @@ from cai.errors import DataError, Interrupted, TrainingError, UsageError
 from cai.train.config import PpoConfig, RewardConfig, SftConfig
 from cai.train.lineage import find_adapter
 from cai.train.loop import Report
-from cai.train.ppo_stage import ROLLOUTS, _forget_rollouts, _keep
+from cai.train.ppo_stage import ROLLOUTS, _forget_rollouts, _keep, _warnings
 from cai.train.reward_report import HEAD
 from cai.train.train import Show, train
 from tests.e2e.helpers import rows
@@ -178,19 +178,34 @@ def test_any_character_may_stand_in_a_rollout(tmp_path: Path) -> None:
     assert rows(file) == [{"update": 1, "response": "a\u2028b\x85c\u2029"}]
 
 
-def test_a_flat_reward_is_told_once(data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("score", ["1.0", "1.0 + 1e-9 * i"])
+def test_a_flat_reward_is_told_once(score: str, data: Path, tmp_path: Path) -> None:
+    """One number for all, or numbers that differ by rounding alone."""
     with (tmp_path / "rewards_of_a_test.py").open("a") as file:
-        file.write("def flat(prompts, responses):\n    return [1.0] * len(responses)\n")
+        file.write(
+            f"def flat(prompts, responses):\n    return [{score} for i in range(len(responses))]\n"
+        )
     notes: list[str] = []
-    config = PpoConfig(**SMALL | {"reward": "rewards_of_a_test:flat"})
+    config = PpoConfig(**SMALL | {"reward": "rewards_of_a_test:flat", "max_new_tokens": 4})
     train(config, [data], tmp_path / "ppo", Show(note=notes.append))
     flat = "All responses of an update have the score 1: nothing to learn."
     assert notes.count(flat) == 1
 
 
+def test_a_second_opinion_without_a_spread_is_told() -> None:
+    """It is measured in its own spread at the start, which is 0; and a rollout of one text."""
+    config = PpoConfig(**SMALL)
+    figures = {"score": 1.0, "score_spread": 1.0, "distinct": 1.0, "unended": 0.0, "check": 2.0}
+    assert dict(_warnings(config, figures, blind=False)) == {}
+    told = dict(_warnings(config, figures, blind=True))
+    assert list(told) == ["blind"] and "the value 2" in told["blind"]
+    assert list(dict(_warnings(config, figures | {"distinct": 0.25}, False))) == ["same"]
+    assert list(dict(_warnings(config, figures | {"distinct": 0.5}, False))) == []
+
+
 def test_responses_that_are_cut_off_are_told_once(data: Path, tmp_path: Path) -> None:
     """Two tokens end no answer of the miniature; a hundred end most."""
-    said = "ran into --max-new-tokens 2 and were scored cut off"
+    said = "came to no end within --max-new-tokens 2 and were scored cut off"
     for most, times in ((2, 1), (100, 0)):
         notes: list[str] = []
         config = PpoConfig(**SMALL | {"max_new_tokens": most})

@@ -340,6 +340,26 @@ def test_a_tracker_that_is_not_installed_is_told_before_anything_is_spent(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("labels", ["hard", "soft"])
+@pytest.mark.parametrize("stage", ["reward", "dpo"])
+def test_pairs_that_are_all_ties_teach_nothing(
+    stage: str, labels: str, data: Path, tmp_path: Path
+) -> None:
+    """All at 0.5: refused before anything is written. Some: counted, in the record and the card."""
+    rows = [json.loads(line) | {"probability": 0.5} for line in data.read_text().splitlines()]
+    file, out = tmp_path / "ties.jsonl", tmp_path / "run"
+    config = KINDS[stage](**SMALL, labels=labels, max_steps=1, test_share=0.0)
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(DataError, match="None of the 8 pairs has a better side") as told:
+        train(config, [file], out)
+    assert "gave no signal" in (told.value.hint or "") and not out.exists()
+    rows[3]["probability"] = 0.6
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    train(config, [file], out)
+    assert read_run(out)["counts"]["ties"] == 7
+    assert "7 ties" in (out / "README.md").read_text()
+
+
 def test_labels_and_who_is_right() -> None:
     """Soft labels are the rows' own; hard ones 1, but one half for a tie, which no side wins."""
     backbone = Backbone.load("miniature", device="cpu", dtype="float32")
