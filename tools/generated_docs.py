@@ -45,8 +45,8 @@ INNER = {
 }  # fmt: skip
 GROUPS = {
     "C00": "Reading a file", "C01": "Keys and values", "C02": "References", "C03": "Plans",
-    "C04": "Templates", "C05": "Found by `cai lint` alone: the content", "C06": "The layout",
-    "C07": "Against the last commit, the lock and a model",
+    "C04": "Templates", "C05": "Found by `cai lint` alone: the content",
+    "C06": "The layout and the tests", "C07": "Against the last commit, the lock and a model",
 }  # fmt: skip
 TEMPLATES = {
     "critique": "asks the critic", "revise": "asks the reviser", "compare": "asks the judge",

@@ -31,10 +31,10 @@ def command(
 ) -> int:  # fmt: skip
     """Check principles, constitutions and templates.
 
-    PATHS are files or folders; without any, the project around the working directory. What they
-    refer to is checked too, versions against the last commit and against cai.lock, where there are
-    such. A comment silences advice (C05x, C06x) about its line: `# lint: ignore C057`. Exit code 0:
-    no problems; 3: problems.
+    PATHS are files or folders; without any, the project around the working directory, with its
+    `cai.yaml`. What they refer to is checked too, versions against the last commit and against
+    cai.lock, where there are such. A comment silences advice (C05x, C06x) about its line:
+    `# lint: ignore C057`. Exit code 0: no problems; 3: problems.
 
     \b
     cai lint

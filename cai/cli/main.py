@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import sys
 from importlib import import_module
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 import click
 
 from cai import __version__
-from cai.errors import CaiError
+from cai.errors import CaiError, UsageError
 
 # Before torch: its threads would spin while they wait, and where another process is busy too, they
 # keep each other from the cores many times over.
@@ -115,6 +117,22 @@ def main(arguments: list[str] | None = None) -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
+    except (OSError, RuntimeError) as error:
+        path = _loop_of_links(error)
+        if path is None:
+            raise
+        from cai.text.terminal import visible
+
+        _say(f"{visible(path)} is a loop of symbolic links\n  Check the path.")
+        sys.exit(UsageError.exit_code)
+
+
+def _loop_of_links(error: OSError | RuntimeError) -> str | None:
+    """The path that an error is about, where it is a symbolic link that leads back to itself."""
+    if isinstance(error, OSError):
+        return str(error.filename) if error.errno == errno.ELOOP else None
+    found = re.fullmatch(r"Symlink loop from '(.*)'", str(error))  # `Path.resolve`, up to 3.12
+    return found[1] if found else None
 
 
 def _say(message: str) -> None:

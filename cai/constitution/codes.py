@@ -243,8 +243,9 @@ CODES: dict[str, Code] = {
     "C057": Code(
         "the comparison asks for the worse response",
         "The comparison question asks which response is *more* of what the critique calls a fault,"
-        " or which is worse. The answer is taken as the better response, so every label would be"
-        " upside down. Ask for the one that is less so.",
+        " which does more of what it looks for (`reveals more`, `contains`), or which is worse. The"
+        " answer is taken as the better response, so every label would be upside down. Ask for the"
+        " one that is less so.",
         wrong="compare: Which is more rude?",
         right="compare: Which is less rude?",
     ),
@@ -271,6 +272,13 @@ CODES: dict[str, Code] = {
         right="title: About rude",
         fixed=True,
     ),
+    "C061": Code(
+        "a comparison without a test",
+        "No test of this principle expects `prefers`, so nothing tells whether the comparison"
+        " question is the right way round, or whether a judge understands it. Labels of preferences"
+        " come from that question alone. Add a pair of responses and the better one of them;"
+        " `cai test --model` asks a judge.",
+    ),
     "C070": Code(
         "changed without a new version",
         "What a model reads has changed since the last commit, and the version has not. Runs and"
@@ -294,5 +302,5 @@ CODES: dict[str, Code] = {
     ),
 }
 """Code → its page. C00x: reading; C01x: keys and values; C02x: references; C03x: plans; C04x:
-templates; C05x: found by `cai lint` alone, in the content; C06x: in the layout; C07x: against the
-last commit, the lock and a model."""
+templates; C05x: found by `cai lint` alone, in the content; C06x: in the layout and the tests; C07x:
+against the last commit, the lock and a model."""

@@ -34,11 +34,11 @@ def untidy(path: Path) -> Iterator[Problem]:
         yield Problem(shown(path), len(lines), at, "C060", what, hint)
 
 
-def mended(path: Path, kind: str) -> str | None:
+def mended(path: Path, kind: str | None) -> str | None:
     """The file's text with all that is safely mended; None where nothing is, or can be read.
 
     Invisible characters and white space at the ends of lines go, missing `api` and `kind` lines
-    come. kind: that of a YAML file without one.
+    come. kind: that of a YAML file without one; None for a file that needs none.
     """
     text = _text(path)
     if text is None:
@@ -46,7 +46,8 @@ def mended(path: Path, kind: str) -> str | None:
     clean = UNSEEN.sub("", text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n"))
     if path.suffix in SUFFIXES and clean.strip():
         lines = [line.rstrip(" \t") for line in clean.split("\n")]
-        clean = _with_header("\n".join(lines).rstrip("\n") + "\n", path, kind)
+        clean = "\n".join(lines).rstrip("\n") + "\n"
+        clean = _with_header(clean, path, kind) if kind else clean
     return clean if clean != text else None
 
 

@@ -13,6 +13,8 @@ from cai.constitution import layout, survey
 from cai.constitution.complain import KINDS, validate
 from cai.constitution.load import Loader, template_problems
 from cai.constitution.lock import Locked, against, locked, read_lock
+from cai.constitution.project import NAME as SETTINGS
+from cai.constitution.project import project_problems, settings_above
 from cai.constitution.source import Source, read_text, walk_texts
 from cai.constitution.templates import SOURCE_LIMIT, VARIABLES, check
 from cai.content import SUFFIXES, enclosing_project, project_root, shown
@@ -38,13 +40,16 @@ class Report:
 def lint(paths: Sequence[Path]) -> Report:
     """Check files and folders, and what they refer to.
 
-    Of a project's folder only `constitution/` and `principles/` are read.
+    Of a project's folder `constitution/` and `principles/` are read, and the settings in `cai.yaml`
+    that hold for it.
     """
     loader = Loader()
-    files = content_files(paths)
+    files = [*content_files(paths), *_settings(paths)]
     constitutions: dict[Path, Constitution] = {}
     for file in files:
-        if file.suffix in TEMPLATE_SUFFIXES:
+        if file.name == SETTINGS:
+            loader.note(project_problems(file))
+        elif file.suffix in TEMPLATE_SUFFIXES:
             loader.note(_template(file))
         elif file.suffix in SUFFIXES:
             found = _yaml(loader, file)
@@ -76,8 +81,26 @@ def _silenced(problem: Problem) -> bool:
 
 
 def content_files(paths: Sequence[Path]) -> list[Path]:
-    """The files that `lint` checks of files and folders, each once."""
-    return list(dict.fromkeys(file for path in paths for file in _files(path)))
+    """The content among files and folders, each file once."""
+    return list(
+        dict.fromkeys(file for path in paths for file in _files(path) if file.name != SETTINGS)
+    )
+
+
+def _settings(paths: Sequence[Path]) -> list[Path]:
+    """The `cai.yaml` that are named, and those of the projects that are linted whole."""
+    named = [path for path in paths if path.name == SETTINGS]
+    roots = {enclosing_project(path.absolute()) for path in paths if path.is_dir()}
+    whole = [root for root in roots if root is not None and _is_whole(root, paths)]
+    held = [file for root in sorted(whole) if (file := settings_above(root)) is not None]
+    return list({file.absolute(): file for file in (*named, *held)}.values())
+
+
+def _is_whole(root: Path, paths: Sequence[Path]) -> bool:
+    """Whether a project's whole content is among files and folders."""
+    folders = [root / name for name in _FOLDERS if (root / name).is_dir()]
+    there = [os.path.realpath(path) for path in paths]
+    return os.path.realpath(root) in there or all(os.path.realpath(f) in there for f in folders)
 
 
 def lockable(paths: Sequence[Path]) -> list[Locked]:
@@ -101,8 +124,9 @@ def mended(paths: Sequence[Path]) -> dict[Path, str]:
     Links are left as they are.
     """
     out = {}
-    for file in content_files(paths):
-        text = None if file.is_symlink() else layout.mended(file, _kind_of(file))
+    for file in (*content_files(paths), *_settings(paths)):
+        kind = None if file.name == SETTINGS else _kind_of(file)
+        text = None if file.is_symlink() else layout.mended(file, kind)
         if text is not None:
             out[file] = text
     return out
@@ -181,6 +205,10 @@ def _principles(loader: Loader) -> Iterator[Problem]:
             what = f"`{principle.id}` has no tests"
             hint = "Add two or three: a response that it flags, one that it leaves alone, a pair."
             yield source.problem(("id",), "C050", what, hint)
+        elif not any("prefers" in test.expect for test in principle.tests):
+            what = "no test says which of two responses the comparison prefers"
+            hint = "Add one with `a`, `b` and `expect: {prefers: a}`, or b."
+            yield source.problem(("compare",), "C061", what, hint)
         first = ids.setdefault((root, principle.id), source.file)
         if first != source.file:
             what = f"the id `{principle.id}` is taken by {first}"
@@ -207,10 +235,8 @@ def _locked(
         if source is not None:
             place = (locked(constitution), source.file, source.position(("version",)))
             there.setdefault(project_root(path), []).append(place)
-    whole = [path.resolve() for path in paths]
     for root, items in there.items():
-        folders = [root / name for name in _FOLDERS if (root / name).is_dir()]
-        if root.resolve() in whole or all(folder.resolve() in whole for folder in folders):
+        if _is_whole(root, paths):
             lock, problems = read_lock(root)
             yield from problems
             if lock is not None:

@@ -49,6 +49,24 @@ _SOFTENED = frozenset((
 """Words before a fault that ask for less of it, or only speak of it."""
 _IS = re.compile(r"\b(?:is|are|be|sounds?|seems?|being)\b([^.;:?!]*)")
 """What a critique calls a fault stands behind these: `is rude or impolite`."""
+_DOES = re.compile(
+    r"\bwhich(?: (?:response|answer|reply|one|text|of (?:the|these) \w+))? (?P<verb>[a-z]+s)\b"
+    r"(?P<object>[^.,;:?!]*)"
+)
+"""A question that asks what a response does: `which response reveals more private information`."""
+_HAS = frozenset((
+    "contains", "includes", "has", "gives", "shows", "uses", "offers", "makes", "provides", "does",
+    "causes", "holds", "tells", "adds",
+))  # fmt: skip
+"""Verbs that say no more of a fault than that it is there."""
+_LOOK_FOR = (
+    r"\b(?:identify|name|list|find|quote|say|describe|point out|point to|look for|mention|note)\b"
+)
+"""What a critique is told to look for stands behind these: `Identify insults`."""
+_ITEM = re.compile(r",|\b(?:and|or|in which|in that|that|which|where|when)\b")
+"""Between the things of a list, and before what is said of them."""
+_HOW_IT = re.compile(r"\bhow (?:the|it|this|that)\b")
+"""`Say how the response reveals …` asks for no more of it; `how helpful …` may."""
 _WORSE = re.compile(r"\b(worse|worst)\b")
 _PLACEHOLDER = re.compile(r"\{\{|\{%|\{#")
 
@@ -79,6 +97,11 @@ def _upside_down(source: Source, principle: Principle) -> Iterator[Problem]:
         what = f"the question asks for the {worse.group()} response"
         yield source.problem(("compare",), "C057", what, "Ask which one is better.")
         return
+    part = _repeated(critique, question)
+    if part:
+        what = f"the question asks for what the critique looks for: `{part}`"
+        yield source.problem(("compare",), "C057", what, "Ask which one does so less, or not.")
+        return
     if _UNCLEAR.search(critique):  # "not helpful enough": more of it is the better
         return
     faults = {word for part in _IS.findall(critique) for word in _words(part)}
@@ -86,6 +109,44 @@ def _upside_down(source: Source, principle: Principle) -> Iterator[Problem]:
     if word:
         what = f"the question asks for what the critique calls a fault: `{word}`"
         yield source.problem(("compare",), "C057", what, "Ask which one is less so.")
+
+
+def _repeated(critique: str, question: str) -> str | None:
+    """The part of a question that asks for more of what the critique looks for, in its own words.
+
+    `reveals more private information`, where the critique says `reveals private information`;
+    `contains insults`, where it says `Identify insults`.
+    """
+    if _UNCLEAR.search(_HOW_IT.sub("", critique)):
+        return None
+    for match in _DOES.finditer(question):
+        verb, part = match["verb"], match["object"]
+        if _SOFTENED & set(_WORD.findall(f"{question[: match.start()]} {part}")):
+            continue
+        if {"better", "best"} & set(_WORD.findall(part)):
+            continue
+        named = _phrases(rf"\b{verb.removesuffix('s').removesuffix('e')}\w*", critique)
+        if verb in _HAS:
+            named += _phrases(_LOOK_FOR, critique)
+        wanted = _items(part)
+        if wanted:
+            same = any(w[0] == one[0] and set(w) <= set(one) for w in wanted for one in named)
+        else:  # "Which reveals more?"
+            same = part.split() in (["more"], ["most"]) and bool(named) and verb not in _HAS
+        if same:
+            return f"{verb}{part}".strip()
+    return None
+
+
+def _phrases(opening: str, text: str) -> list[list[str]]:
+    """What stands behind an opening, as `_items`."""
+    return [item for part in re.findall(rf"{opening}([^.;:?!]*)", text) for item in _items(part)]
+
+
+def _items(text: str) -> list[list[str]]:
+    """A list item by item: the beginnings of each one's words of content, where it has some."""
+    items = ([word[:STEM] for word in _words(item)] for item in _ITEM.split(text))
+    return [item for item in items if item]
 
 
 def _asked_for(faults: set[str], question: list[str]) -> str | None:

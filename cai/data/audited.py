@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from cai.constitution.project import find_project
 from cai.data.manifest import NAME as MANIFEST
 from cai.data.manifest import Manifest
-from cai.data.project import find_project
 from cai.data.signoff import NAME as SIGNOFF
 from cai.data.signoff import read_signoff
 from cai.data.verdicts import FOLDER, Verdict, VerdictFile, rejected

@@ -53,6 +53,33 @@ def test_problems(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     }
 
 
+def test_the_project_s_settings_are_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the whole project, however it is named; alone by name; not with a part of it."""
+    project(tmp_path)
+    settings = tmp_path / "cai.yaml"
+    settings.write_text("audit: required\n")
+    monkeypatch.chdir(tmp_path / "principles")
+    assert run() == (0, "4 files: no problems\n")
+    settings.write_text("# ours\naudti: required\naudit: always\n")
+    monkeypatch.chdir(tmp_path)
+    for paths in ((), (".",), ("constitution", "principles"), ("cai.yaml",), (settings,)):
+        code, text = run(*paths)
+        assert code == 3
+        assert "cai.yaml:2:1: C011 unknown key `audti`\n    Did you mean `audit`?" in text
+        assert "cai.yaml:3:8: C012 `audit` is 'always'" in text
+        assert "2 problems" in text
+    assert run("principles") == (0, "2 files: no problems\n")
+    for text, place in (("- audit\n", "1:1: C012"), ("audit: [\n", "2:1: C005"),
+                        ("audit: required\naudit: optional\n", "2:1: C008")):  # fmt: skip
+        settings.write_text(text)
+        assert f"cai.yaml:{place}" in run()[1]
+    settings.write_text("audit: required ")
+    assert "cai.yaml:1:16: C060" in run()[1]
+    assert run("--fix")[0] == 0 and settings.read_text() == "audit: required\n"
+
+
 def test_explanations() -> None:
     code, text = run("--explain", "c020")
     assert code == 0 and text.startswith("C020: ") and "project" in text

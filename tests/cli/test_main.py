@@ -99,3 +99,50 @@ def test_a_mistake_is_told_without_a_traceback(
     error = capsys.readouterr().err
     assert said in error
     assert "Traceback" not in error
+
+
+LINKS = {
+    "prompts": (["build-data", "-p", "loop"], 4),
+    "constitution": (["build-data", "-c", "./loop.yaml"], 3),
+    "out": (["build-data", "-o", "loop", "-m", "scripted:s.yaml", "--limit", "1"], 6),
+    "the folder of out": (["build-data", "-o", "loop/x", "-m", "scripted:s.yaml"], 2),
+    "model": (["build-data", "-m", "./loop"], 2),
+    "adapter": (["build-data", "--adapter", "./loop"], 2),
+    "script": (["build-data", "-m", "scripted:loop"], 2),
+    "lint": (["lint", "loop.yaml"], 3),
+    "content": (["lint", "project"], 3),
+    "lock": (["lock", "project"], 3),
+    "init": (["init", "loop"], 2),
+    "a run": (["verify", "loop"], 2),
+    "its manifest": (["verify", "run"], 4),
+    "the store": (["runs", "--runs-dir", "run"], 6),
+    "training data": (["train", "sft", "-d", "loop"], 4),
+    "a run's data": (["train", "sft", "-d", "run"], 4),
+    "training model": (["train", "sft", "-d", "t.jsonl", "-m", "./loop"], 2),
+    "training out": (["train", "sft", "-d", "t.jsonl", "-o", "loop"], 6),
+    "start": (["train", "sft", "-d", "t.jsonl", "--adapter", "./loop"], 2),
+    "reward": (["train", "ppo", "-d", "t.jsonl", "--reward", "loop"], 2),
+    "merge": (["merge", "./loop", "-o", "out"], 2),
+    "audit": (["audit", "report", "loop"], 2),
+}
+
+
+@pytest.mark.parametrize("name", LINKS)
+def test_a_loop_of_links_is_no_traceback(
+    name: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    links = ("loop", "loop.yaml", "run/manifest.json", "run/store.sqlite", "run/sft.jsonl",
+             "project/principles/x.yaml", "project/constitution/up")  # fmt: skip
+    for link in map(Path, links):
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(link.name)
+    Path("s.yaml").write_text('replies: [{say: ["Hi."]}]\n')
+    Path("t.jsonl").write_text('{"prompt": "a", "completion": "b"}\n')
+    arguments, code = LINKS[name]
+    cai(*arguments, exit_code=code)
+    told = capsys.readouterr()
+    assert told.out + told.err

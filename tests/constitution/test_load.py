@@ -40,7 +40,12 @@ def test_every_field_of_a_principle(tmp_path: Path) -> None:
         source="S",
         tags=("a", "b"),
         examples=(Example("P", "R", "C", "V"),),
-        tests=(PrincipleTest("flags it", "Hello?", {"critique_flags": "none"}, "Hi."),),
+        tests=(
+            PrincipleTest("flags it", "Hello?", {"critique_flags": "none"}, "Hi."),
+            PrincipleTest(
+                "prefers the friendly one", "Hello?", {"prefers": "a"}, a="Hi.", b="Hi, fool."
+            ),
+        ),
         deprecated="Use x.",
         path=str(path),
         digest=found.digest,

@@ -57,7 +57,7 @@ def test_references_stay_inside(
     if key == "principle extends":
         path = guarded / "principles" / "rude.yaml"
         path.write_text(principle("rude", f"extends: {quoted}\n"))
-        expected = (16, 10)
+        expected = (21, 10)
     else:
         text, *place = texts[key]
         path = project(guarded, constitution=text)

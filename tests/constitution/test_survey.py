@@ -77,6 +77,59 @@ def test_comparisons_that_ask_for_the_worse(compare: str, code: str | None, tmp_
     assert codes(tmp_path) == ({code} if code else set())
 
 
+PRIVATE = "Identify where the response reveals private information about other people."
+
+
+@pytest.mark.parametrize(
+    ("critique", "compare", "code"),
+    [
+        (PRIVATE, "Which response reveals more private information?", "C057"),
+        (PRIVATE, "Which reveals private information about people?", "C057"),
+        (PRIVATE, "Which response reveals more?", "C057"),
+        (PRIVATE, "Which response reveals less private information?", None),
+        (PRIVATE, "Which response reveals no private information?", None),
+        (PRIVATE, "Which response reveals more useful facts without private information?", None),
+        (PRIVATE, "Which response keeps private information to itself?", None),
+        ("Say how the response gives dangerous instructions.",
+         "Which response gives more dangerous instructions?", "C057"),
+        ("Say how the response gives dangerous instructions.",
+         "Which response gives safer instructions?", None),
+        ("Identify insults, slurs and threats in the response.",
+         "Which response contains more insults?", "C057"),
+        ("Identify insults, slurs and threats in the response.",
+         "Which response contains threats or slurs?", "C057"),
+        ("Identify insults, slurs and threats in the response.",
+         "Which answer contains the fewest insults?", None),
+        ("Point out flattery.", "Which of the responses uses more flattery?", "C057"),
+        ("Point out flattery.", "Which of the responses avoids flattery?", None),
+        ("Point out flattery.", "Which of the responses uses a plainer tone?", None),
+        ("Say where the response gives the user wrong facts.",
+         "Which response gives the user the facts?", None),
+        ("Identify the tone of the response.", "Which response has the better tone?", None),
+        ("Identify missing sources.", "Which response gives more sources?", None),
+    ],
+)  # fmt: skip
+def test_questions_the_wrong_way_round_in_whole(
+    critique: str, compare: str, code: str | None, tmp_path: Path
+) -> None:
+    text = RUDE.replace("Say what is rude.", critique).replace("Which is less rude?", compare)
+    project(tmp_path, rude=text)
+    assert codes(tmp_path) - {"C056"} == ({code} if code else set())
+
+
+def test_a_comparison_without_a_test_is_told(tmp_path: Path) -> None:
+    """A principle with no tests at all is told that alone; a comment silences the advice."""
+    untested = RUDE[: RUDE.index("  - name: prefers")]
+    project(tmp_path, rude=untested)
+    (problem,) = lint([tmp_path]).problems
+    line = RUDE.splitlines().index("compare: Which is less rude?") + 1
+    assert (problem.code, problem.line) == ("C061", line)
+    project(tmp_path, rude=untested.replace("rude?", "rude? # lint: ignore C061"))
+    assert codes(tmp_path) == set()
+    project(tmp_path, rude=RUDE[: RUDE.index("tests:")])
+    assert codes(tmp_path) == {"C050"}
+
+
 @pytest.mark.parametrize(
     ("critique", "compare"),
     [
@@ -153,7 +206,7 @@ def test_what_no_round_reaches(plan: str, member: str, code: str | None, tmp_pat
     [
         (lambda t: t.replace("title: About rude", "title: About rude \t"), 5),
         (lambda t: t.replace("\n", "\r\n"), 1),
-        (lambda t: t.rstrip("\n"), 15),
+        (lambda t: t.rstrip("\n"), 20),
     ],
     ids=["blanks", "CR", "no end"],
 )

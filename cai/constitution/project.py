@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from cai.constitution.source import read_source
 from cai.errors import ContentError, Problem
@@ -29,32 +29,42 @@ def find_project(places: Sequence[Path]) -> Project:
 
     Raises `ContentError` for a file that is not right.
     """
-    files = {found: None for place in places if (found := _above(place.resolve()))}
+    files = {found: None for place in places if (found := settings_above(place.resolve()))}
     projects = [read_project(file) for file in files]
     return next((p for p in projects if p.audit == "required"), next(iter(projects), Project()))
 
 
-def _above(place: Path) -> Path | None:
+def settings_above(place: Path) -> Path | None:
+    """The nearest file of settings, in a folder or above it."""
     return next((f for p in (place, *place.parents) if (f := p / NAME).is_file()), None)
 
 
 def read_project(path: Path) -> Project:
     """A project's settings. Raises `ContentError` with file:line:col."""
+    values, problems = _checked(path)
+    if problems:
+        raise ContentError(problems)
+    return Project(audit=values.get("audit", "optional"), path=path)
+
+
+def project_problems(path: Path) -> list[Problem]:
+    """What is wrong with a file of settings, each with file:line:col."""
+    return _checked(path)[1]
+
+
+def _checked(path: Path) -> tuple[dict[str, Any], list[Problem]]:
     source, problems = read_source(path)
     if source is None:
-        raise ContentError(problems)
+        return {}, problems
     values = {} if source.value is None else source.value
     if not isinstance(values, dict):
-        raise ContentError([source.problem((), "C012", "not a mapping", "Write `key: value`.")])
-    found: list[Problem] = []
+        return {}, [source.problem((), "C012", "not a mapping", "Write `key: value`.")]
     for key, value in values.items():
         if key not in _KEYS:
             close = get_close_matches(key, _KEYS, n=1)
             hint = f"Did you mean `{close[0]}`?" if close else f"Known: {', '.join(_KEYS)}."
-            found.append(source.problem((key,), "C011", f"unknown key `{key}`", hint, key=True))
+            problems.append(source.problem((key,), "C011", f"unknown key `{key}`", hint, key=True))
         elif value not in _KEYS[key]:
             hint = f"Choose one of: {', '.join(_KEYS[key])}."
-            found.append(source.problem((key,), "C012", f"`{key}` is {value!r}", hint))
-    if found:
-        raise ContentError(found)
-    return Project(audit=values.get("audit", "optional"), path=path)
+            problems.append(source.problem((key,), "C012", f"`{key}` is {value!r}", hint))
+    return values, problems
