@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -58,13 +59,17 @@ def play(
     *,
     finish: Callable[[Task[T], T], None],
     give_up: Callable[[Task[T], PromptError], None],
-) -> None:
-    """Run procedures at once on models, as a build does; what they wrote is not kept.
+    store: Store | None = None,
+) -> Tally:
+    """Run procedures at once on models, as a build does; what was generated and what reused.
 
-    finish and give_up: as in `drive`.
+    finish and give_up: as in `drive`. store: what is asked is looked up there and kept; None keeps
+    nothing.
     """
-    with (
-        tempfile.TemporaryDirectory(prefix="cai-") as folder,
-        Store.open(Path(folder) / "store.sqlite") as store,
-    ):
-        drive(iter(tasks), models.parts, store, Tally(), finish=finish, give_up=give_up)
+    tally = Tally()
+    with ExitStack() as stack:
+        if store is None:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="cai-"))
+            store = stack.enter_context(Store.open(Path(folder) / "store.sqlite"))
+        drive(iter(tasks), models.parts, store, tally, finish=finish, give_up=give_up)
+    return tally

@@ -23,10 +23,11 @@ from cai.authoring.promises import (
 )
 from cai.errors import Interrupted, PromptError
 from cai.pipeline.build import BuildConfig, Models
-from cai.pipeline.drive import Task
+from cai.pipeline.drive import Tally, Task
 from cai.pipeline.given import alone, as_prompt, compared, given
 from cai.pipeline.revise import revise
 from cai.pipeline.steps import Draws, Steps
+from cai.store.store import Store
 from cai.types import Constitution, Principle, PrincipleTest
 
 Status: TypeAlias = Literal["passed", "failed", "skipped"]
@@ -107,11 +108,13 @@ def run_on(
     constitution: Constitution,
     trials: Trials,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> tuple[Result, ...]:
-    """Run tests on models; the results are in the order of the cases, whose names must differ.
+    store: Store | None = None,
+) -> tuple[tuple[Result, ...], Tally]:
+    """Run tests on models: the results in the order of the cases, whose names must differ, and how
+    many steps were generated and reused.
 
     A test that fails without a model is not asked. progress: called with the attempts that are
-    made and their total. Raises `Interrupted` on Ctrl-C.
+    made and their total. store: as in `play`. Raises `Interrupted` on Ctrl-C.
     """
     draws = tuple(replace(draw, reasoners=models.reasoners) for draw in trials.draws)
     trials = replace(trials, draws=draws)
@@ -119,13 +122,16 @@ def run_on(
     waiting = [r.case for r in first if r.note == NEEDS_MODEL]
     trying = _Trying(constitution, trials, len(waiting), progress)
     try:
-        play(trying.tasks(waiting), models, finish=trying.finish, give_up=trying.give_up)
+        tally = play(
+            trying.tasks(waiting), models, finish=trying.finish, give_up=trying.give_up, store=store
+        )
     except KeyboardInterrupt:
         raise Interrupted(
             f"Stopped: {trying.done} of {trying.total} attempts were made.",
-            hint="Run fewer tests at a time with -k PATTERN.",
+            hint="What was answered is kept: run the same command again." if store else "",
         ) from None
-    return tuple(trying.result(r.case) if r.note == NEEDS_MODEL else r for r in first)
+    results = (trying.result(r.case) if r.note == NEEDS_MODEL else r for r in first)
+    return tuple(results), tally
 
 
 def _offline(case: Case, constitution: Constitution) -> Result:

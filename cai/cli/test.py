@@ -15,6 +15,7 @@ from cai.errors import ContentError, UsageError
 
 if TYPE_CHECKING:
     from cai.authoring.testing import Case, Result, Status, Trials
+    from cai.pipeline.drive import Tally
     from cai.types import Constitution
 
 _MARKS: dict[Status, tuple[str, str]] = {
@@ -51,6 +52,11 @@ _WIDTH = 200
     "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True
 )
 @loading
+@click.option(
+    "--runs-dir", type=click.Path(path_type=Path, file_okay=False), default=Path("runs"),
+    show_default=True, help="The folder of the store, which keeps what a model answered.",
+)  # fmt: skip
+@click.option("--wait", is_flag=True, help="Wait for a build on the same store.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
 def command(
     names: tuple[str, ...], constitution: str, pattern: str, repeat: int | None, need: int | None,
@@ -61,7 +67,8 @@ def command(
     Without --model only what needs none is tested: `renders`, and tests that no model could pass.
 
     Each test is asked by the very procedures of a build, under the constitution left with the one
-    principle. Exit code 0: none failed; 3: one failed.
+    principle. As in a build, answers are kept in a store, and nothing is asked twice. Exit code 0:
+    none failed; 3: one failed.
 
     \b
     cai test                                       what needs no model
@@ -73,6 +80,8 @@ def command(
     from cai.constitution.load import load_constitution
 
     trials = _trials(repeat, need, seed, options["model"])
+    if junit is not None and not junit.parent.is_dir():
+        raise UsageError(f"--junit: there is no folder {junit.parent}", hint="Make it first.")
     rules = load_constitution(constitution)
     chosen = cases(find_principles(names, rules), pattern)
     if not chosen:
@@ -80,10 +89,11 @@ def command(
             "There are no such tests", hint="cai lint tells which principles have none."
         )
     results: Sequence[Result]
+    tally: Tally | None = None
     if options["model"] is None:
         results = run_offline(chosen, rules)
     else:
-        results = _asked(chosen, rules, trials, options, quiet)
+        results, tally = _asked(chosen, rules, trials, options, quiet)
     if junit is not None:
         from cai.authoring.junit import as_junit
         from cai.data.files import write_whole
@@ -94,6 +104,9 @@ def command(
     else:
         for line in _lines(results):
             click.echo(line)
+        if tally is not None:
+            made, kept = sum(tally.generated.values()), sum(tally.reused.values())
+            click.echo(f"{made} steps were generated, {kept} reused from the store.")
     return ContentError.exit_code if counts(results)["failed"] else 0
 
 
@@ -117,20 +130,26 @@ def _asked(
     trials: Trials,
     options: dict[str, Any],
     quiet: bool,
-) -> Sequence[Result]:
+) -> tuple[Sequence[Result], Tally]:
     from contextlib import nullcontext
 
     from cai.authoring.testing import run_on
     from cai.cli.live import LiveLine
+    from cai.data.files import telling
+    from cai.store.store import Store
 
-    models = make_models(options)
-    with nullcontext() if quiet else LiveLine() as live:
+    place: Path = options["runs_dir"]
+    with telling(place):
+        place.mkdir(parents=True, exist_ok=True)
+    with Store.open(place / "store.sqlite") as store, store.lock(wait=options["wait"]):
+        models = make_models(options)  # once nothing else can be in the way
+        with nullcontext() if quiet else LiveLine() as live:
 
-        def show(done: int, total: int) -> None:
-            if live is not None:
-                live.update(f"{done:,} of {total:,} tests asked")
+            def show(done: int, total: int) -> None:
+                if live is not None:
+                    live.update(f"{done:,} of {total:,} tests asked")
 
-        return run_on(models, chosen, rules, trials, show)
+            return run_on(models, chosen, rules, trials, show, store)
 
 
 def _lines(results: Sequence[Result]) -> Iterator[str]:

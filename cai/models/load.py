@@ -113,7 +113,8 @@ def load_model(
     adapter: put on the base, as `LoadedModel.with_adapter` does.
     quantize: 4bit or 8bit, on a CUDA GPU.
     template: how the chat template is called.
-    Raises `ModelError` with what is missing. Code from a model's repository is never run.
+    Raises `ModelError` with what is missing, and for weights that are no numbers. Code from a
+    model's repository is never run.
     """
     folder = local_folder(resolve_model(name), name)
     where = _device(device)
@@ -243,16 +244,23 @@ def _model(folder: Path, name: str, dtype: torch.dtype, where: torch.device, bit
     return model
 
 
-def _need_numbers(model: nn.Module, name: str, number: torch.dtype) -> None:
-    """Raise `ModelError` where a weight is NaN or infinite: all that it touches would be too."""
-    for place, parameter in model.named_parameters():
-        if parameter.is_floating_point() and not bool(parameter.isfinite().all()):
-            raise ModelError(
-                f"The weights of {name} hold NaN or infinite numbers, in {place}",
-                hint="They are too large for float16: use --dtype bfloat16 or float32."
-                if number == torch.float16
-                else "The files are damaged, or a training run came apart: use another copy.",
-            )
+def _need_numbers(model: nn.Module, name: str, held: torch.dtype) -> None:
+    """Raise `ModelError` where a weight is NaN or infinite, naming the first such tensor."""
+    for key, tensor in model.named_parameters():
+        if not tensor.is_floating_point() or tensor.isfinite().all():
+            continue
+        count = int((~tensor.isfinite()).sum())
+        kind = str(held).removeprefix("torch.")
+        wider = (
+            f" Or they are too large for {kind}: try --dtype float32."
+            if held == torch.float16
+            else ""
+        )
+        raise ModelError(
+            f"The weights of {name} hold {count:,} values that are not finite numbers (NaN or"
+            f" infinite), the first of them in {key}",
+            hint=f"The model is damaged: get its files again.{wider}",
+        )
 
 
 def _align(model: nn.Module) -> None:

@@ -98,7 +98,11 @@ def _warnings(
     several = config.prompts_per_update > 1
     if several and is_rounding(figures["score_spread"], abs(figures["score"])):
         score = f"{figures['score']:g}"
-        yield "flat", f"All responses of an update have the score {score}: nothing to learn."
+        yield (
+            "flat",
+            f"All responses of an update have the same score, {score}, but for rounding: nothing to"
+            " learn.",
+        )
     if several and figures["distinct"] * config.prompts_per_update < 1.5:
         yield (
             "same",

@@ -178,10 +178,13 @@ class ScoreScale:
         """Mean and unit of the first scores: the only state."""
 
     def __call__(self, scores: Sequence[float], responses: Sequence[Response]) -> list[float]:
-        """What each response is worth."""
+        """What each response is worth; scores that differ by rounding alone count as equal."""
+        average = sum(scores) / len(scores)
         if self.start is None:
-            self.start = sum(scores) / len(scores), unit(scores)
+            self.start = average, unit(scores)
         mean, one = self.start if self.normalise else (0.0, 1.0)
+        if is_rounding(spread(scores), average):  # or PPO would scale it up: it whitens advantages
+            scores = [average] * len(scores)
         return [
             min(max((score - mean) / one, -self.clip), self.clip)
             - (0.0 if response.ended else self.missing_eos)
@@ -197,7 +200,7 @@ def unit(values: Sequence[float]) -> float:
 
 def is_rounding(spread: float, size: float) -> bool:
     """Whether scores of this size and standard deviation differ by float32's rounding alone."""
-    return spread <= _SAME * max(1.0, size)
+    return spread <= _SAME * max(1.0, abs(size))
 
 
 def load_function(name: str) -> RewardFunction:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -10,6 +11,7 @@ import pytest
 
 from cai.content import packaged
 from cai.miniature.principles_by_hand import SHIPPED
+from cai.store.store import Store
 from tests.constitution.projects import principle, project
 from tests.e2e.helpers import cai
 
@@ -36,8 +38,9 @@ replies:
 
 
 @pytest.fixture
-def rules(tmp_path: Path) -> Path:
-    """A constitution of two principles, the first with three tests."""
+def rules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A constitution of two principles, the first with three tests; we are in its folder."""
+    monkeypatch.chdir(tmp_path)
     text = principle("rude")
     return project(tmp_path, rude=text[: text.index("tests:")] + TESTS)
 
@@ -112,6 +115,33 @@ def test_k_of_n(rules: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     cai(*common, exit_code=3)
 
 
+def test_what_was_asked_is_kept_as_a_build_keeps_it(
+    rules: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The second time nothing is asked; five times as often asks three more of each."""
+    script = tmp_path / "script.yaml"
+    script.write_text(SCRIPT.replace(', "No problem found."', ""), "utf-8")
+    common = ("test", "rude", "-c", rules, "-m", f"scripted:{script}", "-q", "-k", "flags",
+              "--need", 1, "--runs-dir", tmp_path / "kept")  # fmt: skip
+
+    def asked(repeat: int) -> tuple[int, int, list[str]]:
+        cai(*common, "--repeat", repeat)
+        *lines, last = capsys.readouterr().out.splitlines()
+        found = re.fullmatch(r"(\d+) steps were generated, (\d+) reused from the store.", last)
+        assert found is not None
+        return int(found[1]), int(found[2]), lines
+
+    made, kept, lines = asked(2)
+    assert made >= 2 and kept == 0
+    assert asked(2) == (0, made, lines)
+    more, again, _ = asked(5)
+    assert again == made and more >= 3
+    assert asked(5)[:2] == (0, made + more)
+    with Store.open(tmp_path / "kept" / "store.sqlite") as store, store.lock():
+        cai(*common, "--repeat", 5, exit_code=6)
+    assert "another build is using this store" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -141,11 +171,12 @@ def test_junit_holds_what_xml_can_not(rules: Path, tmp_path: Path) -> None:
 
 
 def test_the_shipped_principles_of_its_world_on_the_miniature(
-    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """All 54 pass."""
     files = [packaged() / f"principles/{name.replace('.', '/')}.yaml" for name in sorted(SHIPPED)]
-    cai("test", *files, "-m", "miniature", "-q", "--format", "json")
+    cai("test", *files, "-m", "miniature", "-q", "--format", "json",
+        "--runs-dir", tmp_path)  # fmt: skip
     rows = json.loads(capsys.readouterr().out)
     assert {row["principle"] for row in rows} == SHIPPED.keys()
     assert len(rows) == 54

@@ -20,6 +20,7 @@ from cai.train.scoring import (
     MixedScorer,
     ModelScorer,
     ScoreScale,
+    is_rounding,
     load_function,
     spread,
 )
@@ -235,7 +236,24 @@ def test_scores_take_the_unit_of_the_first_ones() -> None:
 def test_equal_scores_and_no_scale() -> None:
     """No spread, or but float32's rounding: the unit stays 1. Not normalised: as they are."""
     assert ScoreScale(True, None, None)([5.0, 5.0], TWO) == [0.0, 0.0]
-    rounded = ScoreScale(True, None, None)([5.0, 5.0 + 5e-7], TWO)
-    assert rounded == pytest.approx([0.0, 0.0], abs=1e-6)
+    assert len(set(ScoreScale(True, None, None)([5.0, 5.0 + 5e-7], TWO))) == 1
     assert ScoreScale(False, None, None)([5.0, -7.0], TWO) == [5.0, -7.0]
     assert spread([3.0]) == 0.0
+
+
+@pytest.mark.parametrize("normalise", [True, False])
+@pytest.mark.parametrize("size", [1.0, -1000.0, 0.0])
+def test_a_spread_that_is_rounding_is_no_difference(normalise: bool, size: float) -> None:
+    """1e-9 beside 1, and 1e-6 of 1000, is rounding: exactly equal, whatever whitens it later. A
+    thousandth is a difference, and in the first scores' own unit a large one."""
+    scale = ScoreScale(normalise, None, None)
+    step = 1e-9 * max(1.0, abs(size))
+    first, second = scale([size, size + step], TWO)
+    assert first == second == pytest.approx(0.0 if normalise else size, abs=1e-6)
+    first, second = scale([size, size + 0.001 * max(1.0, abs(size))], TWO)
+    assert second > first
+
+
+def test_what_rounding_is() -> None:
+    assert is_rounding(1e-9, 1.0) and is_rounding(9e-4, -1000.0) and is_rounding(0.0, 0.0)
+    assert not is_rounding(1e-5, 1.0) and not is_rounding(2e-3, -1000.0)
