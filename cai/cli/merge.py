@@ -8,12 +8,17 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cai.cli.parts import need_adapter, tell
 from cai.digest import file_digest
 from cai.errors import DataError, UsageError
 from cai.text.terminal import visible
 
 if TYPE_CHECKING:
     from cai.train.lineage import Adapter
+
+
+_TOLD = 0.01
+"""The least loss that is worth a word, relative to the adapter's effect."""
 
 
 @click.command("merge", short_help="Merge an adapter into its base: a plain model.")
@@ -45,7 +50,7 @@ def command(given: str, out: Path, model: str | None, dtype: str, force: bool) -
     from cai.data.files import partial_of, telling
     from cai.models.merge import merge_adapter
     from cai.models.names import part_of_run
-    from cai.train.lineage import find_adapter, find_home
+    from cai.train.lineage import find_home
 
     with telling(out):
         if out.exists() and any(out.iterdir()):
@@ -55,7 +60,7 @@ def command(given: str, out: Path, model: str | None, dtype: str, force: bool) -
             f"{given} trained all weights: there is nothing to merge",
             hint=f"Its model is a plain one already: {part_of_run(given, 'model')}",
         )
-    adapter = find_adapter(given, "merge")
+    adapter = need_adapter(given, "merge")
     base = model or adapter.base
     if not base:
         raise UsageError(
@@ -74,11 +79,16 @@ def command(given: str, out: Path, model: str | None, dtype: str, force: bool) -
     partial = partial_of(place)
     with telling(out):
         try:
-            merge_adapter(base, adapter.folder, partial, dtype)
+            lost = merge_adapter(base, adapter.folder, partial, dtype)
             (partial / "README.md").write_text(_card(adapter, base, dtype), encoding="utf-8")
             partial.replace(place)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
+    if lost >= _TOLD:
+        tell(
+            f"Rounding to {dtype} changes the weights {lost:.0%} as much as the adapter does."
+            " --dtype float32 keeps it whole; so does --adapter, without merging."
+        )
     click.echo(visible(f"{adapter.name} on {base}, in {dtype}: {out}"))
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cai.pipeline.build import Models
     from cai.pipeline.steps import Part
     from cai.text.template import TemplateOptions
-    from cai.train.lineage import Adapter
+    from cai.train.lineage import Adapter, Use
 
 _SCRIPTED = "scripted:"
 
@@ -315,15 +315,15 @@ def _adapter_of(player: Player) -> Adapter:
     return need_adapter(player.adapter)
 
 
-def need_adapter(given: str) -> Adapter:
-    """An adapter that can write, by any of its names; its base need not be loaded for this.
+def need_adapter(given: str, use: Use = "speak") -> Adapter:
+    """An adapter by any of its names, of a kind that is supported; no base is loaded for this.
 
     Raises what `find_adapter` raises, and `ModelError` for a kind that is not supported.
     """
     from cai.models.adapters import read_adapter
     from cai.train.lineage import find_adapter
 
-    found = find_adapter(given)
+    found = find_adapter(given, use)
     read_adapter(found.folder)
     return found
 

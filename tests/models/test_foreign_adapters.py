@@ -88,7 +88,7 @@ def test_loaded_and_merged_as_peft_computes_it(kind: str, tmp_path: Path) -> Non
         alone = logits(loaded.model)
     assert (alone - wanted).abs().max() > 1e-2
     assert torch.equal(alone, logits(load_model("miniature", "cpu", "float32").model))
-    merge_adapter("miniature", tmp_path / "adapter", tmp_path / "merged")
+    assert merge_adapter("miniature", tmp_path / "adapter", tmp_path / "merged") == 0
     merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype=torch.float32)
     torch.testing.assert_close(logits(merged), wanted, rtol=0, atol=1e-4)
 
@@ -161,6 +161,29 @@ def test_the_command_line_refuses_it_before_the_base_is_loaded(
         monkeypatch.setattr("cai.models.load._model", None)
     cai(*given, exit_code=5)
     assert "uses modules_to_save (lm_head), which is not supported" in capsys.readouterr().err
+
+
+def test_what_merging_costs_is_measured_and_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Recomputed: ||bf16(W + BA) - (W + BA)|| / ||BA|| over the four layers that are changed."""
+    peft_adapter(tmp_path / "a", target_modules=["q_proj"])
+    loaded = load_model("miniature", "cpu", "float32", adapter=str(tmp_path / "a"))
+    assert loaded.adapter is not None
+    effect = error = 0.0
+    for layer in loaded.model.modules():
+        if hasattr(layer, "lora_A"):
+            change = layer.get_delta_weight(loaded.adapter.place)
+            whole = layer.base_layer.weight + change
+            effect += float(change.square().sum())
+            error += float((whole.bfloat16().float() - whole).square().sum())
+    wanted = (error / effect) ** 0.5
+    lost = merge_adapter("miniature", tmp_path / "a", tmp_path / "merged", "bfloat16")
+    assert lost == pytest.approx(wanted, rel=1e-3) and 0.01 < lost < 1
+    given = ("merge", tmp_path / "a", "--model", "miniature", "--dtype", "bfloat16")
+    cai(*given, "--out", tmp_path / "out")
+    said = capsys.readouterr().err
+    assert f"Rounding to bfloat16 changes the weights {lost:.0%} as much as the adapter" in said
 
 
 @pytest.mark.filterwarnings("ignore::peft.utils.PeftWarning")
