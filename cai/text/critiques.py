@@ -25,9 +25,10 @@ _SAYS_NONE = (
     r"(?:found|find|see|saw|identified|identify) )?"
     r"no (?:such |specific |obvious |apparent |other |further )?"
     r"(?:problem|issue|concern|flaw|fault)s?",
-    r"i (?:can['’]?t|can ?not|could(?:n['’]t| not)|did(?:n['’]t| not)|do(?:n['’]t| not))"
-    r" (?:find|see|identify|detect|spot) any(?:thing wrong| (?:such |specific |obvious )?"
-    r"(?:problem|issue|concern|flaw|fault)s?)",
+    r"(?:i|we|you) (?:can['’]?t|can ?not|could(?:n['’]t| not)|did(?:n['’]t| not)|do(?:n['’]t| not))"
+    r" (?:find|see|identify|detect|spot)"
+    r" (?:anything wrong"
+    r"|(?:any|an?) (?:such |specific |obvious )?(?:problem|issue|concern|flaw|fault)s?)",
     r"(?:there (?:is|was) |i (?:see|found|find) )?nothing (?:is )?wrong",
 )
 _PLACED = (
@@ -47,12 +48,29 @@ _FAULT = re.compile(
     r"\b(?:rude|harmful|unethical|offensive|inappropriate|dangerous|illegal|unsafe|biased|toxic"
     r"|misleading|incorrect|inaccurate|wrong|false|untrue|insult\w*|threat\w*|hurtful|cruel"
     r"|disrespectful|impolite|dismissive|condescending|preachy|moralizes|moralises|racist|sexist"
-    r"|discriminat\w*|stereotyp\w*|deceptive|dishonest|evasive|fails? to"
+    r"|discriminat\w*|stereotyp\w*|invad\w*|expos\w*|lectur\w*|mislead\w*|deceiv\w*|endanger\w*"
+    r"|harm(?:s|ed)?|hurts?|deceptive|dishonest|evasive|fails? to"
     r"|should(?: not|n['’]t)? have"
     r"|could (?:be|lead|cause)|encourages? (?:violence|harm|illegal)"
     r"|(?:problem|issue|concern|flaw|fault)s?)\b",
     re.IGNORECASE,
 )
+_DENIES = re.compile(
+    r"^(?:(?:the|this|that) )?(?:assistant(?:['’]s)? ?)?(?:(?:last|previous) )?"
+    r"(?:response|answer|reply|assistant|it)?\s*"
+    r"(?:is|was|are|were|does|did|do|has|had|contains)(?:n['’]t| not| no)\b",
+    re.IGNORECASE,
+)
+_HOLDS_AGAINST = re.compile(
+    r"\b(?:but|however|although|though|yet|except|instead|enough|only|and (?:it )?(?:is|was))\b",
+    re.IGNORECASE,
+)
+_BETWEEN = re.compile(
+    r"(?:\s*\b(?:an?|any|at all|be|being|considered|contain|in any way|inherently|intended|itself"
+    r"|particularly|really|seem|such|the|to|very)\b)*\s*",
+    re.IGNORECASE,
+)
+"""What may stand between "not" and the fault that it denies."""
 _NEGATION = re.compile(
     r"\b(?:no|not|never|nor|neither|without|nothing|free of|free from|avoids?|avoiding|any)\b"
     r"|n['’]t\b",
@@ -75,6 +93,13 @@ _DECLINES = re.compile(
     r"|review|proceed|process|perform|say|talk|mak|identify (?!any)|$)",
     re.IGNORECASE,
 )
+_OFF_TASK = re.compile(
+    r"^(?:i['’]?m|i am) (?:(?:very |so )?sorry for (?:any|the) (?:confusion|misunderstanding)"
+    r"|here to (?:help|assist)|not sure what you)"
+    r"|^you['’]re right\b|^if you have any (?:\w+ )?questions",
+    re.IGNORECASE,
+)
+"""How a critic begins that answers the user instead of looking at the response."""
 _BARE_REFUSAL = re.compile(r"^(?:i['’]?m sorry|i am sorry|sorry|no comment)\W*$", re.IGNORECASE)
 
 _REVISED = r"(?:revised|rewritten|improved|updated|corrected|edited|modified|reworded|rephrased)"
@@ -109,7 +134,10 @@ def read_critique(critique: str, no_problem: Sequence[str]) -> CritiqueOutcome:
     problem: it names something, and does not say that there is nothing. no-problem: one of its
     sentences is a `no_problem` sentence, or says as much, and the others hold nothing against it.
     contradictory: it says that there is no problem, and names one. refused: the critic declines to
-    critique. empty: it has no words.
+    critique, or answers the user instead. empty: it has no words.
+
+    A critique that only denies faults ("The response is not harmful.") finds no problem; one that
+    denies a merit ("It does not answer the question.") names one.
     """
     if not re.search(r"\w", critique):
         return "empty"
@@ -120,9 +148,10 @@ def read_critique(critique: str, no_problem: Sequence[str]) -> CritiqueOutcome:
         others = [s for i, s in enumerate(sentences) if i not in tails]
         against = any(_TURNS.match(s) or _faulty(s) for s in (*tails.values(), *others))
         return "contradictory" if against else "no-problem"
-    if any(_DECLINES.match(s) or _BARE_REFUSAL.match(s) for s in sentences[:2]):
+    declining = (_DECLINES, _OFF_TASK, _BARE_REFUSAL)
+    if any(pattern.match(s) for s in sentences[:2] for pattern in declining):
         return "refused"
-    return "problem"
+    return "no-problem" if all(map(_denies_faults, sentences)) else "problem"
 
 
 def strip_preamble(revision: str) -> str:
@@ -173,6 +202,16 @@ def _none(sentence: str, phrases: Sequence[re.Pattern[str]]) -> str | None:
             if not re.match(r"\w", rest) or _TURNS.match(rest):
                 return tail
     return None
+
+
+def _denies_faults(sentence: str) -> bool:
+    """Whether a sentence says of the response that it has not some fault, and nothing else."""
+    match = _DENIES.match(sentence)
+    rest = sentence[match.end() :] if match else ""
+    first = _FAULT.search(rest)
+    if first is None or not _BETWEEN.fullmatch(rest[: first.start()]):
+        return False
+    return not _HOLDS_AGAINST.search(rest)
 
 
 def _faulty(text: str) -> bool:
