@@ -336,30 +336,6 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
-class Trace:
-    """All that happened to one prompt in the supervised stage."""
-
-    id: str
-    prompt: Prompt
-    response: Generation
-    revisions: tuple[Revision, ...] = ()
-    checks: tuple[Check, ...] = ()
-
-    @property
-    def texts(self) -> tuple[str, ...]:
-        """The response as it stood at first and after each round (rounds + 1 texts)."""
-        out = [self.response.text]
-        for r in self.revisions:
-            out.append(out[-1] if r.text is None else r.text)
-        return tuple(out)
-
-    @property
-    def final(self) -> str:
-        """The response after the last round."""
-        return self.texts[-1]
-
-
-@dataclass(frozen=True, slots=True)
 class Judgement:
     """One principle's verdict on a pair: probability that the first response is the better one.
 
@@ -394,6 +370,56 @@ class Judgement:
 
 
 @dataclass(frozen=True, slots=True)
+class Label:
+    """What the judge made of a trace: probability that its final response is better than its first.
+
+    judgements, p_ab, p_ba: as in a comparison whose first response is the final one.
+    """
+
+    probability: float
+    judgements: tuple[Judgement, ...]
+    p_ab: float | None = None
+    p_ba: float | None = None
+
+    @property
+    def mass(self) -> float | None:
+        """The judgements' mean mass; None where nothing was judged."""
+        return _mean_mass(self.judgements)
+
+
+def _mean_mass(judgements: tuple[Judgement, ...]) -> float | None:
+    return math.fsum(j.mass for j in judgements) / len(judgements) if judgements else None
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """All that happened to one prompt in the supervised stage.
+
+    label: what the judge makes of the final response beside the first; None where it wasn't asked.
+    """
+
+    id: str
+    prompt: Prompt
+    response: Generation
+    revisions: tuple[Revision, ...] = ()
+    checks: tuple[Check, ...] = ()
+    label: Label | None = None
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The response as it stood at first and after each round (rounds + 1 texts)."""
+        out = [self.response.text]
+        for r in self.revisions:
+            out.append(out[-1] if r.text is None else r.text)
+        return tuple(out)
+
+    @property
+    def final(self) -> str:
+        """The response after the last round."""
+        return self.texts[-1]
+
+
+@dataclass(frozen=True, slots=True)
 class Comparison:
     """Two responses to one prompt and what the judge made of them.
 
@@ -415,8 +441,7 @@ class Comparison:
     @property
     def mass(self) -> float | None:
         """The judgements' mean mass; None where nothing was judged."""
-        masses = [j.mass for j in self.judgements]
-        return math.fsum(masses) / len(masses) if masses else None
+        return _mean_mass(self.judgements)
 
 
 @dataclass(frozen=True, slots=True)

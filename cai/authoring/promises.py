@@ -79,7 +79,7 @@ def _kept(key: str, test: PrincipleTest, attempt: Attempt) -> bool:
     if trace is None:
         return False
     if key == "critique_flags":
-        return _FLAGS[trace.revisions[0].outcome or "problem"] == wanted
+        return bool(_FLAGS[trace.revisions[0].outcome or "problem"] == wanted)
     if key == "revision":
         return _same(trace.final, trace.response.text) is (wanted == "unchanged")
     return all((text in trace.final) is (key == "contains") for text in wanted)

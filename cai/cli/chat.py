@@ -48,7 +48,7 @@ def command(
         {"thinking": thinking, "template_args": template_args, "date": date}
     )
     voices = Voices.load(model, adapters, device=device, dtype=dtype, at_once=1, template=template)
-    chat = Chat(voices, Sampling(**sampling))
+    chat = Chat(voices, Sampling(**sampling), name_unknown=voices.title == "miniature")
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(errors="replace")
     with contextlib.suppress(ImportError):
@@ -65,17 +65,19 @@ def command(
 class Chat:
     """A conversation, and who answers in it.
 
+    name_unknown: say once which words of a message the miniature does not know.
+
     An answer depends on the conversation, the voice and the seed alone, so the same lines give the
     same chat.
     """
 
-    def __init__(self, voices: Voices, sampling: Sampling) -> None:
+    def __init__(self, voices: Voices, sampling: Sampling, *, name_unknown: bool = False) -> None:
         self.voices = voices
         self.voice = voices.names[min(1, len(voices.names) - 1)]
         self.system = ""
         self.turns: list[Message] = []
         self._sampling = sampling
-        self._unknown_told = False
+        self._name_unknown = name_unknown
         self._commands: dict[str, Callable[[str], None]] = {
             "/adapter": self._adapter,
             "/adapters": self._adapters,
@@ -126,12 +128,12 @@ class Chat:
 
     def _tell_unknown(self, text: str) -> None:
         """Once in a chat with the miniature: it is asked about words that it does not know."""
-        if self._unknown_told or self.voices.title != "miniature":
+        if not self._name_unknown:
             return
         from cai.cli.known import unknown_in
 
         if message := unknown_in("this message", [text]):
-            self._unknown_told = True
+            self._name_unknown = False
             _say(message)
 
     def _adapter(self, name: str) -> None:

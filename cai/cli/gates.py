@@ -55,11 +55,11 @@ def examination_gate(
 
 def require_signal(store: Store, run_id: str, least_mass: float) -> None:
     """Raise `ModelError` where a run's labels carry no signal."""
-    from cai.data.counts import Signal
+    from cai.data.counts import Signal, in_order
 
     signal = Signal()
-    for comparison in store.comparisons(run_id):
-        signal.add(comparison)
+    for record in in_order(store.traces(run_id), store.comparisons(run_id)):
+        signal.add(record)
     if lacking := signal.lacking(least_mass):
         raise ModelError(
             f"The labels carry no signal: {lacking}. Nothing was exported", hint=_LETTERS

@@ -177,6 +177,10 @@ drawing = together(
         help="Export the last revision, or every revision on the way.",
     ),
     click.option(
+        "--judge-revisions", is_flag=True,
+        help="Ask the judge about each revision pair, and label it so.  [default: certain]",
+    ),
+    click.option(
         "--ties", is_flag=True,
         help="Also export pairs whose label lies within 0.05 of one half.  [default: left out]",
     ),

@@ -104,6 +104,7 @@ def _view(store: Store, found: Found, run_id: str | None) -> dict[str, Any]:
     made = Sides.of(run).rows(found.record)
     folder = [e.detail.get("to", run.name) for e in store.events(run.id) if e.event == "exported"]
     record = asdict(found.record)
+    label = found.record.label if isinstance(found.record, Trace) else found.record
     if isinstance(found.record, Trace):
         for plain, check in zip(record["checks"], found.record.checks, strict=True):
             plain["mass"] = check.scores.mass
@@ -113,7 +114,7 @@ def _view(store: Store, found: Found, run_id: str | None) -> dict[str, Any]:
     return {
         "kind": found.kind,
         "record": record,
-        "judge_mass": getattr(found.record, "mass", None),
+        "judge_mass": None if label is None else label.mass,
         "run": {"id": run.id, "folder": folder[-1] if folder else None, "seed": run.seed},
         "runs": list(found.runs),
         "rows": [{"file": f"{m.file}.jsonl", **m.values} for m in made if isinstance(m, Row)],

@@ -73,6 +73,9 @@ def _trace(view: dict[str, Any], prompts: bool) -> None:
             _text("learnt", revision["stripped"], "green")
         if revision["guards"]:
             _fact("guarded", ", ".join(revision["guards"]), "red")
+    if record["label"] is not None:
+        p = record["label"]["probability"]
+        _title(f"probability that the final response is better than the first: {p:.3f}")
     if record["checks"]:
         _title("last check: probability that nothing is wrong")
     for check in record["checks"]:

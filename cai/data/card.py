@@ -204,10 +204,10 @@ def _labels(counts: Counts) -> str:
     if signal.mean_mass is None:
         return ""
     text = (
-        f"## Labels\n\n{signal.labels} pairs were judged; {counts.near_ties} of the labels lie "
-        f"within {NEAR_TIE:g} of one half. The judge gave {signal.mean_mass:.3g} of probability, "
-        f"on average, to the answers that it was scored by (column `judge_mass`), and less than "
-        f"{NO_SIGNAL:g} on {signal.weak} pairs.\n"
+        f"## Labels\n\n{signal.labels} pairs were judged. Of {counts.comparisons} pairs of "
+        f"responses {counts.near_ties} have a label within {NEAR_TIE:g} of one half. The judge "
+        f"gave {signal.mean_mass:.3g} of probability, on average, to the answers that it was "
+        f"scored by (column `judge_mass`), and less than {NO_SIGNAL:g} on {signal.weak} pairs.\n"
     )
     if lacking := signal.lacking():
         text += f"\n**These labels carry no signal: {lacking}.**\n"
@@ -244,8 +244,9 @@ def _columns() -> str:
     return (
         "## Columns\n\n"
         "- `messages`, or `prompt`, `chosen`, `rejected`: lists of `{role, content}`.\n"
-        "- `probability`: that `chosen` is the better response, by the judge; 1 for "
-        "`origin: revision`, where the last revision is chosen over the first response.\n"
+        "- `probability`: that `chosen` is the better response, by the judge. For "
+        "`origin: revision`, where the last revision is chosen over the first response, it is 1 "
+        "unless the judge was asked (`judge_mass` says whether).\n"
         "- `p_ab`, `p_ba`: the same, where `chosen` was shown first, and second; empty where that "
         "order was not asked.\n"
         "- `judge_mass`: how much probability the judge gave to the answers that it was scored by; "

@@ -58,15 +58,16 @@ class Signal:
     low: float = 1.0
     high: float = 0.0
 
-    def add(self, comparison: Comparison) -> None:
-        """Count a label; a pair that was not judged has none."""
-        if comparison.mass is None:
+    def add(self, record: Trace | Comparison) -> None:
+        """Count a record's label, if the judge was asked for one."""
+        label = record.label if isinstance(record, Trace) else record
+        if label is None or label.mass is None:
             return
         self.labels += 1
-        self.mass += comparison.mass
-        self.weak += comparison.mass < NO_SIGNAL
-        self.low = min(self.low, comparison.probability)
-        self.high = max(self.high, comparison.probability)
+        self.mass += label.mass
+        self.weak += label.mass < NO_SIGNAL
+        self.low = min(self.low, label.probability)
+        self.high = max(self.high, label.probability)
 
     @property
     def mean_mass(self) -> float | None:
@@ -132,12 +133,12 @@ class Counts:
 
     def add(self, record: Trace | Comparison) -> None:
         """Count a record."""
+        self.signal.add(record)
         if isinstance(record, Comparison):
             self.comparisons += 1
             self.flipped += any(j.flipped for j in record.judgements)
             near = abs(record.probability - 0.5) < NEAR_TIE
             self.near_ties += near and bool(record.judgements)
-            self.signal.add(record)
             for judgement in record.judgements:
                 of = self._of(judgement.principle_id)
                 of.judged += 1

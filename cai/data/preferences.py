@@ -5,7 +5,7 @@ from __future__ import annotations
 from cai.data.counts import NEAR_TIE
 from cai.data.sft import FAILED, LeftOut, fails, faults_of, standings
 from cai.data.split import folded
-from cai.types import Comparison, Preference, Split, Trace
+from cai.types import Comparison, Label, Preference, Split, Trace
 
 
 def comparison_preference(
@@ -47,9 +47,13 @@ def comparison_preference(
 
 
 def revision_preference(
-    trace: Trace, split: Split, *, check_gate: float | None = None
+    trace: Trace, split: Split, *, check_gate: float | None = None, ties: bool = False
 ) -> Preference | LeftOut:
-    """The last revision over the first response, taken as certain. check_gate: see `fails`."""
+    """The last revision over the first response.
+
+    Its probability is the judge's where the judge was asked, and 1 elsewhere. A revision that the
+    judge finds worse is no row; near ties as in `comparison_preference`. check_gate: see `fails`.
+    """
     texts = standings(trace)
     first, last = texts[0], texts[-1]
     if last.round == 0:
@@ -62,17 +66,25 @@ def revision_preference(
         return FAILED
     if faults := faults_of(trace.response):
         return LeftOut(f"guarded: {', '.join(faults)}")
+    label = trace.label or Label(1.0, ())
+    if not ties and label.probability < 0.5 + NEAR_TIE and label.probability > 0.5 - NEAR_TIE:
+        return LeftOut("near tie")
+    if label.probability < 0.5:
+        return LeftOut("the judge prefers the first response to its revision")
     revised = [r.principle_id for r in trace.revisions if r.response is not None]
     return Preference(
         prompt=trace.prompt.messages,
         chosen=last.text,
         rejected=first.text,
-        probability=1.0,
+        probability=label.probability,
         origin="revision",
         origin_id=trace.id,
         prompt_id=trace.prompt.id,
         principle_ids=tuple(dict.fromkeys(revised)),
         split=split,
+        p_ab=label.p_ab,
+        p_ba=label.p_ba,
+        judge_mass=label.mass,
     )
 
 

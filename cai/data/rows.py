@@ -67,7 +67,7 @@ class Sides:
         if isinstance(record, Trace) and for_sft:
             made = sft_examples(record, split, self.sft_rows, self.check_gate)
         elif isinstance(record, Trace):
-            pair = revision_preference(record, split, check_gate=self.check_gate)
+            pair = revision_preference(record, split, check_gate=self.check_gate, ties=self.ties)
             made = [pair] if self.revision_pairs else []
         elif for_sft:
             made = [LeftOut("a pair for a prompt on the SFT side")]

@@ -24,6 +24,7 @@ from cai.errors import Interrupted, StoreError, UsageError
 from cai.pipeline.compare import compare
 from cai.pipeline.drive import Tally, Task, drive
 from cai.pipeline.examine import Examination, cases_digest, examine
+from cai.pipeline.judged import revise_and_judge
 from cai.pipeline.revise import revise
 from cai.pipeline.snapshot import snapshot
 from cai.pipeline.steps import Draws, Part, Steps
@@ -52,6 +53,8 @@ class BuildConfig:
     test_share: share of prompts held out as the test split.
     revision_pairs: prompts of the preference side are also critiqued and revised, and "the last
         revision over the first response" is a preference too.
+    judge_revisions: ask the judge whether such a revision is better than the first response, and
+        let it say how probable that is; False takes it as certain, as the paper does.
     sft_rows: `last` exports the final response, `all` every revision on the way (as the paper).
     ties: also export pairs whose probability lies so near to one half that it decides nothing.
     check_gate: export a final response only where the last check gives every principle at least
@@ -73,6 +76,7 @@ class BuildConfig:
     test_share: float = 0.1
     revision_pairs: bool = True
     sft_rows: Literal["last", "all"] = "last"
+    judge_revisions: bool = False
     ties: bool = False
     check_gate: float | None = None
 
@@ -370,11 +374,13 @@ def _tasks(
             if (kind, prompt.id, pair) in recorded:
                 tally.finished += 1
                 continue
-            steps: Steps[Outcome] = (
-                revise(prompt, constitution, draws)
-                if kind == "trace"
-                else compare(prompt, pair, constitution, draws)
-            )
+            steps: Steps[Outcome]
+            if kind == "comparison":
+                steps = compare(prompt, pair, constitution, draws)
+            elif config.judge_revisions and config.side(prompt) == "preference":
+                steps = revise_and_judge(prompt, constitution, draws)
+            else:
+                steps = revise(prompt, constitution, draws)
             yield Task(f"{kind}/{prompt.id}/{pair}", prompt, steps)
 
 

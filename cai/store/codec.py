@@ -12,6 +12,7 @@ from cai.types import (
     CritiqueOutcome,
     Generation,
     Judgement,
+    Label,
     Prompt,
     Result,
     Revision,
@@ -71,17 +72,19 @@ def steps_of(record: Trace | Comparison) -> Iterator[Result]:
         for revision in record.revisions:
             yield from (g for g in (revision.critique, revision.response) if g is not None)
         yield from (check.scores for check in record.checks)
+        judgements = record.label.judgements if record.label else ()
     else:
         yield from record.responses
-        for judgement in record.judgements:
-            yield from judgement.scores
-            yield from judgement.reasoning
+        judgements = record.judgements
+    for judgement in judgements:
+        yield from judgement.scores
+        yield from judgement.reasoning
 
 
 def trace_body(trace: Trace) -> Body:
     """A trace without its id and prompt; a step is the number of its place in `steps_of`."""
     place = iter(range(len(list(steps_of(trace)))))
-    return {
+    body: Body = {
         "response": next(place),
         "revisions": [
             {
@@ -98,6 +101,9 @@ def trace_body(trace: Trace) -> Body:
         ],
         "checks": [{"principle_id": c.principle_id, "scores": next(place)} for c in trace.checks],
     }
+    if trace.label is not None:
+        body["label"] = _label_body(trace.label, place)
+    return body
 
 
 def trace_of(trace_id: str, prompt: Prompt, body: Body, steps: Sequence[Result]) -> Trace:
@@ -122,6 +128,7 @@ def trace_of(trace_id: str, prompt: Prompt, body: Body, steps: Sequence[Result])
         checks=tuple(
             Check(c["principle_id"], _at(steps, c["scores"], Scores)) for c in body["checks"]
         ),
+        label=_label_of(body["label"], steps) if "label" in body else None,
     )
 
 
@@ -135,11 +142,9 @@ def _outcome(revision: Body) -> CritiqueOutcome | None:
     return "problem" if revision["found_problem"] else "no-problem"
 
 
-def comparison_body(comparison: Comparison) -> Body:
-    """A comparison without id, prompt and pair; steps as in `trace_body`."""
-    place = iter(range(len(list(steps_of(comparison)))))
+def _label_body(label: Label | Comparison, place: Iterator[int]) -> Body:
+    """What a judge made of a pair; `place` gives the number of each of its steps."""
     return {
-        "responses": [next(place), next(place)],
         "judgements": [
             {
                 "principle_id": j.principle_id,
@@ -149,12 +154,37 @@ def comparison_body(comparison: Comparison) -> Body:
                 "scores": [next(place) for _ in j.scores],
                 "reasoning": [next(place) for _ in j.reasoning],
             }
-            for j in comparison.judgements
+            for j in label.judgements
         ],
-        "probability": comparison.probability,
+        "probability": label.probability,
+        "p_ab": label.p_ab,
+        "p_ba": label.p_ba,
+    }
+
+
+def _label_of(body: Body, steps: Sequence[Result]) -> Label:
+    """The label that `_label_body` was made from."""
+    judgements = tuple(
+        Judgement(
+            principle_id=j["principle_id"],
+            principle_version=j["principle_version"],
+            p_first=j["p_first"],
+            p_first_swapped=j["p_first_swapped"],
+            scores=tuple(_at(steps, i, Scores) for i in j["scores"]),
+            reasoning=tuple(_at(steps, i, Generation) for i in j["reasoning"]),
+        )
+        for j in body["judgements"]
+    )
+    return Label(body["probability"], judgements, body["p_ab"], body["p_ba"])
+
+
+def comparison_body(comparison: Comparison) -> Body:
+    """A comparison without id, prompt and pair; steps as in `trace_body`."""
+    place = iter(range(len(list(steps_of(comparison)))))
+    return {
+        "responses": [next(place), next(place)],
         "mode": comparison.mode,
-        "p_ab": comparison.p_ab,
-        "p_ba": comparison.p_ba,
+        **_label_body(comparison, place),
     }
 
 
@@ -163,26 +193,17 @@ def comparison_of(
 ) -> Comparison:
     """The comparison that `comparison_body` was made from."""
     first, second = (_at(steps, i, Generation) for i in body["responses"])
+    label = _label_of(body, steps)
     return Comparison(
         id=comparison_id,
         prompt=prompt,
         pair=pair,
         responses=(first, second),
-        judgements=tuple(
-            Judgement(
-                principle_id=j["principle_id"],
-                principle_version=j["principle_version"],
-                p_first=j["p_first"],
-                p_first_swapped=j["p_first_swapped"],
-                scores=tuple(_at(steps, i, Scores) for i in j["scores"]),
-                reasoning=tuple(_at(steps, i, Generation) for i in j["reasoning"]),
-            )
-            for j in body["judgements"]
-        ),
-        probability=body["probability"],
+        judgements=label.judgements,
+        probability=label.probability,
         mode=body["mode"],
-        p_ab=body["p_ab"],
-        p_ba=body["p_ba"],
+        p_ab=label.p_ab,
+        p_ba=label.p_ba,
     )
 
 

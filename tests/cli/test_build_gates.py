@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from cai.backends.scripted import ScriptedBackend
+from cai.constitution.load import load_constitution
+from cai.data.export import export
+from cai.data.prompts import PromptFile
+from cai.pipeline.build import BuildConfig, Models
+from cai.pipeline.build import build as build_data
+from cai.store.store import Store
+from cai.types import Messages
 from tests.e2e.helpers import cai
 from tests.e2e.helpers import rows as read_rows
 
@@ -148,6 +157,41 @@ def test_refusals_and_announcements_are_counted_and_not_learnt(
     assert counts["announced"] == counts["critiques"]["problem"]
     assert {row["messages"][-1]["content"] for row in rows("sft")} <= {"Please ask first."}
     assert len(rows("sft")) == 12 - counts["left_out"].get("guarded: unreviewed", 0)
+
+
+def test_revisions_are_judged_on_request() -> None:
+    """P(no problem) 0.9 of a revision and 0.2 of a first response: logits 2.19722 and -1.38629,
+    capped 5 tanh(0.43944) = 2.06588 and 5 tanh(-0.27726) = -1.35183: σ(3.41771) = 0.96825. Asked
+    the other way round, the judge finds every revision worse, and none is a row.
+    """
+    for name, fine, poor in (("good", 0.9, 0.2), ("poor", 0.2, 0.9)):
+        model = script(
+            [{"when": "(?i)identify", "say": "It is bad."},
+             {"when": "(?i)rewrite", "say": "Please ask first."},
+             {"say": "Take it."}],
+            [{"options": {"No problem found.": 0.5}}],
+        )  # fmt: skip
+        judge = ScriptedBackend([], [(_about("Please ask first."), {"No problem found.": fine}),
+                                     ("", {"No problem found.": poor})])  # fmt: skip
+        writer = ScriptedBackend.from_yaml(Path(model.removeprefix("scripted:")))
+        config = BuildConfig(rounds=1, sft_share=0.0, test_share=0.0, judge_revisions=True)
+        with Store.open(Path(f"{name}.sqlite")) as store:
+            prompts = PromptFile(Path("prompts.txt"))
+            rules = load_constitution("default")
+            run = build_data(rules, prompts, store, Models(writer, writer, judge), config)
+            counts = export(store, run.id, Path("runs/a")).counts
+        made = [row for row in rows("preferences") if row["origin"] == "revision"]
+        if name == "good":
+            assert len(made) == 12
+            assert {round(row["probability"], 5) for row in made} == {0.96825}
+            assert {round(row["judge_mass"], 5) for row in made} == {0.55}
+        else:
+            reason = "the judge prefers the first response to its revision"
+            assert made == [] and counts["left_out"][reason] == 12
+
+
+def _about(text: str) -> Callable[[Messages], bool]:
+    return lambda messages: len(messages) > 1 and messages[-2].content == text
 
 
 def test_the_last_check_can_gate_what_is_exported() -> None:

@@ -157,3 +157,21 @@ def test_ctrl_c_ends_it_politely(
 @pytest.mark.parametrize("option", [("--top-p", 0), ("--temperature", -1), ("--max-new-tokens", 0)])
 def test_values_out_of_range_are_refused(option: tuple[str, int]) -> None:
     cai("chat", *option, exit_code=2)
+
+
+def test_the_miniature_says_once_which_words_it_does_not_know(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class Echo(Voices):
+        def __init__(self) -> None:
+            self._inside = {"base": None}
+
+        def answer(self, name: str, messages: Messages, sampling: Sampling) -> Generation:
+            return Generation("Yes.", (), "stop", name, "", 0, 0)
+
+    chat = Chat(Echo(), Sampling(), name_unknown=True)
+    for line in ("How do I get better at chess?", "Renew my visa", "Renew it"):
+        chat.read(line)
+    assert capsys.readouterr().out.count("does not know words of this message: renew, visa.") == 1
+    Chat(Echo(), Sampling()).read("Renew my visa")
+    assert "does not know" not in capsys.readouterr().out

@@ -10,7 +10,7 @@ from cai.data.preferences import comparison_preference, revision_preference
 from cai.data.rows import Row, Sides
 from cai.data.sft import LeftOut, sft_examples, standings
 from cai.data.split import side_of, split_of
-from cai.types import Message, Revision, SftExample, Trace
+from cai.types import Label, Message, Revision, SftExample, Trace
 from tests.store.samples import comparison, family_of, run, say, trace
 
 
@@ -136,6 +136,32 @@ def test_near_ties_are_rows_on_request(probability: float, tie: bool) -> None:
     assert isinstance(kept, Row), "a run of before there was a choice"
     (row,) = Sides.of(run(**run_of, ties=False)).rows(one)
     assert isinstance(row, LeftOut) is tie
+
+
+@pytest.mark.parametrize(
+    ("probability", "outcome"),
+    [
+        (0.9, 0.9),
+        (0.54, "near tie"),
+        (0.46, "near tie"),
+        (0.3, "the judge prefers the first response to its revision"),
+    ],
+)
+def test_a_judged_revision_has_the_judge_s_probability(
+    probability: float, outcome: float | str
+) -> None:
+    label = Label(probability, comparison("q").judgements, 0.8, 0.7)
+    row = revision_preference(replace(trace("p"), label=label), "train")
+    if isinstance(outcome, str):
+        assert row == LeftOut(outcome)
+    else:
+        assert not isinstance(row, LeftOut)
+        assert (row.probability, row.p_ab, row.p_ba) == (0.9, 0.8, 0.7)
+        assert row.judge_mass == pytest.approx(0.893035)
+        assert row.chosen == "Better p"
+    tie = revision_preference(replace(trace("p"), label=replace(label, probability=0.54)), "train",
+                              ties=True)  # fmt: skip
+    assert not isinstance(tie, LeftOut) and tie.probability == 0.54
 
 
 def test_an_unreviewed_text_is_no_row_until_it_is_rewritten() -> None:

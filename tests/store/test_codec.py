@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from cai.store.codec import steps_of, trace_body, trace_of
-from cai.types import CritiqueOutcome
-from tests.store.samples import trace
+from cai.types import CritiqueOutcome, Label
+from tests.store.samples import comparison, trace
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,14 @@ def test_a_round_comes_back_as_it_was(outcome: CritiqueOutcome | None) -> None:
     first = replace(whole.revisions[0], outcome=outcome, stripped="Better")
     made = replace(whole, revisions=(first, whole.revisions[1]))
     assert trace_of(made.id, made.prompt, trace_body(made), list(steps_of(made))) == made
+
+
+def test_a_judged_revision_comes_back_as_it_was() -> None:
+    label = Label(0.7, comparison("q").judgements, 0.8, None)
+    made = replace(trace("p"), label=label)
+    steps = list(steps_of(made))
+    assert len(steps) == len(list(steps_of(trace("p")))) + 2  # its scores and its reasoning
+    assert trace_of(made.id, made.prompt, trace_body(made), steps) == made
 
 
 def test_a_round_of_an_earlier_version_is_read() -> None:
