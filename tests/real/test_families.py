@@ -77,7 +77,7 @@ def test_a_family_runs_the_whole_command_line(
     files = data(tmp_path)
     built = tmp_path / "runs" / "built"
     cai("build-data", "-m", model, "-p", files["prompts"], "-o", built, "--rounds", 1,
-        "-c", "brand-voice", "--max-new-tokens", 6, "-q")  # fmt: skip
+        "-c", "brand-voice", "--max-new-tokens", 6, "--no-examine", "-q")  # fmt: skip
     counts = json.loads((built / "manifest.json").read_text())["counts"]
     assert counts["traces"] == 4 and not rows(built / "set_aside.jsonl")
     cai("verify", built)

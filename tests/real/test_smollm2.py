@@ -55,7 +55,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished build: one round, pairs judged under one principle each."""
     out = tmp_path_factory.mktemp("smollm2")
     cai("build-data", "-m", folder("smollm2"), "-p", prompts_to(out / "prompts.jsonl"),
-        "-c", "harmlessness", "--rounds", 1, "--max-new-tokens", 40, "--temperature", 0.7,
+        "-c", "harmlessness", "--rounds", 1, "--max-new-tokens", 32, "--temperature", 0.7,
         "--top-p", 0.9, "--test-share", 0.1, "-o", out / "runs" / "built", "-q")  # fmt: skip
     return out / "runs" / "built"
 
