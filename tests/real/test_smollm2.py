@@ -124,6 +124,14 @@ def test_every_text_it_writes_is_text(built: Path) -> None:
     cai("verify", built)
 
 
+def test_the_examination_names_a_judge_that_goes_by_the_place(built: Path) -> None:
+    """By letters it takes (A), whatever stands there: 0.70 on average, seen in 132 of 132."""
+    found = json.loads((built / "manifest.json").read_text())["examination"]
+    assert found["judge"]["asked"] > 50
+    assert found["first_place"] == pytest.approx(0.70, abs=0.05)
+    assert found["mean_mass"] == pytest.approx(0.92, abs=0.05)
+
+
 def test_every_stage_learns_from_it(trained: dict[str, Path]) -> None:
     """In float32 policy and reference agree before the first update: a DPO loss of ln 2."""
     for run in trained.values():
