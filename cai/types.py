@@ -461,7 +461,8 @@ class Preference:
     """One row of preference data.
 
     probability: that `chosen` is the better response. judge_mass: how much probability the judge
-    gave to the options it was scored by, None where no judge was asked.
+    gave to the options it was scored by, None where no judge was asked. chosen_reasoning,
+    rejected_reasoning: what the model thought before each response.
     """
 
     prompt: Messages
@@ -476,6 +477,8 @@ class Preference:
     p_ab: float | None = None
     p_ba: float | None = None
     judge_mass: float | None = None
+    chosen_reasoning: str = ""
+    rejected_reasoning: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,7 +100,7 @@ def comparison_item(comparison: Comparison) -> Item:
             "swapped": j.p_first_swapped,
             "flipped": j.flipped,
             "mass": round(j.mass, 6),
-            "reasoning": [g.text for g in j.reasoning],
+            "reasoning": [g.reasoning or g.text for g in j.reasoning],
         }
         for j in comparison.judgements
     ]
@@ -192,4 +192,5 @@ def _written(generation: Generation | None) -> dict[str, Any] | None:
         "text": generation.text,
         "tokens": generation.response_tokens,
         "cut": generation.finish_reason == "length",
+        **({"reasoning": generation.reasoning} if generation.reasoning else {}),
     }

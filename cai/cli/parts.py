@@ -181,6 +181,11 @@ drawing = together(
         help="Ask the judge about each revision pair, and label it so.  [default: certain]",
     ),
     click.option(
+        "--export-reasoning", is_flag=True,
+        help="Also export what a model that reasons thought before a response, as"
+        " `reasoning_content`.",
+    ),
+    click.option(
         "--ties", is_flag=True,
         help="Also export pairs whose label lies within 0.05 of one half.  [default: left out]",
     ),

@@ -130,6 +130,8 @@ def _request(view: dict[str, Any], principle_id: str, which: str) -> None:
 
 def _generation(label: str, generation: dict[str, Any], prompts: bool, colour: str = "") -> None:
     _given(generation, prompts)
+    if generation.get("reasoning"):
+        _text(f"{label} (reasoning)", generation["reasoning"], "bright_black")
     _text(label, generation["text"], colour)
     note = f"{generation['model']}, {generation['response_tokens']} tokens"
     if generation["finish_reason"] == "length":

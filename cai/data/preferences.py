@@ -25,15 +25,15 @@ def comparison_preference(
     if folded(first) == folded(second):
         return LeftOut("responses that differ in white space alone")
     first_wins = comparison.probability >= 0.5
-    chosen, rejected = (first, second) if first_wins else (second, first)
+    better, worse = comparison.responses if first_wins else comparison.responses[::-1]
     if faults := [f for response in comparison.responses for f in faults_of(response)]:
         return LeftOut(f"guarded: {', '.join(dict.fromkeys(faults))}")
     if not ties and abs(comparison.probability - 0.5) < NEAR_TIE:
         return LeftOut("near tie")
     return Preference(
         prompt=comparison.prompt.messages,
-        chosen=chosen,
-        rejected=rejected,
+        chosen=better.text,
+        rejected=worse.text,
         probability=comparison.probability if first_wins else 1 - comparison.probability,
         origin="comparison",
         origin_id=comparison.id,
@@ -43,6 +43,8 @@ def comparison_preference(
         p_ab=comparison.p_ab if first_wins else _other(comparison.p_ba),
         p_ba=comparison.p_ba if first_wins else _other(comparison.p_ab),
         judge_mass=comparison.mass,
+        chosen_reasoning=better.reasoning,
+        rejected_reasoning=worse.reasoning,
     )
 
 
@@ -85,6 +87,8 @@ def revision_preference(
         p_ab=label.p_ab,
         p_ba=label.p_ba,
         judge_mass=label.mass,
+        chosen_reasoning=last.reasoning,
+        rejected_reasoning=first.reasoning,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 from cai.data.preferences import comparison_preference, revision_preference
@@ -31,7 +31,8 @@ class Sides:
     """Where a run puts its prompts, and what it keeps of them.
 
     ties: near ties become rows. check_gate: the least probability, by the last check, that nothing
-    is wrong with a final response under any principle; None asks for none.
+    is wrong with a final response under any principle; None asks for none. reasoning: rows keep
+    what the model thought before a response, as `reasoning_content`.
     """
 
     seed: int
@@ -41,6 +42,7 @@ class Sides:
     revision_pairs: bool
     ties: bool
     check_gate: float | None
+    reasoning: bool
 
     @classmethod
     def of(cls, run: Run) -> Sides:
@@ -56,6 +58,7 @@ class Sides:
             revision_pairs=revision_pairs,
             ties=config.get("ties", True),  # as runs were exported before there was a choice
             check_gate=config.get("check_gate"),
+            reasoning=config.get("export_reasoning", False),
         )
 
     def rows(self, record: Trace | Comparison) -> list[Row | LeftOut]:
@@ -65,7 +68,7 @@ class Sides:
         for_sft = side_of(of, self.seed, self.sft_share) == "sft"
         made: Sequence[SftExample | Preference | LeftOut]
         if isinstance(record, Trace) and for_sft:
-            made = sft_examples(record, split, self.sft_rows, self.check_gate)
+            made = sft_examples(record, split, self.sft_rows, self.check_gate, self.reasoning)
         elif isinstance(record, Trace):
             pair = revision_preference(record, split, check_gate=self.check_gate, ties=self.ties)
             made = [pair] if self.revision_pairs else []
@@ -73,7 +76,12 @@ class Sides:
             made = [LeftOut("a pair for a prompt on the SFT side")]
         else:
             made = [comparison_preference(record, split, ties=self.ties)]
-        return [m if isinstance(m, LeftOut) else _row(m) for m in made]
+        return [m if isinstance(m, LeftOut) else self._row(m) for m in made]
+
+    def _row(self, example: SftExample | Preference) -> Row:
+        if isinstance(example, Preference) and not self.reasoning:
+            example = replace(example, chosen_reasoning="", rejected_reasoning="")
+        return _row(example)
 
 
 def _row(example: SftExample | Preference) -> Row:
@@ -105,8 +113,8 @@ def preference_values(preference: Preference) -> dict[str, Any]:
     return {
         "id": preference.origin_id,
         "prompt": as_dicts(preference.prompt),
-        "chosen": as_dicts((Message("assistant", preference.chosen),)),
-        "rejected": as_dicts((Message("assistant", preference.rejected),)),
+        "chosen": _said(preference.chosen, preference.chosen_reasoning),
+        "rejected": _said(preference.rejected, preference.rejected_reasoning),
         "probability": preference.probability,
         "p_ab": preference.p_ab,
         "p_ba": preference.p_ba,
@@ -118,3 +126,7 @@ def preference_values(preference: Preference) -> dict[str, Any]:
         "prompt_id": preference.prompt_id,
         "split": preference.split,
     }
+
+
+def _said(text: str, reasoning: str) -> list[dict[str, str]]:
+    return as_dicts((Message("assistant", text, reasoning),))

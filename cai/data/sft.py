@@ -25,27 +25,31 @@ class Standing:
 
     round: how many rounds it has been through when written; 0 is the first response.
     guards: what keeps it out of the data. principle_ids: all principles asked until it fell.
+    reasoning: what the model thought before it wrote the text.
     """
 
     text: str
     round: int
     guards: tuple[str, ...]
     principle_ids: tuple[str, ...] = ()
+    reasoning: str = ""
 
 
 def standings(trace: Trace) -> list[Standing]:
     """The texts of a trace in their order; a round that left the text alone adds none."""
-    out = [Standing(trace.response.text, 0, faults_of(trace.response))]
+    first = trace.response
+    out = [Standing(first.text, 0, faults_of(first), reasoning=first.reasoning)]
     asked: list[str] = []
     for revision in trace.revisions:
         if revision.principle_id not in asked:
             asked.append(revision.principle_id)
         last, new = out[-1], revision.text
         if new is not None and (revision.guards or new != last.text):
-            out.append(Standing(new, revision.round + 1, revision.guards, tuple(asked)))
+            thought = revision.response.reasoning if revision.response else ""
+            out.append(Standing(new, revision.round + 1, revision.guards, tuple(asked), thought))
         else:
             guards = tuple(dict.fromkeys((*last.guards, *revision.guards)))
-            out[-1] = Standing(last.text, last.round, guards, tuple(asked))
+            out[-1] = Standing(last.text, last.round, guards, tuple(asked), last.reasoning)
     return out
 
 
@@ -60,6 +64,7 @@ def sft_examples(
     split: Split,
     which: Literal["last", "all"] = "last",
     check_gate: float | None = None,
+    reasoning: bool = False,
 ) -> list[SftExample | LeftOut]:
     """The rows of a trace.
 
@@ -67,10 +72,11 @@ def sft_examples(
     all: every revision on the way (Bai et al. 2022, section 3.1), or the first response where
         there was none.
     check_gate: see `fails`; texts on the way were not checked, so it holds for the last alone.
+    reasoning: keep what the model thought before each text.
     """
     texts = standings(trace)
     chosen = texts[-1:] if which == "last" else texts[1:] or texts
-    rows = [_example(trace, text, split) for text in chosen]
+    rows = [_example(trace, text, split, reasoning) for text in chosen]
     if fails(trace, check_gate) and not isinstance(rows[-1], LeftOut):
         rows[-1] = FAILED
     return rows
@@ -81,11 +87,14 @@ def fails(trace: Trace, check_gate: float | None) -> bool:
     return check_gate is not None and any(c.scores.mass < check_gate for c in trace.checks)
 
 
-def _example(trace: Trace, text: Standing, split: Split) -> SftExample | LeftOut:
+def _example(trace: Trace, text: Standing, split: Split, reasoning: bool) -> SftExample | LeftOut:
     if text.guards:
         return LeftOut(f"guarded: {', '.join(text.guards)}")
     return SftExample(
-        messages=(*trace.prompt.messages, Message("assistant", text.text)),
+        messages=(
+            *trace.prompt.messages,
+            Message("assistant", text.text, text.reasoning if reasoning else ""),
+        ),
         prompt_id=trace.prompt.id,
         trace_id=trace.id,
         principle_ids=text.principle_ids,

@@ -57,6 +57,7 @@ class BuildConfig:
         let it say how probable that is; False takes it as certain, as the paper does.
     sft_rows: `last` exports the final response, `all` every revision on the way (as the paper).
     ties: also export pairs whose probability lies so near to one half that it decides nothing.
+    export_reasoning: rows keep what a model that reasons thought before a response.
     check_gate: export a final response only where the last check gives every principle at least
         this probability that nothing is wrong; None exports all.
     """
@@ -78,6 +79,7 @@ class BuildConfig:
     sft_rows: Literal["last", "all"] = "last"
     judge_revisions: bool = False
     ties: bool = False
+    export_reasoning: bool = False
     check_gate: float | None = None
 
     def __post_init__(self) -> None:

@@ -62,7 +62,14 @@ class Reader {
       nodes || (text ? marked(text, this.query) : h("i", { class: "muted" }, "nothing")));
     return h("section", { class: "block " + tone },
       h("h3", {}, label, h("span", { class: "notes" }, [...notes, ...small].filter(Boolean).join(" · "))),
+      written.reasoning ? this.thought(written.reasoning) : null,
       inside);
+  }
+
+  /** What a model thought before it answered, folded. */
+  thought(text) {
+    return h("details", {}, h("summary", {}, `Reasoning before the answer (${number(text.length)} characters)`),
+      this.cover(text.length, () => marked(text, this.query)));
   }
 
   /** A text that is not in the page before it is asked for, where texts are covered. */
