@@ -85,9 +85,8 @@ class Made:
             given = f"<user>{asked}<assistant>{first.text}<user>{principle['critique_request']}"
             outcome: CritiqueOutcome = "problem" if rng.random() < 0.6 else "no-problem"
             critique = say(1, 3, given)
-            revision = (
-                say(2, 5, f"{given}<assistant>{critique.text}") if outcome == "problem" else None
-            )
+            told = f"{given}<assistant>{critique.text}"
+            revision = say(2, 5, told) if outcome == "problem" else None
             rounds.append(
                 Revision(number, str(principle["id"]), "1.0.0", critique, outcome, revision)
             )

@@ -208,6 +208,57 @@ def test_an_added_token_that_is_text_stays_text() -> None:
     assert (job.text, job.finish) == ("a<think>b", "length")
 
 
+def spell(text: str, name: str) -> list[int]:
+    ids: list[int] = encoder(name).tokenizer(text, add_special_tokens=False)["input_ids"]
+    return ids
+
+
+def token(text: str, name: str) -> int:
+    found: int = encoder(name).tokenizer.convert_tokens_to_ids(text)
+    return found
+
+
+@pytest.mark.parametrize(("room", "closes"), [(50, True), (3, False)])
+def test_reasoning_has_a_limit_of_its_own(room: int, closes: bool) -> None:
+    """The answer's limit of 2 tokens counts from the end of the reasoning; 3 end in the midst."""
+    thought = [token("<think>", "qwen3"), *spell("a b c", "qwen3"), token("</think>", "qwen3")]
+    assert len(thought) > 3
+    job = Job((9, 10), Sampling(temperature=0.0), 2, reasoning_limit=room)
+    run(Rigged([*thought, *spell("yes, yes, yes", "qwen3")], name="qwen3"), [job])
+    assert job.finish == "length"
+    assert len(job.out) == (len(thought) + 2 if closes else 3)
+    if closes:
+        assert job.reasoning == "a b c"
+        assert job.text == encoder("qwen3").decode(job.out[len(thought) :]).strip() != ""
+    else:
+        assert job.text == "" and job.reasoning == encoder("qwen3").decode(job.out[1:]).strip()
+
+
+def test_an_end_token_inside_reasoning_leaves_no_answer() -> None:
+    """Reasoning that never closes is no answer, whatever ended it."""
+    spoken = [token("<think>", "qwen3"), *spell("a b", "qwen3"), token("<|im_end|>", "qwen3")]
+    job = Job((9, 10), Sampling(temperature=0.0), 20, reasoning_limit=20)
+    run(Rigged(spoken, name="qwen3"), [job])
+    assert (job.text, job.reasoning, job.finish) == ("", "a b", "length")
+
+
+@pytest.mark.parametrize("end", ["<|return|>", "<|end|>"])
+def test_channels_are_told_apart_while_they_are_written(end: str) -> None:
+    """Harmony: `<|end|>` ends the analysis and the reply goes on; behind the answer it ends it."""
+
+    def message(channel: str, text: str) -> list[int]:
+        head = [token("<|channel|>", "harmony"), *spell(channel, "harmony")]
+        return [*head, token("<|message|>", "harmony"), *spell(text, "harmony")]
+
+    between = [token("<|end|>", "harmony"), token("<|start|>", "harmony")]
+    spoken = [*message("analysis", "hm"), *between, *spell("assistant", "harmony")]
+    spoken += [*message("final", "Yes."), token(end, "harmony"), *spell(" and more", "harmony")]
+    job = Job((9, 10), Sampling(temperature=0.0), 20, reasoning_limit=60)
+    run(Rigged(spoken, name="harmony"), [job])
+    assert (job.text, job.reasoning, job.finish) == ("Yes.", "hm", "stop")
+    assert job.drawn[-1] == token(end, "harmony")
+
+
 def test_the_limit_ends_the_turn() -> None:
     job = say("a b c d e f", limit=3)
     assert (len(job.out), job.written, job.finish) == (3, 3, "length")
