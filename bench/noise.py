@@ -1,14 +1,14 @@
 """What rounding comes to before the first step: policy against reference, and π against π_old.
 
-    python bench/noise.py MODEL PAIRS [--dtype bfloat16] [--json FILE]
+    python bench/noise.py MODEL PAIRS [--dtype bfloat16] [--batch 16] [--longest 128] [--json FILE]
 
 MODEL: a folder, a hub id or `miniature`. PAIRS: preferences that `cai train dpo` reads, the first
-16 of which, of 128 tokens at most, are the first batch. A fresh adapter changes nothing, so policy
-and reference are one model, and whatever is between them is rounding. DPO: the mean of
-|log π − log π_ref| over the batch's 32 responses, in nats a response, with the reference read in
-the policy's rows (`live`) and ahead, in batches of its own (`stored`). PPO: a rollout of 8
-responses of up to 16 tokens, |log π − log π_old| a token where it is learnt from in
-the parts that it was read in (`same parts`), and in other ones (`other parts`).
+of which, so many and of so many tokens at most, are the first batch. A fresh adapter changes
+nothing, so policy and reference are one model, and whatever is between them is rounding. DPO: the
+mean of |log π − log π_ref| over the batch's responses, in nats a response, with the reference read
+in the policy's rows (`live`) and ahead, in batches of its own (`stored`). PPO: a rollout of 8
+responses of up to 16 tokens, |log π − log π_old| a token where it is learnt from in the parts that
+it was read in (`same parts`), and in other ones (`other parts`).
 """
 
 from __future__ import annotations
@@ -37,7 +37,6 @@ from cai.train.scoring import FunctionScorer
 from cai.train.updates import Schedule, Updates
 from cai.types import Prompt
 
-BATCH, LONGEST = 16, 128
 ROLLOUT, WRITTEN = 8, 16
 
 
@@ -47,29 +46,32 @@ def main() -> None:
     parser.add_argument("model")
     parser.add_argument("pairs", type=Path)
     parser.add_argument("--dtype", default="bfloat16")
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--longest", type=int, default=128)
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     bone = Backbone.load(given.model, device="auto", dtype=given.dtype)
     bone.add_adapter("policy", LoraSettings(), seed=0)
     bone.train_only("policy")
-    found = {
+    pairs = usable(bone, given.pairs, given.batch, given.longest)
+    found: dict[str, Any] = {
         "model": Path(given.model).name, "dtype": given.dtype, "device": str(bone.device),
-        "torch": torch.__version__, "threads": torch.get_num_threads(),
-        "dpo": dpo(bone, usable(bone, given.pairs)), "ppo": ppo(bone, given.pairs),
+        "torch": torch.__version__, "pairs": len(pairs), "longest": given.longest,
     }  # fmt: skip
-    text = json.dumps(found, indent=1)
-    print(text)
+    for name, measure in (("dpo", dpo), ("ppo", ppo)):
+        found[name] = measure(bone, pairs)
+        print(name, json.dumps(found[name]), flush=True)
     if given.json:
-        given.json.write_text(text + "\n")
+        given.json.write_text(json.dumps(found, indent=1) + "\n")
 
 
-def usable(bone: Backbone, file: Path) -> list[Pair]:
-    """The first pairs that can be encoded."""
+def usable(bone: Backbone, file: Path, count: int, longest: int) -> list[Pair]:
+    """The first pairs of so many tokens at most."""
     pairs: list[Pair] = []
     for row in read_pairs([file]):
-        if len(pairs) < BATCH and isinstance(row, PairRow):
+        if len(pairs) < count and isinstance(row, PairRow):
             try:
-                pairs.append(encode_pair(bone.encoder, row, min(LONGEST, bone.context)))
+                pairs.append(encode_pair(bone.encoder, row, min(longest, bone.context)))
             except PromptError:
                 continue
     return pairs
@@ -85,7 +87,13 @@ def dpo(bone: Backbone, pairs: Sequence[Pair]) -> dict[str, Any]:
             objective = DpoObjective(bone, reference, 0.1)
             updates = Updates(bone.trainable(), Schedule("constant", 1e-6, 1, 0.0))
             trainer = RowsTrainer(
-                bone.train, objective, updates, pairs, (), Plan(BATCH, 1.0, 8192, 0), bone.device
+                bone.train,
+                objective,
+                updates,
+                pairs,
+                (),
+                Plan(len(pairs), 1.0, 8192, 0),
+                bone.device,
             )
             pieces = trainer._pieces(trainer._batch(0))
             rows = [gap for piece in pieces for gap in gaps(objective, piece)]
@@ -102,9 +110,9 @@ def gaps(objective: DpoObjective, pairs: Sequence[Pair]) -> list[float]:
 
 
 @torch.no_grad()
-def ppo(bone: Backbone, file: Path) -> dict[str, Any]:
+def ppo(bone: Backbone, pairs: Sequence[Pair]) -> dict[str, Any]:
     """The noise of the ratio, in the parts that a rollout was read in and in others."""
-    prompts = [Prompt(str(i), p.row.prompt) for i, p in enumerate(usable(bone, file)[:ROLLOUT])]
+    prompts = [Prompt(str(i), p.row.prompt) for i, p in enumerate(pairs[:ROLLOUT])]
     trainer = PpoTrainer(
         bone, ScalarHead(bone.hidden_size, 0, std=0.0),
         FunctionScorer(lambda p, r: [float(len(x)) for x in r], "length"), prompts,
