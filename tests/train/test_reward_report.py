@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from cai.data.training import PairRow
 from cai.errors import DataError, ModelError, UsageError
@@ -23,6 +24,8 @@ from cai.train.reward_report import (
     write_reward_files,
 )
 from cai.types import Message
+from tests.models import fresh
+from tests.train import oracle
 
 
 def pair(
@@ -112,6 +115,21 @@ def test_the_gate(tmp_path: Path) -> None:
     file.unlink()
     with pytest.raises(DataError, match="can't be read"):
         check_gate(tmp_path)
+
+
+def test_a_report_counts_the_pairs_whose_chosen_side_scores_higher(tmp_path: Path) -> None:
+    """Scores by a plain loop (`tests.train.oracle`); five pairs of unequal sides, so that no share is
+    its own opposite: swapped sides would give one less the accuracy."""
+    bone = fresh.backbone()
+    fresh.add_trained(bone, "policy", seed=5)
+    head = ScalarHead(bone.hidden_size, seed=2, std=0.3)
+    pairs = [pair(0.9, 3 + i, 13 - 2 * i) for i in range(5)]
+    with torch.no_grad():
+        leads = [oracle.score(bone, head, p.chosen) - oracle.score(bone, head, p.rejected)
+                 for p in pairs]  # fmt: skip
+    bone.save_adapter("policy", tmp_path / "adapter")
+    figures = write_reward_files(tmp_path, bone, head, pairs, pairs, 4096)
+    assert figures["accuracy"] == pytest.approx(sum(lead > 0 for lead in leads) / 5)
 
 
 def test_a_saved_model_scores_its_canaries_alike(tmp_path: Path) -> None:
