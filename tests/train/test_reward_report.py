@@ -118,8 +118,8 @@ def test_the_gate(tmp_path: Path) -> None:
 
 
 def test_a_report_counts_the_pairs_whose_chosen_side_scores_higher(tmp_path: Path) -> None:
-    """Scores by a plain loop (`tests.train.oracle`); five pairs of unequal sides, so that no share is
-    its own opposite: swapped sides would give one less the accuracy."""
+    """Scores by a plain loop (`tests.train.oracle`); five pairs of unequal sides, so that no
+    share is its own opposite: swapped sides would give one less the accuracy."""
     bone = fresh.backbone()
     fresh.add_trained(bone, "policy", seed=5)
     head = ScalarHead(bone.hidden_size, seed=2, std=0.3)
