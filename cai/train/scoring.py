@@ -198,9 +198,9 @@ def unit(values: Sequence[float]) -> float:
     return 1.0 if is_rounding(found, max(map(abs, values))) else found
 
 
-def is_rounding(spread: float, size: float) -> bool:
+def is_rounding(deviation: float, size: float) -> bool:
     """Whether scores of this size and standard deviation differ by float32's rounding alone."""
-    return spread <= _SAME * max(1.0, abs(size))
+    return deviation <= _SAME * max(1.0, abs(size))
 
 
 def load_function(name: str) -> RewardFunction:
