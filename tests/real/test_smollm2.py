@@ -95,7 +95,8 @@ def by_chat(
     patch.setattr("sys.stdin", io.StringIO(f"{question}\n"))
     capsys.readouterr()
     cai("chat", *model, "--temperature", 0, "--max-new-tokens", tokens, "--dtype", "float32")
-    return str(capsys.readouterr().out.split("> ", 1)[1])
+    said: str = capsys.readouterr().out.split("> ", 1)[1]
+    return said.removesuffix("Bye.\n")
 
 
 def test_it_speaks_as_it_does_in_transformers(
