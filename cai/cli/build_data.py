@@ -71,7 +71,7 @@ def command(
     cai build-data -c my/constitution.yaml -p red.jsonl -m Qwen/Qwen3-4B -o runs/red
     """
     from cai.cli import gates
-    from cai.cli.summary import print_summary, warn_of_labels
+    from cai.cli.summary import print_summary, warn_of_data
     from cai.constitution.load import load_constitution
     from cai.data.export import check_folder, export
     from cai.data.files import need_pyarrow
@@ -122,7 +122,7 @@ def command(
         if not quiet:
             print_summary(store, run, out, manifest)
     if quiet:
-        warn_of_labels(manifest)
+        warn_of_data(manifest)
 
 
 def _kept_date(store: Store, name: str) -> str | None:

@@ -70,8 +70,14 @@ def _head(console: Console, run: Run) -> None:
         )
 
 
-def warn_of_labels(manifest: Manifest) -> None:
-    """What even a quiet build says, to stderr: labels that carry no signal."""
+def warn_of_data(manifest: Manifest) -> None:
+    """What even a quiet build says, to stderr: no rows, or labels that carry no signal."""
+    if not any(manifest.rows.values()):
+        reasons = ", ".join(f"{n} {reason}" for reason, n in manifest.counts["left_out"].items())
+        print_warning(
+            Console(stderr=True, highlight=False),
+            f"The build made no row of training data ({reasons or 'nothing was left out'}).",
+        )
     if lacking := manifest.counts["signal"]["lacking"]:
         print_warning(Console(stderr=True, highlight=False), _NO_SIGNAL.format(lacking))
 

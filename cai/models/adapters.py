@@ -43,7 +43,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
 _NOT_SUPPORTED = (
-    "modules_to_save", "layer_replication", "trainable_token_indices", "target_parameters",
+    "modules_to_save", "layer_replication", "trainable_token_indices",
     "alora_invocation_tokens", "use_qalora", "use_bdlora", "arrow_config", "kasa_config",
     "velora_config", "monteclora_config",
 )  # fmt: skip

@@ -27,9 +27,9 @@ def merge_adapter(base: str, adapter: Path, out: Path, dtype: str = "float32") -
     loaded = load_model(base, "cpu", "float32", adapter=str(adapter))
     assert loaded.adapters is not None and loaded.adapter is not None
     before = {
-        place.replace(".base_layer.", "."): parameter.clone()
+        place.replace(".base_layer", ""): parameter.clone()
         for place, parameter in loaded.model.named_parameters()
-        if ".base_layer." in place
+        if ".base_layer." in place and ".lora_" not in place  # fused experts nest their adapters
     }
     model = loaded.adapters.merge(loaded.adapter.place)
     lost = _rounding(before, dict(model.named_parameters()), getattr(torch, dtype))

@@ -48,7 +48,7 @@ def resolve(config: Config) -> Config:
     start = find_adapter(config.adapter, "start") if config.adapter else None
     model = config.model or (start.base if start else "") or MINIATURE
     place = Path(model).expanduser()
-    if place.is_dir():  # so that the record holds wherever it is read
+    if place.exists():  # so that the record holds wherever it is read
         model = str(place.resolve())
     adapter = config.adapter
     if adapter and Path(adapter).expanduser().exists():

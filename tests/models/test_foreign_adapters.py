@@ -13,16 +13,18 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
 from torch import Tensor
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, MixtralConfig, MixtralForCausalLM
 
 from cai.backends.local import LocalBackend
 from cai.cli.speak import Voices
 from cai.errors import ModelError
-from cai.models.backbone import Backbone
+from cai.models.backbone import Backbone, LoraSettings
 from cai.models.load import load_model
 from cai.models.merge import merge_adapter
 from cai.models.names import resolve_model
 from tests.cli.project import cai
+from tests.models.tiny import SHAPE
+from tests.text.families import family
 
 IDS = torch.randint(5, 2000, (2, 12), generator=torch.Generator().manual_seed(0))
 BASE = resolve_model("miniature")
@@ -214,3 +216,39 @@ def test_nothing_of_an_adapter_is_rounded_in_bfloat16(tmp_path: Path) -> None:
     untouched = load_model("miniature", "cpu", "bfloat16").model
     place = next(n for n, m in loaded.model.named_modules() if m is layer)
     assert torch.equal(layer.base_layer.weight, untouched.get_submodule(place).weight)
+
+
+def test_fused_experts_are_trained_saved_and_merged(tmp_path: Path) -> None:
+    """Of a mixture of experts PEFT adapts the fused weights as parameters, not as layers.
+
+    A fresh adapter changes nothing, a saved one is what it was, and merged it is the same model.
+    """
+    torch.manual_seed(0)
+    base = MixtralForCausalLM(MixtralConfig(**SHAPE, num_local_experts=4, num_experts_per_tok=2))
+    base.save_pretrained(tmp_path / "base")
+    family("chatml").save_pretrained(tmp_path / "base")
+    backbone = Backbone.load(str(tmp_path / "base"), device="cpu", dtype="float32")
+    ids = IDS % SHAPE["vocab_size"]
+    plain = base.eval()(ids).logits
+    backbone.add_adapter("policy", LoraSettings(r=4, alpha=8), seed=1)
+    with torch.no_grad(), backbone.using("policy"):
+        torch.testing.assert_close(backbone.model(ids).logits, plain, atol=1e-5, rtol=1e-5)
+    state = backbone.adapter_state("policy")
+    assert any("experts" in name for name in state)
+    generator = torch.Generator().manual_seed(1)
+    for name, tensor in state.items():
+        if "lora_B" in name:
+            tensor.copy_(0.02 * torch.randn(tensor.shape, generator=generator))
+    backbone.load_adapter_state("policy", state)
+    with torch.no_grad(), backbone.using("policy"):
+        moved = backbone.model(ids).logits
+    with torch.no_grad(), backbone.using(None):
+        torch.testing.assert_close(backbone.model(ids).logits, plain, atol=1e-5, rtol=1e-5)
+    assert (moved - plain).abs().max() > 0.1
+    backbone.save_adapter("policy", tmp_path / "adapter")
+    loaded = load_model(str(tmp_path / "base"), "cpu", "float32", str(tmp_path / "adapter"))
+    with torch.no_grad(), loaded.weights():
+        torch.testing.assert_close(loaded.model(ids).logits, moved, atol=1e-5, rtol=1e-5)
+    merge_adapter(str(tmp_path / "base"), tmp_path / "adapter", tmp_path / "merged")
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype=torch.float32)
+    torch.testing.assert_close(merged(ids).logits, moved, atol=1e-4, rtol=1e-4)
