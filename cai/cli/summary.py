@@ -23,6 +23,7 @@ from cai.types import Trace
 WIDTH = 100
 _FAVOURED = 0.1
 """A judge whose mean for the response shown first is farther from one half favours a position."""
+_NO_ROWS = "No row of training data was made"
 _NO_SIGNAL = "The labels carry no signal: {}."
 _NO_VERDICT = {"refused": "refused", "contradictory": "contradict themselves", "empty": "empty"}
 SAMPLES = 3
@@ -73,11 +74,8 @@ def _head(console: Console, run: Run) -> None:
 def warn_of_data(manifest: Manifest) -> None:
     """What even a quiet build says, to stderr: no rows, or labels that carry no signal."""
     if not any(manifest.rows.values()):
-        reasons = ", ".join(f"{n} {reason}" for reason, n in manifest.counts["left_out"].items())
-        print_warning(
-            Console(stderr=True, highlight=False),
-            f"The build made no row of training data ({reasons or 'nothing was left out'}).",
-        )
+        reasons = _listed(manifest.counts["left_out"])
+        print_warning(Console(stderr=True, highlight=False), f"{_NO_ROWS}{reasons}.")
     if lacking := manifest.counts["signal"]["lacking"]:
         print_warning(Console(stderr=True, highlight=False), _NO_SIGNAL.format(lacking))
 
@@ -220,6 +218,8 @@ def _say(console: Console, label: str, text: str, style: str, note: str = "") ->
 
 def _files(console: Console, out: Path, rows: Mapping[str, int]) -> None:
     console.print()
+    if not any(rows.values()):
+        print_warning(console, f"{_NO_ROWS}.")
     for name, n in rows.items():
         if n:
             console.print(Text(f"{n:6d} rows  {visible(str(out / name))}"))

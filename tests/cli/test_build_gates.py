@@ -201,3 +201,14 @@ def test_the_last_check_can_gate_what_is_exported() -> None:
     build(model, "-q", "--sft-share", 1, "--test-share", 0, "--check-gate", 0.41)
     assert rows("sft") == []
     assert manifest()["counts"]["left_out"] == {"the last check finds a problem": 12}
+
+
+@pytest.mark.parametrize("quiet", [True, False])
+def test_a_build_without_rows_says_so(quiet: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every response is cut off at its second word: nothing is left to export."""
+    model = script([{"say": "One two three four."}], [{"options": {"No problem found.": 0.5}}])
+    build(model, "--max-new-tokens", 2, "--pairs", 0, "--no-examine", *(["-q"] if quiet else []))
+    told = capsys.readouterr()
+    said = told.err if quiet else told.out
+    assert "No row of training data was made" in said
+    assert not quiet or ("truncated)" in said and not told.out)
