@@ -280,7 +280,7 @@ def _model(folder: Path, backbone: Backbone, config: PpoConfig, name: str) -> Re
     encoder = base.encoder
     if encoder.template.options != template:
         encoder = Encoder(encoder.tokenizer, encoder.eos_ids, template)
-    head = load_reward(base, folder, inside)
+    head = load_reward(base, folder, inside, encoder)
     scorer = ModelScorer(base, inside, head, label, config.micro_tokens, encoder)
     return Reward(scorer, [facts], [] if base is backbone else [base.model])
 

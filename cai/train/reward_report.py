@@ -15,13 +15,15 @@ from typing import Any
 import torch
 
 from cai.data.manifest import pretty
-from cai.errors import DataError, ModelError, UsageError
+from cai.errors import DataError, ModelError, PromptError, UsageError
 from cai.models.backbone import Backbone
 from cai.models.heads import ScalarHead
 from cai.stats import Tally, best_temperature, calibration_error
-from cai.train.batches import Tokens
+from cai.text.encode import Encoder
+from cai.train.batches import Tokens, encode_tokens
 from cai.train.pairs import Pair, is_tie
 from cai.train.reward import score_all
+from cai.types import Messages, as_dicts, message_of
 
 HEAD, CANARIES, REPORT = "head.safetensors", "canary.json", "report.json"
 HELD_OUT = "held out"
@@ -42,11 +44,17 @@ def write_reward_files(
 ) -> dict[str, Any]:
     """Write head, canaries and report; returns the report's main figures."""
     (folder / HEAD).write_bytes(head.state())
-    canaries = [pair.chosen for pair in train[:_CANARIES]]
-    scores = score_all(backbone, head, canaries, "policy", micro_tokens)
+    canaries = train[:_CANARIES]
+    sides = [pair.chosen for pair in canaries]
+    scores = score_all(backbone, head, sides, "policy", micro_tokens)
     rows = [
-        {"ids": list(tokens.ids), "response": list(map(int, tokens.response)), "score": value}
-        for tokens, value in zip(canaries, scores, strict=True)
+        {
+            "messages": as_dicts((*pair.row.prompt, *pair.row.chosen)),
+            "ids": list(pair.chosen.ids),
+            "response": list(map(int, pair.chosen.response)),
+            "score": value,
+        }
+        for pair, value in zip(canaries, scores, strict=True)
     ]
     (folder / CANARIES).write_text(json.dumps(rows) + "\n", encoding="utf-8")
     judged = test or train
@@ -148,12 +156,19 @@ def _histogram(values: Sequence[float]) -> dict[str, Any]:
     return {"low": low, "high": high, "counts": counts}
 
 
-def load_reward(backbone: Backbone, folder: Path, name: str | None = "reward") -> ScalarHead:
+def load_reward(
+    backbone: Backbone,
+    folder: Path,
+    name: str | None = "reward",
+    encoder: Encoder | None = None,
+) -> ScalarHead:
     """Put a reward model's adapter beside the others, and its head; the canaries must score alike.
 
     name: what the adapter is called; None where all weights were trained, and the backbone was
-    loaded from the folder's `model/`. Raises `DataError` where the folder holds no reward model,
-    `ModelError` where the scores are not those that were stored: another base, or damaged files.
+    loaded from the folder's `model/`. encoder: the one by which texts will be scored, which must
+    make the canaries' ids of their messages; the backbone's by default. Raises `DataError` where
+    the folder holds no reward model, `ModelError` where ids or scores are not those that were
+    stored: another chat template or base, or damaged files.
     """
     if not (folder / HEAD).is_file():
         raise DataError(
@@ -169,10 +184,18 @@ def load_reward(backbone: Backbone, folder: Path, name: str | None = "reward") -
         rows = json.loads((folder / CANARIES).read_text(encoding="utf-8"))
         canaries = [Tokens(tuple(r["ids"]), tuple(map(bool, r["response"]))) for r in rows]
         stored = [float(r["score"]) for r in rows]
+        texts = [tuple(map(message_of, r["messages"])) for r in rows]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{folder / CANARIES} can't be read: {error}", hint="Train the reward model again."
         ) from None
+    for messages, tokens in zip(texts, canaries, strict=True):
+        if not _made_of(messages, tokens, encoder or backbone.encoder):
+            raise ModelError(
+                f"The reward model {folder} was trained on other token ids than its chat template"
+                " gives now",
+                hint="Give it the tokenizer, chat template and template options of its training.",
+            )
     scores = score_all(backbone, head, canaries, name, 4096)
     tolerance = _TOLERANCE.get(backbone.dtype, _COARSE)
     for was, value in zip(stored, scores, strict=True):
@@ -183,6 +206,14 @@ def load_reward(backbone: Backbone, folder: Path, name: str | None = "reward") -
                 hint="Load it on the base it was trained on, in the same dtype.",
             )
     return head
+
+
+def _made_of(messages: Messages, tokens: Tokens, encoder: Encoder) -> bool:
+    """Whether an encoder makes these tokens of a conversation."""
+    try:
+        return encode_tokens(encoder, messages, len(tokens.ids)) == tokens
+    except PromptError:
+        return False
 
 
 def check_gate(folder: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,9 @@ from cai.errors import DataError, ModelError, UsageError
 from cai.models.adapters import LoraSettings
 from cai.models.backbone import Backbone
 from cai.models.heads import ScalarHead
+from cai.text.encode import Encoder
 from cai.train.batches import Tokens
-from cai.train.pairs import Pair
+from cai.train.pairs import Pair, encode_pair
 from cai.train.reward_report import (
     CANARIES,
     check_gate,
@@ -133,7 +135,10 @@ def test_a_report_counts_the_pairs_whose_chosen_side_scores_higher(tmp_path: Pat
 
 
 def test_a_saved_model_scores_its_canaries_alike(tmp_path: Path) -> None:
-    """Saved, loaded under another name, and refused once a stored score is another."""
+    """Saved, loaded under another name, and refused once a stored score is another.
+
+    Refused too where the chat template ends a turn otherwise than in its training.
+    """
 
     def base() -> Backbone:
         return Backbone.load("miniature", device="cpu", dtype="float32")
@@ -141,16 +146,28 @@ def test_a_saved_model_scores_its_canaries_alike(tmp_path: Path) -> None:
     backbone = base()
     backbone.add_adapter("policy", LoraSettings(r=4), seed=1)
     head = ScalarHead(backbone.hidden_size, seed=2)
-    pairs = [pair(0.9, 4, 6), pair(0.8, 3, 9)]
+    asked = (Message("user", "Say hello."),)
+    sides = [("Hello there.", "No."), ("Hello!", "Go away, please.")]
+    rows = [
+        PairRow(f"p{n}", asked, *((Message("assistant", text),) for text in texts), 0.9, None,
+                "given", (), f"d:{n}")
+        for n, texts in enumerate(sides)
+    ]  # fmt: skip
+    pairs = [encode_pair(backbone.encoder, row, 200) for row in rows]
     backbone.save_adapter("policy", tmp_path / "adapter")
     figures = write_reward_files(tmp_path, backbone, head, pairs, [], 4096)
     assert figures["rows"].startswith("trained on")
     loaded = base()
     found = load_reward(loaded, tmp_path)
     assert found.state() == head.state() and loaded.adapters == ("reward",)
-    rows = json.loads((tmp_path / CANARIES).read_text())
-    rows[1]["score"] += 0.1
-    (tmp_path / CANARIES).write_text(json.dumps(rows))
+    other = deepcopy(loaded.encoder.tokenizer)
+    other.chat_template = other.chat_template.replace("<|im_end|>", "!<|im_end|>")
+    assert other.chat_template != loaded.encoder.tokenizer.chat_template
+    with pytest.raises(ModelError, match="trained on other token ids than its chat template"):
+        load_reward(base(), tmp_path, encoder=Encoder(other))
+    canaries = json.loads((tmp_path / CANARIES).read_text())
+    canaries[1]["score"] += 0.1
+    (tmp_path / CANARIES).write_text(json.dumps(canaries))
     with pytest.raises(ModelError, match="scores a stored row"):
         load_reward(base(), tmp_path)
     with pytest.raises(DataError, match="no reward model"):
