@@ -1,0 +1,94 @@
+"""Training on chat templates whose finished turn is not the generation prompt and the answer."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from cai.data.trained import read_run
+from cai.models.backbone import Backbone
+from cai.train.config import DpoConfig, PpoConfig, RewardConfig, SftConfig
+from cai.train.ppo_stage import build_reward
+from cai.train.rollout import ready_prompts, write_responses
+from cai.train.scoring import ModelScorer
+from cai.train.train import Show, train
+from cai.types import Message, Prompt
+from tests.models.tiny import tiny
+from tests.text.families import family
+
+TALK = [("user", "Hello?"), ("assistant", "Yes."), ("user", "And?"), ("assistant", "No.")]
+SMALL: dict[str, Any] = {
+    "device": "cpu", "lora_r": 2, "max_steps": 1, "batch_size": 4, "test_share": 0.0,
+}  # fmt: skip
+
+
+def model_of(name: str, folder: Path) -> str:
+    tiny().save_pretrained(folder)
+    family(name).save_pretrained(folder)
+    return str(folder)
+
+
+def messages(turns: list[tuple[str, str]]) -> list[dict[str, str]]:
+    return [{"role": role, "content": content} for role, content in turns]
+
+
+def lines(path: Path, *rows: dict[str, Any]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CAI_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.mark.parametrize("name", ["qwen3", "qwen35", "r1", "phi", "harmony", "no_end", "alpaca"])
+def test_no_row_is_set_aside_for_its_template(name: str, tmp_path: Path) -> None:
+    """Single and multi-turn rows, all turns learnt; where no end is written, that is told once."""
+    model = model_of(name, tmp_path / "model")
+    rows = [{"messages": messages(TALK[:n])} for n in (2, 4, 2)]
+    data = lines(tmp_path / "sft.jsonl", *rows)
+    notes: list[str] = []
+    config = SftConfig(model=model, learned="all", **SMALL)
+    train(config, [data], tmp_path / "sft", Show(note=notes.append))
+    counts = read_run(tmp_path / "sft")["counts"]
+    apart = name != "phi"  # the others read an earlier turn otherwise once one follows
+    assert counts == {"trained": 4 if apart else 3, "held out": 0, "set aside": 0}
+    told = [n for n in notes if "writes no token behind a response" in n]
+    assert len(told) == (name == "no_end")
+    assert all("<|endoftext|> is learnt as the end" in n for n in told)
+
+
+@pytest.mark.parametrize("name", ["phi", "qwen3", "harmony"])
+def test_a_reward_model_reads_in_ppo_what_it_was_trained_on(name: str, tmp_path: Path) -> None:
+    """The score of a response is a plain loop's over the training row with its text.
+
+    PPO loads the model from its run, as `--reward` does; responses are the policy's own.
+    """
+    model = model_of(name, tmp_path / "model")
+    pair = {"prompt": messages(TALK[:3]), "chosen": messages(TALK[3:]),
+            "rejected": messages([("assistant", "Go away.")]), "probability": 0.9}  # fmt: skip
+    data = lines(tmp_path / "pairs.jsonl", pair, pair | {"prompt": messages(TALK[:1])})
+    train(RewardConfig(model=model, **SMALL), [data], tmp_path / "reward")
+    train(DpoConfig(model=model, **SMALL), [data], tmp_path / "dpo")
+    assert read_run(tmp_path / "dpo")["counts"]["set aside"] == 0
+    backbone = Backbone.load(model, device="cpu", dtype="float32")
+    config = PpoConfig(model=model, reward=str(tmp_path / "reward"), gate=False, device="cpu")
+    scorer = build_reward(config.reward, backbone, config, "reward").scorer
+    assert isinstance(scorer, ModelScorer) and scorer.backbone is backbone
+    asked = Prompt("p", tuple(Message(role, text) for role, text in TALK[:3]))  # type: ignore[arg-type]
+    ready, _ = ready_prompts(backbone.encoder, [asked], 400)
+    responses = write_responses(
+        backbone, None, [(ready[0], n) for n in range(4)], 12, 1.0, 0, 0, 12
+    )
+    assert len({r.text for r in responses}) > 1
+    for response, score in zip(responses, scorer(responses), strict=True):
+        turn = backbone.encoder.turn(asked.messages, response.text)
+        with torch.no_grad(), backbone.using(scorer.adapter):
+            hidden = backbone.trunk(torch.tensor([turn.ids]))[0, -1]
+            assert score == pytest.approx(scorer.head(hidden[None]).item(), abs=1e-5)
+        assert turn.ids[: len(ready[0].ids)] == ready[0].ids
