@@ -257,7 +257,9 @@ class _Troupe:
         template_options(options)
         if options["batch_size"] < 1:
             raise UsageError(f"--batch-size is {options['batch_size']}; it must be 1 or more.")
-        for model in sorted({p.model for p in cast if not _scripted(p.model)}):
+        models = {player.model for player in cast}
+        self._scripts = {model: _script(model) for model in models if _scripted(model)}
+        for model in sorted(models - self._scripts.keys()):
             from cai.models.load import load_config
             from cai.train.lineage import base_facts
 
@@ -273,10 +275,8 @@ class _Troupe:
         return self._backends[who]
 
     def _make(self, model: str, adapter: Adapter | None) -> Backend:
-        if _scripted(model):
-            from cai.backends.scripted import ScriptedBackend
-
-            return ScriptedBackend.from_yaml(Path(model.removeprefix(_SCRIPTED)))
+        if model in self._scripts:
+            return self._scripts[model]
         from cai.backends.local import LocalBackend
 
         loaded = self._base(model)
@@ -301,6 +301,12 @@ class _Troupe:
 
 def _scripted(model: str) -> bool:
     return model.startswith(_SCRIPTED)
+
+
+def _script(model: str) -> Backend:
+    from cai.backends.scripted import ScriptedBackend
+
+    return ScriptedBackend.from_yaml(Path(model.removeprefix(_SCRIPTED)))
 
 
 def _place(model: str) -> str:

@@ -164,7 +164,7 @@ def test_the_miniature_says_once_which_words_it_does_not_know(
 ) -> None:
     class Echo(Voices):
         def __init__(self) -> None:
-            self._inside = {"base": None}
+            self._loaded = {"base": None}  # type: ignore[dict-item]
 
         def answer(self, name: str, messages: Messages, sampling: Sampling) -> Generation:
             return Generation("Yes.", (), "stop", name, "", 0, 0)

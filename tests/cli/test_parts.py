@@ -21,7 +21,8 @@ def options(**given: Any) -> dict[str, Any]:
     empty = dict.fromkeys(
         ("model", "adapter", "critic", "critic_adapter", "judge", "judge_adapter")
     )
-    return {**empty, "batch_size": 2, "device": "cpu", "dtype": "float32", **given}
+    how = {"batch_size": 2, "device": "cpu", "dtype": "float32", "thinking": "auto"}
+    return {**empty, **how, "template_args": (), "date": None, **given}
 
 
 @pytest.mark.parametrize(

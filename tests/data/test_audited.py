@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import yaml
-from cai.data.project import Project, find_project, read_project
 
+from cai.constitution.project import Project, find_project, read_project
 from cai.data.audited import audit_files, check_signed, check_unedited, stale_signoffs
 from cai.data.signoff import read_signoff, write_signoff
 from cai.data.training import read_pairs, read_prompts, read_sft, training_files

@@ -397,7 +397,6 @@ def test_changes_in_the_store_are_noticed(runs: Path) -> None:
     change(runs, swap, "steps_no_update")
     problems = checked(runs)
     assert problems[0] == "store.sqlite: step p01/revision: its result was changed"
-    assert any("a response is not one of t-p01" in p for p in problems)
     (runs / "store.sqlite").write_bytes(whole)
     lie = "UPDATE records SET body = replace(body, '0.8', '0.2') WHERE id = 'c-p00-0'"
     change(runs, lie, "records_no_update")
@@ -405,7 +404,7 @@ def test_changes_in_the_store_are_noticed(runs: Path) -> None:
     (runs / "store.sqlite").write_bytes(whole)
     cut = "UPDATE steps SET result = substr(result, 9) WHERE key = 'p01/revision'"
     change(runs, cut, "steps_no_update")
-    assert any("step p01/revision can't be read" in p for p in checked(runs))
+    assert any("step p01/revision: its result was changed" in p for p in checked(runs))
 
 
 def test_a_row_and_manifest_changed_together_are_noticed(runs: Path) -> None:

@@ -146,7 +146,7 @@ def test_only_the_end_of_a_turn_ends_a_response(
     token = encoder().tokenizer.convert_tokens_to_ids(last)
     job = Job((5, 6), Sampling(), 3, drawn=[9, token], out=[9], finish=finish)
     assert has_ended(job, encoder()) == ended
-    response = Response(ReadyPrompt("p", (), (5, 6)), (9, token), (9,), "x", ended)
+    response = Response(ReadyPrompt("p", (), (5, 6)), (9, token), "x", ended)
     assert ScoreScale(False, None, 0.5)([1.0], [response]) == [1.0 if ended else 0.5]
     assert observe([response], 0.0, [1.0]).unended == (not ended)
 

@@ -226,7 +226,7 @@ def test_a_stale_sign_off_is_told_and_is_no_source(
         record = json.loads((tmp_path / name / "run.json").read_text())
         return {source["name"] for source in record["data"]}
 
-    files = {"sft.jsonl", "sft.test.jsonl"}
+    files = {"sft.jsonl"}
     assert sources("signed") == files | {"signoff.yaml"}
     assert not any("sign-off" in note for note in notes)
     VerdictFile(run).append([Verdict("v", "t-p1", "r-1", "accept", "Ann", "2026-01-02T10:00:00Z")])
