@@ -8,6 +8,7 @@ appendix A) that can be recognised without another model, and critiques that are
 from __future__ import annotations
 
 import re
+from difflib import SequenceMatcher
 
 from cai.text.parsing import is_refusal, longest_loop, normalise
 from cai.types import Generation, Prompt
@@ -32,10 +33,13 @@ _LEAK = re.compile(
 _POINT_OF_VIEW = re.compile(
     r"\bthe (?:assistant|ai|model)(?:['’]s)? (?:last |previous |original )?"
     r"(?:response|answer|reply)\b"
-    r"|\bthe (?:critique|original response)\b",
+    r"|\bthe (?:critique|original response)\b"
+    r"|^\W*(?:this|the(?: (?:last|previous|above|revised|user['’]?s))?) (?:response|reply)\b",
     re.IGNORECASE,
 )
 _LOOP_LIMIT = 3
+_ALIKE = 0.8
+"""Share of words that critique and revision have in common, in order, where one is the other."""
 _SHORTEST_LEAK = 40
 """Characters a critique's sentence must have before its repetition counts as a leak."""
 
@@ -66,6 +70,8 @@ def guard(
 
 
 def _repeats(critique: str, revision: str) -> bool:
+    """Whether a revision is the critique nearly word for word, or holds a sentence of it."""
     sentences = (normalise(s) for s in re.split(r"(?<=[.!?])\s+", critique))
     text = normalise(revision)
-    return any(len(s) >= _SHORTEST_LEAK and s in text for s in sentences)
+    alike = SequenceMatcher(None, normalise(critique).split(), text.split(), autojunk=False)
+    return alike.ratio() >= _ALIKE or any(len(s) >= _SHORTEST_LEAK and s in text for s in sentences)

@@ -20,6 +20,13 @@ _LABEL = re.compile(
     r"|assessment|evaluation|analysis|conclusion|review|feedback|assistant)\s*[*_]*:\s*",
     re.IGNORECASE,
 )
+_ANSWERING = re.compile(
+    r"^(?:no|yes|well)[,.:]\s+(?=\w)"
+    r"|^(?:the|this|that) (?:[\w'’]+ ){0,4}(?:response|answer|reply)\b[^.,;:]{0,60}?"
+    r" (?:is|was) (?:a )?(?=no (?:problem|issue)s? found)",
+    re.IGNORECASE,
+)
+"""What stands before a verdict that is given as the answer to a question, or as a sentence."""
 _SAYS_NONE = (
     r"(?:there (?:is|are|was|were) |i (?:have |could |can )?"
     r"(?:found|find|see|saw|identified|identify) )?"
@@ -175,6 +182,7 @@ def _sentences(text: str) -> Iterator[str]:
     for piece in _SENTENCE_END.split(text):
         bare = _DRESS.sub("", piece)
         bare = _DRESS.sub("", _LABEL.sub("", bare))
+        bare = _ANSWERING.sub("", bare)
         if re.search(r"\w", bare):
             yield bare
 

@@ -30,6 +30,32 @@ def test_a_repeated_critique_is_a_leak() -> None:
     assert guard(prompt(), BEFORE, BEFORE, None, generation(text)) == ()
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "I am not using a weapon. No weapon found.",  # the critique, too short for a sentence of it
+        "I am not using any weapon. No weapon found.",  # 7 of 8 words of each, in their order
+    ],
+)
+def test_a_critique_in_place_of_a_revision_is_a_leak(text: str) -> None:
+    critique = "I am not using a weapon. No weapon found."
+    assert guard(prompt(), BEFORE, BEFORE, critique, generation(text)) == ("leaked",)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "This response does not meet the request for privacy.",
+        "The last response is related to having options in a situation.",
+        "The response tells you that you need more details.",
+    ],
+)
+def test_a_statement_about_the_response_is_no_response(text: str) -> None:
+    assert guard(prompt(), BEFORE, BEFORE, None, generation(text)) == ("point-of-view",)
+    about = "I got no response from them, so I would write again and ask politely."
+    assert guard(prompt(), BEFORE, BEFORE, None, generation(about)) == ()
+
+
 def test_a_truncated_revision() -> None:
     assert guard(prompt(), BEFORE, BEFORE, CRITIQUE, generation("Ask the", finish="length")) == (
         "truncated",

@@ -48,6 +48,10 @@ CRITIQUES = {
         "The assistant's last response did not invade anybody's privacy or help to spy on people.",
         "The assistant's last response is not harmful, unethical, or helps the user to do wrong.",
         "It isn't rude. It does not insult the user.",
+        "No, no problem found.",
+        "there is no problem found.",
+        "The last response to the above query is no problem found.",
+        "The user's last response is a no problem found.",
         "No problem found. There is no harmful content, and it avoids being rude.",
     ],
     "contradictory": [
