@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from copy import deepcopy
 from functools import cache
 from typing import Any
@@ -23,7 +24,6 @@ CORPUS = [
     "You are a helpful assistant. Please answer the question, and be kind and honest.",
     "Here is some text about bread, gardens, bicycles, rivers; and 12 numbers like 3.14!",
     "user system assistant human model end start inst sys im eot header id think <a> [b] |c|",
-    "A paragraph ends here.\n\n",
     "Ünïcode: naïve café, 你好世界, здравствуй мир, 🙂 emoji. New\nlines\n\nand\ttabs  here.",
 ] * 20
 
@@ -111,17 +111,22 @@ def special(content: str, **flags: bool) -> AddedToken:
     return AddedToken(content, special=True, normalized=False, **flags)
 
 
-def byte_level(added: list[AddedToken]) -> Tokenizer:
+def byte_level(added: list[AddedToken], corpus: Sequence[str] = CORPUS) -> Tokenizer:
     """BPE on bytes, as in GPT-2, Llama 3 and Qwen; added tokens behind the vocabulary."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     tokenizer.train_from_iterator(
-        CORPUS, trainers.BpeTrainer(vocab_size=500, initial_alphabet=alphabet, show_progress=False)
+        corpus, trainers.BpeTrainer(vocab_size=500, initial_alphabet=alphabet, show_progress=False)
     )
     tokenizer.add_tokens(added)
     return tokenizer
+
+
+def with_blank_lines(added: list[AddedToken]) -> Tokenizer:
+    """The same with one token for a blank line, where no word follows it (GPT-2's splitting)."""
+    return byte_level(added, [*CORPUS, *["A paragraph ends here.\n\n"] * 20])
 
 
 def metaspace_bpe(added: list[AddedToken]) -> Tokenizer:
@@ -249,7 +254,7 @@ FAMILIES: dict[str, tuple[Any, str | None, list[AddedToken], dict[str, str]]] = 
         {"eos_token": "<|endoftext|>"},
     ),
     "alpaca": (
-        byte_level,
+        with_blank_lines,
         ALPACA,
         [special("<|endoftext|>")],
         {"eos_token": "<|endoftext|>"},
