@@ -76,8 +76,10 @@ def test_a_family_runs_the_whole_command_line(
     model = save_tiny(name, tmp_path / "model")
     files = data(tmp_path)
     built = tmp_path / "runs" / "built"
+    # A random model whose prompt begins its reasoning would never come to an answer.
     cai("build-data", "-m", model, "-p", files["prompts"], "-o", built, "--rounds", 1,
-        "-c", "brand-voice", "--max-new-tokens", 6, "--no-examine", "-q")  # fmt: skip
+        "-c", "brand-voice", "--max-new-tokens", 6, "--thinking", "off", "--no-examine",
+        "-q")  # fmt: skip
     counts = json.loads((built / "manifest.json").read_text())["counts"]
     assert counts["traces"] == 4 and not rows(built / "set_aside.jsonl")
     cai("verify", built)
@@ -94,7 +96,7 @@ def test_a_family_runs_the_whole_command_line(
     assert finished(dpo)[0]["loss"] == pytest.approx(math.log(2), abs=1e-4)
     cai("train", "ppo", "-d", files["sft"], *after, "--reward", reward, "--no-gate", "-o", ppo,
         "--updates", 1, "--prompts-per-update", 3, "--max-new-tokens", 6, "--test-share", 0,
-        "--lora-r", 2, "-q")  # fmt: skip
+        "--max-reasoning-tokens", 8, "--lora-r", 2, "-q")  # fmt: skip
     finished(ppo)
     cai("merge", dpo, "--out", tmp_path / "merged")
     assert_merged(model, dpo, tmp_path / "merged")

@@ -19,6 +19,7 @@ import torch
 import transformers
 
 from cai.data.prompts import read_prompts
+from cai.store.store import Store
 from tests.e2e.helpers import cai, rows, write_rows
 from tests.real.families import folder
 
@@ -61,11 +62,21 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def trained(built: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A run of each stage, of two steps."""
+def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A run of each stage, of two steps, on rows of one and of three turns."""
     out = tmp_path_factory.mktemp("stages")
+    before = [{"role": "user", "content": "Hello."}, {"role": "assistant", "content": "Hi there."}]
+    pairs = [
+        {
+            "prompt": [*before[: 2 * (n % 2)], {"role": "user", "content": question}],
+            "chosen": [{"role": "assistant", "content": "Here is what I know, step by step."}],
+            "rejected": [{"role": "assistant", "content": "Find out yourself."}],
+        }
+        for n, question in enumerate(OWN)
+    ]
+    data = write_rows(out / "pairs.jsonl", pairs)
     runs = {stage: out / stage for stage in ("sft", "reward", "dpo", "ppo")}
-    common = ("-d", built, "--dtype", "float32", "--max-length", 512, "--lora-r", 4, "-q")
+    common = ("-d", data, "--dtype", "float32", "--max-length", 512, "--lora-r", 4, "-q")
     few = ("--max-steps", 2, "--batch-size", 4)
     cai("train", "sft", *common, *few, "--model", folder("smollm2"), "-o", runs["sft"])
     after = ("--model", folder("smollm2"), "--adapter", runs["sft"])
@@ -109,19 +120,17 @@ def test_it_speaks_as_it_does_in_transformers(
 
 
 def test_every_text_it_writes_is_text(built: Path) -> None:
-    """Every prompt has its place, and no control token, in letters or not, stands in a row."""
+    """Every prompt has its place, and no control token, in letters or not, is in a text."""
     manifest = json.loads((built / "manifest.json").read_text())
     assert manifest["counts"]["traces"] == manifest["config"]["prompts"]["count"]
     assert not rows(built / "set_aside.jsonl")
-    exported = [
-        r for n in ("sft", "preferences", "sft.test", "preferences.test")
-        for r in rows(built / f"{n}.jsonl")
-    ]  # fmt: skip
-    assert len(exported) > 4
-    for row in exported:
-        for side in ("messages", "chosen", "rejected"):
-            for message in row.get(side, []):
-                assert message["content"].strip() and "<|im_" not in message["content"]
+    with Store.open(built.parent / "store.sqlite", read_only=True) as store:
+        run = store.runs()[-1].id
+        written = [text for trace in store.traces(run) for text in trace.texts]
+        written += [g.text for pair in store.comparisons(run) for g in pair.responses]
+    assert len(written) > 40
+    for text in written:
+        assert text.strip() and "<|im_" not in text
     cai("verify", built)
 
 
