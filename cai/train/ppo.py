@@ -135,8 +135,8 @@ class PpoTrainer:
             why = f": {self.set_aside[0].reason}" if self.set_aside else ""
             raise DataError(
                 f"None of the {len(self.set_aside)} prompts can be used{why}",
-                hint="Lower --max-new-tokens or --max-reasoning-tokens, or give shorter prompts: all"
-                " must fit into the model's context.",
+                hint="Lower --max-new-tokens or --max-reasoning-tokens, or give shorter prompts:"
+                " all must fit into the model's context.",
             )
         _check_dropout(backbone, policy)
         backbone.train_only(policy)
