@@ -21,7 +21,7 @@ OPTIONS = {
     "sft": ROWS, "reward": ROWS, "dpo": ROWS,
     "ppo": (
         "--reward", "rewards_of_a_test:short", "--updates", "24", "--prompts-per-update", "6",
-        "--max-new-tokens", "24",
+        "--max-new-tokens", "60", "--learning-rate", "1e-5",  # where no monitor ends it
     ),
 }  # fmt: skip
 
