@@ -87,6 +87,5 @@ $(VENV)/.peers: $(VENV)/.dev
 
 # Tokenizers and a model of other people: never committed, and never part of the package.
 $(VENV)/.real: $(VENV)/.dev tools/real_models.py
-	$(PIP) -e '.[dev]'
 	HF_HUB_OFFLINE=1 $(BIN)/python tools/real_models.py --out $(VENV)/real
 	@touch $@
