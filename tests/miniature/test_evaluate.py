@@ -262,6 +262,7 @@ def test_what_another_principle_gave_is_not_reused(tmp_path: Path) -> None:
     assert len({before, _state(WEIGHTS, tmp_path), _state(WEIGHTS, None)}) == 3
 
 
+@pytest.mark.slow
 def test_an_interrupted_evaluation_leaves_no_traceback(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "cai.miniature.evaluate", str(WEIGHTS), "--n", "40"]
     command += ["--only", "perplexity", "revisions", "--keep", str(tmp_path), "--processes", "2"]
@@ -278,6 +279,7 @@ def test_an_interrupted_evaluation_leaves_no_traceback(tmp_path: Path) -> None:
     assert errors.endswith(f"interrupted: go on with --keep {tmp_path}\n")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="no /proc here")
 def test_a_killed_evaluation_leaves_no_process(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "cai.miniature.evaluate", str(WEIGHTS), "--n", "40"]

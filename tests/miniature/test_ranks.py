@@ -98,6 +98,7 @@ def test_a_rank_that_fails_ends_the_other(tmp_path: Path) -> None:
     assert not _lives(tmp_path, "1")
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_says_how_to_go_on(tmp_path: Path) -> None:
     """One step, saved; then on, and Ctrl-C: no traceback, and the save is still there."""
     out = tmp_path / "weights"

@@ -199,6 +199,7 @@ def apart(folder: Path) -> bool:
     return bool(first != second)
 
 
+@pytest.mark.slow
 def test_two_killed_processes_go_on_bit_for_bit(tmp_path: Path) -> None:
     """Each from its own place in its own batches, which by then are not the same."""
     straight, broken = tmp_path / "straight", tmp_path / "broken"
