@@ -31,6 +31,7 @@ from cai.errors import ModelError, PromptError
 from cai.text.reasoning import Reply
 from cai.text.sound import check_text
 from cai.text.template import (
+    BLANK,
     CLOSE,
     HUMAN,
     OPEN,
@@ -41,7 +42,6 @@ from cai.text.template import (
 )
 from cai.types import Message, Messages
 
-_BLANK = " \t\n\r\x0b\x0c\u2581\u0120\u010a"
 _PROBE = (Message("user", "Hello there."), Message("assistant", "Yes."), Message("user", "And?"))
 
 
@@ -345,7 +345,7 @@ class Encoder:
         data.update(truncation=None, padding=None, post_processor=None)
         for n, token in enumerate(data["added_tokens"]):
             content = token["content"]
-            if not content.strip(_BLANK):
+            if not content.strip(BLANK):
                 continue
             name = f"{OPEN}{self._secret}t{n}{CLOSE}"
             self._names[content] = name

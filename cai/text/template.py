@@ -44,7 +44,8 @@ Thinking: TypeAlias = Literal["off", "on", "auto"]
 """Whether a model reasons before it answers; `auto` leaves it to its chat template."""
 
 OPEN, CLOSE = "\ue000", "\ue001"
-_BLANK = " \t\n\r\x0b\x0c\u2581\u0120\u010a"
+BLANK = " \t\n\r\x0b\x0c\u2581\u0120\u010a"
+"""White space, as characters and as the marks that tokenizers write for it."""
 _SWITCHES = ("enable_thinking", "thinking")
 """What chat templates call the switch that turns reasoning on and off."""
 _GIVEN = {"messages", "add_generation_prompt", "tools", "documents", "bos_token", "eos_token"}
@@ -145,7 +146,7 @@ class ChatTemplate:
         self.variables = _variables(self.source)
         self.switch = next((name for name in _SWITCHES if name in self.variables), None)
         """The template's own switch for reasoning, if it has one."""
-        self._greedy = any(t.strip(_BLANK) and t != t.strip() for t in added)
+        self._greedy = any(t.strip(BLANK) and t != t.strip() for t in added)
         self._secret = secrets.token_hex(16)
         self._stand_in = re.compile(f"{OPEN}{self._secret}c([0-9]+){CLOSE}")
         self._arguments = self._template_arguments()
