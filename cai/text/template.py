@@ -89,7 +89,7 @@ def check_date(date: str) -> None:
     try:
         datetime.date.fromisoformat(date)
     except ValueError:
-        raise UsageError(f"--date {date!r} is no day", hint="Write it as YYYY-MM-DD.") from None
+        raise UsageError(f"--date {date!r} is not a date", hint="Write it as YYYY-MM-DD.") from None
 
 
 @dataclass(frozen=True, slots=True)
