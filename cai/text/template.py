@@ -17,7 +17,7 @@ import json
 import re
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from jinja2 import meta
@@ -208,6 +208,11 @@ class ChatTemplate:
             **({"arguments": dict(options.arguments)} if options.arguments else {}),
             **({"date": options.date} if self.writes_date and options.date else {}),
         }
+
+    def same_words(self, options: TemplateOptions) -> bool:
+        """Whether it would write the same with these options."""
+        date = options.date if self.writes_date else self.options.date
+        return replace(options, date=date) == self.options
 
     # -- replies --------------------------------------------------------------------------------
 

@@ -22,8 +22,8 @@ from cai.types import Messages
 
 Learned: TypeAlias = Literal["all", "last"]
 """Which of a conversation's assistant turns count."""
-LearnedReasoning: TypeAlias = Literal["learn", "context"]
-"""Whether reasoning before an answer counts, or is only what the answer is conditioned on."""
+LearnedReasoning: TypeAlias = Literal["learn", "context", "drop"]
+"""Whether reasoning before an answer counts, is only its context, or is left out."""
 
 _MULTIPLE = 8
 """Rows are padded to a multiple of this many tokens."""
@@ -59,13 +59,14 @@ def encode_tokens(
     if len(messages) < 2 or messages[-1].role != "assistant":
         raise PromptError("The last turn is not the assistant's")
     reply = encoder.reply_of(messages[-1])
-    turn = encoder.turn(messages[:-1], reply.answer, reply.reasoning)
+    thought = "" if reasoning == "drop" else reply.reasoning
+    turn = encoder.turn(messages[:-1], reply.answer, thought)
     if len(turn.ids) > limit:
         raise PromptError(
             "longer than --max-length and the model's context allow"
             f" ({len(turn.ids)} tokens, over {limit})"
         )
-    before = len(turn.prompt) + (turn.answer if reply.reasoning and reasoning == "context" else 0)
+    before = len(turn.prompt) + (turn.answer if thought and reasoning == "context" else 0)
     return Tokens(turn.ids, tuple(i >= before for i in range(len(turn.ids))))
 
 

@@ -205,9 +205,9 @@ class SftConfig(RowsConfig):
     )
     reasoning: str = option(
         "learn",
-        "Where rows hold reasoning: learn it with the answer, or learn the answer alone, with the"
-        " reasoning as its context.",
-        ("learn", "context"),
+        "Where rows hold reasoning: learn it with the answer, learn the answer alone with the"
+        " reasoning as its context, or drop the reasoning.",
+        ("learn", "context", "drop"),
     )
     packing: bool = option(True, "Put several conversations into a row, kept apart.")
 

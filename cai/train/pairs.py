@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cai.data.training import PairRow
 from cai.text.encode import Encoder
-from cai.train.batches import Tokens, encode_tokens, moved
+from cai.train.batches import LearnedReasoning, Tokens, encode_tokens, moved
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +32,16 @@ class Pair:
         return max(len(self.chosen.ids), len(self.rejected.ids))
 
 
-def encode_pair(encoder: Encoder, row: PairRow, limit: int) -> Pair:
-    """Both sides as tokens, of which the last response alone counts.
+def encode_pair(
+    encoder: Encoder, row: PairRow, limit: int, reasoning: LearnedReasoning = "learn"
+) -> Pair:
+    """Both sides as tokens, of which the last response alone counts; reasoning as in SFT.
 
     Raises `PromptError` as `encode_tokens` does.
     """
     chosen, rejected = (
-        encode_tokens(encoder, (*row.prompt, *side), limit) for side in (row.chosen, row.rejected)
+        encode_tokens(encoder, (*row.prompt, *side), limit, reasoning)
+        for side in (row.chosen, row.rejected)
     )
     return Pair(row, chosen, rejected)
 

@@ -278,7 +278,7 @@ def _model(folder: Path, backbone: Backbone, config: PpoConfig, name: str) -> Re
     label = "-".join((home.name, *folder.resolve().relative_to(home).parts))
     facts = {"name": label, "stage": run["stage"], "id": run["id"], "digest": digest(run["files"])}
     encoder = base.encoder
-    if encoder.template.options != template:
+    if not encoder.template.same_words(template):
         encoder = Encoder(encoder.tokenizer, encoder.eos_ids, template)
     head = load_reward(base, folder, inside, encoder)
     scorer = ModelScorer(base, inside, head, label, config.micro_tokens, encoder)

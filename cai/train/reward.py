@@ -15,10 +15,20 @@ from torch import Tensor, nn
 from cai.losses.reward import bradley_terry_loss, centring_loss
 from cai.models.backbone import Backbone
 from cai.models.heads import ScalarHead
-from cai.train.batches import Tokens, hidden_states, lay_out, moved, pieces
+from cai.text.encode import Encoder
+from cai.train.batches import Tokens, encode_tokens, hidden_states, lay_out, moved, pieces
 from cai.train.budget import TokenBudget
 from cai.train.pairs import Pair, both_sides, labels_of, right
 from cai.train.rows import Metrics
+from cai.types import Messages
+
+
+def encode_scored(encoder: Encoder, messages: Messages, limit: int) -> Tokens:
+    """A conversation as a reward model reads it: its last answer, without reasoning before it.
+
+    Raises `PromptError` as `encode_tokens` does.
+    """
+    return encode_tokens(encoder, messages, limit, "drop")
 
 
 def score(

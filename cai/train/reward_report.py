@@ -20,9 +20,9 @@ from cai.models.backbone import Backbone
 from cai.models.heads import ScalarHead
 from cai.stats import Tally, best_temperature, calibration_error
 from cai.text.encode import Encoder
-from cai.train.batches import Tokens, encode_tokens
+from cai.train.batches import Tokens
 from cai.train.pairs import Pair, is_tie
-from cai.train.reward import score_all
+from cai.train.reward import encode_scored, score_all
 from cai.types import Messages, as_dicts, message_of
 
 HEAD, CANARIES, REPORT = "head.safetensors", "canary.json", "report.json"
@@ -211,7 +211,7 @@ def load_reward(
 def _made_of(messages: Messages, tokens: Tokens, encoder: Encoder) -> bool:
     """Whether an encoder makes these tokens of a conversation."""
     try:
-        return encode_tokens(encoder, messages, len(tokens.ids)) == tokens
+        return encode_scored(encoder, messages, len(tokens.ids)) == tokens
     except PromptError:
         return False
 

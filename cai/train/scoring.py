@@ -17,8 +17,8 @@ from cai.errors import PromptError, TrainingError, UsageError
 from cai.models.backbone import Backbone
 from cai.stats import spread
 from cai.text.encode import Encoder
-from cai.train.batches import Tokens, encode_tokens
-from cai.train.reward import score_all
+from cai.train.batches import Tokens
+from cai.train.reward import encode_scored, score_all
 from cai.train.rollout import Response
 from cai.types import Message, as_dicts
 
@@ -83,7 +83,7 @@ class ModelScorer:
     """Scores by a reward model: an adapter on the policy's base or another, and a head on it.
 
     It reads the ids that it was trained on: those of a row with this prompt and this response
-    (`batches.encode_tokens`), with the token that ends a turn also where the response ran into the
+    (`reward.encode_scored`), with the token that ends a turn also where the response ran into the
     limit (which `missing_eos_penalty` is for), and without the reasoning before an answer.
     """
 
@@ -120,7 +120,7 @@ class ModelScorer:
         text = response.text.replace("\0", "\ufffd")  # which no encoder takes
         row = (*response.prompt.messages, Message("assistant", text))
         try:
-            return encode_tokens(self.encoder, row, self.backbone.context)
+            return encode_scored(self.encoder, row, self.backbone.context)
         except PromptError as error:
             raise self._unreadable(response.prompt.id, error.message) from error
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 
@@ -37,12 +37,16 @@ from cai.train.stage import Stage, Tell, Work
 from cai.train.updates import Schedule, Updates
 from cai.types import Messages, SetAside
 
+UNPLACED = "without their reasoning"
+"""The count, in a run's facts, of rows whose reasoning is not read."""
+
 
 @dataclass
 class Examples:
     """Rows as tokens, to train on and to evaluate, and those that could not be used.
 
-    ties: pairs to train on of which neither side is the better one.
+    ties: pairs to train on of which neither side is the better one. unplaced: rows to train on
+    whose reasoning the chat template has no place for, or is told to leave out.
     """
 
     train: list[Any]
@@ -50,6 +54,7 @@ class Examples:
     set_aside: list[SetAside]
     data: tuple[dict[str, Any], ...]
     ties: int = 0
+    unplaced: int = 0
 
 
 def sft_stage(config: SftConfig, data: Sequence[Path]) -> Stage:
@@ -63,7 +68,7 @@ def sft_stage(config: SftConfig, data: Sequence[Path]) -> Stage:
 def reward_stage(config: RewardConfig, data: Sequence[Path]) -> Stage:
     """Preferences, as the difference of two scores."""
     policy = load_policy(config)
-    backbone, examples = policy.backbone, _pairs(config, data, policy.backbone)
+    backbone, examples = policy.backbone, _pairs(config, data, policy.backbone, "drop")
     head = ScalarHead(backbone.hidden_size, config.seed).to(backbone.device)
     objective = RewardObjective(
         backbone, head, config.labels == "soft", config.centring, config.margins
@@ -123,8 +128,8 @@ def _capacity(config: SftConfig | DpoConfig, backbone: Backbone) -> int:
 def _conversations(config: SftConfig, data: Sequence[Path], backbone: Backbone) -> Examples:
     files = training_files(data, "sft")
     set_aside: list[SetAside] = []
-    learned: Learned = "last" if config.learned == "last" else "all"
-    reasoning: LearnedReasoning = "context" if config.reasoning == "context" else "learn"
+    learned = cast(Learned, config.learned)
+    reasoning = cast(LearnedReasoning, config.reasoning)
 
     def encode(row: Any) -> tuple[Any, list[SftExample]]:
         limit = longest(config, backbone)
@@ -142,20 +147,27 @@ def _conversations(config: SftConfig, data: Sequence[Path], backbone: Backbone) 
 
     train, test = split(config, rows, held, prompt, lambda r: f"{r[0].source} {r[0].id}", set_aside)
     require(train, set_aside)
+    answers = [row.messages if learned == "all" else row.messages[-1:] for row, _ in train]
     return Examples(
         [e for _, turns in train for e in turns],
         [e for _, turns in test for e in turns],
         set_aside,
         data_facts(files),
+        unplaced=_unplaced(backbone, answers, reasoning),
     )
 
 
-def _pairs(config: RowsConfig, data: Sequence[Path], backbone: Backbone) -> Examples:
+def _pairs(
+    config: RowsConfig,
+    data: Sequence[Path],
+    backbone: Backbone,
+    reasoning: LearnedReasoning = "learn",
+) -> Examples:
     files = training_files(data, "preferences")
     set_aside: list[SetAside] = []
 
     def encode(row: Any) -> Pair:
-        return encode_pair(backbone.encoder, row, longest(config, backbone))
+        return encode_pair(backbone.encoder, row, longest(config, backbone), reasoning)
 
     pairs = encode_rows(read_pairs(files.train), encode, set_aside, config.limit)
     held = encode_rows(read_pairs(files.test), encode, set_aside) if files.test else None
@@ -171,7 +183,25 @@ def _pairs(config: RowsConfig, data: Sequence[Path], backbone: Backbone) -> Exam
             hint="Ties teach nothing. If a judge wrote them, it gave no signal: look at the card of"
             " the build, and try another --judge.",
         )
-    return Examples(train, test, set_aside, data_facts(files), sum(map(is_tie, train)))
+    answers = [(*pair.row.chosen[-1:], *pair.row.rejected[-1:]) for pair in train]
+    return Examples(
+        train,
+        test,
+        set_aside,
+        data_facts(files),
+        sum(map(is_tie, train)),
+        _unplaced(backbone, answers, reasoning),
+    )
+
+
+def _unplaced(backbone: Backbone, answers: Iterable[Messages], reasoning: LearnedReasoning) -> int:
+    """Rows with reasoning among their answers that is asked for, and is not read all the same."""
+    encoder = backbone.encoder
+    if reasoning == "drop" or encoder.template.reasons:
+        return 0
+    return sum(
+        any(encoder.reply_of(m).reasoning for m in row if m.role == "assistant") for row in answers
+    )
 
 
 def _stage(
@@ -205,6 +235,7 @@ def _stage(
             "held out": len(examples.test),
             "set aside": len(examples.set_aside),
             **({"ties": examples.ties} if examples.ties else {}),
+            **({UNPLACED: examples.unplaced} if examples.unplaced else {}),
         },
     )
     lengths = [objective.tokens(example) for example in examples.train]

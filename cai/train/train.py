@@ -28,7 +28,7 @@ from cai.train.loop import Loop, Report
 from cai.train.ppo_stage import ppo_stage
 from cai.train.prepare import data_facts, resolve
 from cai.train.stage import Stage
-from cai.train.stages import dpo_stage, reward_stage, sft_stage
+from cai.train.stages import UNPLACED, dpo_stage, reward_stage, sft_stage
 
 TABLES: dict[str, Table] = {
     "sft": "sft", "reward": "preferences", "dpo": "preferences", "ppo": "prompts",
@@ -97,6 +97,13 @@ def _train(config: TrainConfig, stage: Stage, run: RunFolder, show: Show) -> dic
         show.note(
             f"ties: {ties} of {stage.work.rows} pairs have the probability 0.5. They teach that"
             " neither response is better."
+        )
+    if unplaced := stage.facts.counts.get(UNPLACED):
+        template = stage.backbone.encoder.template
+        why = "with --thinking off" if template.markers else "the chat template has no place for it"
+        show.note(
+            f"reasoning: {unplaced} of {stage.work.rows} rows have some, which is left out: {why}."
+            " Their answers alone are learnt."
         )
     if not stage.backbone.encoder.has_template:
         show.note(

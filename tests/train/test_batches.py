@@ -71,7 +71,10 @@ def test_turns_that_the_template_words_anew_stand_apart() -> None:
 
 @pytest.mark.parametrize("row", ["inline", "key"])
 def test_reasoning_is_learnt_or_only_read(row: str) -> None:
-    """With `context` the answer and its end count, and the reasoning before them does not."""
+    """With `context` the answer and its end count, the reasoning before them does not.
+
+    With `drop` the row is that of the answer alone.
+    """
     encoder = Encoder(family("qwen3"))
     reply = (
         Message("assistant", "<think>\nShort.\n</think>\n\nHello!")
@@ -79,10 +82,12 @@ def test_reasoning_is_learnt_or_only_read(row: str) -> None:
         else Message("assistant", "Hello!", "Short.")
     )
     talk = (*TALK[:3], reply)
-    learn, context = (
-        encode_tokens(encoder, talk, 200, how) for how in ("learn", "context")
+    learn, context, drop = (
+        encode_tokens(encoder, talk, 200, how) for how in ("learn", "context", "drop")
     )  # fmt: skip
     assert learn.ids == context.ids
+    alone = (*TALK[:3], Message("assistant", "Hello!"))
+    assert drop == encode_tokens(encoder, alone, 200) != learn
     written = [
         encoder.tokenizer.decode([i for i, counts in zip(t.ids, t.response, strict=True) if counts])
         for t in (learn, context)

@@ -63,6 +63,36 @@ def test_no_row_is_set_aside_for_its_template(name: str, tmp_path: Path) -> None
     assert all("<|endoftext|> is learnt as the end" in n for n in told)
 
 
+@pytest.mark.parametrize(
+    ("name", "thinking", "why"),
+    [("phi", "auto", "no place for it"), ("qwen3", "off", "--thinking off"), ("qwen3", "auto", "")],
+)
+def test_reasoning_that_is_left_out_is_told(
+    name: str, thinking: str, why: str, tmp_path: Path
+) -> None:
+    """Rows with reasoning on a template that has no place for it, or is told to leave it out."""
+    model = model_of(name, tmp_path / "model")
+    thought = {"role": "assistant", "content": "Yes.", "reasoning_content": "Hm."}
+    rows = [{"messages": [*messages(TALK[:1]), thought]}, {"messages": messages(TALK[:2])}]
+    pair = {"prompt": messages(TALK[:1]), "chosen": [thought], "rejected": messages(TALK[3:])}
+    sft = lines(tmp_path / "sft.jsonl", *rows)
+    pairs = lines(tmp_path / "pairs.jsonl", pair)
+    own: dict[str, Any] = {"model": model, "thinking": thinking, **SMALL}
+    for config, data, all_rows in (
+        (SftConfig(**own), sft, 2),
+        (DpoConfig(**own), pairs, 1),
+        (SftConfig(**own, reasoning="drop"), sft, 2),
+        (RewardConfig(**own), pairs, 1),
+    ):
+        out = tmp_path / f"{config.stage}-{getattr(config, 'reasoning', '')}"
+        notes: list[str] = []
+        train(config, [data], out, Show(note=notes.append))
+        wanted = bool(why) and config.stage != "reward" and out.name != "sft-drop"
+        told = [n for n in notes if n.startswith(f"reasoning: 1 of {all_rows} rows have some")]
+        assert len(told) == wanted and all(why in n for n in told)
+        assert read_run(out)["counts"].get("without their reasoning") == (1 if wanted else None)
+
+
 @pytest.mark.parametrize("name", ["phi", "qwen3", "harmony"])
 def test_a_reward_model_reads_in_ppo_what_it_was_trained_on(name: str, tmp_path: Path) -> None:
     """The score of a response is a plain loop's over the training row with its text.
@@ -70,7 +100,8 @@ def test_a_reward_model_reads_in_ppo_what_it_was_trained_on(name: str, tmp_path:
     PPO loads the model from its run, as `--reward` does; responses are the policy's own.
     """
     model = model_of(name, tmp_path / "model")
-    pair = {"prompt": messages(TALK[:3]), "chosen": messages(TALK[3:]),
+    thought = {"role": "assistant", "content": "No.", "reasoning_content": "They ask again."}
+    pair = {"prompt": messages(TALK[:3]), "chosen": [thought],
             "rejected": messages([("assistant", "Go away.")]), "probability": 0.9}  # fmt: skip
     data = lines(tmp_path / "pairs.jsonl", pair, pair | {"prompt": messages(TALK[:1])})
     train(RewardConfig(model=model, **SMALL), [data], tmp_path / "reward")
@@ -81,6 +112,9 @@ def test_a_reward_model_reads_in_ppo_what_it_was_trained_on(name: str, tmp_path:
     scorer = build_reward(config.reward, backbone, config, "reward").scorer
     assert isinstance(scorer, ModelScorer) and scorer.backbone is backbone
     asked = Prompt("p", tuple(Message(role, text) for role, text in TALK[:3]))  # type: ignore[arg-type]
+    canary = json.loads((tmp_path / "reward" / "canary.json").read_text())[0]
+    trained_on = {backbone.encoder.turn(asked.messages[:n], "No.").ids for n in (1, 3)}
+    assert tuple(canary["ids"]) in trained_on  # of the answer alone, as responses are scored
     ready, _ = ready_prompts(backbone.encoder, [asked], 400)
     responses = write_responses(
         backbone, None, [(ready[0], n) for n in range(4)], 12, 1.0, 0, 0, 12
