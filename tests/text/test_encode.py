@@ -108,6 +108,24 @@ def test_no_text_becomes_a_control_token(tokenizer: Any) -> None:
             assert [i for i in prefilled.ids if i in known] == [bare.ids[i] for i in bare.control]
 
 
+@pytest.mark.parametrize(
+    ("name", "shared"), [("chatml", True), ("harmony", True), ("gemma", False)]
+)
+def test_a_twin_around_the_model_reads_as_a_copy(
+    name: str, shared: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the model knows no control token it is shared; a copy under secret names says alike."""
+    encoder, rng = Encoder(family(name)), random.Random(2)
+    assert (encoder._around_model(family(name).backend_tokenizer, []) is not None) == shared
+    monkeypatch.setattr(Encoder, "_around_model", lambda *_: None)
+    copied = Encoder(family(name))
+    assert encoder.control_ids == copied.control_ids and encoder.eos_ids == copied.eos_ids
+    bits = (*WORDS, *family(name).get_added_vocab(), "<|im_", "end|>", "|end", "return|>")
+    for _ in range(200):
+        turns = chat(*(random_text(rng, bits) for _ in range(rng.choice((1, 3)))))
+        assert encoder.encode(turns) == copied.encode(turns)
+
+
 def test_stock_is_open_to_injection() -> None:
     """The test above can fail: the stock call gives 5 control ids where the template writes 3."""
     tokenizer = family("chatml")
