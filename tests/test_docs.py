@@ -26,6 +26,8 @@ from tests.test_layers import LAYERS
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(console|yaml file=\S+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+LONG = ("training.md", "first-principle.md", "auditing.md", "miniature.md")
+"""Pages whose commands take longer than ten seconds."""
 LINK = re.compile(r"\]\((?!https?://|#)([^)#\s]+)")
 
 
@@ -41,7 +43,13 @@ def steps(page: Path) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(
-    "page", [p for p in PAGES if steps(p)], ids=lambda p: str(p.relative_to(ROOT))
+    "page",
+    [
+        pytest.param(page, marks=[pytest.mark.slow] * (page.name in LONG))
+        for page in PAGES
+        if steps(page)
+    ],
+    ids=lambda p: str(p.relative_to(ROOT)),
 )
 def test_commands_run_as_printed(page: Path, tmp_path: Path) -> None:
     folder = tmp_path

@@ -685,6 +685,7 @@ def nothing_ran(watched: Watched) -> None:
     assert watched.errors == []
 
 
+@pytest.mark.slow
 def test_sixty_payloads_in_every_field_do_nothing(watched: Watched, tmp_path: Path) -> None:
     assert len(set(PAYLOADS)) == 60
     run = hostile(tmp_path, PAYLOADS)
@@ -781,8 +782,7 @@ def test_a_policy_forbids_what_is_not_ours(watched: Watched, page_file: Path) ->
 # -- for everybody ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
 def test_axe_finds_nothing_serious(
     watched: Watched, page_file: Path, rollouts_file: Path, diff_file: Path, scheme: str, width: int
 ) -> None:

@@ -25,7 +25,7 @@ def planned(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[str,
 
 def built(folder: Path, *arguments: object) -> dict[str, int]:
     """Steps by stage that a build made, as its last event tells."""
-    cai("build-data", *arguments, "--out", folder / "run", "-q")
+    cai("build-data", *arguments, "--out", folder / "run", "-q", "--no-examine")
     with Store.open(folder / "store.sqlite", read_only=True) as store:
         (run,) = store.runs()
         (counts,) = [e.detail for e in store.events(run.id) if e.event == "finished"]

@@ -71,7 +71,8 @@ def test_a_family_runs_the_whole_command(family: str, tmp_path: Path) -> None:
     model = save(family, tmp_path / "model")
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("How do I bake bread?\nTell me a story.\nWhat is fair?\n", "utf-8")
-    common = ("--prompts", prompts, "--model", model, "--max-new-tokens", 12, "--quiet")
+    common = ("--prompts", prompts, "--model", model, "--max-new-tokens", 12, "--quiet",
+              "--no-examine")  # fmt: skip
     cai("build-data", *common, "--out", tmp_path / "one" / "run", "--batch-size", 1)
     cai("build-data", *common, "--out", tmp_path / "many" / "run", "--batch-size", 8)
     assert digests(tmp_path / "one" / "run") == digests(tmp_path / "many" / "run")

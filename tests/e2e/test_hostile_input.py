@@ -46,7 +46,8 @@ def test_poison_is_set_aside_and_the_others_go_on(tmp_path: Path) -> None:
     prompts = tmp_path / "prompts.jsonl"
     prompts.write_bytes(b"\n".join(lines) + b"\n")
     out = tmp_path / "runs" / "poison"
-    cai("build-data", "-p", prompts, "-o", out, "-q", "--max-new-tokens", 32, "--sft-share", 1)
+    cai("build-data", "-p", prompts, "-o", out, "-q", "--max-new-tokens", 32, "--sft-share", 1,
+        "--no-examine")  # fmt: skip
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["config"]["prompts"]["count"] == 1 + len(ODD_BUT_FINE)
     aside = rows(out / "set_aside.jsonl")
@@ -93,7 +94,8 @@ def test_a_row_the_model_has_no_room_for_is_set_aside(tmp_path: Path) -> None:
     prompts = tmp_path / "prompts.txt"
     prompts.write_text(f"{GOOD}\n" + "word " * 3000 + "\n", "utf-8")
     out = tmp_path / "runs" / "long"
-    cai("build-data", "-p", prompts, "-o", out, "-q", "--max-new-tokens", 32, "--sft-share", 1)
+    cai("build-data", "-p", prompts, "-o", out, "-q", "--max-new-tokens", 32, "--sft-share", 1,
+        "--no-examine")  # fmt: skip
     (row,) = rows(out / "set_aside.jsonl")
     assert row["source"] == "prompts.txt:2"
     assert "1024" in row["reason"]

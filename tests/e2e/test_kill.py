@@ -85,18 +85,19 @@ def compare_killed_with_straight(common: Sequence[object], kills: int, folder: P
     assert steps_of(store) == steps
 
 
-def test_25_kills_of_a_scripted_build(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kills", [5, pytest.param(25, marks=pytest.mark.slow)])
+def test_kills_of_a_scripted_build(kills: int, tmp_path: Path) -> None:
     script = tmp_path / "script.yaml"
     script.write_text(SCRIPT, "utf-8")
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("".join(f"Question number {n}?\n" for n in range(200)), "utf-8")
     common = ["--prompts", prompts, "--model", f"scripted:{script}", "--pairs", 2, "--quiet"]
-    compare_killed_with_straight(common, 25, tmp_path)
+    compare_killed_with_straight(common, kills, tmp_path)
 
 
 @pytest.mark.slow
 def test_8_kills_of_a_build_on_the_miniature(tmp_path: Path) -> None:
-    compare_killed_with_straight(["--limit", 16, "--quiet"], 8, tmp_path)
+    compare_killed_with_straight(["--limit", 16, "--quiet", "--no-examine"], 8, tmp_path)
 
 
 def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(tmp_path: Path) -> None:

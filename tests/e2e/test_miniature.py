@@ -31,7 +31,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def build(out: Path, *more: object, prompts: Path | None = None) -> Path:
     chosen = ("--prompts", prompts) if prompts else ()
-    common = ("--limit", LIMIT, "--quiet", "--max-new-tokens", 96)
+    common = ("--limit", LIMIT, "--quiet", "--max-new-tokens", 96, "--no-examine")
     run_cai("build-data", "--out", out, *common, *chosen, *more)
     return out
 

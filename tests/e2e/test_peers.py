@@ -18,7 +18,8 @@ trl = pytest.importorskip("trl", reason="needs the peers extra")
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("peers") / "runs" / "demo"
-    cai("build-data", "--limit", 16, "--out", out, "--quiet", "--test-share", 0, "--parquet")
+    cai("build-data", "--limit", 16, "--out", out, "--quiet", "--test-share", 0, "--parquet",
+        "--no-examine")  # fmt: skip
     return out
 
 

@@ -19,12 +19,12 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-@pytest.mark.parametrize("turns", ["first", "all"])
+@pytest.mark.parametrize("turns", [pytest.param("first", marks=pytest.mark.slow), "all"])
 def test_hh_dialogues(turns: str, tmp_path: Path) -> None:
     out = tmp_path / "runs" / turns
     cai(
         "build-data", "--prompts", HH, "--turns", turns, "--limit", 24, "--out", out, "--quiet",
-        "--max-new-tokens", 48,
+        "--max-new-tokens", 48, "--no-examine",
     )  # fmt: skip
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["config"]["prompts"]["count"] == 24
@@ -41,7 +41,7 @@ def test_all_of_hh(tmp_path: Path) -> None:
     out = tmp_path / "runs" / "hh"
     cai(
         "build-data", "--prompts", HH, "--out", out, "--quiet", "--max-new-tokens", 24,
-        "--rounds", 1,
+        "--rounds", 1, "--no-examine",
     )  # fmt: skip
     with gzip.open(HH) as file:
         lines = sum(1 for _ in file)

@@ -33,7 +33,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (out.parent.parent / "rewards_of_a_test.py").write_text(
         "def short(prompts, responses):\n    return [-float(len(r)) for r in responses]\n"
     )
-    cai("build-data", "--limit", 12, "--out", out, "--quiet", "--max-new-tokens", 60)
+    cai("build-data", "--limit", 12, "--out", out, "--quiet", "--max-new-tokens", 60,
+        "--no-examine")  # fmt: skip
     return out
 
 

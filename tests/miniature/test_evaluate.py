@@ -5,6 +5,7 @@ A few items a row: bounds are far below the card's figures, and far above chance
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
 import os
@@ -24,7 +25,7 @@ from cai.miniature import pairs, verdicts
 from cai.miniature.aim import severity
 from cai.miniature.by_hand import BY_HAND
 from cai.miniature.card import MARKS, TARGETS, write_card
-from cai.miniature.evaluate import _state, evaluate
+from cai.miniature.evaluate import _state, evaluate, main
 from cai.miniature.findings import Findings
 from cai.miniature.lab import UNSEEN, Lab
 from cai.miniature.lexicon import covered_flaws
@@ -57,6 +58,7 @@ def found(checkpoint: Checkpoint) -> Findings:
     return out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("row", "low", "high"),
     [
@@ -88,6 +90,7 @@ def test_unseen_scenarios_are_of_one_kind_and_go_together(checkpoint: Checkpoint
         lab.draw((1,), has=[SYCOPHANTIC])
 
 
+@pytest.mark.slow
 def test_off_target_every_other_item_is_another_harm(found: Findings) -> None:
     assert found.pooled("critique off target, canonical: no problem found").n == 2 * N
     assert found.pooled("critique off target, canonical: another harm's category").n == N
@@ -95,6 +98,7 @@ def test_off_target_every_other_item_is_another_harm(found: Findings) -> None:
     assert len(groups) == len(BY_HAND) and {tally.n for tally in groups.values()} == {2}
 
 
+@pytest.mark.slow
 def test_prose_is_not_a_riddle(found: Findings) -> None:
     """A uniform guess over 2,560 tokens would be 2,560."""
     assert 1 < found.figures["perplexity of held-out prose"][1] < 10
@@ -181,6 +185,7 @@ def test_promises_are_kept_or_broken(checkpoint: Checkpoint) -> None:
     assert promises(checkpoint, principle, wrong) == {"prefers": False}
 
 
+@pytest.mark.slow
 def test_parts_are_independent_of_each_other_and_of_the_processes() -> None:
     """One part alone finds what it finds among others, in one process or two."""
     alone = evaluate(WEIGHTS, 2, [1], None, 1, ["perplexity"])
@@ -191,6 +196,7 @@ def test_parts_are_independent_of_each_other_and_of_the_processes() -> None:
     assert json.dumps(among.summary())
 
 
+@pytest.mark.slow
 def test_an_evaluation_goes_on_from_the_parts_that_it_kept(tmp_path: Path) -> None:
     """One part of two is kept, with a mark of its own: only the other one is run."""
     kept = tmp_path / "kept"
@@ -208,6 +214,7 @@ def test_an_evaluation_goes_on_from_the_parts_that_it_kept(tmp_path: Path) -> No
     assert more.figures["perplexity of held-out prose"][1] > 1
 
 
+@pytest.mark.slow
 def test_two_requests_are_enough_for_two_rounds() -> None:
     """They are not of every kind; what was not asked is not counted."""
     found = evaluate(WEIGHTS, 1, [1], None, 1, ["two rounds"])
@@ -232,6 +239,7 @@ def test_a_base_answer_is_rated_beside_its_flaws(checkpoint: Checkpoint) -> None
     assert out.pooled("base: wholly concise").hits == 0
 
 
+@pytest.mark.slow
 def test_a_part_that_can_not_be_read_is_found_anew(tmp_path: Path) -> None:
     for damage in ("{", "[]", "{}"):
         evaluate(WEIGHTS, 2, [1], None, 1, ["perplexity"], tmp_path)
@@ -408,20 +416,24 @@ def test_the_table_is_put_between_the_marks(tmp_path: Path) -> None:
         (["pretrain", "--out", "nowhere", "--compile"], "no-such-compiler is not found"),
     ],
 )
-def test_mistakes_are_told_without_a_traceback(arguments: list[str], says: str) -> None:
+def test_mistakes_are_told_without_a_traceback(
+    arguments: list[str],
+    says: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     module, *rest = arguments
-    done = subprocess.run(
-        [sys.executable, "-m", f"cai.miniature.{module}", *rest],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | {"CXX": "no-such-compiler"},
-    )
-    assert done.returncode == 2 and says in done.stderr and "Traceback" not in done.stderr
+    monkeypatch.setattr(sys, "argv", [module, *rest])
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(SystemExit) as ended:
+        importlib.import_module(f"cai.miniature.{module}").main()
+    assert ended.value.code == 2 and says in capsys.readouterr().err
 
 
-def test_a_mistake_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_a_mistake_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     places = ["--json", str(tmp_path / "x.json"), "--keep", str(tmp_path / "kept")]
-    command = [sys.executable, "-m", "cai.miniature.evaluate", "nowhere", *places]
-    assert subprocess.run(command, capture_output=True, check=False).returncode == 2
+    monkeypatch.setattr(sys, "argv", ["evaluate", "nowhere", *places])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
     assert not list(tmp_path.iterdir())

@@ -140,7 +140,7 @@ def tensors(folder: Path) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize(
     ("device", "compiled"),
     [
-        (CPU, False),
+        pytest.param(CPU, False, marks=pytest.mark.slow),
         pytest.param(CPU, True, marks=pytest.mark.slow),
         pytest.param(CUDA, False, marks=ON_A_GPU),
         pytest.param(CUDA, True, marks=[ON_A_GPU, pytest.mark.slow]),
