@@ -39,7 +39,7 @@ from cai.backends.base import Done, ModelInfo, Prepared, Throughput
 from cai.decoding import key_facts
 from cai.digest import digest
 from cai.errors import CaiError, UsageError
-from cai.text.reasoning import split_reply
+from cai.text.reasoning import Reply, split_reply
 from cai.text.seeds import uniform
 from cai.text.sound import check_text
 from cai.types import FinishReason, Generate, Generation, Messages, Request, Result, Score, Scores
@@ -158,11 +158,8 @@ class ScriptedBackend:
             logprobs = tuple(self._logprob(request, option) for option in request.options)
             name = self._info.name
             return Scores(logprobs, request.options, name, rendered, words, prepared.key)
-        text, tokens, reason = self._write(request)
+        reply, tokens, reason = self._write(request)
         self._wrote += len(tokens)
-        reply = split_reply(text)
-        if not reply.closed:
-            reason = "length"
         ids = tuple(zlib.crc32(t.encode()) for t in tokens)
         written = len(ids) + (reason == "stop")
         return Generation(
@@ -170,8 +167,11 @@ class ScriptedBackend:
             reply.reasoning,
         )  # fmt: skip
 
-    def _write(self, request: Generate) -> tuple[str, list[str], FinishReason]:
-        """The reply's text, its words, and why it ends; a word counts as a token."""
+    def _write(self, request: Generate) -> tuple[Reply, list[str], FinishReason]:
+        """The reply, its words, and why it ends; a word counts as a token.
+
+        Stop texts and `max_new_tokens` are the answer's, as they are with a real model.
+        """
         say: Say = _first(self.replies, request.messages) or self.default
         if callable(say):
             text = say(request)
@@ -179,12 +179,19 @@ class ScriptedBackend:
             text = say
         else:
             text = say[int(uniform("scripted", request.sampling.seed) * len(say))]
+        reply = split_reply(text)
+        thought = _words(reply.reasoning)
+        if not reply.closed or len(thought) > request.sampling.max_reasoning_tokens:
+            thought = thought[: request.sampling.max_reasoning_tokens]
+            return Reply("", "".join(thought).strip(), closed=False), thought, "length"
+        answer = reply.answer
         for stop in request.sampling.stop:
-            text = text.split(stop, 1)[0]
-        words = _words(text)
+            answer = answer.split(stop, 1)[0]
+        words = _words(answer)
         limit = request.sampling.max_new_tokens
         reason: FinishReason = "stop" if len(words) <= limit else "length"
-        return "".join(words[:limit]).strip(), words[:limit], reason
+        kept = "".join(words[:limit]).strip()
+        return Reply(kept, reply.reasoning), thought + words[:limit], reason
 
     def _logprob(self, request: Score, option: str) -> float:
         rate: Rate | None = _first(self.scores, request.messages)

@@ -243,11 +243,7 @@ class Sampler:
             if token in self.encoder.marker_ids:
                 job.reasons = not self.encoder.read(job.out, job.opened).closed
                 job.begun = len(job.out)
-            if (cut := self._stop_text(job)) is not None:
-                job.finish = "stop"
-                job.text = self.encoder.decode(job.out)[:cut].strip()
-                while job.out and len(self.encoder.decode(job.out)) > cut:
-                    job.out.pop()
+            if self._cut_at_stop(job):
                 return
             limit = job.reasoning_limit if job.reasons else job.begun + job.limit
             if len(job.out) >= limit:
@@ -258,18 +254,27 @@ class Sampler:
             if not reply.closed:
                 job.finish = "length"
 
-    def _stop_text(self, job: Job) -> int | None:
-        """Where the first stop text begins in the decoded response, if one is there."""
+    def _cut_at_stop(self, job: Job) -> bool:
+        """End a response at the first stop text of its answer; reasoning may say what it likes."""
         stops = [s for s in (*job.sampling.stop, *self.encoder.stop_texts) if s]
-        if not stops:
-            return None
+        if not stops or job.reasons:
+            return False
         # A token has a byte or more, a character four bytes or fewer.
-        tail = self.encoder.decode(job.out[-(4 * max(map(len, stops)) + 8) :])
-        if not any(stop in tail for stop in stops):
-            return None
-        text = self.encoder.decode(job.out)
-        found = [at for stop in stops if (at := text.find(stop)) >= 0]
-        return min(found) if found else None
+        tail = job.out[job.begun :][-(4 * max(map(len, stops)) + 8) :]
+        if not any(stop in self.encoder.decode(tail) for stop in stops):
+            return False
+        reply = self.encoder.read(job.out, job.opened)
+        text = self.encoder.decode(job.out[job.begun :])
+        start = self.encoder.answer_start(text) if reply.closed else len(text)
+        places = [at for stop in stops if (at := text.find(stop, start)) >= 0]
+        if not places:
+            return False
+        cut = min(places)
+        job.finish = "stop"
+        job.text, job.reasoning = text[start:cut].strip(), reply.reasoning
+        while len(job.out) > job.begun and len(self.encoder.decode(job.out[job.begun :])) > cut:
+            job.out.pop()
+        return True
 
     # -- slots ----------------------------------------------------------------------------------
 

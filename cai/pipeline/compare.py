@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from cai.constitution import messages
 from cai.digest import digest
-from cai.pipeline.steps import Ask, Draws, Steps, generations, scored
+from cai.pipeline.steps import Ask, Draws, Steps, generations, scored, scores
 from cai.stats import logit, sigmoid
 from cai.text import seeds
 from cai.types import (
@@ -218,24 +218,24 @@ def _one_order(
         places = [(pair.number, order, m.principle.id) for m in members]
         samples = constitution.feedback.reasoning_samples
         reasoning = yield from _reason(pair.prompt, draws, asked, places, samples)
-    prefills = [
-        [messages.after_reasoning(g.text) for g in said] or [messages.ANSWER_PREFILL]
-        for said in reasoning
-    ]
-    group = tuple(
-        Score(conversation, messages.ANSWERS, prefill)
-        for conversation, some in zip(asked, prefills, strict=True)
-        for prefill in some
-    )
-    found, thoughts = yield from scored(
-        Ask("judge", "judgement", group), pair.prompt, draws, pair.number, order
-    )
-    answered, thought = iter(found), iter(thoughts)
+    if constitution.feedback.chain_of_thought:
+        group = tuple(
+            Score(conversation, messages.ANSWERS, messages.after_reasoning(g.text), g.reasoning)
+            for conversation, said in zip(asked, reasoning, strict=True)
+            for g in said
+        )
+        found = scores((yield Ask("judge", "judgement", group)))
+    else:
+        group = tuple(Score(c, messages.ANSWERS, messages.ANSWER_PREFILL) for c in asked)
+        found, thoughts = yield from scored(
+            Ask("judge", "judgement", group), pair.prompt, draws, pair.number, order
+        )
+        reasoning = [(thought,) for thought in thoughts] or reasoning
+    answered = iter(found)
     views = []
-    for said, some in zip(reasoning, prefills, strict=True):
-        answers = tuple(itertools.islice(answered, len(some)))
-        reasoned = said + tuple(itertools.islice(thought, len(some)))
-        views.append(_View(_first_letter(answers), answers, reasoned))
+    for said in reasoning:
+        answers = tuple(itertools.islice(answered, max(1, len(said))))
+        views.append(_View(_first_letter(answers), answers, said))
     return views
 
 

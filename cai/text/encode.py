@@ -192,7 +192,8 @@ class Encoder:
         markers = self.template.markers
         if message.reasoning or markers is None or markers.close not in message.content:
             return Reply(message.content.strip(), message.reasoning.strip())
-        return markers.split(message.content)
+        reply = markers.split(message.content)
+        return reply if reply.closed else Reply(message.content.strip())
 
     def read(self, ids: Sequence[int], opened: bool = False) -> Reply:
         """Answer and reasoning in the ids that a model wrote, white space around them stripped.
@@ -231,6 +232,11 @@ class Encoder:
             return False
         tail = self.tokenizer.decode(list(prompt[-16:]), skip_special_tokens=False)
         return markers.opened(tail)
+
+    def answer_start(self, text: str) -> int:
+        """Where the answer begins in text whose reasoning stands between markers that are words."""
+        close = self.template.markers.close if self.template.markers else ""
+        return text.rfind(close) + len(close) if close and close in text else 0
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ids, without special tokens; bytes that are no UTF-8 become U+FFFD."""

@@ -32,15 +32,16 @@ class Markers:
         """Reasoning and answer in what a model wrote.
 
         opened: whether the generation prompt began the reasoning already. Where the end of the
-        reasoning stands several times, the last one counts, so that no marker stays in the answer.
+        reasoning stands several times, the last one counts; where it is begun once more behind
+        that, it did not end. So no marker stays in the answer.
         """
         before, close, answer = text.rpartition(self.close)
-        if close:
-            reasoning = before.replace(self.open, "").replace(self.close, "")
-            return Reply(answer.strip(), reasoning.strip())
-        if opened or text.lstrip().startswith(self.open):
-            return Reply("", text.strip().removeprefix(self.open).strip(), closed=False)
-        return Reply(text.strip())
+        if self.open in answer or (opened and not close):
+            return Reply("", self._bare(text), closed=False)
+        return Reply(answer.strip(), self._bare(before))
+
+    def _bare(self, text: str) -> str:
+        return text.replace(self.open, "").replace(self.close, "").strip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,6 @@ def markers_of(template: str) -> Markers | None:
 def split_reply(text: str) -> Reply:
     """Reasoning and answer where nothing is known of the model but its text."""
     for markers in TAGS:
-        if markers.close in text or text.lstrip().startswith(markers.open):
+        if markers.close in text or markers.open in text:
             return markers.split(text)
     return Reply(text)

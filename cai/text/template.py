@@ -48,7 +48,11 @@ BLANK = " \t\n\r\x0b\x0c\u2581\u0120\u010a"
 """White space, as characters and as the marks that tokenizers write for it."""
 _SWITCHES = ("enable_thinking", "thinking")
 """What chat templates call the switch that turns reasoning on and off."""
-_GIVEN = {"messages", "add_generation_prompt", "tools", "documents", "bos_token", "eos_token"}
+_NOW = "strftime_now"
+"""The function by which chat templates write today's date."""
+_DIRECTIVES = "aAbBcdDeFgGhHIjmMnpRSTuUVwWxXyYZz"
+"""Of `strftime`."""
+_GIVEN = {_NOW, "messages", "add_generation_prompt", "tools", "documents", "bos_token", "eos_token"}
 _OPENER = Message("user", "Hello there.")
 
 
@@ -137,13 +141,14 @@ class ChatTemplate:
         self.options = options or TemplateOptions()
         self.own = bool(getattr(tokenizer, "chat_template", None))
         """Whether the tokenizer has a template; else turns are written as in `PLAIN_TEMPLATE`."""
-        source: str = tokenizer.get_chat_template() if self.own else ""
-        self.writes_date = "strftime_now(" in source
-        """Whether the template writes today's date."""
-        self.source = _on_day(source, self.options.date)
+        self.source: str = tokenizer.get_chat_template() if self.own else ""
         added = [str(token) for token in tokenizer.get_added_vocab()]
         self.markers: Markers | None = markers_of(self.source)
         self.variables = _variables(self.source)
+        self.writes_date = _NOW in self.variables
+        """Whether the template writes today's date."""
+        if self.writes_date and self.options.date:
+            self.source = _clock(self.options.date) + self.source
         self.switch = next((name for name in _SWITCHES if name in self.variables), None)
         """The template's own switch for reasoning, if it has one."""
         self._greedy = any(t.strip(BLANK) and t != t.strip() for t in added)
@@ -356,16 +361,14 @@ class ChatTemplate:
         return True
 
 
-def _on_day(source: str, date: str | None) -> str:
-    """A template with a day in place of its calls for today's date; unchanged for None."""
-    if date is None:
-        return source
+def _clock(date: str) -> str:
+    """A macro in place of `strftime_now`, for transformers hands no function to a template."""
     day = datetime.date.fromisoformat(date)
-    return re.sub(
-        r"""strftime_now\(\s*(["'])(.*?)\1\s*\)""",
-        lambda call: json.dumps(day.strftime(call[2]), ensure_ascii=False),
-        source,
-    )
+    known = [f"%{flag}{letter}" for letter in _DIRECTIVES for flag in ("", "-")]
+    marks = [("%%", OPEN), *((mark, day.strftime(mark)) for mark in known), (OPEN, "%")]
+    filters = "".join(f" | replace({json.dumps(a)}, {json.dumps(b)})" for a, b in marks)
+    # An expression behind the macro keeps a line break that the template begins with.
+    return f"{{% macro {_NOW}(format) %}}{{{{ format{filters} }}}}{{% endmacro %}}{{{{ '' }}}}"
 
 
 def _sent(turns: Sequence[Message]) -> list[dict[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 from collections.abc import Sequence
 from typing import Any
@@ -13,6 +14,7 @@ from cai.models import cache, generate
 from cai.models.generate import Job, Sampler
 from cai.models.rows import plain_logits
 from cai.models.sampling import Draw, choose
+from cai.text.encode import Encoder
 from cai.types import Sampling
 from tests.models.tiny import encoder, tiny
 
@@ -272,6 +274,33 @@ def test_stop_text_is_cut_off() -> None:
     assert job.written > len(job.out)
     assert say("One two", stop=("absent",)).finish == "length"
     assert say("END", stop=("END",)).out == []
+
+
+@pytest.mark.parametrize("name", ["qwen3", "alpaca"])
+def test_a_stop_text_is_looked_for_in_the_answer_alone(name: str) -> None:
+    """Reasoning may say it too; markers are tokens (Qwen3's) or words that the template knows."""
+    made = encoder(name)
+    if name == "alpaca":  # its tokenizer has no such tokens: give its template the words
+        words = copy.deepcopy(made.tokenizer)
+        words.chat_template = made.tokenizer.chat_template + "{# <think></think> #}"
+        made = Encoder(words)
+        assert made.template.markers is not None and not made.marker_ids
+    open_, close = (
+        ([token("<think>", name)], [token("</think>", name)])
+        if name == "qwen3"
+        else (spell("<think>", name), spell("</think>", name))
+    )
+    thought = [*open_, *spell("END it? No END.", name), *close]
+    for answer, text, finish in (
+        ("Go. END it now", "Go.", "stop"), ("Go", "Go", "length"),
+    ):  # fmt: skip
+        written = spell(answer, name)
+        limit = len(written) if name == "qwen3" else len(thought) + len(written)
+        job = Job((9, 10), Sampling(temperature=0.0, stop=("END",)), limit, reasoning_limit=90)
+        sampler = Rigged([*thought, *written], name=name)
+        sampler.encoder = made
+        run(sampler, [job])
+        assert (job.text, job.reasoning, job.finish) == (text, "END it? No END.", finish)
 
 
 def test_a_plain_model_stops_before_the_next_human_turn() -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
 from cai.pipeline.compare import compare, judges
 from cai.pipeline.steps import Ask, Draws
 from cai.stats import sigmoid
-from cai.types import Feedback, Member, Request, Result, Score, Scores
+from cai.types import Feedback, Generate, Member, Request, Result, Score, Scores
 from tests.factories import constitution, generation, last, play, principle, prompt, scores
 
 DRAWS = Draws(seed=3)
@@ -95,6 +96,30 @@ def test_reasoning_comes_first_and_the_label_is_clamped() -> None:
     assert len(asked[1].group) == 4
     assert asked[2].group[0].prefill == "(A) is kind. The answer is: ("
     assert len({g.sampling.seed for a in asked for g in a.group if a.stage == "reasoning"}) == 8  # type: ignore[union-attr]
+    assert len(outcome.judgements[0].reasoning) == 4
+
+
+def test_a_judge_that_thinks_reasons_once_for_a_question() -> None:
+    """With chain of thought its answer is the rationale: scored behind it and behind its thinking,
+    which is not asked for again."""
+    feedback = Feedback(mode="letters", chain_of_thought=True, reasoning_samples=2)
+    rules = constitution("rude", feedback=feedback)
+    draws = Draws(seed=3, reasoners=frozenset({"judge"}))
+    plain = answerer({"good": 2.0, "bad": -1.0})
+
+    def answer(ask: Ask, request: Request) -> Result:
+        if ask.stage != "reasoning":
+            return plain(ask, request)  # type: ignore[operator, no-any-return]
+        assert isinstance(request, Generate)
+        return replace(generation("(A) is kind."), reasoning=f"Hm {request.sampling.seed}.")
+
+    outcome, asked = play(compare(prompt(), 0, rules, draws), answer)
+    assert [a.stage for a in asked] == ["pair", *["reasoning", "judgement"] * 2]
+    for thinking, judging in (asked[1:3], asked[3:5]):
+        seeds = [g.sampling.seed for g in thinking.group if isinstance(g, Generate)]
+        behind = [s for s in judging.group if isinstance(s, Score)]
+        assert [s.reasoning for s in behind] == [f"Hm {seed}." for seed in seeds]
+        assert {s.prefill for s in behind} == {"(A) is kind. The answer is: ("}
     assert len(outcome.judgements[0].reasoning) == 4
 
 

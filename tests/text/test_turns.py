@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import datetime
 from typing import Any
 
 import pytest
@@ -194,21 +196,39 @@ def test_an_answer_may_be_scored_behind_reasoning() -> None:
     assert encoder.encode(ASK, prefill="(").text.endswith("<think>\n\n</think>\n\n(")
 
 
-DATED = "{{ strftime_now('%d %b %Y') }}: " + "{% for m in messages %}{{ m['content'] }}<|im_end|>" \
+DATED = ": " + "{% for m in messages %}{{ m['content'] }}<|im_end|>" \
     "{% endfor %}"  # fmt: skip
 
 
-def test_a_template_is_given_the_date() -> None:
-    tokenizer = Encoder(family("chatml")).tokenizer
-    before = tokenizer.chat_template
-    tokenizer.chat_template = DATED
-    try:
-        encoder = Encoder(tokenizer, options=TemplateOptions(date="2024-02-29"))
-        assert encoder.encode(ASK).text == "29 Feb 2024: Say hello.<|im_end|>"
-        assert encoder.template.writes_date
-    finally:
-        tokenizer.chat_template = before
-    assert not Encoder(tokenizer).template.writes_date
+@pytest.mark.parametrize(
+    "written",
+    [
+        "{{ strftime_now('%d %b %Y') }}",
+        "{% set form = '%d %b %Y' %}{{ strftime_now(form) }}",
+        "{% macro today() %}{{ strftime_now('%d ' ~ '%b %Y') }}{% endmacro %}{{ today() }}",
+        "{% if strftime_now is defined %}{{ strftime_now('%-d %b %Y') }}{% endif %}",
+        "\n{{ strftime_now('%d %b %Y') }} 100%",
+    ],
+)
+def test_a_template_is_given_the_date(written: str) -> None:
+    """However it asks for it; all else is as it was."""
+    tokenizer = copy.deepcopy(family("chatml"))
+    tokenizer.chat_template = written + DATED
+    encoder = Encoder(tokenizer, options=TemplateOptions(date="2024-02-29"))
+    assert encoder.template.writes_date
+    start = "\n" * written.startswith("\n")
+    end = " 100%" * written.endswith("100%")
+    assert encoder.encode(ASK).text == f"{start}29 Feb 2024{end}: Say hello.<|im_end|>"
+    assert not Encoder(family("chatml")).template.writes_date
+
+
+def test_every_directive_of_a_date_is_known() -> None:
+    tokenizer = copy.deepcopy(family("chatml"))
+    marks = "|".join(f"%{c}" for c in "aAbBdeFjmUwWyY") + "|%-m|%%d"
+    tokenizer.chat_template = "{{ strftime_now('" + marks + "') }}" + DATED
+    encoder = Encoder(tokenizer, options=TemplateOptions(date="2024-02-29"))
+    day = datetime.date(2024, 2, 29)
+    assert encoder.encode(ASK).text == f"{day.strftime(marks)}: Say hello.<|im_end|>"
 
 
 def test_template_arguments_reach_the_template() -> None:
