@@ -275,11 +275,11 @@ class Scores:
         """Probability that the model says any of the options, 0 to 1.
 
         An option that begins with another ("No problem found." with "No problem found") is one of
-        the ways in which that other goes on, so it is not added to it.
+        the ways in which that other goes on, so it is not added to it; nor is one given twice.
         """
         counted = [
             logprob
-            for option, logprob in zip(self.options, self.logprobs, strict=False)
+            for option, logprob in dict(zip(self.options, self.logprobs, strict=False)).items()
             if not any(_goes_on(option, other) for other in self.options)
         ]
         return min(1.0, math.fsum(map(math.exp, counted)))

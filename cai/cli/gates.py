@@ -30,16 +30,24 @@ def examination_gate(
         raise UsageError("--judge-gate reads the examination that --no-examine leaves out.")
     if gate and pairs == 0:
         raise UsageError("--judge-gate examines the judge, and --pairs 0 asks none.")
+    if least_mass is not None and pairs == 0:
+        raise UsageError("--require-signal reads the judge's labels, and --pairs 0 asks for none.")
     if least_mass is not None and not 0 <= least_mass <= 1:
         raise UsageError(f"--require-signal is {least_mass}; it must lie between 0 and 1.")
 
     def check(examination: Examination) -> None:
         pairs = examination.pairs
-        if gate and examination.no_better_than_a_coin:
-            low, high = examination.pairs.interval
+        if gate and not pairs.n:
             raise ModelError(
-                f"The judge is no better than a coin: right on {pairs.hits} of {pairs.n} known"
-                f" pairs, 95 % interval {low:.2f} to {high:.2f}",
+                "The judge can't be examined: no principle that judges has a `prefers` test, and"
+                " none has a theme with neutral pairs",
+                hint="Add `prefers` tests to the principles, or build without --judge-gate.",
+            )
+        if gate and examination.no_better_than_a_coin:
+            low, high = pairs.interval
+            raise ModelError(
+                f"The judge is not shown to be better than a coin: right on {pairs.hits} of"
+                f" {pairs.n} known pairs, 95 % interval {low:.2f} to {high:.2f}",
                 hint="Choose another --judge, or build without --judge-gate.",
             )
         mass = examination.mean_mass
@@ -60,7 +68,8 @@ def require_signal(store: Store, run_id: str, least_mass: float) -> None:
     signal = Signal()
     for record in in_order(store.traces(run_id), store.comparisons(run_id)):
         signal.add(record)
-    if lacking := signal.lacking(least_mass):
+    lacking = signal.lacking(least_mass) if signal.labels else "no pair was judged"
+    if lacking:
         raise ModelError(
             f"The labels carry no signal: {lacking}. Nothing was exported", hint=_LETTERS
         )

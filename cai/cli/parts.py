@@ -233,7 +233,12 @@ def make_models(options: dict[str, Any]) -> Models:
 
     cast = players(options)
     troupe = _Troupe(options, set(cast.values()))
-    return Models(**{part: troupe.backend(player) for part, player in cast.items()})
+    models = Models(**{part: troupe.backend(player) for part, player in cast.items()})
+    if options["thinking"] == "on" and not models.reasoners:
+        click.echo(
+            "Warning: --thinking on has no effect: the chat template has no reasoning.", err=True
+        )
+    return models
 
 
 def template_options(options: Mapping[str, Any]) -> TemplateOptions:

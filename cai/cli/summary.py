@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cai.cli.parts import GREEDY_PAIRS, greedy_pairs
-from cai.data.card import sampling_lines
+from cai.data.card import UNEXAMINED, sampling_lines
 from cai.data.export import SET_ASIDE
 from cai.data.manifest import Manifest
 from cai.store.records import Run
@@ -34,7 +34,7 @@ def print_summary(store: Store, run: Run, out: Path, manifest: Manifest) -> None
     console = Console(width=WIDTH if not Console().is_terminal else None, highlight=False)
     counts = manifest.counts
     _head(console, run)
-    _examined(console, manifest.examination)
+    _examined(console, manifest.examination, compared=run.config["pairs"] > 0)
     _principles(console, run, counts)
     _totals(console, counts)
     _work(console, store, run)
@@ -80,8 +80,8 @@ def warn_of_data(manifest: Manifest) -> None:
         print_warning(Console(stderr=True, highlight=False), _NO_SIGNAL.format(lacking))
 
 
-def _examined(console: Console, examination: Mapping[str, Any] | None) -> None:
-    """How often the critic and the judge were right on known cases."""
+def _examined(console: Console, examination: Mapping[str, Any] | None, *, compared: bool) -> None:
+    """How often the critic and the judge were right on known cases; compared: pairs are judged."""
     if examination is None:
         return
     judge, critic = examination["judge"], examination["critic"]
@@ -99,6 +99,8 @@ def _examined(console: Console, examination: Mapping[str, Any] | None) -> None:
         parts.append(f"the critic on {_of(critic['right'], critic['asked'])} responses")
     if parts:
         console.print(f"Examined on known cases: {', '.join(parts)}.")
+    if compared and not judge["asked"]:
+        print_warning(console, f"{UNEXAMINED}.")
     if (first := examination["first_place"]) is not None and abs(first - 0.5) > _FAVOURED:
         console.print(f"The judge favours a position: the first response gets {first:.2f}.")
     if judge["asked"] and judge["interval"][0] <= 0.5:

@@ -41,7 +41,7 @@ def made_by(run: Run, counts: Counts, examination: Mapping[str, Any] | None = No
     parts = [
         _constitution(run, counts),
         _models(run),
-        _examined(examination),
+        _examined(examination, compared=run.config.get("pairs", 0) > 0),
         _critiques(counts),
         _labels(counts),
     ]
@@ -143,7 +143,14 @@ def _models(run: Run) -> str:
     return text
 
 
-def _examined(examination: Mapping[str, Any] | None) -> str:
+UNEXAMINED = (
+    "Nothing is known of the judge: no principle that judges has a `prefers` test, and none has a"
+    " theme with neutral pairs"
+)
+"""What is said of a judge that could not be examined."""
+
+
+def _examined(examination: Mapping[str, Any] | None, *, compared: bool) -> str:
     """How often the critic and the judge were right on cases with a known answer."""
     head = "## Examination\n\n"
     if examination is None:
@@ -161,11 +168,16 @@ def _examined(examination: Mapping[str, Any] | None) -> str:
         for what, share in asked.items()
         if share["asked"]
     ]
+    unknown = f"{UNEXAMINED}.\n" if compared and not examination["judge"]["asked"] else ""
+    if not lines:
+        return head + (unknown or "No principle has tests to examine the critic by.\n")
     text = (
         head + "Before it labelled, the model was asked about cases with a known answer, in both "
         "orders where it is shown two responses; a tie is wrong.\n\n"
         "| asked | right | 95 % interval |\n|---|---|---|\n" + "\n".join(lines) + "\n"
     )
+    if unknown:
+        text += f"\n{unknown}"
     if examination["first_place"] is not None:
         text += (
             f"\nOn average it gave {examination['first_place']:.2f} to the response that was shown "

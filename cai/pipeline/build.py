@@ -97,6 +97,11 @@ class BuildConfig:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise UsageError(f"{name} is {value}; it must be {least} or more.")
+        if self.judge_revisions and not (self.pairs and self.revision_pairs):
+            raise UsageError(
+                "--judge-revisions asks about pairs of a revision and its first response, and none"
+                f" are made: {'--pairs is 0' if not self.pairs else '--no-revision-pairs'}."
+            )
         Decoding.of(self.sampling)
 
     @property

@@ -3,7 +3,8 @@
 Asked as a build asks, of cases whose answer is known: the `critique_flags` and `prefers` tests of
 the constitution's own principles, and pairs on which people agree at sight, for the themes of the
 principles that judge (`neutral_pairs.yaml`). A judge that is shown both responses is asked in both
-orders. Text is drawn greedily. All answers are kept in the store, so asking again costs nothing.
+orders. Text is drawn as the build draws it. All answers are kept in the store, so asking again
+costs nothing.
 """
 
 from __future__ import annotations
@@ -88,8 +89,11 @@ class Examination:
 
     @property
     def no_better_than_a_coin(self) -> bool:
-        """Whether the 95 % interval of the judge's accuracy on pairs reaches down to one half."""
-        return self.pairs.interval[0] <= 0.5
+        """Whether the 95 % interval of the judge's accuracy on pairs reaches down to one half.
+
+        So it does where no pair was asked.
+        """
+        return not self.pairs.n or self.pairs.interval[0] <= 0.5
 
     def plain(self) -> dict[str, Any]:
         """As the store and a manifest hold it."""
@@ -136,12 +140,11 @@ def examine(
     tick: called after each round of work. The caller holds the store's lock.
     """
     cases = examination_cases(constitution, judge=judge)
-    greedy = replace(draws, temperature=0.0)
     tally = Tally(total=len(cases))
     answers: dict[str, tuple[Case, Answer]] = {}
     by_name = {f"examination/{number}": case for number, case in enumerate(cases)}
     drive(
-        (Task(name, as_prompt(case.prompt), _ask(case, greedy)) for name, case in by_name.items()),
+        (Task(name, as_prompt(case.prompt), _ask(case, draws)) for name, case in by_name.items()),
         parts,
         store,
         tally,

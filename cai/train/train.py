@@ -98,6 +98,8 @@ def _train(config: TrainConfig, stage: Stage, run: RunFolder, show: Show) -> dic
             f"ties: {ties} of {stage.work.rows} pairs have the probability 0.5. They teach that"
             " neither response is better."
         )
+    if config.thinking == "on" and not stage.backbone.encoder.template.reasons:
+        show.note("--thinking on has no effect: the chat template has no reasoning.")
     if unplaced := stage.facts.counts.get(UNPLACED):
         template = stage.backbone.encoder.template
         why = "with --thinking off" if template.markers else "the chat template has no place for it"

@@ -99,7 +99,7 @@ def test_ties_are_exported_on_request_with_their_mass() -> None:
 def test_a_judge_no_better_than_a_coin_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     model = constant(0.5)
     build(model, "-q", "--judge-gate", exit_code=5)
-    assert "no better than a coin: right on 0 of 39" in capsys.readouterr().err
+    assert "not shown to be better than a coin: right on 0 of 39" in capsys.readouterr().err
     assert not Path("runs/a/manifest.json").exists()
     build(model)
     assert "not shown to be better than a coin" in " ".join(capsys.readouterr().out.split())
@@ -113,11 +113,62 @@ def test_a_judge_no_better_than_a_coin_is_refused(capsys: pytest.CaptureFixture[
 
 @pytest.mark.parametrize(
     "options", [("--judge-gate", "--no-examine"), ("--judge-gate", "--pairs", "0"),
-                ("--require-signal", "2"), ("--check-gate", "1.5")]
+                ("--require-signal", "2"), ("--check-gate", "1.5"),
+                ("--require-signal", "0.1", "--pairs", "0"), ("--judge-revisions", "--pairs", "0"),
+                ("--judge-revisions", "--no-revision-pairs")]
 )  # fmt: skip
 def test_gates_that_nothing_could_open_are_refused(options: tuple[str, ...]) -> None:
     build(constant(0.5), *options, exit_code=2)
     assert not Path("runs").exists()
+
+
+def own_rules() -> str:
+    """A constitution of one principle without tests, of a theme that no neutral pair is about."""
+    cai("init", "project")
+    folder = Path("project")
+    for kept in (folder / "principles").glob("*/*.yaml"):
+        kept.unlink()
+    (folder / "principles" / "brand").mkdir()
+    (folder / "principles" / "brand" / "voice.yaml").write_text(
+        "api: cai/v1\nkind: Principle\nid: brand.voice\nversion: 1.0.0\ntitle: Our voice\n"
+        "why: It is ours.\nsource: cai\n"
+        "stages:\n  critique: Identify how the assistant's last response leaves our voice.\n"
+        "  revise: Rewrite it in our voice.\ncompare: Which response is more in our voice?\n"
+    )
+    rules = folder / "constitution" / "own.yaml"
+    rules.write_text(
+        "api: cai/v1\nkind: Constitution\nid: own\nversion: 1.0.0\ntitle: Own\n"
+        "principles: [{ref: ../principles/brand/voice.yaml}]\nplan: {rounds: 1}\n"
+        "changelog:\n  - {version: 1.0.0, date: 2026-11-29, by: a test, change: First.}\n"
+    )
+    return str(rules)
+
+
+def test_a_judge_that_can_not_be_examined_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    rules = own_rules()
+    model = constant(0.5)
+    capsys.readouterr()
+    build(model, "-c", rules, "--judge-gate", exit_code=5)
+    assert "The judge can't be examined" in capsys.readouterr().err
+    build(model, "-c", rules)
+    assert "Nothing is known of the judge" in " ".join(capsys.readouterr().out.split())
+    card = Path("runs/a/README.md").read_text()
+    assert "Nothing is known of the judge" in card and "| asked | right |" not in card
+    build(model, "-c", rules, "--pairs", 0)
+    assert "Nothing is known of the judge" not in " ".join(capsys.readouterr().out.split())
+
+
+def test_no_label_is_no_signal(capsys: pytest.CaptureFixture[str]) -> None:
+    """Every pair is the same text twice: nothing was judged."""
+    model = script([{"say": "Look first."}], [{"options": {"No problem found.": 0.4}}])
+    build(model, "-q", "--require-signal", 0.01, "--no-examine", exit_code=5)
+    assert "no pair was judged" in capsys.readouterr().err
+
+
+def test_thinking_without_effect_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    for way, told in (("on", True), ("off", False)):
+        build(constant(0.4), "-q", "--no-examine", "--thinking", way)
+        assert ("--thinking on has no effect" in capsys.readouterr().err) == told
 
 
 def test_a_dressed_up_verdict_is_one() -> None:

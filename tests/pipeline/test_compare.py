@@ -197,7 +197,7 @@ def test_a_sentence_that_begins_with_another_is_not_added_to_it() -> None:
         (("A", "B"), 0.7),
         (("No problem", "No problem found."), 0.5),
         (("No problem.", "No problems."), 0.7),  # neither goes on from the other
-        (("No problem.", "No problem."), 0.7),
+        (("No problem.", "No problem."), 0.2),  # the same twice, which real scores are too
     ],
 )
 def test_mass(options: tuple[str, str], mass: float) -> None:
