@@ -46,7 +46,7 @@ class Found:
 )  # fmt: skip
 @click.option(
     "--pairs", type=click.IntRange(min=0), default=1, show_default=True,
-    help="Pairs to compare a prompt; 0 leaves preferences out.",
+    help="Pairs of responses per prompt; 0 leaves preferences out.",
 )  # fmt: skip
 @models_of("miniature")
 @click.option(

@@ -31,7 +31,7 @@ def models_of(default: str | None) -> Callable[[Command], Command]:
     options = (
         click.option(
             "--model", "-m", default=default, show_default=True,
-            help="Writes responses and revisions: a hub id, a directory, `miniature`,"
+            help="Writes responses and revisions: a hub id, a directory, a GGUF file, `miniature`,"
             " `scripted:FILE`, or the folder of a run that trained all weights.",
         ),
         click.option(
@@ -128,15 +128,15 @@ decoding = together(
     ),
     click.option(
         "--top-p", type=click.FloatRange(0, 1, min_open=True), default=None,
-        help=f"Draw from the likeliest tokens that reach this probability.  {_OWN.format('1')}",
+        help=f"Sample from the likeliest tokens that together have this probability.  {_OWN.format('1')}",
     ),
     click.option(
         "--top-k", type=click.IntRange(min=0), default=None,
-        help=f"Draw from so many of the likeliest tokens; 0 is off.  {_OWN.format('off')}",
+        help=f"Sample from the K likeliest tokens; 0 is off.  {_OWN.format('off')}",
     ),
     click.option(
         "--min-p", type=click.FloatRange(0, 1), default=None,
-        help="Draw from tokens at least so probable, relative to the likeliest.  "
+        help="Leave out tokens less probable than this share of the likeliest one's.  "
         + _OWN.format("off"),
     ),
     click.option(
@@ -154,7 +154,7 @@ decoding = together(
 drawing = together(
     click.option("--rounds", type=int, default=None, help="Rounds of critique and revision."),
     click.option(
-        "--pairs", type=int, default=1, show_default=True, help="Pairs to compare a prompt."
+        "--pairs", type=int, default=1, show_default=True, help="Pairs of responses per prompt."
     ),
     click.option("--limit", type=int, default=None, help="Use the first N usable prompts."),
     click.option(
@@ -166,7 +166,7 @@ drawing = together(
         help="Share of prompts for SFT; the others become preferences.",
     ),
     click.option(
-        "--test-share", type=float, default=0.1, show_default=True, help="Held-out prompts."
+        "--test-share", type=float, default=0.1, show_default=True, help="Share of prompts held out for evaluation."
     ),
     click.option(
         "--revision-pairs/--no-revision-pairs", default=True, show_default=True,
@@ -178,7 +178,7 @@ drawing = together(
     ),
     click.option(
         "--judge-revisions", is_flag=True,
-        help="Ask the judge about each revision pair, and label it so.  [default: certain]",
+        help="Label each pair of revision and first response by the judge.  [default: certain]",
     ),
     click.option(
         "--export-reasoning", is_flag=True,

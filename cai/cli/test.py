@@ -41,7 +41,7 @@ _WIDTH = 200
 )  # fmt: skip
 @click.option(
     "--need", type=click.IntRange(min=1), default=None, metavar="K",
-    help="So many of the N must pass.  [default: all]",
+    help="How many of the N must pass.  [default: all]",
 )  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option(

@@ -36,10 +36,12 @@ def local_folder(name: str, asked: str | None = None, *, weights: bool = True) -
         if weights:
             _weights(path)
         return path
+    if path.suffix == SUFFIX:
+        raise ModelError(f"There is no file {name}", hint="Check the path of the GGUF file.")
     beside = "/" in name and path.parent.is_dir()  # there are such folders here, but not this one
     if name.startswith((".", "/", "~")) or name.count("/") > 1 or beside or asked == MINIATURE:
         raise ModelError(
-            f"There is no folder {name}" + (" and no such file" if path.suffix == SUFFIX else ""),
+            f"There is no folder {name}",
             hint="Give a directory, a hub id (owner/name) or miniature; `cai models` lists runs.",
         )
     from huggingface_hub import snapshot_download

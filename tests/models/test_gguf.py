@@ -226,5 +226,5 @@ def test_a_damaged_file_is_told(content: bytes, tmp_path: Path, cache: Path) -> 
     with pytest.raises(ModelError, match=r"m\.gguf can't be"):
         load_model(str(tmp_path / "m.gguf"))
     assert list((cache / "gguf").iterdir()) == [], "nothing half made is left"
-    with pytest.raises(ModelError, match="There is no folder"):
+    with pytest.raises(ModelError, match="There is no file"):
         load_model(str(tmp_path / "nowhere.gguf"))
