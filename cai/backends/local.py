@@ -199,8 +199,8 @@ class LocalBackend:
         room = self.context - tokens
         if room < min(LEAST, sampling.max_new_tokens):
             raise PromptError(
-                f"The prompt has {tokens} tokens; the model takes {self.context} in all, which"
-                f" leaves {max(room, 0)} for the response",
+                f"too long: the prompt has {tokens} tokens; the model takes {self.context} in all,"
+                f" which leaves {max(room, 0)} for the response",
                 hint="Shorten the row, or use a model with a longer context.",
             )
         return min(sampling.max_new_tokens, room)
@@ -217,8 +217,8 @@ class LocalBackend:
         longest = max(map(len, options))
         if longest > self.context:
             raise PromptError(
-                f"The prompt with its longest option has {longest} tokens; the model takes"
-                f" {self.context}",
+                f"too long: the prompt with its longest option has {longest} tokens; the model"
+                f" takes {self.context}",
                 hint="Shorten the row, or use a model with a longer context.",
             )
         return Task.of(encoded.ids, options)

@@ -150,7 +150,7 @@ def _length(value: object) -> int:
 
 
 def _too_much(what: str) -> NoReturn:
-    raise PromptError(f"A template can't be filled: {what}", hint="Shorten the text.")
+    raise PromptError(f"template: it can't be filled: {what}", hint="Shorten the text.")
 
 
 @lru_cache(maxsize=256)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import heapq
+import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
@@ -11,6 +12,9 @@ from typing import Any
 
 from cai.store.codec import result_digest, steps_of
 from cai.types import Comparison, Trace
+
+_DETAIL = re.compile(r":| \(")
+_NUMBER = re.compile(r"\b\d+\b")
 
 NEAR_TIE = 0.05
 """A comparison whose probability lies within this of one half decides nothing."""
@@ -205,9 +209,13 @@ class StepsDigest:
 
 
 def kind_of(reason: str) -> str:
-    """`too long: 20001 characters, …` → `too long`; `duplicate of p.jsonl:3` → `duplicate`."""
-    kind = reason.partition(":")[0]
-    return "duplicate" if kind.startswith("duplicate of ") else kind
+    """`too long: 20001 characters, …` → `too long`; `duplicate of p.jsonl:3` → `duplicate`.
+
+    A bracket ends it too, and its numbers are left out, so that reasons worded in another way, as
+    those of a template or of runs of before, are counted together all the same.
+    """
+    kind = _DETAIL.split(reason, maxsplit=1)[0]
+    return "duplicate" if kind.startswith("duplicate of ") else _NUMBER.sub("N", kind)
 
 
 def in_order(

@@ -88,8 +88,8 @@ def generations(results: tuple[Result, ...]) -> tuple[Generation, ...]:
     for r in out:
         if r.reasoning and not r.text and r.finish_reason == "length":
             raise PromptError(
-                f"The reasoning of {r.model} did not come to an answer within {r.response_tokens}"
-                " tokens",
+                f"no answer: the reasoning of {r.model} did not come to one within"
+                f" {r.response_tokens} tokens",
                 hint="Raise --max-reasoning-tokens, or turn reasoning off: --thinking off.",
             )
     return out

@@ -9,15 +9,15 @@ from cai.types import Messages
 def check_text(messages: Messages, prefill: str = "") -> None:
     """Raise `PromptError`, with the place, for no messages, NUL characters and lone surrogates."""
     if not messages:
-        raise PromptError("The conversation is empty")
+        raise PromptError("empty: the conversation has no messages")
     for i, text in enumerate([*(m.content for m in messages), prefill]):
-        where = f"Message {i + 1} ({messages[i].role})" if i < len(messages) else "The prefill"
+        where = f"message {i + 1} ({messages[i].role})" if i < len(messages) else "the prefill"
         if "\x00" in text:
-            raise PromptError(f"{where} holds a NUL character at {text.index(chr(0))}")
+            raise PromptError(f"NUL: {where} holds one at character {text.index(chr(0))}")
         try:
             text.encode()
         except UnicodeEncodeError as error:
             raise PromptError(
-                f"{where} is not valid Unicode: a lone surrogate"
+                f"half a character: {where} holds the lone surrogate"
                 f" U+{ord(text[error.start]):04X} at character {error.start}"
             ) from None

@@ -63,7 +63,7 @@ def encode_tokens(
     turn = encoder.turn(messages[:-1], reply.answer, thought)
     if len(turn.ids) > limit:
         raise PromptError(
-            "longer than --max-length and the model's context allow"
+            "too long: more than --max-length and the model's context allow"
             f" ({len(turn.ids)} tokens, over {limit})"
         )
     before = len(turn.prompt) + (turn.answer if thought and reasoning == "context" else 0)

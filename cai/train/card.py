@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from cai.data.counts import kind_of
 from cai.train.folder import RunFolder, versions
 from cai.types import SetAside
 
@@ -55,9 +56,18 @@ def card(run: RunFolder, results: Mapping[str, Any], set_aside: Sequence[SetAsid
 
 
 def reasons(set_aside: Sequence[SetAside]) -> tuple[tuple[str, int], ...]:
-    """Why rows were set aside, and how many for each reason: the ten most frequent."""
-    counts = Counter(row.reason.split(" (")[0] for row in set_aside)
-    return tuple(counts.most_common(10))
+    """Why rows were set aside, and how many for each kind of reason: the ten most frequent.
+
+    A kind is told by its reason where all its rows share one.
+    """
+    counts = Counter(kind_of(row.reason) for row in set_aside)
+    told: dict[str, set[str]] = {}
+    for row in set_aside:
+        told.setdefault(kind_of(row.reason), set()).add(row.reason)
+    return tuple(
+        (next(iter(told[kind])) if len(told[kind]) == 1 else kind, count)
+        for kind, count in counts.most_common(10)
+    )
 
 
 _NO_FIGURES = ("step", "held_out", "tokens_per_second")

@@ -88,8 +88,8 @@ def ready_prompts(
             ids = encoder.encode(prompt.messages).ids
             if len(ids) > limit:
                 raise PromptError(
-                    f"The prompt has {len(ids)} tokens; with the response's the context allows"
-                    f" {max(limit, 0)}"
+                    f"too long: the prompt has {len(ids)} tokens; with the response's the context"
+                    f" allows {max(limit, 0)}"
                 )
         except PromptError as error:
             aside.append(SetAside(prompt.source or prompt.id, error.message))

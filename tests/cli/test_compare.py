@@ -32,7 +32,7 @@ def test_rows_hold_what_each_alone_would_say(
     found = rows(file)
     assert [row["prompt_id"] for row in found] == ["q0", "q1", "q4"]
     assert found[0]["prompt"] == [{"role": "user", "content": "What is bread?"}]
-    assert "prompts.jsonl:3 set aside: The prompt has" in shown.err
+    assert "prompts.jsonl:3 set aside: too long: the prompt has" in shown.err
     assert "prompts.jsonl:4 set aside: wrong type" in shown.err
     for name, adapter in (("base", None), ("sft", str(sft_run))):
         backend = LocalBackend.load("miniature", adapter=adapter)

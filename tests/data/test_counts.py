@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from cai.data.counts import Counts, Signal
-from cai.types import Comparison
+from cai.data.counts import Counts, Signal, kind_of
+from cai.train.card import reasons
+from cai.types import Comparison, SetAside
 from tests.store.samples import comparison, say, score, trace
 
 
@@ -71,3 +72,27 @@ def test_pairs_that_were_not_judged_are_no_labels() -> None:
     found = signal(same)
     assert (found.labels, found.mean_mass, found.lacking()) == (0, None, None)
     assert found.plain()["low"] is None
+
+
+KINDS = {
+    "too long: the prompt has 3009 tokens; the model takes 1024 in all": "too long",
+    "duplicate of p.jsonl:3": "duplicate",
+    "rejected by an auditor (ann: it is rude)": "rejected by an auditor",
+    "The chat template leaves out message 12 (system)": "The chat template leaves out message N",
+    "The prompt has 3009 tokens; of earlier runs": "The prompt has N tokens; of earlier runs",
+}
+
+
+@pytest.mark.parametrize("reason", KINDS)
+def test_a_reason_is_counted_by_its_kind(reason: str) -> None:
+    assert kind_of(reason) == KINDS[reason]
+
+
+def test_a_card_of_training_counts_the_same_kinds() -> None:
+    """A kind whose rows share one reason is told by it."""
+    told = [f"too long: {n} tokens, over 1024" for n in range(2000, 2012)]
+    told += ["held-out prompt: one is trained on"] * 2
+    assert reasons([SetAside(f"d.jsonl:{n}", reason) for n, reason in enumerate(told)]) == (
+        ("too long", 12),
+        ("held-out prompt: one is trained on", 2),
+    )

@@ -367,5 +367,7 @@ def test_prompts_without_room_are_told() -> None:
     long = Prompt("long", (Message("user", "bread " * 600),), source="x.jsonl:1")
     run = trainer(prompts=[*PROMPTS, long])
     assert [a.source for a in run.set_aside] == ["x.jsonl:1"]
-    with pytest.raises(DataError, match="None of the 1 prompts can be used: The prompt has"):
+    with pytest.raises(
+        DataError, match="None of the 1 prompts can be used: too long: the prompt has"
+    ):
         trainer(prompts=[long])
