@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 from cai.data.preferences import comparison_preference, revision_preference
-from cai.data.sft import LeftOut, sft_examples
+from cai.data.sft import LeftOut, sft_examples, without_reasoning
 from cai.data.split import family, side_of, split_of
 from cai.store.records import Run
 from cai.types import Comparison, Message, Preference, SftExample, Trace, as_dicts
@@ -32,7 +32,7 @@ class Sides:
 
     ties: near ties become rows. check_gate: the least probability, by the last check, that nothing
     is wrong with a final response under any principle; None asks for none. reasoning: rows keep
-    what the model thought before a response, as `reasoning_content`.
+    what was thought before a response, as `reasoning_content`.
     """
 
     seed: int
@@ -80,7 +80,12 @@ class Sides:
 
     def _row(self, example: SftExample | Preference) -> Row:
         if isinstance(example, Preference) and not self.reasoning:
-            example = replace(example, chosen_reasoning="", rejected_reasoning="")
+            example = replace(
+                example,
+                prompt=without_reasoning(example.prompt),
+                chosen_reasoning="",
+                rejected_reasoning="",
+            )
         return _row(example)
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from cai.types import Generation, Message, SftExample, Split, Trace
+from cai.types import Generation, Message, Messages, SftExample, Split, Trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ def sft_examples(
     all: every revision on the way (Bai et al. 2022, section 3.1), or the first response where
         there was none.
     check_gate: see `fails`; texts on the way were not checked, so it holds for the last alone.
-    reasoning: keep what the model thought before each text.
+    reasoning: keep what was thought before each text, and before earlier turns of the prompt.
     """
     texts = standings(trace)
     chosen = texts[-1:] if which == "last" else texts[1:] or texts
@@ -80,6 +80,11 @@ def sft_examples(
     if fails(trace, check_gate) and not isinstance(rows[-1], LeftOut):
         rows[-1] = FAILED
     return rows
+
+
+def without_reasoning(messages: Messages) -> Messages:
+    """The messages without what was thought before them."""
+    return tuple(replace(m, reasoning="") if m.reasoning else m for m in messages)
 
 
 def fails(trace: Trace, check_gate: float | None) -> bool:
@@ -92,7 +97,7 @@ def _example(trace: Trace, text: Standing, split: Split, reasoning: bool) -> Sft
         return LeftOut(f"guarded: {', '.join(text.guards)}")
     return SftExample(
         messages=(
-            *trace.prompt.messages,
+            *(trace.prompt.messages if reasoning else without_reasoning(trace.prompt.messages)),
             Message("assistant", text.text, text.reasoning if reasoning else ""),
         ),
         prompt_id=trace.prompt.id,

@@ -13,10 +13,11 @@ from cai.data.counts import StepsDigest, in_order
 from cai.data.export import CONSTITUTION
 from cai.data.manifest import Manifest, pretty
 from cai.data.rows import DATA_FILES
+from cai.data.sft import without_reasoning
 from cai.digest import file_digest
 from cai.errors import CaiError
 from cai.store.store import Store
-from cai.types import Comparison, Message, Trace
+from cai.types import Comparison, Trace, message_of
 
 
 @dataclass
@@ -130,7 +131,8 @@ def _differs(row: dict[str, Any], record: Trace | Comparison) -> str:
         answers = [answer]
     else:
         asked, answers = row["prompt"], [*row["chosen"], *row["rejected"]]
-    if tuple(Message(m["role"], m["content"]) for m in asked) != record.prompt.messages:
+    told = tuple(message_of(m) for m in asked)
+    if told not in (record.prompt.messages, without_reasoning(record.prompt.messages)):
         return f"its prompt is not that of {record.id}"
     if any(a["role"] != "assistant" or a["content"] not in texts for a in answers):
         return f"a response is not one of {record.id}"

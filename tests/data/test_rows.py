@@ -10,7 +10,7 @@ from cai.data.preferences import comparison_preference, revision_preference
 from cai.data.rows import Row, Sides
 from cai.data.sft import LeftOut, sft_examples, standings
 from cai.data.split import side_of, split_of
-from cai.types import Label, Message, Revision, SftExample, Trace
+from cai.types import Label, Message, Prompt, Revision, SftExample, Trace
 from tests.store.samples import comparison, family_of, run, say, trace
 
 
@@ -29,6 +29,29 @@ def revision(number: int, text: str | None, *guards: str, principle: str = "") -
 def with_rounds(*revisions: Revision, first: str = "First", finish: str = "stop") -> Trace:
     whole = trace("p")
     return replace(whole, response=say(first, "x", finish), revisions=revisions)
+
+
+def test_reasoning_of_earlier_turns_is_exported_where_it_is_asked_for() -> None:
+    """In rows of every kind: what came with the prompt, and what was thought for the row."""
+    talk = (
+        Message("user", "Hi?"),
+        Message("assistant", "Yes.", "Hm."),
+        Message("user", "Why?"),
+    )
+    asked = Prompt("p", talk)
+    made = replace(trace("p"), prompt=asked), replace(comparison("p"), prompt=asked)
+    for keep in (False, True):
+        found = set()
+        for share in (0.0, 1.0):
+            sides = Sides.of(run(export_reasoning=keep, sft_share=share))
+            for row in (row for record in made for row in sides.rows(record)):
+                if isinstance(row, LeftOut):
+                    continue
+                found.add((row.table, row.values.get("origin")))
+                earlier = (row.values.get("messages") or row.values["prompt"])[1]
+                assert earlier["content"] == "Yes."
+                assert earlier.get("reasoning_content") == ("Hm." if keep else None)
+        assert found == {("sft", None), ("preferences", "revision"), ("preferences", "comparison")}
 
 
 def test_the_last_text_is_the_row() -> None:
