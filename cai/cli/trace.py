@@ -110,6 +110,7 @@ def _view(store: Store, found: Found, run_id: str | None) -> dict[str, Any]:
             plain["mass"] = check.scores.mass
     asked = {r["principle_id"] for r in record.get("revisions", record.get("judgements", ()))}
     asked |= {c["principle_id"] for c in record.get("checks", ())}
+    asked |= {j["principle_id"] for j in (record.get("label") or {}).get("judgements", ())}
     constitution = run.constitution
     return {
         "kind": found.kind,

@@ -76,6 +76,9 @@ def _trace(view: dict[str, Any], prompts: bool) -> None:
     if record["label"] is not None:
         p = record["label"]["probability"]
         _title(f"probability that the final response is better than the first: {p:.3f}")
+        if view["judge_mass"] is not None:
+            _fact("", "A is the final response, B the first")
+        _judged(view, record["label"], prompts, letters=record["label"]["p_ab"] is not None)
     if record["checks"]:
         _title("last check: probability that nothing is wrong")
     for check in record["checks"]:
@@ -90,11 +93,15 @@ def _comparison(view: dict[str, Any], prompts: bool) -> None:
         _generation(f"response {letter}", response, prompts)
     p = record["probability"]
     _title(f"probability that A is better: {p:.3f}  ({record['mode']})")
+    _judged(view, record, prompts, letters=record["mode"] == "letters")
+
+
+def _judged(view: dict[str, Any], label: dict[str, Any], prompts: bool, *, letters: bool) -> None:
+    """What the judge said of A and B under each principle; letters: it was shown both at once."""
     if view["judge_mass"] is not None:
         _fact("judge mass", f"{view['judge_mass']:.3g} of probability on the scored answers")
-    for judgement in record["judgements"]:
+    for judgement in label["judgements"]:
         _principle(view, "principle", judgement["principle_id"])
-        letters = record["mode"] == "letters"
         _request(
             view,
             judgement["principle_id"],
@@ -110,8 +117,8 @@ def _comparison(view: dict[str, Any], prompts: bool) -> None:
             _generation("reasoning", reasoning, prompts, "yellow")
         for number, scores in enumerate(judgement["scores"]):
             pairs = zip(scores["options"], scores["logprobs"], strict=True)
-            label = "scores" if letters else f"scores {'AB'[number % 2]}"
-            _fact(label, "  ".join(f"{o.strip()!r} {x:.2f}" for o, x in pairs))
+            which = "scores" if letters else f"scores {'AB'[number % 2]}"
+            _fact(which, "  ".join(f"{o.strip()!r} {x:.2f}" for o, x in pairs))
             _given(scores, prompts)
 
 

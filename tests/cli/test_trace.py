@@ -12,8 +12,9 @@ from click import unstyle
 
 from cai.data.split import side_of
 from cai.store.store import Store
+from cai.types import Label
 from tests.cli.project import cai, make
-from tests.store.samples import family_of, put, run, say, trace
+from tests.store.samples import comparison, family_of, principle, put, run, say, score, trace
 
 SFT = next(f"p{n}" for n in range(10) if side_of(family_of(f"p{n}"), 7, 0.5) == "sft")
 PAIR = next(f"p{n}" for n in range(10) if side_of(family_of(f"p{n}"), 7, 0.5) == "preference")
@@ -55,6 +56,40 @@ def test_a_comparison_and_exact_prompts(runs: Path, capsys: pytest.CaptureFixtur
         "Let me think.", f"<user>? {PAIR}/0/a", "'(A)' -0.50  '(B)' -1.25",
     ):  # fmt: skip
         assert text in out, text
+
+
+@pytest.mark.parametrize("letters", [True, False])
+def test_a_judged_revision_shows_how_its_label_came_about(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], letters: bool
+) -> None:
+    """As a comparison does, in either mode; the judge's principle need not be the critic's."""
+    from dataclasses import replace
+
+    judged = comparison("j", swapped=0.3 if letters else None)
+    (verdict,) = judged.judgements
+    if not letters:
+        verdict = replace(verdict, scores=(*verdict.scores, score("j/0/score-b")))
+    verdict = replace(verdict, principle_id="true", principle_version="2.0.0")
+    label = Label(0.8, (verdict,), *((0.9, 0.3) if letters else (None, None)))
+    whole = run()
+    whole.constitution["principles"].append(principle("true", "2.0.0"))
+    with Store.open(tmp_path / "store.sqlite") as store:
+        store.put_run(whole)
+        put(store, "r-1", replace(trace("p"), label=label))
+    out = shown(capsys, "t-p", "--runs-dir", tmp_path, "--prompts")
+    asks = "Which is more true?" if letters else "Say what is not true."
+    for text in (
+        "better than the first: 0.800", "A is the final response, B the first",
+        "judge mass  0.893 of probability",  # e^-0.5 + e^-1.25, of each question
+        "principle: true 2.0.0", asks, "Let me think.", "'(A)' -0.50  '(B)' -1.25",
+    ):  # fmt: skip
+        assert text in out, text
+    flips = "0.900 shown first, 0.300 shown second: it flips with the order"
+    assert (flips in out) == letters
+    assert ("scores B" in out) == (not letters)
+    label_part = out[out.index("better than the first") : out.index("last check")]
+    assert "given  <user>?" in label_part
+    assert "given" not in shown(capsys, "t-p", "--runs-dir", tmp_path)
 
 
 def test_all_names_lead_to_the_record(
