@@ -90,7 +90,7 @@ def command(
     )
     prompts = PromptFile(prompts_file or PROMPTS, form=form, column=column, turns=turns)
     need_prompts(prompts, prompts.path.name)
-    check_folder(out)
+    check_folder(out, parquet=parquet)
     if parquet:
         need_pyarrow()
     try:

@@ -6,12 +6,14 @@ bytes. A kill leaves each file old or new, never a part of it.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Collection
 from contextlib import ExitStack
 from pathlib import Path
 
 from cai.data.card import card
 from cai.data.counts import Counts, StepsDigest, in_order, kind_of
-from cai.data.files import JsonLines, ParquetRows, Staging, sweep
+from cai.data.files import JsonLines, ParquetRows, Staging, leftovers, sweep
 from cai.data.manifest import NAME, Manifest, pretty
 from cai.data.rows import DATA_FILES, Sides
 from cai.data.sft import LeftOut
@@ -45,7 +47,7 @@ def export(
     written or another process is building.
     """
     out = Path(out_dir)
-    check_folder(out)
+    check_folder(out, parquet=parquet)
     if store.read_only:
         return _export(store, run_id, out, parquet, licence)
     with store.lock():
@@ -88,27 +90,43 @@ def _export(store: Store, run_id: str, out: Path, parquet: bool, licence: str) -
             run, counts.plain(), steps.plain(), staging.entries, licence, examination
         )
         staging.text(NAME, manifest.text())
-        staging.publish(NAME, gone=_gone(out, manifest))
     except BaseException:
         staging.discard()
         raise
+    # what a stop leaves here tells `check_folder` that the files before it are of an export
+    staging.publish(NAME, gone=_gone(out, manifest))
     if not store.read_only:
         store.add_event(run_id, "exported", {"to": out.name, "rows": manifest.rows})
     return manifest
 
 
-def check_folder(out: Path) -> None:
-    """Raise `UsageError` where an export would overwrite somebody else's files."""
+def check_folder(out: Path, *, parquet: bool = False) -> None:
+    """Raise `UsageError` where an export would overwrite files that none has written."""
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file", hint="Name a folder for the run.")
-    if (out / SET_ASIDE).exists():  # every export writes it, and before the files named below
-        return
-    for name in (CARD, NAME, CONSTITUTION):
-        if (out / name).exists():
+    ours = _written(out)
+    for name in _NAMES:
+        written = parquet or not name.endswith(".parquet")
+        if written and name not in ours and os.path.lexists(out / name):
             raise UsageError(
                 f"{out} holds a {name} that is not of a run",
                 hint="Name another folder, such as runs/first.",
             )
+
+
+def _written(out: Path) -> Collection[str]:
+    """Names of the files of a folder that exports have written.
+
+    The manifest lists them. Without one that can be read, they are known by what a killed export
+    left, or by two files that hardly anyone else has beside each other.
+    """
+    if any(leftovers(out, (name for name in _NAMES if name not in (CARD, SET_ASIDE)))):
+        return _NAMES  # a training leaves those two as well
+    try:
+        return {NAME, *Manifest.read(out).files}
+    except DataError:
+        unreadable = (out / SET_ASIDE).exists() and (out / CONSTITUTION).exists()
+        return _NAMES if unreadable else ()
 
 
 def _gone(out: Path, manifest: Manifest) -> list[str]:

@@ -114,10 +114,15 @@ def partial_of(path: Path) -> Path:
 
 def sweep(folder: Path, names: Iterable[str]) -> None:
     """Remove what a killed process left of these files: only while nobody else writes them."""
+    for path in leftovers(folder, names):
+        with suppress(OSError):
+            path.unlink()
+
+
+def leftovers(folder: Path, names: Iterable[str]) -> Iterator[Path]:
+    """What a killed process, or one that writes just now, has of these files."""
     for name in names:
-        for path in folder.glob(f".{glob.escape(name)}.*partial"):
-            with suppress(OSError):
-                path.unlink()
+        yield from folder.glob(f".{glob.escape(name)}.*partial")
 
 
 @contextmanager

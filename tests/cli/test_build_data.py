@@ -72,6 +72,31 @@ def test_prompts_that_no_model_can_read_are_no_build(
     assert "long.jsonl:1: " in told and "1024 in all" in told
 
 
+def test_long_prompts_are_one_kind_of_reason(
+    model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each has a number of tokens of its own."""
+    texts = ["Is bread good?", *("bread " * (3000 + n) for n in range(3))]
+    Path("q.jsonl").write_text("".join(json.dumps({"prompt": t}) + "\n" for t in texts))
+    cai("build-data", "-p", "q.jsonl", "--pairs", 0, "--no-examine", "-o", "runs/a")
+    assert "Set aside (3 too long)" in capsys.readouterr().out
+    manifest = json.loads(Path("runs/a/manifest.json").read_text())
+    assert manifest["counts"]["set_aside"] == {"too long": 3}
+    assert len({row["reason"] for row in rows(Path("runs/a/set_aside.jsonl"))}) == 3
+
+
+@pytest.mark.parametrize("name", ["sft.jsonl", "preferences.test.parquet"])
+def test_files_of_somebody_else_are_told_before_weights_are_loaded(
+    name: str, model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("mine").mkdir()
+    Path("mine", name).write_text("mine")
+    options = ("--parquet",) if name.endswith(".parquet") else ()
+    cai("build-data", "-m", "./no-model", "-o", "mine", *options, exit_code=2)
+    assert f"mine holds a {name} that is not of a run" in capsys.readouterr().err
+    assert Path("mine", name).read_text() == "mine"
+
+
 def test_some_that_can_be_used_are_enough(model: str) -> None:
     Path("q.jsonl").write_text('{"question": "?"}\n{"prompt": "Is it?"}\n')
     cai("build-data", "-p", "q.jsonl", "-m", model, "-q", "--pairs", 0, "-o", "runs/a")

@@ -11,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,7 @@ from cai.data.verify import verify
 from cai.digest import file_digest
 from cai.errors import DataError, StoreError, UsageError
 from cai.store.store import Store
-from cai.types import SetAside
+from cai.types import Message, Prompt, SetAside
 from tests.store.samples import comparison, family_of, put, run, trace
 
 ALL = {
@@ -212,6 +213,63 @@ def test_other_people_s_files_are_not_overwritten(runs: Path) -> None:
         exported(runs, project / "README.md")
 
 
+@pytest.mark.parametrize(
+    "name", sorted({*ALL, *(f"{name}.parquet" for name in DATA_FILES)}), ids=str
+)
+def test_no_file_of_somebody_else_is_overwritten(runs: Path, name: str) -> None:
+    """Whatever an export writes; Parquet beside an export without it too."""
+    other = runs / "other"
+    other.mkdir()
+    (other / name).write_text("mine")
+    with pytest.raises(UsageError, match=rf"holds a {name} that is not of a run"):
+        exported(runs, other, parquet=True)
+    assert [p.read_text() for p in other.iterdir()] == ["mine"]
+    if name.endswith(".parquet"):
+        exported(runs, other)
+        with pytest.raises(UsageError, match=rf"holds a {name} that is not of a run"):
+            exported(runs, other, parquet=True)
+        assert (other / name).read_text() == "mine"
+
+
+def test_the_folder_of_a_training_is_not_overwritten(runs: Path) -> None:
+    """It has files of the same names."""
+    (runs / "sft").mkdir()
+    for name in ("README.md", "set_aside.jsonl", ".README.md.1-2.partial"):
+        (runs / "sft" / name).write_text("of a training")
+    with pytest.raises(UsageError, match=r"that is not of a run"):
+        exported(runs, runs / "sft")
+
+
+def test_an_export_that_stopped_between_renames_is_finished_by_the_next(
+    runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A first one: the folder has no manifest yet, and the files that are there are ours."""
+    rename, left = Path.replace, [2]
+
+    def stopping(source: Path, target: Path) -> Path:
+        left[0] -= 1
+        if left[0] < 0:
+            raise KeyboardInterrupt
+        return rename(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            exported(runs)
+    there = {p.name for p in (runs / "demo").iterdir()}
+    assert len(there & ALL) == 2
+    exported(runs)
+    assert {p.name for p in (runs / "demo").iterdir()} == ALL
+
+
+def test_a_damaged_manifest_is_mended_by_exporting_again(runs: Path) -> None:
+    exported(runs)
+    before = digests(runs / "demo")
+    (runs / "demo" / "manifest.json").write_text("{")
+    exported(runs)
+    assert digests(runs / "demo") == before
+
+
 def test_a_failure_leaves_the_old_export(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     exported(runs)
     before = digests(runs / "demo")
@@ -350,6 +408,20 @@ def test_an_untouched_run_verifies(runs: Path) -> None:
     assert (found.total, found.problems) == (0, [])
     assert (found.files, found.steps) == (7, 30 * 5 + PAIRS * 4)
     assert found.rows == sum(manifest.rows[f"{n}.jsonl"] for n in DATA_FILES)
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_a_run_whose_prompts_hold_reasoning_verifies(tmp_path: Path, keep: bool) -> None:
+    """Exported without what was thought in earlier turns, or with it."""
+    talk = (Message("user", "Hi?"), Message("assistant", "Yes.", "Hm."), Message("user", "Why?"))
+    with Store.open(tmp_path / "store.sqlite") as store:
+        store.put_run(run(export_reasoning=keep))
+        for name in ("p00", "p01"):
+            put(store, "r-1", replace(trace(name), prompt=Prompt(name, talk)))
+        export(store, "r-1", tmp_path / "demo")
+        assert verify(tmp_path / "demo", store).problems == []
+    exports = (tmp_path / "demo").glob("*.jsonl")
+    assert any(b"Hm." in path.read_bytes() for path in exports) == keep
 
 
 @pytest.mark.parametrize("name", sorted(ALL))
