@@ -10,7 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from cai.data.messages import RowError, is_given, json_kind
+from cai.data.messages import RowError, is_given, json_kind, read_messages
+from cai.data.transcripts import dialogue, is_transcript
+from cai.types import Messages
 
 Row: TypeAlias = dict[str, Any]
 
@@ -53,6 +55,57 @@ def standard(row: Row, name: str | None = None) -> Row:
         wanted = " or ".join("+".join(f.keys) for f in named)
         raise RowError(f"other keys: no {wanted} of the format {name}; {_keys_of(row)}")
     return found.rewrite(row)
+
+
+_HOLDERS = (
+    "init_prompt", "prompt", "messages", "conversations", "conversation", "instruction",
+    "question", "input", "transcript", "chosen",
+)  # fmt: skip
+"""Keys that may hold a row's prompt, or a conversation that begins with it."""
+
+
+def check_one_prompt(row: Row, read: Messages) -> None:
+    """Raise `RowError` where another key of a row holds another prompt than the one that was read.
+
+    A key agrees that has all that was asked, as a whole conversation has beside its first turn, or
+    of which everything stands in what was read, as an instruction in a prompt that was made of it.
+    """
+    asked = {_folded(m.content) for m in read if m.role == "user"}
+    said = [_folded(m.content) for m in read]
+    if asked == {""}:
+        return
+    for key in _HOLDERS:
+        turns = _turns_under(row, key)
+        other = [text for role, text in turns if role == "user"]
+        if not other or asked <= {text for _, text in turns}:
+            continue
+        if not all(any(text in one for one in said) for text in other):
+            raise RowError(f"two prompts: {key} holds another text than the prompt that was read")
+
+
+def _turns_under(row: Row, key: str) -> list[tuple[str, str]]:
+    """(role, text) of the turns under a key; none where it holds no prompt."""
+    value = row.get(key)
+    if key == "input":
+        value = value.get("messages") if isinstance(value, dict) else None
+    if isinstance(value, str):
+        if is_transcript(value):
+            return [(m.role, _folded(m.content)) for m in dialogue(value, "all")]
+        text = _folded(value)
+        return [("user", text)] if text and key in _TEXTS else []
+    try:
+        turns = read_messages(value, drop_answer=True)
+    except RowError:
+        return []
+    return [(m.role, _folded(m.content)) for m in turns]
+
+
+_TEXTS = frozenset({"init_prompt", "prompt", "instruction", "question"})
+"""Those of `_HOLDERS` that may hold a prompt as plain text."""
+
+
+def _folded(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _keys_of(row: Row) -> str:
@@ -194,6 +247,10 @@ def looks_like(row: Mapping[str, Any], *, as_pair: bool = False) -> str:
 _PROMPT_WORDS = ("prompt", "question", "query", "instruction", "goal", "behavior", "text", "input")
 
 
+_NAME_WORDS = 4
+"""Words of the longest name of a column; more are a prompt in a file without a header."""
+
+
 def likely_column(keys: Sequence[str]) -> str:
     """The key that most likely holds prompts, by its name; empty where none or two do.
 
@@ -201,6 +258,7 @@ def likely_column(keys: Sequence[str]) -> str:
     """
     if any(word in key.lower() for key in keys for word in ("context", "passage", "article")):
         return ""
+    keys = [key for key in keys if len(key.split()) <= _NAME_WORDS]
     for word in _PROMPT_WORDS:
         named = [key for key in keys if word in key.lower()]
         if named:

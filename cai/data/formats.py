@@ -10,9 +10,11 @@ import codecs
 import csv
 import gzip
 import json
+import re
 import shutil
 import sys
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +31,8 @@ STDIN = "<stdin>"
 _CHUNK = 2**16
 _HEAD = 8192
 _BOM = codecs.BOM_UTF8
+_LONE_CR = re.compile(rb"(?<=\r)(?!\n)")
+_AS_TEXT = "If it is plain text, a prompt a line: --format text"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +55,11 @@ class Bad:
 Rows: TypeAlias = Iterator[Row | Bad]
 
 
-def container_of(path: Path) -> str:
-    """The container of a file, by its content and ending. Raises `DataError` with what to do."""
+def container_of(path: Path, named: str | None = None) -> str:
+    """The container of a file: the named one, or by its content and ending.
+
+    Raises `DataError` with what to do.
+    """
     if path.is_dir():
         raise DataError(f"{shown(path)} is a folder", hint="Name a file of prompts in it.")
     if not path.exists():
@@ -70,6 +77,8 @@ def container_of(path: Path) -> str:
         )
     if not text.strip():
         raise DataError(f"{shown(path)} is empty", hint="Write a prompt a line, as text or JSON.")
+    if named is not None:
+        return named
     ending = Path(path.name.removesuffix(".gz")).suffix.lower()
     container = _ENDINGS.get(ending, "")
     if container in ("", "jsonl", "json"):
@@ -77,7 +86,7 @@ def container_of(path: Path) -> str:
         if text.lstrip().partition("\n")[0].strip() == "{":
             raise DataError(
                 f"{shown(path)} is one JSON object over several lines",
-                hint="Write an object a line (JSONL), or a list of objects.",
+                hint=f"Write an object a line (JSONL), or a list of objects. {_AS_TEXT}",
             )
         return {"{": "jsonl", "[": "json"}.get(first, container or "text")
     return container
@@ -114,14 +123,21 @@ def _head(path: Path) -> bytes:
         raise DataError(f"{shown(path)} can't be read: {error}", hint="Check the file.") from None
 
 
-def _lines(path: Path) -> Iterator[tuple[int, int, bytes | None]]:
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where reading begins: a line, from 1, and the offset of its first byte."""
+
+    line: int = 1
+    offset: int = 0
+
+
+def _lines(path: Path, start: _Place = _Place()) -> Iterator[tuple[int, int, bytes | None]]:
     """(line, byte offset, bytes) of each line that \\n ends; None for one over the limit."""
-    offset = 0
+    line, offset = start.line - 1, start.offset
     with _open(path) as file:
-        for line in _count():
-            data = file.readline(LINE_LIMIT + 1)
-            if not data:
-                return
+        file.seek(offset)
+        while data := file.readline(LINE_LIMIT + 1):
+            line += 1
             begin, offset = offset, offset + len(data)
             if len(data) > LINE_LIMIT:
                 while data and not data.endswith(b"\n"):
@@ -134,8 +150,21 @@ def _lines(path: Path) -> Iterator[tuple[int, int, bytes | None]]:
             yield line, begin, data
 
 
-def _text_lines(path: Path) -> Rows:
-    for line, offset, data in _lines(path):
+def _split_at_cr(
+    lines: Iterator[tuple[int, int, bytes | None]],
+) -> Iterator[tuple[int, int, bytes | None]]:
+    """The same lines, split where \\r alone ends one, as old Macs wrote it."""
+    more = 0
+    for line, offset, data in lines:
+        parts = [data] if data is None else [p for p in _LONE_CR.split(data) if p]
+        for number, part in enumerate(parts):
+            yield line + more + number, offset, part
+            offset += len(part or b"")
+        more += max(len(parts) - 1, 0)
+
+
+def _texts(lines: Iterator[tuple[int, int, bytes | None]]) -> Rows:
+    for line, offset, data in lines:
         if data is None:
             yield Bad(line, f"too long: a line of more than {LINE_LIMIT} bytes")
             continue
@@ -155,12 +184,12 @@ def invalid_utf8(offset: int, error: UnicodeDecodeError) -> str:
 
 
 def _text(path: Path) -> Rows:
-    for row in _text_lines(path):
+    for row in _texts(_split_at_cr(_lines(path))):
         yield row if isinstance(row, Bad) else Row(row.line, row.value.strip())
 
 
-def _jsonl(path: Path) -> Rows:
-    for row in _text_lines(path):
+def _jsonl(path: Path, start: _Place = _Place()) -> Rows:
+    for row in _texts(_lines(path, start)):
         if isinstance(row, Bad):
             yield row
             continue
@@ -174,10 +203,13 @@ def _jsonl(path: Path) -> Rows:
 
 
 def _json(path: Path) -> Rows:
-    """The elements of one JSON list, without ever holding all of it."""
+    """The elements of JSON lists, without ever holding all of one, and of what follows them.
+
+    What follows a list and is none begins lines of JSON.
+    """
     decode = codecs.getincrementaldecoder("utf-8")("surrogateescape")
     buffer, place, line, size = "", 0, 1, _CHUNK
-    opened = False
+    opened = closed = False
     with _open(path) as file:
         while True:
             begin = place
@@ -189,8 +221,18 @@ def _json(path: Path) -> Rows:
             if not opened and buffer[place : place + 1] == "[":
                 opened, place = True, place + 1
                 continue
-            if buffer[place : place + 1] == "]":
-                return
+            if opened and buffer[place : place + 1] == "]":
+                opened, closed, place = False, True, place + 1
+                continue
+            if closed and not opened:
+                if place < len(buffer):
+                    rest = len(buffer[place:].encode(errors="surrogateescape"))
+                    offset = file.tell() - len(decode.getstate()[0]) - rest
+                    break
+                if not (more := file.read(_CHUNK)):
+                    return
+                buffer, place = decode.decode(more), 0
+                continue
             try:
                 value, end, unsound = _value(buffer, place)
             except ValueError as error:
@@ -198,7 +240,8 @@ def _json(path: Path) -> Rows:
                 if not more or len(buffer) - place > LINE_LIMIT:
                     raise DataError(
                         f"{shown(path)}:{line}: the JSON list is broken here: {error}",
-                        hint="Repair it, or write JSONL, where a broken row stands alone.",
+                        hint="Repair it, or write JSONL, where a broken row stands alone. "
+                        + _AS_TEXT,
                     ) from None
                 buffer, place, size = buffer[place:] + decode.decode(more), 0, size * 2
                 continue
@@ -211,6 +254,16 @@ def _json(path: Path) -> Rows:
                 yield Row(line, value)
             line += raw.count("\n")
             place = end
+    yield from _elements(_jsonl(path, _Place(line, offset)))
+
+
+def _elements(rows: Rows) -> Rows:
+    """The rows; of one that is a list, its elements."""
+    for row in rows:
+        if isinstance(row, Row) and isinstance(row.value, list):
+            yield from (Row(row.line, value) for value in row.value)
+        else:
+            yield row
 
 
 def _value(text: str, start: int) -> tuple[Any, int, str]:
@@ -229,42 +282,90 @@ def _value(text: str, start: int) -> tuple[Any, int, str]:
 
 def _csv(path: Path, delimiter: str = ",") -> Rows:
     """Rows as objects under the header's names; a row begins on the line of its first field."""
-    broken: list[str] = []
+    header: list[str] | None = None
+    for row in _csv_records(path, delimiter):
+        if header is None:
+            if isinstance(row, Bad):
+                raise DataError(
+                    f"{shown(path)}:{row.line}: the header can't be read: {row.reason}",
+                    hint="The first line names the columns: mend it.",
+                )
+            header = [name.strip() for name in row.value]
+            _need_once(path, header)
+        elif isinstance(row, Bad):
+            yield row
+        elif any(row.value) and len(row.value) != len(header):
+            reason = f"invalid CSV: {len(row.value)} fields under a header of {len(header)}"
+            yield Bad(row.line, reason, " ".join(row.value)[:80])
+        elif any(row.value):
+            yield Row(row.line, dict(zip(header, row.value, strict=True)))
+
+
+@dataclass(frozen=True, slots=True)
+class _CsvLine:
+    """A line of a CSV file; fault: why its text is not what the file has."""
+
+    number: int
+    text: str
+    fault: str = ""
+
+
+def _csv_lines(path: Path) -> Iterator[_CsvLine]:
+    for number, offset, data in _lines(path):
+        if data is None:
+            yield _CsvLine(number, "\n", f"too long: a line of more than {LINE_LIMIT} bytes")
+            continue
+        try:
+            yield _CsvLine(number, data.decode())
+        except UnicodeDecodeError as error:
+            text = data.decode(errors="replace")
+            yield _CsvLine(number, text, invalid_utf8(offset, error))
+
+
+def _csv_records(path: Path, delimiter: str) -> Rows:
+    """The fields of each row.
+
+    Of a row that is no CSV, as where a quote is never closed, the first line alone is bad, and the
+    lines that follow are read anew.
+    """
+    csv.field_size_limit(max(csv.field_size_limit(), LINE_LIMIT))  # as for lines
+    source, again = _csv_lines(path), deque[_CsvLine]()
+    taken: list[_CsvLine] = []
 
     def texts() -> Iterator[str]:
-        for _, offset, data in _lines(path):
-            try:
-                if data is None:
-                    broken.append(f"too long: a line of more than {LINE_LIMIT} bytes")
-                else:
-                    yield data.decode()
-                    continue
-            except UnicodeDecodeError as error:
-                broken.append(invalid_utf8(offset, error))
-            yield "\n" if data is None else data.decode(errors="replace")
+        while (line := again.popleft() if again else next(source, None)) is not None:
+            taken.append(line)
+            yield line.text
 
-    reader = csv.reader(texts(), delimiter=delimiter)
-    header: list[str] | None = None
     while True:
-        line = reader.line_num + 1
+        taken.clear()
         try:
-            fields = next(reader)
-        except StopIteration:
-            return
+            fields = next(csv.reader(texts(), delimiter=delimiter, strict=True), None)
         except csv.Error as error:
-            yield Bad(line, f"invalid CSV: {error}")
+            first, *rest = taken
+            again.extendleft(reversed(rest))
+            yield Bad(
+                first.number, first.fault or _csv_fault(error, taken), first.text[:80].strip()
+            )
             continue
-        if broken:
-            yield Bad(line, broken[0], " ".join(fields)[:80])
-            broken.clear()
-        elif header is None:
-            header = [name.strip() for name in fields]
-            _need_once(path, header)
-        elif any(fields) and len(fields) != len(header):
-            reason = f"invalid CSV: {len(fields)} fields under a header of {len(header)}"
-            yield Bad(line, reason, " ".join(fields)[:80])
-        elif any(fields):
-            yield Row(line, dict(zip(header, fields, strict=True)))
+        if fields is None:
+            return
+        if fault := next((line.fault for line in taken if line.fault), ""):
+            yield Bad(taken[0].number, fault, " ".join(fields)[:80])
+        else:
+            yield Row(taken[0].number, fields)
+
+
+def _csv_fault(error: csv.Error, lines: Sequence[_CsvLine]) -> str:
+    """Why lines are no row of CSV."""
+    if "unexpected end" in str(error) or "field limit" in str(error):
+        return "invalid CSV: a quote that opens in this row is never closed"
+    if len(lines) > 1:
+        return (
+            f"invalid CSV: a quote that opens in this row is not closed before line "
+            f"{lines[-1].number}, where {error}"
+        )
+    return f"invalid CSV: {error}"
 
 
 def _need_once(path: Path, columns: Sequence[str]) -> None:
@@ -306,13 +407,6 @@ def _parquet(path: Path) -> Rows:
         raise DataError(
             f"{shown(path)} is a damaged Parquet file: {error}", hint="Make or download it again."
         ) from None
-
-
-def _count() -> Iterator[int]:
-    line = 0
-    while True:
-        line += 1
-        yield line
 
 
 def spooled() -> TemporaryDirectory[str]:

@@ -163,6 +163,27 @@ def not_to_learn(items: Any) -> tuple[int, ...]:
 
 # -- keys of a row ----------------------------------------------------------------------------
 
+_TRUTHS = {
+    **dict.fromkeys(("true", "1", "1.0", "yes", "good", "desirable"), True),
+    **dict.fromkeys(("false", "0", "0.0", "no", "bad", "undesirable"), False),
+}
+"""What yes and no are called, in the words that files have for them."""
+
+
+def read_truth(row: Mapping[str, Any], key: str) -> bool | None:
+    """What a row says under a key, true or false; None where it says nothing. Raises `RowError`.
+
+    Read by value: a CSV has nothing but text.
+    """
+    value = row.get(key)
+    if value is None or value == "":
+        return None
+    says = _TRUTHS.get(str(value).strip().lower())
+    if says is None:
+        raise RowError(f"{key}: {str(value)[:20]!r} is neither true nor false")
+    return says
+
+
 SYSTEM_KEYS = frozenset({"system", "system_prompt", "system_message"})
 """Columns that hold the system's turn of a row."""
 
@@ -192,6 +213,12 @@ def system_turn(row: Mapping[str, Any]) -> Messages:
     if len(set(texts.values())) > 1:
         raise RowError(f"system: {' and '.join(texts)} differ")
     return tuple(Message("system", text) for text in [*texts.values()][:1])
+
+
+def without_empty_system(messages: Messages) -> Messages:
+    """The messages without a first system turn that says nothing, as an empty column is none."""
+    empty = messages[:1] and messages[0].role == "system" and not messages[0].content.strip()
+    return messages[1:] if empty else messages
 
 
 def check_keys(row: Mapping[str, Any]) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from cai.data.foreign import FORMATS as FOREIGN
-from cai.data.foreign import likely_column, looks_like, standard
+from cai.data.foreign import check_one_prompt, likely_column, looks_like, standard
 from cai.data.formats import CONTAINERS, STDIN, Bad, container_of, rows, shown, spooled
 from cai.data.messages import (
     SYSTEM_KEYS,
@@ -16,7 +17,9 @@ from cai.data.messages import (
     check_keys,
     json_kind,
     read_messages,
+    read_truth,
     with_system,
+    without_empty_system,
 )
 from cai.data.transcripts import TranscriptError, dialogue, is_transcript, messages_of
 from cai.digest import canonical_json, digest
@@ -133,11 +136,11 @@ class PromptFile:
         self._spool = spooled() if str(path) == "-" else None
         self.path = Path(self._spool.name) / STDIN if self._spool else Path(path)
         container, shape = FORMATS[form] if form else (None, None)
-        found = container_of(self.path)
-        self.container = container or found
+        self.container = container_of(self.path, container)
         self._foreign = shape if shape in {f.name for f in FOREIGN} else None
         self._shapes = tuple(s for s in SHAPES if shape in (None, self._foreign, s.name))
         self._rewrites = column is None and (shape is None or self._foreign is not None)
+        self._is_told = column is not None or shape is not None
         if column is not None:
             self._shapes = (Shape(column, (column,), _column),)
         self._options = _Options(column, turns)
@@ -167,9 +170,10 @@ class PromptFile:
             if shape is None:
                 raise self._no_shape(value)
             check_keys(row)
-            messages, given = with_system(row, shape.read(row, self._options)), row.get("id")
-            known = _NOT_META | {self._options.column}
-            meta = {k: v for k, v in row.items() if k not in known}
+            messages = without_empty_system(shape.read(row, self._options))
+            if not self._is_told:
+                check_one_prompt(value, messages)
+            messages, given, meta = with_system(row, messages), row.get("id"), self._meta(row)
         else:
             raise RowError(f"wrong type: the row is {json_kind(value)}, not an object")
         _check(messages, self._max_characters)
@@ -181,15 +185,27 @@ class PromptFile:
             raise RowError(f"half a character: the lone surrogate U+{half:04X}") from None
         return Prompt(name, messages, source, meta)
 
+    def _meta(self, row: dict[str, Any]) -> dict[str, Any]:
+        """A row's other keys; `benign`, which a guard reads, as true or false or not at all."""
+        known = _NOT_META | {self._options.column, "benign"}
+        meta = {k: v for k, v in row.items() if k not in known}
+        benign = read_truth(row, "benign")
+        return meta if benign is None else {**meta, "benign": benign}
+
     def _no_shape(self, row: dict[str, Any]) -> Exception:
         wanted = " or ".join("+".join(s.keys) for s in self._shapes)
         has = ", ".join(list(row)[:8]) or "none"
         column = likely_column(list(row))
         hint = f"with --column {column}" if column else "with --column"
         if self.container in ("csv", "tsv", "parquet"):  # one header: no other row can be better
+            advice = f"Name the one that holds the prompts {hint}."
+            if self.container != "parquet" and not column:
+                advice += (
+                    " The first line is read as the names of the columns: where it is a row, write"
+                    " a line of names above it, such as: prompt"
+                )
             return DataError(
-                f"{shown(self.path)} has no column {wanted}; its columns are: {has}",
-                hint=f"Name the one that holds the prompts {hint}.",
+                f"{shown(self.path)} has no column {wanted}; its columns are: {has}", hint=advice
             )
         reason = f"no prompt: no key {wanted}; its keys are: {has}"
         if known := looks_like(row):
@@ -244,6 +260,9 @@ def _check(messages: Messages, max_characters: int) -> None:
         raise RowError("wrong role: a system message that is not the first message")
     if not messages[-1].content.strip():
         raise RowError("empty: the user's last message has no text")
+    for number, message in enumerate(messages, 1):
+        if message.role == "user" and not message.content.strip():
+            raise RowError(f"empty: message {number}, the user's, has no text")
     if (length := sum(len(m.content) for m in messages)) > max_characters:
         raise RowError(f"too long: {length} characters, over {max_characters}")
     for number, message in enumerate(messages, 1):
@@ -264,8 +283,8 @@ def given_id(value: Any) -> str:
 
 
 def excerpt_of(value: Any) -> str:
-    """The beginning of a value, for a row that is set aside."""
-    text = value if isinstance(value, str) else repr(value)
+    """The beginning of a value, as JSON or as it is, for a row that is set aside."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return plain(text[:_EXCERPT])
 
 

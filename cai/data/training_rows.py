@@ -17,6 +17,7 @@ from cai.data.messages import (
     json_kind,
     not_to_learn,
     read_messages,
+    read_truth,
     with_system,
 )
 from cai.data.prompts import given_id
@@ -239,24 +240,12 @@ def _preferred(row: dict[str, Any], source: str) -> SftRow:
 
 # -- parts of both --------------------------------------------------------------------------
 
-_LABELS = {
-    **dict.fromkeys(("true", "1", "1.0", "yes", "good", "desirable"), True),
-    **dict.fromkeys(("false", "0", "0.0", "no", "bad", "undesirable"), False),
-}
-"""What KTO-like labels say, in the words that files have for it."""
-
 
 def _check_row(row: dict[str, Any]) -> None:
     """Raise `RowError` where a key of the row says that it can't be learnt as it stands."""
     check_keys(row)
     for key in ("label", "kto_tag"):
-        value = row.get(key)
-        if value is None or value == "":
-            continue
-        says = _LABELS.get(str(value).strip().lower())
-        if says is None:
-            raise RowError(f"{key}: {str(value)[:20]!r} is neither true nor false")
-        if not says:
+        if read_truth(row, key) is False:
             raise RowError(f"{key} is false: the response is one to avoid, not to learn")
     if (weight := _number(row, "weight")) not in (None, 1):
         raise RowError(f"weight: the row has {weight:g}, and rows are not weighted here")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import islice
 
 from cai.errors import DataError
@@ -33,8 +33,13 @@ def no_prompts(rows: Iterable[SetAside], source: str) -> DataError:
     lines += [f"  {row.source or '(no source)'}: {row.reason}" for row in islice(rows, _SHOWN)]
     if len(rows) > _SHOWN:
         lines.append("  …")
-    unknown_key = any(row.reason.startswith("no prompt") for row in rows)
-    return DataError(
-        "\n".join(lines),
-        hint="Name the key or column that holds the prompt with --column." if unknown_key else "",
-    )
+    return DataError("\n".join(lines), hint=_advice(rows))
+
+
+def _advice(rows: Sequence[SetAside]) -> str:
+    """What to do, where the reasons tell it."""
+    if any(row.reason.startswith("no prompt") for row in rows):
+        return "Name the key or column that holds the prompt with --column."
+    if all(row.reason.startswith("invalid JSON") for row in rows):
+        return "If these are plain text, a prompt a line: --format text"
+    return ""

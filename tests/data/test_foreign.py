@@ -142,10 +142,10 @@ def test_a_row_that_is_not_whole_is_set_aside(
 
 
 def test_our_own_keys_come_first_and_a_named_format_before_them(tmp_path: Path) -> None:
-    row = {"prompt": "Ours?", "instruction": "Theirs?", "output": YES}
+    row = {"prompt": "Ours: Theirs?", "instruction": "Theirs?", "output": YES}
     path = lines(tmp_path, row, {"prompt": "Other?"})
     ours, other = PromptFile(path)
-    assert isinstance(ours, Prompt) and ours.messages == said("Ours?")
+    assert isinstance(ours, Prompt) and ours.messages == said("Ours: Theirs?")
     assert ours.meta == {"instruction": "Theirs?", "output": YES}
     theirs, other = PromptFile(path, form="alpaca")
     assert isinstance(theirs, Prompt) and theirs.messages == said("Theirs?")
@@ -154,6 +154,65 @@ def test_our_own_keys_come_first_and_a_named_format_before_them(tmp_path: Path) 
     assert {"sharegpt", "alpaca", "openai-preference", "orca", "axolotl"} <= set(FORMATS)
     (named,) = PromptFile(lines(tmp_path, {"instruction": "a", "q": "b"}), column="q")
     assert isinstance(named, Prompt) and named.messages == said("b")
+
+
+TWO: list[tuple[dict[str, Any], str]] = [
+    ({"prompt": "x", "messages": plain("y", YES)}, "messages"),
+    ({"instruction": "I1", "prompt": "P2"}, "instruction"),
+    ({"question": "Q1", "prompt": "P1"}, "question"),
+    ({"init_prompt": "x", "prompt": "y"}, "prompt"),
+    ({"prompt": "x", "conversations": [turn("human", "y"), turn("gpt", YES)]}, "conversations"),
+    ({"instruction": "x", "conversation": plain("y", YES)}, "instruction"),
+    ({"prompt": "x"} | of_openai(), "input"),
+    ({"prompt": "x", "chosen": plain(SKY, YES), "rejected": plain(SKY, NO)}, "chosen"),
+    ({"prompt": "x", "transcript": "\n\nHuman: y\n\nAssistant: z"}, "transcript"),
+    ({"messages": plain("a", "b", "c"), "prompt": "d"}, "messages"),
+]
+
+
+@pytest.mark.parametrize("row,key", TWO, ids=["+".join(row) for row, _ in TWO])
+def test_a_row_with_two_prompts_is_set_aside_unless_one_is_chosen(
+    tmp_path: Path, row: dict[str, Any], key: str
+) -> None:
+    path = lines(tmp_path, row)
+    (bad,) = PromptFile(path)
+    assert isinstance(bad, SetAside)
+    assert bad.reason == f"two prompts: {key} holds another text than the prompt that was read"
+    if "prompt" in row:
+        for option in ({"column": "prompt"}, {"form": "prompt"}):
+            (chosen,) = PromptFile(path, **option)
+            assert isinstance(chosen, Prompt)
+            assert chosen.messages == said(row["prompt"])
+
+
+ONE: list[tuple[dict[str, Any], Messages]] = [
+    # UltraChat and No Robots: the prompt is the first turn, messages the whole conversation
+    ({"prompt": SKY, "prompt_id": "x", "messages": plain(SKY, YES, "Why?", "So.")}, said(SKY)),
+    ({"prompt": SKY, "messages": [{"role": "system", "content": "s"}, *plain(SKY, YES)]},
+     said(SKY)),
+    # Magpie
+    ({"instruction": SKY, "response": YES,
+      "conversations": [turn("human", SKY), turn("gpt", YES)]}, said(SKY)),
+    # llm-swarm
+    ({"init_prompt": SKY, "prompt": SKY, "messages": plain(SKY, YES),
+      "chosen": plain(SKY, YES), "rejected": plain(SKY, NO)}, said(SKY)),
+    # a template filled with the question; Alpaca's text
+    ({"prompt": f"Answer: {SKY}", "question": SKY}, said(f"Answer: {SKY}")),
+    ({"instruction": SKY, "text": f"Below is an instruction. {SKY}"}, said(SKY)),
+    ({"prompt": plain("a", "b", SKY), "messages": plain("a", "b", SKY, YES)}, said("a", "b", SKY)),
+    ({"prompt": SKY, "chosen": YES, "rejected": NO, "question": None, "messages": []}, said(SKY)),
+    ({"prompt": SKY, "conversation": "c-17", "transcript": "of a call"}, said(SKY)),
+    ({"prompt": f"{SKY} \n", "question": SKY}, said(f"{SKY} \n")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("row,prompt", ONE, ids=["+".join(row) for row, _ in ONE])
+def test_keys_that_say_the_same_are_one_prompt(
+    tmp_path: Path, row: dict[str, Any], prompt: Messages
+) -> None:
+    (asked,) = PromptFile(lines(tmp_path, row))
+    assert isinstance(asked, Prompt), asked
+    assert asked.messages == prompt
 
 
 def test_a_row_of_ours_is_left_alone() -> None:
@@ -289,6 +348,10 @@ def test_the_hint_names_the_column_that_may_hold_the_prompts(tmp_path: Path) -> 
     with pytest.raises(DataError, match="its columns are: id, category, prompts_final") as error:
         list(PromptFile(csv))
     assert error.value.hint == "Name the one that holds the prompts with --column prompts_final."
+    csv.write_text("How do I open a jar?,a\nWhat is a dog?,b\n")
+    with pytest.raises(DataError, match=r"its columns are: How do I open a jar\?, a") as error:
+        list(PromptFile(csv))
+    assert "The first line is read as the names of the columns" in error.value.hint
     for keys, column in (
         (["Type", "Question", "Best Answer"], "Question"),
         (["question", "prompt_text"], "prompt_text"),
@@ -296,6 +359,7 @@ def test_the_hint_names_the_column_that_may_hold_the_prompts(tmp_path: Path) -> 
         (["context", "question"], ""),  # a question without its context is another question
         (["text_a", "text_b"], ""),
         (["n"], ""),
+        (["What is the best question to ask?", "b"], ""),  # a row, no name
     ):
         assert likely_column(keys) == column, keys
 
@@ -328,6 +392,7 @@ def test_standard_input_in_every_container(monkeypatch: pytest.MonkeyPatch) -> N
         (b"id,prompt\na,One?\n", "csv", ["One?"]),
         (b"id\tprompt\na\tOne?\n", "tsv", ["One?"]),
         (b'{"prompt": "One?"}\n', "text", ['{"prompt": "One?"}']),
+        (b"{\nOne?\n", "text", ["{", "One?"]),
     ):
         feed(monkeypatch, data)
         rows = list(PromptFile("-", form=form))

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from cai.data import formats
 from cai.data.prompts import FORMATS, PromptFile, read_prompts
+from cai.data.usable import need_prompts
 from cai.digest import digest
 from cai.errors import DataError, UsageError
 from cai.types import Message, Prompt, SetAside
@@ -115,6 +116,161 @@ def test_csv(tmp_path: Path) -> None:
     assert isinstance(rows[0], Prompt) and rows[0].meta == {"topic": "x"} and rows[0].id == "a"
 
 
+STRAY_QUOTES = {
+    "to the end": (
+        'prompt\nOne?\n"How do I open a jar?\nWhat is a dog?\nWhat is a cat?\n',
+        ["One?", "! invalid CSV: a quote that opens in this row is never closed",
+         "What is a dog?", "What is a cat?"],
+    ),
+    "to the next quoted field": (
+        'prompt\n"How do I open a jar?\n"What is a dog?"\nWhat is a cat?\n',
+        ["! invalid CSV: a quote that opens in this row is not closed before line 3, where ',' "
+         "expected after '\"'", "What is a dog?", "What is a cat?"],
+    ),
+    "in the last of several columns": (
+        'id,prompt\na,"One?\nb,Two?\n',
+        ["! invalid CSV: a quote that opens in this row is never closed", "Two?"],
+    ),
+    "closed too early": (
+        'prompt\n"Hello" she said\nTwo?\n',
+        ["! invalid CSV: ',' expected after '\"'", "Two?"],
+    ),
+    "in the last line": (
+        'prompt\nOne?\n"Two?',
+        ["One?", "! invalid CSV: a quote that opens in this row is never closed"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", STRAY_QUOTES)
+def test_a_quote_that_is_not_closed_costs_its_own_row_alone(tmp_path: Path, kind: str) -> None:
+    text, expected = STRAY_QUOTES[kind]
+    path = tmp_path / "p.csv"
+    path.write_text(text)
+    rows = list(read_prompts(path))
+    assert texts(iter(rows)) == expected
+    numbers = [int(row.source.partition(":")[2]) for row in rows]
+    assert numbers == list(range(2, 2 + len(rows)))
+
+
+def test_quotes_as_csv_has_them(tmp_path: Path) -> None:
+    path = tmp_path / "p.csv"
+    long = "word\n" * 40_000  # beyond Python's own limit of a field
+    path.write_text(f'prompt\n"Say ""hi"", or\nnot?"\n5" pipes?\n"{long}"\nLast?\n')
+    assert texts(read_prompts(path, max_characters=10**6)) == [
+        'Say "hi", or\nnot?', '5" pipes?', long, "Last?"
+    ]  # fmt: skip
+
+
+def test_a_csv_header_that_can_t_be_read_is_no_row(tmp_path: Path) -> None:
+    path = tmp_path / "p.csv"
+    for head in (b'"prompt\n', b"prompt\xe9\n"):
+        path.write_bytes(head + b"One?\nTwo?\n")
+        with pytest.raises(DataError, match=r"p.csv:1: the header can't be read: invalid"):
+            list(read_prompts(path))
+
+
+def test_benign_is_read_by_value(tmp_path: Path) -> None:
+    """A CSV has nothing but text; what is neither true nor false is told."""
+    path = tmp_path / "p.csv"
+    path.write_text("prompt,benign\na,true\nb,False\nc,1\nd,no\ne,\nf,perhaps\n")
+    *rows, bad = read_prompts(path)
+    assert [r.meta for r in rows if isinstance(r, Prompt)] == [
+        {"benign": True}, {"benign": False}, {"benign": True}, {"benign": False}, {}
+    ]  # fmt: skip
+    assert isinstance(bad, SetAside)
+    assert bad.reason == "benign: 'perhaps' is neither true nor false"
+    for value, says in ((True, True), ("true", True), (1, True), ("YES", True), (0.0, False)):
+        assert only(lines(tmp_path, {"prompt": "a", "benign": value})).meta == {"benign": says}
+    assert only(lines(tmp_path, {"q": "a", "benign": "1"}), column="q").meta == {"benign": True}
+    assert only(lines(tmp_path, {"prompt": "a", "benign": None})).meta == {}
+    (bad,) = read_prompts(lines(tmp_path, {"prompt": "a", "benign": [True]}))
+    assert isinstance(bad, SetAside) and bad.reason.startswith("benign: ")
+
+
+AFTER_A_LIST = {
+    "another list": ('[{"prompt": "a"}]\n[{"prompt": "b"},\n{"prompt": "c"}]\n', ["a", "b", "c"]),
+    "lines": ('[{"prompt": "a"}]\n{"prompt": "b"}\n[{"prompt": "c"}]\n{"prompt": "d"}',
+              ["a", "b", "c", "d"]),
+    "the same line": ('[{"prompt": "a"}] {"prompt": "b"}\n{"prompt": "c"}\n', ["a", "b", "c"]),
+    "a list of no rows": ('["a", 2]\n{"prompt": "b"}\n',
+                          ["a", "! wrong type: the row is a number, not an object", "b"]),
+    "a broken line": ('[{"prompt": "a"}]\n{"prompt": \n{"prompt": "c"}\n',
+                      ["a", "! invalid JSON: column 12: Expecting value", "c"]),
+    "text": ('[{"prompt": "a"}], and so on', ["a", "! invalid JSON: column 1: Expecting value"]),
+    "a bracket": ('[{"prompt": "a"}]]\n', ["a", "! invalid JSON: column 1: Expecting value"]),
+    "an empty list": ('[]\n{"prompt": "b"}\n', ["b"]),
+    "blank lines": ('[{"prompt": "a"}]\n\n \n', ["a"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+@pytest.mark.parametrize("kind", AFTER_A_LIST)
+def test_what_follows_a_list_is_read_or_told(tmp_path: Path, kind: str, zipped: bool) -> None:
+    text, expected = AFTER_A_LIST[kind]
+    for ending in ("json", "jsonl", "dat"):
+        path = tmp_path / f"p.{ending}"
+        path.write_bytes(gzip.compress(text.encode()) if zipped else text.encode())
+        assert texts(read_prompts(path)) == expected
+
+
+def test_lines_and_offsets_go_on_after_a_list(tmp_path: Path) -> None:
+    """The list is longer than what is read at once, and no character stands on a boundary."""
+    rows = [{"prompt": f"é {n}"} for n in range(9000)]
+    first = json.dumps(rows, ensure_ascii=False, indent=1).encode() + b"\n\n"
+    path = tmp_path / "p.json"
+    path.write_bytes(first + b'{"prompt": "caf\xe9"}\n{"prompt": "last"}\n')
+    *before, bad, last = read_prompts(path)
+    assert len(before) == 9000
+    number = first.count(b"\n") + 1
+    assert bad.source == f"p.json:{number}" and last.source == f"p.json:{number + 1}"
+    assert isinstance(bad, SetAside)
+    assert bad.reason == f"invalid UTF-8: byte 0xE9 at offset {len(first) + 15}"
+
+
+def test_a_carriage_return_alone_ends_a_line_of_text(tmp_path: Path) -> None:
+    path = tmp_path / "p.txt"
+    path.write_bytes(b"One?\rTwo?\r\rcaf\xe9\rFour?\r\nFive?\rSix?\n")
+    rows = list(read_prompts(path))
+    assert list(zip([row.source for row in rows], texts(iter(rows)), strict=True)) == [
+        ("p.txt:1", "One?"), ("p.txt:2", "Two?"),
+        ("p.txt:4", "! invalid UTF-8: byte 0xE9 at offset 14"),
+        ("p.txt:5", "Four?"), ("p.txt:6", "Five?"), ("p.txt:7", "Six?"),
+    ]  # fmt: skip
+
+
+def test_text_that_looks_like_json_is_told_what_to_say(tmp_path: Path) -> None:
+    path = tmp_path / "prompts"
+    for text in ("[sighs] Why?\nHow?\n", "{\nHow?\n", "{name} asks: how?\nWhy?\n"):
+        path.write_text(text)
+        with pytest.raises(DataError) as error:
+            need_prompts(PromptFile(path), path.name)
+        assert "--format text" in error.value.hint
+        assert texts(read_prompts(path, form="text")) == text.split("\n")[:-1]
+
+
+def test_what_is_set_aside_is_shown_as_json(tmp_path: Path) -> None:
+    (bad,) = read_prompts(lines(tmp_path, {"prompt": None, "n": True, "é": "it's"}))
+    assert isinstance(bad, SetAside)
+    assert bad.excerpt == '{"prompt": null, "n": true, "é": "it\'s"}'
+
+
+def test_empty_turns(tmp_path: Path) -> None:
+    """A user's turn without text is no dialogue; a system turn without text says nothing."""
+    user, bot = {"role": "user", "content": "Hi?"}, {"role": "assistant", "content": "Yes."}
+    nothing = {"role": "user", "content": " \n"}
+    empty = {"role": "system", "content": " "}
+    (bad,) = read_prompts(lines(tmp_path, {"prompt": [nothing, bot, user]}))
+    assert isinstance(bad, SetAside)
+    assert bad.reason == "empty: message 1, the user's, has no text"
+    bare = only(lines(tmp_path, {"prompt": [user]}))
+    assert only(lines(tmp_path, {"messages": [empty, user, bot]})) == bare
+    told = only(lines(tmp_path, {"messages": [empty, user], "system": "Be brief."}))
+    assert told.messages == said(("system", "Be brief."), ("user", "Hi?"))
+    (bad,) = read_prompts(lines(tmp_path, {"messages": [empty]}))
+    assert isinstance(bad, SetAside) and bad.reason == "empty: no messages"
+
+
 def test_csv_column(tmp_path: Path) -> None:
     path = tmp_path / "p.tsv"
     path.write_text("question\tprompt\nWhat?\tnot me\n")
@@ -212,7 +368,7 @@ def test_parquet(tmp_path: Path) -> None:
 
 def test_format_overrides_what_the_file_looks_like(tmp_path: Path) -> None:
     path = lines(tmp_path, {"prompt": "P?", "transcript": f"{HUMAN}T?"}, name="p.dat")
-    assert texts(read_prompts(path)) == ["P?"]
+    assert texts(read_prompts(path, form="prompt")) == ["P?"]
     assert texts(read_prompts(path, form="red-team")) == ["T?"]
     assert texts(read_prompts(path, form="text"))[0].startswith('{"prompt"')
     assert texts(read_prompts(path, form="hh")) == [
