@@ -128,7 +128,8 @@ decoding = together(
     ),
     click.option(
         "--top-p", type=click.FloatRange(0, 1, min_open=True), default=None,
-        help=f"Sample from the likeliest tokens that together have this probability.  {_OWN.format('1')}",
+        help="Sample from the likeliest tokens that together have this probability.  "
+        + _OWN.format("1"),
     ),
     click.option(
         "--top-k", type=click.IntRange(min=0), default=None,
@@ -166,7 +167,8 @@ drawing = together(
         help="Share of prompts for SFT; the others become preferences.",
     ),
     click.option(
-        "--test-share", type=float, default=0.1, show_default=True, help="Share of prompts held out for evaluation."
+        "--test-share", type=float, default=0.1, show_default=True,
+        help="Share of prompts held out for evaluation.",
     ),
     click.option(
         "--revision-pairs/--no-revision-pairs", default=True, show_default=True,
