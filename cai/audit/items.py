@@ -138,7 +138,12 @@ def rollout_item(row: Mapping[str, Any]) -> Item:
     prompt = tuple(Message(m["role"], m["content"]) for m in row.get("prompt", ()))
     shown = {
         "update": int(row["update"]),
-        "response": {"text": text, "tokens": int(row["tokens"]), "cut": not ended},
+        "response": {
+            "text": text,
+            "tokens": int(row["tokens"]),
+            "cut": not ended,
+            **({"reasoning": str(row["reasoning"])} if row.get("reasoning") else {}),
+        },
         "score": _finite(row, "score"),
         "kl": kl,
         "check": None if row.get("check") is None else _finite(row, "check"),

@@ -123,8 +123,8 @@ def _pair(row: dict[str, Any], source: str) -> PairRow:
     )
 
 
-def _words(messages: Messages) -> list[tuple[Role, str]]:
-    return [(m.role, folded(m.content)) for m in messages]
+def _words(messages: Messages) -> list[tuple[Role, str, str]]:
+    return [(m.role, folded(m.content), folded(m.reasoning)) for m in messages]
 
 
 def _sides(row: dict[str, Any]) -> tuple[Messages, Messages, Messages]:

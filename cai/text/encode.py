@@ -188,12 +188,10 @@ class Encoder:
         return Turn(tuple(prompt), tuple(reply), start)
 
     def reply_of(self, message: Message) -> Reply:
-        """An assistant's message as answer and reasoning, which may stand inside its content."""
-        markers = self.template.markers
-        if message.reasoning or markers is None or markers.close not in message.content:
+        """An assistant's message as answer and reasoning, which may begin its content."""
+        if message.reasoning:
             return Reply(message.content.strip(), message.reasoning.strip())
-        reply = markers.split(message.content)
-        return reply if reply.closed else Reply(message.content.strip())
+        return self.template.parted(message.content)
 
     def read(self, ids: Sequence[int], opened: bool = False) -> Reply:
         """Answer and reasoning in the ids that a model wrote, white space around them stripped.

@@ -40,6 +40,21 @@ class Markers:
             return Reply("", self._bare(text), closed=False)
         return Reply(answer.strip(), self._bare(before))
 
+    def parted(self, text: str, opened: bool = False) -> Reply:
+        """Reasoning and answer in a text that somebody else wrote, such as a training row's.
+
+        Only a text that begins with reasoning holds some (or, `opened`, may end what the generation
+        prompt begins): the markers are words like any others behind that.
+        """
+        body = text.strip()
+        if not body.startswith(self.open):
+            before, close, answer = body.partition(self.close)
+            if opened and close and self.open not in before:
+                return Reply(answer.strip(), before.strip())
+            return Reply(body)
+        before, close, answer = body.removeprefix(self.open).partition(self.close)
+        return Reply(answer.strip(), before.strip(), closed=bool(close))
+
     def _bare(self, text: str) -> str:
         return text.replace(self.open, "").replace(self.close, "").strip()
 
@@ -91,6 +106,13 @@ def markers_of(template: str) -> Markers | None:
     if "<|channel|>" in template and "<|message|>" in template:
         return HARMONY
     return next((tags for tags in TAGS if tags.close in template), None)
+
+
+def parted(text: str, markers: Markers | None, opened: bool = False) -> Reply:
+    """As `Markers.parted`, by a model's own markers; by any tags where it knows none."""
+    known = (markers,) if markers is not None else TAGS
+    replies = (m.parted(text, opened and markers is not None) for m in known)
+    return next((r for r in replies if r.reasoning or not r.closed), Reply(text.strip()))
 
 
 def split_reply(text: str) -> Reply:

@@ -25,7 +25,7 @@ from jinja2.exceptions import TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from cai.errors import PromptError, UsageError
-from cai.text.reasoning import Markers, markers_of
+from cai.text.reasoning import Markers, Reply, markers_of, parted
 from cai.types import Message, Messages
 
 HUMAN, ASSISTANT = "\n\nHuman:", "\n\nAssistant:"
@@ -155,8 +155,11 @@ class ChatTemplate:
         self._secret = secrets.token_hex(16)
         self._stand_in = re.compile(f"{OPEN}{self._secret}c([0-9]+){CLOSE}")
         self._arguments = self._template_arguments()
+        self._opens = False
         self._folds_system = False
         self._folds_system = not self._takes_system()
+        if self.markers is not None:
+            self._opens = self.markers.opened(self.stock((_OPENER,), True).gaps[-1])
 
     def render(self, messages: Messages, generation: bool) -> Rendering:
         """A conversation; with `generation` followed by what begins the assistant's reply.
@@ -203,6 +206,10 @@ class ChatTemplate:
             return False
         prompt = self.stock((_OPENER,), True).gaps[-1]
         return self.markers.opened(prompt) or self.markers.close not in prompt
+
+    def parted(self, content: str) -> Reply:
+        """Reasoning and answer in an assistant's message; see `Markers.parted`."""
+        return parted(content, self.markers, self._opens)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -295,14 +302,13 @@ class ChatTemplate:
         turns = list(messages)
         if self._folds_system and any(m.role == "system" for m in turns):
             turns = [Message("user", m.content) if m.role == "system" else m for m in turns]
-        if self.markers is not None:  # what was thought in earlier turns is not shown again
-            close = self.markers.close
-            turns = [
-                Message(m.role, self.markers.split(m.content).answer)
-                if m.role == "assistant" and close in m.content
-                else m
-                for m in turns
-            ]
+        # What was thought in earlier turns is not shown again.
+        turns = [
+            Message(m.role, reply.answer)
+            if m.role == "assistant" and (reply := self.parted(m.content)).reasoning
+            else m
+            for m in turns
+        ]
         out: list[Message] = []
         for turn in turns:
             if out and out[-1].role == turn.role:

@@ -18,6 +18,7 @@ from cai.errors import PromptError
 from cai.models.backbone import Backbone
 from cai.models.logprobs import token_logprobs
 from cai.text.encode import Encoder
+from cai.text.reasoning import Reply
 from cai.types import Messages
 
 Learned: TypeAlias = Literal["all", "last"]
@@ -59,8 +60,22 @@ def encode_tokens(
     if len(messages) < 2 or messages[-1].role != "assistant":
         raise PromptError("The last turn is not the assistant's")
     reply = encoder.reply_of(messages[-1])
+    if reply.reasoning and not reply.answer:
+        how = "is not followed by an answer" if reply.closed else "does not end"
+        raise PromptError(f"no answer: the reasoning {how}")
+    return encode_reply(encoder, messages[:-1], reply, limit, reasoning)
+
+
+def encode_reply(
+    encoder: Encoder,
+    prompt: Messages,
+    reply: Reply,
+    limit: int,
+    reasoning: LearnedReasoning = "learn",
+) -> Tokens:
+    """As `encode_tokens`, of a prompt and a reply whose answer is known from its reasoning."""
     thought = "" if reasoning == "drop" else reply.reasoning
-    turn = encoder.turn(messages[:-1], reply.answer, thought)
+    turn = encoder.turn(prompt, reply.answer, thought)
     if len(turn.ids) > limit:
         raise PromptError(
             "too long: more than --max-length and the model's context allow"

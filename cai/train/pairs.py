@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from cai.data.training import PairRow
+from cai.errors import PromptError
 from cai.text.encode import Encoder
 from cai.train.batches import LearnedReasoning, Tokens, encode_tokens, moved
 
@@ -43,6 +44,8 @@ def encode_pair(
         encode_tokens(encoder, (*row.prompt, *side), limit, reasoning)
         for side in (row.chosen, row.rejected)
     )
+    if chosen.ids == rejected.ids:
+        raise PromptError("same responses: both sides are the same tokens to this model")
     return Pair(row, chosen, rejected)
 
 

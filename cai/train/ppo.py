@@ -429,6 +429,7 @@ class PpoTrainer:
                     "prompt_id": response.prompt.id,
                     "prompt": as_dicts(response.prompt.messages),
                     "response": response.text,
+                    **({"reasoning": response.reasoning} if response.reasoning else {}),
                     "score": scores[i],
                     "kl": kl[i],
                     "tokens": len(response.ids),

@@ -16,19 +16,20 @@ from cai.losses.reward import bradley_terry_loss, centring_loss
 from cai.models.backbone import Backbone
 from cai.models.heads import ScalarHead
 from cai.text.encode import Encoder
-from cai.train.batches import Tokens, encode_tokens, hidden_states, lay_out, moved, pieces
+from cai.text.reasoning import Reply
+from cai.train.batches import Tokens, encode_reply, hidden_states, lay_out, moved, pieces
 from cai.train.budget import TokenBudget
 from cai.train.pairs import Pair, both_sides, labels_of, right
 from cai.train.rows import Metrics
 from cai.types import Messages
 
 
-def encode_scored(encoder: Encoder, messages: Messages, limit: int) -> Tokens:
-    """A conversation as a reward model reads it: its last answer, without reasoning before it.
+def encode_scored(encoder: Encoder, prompt: Messages, reply: Reply, limit: int) -> Tokens:
+    """A reply as a reward model reads it: the answer, without the reasoning before it.
 
     Raises `PromptError` as `encode_tokens` does.
     """
-    return encode_tokens(encoder, messages, limit, "drop")
+    return encode_reply(encoder, prompt, reply, limit, "drop")
 
 
 def score(

@@ -211,7 +211,8 @@ def load_reward(
 def _made_of(messages: Messages, tokens: Tokens, encoder: Encoder) -> bool:
     """Whether an encoder makes these tokens of a conversation."""
     try:
-        return encode_scored(encoder, messages, len(tokens.ids)) == tokens
+        reply = encoder.reply_of(messages[-1])
+        return encode_scored(encoder, messages[:-1], reply, len(tokens.ids)) == tokens
     except PromptError:
         return False
 

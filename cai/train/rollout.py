@@ -41,15 +41,16 @@ class Response:
     """What the policy wrote for a prompt.
 
     ids: every token drawn, with the one that ended the turn, and with reasoning before the answer.
-    text: the answer alone. ended: whether the policy ended its turn properly, as `has_ended`
-    defines it. The penalty for a missing end, the monitors and what auditors read all go by this
-    one field.
+    text: the answer alone. reasoning: what came before it. ended: whether the policy ended its turn
+    properly, as `has_ended` defines it. The penalty for a missing end, the monitors and what
+    auditors read all go by this one field.
     """
 
     prompt: ReadyPrompt
     ids: tuple[int, ...]
     text: str
     ended: bool
+    reasoning: str = ""
 
     @property
     def tokens(self) -> Tokens:
@@ -147,7 +148,9 @@ def write_responses(
                 if job.error is not None:
                     raise job.error
     return [
-        Response(prompt, tuple(job.drawn), job.text, has_ended(job, backbone.encoder))
+        Response(
+            prompt, tuple(job.drawn), job.text, has_ended(job, backbone.encoder), job.reasoning
+        )
         for (prompt, _), job in zip(drawn, jobs, strict=True)
     ]
 

@@ -17,10 +17,11 @@ from cai.errors import PromptError, TrainingError, UsageError
 from cai.models.backbone import Backbone
 from cai.stats import spread
 from cai.text.encode import Encoder
+from cai.text.reasoning import Reply
 from cai.train.batches import Tokens
 from cai.train.reward import encode_scored, score_all
 from cai.train.rollout import Response
-from cai.types import Message, as_dicts
+from cai.types import as_dicts
 
 RewardFunction: TypeAlias = Callable[[list[list[dict[str, str]]], list[str]], Sequence[float]]
 """(prompts, responses) -> scores. A prompt is a list of messages, {"role": …, "content": …}."""
@@ -118,9 +119,10 @@ class ModelScorer:
     def _tokens(self, response: Response) -> Tokens:
         """Prompt, answer and end of the turn: the ids of a training row with this text."""
         text = response.text.replace("\0", "\ufffd")  # which no encoder takes
-        row = (*response.prompt.messages, Message("assistant", text))
         try:
-            return encode_scored(self.encoder, row, self.backbone.context)
+            return encode_scored(
+                self.encoder, response.prompt.messages, Reply(text), self.backbone.context
+            )
         except PromptError as error:
             raise self._unreadable(response.prompt.id, error.message) from error
 

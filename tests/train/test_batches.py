@@ -96,6 +96,53 @@ def test_reasoning_is_learnt_or_only_read(row: str) -> None:
     assert written[1].strip() == "Hello!<|im_end|>"
 
 
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [("<think>\nhm, so", "does not end"), ("<think>\nonly\n</think>", "not followed by an answer")],
+)
+@pytest.mark.parametrize("name", ["qwen3", "phi"])
+def test_reasoning_without_an_answer_is_no_target(name: str, text: str, why: str) -> None:
+    """Also on a model whose template has no place for reasoning."""
+    with pytest.raises(PromptError, match=f"no answer: the reasoning .*{why}"):
+        encode_tokens(Encoder(family(name)), (*TALK[:3], Message("assistant", text)), 200)
+
+
+@pytest.mark.parametrize(
+    "text", ["In HTML, </think> closes a tag.", "Write <think>, then </think>."]
+)
+def test_markers_inside_an_answer_are_words(text: str) -> None:
+    """Behind the reasoning its markers are letters, learnt and shown as they are."""
+    encoder = Encoder(family("qwen3"))
+    talk = (*TALK[:3], Message("assistant", text))
+    for how in ("learn", "drop"):
+        tokens = encode_tokens(encoder, talk, 200, how)
+        reply = [i for i, counts in zip(tokens.ids, tokens.response, strict=True) if counts]
+        assert encoder.tokenizer.decode(reply) == f"<think>\n\n</think>\n\n{text}<|im_end|>"
+        assert sum(i in encoder.marker_ids for i in tokens.ids) == 2, "the template's own block"
+    asked = encoder.encode((*talk, Message("user", "And?")))
+    assert text in asked.text
+
+
+def test_reasoning_that_the_prompt_began_is_told_from_the_answer() -> None:
+    """Where the template opens the block, a row may hold what follows it."""
+    encoder = Encoder(family("r1"))
+    told = [
+        encoder.reply_of(Message("assistant", text))
+        for text in ("hm\n</think>\n\nHello!", "<think>\nhm\n</think>\n\nHello!")
+    ]
+    assert {(r.answer, r.reasoning) for r in told} == {("Hello!", "hm")}
+
+
+def test_tags_are_reasoning_on_any_model() -> None:
+    """Without a place for it the answer alone is learnt, however the row holds the reasoning."""
+    encoder = Encoder(family("phi"))
+    inline, plain = (
+        encode_tokens(encoder, (*TALK[:3], Message("assistant", text)), 200)
+        for text in ("<think>\nx\n</think>\n\nHello!", "Hello!")
+    )
+    assert inline == plain
+
+
 def test_what_is_too_long_is_refused_with_its_length(backbone: Backbone) -> None:
     size = len(encode_tokens(backbone.encoder, TALK, 100).ids)
     assert len(encode_tokens(backbone.encoder, TALK, size).ids) == size

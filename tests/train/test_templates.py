@@ -73,24 +73,46 @@ def test_reasoning_that_is_left_out_is_told(
     """Rows with reasoning on a template that has no place for it, or is told to leave it out."""
     model = model_of(name, tmp_path / "model")
     thought = {"role": "assistant", "content": "Yes.", "reasoning_content": "Hm."}
-    rows = [{"messages": [*messages(TALK[:1]), thought]}, {"messages": messages(TALK[:2])}]
+    inline = {"role": "assistant", "content": "<think>\nHm.\n</think>\n\nYes."}
+    rows = [{"messages": [*messages(TALK[:1]), t]} for t in (thought, inline)]
+    rows += [{"messages": messages(TALK[:2])}]
     pair = {"prompt": messages(TALK[:1]), "chosen": [thought], "rejected": messages(TALK[3:])}
     sft = lines(tmp_path / "sft.jsonl", *rows)
     pairs = lines(tmp_path / "pairs.jsonl", pair)
     own: dict[str, Any] = {"model": model, "thinking": thinking, **SMALL}
     for config, data, all_rows in (
-        (SftConfig(**own), sft, 2),
+        (SftConfig(**own), sft, 3),
         (DpoConfig(**own), pairs, 1),
-        (SftConfig(**own, reasoning="drop"), sft, 2),
+        (SftConfig(**own, reasoning="drop"), sft, 3),
         (RewardConfig(**own), pairs, 1),
     ):
         out = tmp_path / f"{config.stage}-{getattr(config, 'reasoning', '')}"
         notes: list[str] = []
         train(config, [data], out, Show(note=notes.append))
         wanted = bool(why) and config.stage != "reward" and out.name != "sft-drop"
-        told = [n for n in notes if n.startswith(f"reasoning: 1 of {all_rows} rows have some")]
+        some = all_rows // 2 + all_rows % 2
+        told = [n for n in notes if n.startswith(f"reasoning: {some} of {all_rows} rows have some")]
         assert len(told) == wanted and all(why in n for n in told)
-        assert read_run(out)["counts"].get("without their reasoning") == (1 if wanted else None)
+        assert read_run(out)["counts"].get("without their reasoning") == (some if wanted else None)
+
+
+def test_pairs_that_differ_in_reasoning_alone(tmp_path: Path) -> None:
+    """DPO learns which reasoning is better; a reward model, which reads none, has them aside."""
+    model = model_of("qwen3", tmp_path / "model")
+    right, wrong = (
+        {"role": "assistant", "content": "No.", "reasoning_content": text} for text in ("A.", "B.")
+    )
+    prompt = messages(TALK[:1])
+    good = {"prompt": prompt, "chosen": messages(TALK[1:2]), "rejected": messages(TALK[3:])}
+    pairs = lines(
+        tmp_path / "p.jsonl", {"prompt": prompt, "chosen": [right], "rejected": [wrong]}, good
+    )
+    for config, trained in ((DpoConfig, 2), (RewardConfig, 1)):
+        out = tmp_path / config.stage
+        train(config(model=model, **SMALL), [pairs], out)
+        counts = read_run(out)["counts"]
+        assert (counts["trained"], counts["set aside"]) == (trained, 2 - trained)
+    assert "same tokens" in (tmp_path / "reward" / "set_aside.jsonl").read_text()
 
 
 @pytest.mark.parametrize("name", ["phi", "qwen3", "harmony"])
