@@ -45,7 +45,7 @@ def command(
     cai chat --adapter runs/sft --adapter runs/dpo
     """
     template = template_options(
-        {"thinking": thinking, "template_args": template_args, "date": date}
+        {"thinking": thinking, "template_args": template_args, "date": date}, adapters
     )
     voices = Voices.load(model, adapters, device=device, dtype=dtype, at_once=1, template=template)
     chat = Chat(voices, Sampling(**sampling), name_unknown=voices.title == "miniature")

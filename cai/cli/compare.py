@@ -73,7 +73,7 @@ def command(
     if json_file and not json_file.parent.is_dir():
         raise UsageError(f"--json: there is no folder {json_file.parent}", hint="Make it first.")
     template = template_options(
-        {"thinking": thinking, "template_args": template_args, "date": date}
+        {"thinking": thinking, "template_args": template_args, "date": date}, adapters
     )
     voices = Voices.load(
         model, adapters, device=device, dtype=dtype, at_once=AT_ONCE, template=template

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -243,13 +243,24 @@ def make_models(options: dict[str, Any]) -> Models:
     return models
 
 
-def template_options(options: Mapping[str, Any]) -> TemplateOptions:
-    """How chat templates are called, by the options of `templating`; the date is today's."""
+def template_options(
+    options: Mapping[str, Any], adapters: Iterable[str | None] = ()
+) -> TemplateOptions:
+    """How chat templates are called, by the options of `templating`; the date is today's.
+
+    adapters: where no option says otherwise, the template is called as in their training.
+    """
     from cai.text.template import TemplateOptions, check_date, parse_arguments
+    from cai.train.lineage import template_settings
 
     date = options["date"] or datetime.date.today().isoformat()
     check_date(date)
-    return TemplateOptions(date, options["thinking"], parse_arguments(options["template_args"]))
+    thinking, arguments = options["thinking"], options["template_args"]
+    if thinking == "auto" and not arguments:
+        trained = template_settings(filter(None, adapters))
+        thinking = trained.get("thinking", thinking)
+        arguments = trained.get("template_arg", "").splitlines()
+    return TemplateOptions(date, thinking, parse_arguments(arguments))
 
 
 class _Troupe:
@@ -261,7 +272,7 @@ class _Troupe:
         self._bases: dict[str, LoadedModel] = {}
         self._backends: dict[tuple[str, str], Backend] = {}
         self._adapters = {p.adapter: _adapter_of(p) for p in cast if p.adapter}
-        template_options(options)
+        self._template = template_options(options, [p.adapter for p in cast])
         if options["batch_size"] < 1:
             raise UsageError(f"--batch-size is {options['batch_size']}; it must be 1 or more.")
         models = {player.model for player in cast}
@@ -301,7 +312,7 @@ class _Troupe:
                 model,
                 self._options["device"],
                 self._options["dtype"],
-                template=template_options(self._options),
+                template=self._template,
             )
         return self._bases[place]
 

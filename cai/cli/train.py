@@ -58,6 +58,7 @@ def _options(kind: type[TrainConfig]) -> Callable[[Any], Any]:
                 option = click.option(
                     flag(item.name), item.name, default=None, help=text + shown,
                     type=click.Choice(choices) if choices else kinds[sort],
+                    multiple=item.metadata["several"],
                 )  # fmt: skip
             function = option(function)
         return function
@@ -95,7 +96,7 @@ def _command(stage: Stage) -> click.Command:
         **options: Any,
     ) -> None:  # fmt: skip
         values = _from_file(file, stage) if file else {}
-        given = {name: value for name, value in options.items() if value is not None}
+        given = {name: value for name, value in options.items() if value not in (None, ())}
         config = build_config(kind, values, str(file))
         config = build_config(
             kind, {**{n: getattr(config, n) for n in values}, **given}, "the command line"

@@ -52,12 +52,27 @@ def check_unedited(files: Sequence[Path]) -> None:
     for file in files:
         manifest = Manifest.beside(file)
         entry = manifest.files.get(file.resolve().name) if manifest else None
+        if manifest and entry is None:
+            raise DataError(
+                f"{file} lies in a run's folder, and {MANIFEST} there does not list it",
+                hint="Copy it out of the folder to train on it, or run the build again.",
+            )
         if entry is not None and file_digest(file) != entry.sha256:
             raise DataError(
                 f"{file} was changed after it was built: its digest is not that in {MANIFEST}",
                 hint="Restore it by running its build-data command again. To train on the edited"
                 " rows, copy the file out of the run's folder.",
             )
+
+
+def without_manifest(data: Sequence[Path]) -> list[str]:
+    """For each folder of data without a manifest, what can't be said of it."""
+    return [
+        f"{folder} has no {MANIFEST} of a run: nothing says whether its files are as they were"
+        " built"
+        for folder in data
+        if folder.is_dir() and Manifest.beside(folder / MANIFEST) is None
+    ]
 
 
 def rejections(run: Path) -> dict[str, Verdict]:

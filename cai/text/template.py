@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-from jinja2 import meta
+from jinja2 import meta, nodes
 from jinja2.exceptions import TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
@@ -349,7 +349,8 @@ class ChatTemplate:
         out: dict[str, Any] = dict(self.options.arguments)
         for name in out:
             if name not in self.variables - _GIVEN:
-                known = ", ".join(sorted(self.variables - _GIVEN)) or "none"
+                own = self.variables - _GIVEN - _set_inside(self.source)
+                known = ", ".join(sorted(own)) or "none"
                 raise UsageError(
                     f"The chat template has no variable {name!r}", hint=f"It reads: {known}."
                 )
@@ -392,11 +393,29 @@ def _closing(markers: Markers, opened: str) -> str:
     return f"\n{markers.close}\n\n" if opened.endswith("\n") else markers.close
 
 
+def _set_inside(source: str) -> set[str]:
+    """Names that a template sets, loops over or passes itself, and the functions it is given."""
+    tree = _tree(source)
+    if tree is None:
+        return set()
+    names = {n.name for n in tree.find_all(nodes.Name) if n.ctx in ("store", "param")}
+    called = {n.node.name for n in tree.find_all(nodes.Call) if isinstance(n.node, nodes.Name)}
+    return names | called
+
+
 def _variables(source: str) -> set[str]:
     """The variables that a template reads and does not set itself."""
+    tree = _tree(source)
+    if tree is None:
+        return set(re.findall(r"\b[a-z_]+\b", source))
+    return set(meta.find_undeclared_variables(tree))
+
+
+def _tree(source: str) -> nodes.Template | None:
+    """A template as Jinja reads it; None where it has a tag that Jinja does not know."""
     environment = ImmutableSandboxedEnvironment(extensions=["jinja2.ext.loopcontrols"])
     bare = re.sub(r"\{%-?\s*(end)?generation\s*-?%\}", "", source)
     try:
-        return set(meta.find_undeclared_variables(environment.parse(bare)))
+        return environment.parse(bare)
     except TemplateError:
-        return set(re.findall(r"\b[a-z_]+\b", bare))
+        return None

@@ -25,9 +25,12 @@ FORMATS = ("float32", "bfloat16", "float16")
 _SEEDS = 2**63
 
 
-def option(default: Any, help: str, choices: tuple[str, ...] = ()) -> Any:
-    """A field with its line of help, and the values that it may take where they are few."""
-    return field(default=default, metadata={"help": help, "choices": choices})
+def option(default: Any, help: str, choices: tuple[str, ...] = (), *, several: bool = False) -> Any:
+    """A field with its line of help, and the values that it may take where they are few.
+
+    several: it may be given several times; the values are kept as the lines of one text.
+    """
+    return field(default=default, metadata={"help": help, "choices": choices, "several": several})
 
 
 def _rate(adapter: float, full: float) -> Any:
@@ -96,7 +99,9 @@ class TrainConfig:
         ("auto", "off", "on"),
     )
     template_arg: str | None = option(
-        None, "Variables of the chat template, KEY=VALUE, separated by commas."
+        None,
+        "A variable of the chat template, KEY=VALUE; may be given several times.",
+        several=True,
     )
     date: str | None = option(
         None,
@@ -145,8 +150,9 @@ class TrainConfig:
     def template(self) -> TemplateOptions:
         """How the model's chat template is called."""
         thinking = cast(Thinking, self.thinking)
-        arguments = [a.strip() for a in (self.template_arg or "").split(",") if a.strip()]
-        return TemplateOptions(self.date, thinking, parse_arguments(arguments))
+        return TemplateOptions(
+            self.date, thinking, parse_arguments((self.template_arg or "").splitlines())
+        )
 
     @property
     def rate(self) -> float:
@@ -347,6 +353,8 @@ def build_config(kind: type[TrainConfig], values: Mapping[str, Any], where: str)
 
 def _typed(item: dataclasses.Field[Any], value: Any, where: str) -> Any:
     wanted = str(item.type)
+    if item.metadata["several"] and isinstance(value, list | tuple):
+        value = "\n".join(map(str, value)) or None
     if value is None and "None" in wanted:
         return None
     sort = "str" if item.metadata["choices"] else wanted.split(" | ")[0]

@@ -93,6 +93,32 @@ def find_adapter(given: str, use: Use = "speak") -> Adapter:
     return Adapter("-".join(parts), folder, record.model if record else _told(folder), record)
 
 
+TEMPLATE = ("thinking", "template_arg")
+"""Settings of a run that say how its chat template is called."""
+
+
+def template_settings(adapters: Iterable[str]) -> dict[str, Any]:
+    """How the chat template was called when adapters were trained, where that was not the default.
+
+    Raises `UsageError` where they were trained with different settings.
+    """
+    told: dict[str, dict[str, Any]] = {}
+    for adapter in adapters:
+        if home := find_home(adapter):
+            settings = read_run(home)["settings"]
+            told[adapter] = {n: settings.get(n) for n in TEMPLATE if settings.get(n)}
+            if told[adapter].get("thinking") == "auto":
+                del told[adapter]["thinking"]
+    found = list(told.values())
+    if any(other != found[0] for other in found[1:]):
+        raise UsageError(
+            "The adapters were trained with different template settings: "
+            + "; ".join(f"{name}: {values or 'defaults'}" for name, values in told.items()),
+            hint="Say which to use: --thinking, --template-arg.",
+        )
+    return found[0] if found else {}
+
+
 def base_facts(model: str) -> list[dict[str, Any]]:
     """What is said of the run that made a base; nothing where none did.
 

@@ -18,7 +18,7 @@ from cai.models.backbone import Backbone, LoraSettings
 from cai.models.names import MINIATURE
 from cai.text.seeds import uniform
 from cai.train.config import LORA, TrainConfig, flag
-from cai.train.lineage import Adapter, base_facts, find_adapter
+from cai.train.lineage import Adapter, base_facts, find_adapter, template_settings
 from cai.types import Messages, SetAside
 
 Row = TypeVar("Row")
@@ -53,6 +53,10 @@ def resolve(config: Config) -> Config:
     adapter = config.adapter
     if adapter and Path(adapter).expanduser().exists():
         adapter = str(Path(adapter).expanduser().absolute())
+    if start:  # it keeps reading the prompts that it was trained on
+        own = template_settings([str(config.adapter)])
+        asked = config.thinking != "auto" or config.template_arg
+        config = config if asked else dataclasses.replace(config, **own)
     config = dataclasses.replace(config, model=model, adapter=adapter, learning_rate=config.rate)
     if config.full:
         return config

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from cai.data.audited import stale_signoffs
+from cai.data.audited import stale_signoffs, without_manifest
 from cai.data.files import telling
 from cai.data.trained import is_run, read_run
 from cai.data.training import Table, need_rows, training_files
@@ -79,7 +79,7 @@ def train(
         if results is not None:
             show.note(f"{out} holds this very run, and it is finished: nothing is left to do.")
             return results
-        for reason in stale_signoffs([*files.train, *files.test]):
+        for reason in (*without_manifest(data), *stale_signoffs([*files.train, *files.test])):
             show.note(f"{reason}.")
         return _train(config, stage, run, show)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cai.data.audited import without_manifest
 from cai.data.counts import kind_of
 from cai.data.export import export
 from cai.data.training import (
@@ -543,6 +545,17 @@ def test_a_build_without_pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         training_files([Path("runs/a")], "preferences")
     assert "cai build-data --pairs 1" in error.value.hint
     assert training_files([Path("runs/a")], "prompts").train == files.train
+    assert without_manifest([Path("runs/a"), Path("runs/a/sft.jsonl")]) == []
+    shutil.copy("runs/a/sft.jsonl", "runs/a/extra.jsonl")
+    with pytest.raises(DataError, match=r"manifest\.json there does not list it"):
+        training_files([Path("runs/a/extra.jsonl")], "sft")
+    for manifest in ("{}", None):  # another program's, and none
+        Path("runs/a/manifest.json").unlink()
+        if manifest is not None:
+            Path("runs/a/manifest.json").write_text(manifest)
+        training_files([Path("runs/a")], "sft")
+        (told,) = without_manifest([Path("runs/a")])
+        assert told.startswith("runs/a has no manifest.json of a run")
 
 
 def test_hh_file() -> None:

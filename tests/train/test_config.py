@@ -70,3 +70,16 @@ def test_whole_numbers_serve_for_fractions_and_nothing_for_what_is_optional() ->
 def test_what_can_t_be_for_one_stage(kind: Any, values: dict[str, Any], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         kind(**values)
+
+
+def test_a_template_s_variables_are_given_one_by_one() -> None:
+    """As in the other commands: a value may hold commas; a file has a list, or one text."""
+    given = ("identity=You are X, a helper", 'tools=["a","b"]')
+    wanted = (("identity", "You are X, a helper"), ("tools", ["a", "b"]))
+    config = build_config(SftConfig, {"template_arg": given}, "the command line")
+    assert config.template.arguments == wanted
+    assert build_config(SftConfig, {"template_arg": list(given)}, "a file") == config
+    again = build_config(SftConfig, {"template_arg": config.template_arg}, "a file")  # type: ignore[attr-defined]
+    assert again == config
+    one = build_config(SftConfig, {"template_arg": given[0]}, "a file")
+    assert one.template.arguments == wanted[:1]

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 import torch
 
+from cai.cli.parts import template_options
 from cai.data.trained import read_run
+from cai.errors import UsageError
 from cai.models.backbone import Backbone
 from cai.train.config import DpoConfig, PpoConfig, RewardConfig, SftConfig
 from cai.train.ppo_stage import build_reward
@@ -94,6 +96,34 @@ def test_reasoning_that_is_left_out_is_told(
         told = [n for n in notes if n.startswith(f"reasoning: {some} of {all_rows} rows have some")]
         assert len(told) == wanted and all(why in n for n in told)
         assert read_run(out)["counts"].get("without their reasoning") == (some if wanted else None)
+
+
+def test_an_adapter_keeps_the_prompts_that_it_was_trained_on(tmp_path: Path) -> None:
+    """Thinking turned off and a variable of the template, in the next training and when asked."""
+    model = model_of("qwen3", tmp_path / "model")
+    data = lines(tmp_path / "sft.jsonl", {"messages": messages(TALK[:2])})
+    pairs = lines(
+        tmp_path / "p.jsonl",
+        {
+            "prompt": messages(TALK[:1]),
+            "chosen": messages(TALK[1:2]),
+            "rejected": messages(TALK[3:]),
+        },
+    )
+    sft, plain, dpo = (tmp_path / name for name in ("sft", "plain", "dpo"))
+    own = SMALL | {"model": model}
+    train(SftConfig(**own, thinking="off", template_arg="enable_thinking=false"), [data], sft)
+    train(SftConfig(**own), [data], plain)
+    started = {k: v for k, v in own.items() if k != "lora_r"}
+    train(DpoConfig(**started, adapter=str(sft)), [pairs], dpo)
+    settings = read_run(dpo)["settings"]
+    assert (settings["thinking"], settings["template_arg"]) == ("off", "enable_thinking=false")
+    options = {"thinking": "auto", "template_args": (), "date": None}
+    called = template_options(options, [str(dpo), None])
+    assert (called.thinking, called.arguments) == ("off", (("enable_thinking", False),))
+    assert template_options(options | {"thinking": "on"}, [str(dpo)]).thinking == "on"
+    with pytest.raises(UsageError, match="trained with different template settings"):
+        template_options(options, [str(sft), str(plain)])
 
 
 def test_pairs_that_differ_in_reasoning_alone(tmp_path: Path) -> None:
