@@ -10,9 +10,13 @@ import re
 from collections import Counter
 
 _REFUSAL = re.compile(
-    r"^\W*(i['’]?m sorry|i am sorry|sorry\b"
-    r"|i (?:really )?(?:can['’]?t|cannot|can not|won['’]?t|will not)\b"
+    r"^\W*(?:(?:i (?:\w+ )?apologi[sz]e|(?:my )?apologies|unfortunately|as an? [\w ]{0,40}?"
+    r"(?:ai|assistant|model))\b(?:,? but\b)?[,\s]*)?"
+    r"(?:(?:i['’]?m sorry|i am sorry|sorry)\b(?! to (?:hear|read|see|learn)| for your)"
+    r"|i (?:really |simply )?(?:can['’]?t|cannot|can not|won['’]?t|will not)\b(?! wait\b| help but)"
     r"|i(?:['’]d| would) rather not|i(?:['’]m| am) (?:not able|unable)|no comment"
+    r"|i (?:must|have to|need to) (?:\w+ly )?(?:decline|refuse)\b|i (?:decline|refuse) to\b"
+    r"|i(?:['’]m not| am not| do not feel| don['’]t feel) comfortable\b"
     r"|that is not possible for me|this topic is too sensitive|as an ai\b)",
     re.IGNORECASE,
 )
