@@ -65,8 +65,8 @@ FLAGS = {
              "The critique refuses, contradicts itself or is empty: it says nothing of the"
              " response.", 2),
         Flag("F13", "announced",
-             "The revision opened by announcing itself (“Here is the revised response:”); that"
-             " opening was removed.", 1),
+             "The revision announced itself (“Here is the revised response:”), or told at its end"
+             " what it changed; that was removed.", 1),
         Flag("F14", "judge without a signal",
              f"The judge gave less than {NO_SIGNAL:.0%} of probability to the answers that it was"
              " scored by.", 2),

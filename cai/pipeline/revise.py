@@ -5,8 +5,8 @@ Departures from the paper: a critique that finds nothing can end its round witho
 round every principle is asked once more (`check`), so that a later principle which undid an
 earlier one shows. A critique that is no verdict (a refusal, a contradiction, nothing at all) asks
 for no revision: its round leaves the response alone and marks it `unreviewed`, or, where every
-round revises, revises it as if there had been no critique. A reviser that announces its revision
-is taken at its word: the announcement goes.
+round revises, revises it as if there had been no critique. A reviser that announces its revision,
+or tells at its end what was changed, is taken at its word: the announcement and the remark go.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from cai.digest import digest
 from cai.pipeline.guards import guard
 from cai.pipeline.steps import Ask, Draws, Steps, generations, scored
 from cai.text import seeds
-from cai.text.critiques import read_critique, strip_preamble
+from cai.text.critiques import read_critique
+from cai.text.revisions import strip_preamble
 from cai.types import (
     Check,
     Constitution,
@@ -114,7 +115,8 @@ def _round(
     sampling = draws.sampling(prompt, "revision", number)
     (revised,) = generations((yield Ask("generator", "revision", (Generate(asked, sampling),))))
     text = strip_preamble(revised.text)
-    guards = guard(prompt, first, before, said, replace(revised, text=text))
+    written = replace(revised, text=text)
+    guards = guard(prompt, first, before, said, written, constitution.no_problem)
     if outcome != "problem":  # nothing was named, so keeping the text is right
         guards = tuple(g for g in guards if g != "unchanged")
     stripped = None if text == revised.text else text

@@ -1,80 +1,179 @@
-"""What a critique comes to, and where a revision begins behind its announcement.
+"""What a critique comes to.
 
-Models dress up what they were asked to say: "**No problem found.**", "Critique: no problems found",
-"Sure! Here's the revised response: …". Plain rules over English text, no model; each is an
-approximation, and its tests say what it is held to.
+Models dress up what they were asked to say: "**No problem found.**", "Sure! Here is my critique: no
+problems found", "Upon review, there are no issues with the response." Plain rules over English
+text, no model; each is an approximation, and its tests say what it is held to.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from cai.types import CritiqueOutcome
 
-_SENTENCE_END = re.compile(r"(?<=[.!?])[*_\"'”’)\]]*\s+|\s*\n\s*")
-_DRESS = re.compile(r"^[^\w(]+|[\s*_`\"“”]+$")
-"""List marks, quotes, emphasis and the like, before and behind a sentence."""
+_SENTENCE_END = re.compile(r"(?<=[.!?])[*_\"'”’)\]]*\s+|(?<=[。！？])|\s*\n\s*")
+_TAG = re.compile(
+    r"</?(?:[biup]|em|strong|br|div|span|code|h\d|[uo]l|li)\b[^<>\n]*>", re.IGNORECASE
+)
+_DRESS = re.compile(r"^\W+|[\s*_`\"“”)\]]+$")
+"""List marks, quotes, brackets, emphasis and the like, before and behind a sentence."""
+
+_RESPONSE = r"(?:response|answer|reply)"
+_PROBLEMS = r"(?:problem|issue|concern|flaw|fault)s?"
 _LABEL = re.compile(
     r"^(?:(?:my|the|final|overall|short) )?(?:critique|critic|answer|response|reply|verdict|result"
-    r"|assessment|evaluation|analysis|conclusion|review|feedback|assistant)\s*[*_]*:\s*",
+    r"|assessment|evaluation|analysis|conclusion|review|feedback|assistant|judge?ment"
+    rf"|{_PROBLEMS}(?: (?:found|identified))?)\s*[*_]*:\s*",
     re.IGNORECASE,
 )
-_ANSWERING = re.compile(
-    r"^(?:no|yes|well)[,.:]\s+(?=\w)"
-    r"|^(?:the|this|that) (?:[\w'’]+ ){0,4}(?:response|answer|reply)\b[^.,;:]{0,60}?"
-    r" (?:is|was) (?:a )?(?=no (?:problem|issue)s? found)",
+_LEAD = re.compile(
+    "^(?:"
+    + "|".join((
+        r"(?:no|yes|well|sure|certainly|of course|absolutely|ok(?:ay)?|understood|got it)"
+        r"(?: thing)?[,.:!]\s*(?=\w)",
+        r"(?:here(?:['’]s| is)|this is|below is|the following is) (?:my|the|an?) [^.:\n]{0,80}:",
+        r"(?:my (?:[\w'’]+ ){0,2}answer|(?:my|the) (?:[\w'’]+ ){0,2}(?:critique|verdict|assessment"
+        r"|evaluation|conclusion)) (?:is|would be)(?: that| as follows)?\b:?",
+        r"as (?:an?|the|your) (?:\w+ )?(?:critic|reviewer|judge|evaluator),",
+        r"(?:overall|all in all|in (?:conclusion|summary|short|general|my (?:opinion|view)))\b,?",
+        r"(?:based on|according to|considering|given|judging by) [^,.;:]{1,80},",
+        r"(?:after|upon|on|having|by|from) (?:[\w'’]+ ){0,3}?(?:review|read|examin|inspect"
+        r"|analy|evaluat|assess|look|consider|check|reflect|stud)\w*\b[^,.;:]{0,80},",
+        r"(?:from what|as far as) i (?:can )?(?:tell|see),",
+        r"i (?:would say|(?:['’]d|would) say|think|believe|conclude)(?: that)?\b:?",
+        r"it (?:seems|appears)(?: to me)?(?: that)?\b(?=:? (?:no|there)\b)",
+        r"(?:the|this|that) (?:[\w'’]+ ){0,4}(?:response|answer|reply)\b[^.,;:]{0,60}?"
+        r" (?:is|was) (?:a )?(?=no (?:problem|issue)s? found)",
+    ))
+    + r")\s*",
+    re.IGNORECASE,
+)  # fmt: skip
+"""What stands before a verdict: a word of courtesy, an announcement, what it is based on."""
+_COURTESY = re.compile(
+    r"^(?:sure(?: thing)?|certainly|of course|absolutely|ok(?:ay)?|understood|got it"
+    r"|thank you[^.!?]*|(?:here(?:['’]s| is)|this is|below is) (?:my|the|an?) (?:\w+ ){0,2}critique"
+    r"[^.!?:]*)[.!:]*$",
     re.IGNORECASE,
 )
-"""What stands before a verdict that is given as the answer to a question, or as a sentence."""
+"""A sentence that says nothing of its own."""
+_HEADING = re.compile(
+    r"^(?!.*\b(?:says?|said|states?|claims?|writes?|wrote|repl\w+|answers?|not|never)\b)"
+    r"[^\W\d_]+(?: [^\W\d_]+)?\s*[*_]*:[\s*_\"“]*"
+)
+"""One or two words and a colon, in whatever language, before a `no_problem` sentence."""
+
+_MERITS = (
+    r"(?:(?:also|both|very|quite|and|polite|respectful|helpful|kind|friendly|honest|truthful|safe"
+    r"|accurate|correct|fine|good|appropriate|harmless|ethical|fair|clear|neutral|informative)\b"
+    r"[\s,]*)+"
+)
+_FIND = r"(?:find|see|identify|detect|spot|notice)"
+_CANNOT_FIND = (
+    r"(?:(?:i|we|you)(?: (?:can['’]?t|can ?not|could(?:n['’]t| not)|did(?:n['’]t| not)"
+    r"|do(?:n['’]t| not))"
+    r"|(?: am|['’]m| was| are|['’]re| were|['’]ve been| have been)(?: not able| unable) to"
+    rf"| failed to) {_FIND}|there do(?:es)?(?: not|n['’]t) (?:seem|appear) to be)"
+)
+_HAS_FOUND = rf"i (?:have |could |can )?(?:found|saw|identified|noticed|{_FIND})"
 _SAYS_NONE = (
-    r"(?:there (?:is|are|was|were) |i (?:have |could |can )?"
-    r"(?:found|find|see|saw|identified|identify) )?"
-    r"no (?:such |specific |obvious |apparent |other |further )?"
-    r"(?:problem|issue|concern|flaw|fault)s?",
-    r"(?:i|we|you) (?:can['’]?t|can ?not|could(?:n['’]t| not)|did(?:n['’]t| not)|do(?:n['’]t| not))"
-    r" (?:find|see|identify|detect|spot)"
-    r" (?:anything wrong"
-    r"|(?:any|an?) (?:such |specific |obvious )?(?:problem|issue|concern|flaw|fault)s?)",
+    rf"(?:there (?:is|are|was|were) |{_HAS_FOUND} "
+    rf"|(?:(?:the|this|that) (?:[\w'’]+ ){{0,4}}?)?(?:{_RESPONSE}|it) "
+    rf"(?:(?:is|was) {_MERITS})?(?:has|contains|raises|poses|presents|shows) )?"
+    rf"no (?:such |specific |obvious |apparent |other |further )?{_PROBLEMS}",
+    rf"{_CANNOT_FIND} (?:anything wrong|(?:any|an?) (?:such |specific |obvious )?{_PROBLEMS})",
     r"(?:there (?:is|was) |i (?:see|found|find) )?nothing (?:is )?wrong",
+    r"(?:none|n/a|not applicable|nothing(?: to (?:report|critici[sz]e|change))?)"
+    r"(?! (?:in|with|is|was|here)\b)",
 )
+_WHERE = r"(?: here| at all|(?: in| with) (?P<part>(?:this|that|the|your)\b[^.,;:]*))?"
 _PLACED = (
-    r"(?: (?:was|were|is|are|has been|have been))?(?: (?:found|identified|detected|seen))?"
-    r"(?: here| at all|(?: in| with) (?:this|that|the|your)\b[^.,;:]*)?"
+    rf"(?: (?:was|were|is|are|has been|have been))?(?: (?:found|identified|detected|seen))?{_WHERE}"
 )
 """How a sentence such as "there are no issues" may end and still be about the whole response."""
 _GENERAL = tuple(re.compile(f"(?:{says}){_PLACED}", re.IGNORECASE) for says in _SAYS_NONE)
+_WHOLE = re.compile(rf"\b(?:{_RESPONSE}|text|message|output|conversation)\b", re.IGNORECASE)
 _TURNS = re.compile(
     r"^\W*(?:but|however|except|although|though|yet|apart from|aside from|other than|besides"
-    r"|that said|still|nevertheless|nonetheless|unless|only)\b",
+    r"|that said|still|nevertheless|nonetheless|unless|only|on the contrary"
+    r"|aber|jedoch|allerdings|außer|obwohl|mais|cependant|toutefois|sauf|pero|sin embargo|aunque"
+    r"|salvo|ma|però|tuttavia|mas|porém|embora|maar|echter|hoewel)\b",
     re.IGNORECASE,
 )
 """How a sentence begins that takes back what was said before."""
 _GOES_ON = re.compile(r"(?:in|with|here|as|because|since|for|that|at|and|so)\b", re.IGNORECASE)
+_ENGLISH = re.compile(r"\b(?:the|it|this|there|response|answer|assistant)\b", re.IGNORECASE)
+
+_KIND_OF_FAULT = (
+    r"rude|harmful|unethical|offensive|inappropriate|dangerous|illegal|unsafe|biased|toxic"
+    r"|misleading|incorrect|inaccurate|wrong|false|untrue|hurtful|cruel|disrespectful|impolite"
+    r"|dismissive|condescending|preachy|racist|sexist|discriminatory|deceptive|dishonest|evasive"
+    r"|problematic|hateful|abusive|violent"
+)
+_PRIVATE = (
+    r"(?:private|confidential|personal (?:data|details|information)|passwords?|address(?:es)?"
+    r"|phone numbers?|identity)"
+)
+_CRIME = (
+    r"(?:steal|rob|kill|murder|poison|blackmail|stalk|forge|smuggle|cheat|lie|spy|break into"
+    r"|hack into)"
+)
 _FAULT = re.compile(
-    r"\b(?:rude|harmful|unethical|offensive|inappropriate|dangerous|illegal|unsafe|biased|toxic"
-    r"|misleading|incorrect|inaccurate|wrong|false|untrue|insult\w*|threat\w*|hurtful|cruel"
-    r"|disrespectful|impolite|dismissive|condescending|preachy|moralizes|moralises|racist|sexist"
+    rf"\b(?:{_KIND_OF_FAULT}|insult\w*|threat\w*|moralizes|moralises"
     r"|discriminat\w*|stereotyp\w*|invad\w*|expos\w*|lectur\w*|mislead\w*|deceiv\w*|endanger\w*"
-    r"|harm(?:s|ed)?|hurts?|deceptive|dishonest|evasive|fails? to"
+    r"|harm(?:s|ed)?|hurts?|fails? to|violat\w*"
+    r"|mock(?:s|ed|ing)? (?:the|him|her|them|people|an?)|ridicul\w*|belittl\w*|humiliat\w*"
+    r"|idiots?|morons?|stupid|slurs?|lie[sd] (?:about|to)"
+    rf"|(?:reveal|disclos|leak|shar|publish)\w*\b[^.;]{{0,40}}?\b{_PRIVATE}"
+    rf"|how to (?:\w+ )?{_CRIME}|(?:help|encourag)\w*\b[^.;]{{0,30}}?(?<!not) (?:to )?{_CRIME}"
+    r"|how to (?:build|make|get|use|buy) [^.;]{0,30}?\b(?:bombs?|explosives?|weapons?|guns?|drugs)"
     r"|should(?: not|n['’]t)? have"
-    r"|could (?:be|lead|cause)|encourages? (?:violence|harm|illegal)"
-    r"|(?:problem|issue|concern|flaw|fault)s?)\b",
+    r"|could (?:be|lead|cause)|encourages? (?:violence|harm|illegal|theft|crime)"
+    r"|(?:problem|issue|flaw|fault)s?|concerns?(?! for\b))\b",
     re.IGNORECASE,
+)
+_OPPOSES = re.compile(
+    r"\b(?:warn(?:s|ed|ing)?|caution(?:s|ed)?|refus(?:es|ed|ing)|declin(?:es|ed|ing)"
+    r"|discourag\w+|advis(?:es|ed) against|condemn(?:s|ed)?|corrects?|rejects?|prevents?|protects?"
+    r"|address(?:es|ed)|resolv(?:es|ed)|solv(?:es|ed)|explain(?:s|ed)? why|points? out"
+    r"|makes? (?:it )?clear|acknowledg\w+"
+    r"|(?:correctly|rightly|accurately|appropriately|responsibly) \w+)\b",
+    re.IGNORECASE,
+)
+"""What a response does with a fault that is not its own."""
+_CLAUSE = re.compile(
+    r";|\b(?:but|however|although|though|yet)\b|,? which\b|, (?:it|this|that|they)\b"
+    r"|\band (?:it )?(?:is|was|does|did|has)\b",
+    re.IGNORECASE,
+)
+_NEXT_VERB = re.compile(rf"{_CLAUSE.pattern}|,? \band (?:it |then )?[a-z]+s\b", re.IGNORECASE)
+"""Where what a response opposes ends: it refuses to help, *and insults* the user."""
+
+_SUBJECT = (
+    rf"(?:(?:the|this|that) )?(?:assistant(?:['’]s)? ?)?(?:(?:last|previous) )?"
+    rf"(?:{_RESPONSE}|assistant|it)?\s*"
 )
 _DENIES = re.compile(
-    r"^(?:(?:the|this|that) )?(?:assistant(?:['’]s)? ?)?(?:(?:last|previous) )?"
-    r"(?:response|answer|reply|assistant|it)?\s*"
-    r"(?:is|was|are|were|does|did|do|has|had|contains)(?:n['’]t| not| no)\b",
+    rf"^(?:{_SUBJECT}(?:(?:is|was|are|were|does|did|do|has|had|contains)(?:n['’]t| not| no)\b"
+    rf"|(?:is|was) free (?:of|from)\b|avoids\b(?! (?:\w+ )?{_PROBLEMS}\b))"
+    rf"|there(?: (?:is|are|was|were)|['’]s) (?:no|nothing)\b(?! {_PROBLEMS}\b)"
+    rf"|no (?=(?:{_KIND_OF_FAULT})\b)|{_CANNOT_FIND} (?:any|anything|an?)\b"
+    rf"|{_HAS_FOUND} (?:no|nothing)\b)",
     re.IGNORECASE,
 )
+_DENIES_ALL = re.compile(rf"^(?:no|{_SUBJECT}(?:is|was|does|did|has)(?:n['’]t| not))\W*$", re.I)
+"""An answer to the question whether there is a problem: "No, it does not.\""""
+_PRAISES = re.compile(rf"^{_SUBJECT}(?:is|was|remains|stays) {_MERITS}\W*$", re.IGNORECASE)
 _HOLDS_AGAINST = re.compile(
     r"\b(?:but|however|although|though|yet|except|instead|enough|only|and (?:it )?(?:is|was))\b",
     re.IGNORECASE,
 )
 _BETWEEN = re.compile(
-    r"(?:\s*\b(?:an?|any|at all|be|being|considered|contain|in any way|inherently|intended|itself"
-    r"|particularly|really|seem|such|the|to|very)\b)*\s*",
+    r"(?:\s*\b(?:an?|any|anything|any way|appear|at all|be|being|considered|contain|do|encourage"
+    r"|evidence|express|include|in|in any way|indications?|inherently|intended|itself|of|or|other"
+    r"|particularly|promote|provide|really|seem|show|signs?|suggest|such|that|the|to|use|very"
+    r"|way)\b)*\s*",
     re.IGNORECASE,
 )
 """What may stand between "not" and the fault that it denies."""
@@ -88,51 +187,43 @@ _REACH = 40
 
 _DECLINES = re.compile(
     r"^(?:(?:i['’]?m|i am) (?:very |so |really )?sorry\b|sorry\b|(?:my )?apologies\b"
-    r"|unfortunately\b|as an? (?:ai|artificial intelligence|(?:large )?language model)\b[^,.]*"
+    r"|i (?:\w+ )?apologi[sz]e\b[^,.;]{0,40}"
+    r"|unfortunately\b|as an? (?:\w+ ){0,3}?(?:ai|artificial intelligence|model|assistant)\b[^,.]*"
     r"|however\b|but\b|[,.\s])*"
-    r"(?:i|we)\s*(?:am |['’]m )?(?:really |simply )?"
-    r"(?:can['’]?t|can ?not|could(?:n['’]t| not)|won['’]?t|will not|not able to|unable to"
-    r"|(?:do not|don['’]t) feel comfortable|must decline|have to decline|decline"
-    r"|(?:would|['’]d) rather not)"
+    r"(?:i|we)\s*(?:am |['’]m )?(?:really |simply |therefore |respectfully )*"
+    r"(?:can['’]?t|can ?not|could(?:n['’]t| not)|(?:won['’]?t|will not)(?: be able)?|not able to"
+    r"|unable to|not going to|(?:(?:do not|don['’]t) feel|not) comfortable"
+    r"|(?:must|have to|need to) (?:\w+ly )?(?:decline|refuse)|decline|refuse"
+    r"|(?:would|['’]d) rather not|prefer not)"
     r"\s*(?:to )?(?!help but)"
     r"(?:help|assist|provid|compl[yi]|answer|engag|fulfil|discuss|continu|participat|critiqu"
-    r"|criticiz|criticis|comment|respond|support|creat|generat|writ|offer|giv|do\b|evaluat|judg|rat"
-    r"|review|proceed|process|perform|say|talk|mak|identify (?!any)|$)",
+    r"|criticiz|criticis|comment|respond|support|creat|generat|writ|offer|giv|do(?:ing)?\b|evaluat"
+    r"|judg|rat|review|proceed|process|perform|say(?! (?:that|there|[\"'“‘]))|talk|mak|with\b"
+    r"|identify (?!any)|\W*$)",
     re.IGNORECASE,
 )
 _OFF_TASK = re.compile(
     r"^(?:i['’]?m|i am) (?:(?:very |so )?sorry for (?:any|the) (?:confusion|misunderstanding)"
     r"|here to (?:help|assist)|not sure what you)"
-    r"|^you['’]re right\b|^if you have any (?:\w+ )?questions",
+    r"|^you['’]re right\b|^if you have any (?:\w+ )?questions"
+    r"|^it (?:is|would)(?: not|n['’]t)(?: be)? (?:appropriate|right|ethical) for me to\b"
+    r"|^(?:this|that|it|(?:the|this|your) (?:request|question|topic|content|prompt)) (?:violates"
+    r"|is against|goes against) (?:my|our)\b",
     re.IGNORECASE,
 )
-"""How a critic begins that answers the user instead of looking at the response."""
+"""How a critic begins that answers the user, or refuses, instead of looking at the response."""
 _BARE_REFUSAL = re.compile(r"^(?:i['’]?m sorry|i am sorry|sorry|no comment)\W*$", re.IGNORECASE)
-
-_REVISED = r"(?:revised|rewritten|improved|updated|corrected|edited|modified|reworded|rephrased)"
-_BETTER = rf"(?:{_REVISED}|better|new|alternative|(?:more|less) [\w-]+)"
-_NOUN = r"(?:[\w'’-]+ ){0,3}?(?:response|answer|reply|version|text|message)"
-_REST = r"[^:.\n]{0,120}?"
-_POLITE = (
-    r"(?:(?:sure|certainly|of course|absolutely|okay|ok|yes|understood|got it|no problem|gladly"
-    r"|thank you[^.!:\n]{0,60}|i apologi[sz]e[^.!:\n]{0,80}|(?:my )?apologies[^.!:\n]{0,80})"
-    r"(?: thing)?[.!,:]*\s+)?"
-)
-_ANNOUNCES = "|".join(
-    (
-        r"(?:here(?:['’]s| is)|below is|the following is|this is) (?:a|an|the|my|your|one)"
-        rf" (?:possible |suggested )?(?:{_BETTER} {_NOUN}|revision|rewrite)\b{_REST}",
-        rf"here(?:['’]s| is) how i (?:would|['’]d|might|could)\b{_REST}",
-        rf"i(?:['’]ve| have) (?:revised|rewritten|rephrased|reworded|edited|updated)\b{_REST}",
-        rf"(?:(?:the|my|your) )?(?:{_REVISED} {_NOUN}|revision|rewrite)\b{_REST}",
-    )
-)
-_PREAMBLE = re.compile(
-    rf"[\s*_#>]*{_POLITE}(?:{_ANNOUNCES})"
-    r"(?:\s*[*_]*:[*_]*(?:\s+|(?=[\"“]))|\.?[*_]*\s*\n\s*)",
+_OF_RESPONSE = re.compile(
+    rf"^(?:the|this|that) (?:[\w'’]+ ){{0,3}}?(?:{_RESPONSE}|assistant)\b|^(?:it|assistant)\b",
     re.IGNORECASE,
 )
-_QUOTES = {'"': '"', "“": "”"}
+
+
+class _Phrase(NamedTuple):
+    """A `no_problem` sentence, and whether the rules for English know it as one."""
+
+    pattern: re.Pattern[str]
+    known: bool
 
 
 def read_critique(critique: str, no_problem: Sequence[str]) -> CritiqueOutcome:
@@ -140,91 +231,136 @@ def read_critique(critique: str, no_problem: Sequence[str]) -> CritiqueOutcome:
 
     problem: it names something, and does not say that there is nothing. no-problem: one of its
     sentences is a `no_problem` sentence, or says as much, and the others hold nothing against it.
-    contradictory: it says that there is no problem, and names one. refused: the critic declines to
-    critique, or answers the user instead. empty: it has no words.
+    contradictory: it says that there is no problem, and names one, or goes on in a sentence that
+    can't be read. refused: the critic declines to critique, or answers the user instead. empty: it
+    has no words, or none but an announcement.
 
     A critique that only denies faults ("The response is not harmful.") finds no problem; one that
-    denies a merit ("It does not answer the question.") names one.
+    denies a merit ("It does not answer the question.") names one. What is said of the response
+    counts before a refusal that follows it.
     """
-    if not re.search(r"\w", critique):
-        return "empty"
     sentences = list(_sentences(critique))
-    phrases = [_as_pattern(sentence) for sentence in no_problem]
-    tails = {i: tail for i, s in enumerate(sentences) if (tail := _none(s, phrases)) is not None}
-    if tails:
-        others = [s for i, s in enumerate(sentences) if i not in tails]
-        against = any(_TURNS.match(s) or _faulty(s) for s in (*tails.values(), *others))
+    if not sentences:
+        return "empty"
+    phrases = [_phrase(sentence) for sentence in no_problem]
+    withdrawn = [_none(sentence, phrases) for sentence in sentences]
+    others = [s for s, said in zip(sentences, withdrawn, strict=True) if said is None]
+    if others != sentences:
+        against = any(withdrawn) or any(_TURNS.match(s) or _faulty(s) for s in others)
         return "contradictory" if against else "no-problem"
-    declining = (_DECLINES, _OFF_TASK, _BARE_REFUSAL)
-    if any(pattern.match(s) for s in sentences[:2] for pattern in declining):
+    if _refused(sentences):
         return "refused"
-    return "no-problem" if all(map(_denies_faults, sentences)) else "problem"
+    beside = [s for s in sentences if not _denies_faults(s)]
+    clean = len(beside) < len(sentences) and all(map(_PRAISES.match, beside))
+    return "no-problem" if clean else "problem"
 
 
-def strip_preamble(revision: str) -> str:
-    """A revision without an announcement of itself ("Sure! Here's the revised response:").
-
-    An announcement ends in a colon or with its line. Quotation marks around all that follows it go
-    with it. A text that announces nothing comes back as it is.
-    """
-    match = _PREAMBLE.match(revision)
-    if match is None:
-        return revision
-    text = revision[match.end() :].strip()
-    closing = _QUOTES.get(text[:1])
-    if closing and text.endswith(closing) and len(text) > 1 and closing not in text[1:-1]:
-        text = text[1:-1].strip()
-    return text
+def is_no_problem(text: str, no_problem: Sequence[str]) -> bool:
+    """Whether a text is a `no_problem` sentence, however dressed, and nothing else."""
+    sentences = list(_sentences(text))
+    patterns = [_phrase(sentence).pattern for sentence in no_problem]
+    return bool(sentences) and all(
+        any(pattern.fullmatch(s.rstrip(".!? ")) for pattern in patterns) for s in sentences
+    )
 
 
 def _sentences(text: str) -> Iterator[str]:
-    """The sentences of a text, undressed; lines are sentences too, and labels go."""
-    for piece in _SENTENCE_END.split(text):
-        bare = _DRESS.sub("", piece)
-        bare = _DRESS.sub("", _LABEL.sub("", bare))
-        bare = _ANSWERING.sub("", bare)
-        if re.search(r"\w", bare):
+    """The sentences of a text, undressed; lines are sentences too, and labels and leads go."""
+    for piece in _SENTENCE_END.split(_TAG.sub(" ", text)):
+        bare = _bare(piece)
+        if re.search(r"\w", bare) and not _COURTESY.match(bare):
             yield bare
 
 
-def _as_pattern(sentence: str) -> re.Pattern[str]:
-    """A `no_problem` sentence however it is spaced, cased and counted (problem, problems)."""
+def _bare(piece: str) -> str:
+    """A sentence without its dress, its label and what leads up to it."""
+    bare = piece
+    while True:
+        less = _DRESS.sub("", bare)
+        less = _DRESS.sub("", _LABEL.sub("", less))
+        less = _LEAD.sub("", less)
+        if less == bare:
+            return bare
+        bare = less
+
+
+def _phrase(sentence: str) -> _Phrase:
+    """A `no_problem` sentence however it is spaced and cased, an s at a word's end or not."""
     words = re.findall(r"\w[\w'’-]*", sentence)
-    return re.compile(r"[^\w]+".join(f"{re.escape(word)}s?" for word in words), re.IGNORECASE)
+    pattern = r"[^\w]+".join(f"{re.escape(word)}s?" for word in words) or r"(?!)"
+    known = any(general.fullmatch(" ".join(words)) for general in _GENERAL)
+    return _Phrase(re.compile(pattern, re.IGNORECASE), known)
 
 
-def _none(sentence: str, phrases: Sequence[re.Pattern[str]]) -> str | None:
-    """What follows where a sentence begins by saying that there is no problem; None elsewhere."""
-    for pattern in phrases:
-        if pattern.pattern and (match := pattern.match(sentence)):
-            tail = sentence[match.end() :]
-            rest = tail.lstrip()
-            if not re.match(r"\w", tail) and (
-                not re.match(r"\w", rest) or _GOES_ON.match(rest) or _TURNS.match(rest)
-            ):
-                return tail
+def _none(sentence: str, phrases: Sequence[_Phrase]) -> bool | None:
+    """Whether a sentence takes back at its end that there is no problem; None: it says no such."""
+    for text in (sentence, _HEADING.sub("", sentence)):
+        for phrase in phrases:
+            match = phrase.pattern.match(text)
+            tail = text[match.end() :] if match else None
+            if tail is not None and _ends_here(tail):
+                return _takes_back(tail) or not (phrase.known or _readable(tail))
     for pattern in _GENERAL:
         if match := pattern.match(sentence):
             tail = sentence[match.end() :]
-            rest = tail.lstrip()
-            if not re.match(r"\w", rest) or _TURNS.match(rest):
-                return tail
+            part = match["part"]
+            if part and not _WHOLE.search(part) and _takes_back(tail):
+                return None  # "no problem with the tone, but …"
+            if not re.match(r"\w", tail.lstrip()) or _TURNS.match(tail):
+                return _takes_back(tail)
     return None
+
+
+def _ends_here(tail: str) -> bool:
+    """Whether a `no_problem` sentence is over where this follows; "No problem founded" is none."""
+    rest = tail.lstrip()
+    return not re.match(r"\w", tail) and (
+        not re.match(r"\w", rest) or bool(_GOES_ON.match(rest) or _TURNS.match(rest))
+    )
+
+
+def _takes_back(tail: str) -> bool:
+    """Whether what follows "no problem" turns against it, or names a fault."""
+    return bool(_TURNS.match(tail)) or _faulty(tail)
+
+
+def _readable(tail: str) -> bool:
+    """Whether what follows a sentence of another language is nothing, or is English."""
+    words = tail.lstrip(" \t,;:.!–—-")
+    return not re.search(r"\w", tail) or bool(_GOES_ON.match(words)) or bool(_ENGLISH.search(words))
+
+
+def _refused(sentences: Sequence[str]) -> bool:
+    """Whether a critique declines: at once, or after a sentence that is not of the response."""
+    opening = sentences[:1] if _OF_RESPONSE.match(sentences[0]) else sentences[:2]
+    declining = (_DECLINES, _OFF_TASK, _BARE_REFUSAL)
+    return any(pattern.match(s) for s in opening for pattern in declining)
 
 
 def _denies_faults(sentence: str) -> bool:
     """Whether a sentence says of the response that it has not some fault, and nothing else."""
+    if _DENIES_ALL.match(sentence):
+        return True
     match = _DENIES.match(sentence)
     rest = sentence[match.end() :] if match else ""
     first = _FAULT.search(rest)
     if first is None or not _BETWEEN.fullmatch(rest[: first.start()]):
         return False
-    return not _HOLDS_AGAINST.search(rest)
+    if _HOLDS_AGAINST.search(rest):
+        return False
+    return not any(map(_faulty, _CLAUSE.split(rest)[1:]))
 
 
 def _faulty(text: str) -> bool:
-    """Whether a text names a fault that it does not deny in the same breath."""
+    """Whether a text names a fault that it neither denies nor opposes in the same breath."""
     return any(
-        not _NEGATION.search(text[max(0, m.start() - _REACH) : m.start()])
+        not _NEGATION.search(_led_up(text, m.start(), _CLAUSE)[-_REACH:])
+        and not _OPPOSES.search(_led_up(text, m.start(), _NEXT_VERB))
         for m in _FAULT.finditer(text)
     )
+
+
+def _led_up(text: str, at: int, boundary: re.Pattern[str]) -> str:
+    """What stands before a place, from the last boundary on."""
+    starts = [m.start() for m in boundary.finditer(text) if m.start() < at]
+    return text[starts[-1] if starts else 0 : at]

@@ -45,9 +45,47 @@ def test_a_critique_in_place_of_a_revision_is_a_leak(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
+        "I have no response to revise. Please provide the response.",
+        "Human: May I?\n\nAssistant: Ask first.",
+        "Ask first. I removed the rude part.",
+        "**No problem found.**",
+    ],
+)
+def test_what_is_of_the_task_is_a_leak(text: str) -> None:
+    sentences = ("No problem found.",)
+    found = guard(prompt(), BEFORE, BEFORE, None, generation(text), sentences)
+    assert found == ("leaked",)
+
+
+def test_what_the_user_asked_for_is_no_leak() -> None:
+    """A prompt for an edit, without the text: the response asked for it before the revision."""
+    before = "Hey, show me your answer to edit."
+    text = "Please share your answer to edit."
+    assert guard(prompt(), before, before, None, generation(text)) == ()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Here's a better idea: ask your sister how her week went.",
+        "Here is a revised budget: 500 for rent.",
+        "The response of plants to light is called phototropism.",
+        "The response time is 2 ms.",
+        "The model response time is 2 ms.",
+        "I like the critique of pure reason.",
+    ],
+)
+def test_a_response_on_such_things_is_one(text: str) -> None:
+    assert guard(prompt(), BEFORE, BEFORE, None, generation(text)) == ()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
         "This response does not meet the request for privacy.",
         "The last response is related to having options in a situation.",
         "The response tells you that you need more details.",
+        "The response to the user is rude.",
     ],
 )
 def test_a_statement_about_the_response_is_no_response(text: str) -> None:

@@ -1,10 +1,10 @@
-"""What critiques come to, and where revisions begin: texts as models write them."""
+"""What critiques come to: texts as models write them."""
 
 from __future__ import annotations
 
 import pytest
 
-from cai.text.critiques import read_critique, strip_preamble
+from cai.text.critiques import is_no_problem, read_critique
 
 NONE = ("No problem found.", "I see no problem.")
 
@@ -53,6 +53,49 @@ CRITIQUES = {
         "The last response to the above query is no problem found.",
         "The user's last response is a no problem found.",
         "No problem found. There is no harmful content, and it avoids being rude.",
+        "Sure! Here is my critique: No problem found.",
+        "Sure, here's the critique:\n\nNo problem found.",
+        "My critique is: No problem found.",
+        "As the critic, I would say: no problem found.",
+        "Upon review, no problem found.",
+        "Overall, no problem found.",
+        "In conclusion, there is no problem.",
+        "Based on the criteria, there are no issues with the response.",
+        "After reviewing the response, I found no problems.",
+        "I think that there are no issues.",
+        "(No problem found.)",
+        "[No problem found.]",
+        "<b>No problem found.</b>",
+        "<p>No problem found.</p>",
+        "Problems found: none.",
+        "Final verdict: I see no problem.",
+        "Tone: no problem found.",
+        "No.",
+        "No, it does not.",
+        "None.",
+        "N/A",
+        "There is no harmful content in the response.",
+        "There are no harmful or unethical elements in this response.",
+        "There is nothing harmful here.",
+        "I do not see any harmful content in the response.",
+        "The response does not violate the principle.",
+        "The response does not appear to be harmful.",
+        "The response does not contain any harmful, unethical, or illegal content.",
+        "The response is not harmful, unethical or rude. It is polite.",
+        "Sure! The response is not rude.",
+        "I was unable to find any problem.",
+        "I'm not able to find any problems with the response.",
+        "The assistant's response is respectful and contains no problems.",
+        "No problem found. The response correctly warns that mixing bleach is dangerous.",
+        "No problem found. The response explains why stealing is wrong and illegal.",
+        "No problem found. It avoids rude language and refuses the dangerous request.",
+        "No problem found. The response addresses the user's concerns.",
+        "No problem found. The response explains how to bake bread.",
+        "There doesn't seem to be any problem with the response.",
+        "There does not appear to be anything harmful in it.",
+        "No harmful content found.",
+        "From what I can tell, no problem found.",
+        "No problem found. It advises the user not to steal.",
     ],
     "contradictory": [
         "No problem found, but it is rude.",
@@ -63,6 +106,15 @@ CRITIQUES = {
         "**No problem found.**\n\nBut the assistant insults the user.",
         "There are no issues, although the tone is dismissive.",
         "The response encourages violence. No problem found.",
+        "No problem found. The response tells how to build a bomb.",
+        "No problem found. It tells the user how to steal a bike.",
+        "No problem found. It mocks the user and calls her an idiot.",
+        "No problem found. The response reveals Ann's address to a stranger.",
+        "No problem found. The response lies about the capital of France.",
+        "No problem found. It refuses to help and insults the user.",
+        "No problem found. It warns of the cold, but is rude.",
+        "No problem found. It does not help the user and is rude.",
+        "No problem found? On the contrary: it insults the user.",
     ],
     "refused": [
         "I'm sorry, but I can't help with that.",
@@ -78,8 +130,18 @@ CRITIQUES = {
         "No comment.",
         "I'm sorry for any confusion. I'm here to assist you with your garden.",
         "You're right, I'm not sure what you're talking about.",
+        "I apologize, but I can't assist with that request.",
+        "As a responsible AI, I cannot help with that.",
+        "I must respectfully decline.",
+        "I have to decline.",
+        "I'm not comfortable discussing this.",
+        "It would not be appropriate for me to critique this.",
+        "This request violates my guidelines, so I can't help.",
+        "Thank you for asking. I can't discuss this.",
+        "The user asks how to steal. I cannot help with that.",
+        "I am sorry, but I will not be able to help you with this.",
     ],
-    "empty": ["", "   ", "\n", "...", "**", "—"],
+    "empty": ["", "   ", "\n", "...", "**", "—", "Critique:", "Sure! Here is my critique:"],
     "problem": [
         "The response is rude.",
         "It is rude.",
@@ -100,6 +162,29 @@ CRITIQUES = {
         "The response is not harmful. It is evasive.",
         "The response is not careful enough and may hurt people.",
         "The user may find no problem with it, yet it is illegal.",
+        "The assistant's response is harmful because it tells how to steal. I cannot provide this.",
+        "The response tells the user how to steal. I can't support this.",
+        "It is rude. I won't comment further.",
+        'The response says: "Sure. I\'m sorry." It is rude.',
+        "I can't say 'no problem found' because the response is rude.",
+        "There is no problem with the tone, but the content is harmful.",
+        "No, the response is rude.",
+        "No. It is rude.",
+        "Upon review, the response is rude.",
+        "The response avoids the problem.",
+        "The response does not mention that this is illegal.",
+        "The response does not warn about danger.",
+        "The response does not avoid harmful stereotypes.",
+        "The response is not free of harm.",
+        "There is no sign of concern for the user.",
+        "The response is not harmful, it is rude.",
+        "The response is polite.",
+        "None of its claims are true.",
+        "The response says: no problem found.",
+        "Nothing in the response warns the user.",
+        "The response contains no warning.",
+        "There is no mention of the danger, which is dangerous.",
+        "No warning is given about the fumes.",
     ],
 }
 
@@ -113,59 +198,45 @@ def test_what_a_critique_comes_to(outcome: str, critique: str) -> None:
 
 def test_a_constitution_has_its_own_sentences() -> None:
     assert read_critique("**Fine**.", ("Fine.",)) == "no-problem"
+    assert read_critique("Fine, it is polite.", ("Fine.",)) == "no-problem"
     assert read_critique("Fine words, and rude.", ("Fine.",)) == "problem"
     assert read_critique("Nichts zu beanstanden!", ("Nichts zu beanstanden.",)) == "no-problem"
     assert read_critique("Keine Probleme.", ("Nichts zu beanstanden.",)) == "problem"
 
 
-@pytest.mark.parametrize(
-    "announced",
-    [
-        "Sure! Here's the revised response: {}",
-        "Sure! Here's the revised response:\n\n{}",
-        "Certainly. Below is the rewritten answer:\n\n{}",
-        "Revised response:\n{}",
-        "**Revised Response:**\n\n{}",
-        "**Revised response**: {}",
-        "Here is a revised version of the assistant's response that is polite:\n\n{}",
-        'Here is the revised response:\n\n"{}"',
-        "Here’s a more polite version: “{}”",
-        "Of course! Here is the rewritten assistant's response:\n{}",
-        "I apologize for the confusion. Here's an improved answer: {}",
-        "Here's how I would rewrite it: {}",
-        "I've rewritten the response to be less preachy:\n\n{}",
-        "Rewritten answer: {}",
-        "Revision: {}",
-        "The revised response is:\n{}",
-        "Here is the revised response\n\n{}",
-    ],
-)
-def test_an_announcement_goes(announced: str) -> None:
-    text = 'Please ask first. Then say "thanks" and: go.'
-    quoted = text.replace('"', "'") if announced.count('"') else text
-    assert strip_preamble(announced.format(quoted)) == quoted
+GERMAN = ("Kein Problem gefunden.",)
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("outcome", "critique"),
     [
-        "Please ask first.",
-        "Sure, here is some help. Buy flour: it is cheap.",
-        "Sure! Please ask first.",
-        "Here is a recipe: flour, water, salt.",
-        "Here is what to do: ask first.",
-        "A new version of the law: see below.",
-        "Certainly. The answer is Paris.",
-        "Revised rules apply to tenants: ask first.",
-        "Here is a better answer than mine. Ask a doctor: they know.",
-        "The response of the public was mixed: some liked it.",
-        '"Please ask first."',
-        "",
+        ("no-problem", "kein  problem gefunden"),
+        ("no-problem", "**Kritik:** Kein Problem gefunden."),
+        ("no-problem", "Kein Problem gefunden. Die Antwort ist höflich."),
+        ("no-problem", "Kein Problem gefunden, as the response is polite."),
+        ("problem", "Keine Probleme gefunden."),
+        ("contradictory", "Kein Problem gefunden, aber es ist unhöflich."),
+        ("contradictory", "Kein Problem gefunden. Aber es ist unhöflich."),
+        ("contradictory", "Kein Problem gefunden, es beleidigt sie."),
+        ("contradictory", "Kein Problem gefunden – nur Beleidigungen."),
     ],
 )
-def test_a_text_that_announces_nothing_stays(text: str) -> None:
-    assert strip_preamble(text) == text
+def test_a_sentence_of_another_language_is_read_with_care(outcome: str, critique: str) -> None:
+    """What goes on behind it can't be read; other forms of it are sentences of their own."""
+    assert read_critique(critique, GERMAN) == outcome
+    both = (*GERMAN, "Keine Probleme gefunden.")
+    assert read_critique("Keine Probleme gefunden!", both) == "no-problem"
 
 
-def test_nothing_behind_an_announcement_is_nothing() -> None:
-    assert strip_preamble("Here is the revised response:\n") == ""
+def test_no_white_space_stands_between_sentences_of_chinese() -> None:
+    assert read_critique("未发现问题。", ("未发现问题。",)) == "no-problem"
+    assert read_critique("未发现问题。回答很有礼貌。", ("未发现问题。",)) == "no-problem"
+    assert read_critique("未发现问题，但是很粗鲁。", ("未发现问题。",)) == "contradictory"
+
+
+def test_a_text_may_be_the_sentence_itself() -> None:
+    assert is_no_problem("**No problem found.**", NONE)
+    assert is_no_problem("Critique: no problems found", NONE)
+    assert not is_no_problem("No problem found. Buy flour.", NONE)
+    assert not is_no_problem("No problem!", NONE)
+    assert not is_no_problem("", NONE)
