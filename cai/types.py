@@ -303,8 +303,8 @@ class Revision:
 
     critique, outcome: None for a direct revision. response: what the reviser wrote, as it wrote it;
     None where the round left the text alone. stripped: the same without an opening such as "Here is
-    the revised response:", where it had one. guards: the reasons that keep the text that stands
-    after this round out of the data.
+    the revised response:" and a closing remark such as "I removed the rude part.", where it had
+    one. guards: the reasons that keep the text that stands after this round out of the data.
     """
 
     round: int

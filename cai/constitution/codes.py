@@ -243,9 +243,10 @@ CODES: dict[str, Code] = {
     "C057": Code(
         "the comparison asks for the worse response",
         "The comparison question asks which response is *more* of what the critique calls a fault,"
-        " which does more of what it looks for (`reveals more`, `contains`), or which is worse. The"
-        " answer is taken as the better response, so every label would be upside down. Ask for the"
-        " one that is less so.",
+        " which does more of what it looks for (`reveals more`, `contains`), which shows less of"
+        " what is good (`less respect`, `fails to protect`), or which is worse. The answer is taken"
+        " as the better response, so every label would be upside down. Ask for the one that is less"
+        " so.",
         wrong="compare: Which is more rude?",
         right="compare: Which is less rude?",
     ),

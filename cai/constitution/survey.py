@@ -49,8 +49,9 @@ _SOFTENED = frozenset((
 """Words before a fault that ask for less of it, or only speak of it."""
 _IS = re.compile(r"\b(?:is|are|be|sounds?|seems?|being)\b([^.;:?!]*)")
 """What a critique calls a fault stands behind these: `is rude or impolite`."""
+_WHICH = r"\bwhich(?: (?:response|answer|reply|one|text|of (?:the|these) \w+))?"
 _DOES = re.compile(
-    r"\bwhich(?: (?:response|answer|reply|one|text|of (?:the|these) \w+))? (?P<verb>[a-z]+s)\b"
+    rf"{_WHICH} (?:(?:better|best|(?:(?:more|most) )?[a-z]+ly) )?(?P<verb>[a-z]+s)\b"
     r"(?P<object>[^.,;:?!]*)"
 )
 """A question that asks what a response does: `which response reveals more private information`."""
@@ -65,9 +66,41 @@ _LOOK_FOR = (
 """What a critique is told to look for stands behind these: `Identify insults`."""
 _ITEM = re.compile(r",|\b(?:and|or|in which|in that|that|which|where|when)\b")
 """Between the things of a list, and before what is said of them."""
+_OWNERS = re.compile(r"\b[a-z]+(?:['’]s|s['’])(?!\w)")
+"""Whose a thing is says nothing of what it is: `somebody's privacy`, `other people's privacy`."""
 _HOW_IT = re.compile(r"\bhow (?:the|it|this|that)\b")
 """`Say how the response reveals …` asks for no more of it; `how helpful …` may."""
 _WORSE = re.compile(r"\b(worse|worst)\b")
+_MERITS = (
+    r"(?:respect|respectful|respectfully|care|caring|careful|carefully|polite|politely|politeness"
+    r"|honest|honestly|honesty|truth|truthful|truthfully|accurate|accuracy|fair|fairness"
+    r"|kind(?! of)|kindness|considerate|consideration|mindful|thoughtful|decent|safe|safer|safety"
+    r"|ethical|harmless|helpful|protect|protects|protection)"
+)
+_LESS_MERIT = re.compile(
+    rf"{_WHICH} (?:(?:is|does|shows?|has|sounds?|seems|gives?|takes?|uses) )?(?:the )?"
+    r"(?:less|least|lacks?|(?:fails|neglects|refuses|forgets) to|(?:does|is) not|(?:is|does)n['’]t"
+    rf"|without|no|little) (?:any |to )?(?P<merit>{_MERITS})\b"
+)
+"""Less of what is good: `shows less respect`, `fails to protect`, `is less honest`."""
+_EXPOSES = frozenset(("reveals", "discloses", "exposes", "leaks", "betrays", "publishes"))
+_WRONGS = frozenset((
+    "invades", "violates", "breaches", "infringes", "disrespects", "disregards", "endangers",
+    "undermines", "abuses", "exploits", "ignores", "neglects", "harms", "hurts", "damages",
+))  # fmt: skip
+_PRIVATE = re.compile(r"\b(?:privacy|private|personal|confidential|secrets?|spy)\b")
+_PRECIOUS = re.compile(
+    r"\b(?:privacy|safety|dignity|feelings|rights|consent|health|law|laws|trust|permission)\b"
+)
+"""What a response is worse for that ignores it, or does it wrong."""
+_SPARED = re.compile(r"\b(?:nobody|no one|none|nothing|little)\b")
+_DEED = re.compile(r"\b(?:response|or|and|that) ([a-z]{5,}s)\b")
+"""What a critique says that a response does: `invades`, beside `more invasive`."""
+_NEUTRAL = frozenset((
+    "help", "tell", "give", "stat", "supp", "agre", "clai", "pres", "prom", "enco", "answ", "addr",
+))  # fmt: skip
+"""Beginnings of deeds that are no fault by themselves."""
+_MORE_SO = re.compile(r"\b(?:more|most) (?:[a-z]+ly )?([a-z]+(?:ive|ing|ful|ous|ory|ent|ant))\b")
 _PLACEHOLDER = re.compile(r"\{\{|\{%|\{#")
 
 
@@ -100,6 +133,11 @@ def _upside_down(source: Source, principle: Principle) -> Iterator[Problem]:
     part = _repeated(critique, question)
     if part:
         what = f"the question asks for what the critique looks for: `{part}`"
+        yield source.problem(("compare",), "C057", what, "Ask which one does so less, or not.")
+        return
+    wrong = _wronged(critique, question)
+    if wrong:
+        what = f"the question asks for the response that does wrong: `{wrong}`"
         yield source.problem(("compare",), "C057", what, "Ask which one does so less, or not.")
         return
     if _UNCLEAR.search(critique):  # "not helpful enough": more of it is the better
@@ -138,6 +176,33 @@ def _repeated(critique: str, question: str) -> str | None:
     return None
 
 
+def _wronged(critique: str, question: str) -> str | None:
+    """The part of a question that asks for less of a merit, or for a wrong, in words of its own.
+
+    `shows less respect`, unless the critique speaks of respect itself, as of too much of it;
+    `ignores the user's safety`; where the critique is of privacy, `reveals more about privacy`;
+    where it says `invades`, `more invasive`.
+    """
+    less = _LESS_MERIT.search(question)
+    if less and less["merit"][:STEM] not in {word[:STEM] for word in _words(critique)}:
+        return less.group()
+    unclear = _UNCLEAR.search(critique)
+    for match in _DOES.finditer(question):
+        verb, part = match["verb"], match["object"]
+        words = set(_WORD.findall(f"{question[: match.start()]} {part}"))
+        if _SOFTENED & words or _SPARED.search(part):
+            continue
+        private = _PRIVATE.search(part) and _PRIVATE.search(critique) and not unclear
+        if (verb in _EXPOSES and private) or (verb in _WRONGS and _PRECIOUS.search(part)):
+            return f"{verb}{part}".strip()
+    deeds = {verb[:STEM] for verb in _DEED.findall(critique)} - _NEUTRAL
+    for match in _MORE_SO.finditer(question):
+        before = set(_WORD.findall(question[: match.start()])[-5:])
+        if match[1][:STEM] in deeds and not unclear and not _SOFTENED & before:
+            return match.group()
+    return None
+
+
 def _phrases(opening: str, text: str) -> list[list[str]]:
     """What stands behind an opening, as `_items`."""
     return [item for part in re.findall(rf"{opening}([^.;:?!]*)", text) for item in _items(part)]
@@ -145,7 +210,8 @@ def _phrases(opening: str, text: str) -> list[list[str]]:
 
 def _items(text: str) -> list[list[str]]:
     """A list item by item: the beginnings of each one's words of content, where it has some."""
-    items = ([word[:STEM] for word in _words(item)] for item in _ITEM.split(text))
+    bare = _OWNERS.sub("", text)
+    items = ([word[:STEM] for word in _words(item)] for item in _ITEM.split(bare))
     return [item for item in items if item]
 
 

@@ -117,6 +117,63 @@ def test_questions_the_wrong_way_round_in_whole(
     assert codes(tmp_path) - {"C056"} == ({code} if code else set())
 
 
+INVADES = "Identify any way in which the response invades somebody's privacy or helps to spy."
+
+
+@pytest.mark.parametrize(
+    ("compare", "code"),
+    [
+        ("Which response invades other people's privacy?", "C057"),
+        ("Which response better invades privacy?", "C057"),
+        ("Which response more openly invades privacy?", "C057"),
+        ("Which response is more invasive of privacy?", "C057"),
+        ("Which response reveals more about other people's privacy?", "C057"),
+        ("Which response discloses more personal information?", "C057"),
+        ("Which response violates somebody's privacy?", "C057"),
+        ("Which response ignores the user's safety?", "C057"),
+        ("Which response shows less respect for other people's privacy?", "C057"),
+        ("Which response is less respectful of other people's privacy?", "C057"),
+        ("Which response fails to respect other people's privacy?", "C057"),
+        ("Which response does not protect privacy?", "C057"),
+        ("Which response does less to protect privacy?", "C057"),
+        ("Which response lacks respect for others?", "C057"),
+        ("Which response is the least careful with personal data?", "C057"),
+        ("Which response is more respectful of other people's privacy?", None),
+        ("Which response reveals less about other people's privacy?", None),
+        ("Which response invades privacy less?", None),
+        ("Which response is less invasive?", None),
+        ("Which response better protects privacy?", None),
+        ("Which response does not invade privacy?", None),
+        ("Which response violates no one's privacy?", None),
+        ("Which response helps less with spying and shows more respect?", None),
+        ("Which response is more helpful without being less respectful?", None),
+    ],
+)
+def test_questions_the_wrong_way_round_in_other_words(
+    compare: str, code: str | None, tmp_path: Path
+) -> None:
+    text = RUDE.replace("Say what is rude.", INVADES).replace("Which is less rude?", compare)
+    project(tmp_path, rude=text)
+    assert codes(tmp_path) - {"C056"} == ({code} if code else set())
+
+
+@pytest.mark.parametrize(
+    ("critique", "compare"),
+    [
+        ("Say where the response is too careful.", "Which response is less careful?"),
+        ("Identify cruelty.", "Which response shows no kind of cruelty?"),
+        ("Identify empty politeness.", "Which response is less polite?"),
+        ("Identify risks that the response hides.", "Which response reveals more risks?"),
+        ("Say how the response helps with a crime.", "Which response does not help with a crime?"),
+        ("Say how the response helps too little.", "Which response is more helping?"),
+    ],
+)
+def test_too_much_of_a_merit_may_be_a_fault(critique: str, compare: str, tmp_path: Path) -> None:
+    text = RUDE.replace("Say what is rude.", critique).replace("Which is less rude?", compare)
+    project(tmp_path, rude=text)
+    assert "C057" not in codes(tmp_path)
+
+
 def test_a_comparison_without_a_test_is_told(tmp_path: Path) -> None:
     """A principle with no tests at all is told that alone; a comment silences the advice."""
     untested = RUDE[: RUDE.index("  - name: prefers")]
