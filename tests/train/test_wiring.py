@@ -19,7 +19,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cai.errors import UsageError
+from cai.errors import DataError, UsageError
 from cai.models.adapters import LoraSettings
 from cai.models.backbone import Backbone
 from cai.models.load import LoadedModel
@@ -39,7 +39,7 @@ from cai.train.train import Show, build_stage, train
 from cai.types import Message
 from tests.models.tiny import encoder, tiny
 from tests.text.families import family
-from tests.train.ppo_runs import trainer
+from tests.train.ppo_runs import PROMPTS, trainer
 
 ROWS: list[type[TrainConfig]] = [SftConfig, RewardConfig, DpoConfig]
 SMALL: dict[str, Any] = {"device": "cpu", "dtype": "float32", "lora_r": 4, "test_share": 0.0}
@@ -173,6 +173,12 @@ def test_the_plan_of_rows(
     assert stage.work.steps == run.steps == len(sizes)
     assert [len(run._batch(step)) for step in range(run.steps)] == sizes
     assert stage.work.held_out == len(run.test) == (7 if "test_share" in change else 0)
+
+
+@pytest.mark.parametrize("kind", ROWS)
+def test_the_longest_row(kind: type[TrainConfig], model: str, data: Path) -> None:
+    with pytest.raises(DataError, match=r"No row is left to train on; 8 .*, over 9\)"):
+        built(kind, model, data, max_length=9)
 
 
 @pytest.mark.parametrize("kind", ROWS)
@@ -335,6 +341,12 @@ def test_how_many_steps_an_update_has() -> None:
     assert counts == {20.0} and run.steps == 3
 
 
+def test_memory_bounds_what_ppo_reads_at_once() -> None:
+    """One token: every response by itself."""
+    run = trainer(max_new_tokens=2, micro_tokens=1)
+    assert run._pieces(run._write(), range(8)) == [[i] for i in range(8)]
+
+
 def test_how_ppo_draws() -> None:
     """Number, length, heat and seed. The first four prompts and the last four say the same."""
 
@@ -347,6 +359,8 @@ def test_how_ppo_draws() -> None:
     assert max(map(len, hot)) == 6 and max(map(len, drawn(max_new_tokens=3))) == 3
     assert len(drawn(prompts_per_update=5)) == 5
     assert drawn(seed=5) == drawn(seed=5) != hot
+    orders = [[r.prompt.id for r in trainer(seed=n, max_new_tokens=1)._write()] for n in (5, 6)]
+    assert orders[0] != orders[1]
 
 
 def test_ppo_s_bound_on_the_kl() -> None:
@@ -372,9 +386,11 @@ def test_ppo_s_reasoning_has_a_budget_of_its_own(budget: int) -> None:
     )  # fmt: skip
     base = Backbone(loaded)
     base.add_adapter("policy", LoraSettings(r=4, alpha=8), seed=1)
-    run = trainer(base, max_new_tokens=3, max_reasoning_tokens=budget)
+    run = trainer(base, max_new_tokens=3, max_reasoning_tokens=budget, held=PROMPTS[:3])
     lengths = [len(response.ids) for response in run._write()]
     assert (max(lengths) > 12) == (budget > 0), lengths
+    run.update()
+    assert (run.evaluate()["length"] > 6) == (budget > 0)
 
 
 def test_what_ppo_is_given(model: str, data: Path) -> None:
