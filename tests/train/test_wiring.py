@@ -113,7 +113,8 @@ def first_layers(run: Trainer) -> Tensor:
 def momentum(run: Trainer) -> float:
     """Norm of AdamW's first moments: after one step a tenth of the clipped gradient's."""
     found = [t.flatten() for n, t in run.state()[0].items() if n.startswith("adam/exp_avg/")]
-    return torch.cat(found).norm().item()
+    norm: float = torch.cat(found).norm().item()
+    return norm
 
 
 # -- the optimizer ----------------------------------------------------------------------------
@@ -405,6 +406,17 @@ def test_what_ppo_is_given(model: str, data: Path) -> None:
     assert figures["score"] < 0 and figures["check"] == -figures["score"]
     run = built(PpoConfig, model, data, test_share=0.999, **changes).make()
     assert isinstance(run, PpoTrainer) and len(run.prompts) == 1 and len(run.held) == 7
+
+
+def test_ppo_s_reference_is_its_start(model: str, data: Path, tmp_path: Path) -> None:
+    """A trained adapter: it is the adapter, not the base, that the policy is compared with."""
+    start = tmp_path / "sft"
+    fast: dict[str, Any] = {"learning_rate": 2e-2, "max_steps": 2, "batch_size": 4, "warmup": 0.0}
+    train(SftConfig(model=model, **SMALL, **fast), [data], start)
+    changes: dict[str, Any] = {"lora_r": None, "adapter": str(start), "max_new_tokens": 6}
+    run = built(PpoConfig, model, data, prompts_per_update=4, epochs=1, **changes).make()
+    assert isinstance(run, PpoTrainer)
+    assert run.update()["kl"] == pytest.approx(0.0, abs=1e-4)
 
 
 def test_a_reward_model_is_called_as_it_was_trained(model: str, data: Path, tmp_path: Path) -> None:
