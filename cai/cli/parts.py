@@ -224,9 +224,9 @@ GREEDY_PAIRS = (
 )
 
 
-def greedy_pairs(held: Mapping[str, Any], pairs: int) -> bool:
+def greedy_pairs(held: Mapping[str, Any], pairs: int, sft_share: float) -> bool:
     """Whether a build would compare each response with itself."""
-    return bool(pairs) and held["temperature"] == 0
+    return bool(pairs) and sft_share < 1 and held["temperature"] == 0
 
 
 def make_models(options: dict[str, Any]) -> Models:
@@ -251,13 +251,15 @@ def template_options(
     adapters: where no option says otherwise, the template is called as in their training.
     """
     from cai.text.template import TemplateOptions, check_date, parse_arguments
-    from cai.train.lineage import template_settings
 
     date = options["date"] or datetime.date.today().isoformat()
     check_date(date)
     thinking, arguments = options["thinking"], options["template_args"]
-    if thinking == "auto" and not arguments:
-        trained = template_settings(filter(None, adapters))
+    trained_ones = [adapter for adapter in adapters if adapter]
+    if trained_ones and thinking == "auto" and not arguments:
+        from cai.train.lineage import template_settings
+
+        trained = template_settings(trained_ones)
         thinking = trained.get("thinking", thinking)
         arguments = trained.get("template_arg", "").splitlines()
     return TemplateOptions(date, thinking, parse_arguments(arguments))

@@ -136,7 +136,7 @@ def _lines(
         yield f"\n{name}: {_memory(plan, size, batch, config)}"
         yield f"sampling: {in_words(*_sampling(config, drawn[name]))}"
     writer = next(iter(drawn.values()), Sampling())
-    if greedy_pairs(_sampling(config, writer)[0], config.pairs):
+    if greedy_pairs(_sampling(config, writer)[0], config.pairs, config.sft_share):
         yield click.style(GREEDY_PAIRS, fg="yellow")
 
 

@@ -62,7 +62,9 @@ def _head(console: Console, run: Run) -> None:
     console.print(f"  ·  {run.config['prompts']['count']} prompts  ·  run {run.id}")
     for line in sampling_lines(run.config["models"]):
         console.print(Text(visible(f"Sampling{line}."), style="dim"))
-    if greedy_pairs(run.config["models"]["generator"]["sampling"], run.config["pairs"]):
+    config = run.config
+    held = config["models"]["generator"]["sampling"]
+    if greedy_pairs(held, config["pairs"], config["sft_share"]):
         console.print(Text(GREEDY_PAIRS, style="yellow"))
     if len(fingerprints) == 1:
         console.print(
@@ -160,9 +162,10 @@ def _totals(console: Console, counts: Mapping[str, Any]) -> None:
     if counts["comparisons"]:
         swapped = any(c["swapped"] for c in counts["principles"].values())
         flips = f", {counts['flipped']} with a verdict that flips with the order" if swapped else ""
-        console.print(
-            f"{counts['comparisons']} pairs were compared: {counts['near_ties']} near ties{flips}."
+        pairs = (
+            "1 pair was" if counts["comparisons"] == 1 else f"{counts['comparisons']} pairs were"
         )
+        console.print(f"{pairs} compared: {counts['near_ties']} near ties{flips}.")
     outcomes = {name: n for name, n in counts["critiques"].items() if name in _NO_VERDICT}
     if outcomes:
         print_warning(

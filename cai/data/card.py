@@ -216,7 +216,7 @@ def _labels(counts: Counts) -> str:
     if signal.mean_mass is None:
         return ""
     text = (
-        f"## Labels\n\n{signal.labels} pairs were judged. Of {counts.comparisons} pairs of "
+        f"## Labels\n\nPairs judged: {signal.labels}. Of {counts.comparisons} pairs of "
         f"responses {counts.near_ties} have a label within {NEAR_TIE:g} of one half. The judge "
         f"gave {signal.mean_mass:.3g} of probability, on average, to the answers that it was "
         f"scored by (column `judge_mass`), and less than {NO_SIGNAL:g} on {signal.weak} pairs.\n"

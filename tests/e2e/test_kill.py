@@ -85,7 +85,7 @@ def compare_killed_with_straight(common: Sequence[object], kills: int, folder: P
     assert steps_of(store) == steps
 
 
-@pytest.mark.parametrize("kills", [5, pytest.param(25, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [3, pytest.param(25, marks=pytest.mark.slow)])
 def test_kills_of_a_scripted_build(kills: int, tmp_path: Path) -> None:
     script = tmp_path / "script.yaml"
     script.write_text(SCRIPT, "utf-8")

@@ -23,11 +23,11 @@ pytestmark = pytest.mark.skipif(
 def test_hh_dialogues(turns: str, tmp_path: Path) -> None:
     out = tmp_path / "runs" / turns
     cai(
-        "build-data", "--prompts", HH, "--turns", turns, "--limit", 24, "--out", out, "--quiet",
+        "build-data", "--prompts", HH, "--turns", turns, "--limit", 12, "--out", out, "--quiet",
         "--max-new-tokens", 48, "--no-examine",
     )  # fmt: skip
     manifest = json.loads((out / "manifest.json").read_text())
-    assert manifest["config"]["prompts"]["count"] == 24
+    assert manifest["config"]["prompts"]["count"] == 12
     made = [r for n in ("sft", "preferences") for r in rows(out / f"{n}.jsonl")]
     assert made
     if turns == "all":

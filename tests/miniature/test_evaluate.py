@@ -250,6 +250,7 @@ def test_a_part_that_can_not_be_read_is_found_anew(tmp_path: Path) -> None:
         assert json.loads(file.read_text()) == json.loads(whole)
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_told(tmp_path: Path) -> None:
     folder = tmp_path / "weights"
     shutil.copytree(WEIGHTS, folder)

@@ -70,6 +70,7 @@ def _lives(folder: Path, rank: str) -> bool:
 needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="no /proc here")
 
 
+@pytest.mark.slow
 @needs_proc
 @pytest.mark.parametrize("heeds", [True, False])
 def test_ranks_end_with_a_killed_parent(tmp_path: Path, heeds: bool) -> None:
@@ -81,6 +82,7 @@ def test_ranks_end_with_a_killed_parent(tmp_path: Path, heeds: bool) -> None:
     _until(lambda: not (_lives(tmp_path, "0") or _lives(tmp_path, "1")), seconds=10)
 
 
+@pytest.mark.slow
 @needs_proc
 def test_an_interrupt_ends_all_and_is_told_once(tmp_path: Path) -> None:
     parent = _start(tmp_path)
@@ -90,6 +92,7 @@ def test_an_interrupt_ends_all_and_is_told_once(tmp_path: Path) -> None:
     assert not _lives(tmp_path, "0") and not _lives(tmp_path, "1")
 
 
+@pytest.mark.slow
 @needs_proc
 def test_a_rank_that_fails_ends_the_other(tmp_path: Path) -> None:
     parent = _start(tmp_path, "fail")

@@ -174,6 +174,7 @@ def test_an_interrupted_run_goes_on_bit_for_bit(
     assert not all(torch.equal(first[name], two[name]) for name in one)
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_after_its_last_save_is_finished(tmp_path: Path) -> None:
     """No step is left, the weights for use were not written: --resume writes them."""
     threads = torch.get_num_threads()
