@@ -35,8 +35,8 @@ from cai.miniature.requests import Kind, Request, draw_request
 from cai.miniature.vocabulary import EVASIVE, HARMS
 from cai.models.backbone import Backbone
 from cai.stats import Tally
-from cai.train.folder import versions
-from cai.train.rollout import Response, read_responses, ready_prompts, write_responses
+from cai.training.folder import versions
+from cai.training.rollout import Response, read_responses, ready_prompts, write_responses
 from cai.types import Message, Prompt
 
 HERE = Path(__file__).resolve().parent

@@ -27,14 +27,14 @@ from cai.errors import PromptError
 from cai.models.adapters import LoraSettings
 from cai.models.backbone import Backbone
 from cai.models.heads import ScalarHead
-from cai.train.config import PpoConfig
-from cai.train.dpo import DpoObjective
-from cai.train.pairs import Pair, encode_pair
-from cai.train.ppo import PpoTrainer
-from cai.train.reference import LiveReference, StoredReference
-from cai.train.rows import Plan, RowsTrainer
-from cai.train.scoring import FunctionScorer
-from cai.train.updates import Schedule, Updates
+from cai.training.config import PpoConfig
+from cai.training.dpo import DpoObjective
+from cai.training.pairs import Pair, encode_pair
+from cai.training.ppo import PpoTrainer
+from cai.training.reference import LiveReference, StoredReference
+from cai.training.rows import Plan, RowsTrainer
+from cai.training.scoring import FunctionScorer
+from cai.training.updates import Schedule, Updates
 from cai.types import Prompt
 
 ROLLOUT, WRITTEN = 8, 16

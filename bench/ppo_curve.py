@@ -26,11 +26,11 @@ matplotlib.use("svg")
 import matplotlib.pyplot as plt
 
 from cai.miniature.judge import GARBLED, flaws_of, unknown_words
-from cai.train.config import PpoConfig
-from cai.train.folder import versions
-from cai.train.monitors import Bounds, Monitors
-from cai.train.prepare import resolve
-from cai.train.train import build_stage
+from cai.training.config import PpoConfig
+from cai.training.folder import versions
+from cai.training.monitors import Bounds, Monitors
+from cai.training.prepare import resolve
+from cai.training.train import build_stage
 
 HERE = Path(__file__).resolve().parent
 RUNS: dict[str, dict[str, Any]] = {

@@ -41,14 +41,14 @@ from cai.errors import PromptError
 from cai.models.backbone import Backbone, LoraSettings
 from cai.models.names import resolve_model
 from cai.stats import wilson
-from cai.train.batches import lay_out
-from cai.train.config import RewardConfig
-from cai.train.pairs import Pair, both_sides, encode_pair
-from cai.train.prepare import resolve
-from cai.train.reward import score_all
-from cai.train.reward_report import length_baseline
-from cai.train.stages import reward_stage
-from cai.train.train import build_loop
+from cai.training.batches import lay_out
+from cai.training.config import RewardConfig
+from cai.training.pairs import Pair, both_sides, encode_pair
+from cai.training.prepare import resolve
+from cai.training.reward import score_all
+from cai.training.reward_report import length_baseline
+from cai.training.stages import reward_stage
+from cai.training.train import build_loop
 from cai.types import Messages
 
 HERE = Path(__file__).resolve().parent

@@ -8,7 +8,7 @@ same adapter, rows, batch and optimizer, in bfloat16 on a GPU: the Trainer pads 
 first as its rows come, the second grouped by length. Then reward model, DPO and PPO by themselves.
 Every side has a process of its own, which runs it three times: few steps to warm up, few, many.
 The difference of the last two is time in steps alone, without loading. That both learn the same
-tokens is a test's business (tests/train/test_peer_trl.py), not this script's.
+tokens is a test's business (tests/training/test_peer_trl.py), not this script's.
 """
 
 from __future__ import annotations

@@ -82,7 +82,7 @@ def in_shell(line: str, folder: Path) -> tuple[int, str]:
 
 def in_fork(line: str, folder: Path) -> tuple[int, str]:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["cai.models.backbone", "cai.train.train"])
+    context.set_forkserver_preload(["cai.models.backbone", "cai.training.train"])
     said = folder / ".said"
     process = context.Process(target=run_here, args=(shlex.split(line, comments=True)[1:], folder))
     process.start()

@@ -25,7 +25,7 @@ LAYERS: dict[str, int] = {
     "backends": 2,
     "data": 3,
     "pipeline": 3,
-    "train": 4,
+    "training": 4,
     "eval": 4,
     "audit": 4,
     "authoring": 4,
@@ -43,7 +43,7 @@ SIDEWAYS = {
 }
 """The only imports allowed between two parts of one layer."""
 
-TORCH = {"models", "backends", "losses", "train", "eval", "miniature"}
+TORCH = {"models", "backends", "losses", "training", "eval", "miniature"}
 """The only parts that may import torch, transformers or peft, wherever the import stands."""
 
 

@@ -14,7 +14,7 @@ from cai.errors import DataError, UsageError
 from cai.text.terminal import visible
 
 if TYPE_CHECKING:
-    from cai.train.lineage import Adapter
+    from cai.training.lineage import Adapter
 
 
 _TOLD = 0.01
@@ -50,7 +50,7 @@ def command(given: str, out: Path, model: str | None, dtype: str, force: bool) -
     from cai.data.files import partial_of, telling
     from cai.models.merge import merge_adapter
     from cai.models.names import part_of_run
-    from cai.train.lineage import find_home
+    from cai.training.lineage import find_home
 
     with telling(out):
         if out.exists() and any(out.iterdir()):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cai.pipeline.build import Models
     from cai.pipeline.steps import Part
     from cai.text.template import TemplateOptions
-    from cai.train.lineage import Adapter, Use
+    from cai.training.lineage import Adapter, Use
 
 _SCRIPTED = "scripted:"
 
@@ -257,7 +257,7 @@ def template_options(
     thinking, arguments = options["thinking"], options["template_args"]
     trained_ones = [adapter for adapter in adapters if adapter]
     if trained_ones and thinking == "auto" and not arguments:
-        from cai.train.lineage import template_settings
+        from cai.training.lineage import template_settings
 
         trained = template_settings(trained_ones)
         thinking = trained.get("thinking", thinking)
@@ -281,7 +281,7 @@ class _Troupe:
         self._scripts = {model: _script(model) for model in models if _scripted(model)}
         for model in sorted(models - self._scripts.keys()):
             from cai.models.load import load_config
-            from cai.train.lineage import base_facts
+            from cai.training.lineage import base_facts
 
             base_facts(model)  # a base whose run did not come to its end is refused
             load_config(model, device=str(options["device"]))
@@ -356,7 +356,7 @@ def need_adapter(given: str, use: Use = "speak") -> Adapter:
     Raises what `find_adapter` raises, and `ModelError` for a kind that is not supported.
     """
     from cai.models.adapters import read_adapter
-    from cai.train.lineage import find_adapter
+    from cai.training.lineage import find_adapter
 
     found = find_adapter(given, use)
     read_adapter(found.folder)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from cai.backends.local import LocalBackend
     from cai.models.load import LoadedModel
     from cai.text.template import TemplateOptions
-    from cai.train.lineage import Adapter
+    from cai.training.lineage import Adapter
     from cai.types import Generation, Messages, Sampling
 
 BASE = "base"

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from cai.errors import ContentError, UsageError
-from cai.train.config import (
+from cai.training.config import (
     CONFIGS,
     STAGES,
     PpoConfig,
@@ -128,12 +128,12 @@ def _from_file(file: Path, stage: Stage) -> dict[str, Any]:
 
 def _dry_run(config: TrainConfig, data: tuple[Path, ...]) -> None:
     from cai.text.terminal import visible
-    from cai.train.estimate import estimate
-    from cai.train.prepare import resolve
-    from cai.train.train import build_stage
+    from cai.training.estimate import estimate
+    from cai.training.prepare import resolve
+    from cai.training.train import build_stage
 
     if isinstance(config, PpoConfig) and not config.reward:
-        config = dataclasses.replace(config, reward="cai.train.estimate:reward_to_come")
+        config = dataclasses.replace(config, reward="cai.training.estimate:reward_to_come")
     config = resolve(config)
     found = estimate(config, build_stage(config, data))
     lines = {
@@ -152,7 +152,7 @@ def _dry_run(config: TrainConfig, data: tuple[Path, ...]) -> None:
 def _train(config: TrainConfig, data: tuple[Path, ...], out: Path, quiet: bool) -> None:
     from cai.cli.train_progress import TrainProgress
     from cai.text.terminal import visible
-    from cai.train.train import Show, train
+    from cai.training.train import Show, train
 
     with TrainProgress() if not quiet else nullcontext() as progress:
         if progress is None:

@@ -8,7 +8,7 @@ from cai.cli.live import LiveLine, duration
 from cai.text.terminal import visible
 
 if TYPE_CHECKING:
-    from cai.train.loop import Report
+    from cai.training.loop import Report
 
 
 class TrainProgress(LiveLine):

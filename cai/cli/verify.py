@@ -46,7 +46,7 @@ def _built(folder: Path, given: Path, most: int) -> None:
 
 
 def _training(folder: Path, given: Path, most: int) -> None:
-    from cai.train.folder import verify_run
+    from cai.training.folder import verify_run
 
     files, problems = verify_run(folder)
     _tell(given, problems[:most], len(problems), "Restore the files from a copy, or train again.")

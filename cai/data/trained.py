@@ -1,4 +1,4 @@
-"""The record of a training run, `run.json`, for all who read it; `cai.train.folder` writes it."""
+"""The record of a training run, `run.json`; `cai.training.folder` writes it."""
 
 from __future__ import annotations
 

@@ -12,8 +12,8 @@ from tests.e2e.helpers import write_rows
 @pytest.fixture(scope="session")
 def sft_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of an SFT run on the miniature: two steps, at a rate that shows."""
-    from cai.train.config import SftConfig
-    from cai.train.train import train
+    from cai.training.config import SftConfig
+    from cai.training.train import train
 
     folder = tmp_path_factory.mktemp("trained")
     answer = {"role": "assistant", "content": "Bread, bread and bread again."}

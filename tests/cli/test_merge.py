@@ -15,7 +15,7 @@ from cai.models.backbone import Backbone
 from cai.models.load import load_model
 from cai.models.names import part_of_run, resolve_model
 from cai.store.store import Store
-from cai.train.lineage import find_adapter
+from cai.training.lineage import find_adapter
 from cai.types import Message
 from tests.e2e.helpers import cai, write_rows
 

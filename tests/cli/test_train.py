@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cai.train.config import CONFIGS
+from cai.training.config import CONFIGS
 from tests.e2e.helpers import cai, rows
 
 FAST = ("--device", "cpu", "--max-steps", "2", "--batch-size", "2", "--quiet")

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from cai.data.counts import Counts, Signal, kind_of
-from cai.train.card import reasons
+from cai.training.card import reasons
 from cai.types import Comparison, SetAside
 from tests.store.samples import comparison, say, score, trace
 

@@ -1,0 +1,101 @@
+"""The model card of a training run: what it is, from what, and what its figures say."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from cai.data.counts import kind_of
+from cai.training.folder import RunFolder, versions
+from cai.types import SetAside
+
+TITLES = {
+    "sft": "Supervised fine-tuning",
+    "reward": "Reward model",
+    "dpo": "Direct preference optimisation",
+    "ppo": "Proximal policy optimisation",
+}
+
+
+def card(run: RunFolder, results: Mapping[str, Any], set_aside: Sequence[SetAside]) -> str:
+    """The card as Markdown."""
+    facts = run.facts
+    lines = [
+        f"# {TITLES[run.config.stage]}: {run.path.name}",
+        "",
+        f"Run `{run.id}` of `cai train {run.config.stage}`, on the base {facts.base['name']}"
+        f" (fingerprint `{facts.base['fingerprint'][:16]}`).",
+        "",
+        "## From what",
+        "",
+        *_table(
+            ("file", "SHA-256"),
+            [(d["name"], f"`{d['sha256'][:16]}`") for d in facts.data],
+        ),
+        "",
+    ]
+    if facts.parents:
+        lines += [
+            *_table(
+                ("parent", "part", "stage", "id"),
+                [(p["name"], p["part"], p["stage"], f"`{p['id']}`") for p in facts.parents],
+            ),
+            "",
+        ]
+    counts = ", ".join(f"{value} {name}" for name, value in facts.counts.items())
+    lines += [f"Rows: {counts}.", ""]
+    lines += [f"- {count} set aside: {reason}" for reason, count in reasons(set_aside)]
+    lines += ["", "## Figures", "", *_figures(run.figures()), ""]
+    if results:
+        lines += ["## Results", "", *_results(results), ""]
+    told = sorted(vars(run.config).items())
+    lines += ["## Settings", "", *_table(("setting", "value"), told), ""]
+    lines += ["Versions: " + ", ".join(f"{n} {v}" for n, v in versions().items()) + ".", ""]
+    return "\n".join(lines)
+
+
+def reasons(set_aside: Sequence[SetAside]) -> tuple[tuple[str, int], ...]:
+    """Why rows were set aside, and how many for each kind of reason: the ten most frequent.
+
+    A kind is told by its reason where all its rows share one.
+    """
+    counts = Counter(kind_of(row.reason) for row in set_aside)
+    told: dict[str, set[str]] = {}
+    for row in set_aside:
+        told.setdefault(kind_of(row.reason), set()).add(row.reason)
+    return tuple(
+        (next(iter(told[kind])) if len(told[kind]) == 1 else kind, count)
+        for kind, count in counts.most_common(10)
+    )
+
+
+_NO_FIGURES = ("step", "held_out", "tokens_per_second")
+
+
+def _figures(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """First and last step's means, and every look at the held-out rows."""
+    trained = [row for row in rows if not row["held_out"]]
+    shown = [*trained[:1], *trained[-1:]] if len(trained) > 1 else trained
+    shown = [*shown, *(row for row in rows if row["held_out"])]
+    if not shown:
+        return ["None yet."]
+    names = [n for n in dict.fromkeys(n for row in shown for n in row) if n not in _NO_FIGURES]
+    head = ("step", "rows", *names)
+    return _table(
+        head,
+        [
+            (row["step"], "held out" if row["held_out"] else "trained",
+             *(f"{row[n]:.4g}" if n in row else "" for n in names))
+            for row in shown
+        ],
+    )  # fmt: skip
+
+
+def _results(results: Mapping[str, Any]) -> list[str]:
+    return [f"- {name}: {value}" for name, value in results.items() if not isinstance(value, dict)]
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    return lines + ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows]

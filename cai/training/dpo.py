@@ -1,0 +1,105 @@
+"""Direct preference optimisation (Rafailov et al. 2023), with soft labels."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cai.losses.dpo import dpo_loss
+from cai.models.backbone import Backbone
+from cai.training.batches import lay_out, moved, sequence_logprobs
+from cai.training.pairs import Pair, both_sides, labels_of, right
+from cai.training.reference import Reference
+from cai.training.rows import Metrics
+
+
+@dataclass(frozen=True, slots=True)
+class DpoObjective:
+    """−log σ(β (Δ chosen − Δ rejected)), Δ = policy − reference log-probability (eq. 7).
+
+    soft: weigh both outcomes by the row's probability. nll: weight of the chosen response's own
+    mean negative log-likelihood (Pang et al. 2024, eq. 2), which keeps it from falling.
+    """
+
+    backbone: Backbone
+    reference: Reference
+    beta: float
+    soft: bool = True
+    nll: float = 0.0
+    capacity: int = 0
+
+    def weight(self, example: Pair) -> float:
+        """One a pair."""
+        return 1.0
+
+    def tokens(self, example: Pair) -> int:
+        """Both sides, padded to the longer."""
+        return 2 * example.size
+
+    def loss(self, examples: Sequence[Pair], total: float) -> tuple[Tensor, Metrics]:
+        """As `Objective.loss`; logs absolute log-probabilities, whose fall margins hide."""
+        (chosen, rejected), reference = self._logprobs(examples)
+        labels = labels_of(examples, self.soft, chosen.device)
+        terms = dpo_loss(chosen, rejected, reference[0], reference[1], self.beta, labels)
+        losses = terms.losses
+        if self.nll:
+            counted = moved(torch.tensor([p.chosen.counted for p in examples]), chosen.device)
+            losses = losses - self.nll * chosen / counted
+        loss = losses.sum() / total
+        margins = terms.chosen_rewards - terms.rejected_rewards
+        return loss, {
+            "loss": loss.detach(),
+            "accuracy": right(margins, labels).sum() / total,
+            "margin": margins.sum() / total,
+            "chosen_logprob": chosen.detach().sum() / total,
+            "rejected_logprob": rejected.detach().sum() / total,
+            "chosen_reward": terms.chosen_rewards.sum() / total,
+            "rejected_reward": terms.rejected_rewards.sum() / total,
+        }
+
+    def noise(self, examples: Sequence[Pair], total: float) -> Metrics:
+        """How far policy and reference are apart, in nats a response: before a step, rounding."""
+        policy, reference = self._logprobs(examples)
+        return {"noise_floor": (policy.detach() - reference).abs().sum() / (2 * total)}
+
+    def _logprobs(self, pairs: Sequence[Pair]) -> tuple[Tensor, Tensor]:
+        """Of policy and reference: float32 [2, P] each, the chosen responses first."""
+        rows = lay_out(both_sides(pairs), self.capacity).to(self.backbone.device)
+        reference = self.reference(pairs, rows)
+        with self.backbone.using("policy"):
+            policy = sequence_logprobs(self.backbone, rows)
+        return policy.view(2, len(pairs)), reference
+
+
+class CollapseWatch:
+    """Warns once where the chosen responses have become much less likely than to the reference.
+
+    DPO can widen the margin while both sides fall (Pal et al. 2024): the model then says neither.
+    What is watched is β·Δ of the chosen responses, which compares the same rows under both, as the
+    mean of the last few batches: one alone may hold an odd row.
+    """
+
+    FALL = 0.5
+    """Nats a token below the reference at which it warns."""
+    BATCHES = 4
+
+    def __init__(self, beta: float, tokens_per_response: float) -> None:
+        self._unit = beta * tokens_per_response
+        self._falls: deque[float] = deque(maxlen=self.BATCHES)
+        self.warned = False
+
+    def __call__(self, chosen_reward: float) -> str | None:
+        """A warning, the first time that it is due; takes a batch's mean β·Δ."""
+        self._falls.append(-chosen_reward / self._unit)
+        fall = sum(self._falls) / len(self._falls)
+        if self.warned or len(self._falls) < self.BATCHES or fall < self.FALL:
+            return None
+        self.warned = True
+        return (
+            f"The chosen responses are {fall:.2f} nats a token less likely than to the reference:"
+            " the model may say neither. Try --nll 0.2, a lower --learning-rate or a higher --beta."
+        )

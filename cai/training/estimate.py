@@ -1,0 +1,72 @@
+"""What a run would do and need, before it starts: `cai train … --dry-run`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cai.models.rows import text_config
+from cai.training.card import reasons
+from cai.training.config import TrainConfig
+from cai.training.stage import Stage
+
+_ACTIVATIONS = 34
+"""Bytes a token, layer and hidden unit that a layer keeps for the backward pass in 16 bits, without
+the attention scores (Korthikanti et al. 2022, arXiv 2205.05198, equation 1); twice that in 32."""
+_MEASURED = 3
+"""Times the equation, for what adapters keep, gradients of activations and copies: a rough factor,
+set by the peaks of runs in float32 on a CPU."""
+_PROCESS = 500_000_000  # bytes of Python and torch before anything is loaded
+_CHECKPOINTED = 2  # only a layer's input is kept (the same, section 5)
+_OPTIMIZER = 12  # bytes a trained parameter: its gradient and AdamW's two moments, in float32
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Rows (prompts, for PPO), tokens and steps; parameters trained and all; bytes, roughly.
+
+    reasons: why rows were set aside, the most frequent first.
+    tokens: that are read in training; for PPO the most that may be written.
+    """
+
+    rows: int
+    held_out: int
+    set_aside: int
+    reasons: tuple[tuple[str, int], ...]
+    tokens: int
+    steps: int
+    trained: int
+    parameters: int
+    memory: int
+
+
+def reward_to_come(prompts: Sequence[object], responses: Sequence[object]) -> list[float]:
+    """Stands for a reward where none is given yet."""
+    return [0.0] * len(responses)
+
+
+def estimate(config: TrainConfig, stage: Stage) -> Estimate:
+    """Of a stage."""
+    work, backbone = stage.work, stage.backbone
+    inside = list(backbone.model.parameters())
+    beside = [p for module in (*work.beside, *backbone.copies) for p in module.parameters()]
+    held = {id(p): p for p in (*inside, *beside, *stage.parameters.values())}.values()
+    trained = sum(p.numel() for p in stage.parameters.values())
+    shape = text_config(backbone.model)
+    bytes_kept = _CHECKPOINTED if config.gradient_checkpointing else _ACTIVATIONS
+    together = max(work.longest, min(config.micro_tokens, work.tokens))  # tokens in one pass
+    units = together * shape.num_hidden_layers * shape.hidden_size
+    activations = _MEASURED * units * bytes_kept * backbone.dtype.itemsize // 2
+    weights = sum(p.numel() * p.element_size() for p in held)
+    own = {id(p): p for p in (*inside, *stage.parameters.values())}.values()
+    return Estimate(
+        rows=work.rows,
+        held_out=work.held_out,
+        set_aside=len(stage.set_aside),
+        reasons=reasons(stage.set_aside),
+        tokens=work.tokens,
+        steps=work.steps,
+        trained=trained,
+        parameters=sum(p.numel() for p in own),
+        memory=_PROCESS + weights + trained * _OPTIMIZER + activations,
+    )

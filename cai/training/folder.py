@@ -1,0 +1,323 @@
+"""A training run on disk: what it was told, what it saw, and what came out.
+
+config.yaml        every setting as resolved
+run.json           who it is: base, parents, data, status, results; digests of what it made
+metrics.jsonl      a line a step, and one for each look at the held-out rows
+set_aside.jsonl    rows that could not be used, each with its reason
+adapter/, head.safetensors, model/    what was trained
+checkpoint.safetensors                the state to go on from, removed in the end
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import platform
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cai import __version__
+from cai.data.files import partial_of, sweep, telling
+from cai.data.manifest import pretty
+from cai.data.trained import FORMAT, NAME, is_run, need_finished, read_run
+from cai.digest import digest, file_digest
+from cai.errors import DataError, StoreError, UsageError
+from cai.store.lock import held
+from cai.training.config import TrainConfig, flag
+from cai.types import SetAside
+
+NOISE = ("noise_floor", "ratio_noise")
+"""Figures of a run's first step that say what rounding alone comes to (docs/training.md)."""
+_LOCK = ".lock"
+_ELSEWHERE = "Choose another --out, or remove the folder."
+_STATE = ("checkpoint.safetensors", "best.safetensors")
+_NO_MATTER = {
+    "micro_tokens", "save_every", "device", "tracker", "model", "adapter", "gradient_checkpointing",
+}  # fmt: skip
+"""Settings that change no result, so that a run may go on under others; what base and adapter are,
+their digests say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a run rests on, its settings apart.
+
+    base: name and fingerprint. parents: what it started from, or was rewarded by: name, id, stage,
+    and digest of each. data: name and digest of each file. counts: rows used and set aside.
+    """
+
+    base: dict[str, Any]
+    parents: tuple[dict[str, Any], ...]
+    data: tuple[dict[str, Any], ...]
+    counts: dict[str, Any]
+
+
+def settings(config: TrainConfig) -> dict[str, Any]:
+    """A configuration as plain values."""
+    return dataclasses.asdict(config)
+
+
+class RunFolder:
+    """The folder of one training run."""
+
+    def __init__(self, path: Path, config: TrainConfig, facts: Facts) -> None:
+        self.path = path
+        self.config = config
+        self.facts = facts
+        self.id = _run_id(
+            {"stage": config.stage, "settings": settings(config), **dataclasses.asdict(facts)}
+        )
+
+    def open(self) -> bool:
+        """Make the folder, or take up the run that was interrupted in it; True for the latter.
+
+        A run that took no step is no hindrance to another. Raises `UsageError` where another run,
+        or this one where it stopped itself, is in the way.
+        """
+        sweep(self.path, (NAME, "metrics.jsonl", "rollouts.jsonl", *_STATE))
+        if not is_run(self.path):
+            self._begin()
+            return False
+        found = read_run(self.path)
+        if found["id"] != self.id:
+            if found["status"] == "running" and not _has_begun(self.path):
+                self._begin()
+                return False
+            raise UsageError(
+                f"{self.path} holds another run: {_difference(found, self)}", hint=_ELSEWHERE
+            )
+        if found["status"] == "stopped":
+            raise UsageError(
+                f"{self.path} holds this very run, and it stopped itself:"
+                f" {found['results'].get('stopped')}",
+                hint="Change a setting, and choose another --out.",
+            )
+        return True
+
+    @property
+    def results(self) -> dict[str, Any] | None:
+        """Those of this very run, where the folder holds it and it is finished."""
+        found = read_run(self.path) if is_run(self.path) else {}
+        same = found.get("id") == self.id and found["status"] == "finished"
+        return dict(found["results"]) if same else None
+
+    def _begin(self) -> None:
+        self._write("running", {})  # first: it is what makes this the folder of a run
+        with telling(self.path):
+            text = yaml.safe_dump(
+                {"stage": self.config.stage, **settings(self.config)}, sort_keys=False
+            )
+            (self.path / "config.yaml").write_text(text, encoding="utf-8")
+
+    def forget_after(self, step: int) -> None:
+        """Drop the figures of steps that are to be taken again."""
+        file = self.path / "metrics.jsonl"
+        if not file.is_file():
+            return
+        replace_lines(file, lambda row: bool(row["step"] <= step))
+
+    def log(self, values: Mapping[str, Any]) -> None:
+        """Add a line to the figures."""
+        with telling(self.path), (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(dict(values)) + "\n")
+
+    def figures(self) -> list[dict[str, Any]]:
+        """All lines so far."""
+        return _figures(self.path)
+
+    def set_aside(self, rows: Sequence[SetAside]) -> None:
+        """Keep the rows that could not be used."""
+        lines = [json.dumps(dataclasses.asdict(row), ensure_ascii=False) for row in rows]
+        with telling(self.path):
+            text = "".join(f"{line}\n" for line in lines)
+            (self.path / "set_aside.jsonl").write_text(text, encoding="utf-8", errors="replace")
+
+    def finish(self, results: Mapping[str, Any], status: str = "finished") -> None:
+        """Write the results and the digests of all that was made; then the checkpoint may go."""
+        self._write(status, results)
+        for name in _STATE:
+            (self.path / name).unlink(missing_ok=True)
+
+    def _write(self, status: str, results: Mapping[str, Any]) -> None:
+        files = {
+            str(p.relative_to(self.path)): file_digest(p)
+            for p in sorted(self.path.rglob("*"))
+            if p.is_file()
+            and p.name not in (NAME, "README.md", *_STATE)
+            and status != "running"
+            and not p.name.startswith(".")
+        }
+        values = {
+            "format": FORMAT,
+            "id": self.id,
+            "stage": self.config.stage,
+            "status": status,
+            **dataclasses.asdict(self.facts),
+            "results": dict(results),
+            "settings": settings(self.config),
+            "versions": versions(),
+            "files": files,
+        }
+        partial = partial_of(self.path / NAME)
+        with telling(self.path):
+            partial.write_text(pretty(values), encoding="utf-8")
+            partial.replace(self.path / NAME)
+
+
+@contextmanager
+def lock(folder: Path) -> Iterator[None]:
+    """Let no other process train in a folder meanwhile. Raises `StoreError` where one does.
+
+    Where nothing was begun in it, a folder that was made for the lock is removed again.
+    """
+    with telling(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def busy() -> StoreError:
+        return StoreError(
+            f"another process is training in {folder}",
+            hint="Let it finish, or choose another --out.",
+        )
+
+    try:
+        with held(folder / _LOCK, wait=False, busy=busy):
+            try:
+                yield
+            finally:  # a run that came to its end, well or not, is nothing to guard any more
+                if not is_run(folder) or read_run(folder)["status"] != "running":
+                    (folder / _LOCK).unlink(missing_ok=True)
+    finally:
+        with suppress(OSError):  # it holds something
+            folder.rmdir()
+
+
+def check_run(folder: Path, config: TrainConfig, data: Sequence[Mapping[str, Any]]) -> None:
+    """Raise `UsageError` where a folder holds a run of other settings or other data.
+
+    That much shows before a model is loaded. config: `resolve`d. data: as in `Facts`.
+    """
+    found = read_run(folder) if is_run(folder) else None
+    if found is None or (found["status"] == "running" and not _has_begun(folder)):
+        return
+    difference = _other_settings(found, config)
+    if not difference and [d["sha256"] for d in found["data"]] != [d["sha256"] for d in data]:
+        difference = "of other data"
+    if difference:
+        raise UsageError(f"{folder} holds another run: {difference}", hint=_ELSEWHERE)
+
+
+def _has_begun(folder: Path) -> bool:
+    return (folder / "checkpoint.safetensors").exists() or bool(_figures(folder))
+
+
+def verify_run(folder: Path) -> tuple[int, list[str]]:
+    """Recompute every digest of a training run: how many files, and what differs, in words.
+
+    The run's id is a digest of its settings, base, parents and data, and is recomputed too. Raises
+    `DataError` where the folder holds no training run, or one that has not come to its end.
+    """
+    run = need_finished(folder)
+    try:
+        problems = [] if run["id"] == _run_id(run) else [
+            f"{NAME}: its id is not that of the settings, base, parents and data it names"
+        ]  # fmt: skip
+        for name, sha in run["files"].items():
+            file = folder / name
+            if not file.resolve().is_relative_to(folder.resolve()) or not file.is_file():
+                problems.append(f"{name}: the file is missing")
+            elif file_digest(file) != sha:
+                problems.append(f"{name}: its digest is not the run's: the file was changed")
+        return len(run["files"]), problems
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{folder / NAME} lacks {error}", hint="Train again.") from None
+
+
+def check_out(folder: Path) -> None:
+    """Raise `UsageError` where a folder is no place for a run, before anything is loaded."""
+    with telling(folder):
+        if folder.exists() and not is_run(folder):
+            others = [p.name for p in folder.iterdir() if p.name not in (_LOCK, f"{_LOCK}-journal")]
+            if others:
+                raise UsageError(
+                    f"{folder} is not empty, and holds no training run",
+                    hint="Choose another --out, or empty it.",
+                )
+
+
+def replace_lines(file: Path, keeps: Callable[[dict[str, Any]], bool]) -> None:
+    """Drop rows of a JSONL file, and a last line that was cut off; whole or not at all."""
+    lines = file.read_bytes().split(b"\n")[:-1]
+    partial = partial_of(file)
+    with telling(file):
+        partial.write_bytes(b"".join(line + b"\n" for line in lines if keeps(json.loads(line))))
+        partial.replace(file)
+
+
+def last_figures(folder: Path) -> dict[str, Any]:
+    """Those of the last step; none where there is none."""
+    return next((row for row in reversed(_figures(folder)) if not row["held_out"]), {})
+
+
+def start_noise(folder: Path) -> dict[str, float]:
+    """What rounding alone came to before the first step, by the figures of that step."""
+    first = next((row for row in _figures(folder) if not row["held_out"]), {})
+    return {name: float(f"{first[name]:.3g}") for name in NOISE if name in first}
+
+
+def _figures(folder: Path) -> list[dict[str, Any]]:
+    file = folder / "metrics.jsonl"
+    if not file.is_file():
+        return []
+    lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def versions() -> dict[str, str]:
+    """Versions of all that decides what a run comes to."""
+    names = ("torch", "transformers", "peft", "accelerate", "safetensors")
+    found = {name: version(name) for name in names}
+    return {"cai": __version__, "python": platform.python_version(), **found}
+
+
+def _run_id(run: Mapping[str, Any]) -> str:
+    """A run's id: a digest of all that decides what it comes to."""
+    told = {
+        "stage": run["stage"],
+        "settings": {k: v for k, v in run["settings"].items() if k not in _NO_MATTER},
+        "base": run["base"]["fingerprint"],
+        "parents": [p["digest"] for p in run["parents"]],
+        "data": [d["sha256"] for d in run["data"]],
+    }
+    return f"m-{digest(told)[:12]}"
+
+
+def _difference(found: Mapping[str, Any], wanted: RunFolder) -> str:
+    """What sets the run in a folder apart from the one that is asked for."""
+    changed = _other_settings(found, wanted.config)
+    if changed:
+        return changed
+    names = {p["name"]: p["digest"] for p in found["parents"]}
+    others = [p["name"] for p in wanted.facts.parents if names.get(p["name"]) != p["digest"]]
+    if others:
+        return f"{', '.join(others)} changed"
+    same = found["base"]["fingerprint"] == wanted.facts.base["fingerprint"]
+    return "of other data" if same else f"of another base, {found['base']['name']}"
+
+
+def _other_settings(found: Mapping[str, Any], config: TrainConfig) -> str:
+    """The settings in which a run's record differs; empty where they lead to the same."""
+    if found["stage"] != config.stage:
+        return f"of the stage {found['stage']}"
+    theirs, ours = found["settings"], settings(config)
+    changed = [
+        f"{flag(name)} {theirs.get(name)} there, {ours[name]} here"
+        for name in ours
+        if theirs.get(name) != ours[name] and name not in _NO_MATTER
+    ]
+    return "; ".join(changed[:4])

@@ -1,0 +1,196 @@
+"""What training runs made, by the names that people give it: a run, its best, or a folder in it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from cai.data.trained import is_run, need_finished, read_run
+from cai.digest import digest, file_digest
+from cai.errors import DataError, ModelError, UsageError
+from cai.models.fingerprint import ADAPTER_FILES, adapter_digest, fingerprint
+from cai.models.folders import local_folder
+from cai.models.names import or_last, part_of_run, resolve_model
+from cai.training.config import FORMATS
+
+Use: TypeAlias = Literal["speak", "merge", "start"]
+"""What an adapter is wanted for; a run may start from a reward model, which can't speak."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What a training run says of itself.
+
+    model: the base as it was given then. fingerprint: that base's. quantize: how it was held.
+    """
+
+    id: str
+    stage: str
+    model: str
+    fingerprint: str
+    quantize: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """A trained adapter.
+
+    name: of its run, or of its own folder. folder: its files in PEFT's layout. base: the model
+    that it was trained on; empty where nothing says it. record: None where no training run made it.
+    """
+
+    name: str
+    folder: Path
+    base: str
+    record: Record | None
+
+    def fits(self, model: str) -> bool:
+        """Whether a model is the base that the run's record names by its fingerprint.
+
+        The fingerprint covers the number format, of which the record says only what was asked
+        for: any of them will do. True where there is no record.
+        """
+        if self.record is None:
+            return True
+        folder = local_folder(resolve_model(model), model)
+        formats = ("+".join(filter(None, (f, self.record.quantize))) for f in FORMATS)
+        return self.record.fingerprint in (fingerprint(folder, f) for f in formats)
+
+    def facts(self, part: str) -> dict[str, Any]:
+        """What a run that is made from it says of it; part: what it is to that run."""
+        return {
+            "name": self.name,
+            "part": part,
+            "stage": self.record.stage if self.record else "?",
+            "id": self.record.id if self.record else "?",
+            "digest": adapter_digest(self.folder),
+        }
+
+
+def find_home(given: str | Path) -> Path | None:
+    """The training run that a folder is or lies in: RUN, RUN/adapter, RUN/best/adapter."""
+    place = _place(given)
+    if not place.exists():  # a hub id, whoever's folder we are in
+        return None
+    return next((f for f in (place, *list(place.parents)[:2]) if is_run(f)), None)
+
+
+def find_adapter(given: str, use: Use = "speak") -> Adapter:
+    """An adapter by its training run's folder, the run's `best`, its own folder or its hub id.
+
+    Raises `UsageError` for a reward model's that should speak, `DataError` for that of a run that
+    is not finished or stopped itself, and for damaged records, `ModelError` where there is none.
+    """
+    place, home = _place(given), find_home(given)
+    record = _record(home, place, use) if home else None
+    folder = local_folder(part_of_run(given, "adapter"))
+    check_files(home, (folder / name for name in ADAPTER_FILES))
+    inside = place.relative_to(home).parts if home else ()
+    parts = [home.name if home else place.name, *(p for p in inside if p != "adapter")]
+    return Adapter("-".join(parts), folder, record.model if record else _told(folder), record)
+
+
+TEMPLATE = ("thinking", "template_arg")
+"""Settings of a run that say how its chat template is called."""
+
+
+def template_settings(adapters: Iterable[str]) -> dict[str, Any]:
+    """How the chat template was called when adapters were trained, where that was not the default.
+
+    Raises `UsageError` where they were trained with different settings.
+    """
+    told: dict[str, dict[str, Any]] = {}
+    for adapter in adapters:
+        if home := find_home(adapter):
+            settings = read_run(home)["settings"]
+            told[adapter] = {n: settings.get(n) for n in TEMPLATE if settings.get(n)}
+            if told[adapter].get("thinking") == "auto":
+                del told[adapter]["thinking"]
+    found = list(told.values())
+    if any(other != found[0] for other in found[1:]):
+        raise UsageError(
+            "The adapters were trained with different template settings: "
+            + "; ".join(f"{name}: {values or 'defaults'}" for name, values in told.items()),
+            hint="Say which to use: --thinking, --template-arg.",
+        )
+    return found[0] if found else {}
+
+
+def base_facts(model: str) -> list[dict[str, Any]]:
+    """What is said of the run that made a base; nothing where none did.
+
+    Raises as `find_adapter`.
+    """
+    home = find_home(model)
+    if home is None:
+        return []
+    record = _record(home, _place(model), "start")
+    check_files(home, _place(model).rglob("*.safetensors"))
+    files = digest(read_run(home)["files"])
+    return [
+        {"name": home.name, "part": "base", "stage": record.stage, "id": record.id, "digest": files}
+    ]
+
+
+def _place(given: str | Path) -> Path:
+    return or_last(Path(given).expanduser()).resolve()
+
+
+def check_files(home: Path | None, files: Iterable[Path]) -> None:
+    """Raise `DataError` where a file of a run is not as the run wrote it."""
+    recorded = read_run(home)["files"] if home else {}
+    for file in files:
+        place = file.resolve()
+        if home is None or not place.is_file() or not place.is_relative_to(home):
+            continue
+        wanted = recorded.get(place.relative_to(home).as_posix())
+        if wanted and file_digest(place) != wanted:
+            raise DataError(
+                f"{file} is not as the training run {home.name} wrote it",
+                hint="Restore it, or train again. An adapter can be used as it is from a copy of"
+                " its own folder, without the run's.",
+            )
+
+
+def _record(home: Path, place: Path, use: Use) -> Record:
+    """What the run of a folder says, where what it made may be used so."""
+    run = need_finished(home)
+    try:
+        if run["status"] == "stopped" and use != "speak" and place == home:
+            made = "model" if (home / "model").is_dir() else "adapter"
+            best = (
+                f"{home / 'best'}, from before the signs; or " if (home / "best").is_dir() else ""
+            )
+            raise DataError(
+                f"The training run {home} stopped itself: {run['results']['stopped']}",
+                hint=f"Give {best}{home / made}, what it came to.",
+            )
+        if run["stage"] == "reward" and use != "start":
+            raise UsageError(
+                f"{home} is a reward model: it scores responses and writes none",
+                hint="Give the run of another stage. List them with: cai models",
+            )
+        told = run["settings"]
+        return Record(
+            run["id"], run["stage"], told["model"], run["base"]["fingerprint"], told["quantize"]
+        )
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{home}/run.json lacks {error}", hint="Train again.") from None
+
+
+def _told(folder: Path) -> str:
+    """What `adapter_config.json` names as the base."""
+    file = folder / "adapter_config.json"
+    try:
+        told = json.loads(file.read_bytes())
+        return str(told.get("base_model_name_or_path") or "")
+    except FileNotFoundError:
+        raise ModelError(
+            f"{folder} holds no adapter_config.json",
+            hint="Give the folder of a training run, or of an adapter in PEFT's layout.",
+        ) from None
+    except (OSError, ValueError, AttributeError) as error:
+        raise ModelError(f"{file} can't be read: {error}", hint="Train again.") from None

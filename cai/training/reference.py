@@ -1,0 +1,155 @@
+"""The reference of DPO: whose log-probabilities the policy's are compared with.
+
+In float32 they are computed once, before the run, and cached under a digest of all that they
+depend on. In half precision a log-probability depends on the shape of the batch that it is read
+in, by some hundredths of a nat a response, which is as much as the first steps teach. So there the
+reference is read in every step, in the policy's own rows: the same kernels on the same shapes, so
+that a policy that has not moved has a margin of exactly 0. That costs a forward pass a step, in
+place of the pass over all rows before the run.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from cai.digest import digest
+from cai.errors import Interrupted
+from cai.models.backbone import Backbone
+from cai.training.batches import Rows, Tokens, lay_out, moved, pieces, sequence_logprobs
+from cai.training.budget import TokenBudget
+from cai.training.checkpoint import load_tensors, save_tensors
+from cai.training.pairs import Pair, both_sides
+
+_SAVE_SECONDS = 30.0
+"""Between writes of what the reference has read so far."""
+
+
+class Reference(Protocol):
+    """Gives the reference's log-probabilities of the responses of pairs."""
+
+    def begin(self, pairs: Sequence[Pair], tell: Callable[[int, int], None]) -> None:
+        """Get ready for these pairs. tell: called with the conversations read and all."""
+
+    def __call__(self, pairs: Sequence[Pair], rows: Rows) -> Tensor:
+        """Log-probabilities of the chosen and the rejected responses: float32 [2, P], in nats.
+
+        rows: both sides of the pairs, as the policy reads them.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class LiveReference:
+    """Reads the reference beside the policy, in the same rows. adapter: None for the base alone."""
+
+    backbone: Backbone
+    adapter: str | None
+
+    def begin(self, pairs: Sequence[Pair], tell: Callable[[int, int], None]) -> None:
+        """Nothing is read ahead."""
+
+    @torch.no_grad()
+    def __call__(self, pairs: Sequence[Pair], rows: Rows) -> Tensor:
+        """As in `Reference`."""
+        with self.backbone.using(self.adapter):
+            return sequence_logprobs(self.backbone, rows).view(2, len(pairs))
+
+
+class StoredReference:
+    """Reads the reference once, and keeps what it read in a cache.
+
+    adapter: None for the base alone. identity: digest of the base's and the adapter's weights.
+    cache: the folder of the cache.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        adapter: str | None,
+        identity: str,
+        micro_tokens: int,
+        cache: Path,
+    ) -> None:
+        self.backbone = backbone
+        self.adapter = adapter
+        self.identity = identity
+        self.micro_tokens = micro_tokens
+        self.cache = cache
+        self._logprobs: dict[Tokens, float] = {}
+
+    def begin(self, pairs: Sequence[Pair], tell: Callable[[int, int], None]) -> None:
+        """Read these pairs, or take them from the cache.
+
+        Raises `Interrupted` after Ctrl-C; what was read until then is kept.
+        """
+        sides = both_sides(pairs)
+        rows = [(side.ids, side.counted) for side in sides]
+        name = digest({"reference": self.identity, "dtype": "float32", "rows": rows})
+        file = self.cache / f"{name}.safetensors"
+        if file.is_file():
+            found = load_tensors(file)[0]["logprobs"]
+        else:
+            partial = file.with_suffix(".partial.safetensors")
+            found = self._read(sides, partial, tell)
+            save_tensors(file, {"logprobs": found}, {})
+            partial.unlink(missing_ok=True)
+        self._logprobs.update(zip(sides, found.tolist(), strict=True))
+
+    def __call__(self, pairs: Sequence[Pair], rows: Rows) -> Tensor:
+        """As in `Reference`; `KeyError` for a pair that it did not begin with."""
+        known = torch.tensor([self._logprobs[side] for side in both_sides(pairs)])
+        return moved(known, self.backbone.device).view(2, len(pairs))
+
+    @torch.no_grad()
+    def _read(
+        self, sides: Sequence[Tokens], partial: Path, tell: Callable[[int, int], None]
+    ) -> Tensor:
+        """Log-probability of each conversation's response: float32 [S], on the CPU.
+
+        partial: keeps what was read before a stop, so that it is not read again.
+        """
+        backbone = self.backbone
+        backbone.train(False)
+        lengths, budget = [len(side.ids) for side in sides], TokenBudget(self.micro_tokens)
+        found = torch.full((len(sides),), math.nan)
+        if partial.is_file():
+            found = load_tensors(partial)[0]["logprobs"]
+
+        def work() -> Tensor:
+            saved = time.monotonic()
+            left = found.isnan().nonzero().flatten().tolist()
+            for piece in pieces([lengths[i] for i in left], budget.tokens):
+                places = [left[i] for i in piece]
+                rows = lay_out([sides[i] for i in places]).to(backbone.device)
+                with backbone.using(self.adapter):
+                    found[places] = sequence_logprobs(backbone, rows).cpu()
+                tell(len(sides) - int(found.isnan().sum()), len(sides))
+                if time.monotonic() - saved > _SAVE_SECONDS:
+                    save_tensors(partial, {"logprobs": found}, {})
+                    saved = time.monotonic()
+            return found
+
+        try:
+            return budget.spend(work, lengths, backbone.device)
+        except KeyboardInterrupt:
+            save_tensors(partial, {"logprobs": found}, {})
+            raise Interrupted(
+                "Stopped while the reference reads; what it has read is kept.",
+                hint="Run the same command again to go on.",
+            ) from None
+
+
+def make_reference(
+    backbone: Backbone, adapter: str | None, identity: str, micro_tokens: int, cache: Path
+) -> Reference:
+    """A stored reference in float32, a live one in half precision; arguments as there."""
+    if backbone.dtype == torch.float32:
+        return StoredReference(backbone, adapter, identity, micro_tokens, cache)
+    return LiveReference(backbone, adapter)

@@ -1,0 +1,281 @@
+"""What a response is worth: a trained reward model, a Python function, or several with weights."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias
+
+from torch import nn
+
+from cai.digest import digest, file_digest
+from cai.errors import PromptError, TrainingError, UsageError
+from cai.models.backbone import Backbone
+from cai.stats import spread
+from cai.text.encode import Encoder
+from cai.text.reasoning import Reply
+from cai.training.batches import Tokens
+from cai.training.reward import encode_scored, score_all
+from cai.training.rollout import Response
+from cai.types import as_dicts
+
+RewardFunction: TypeAlias = Callable[[list[list[dict[str, str]]], list[str]], Sequence[float]]
+"""(prompts, responses) -> scores. A prompt is a list of messages, {"role": …, "content": …}."""
+
+
+_SAME = 1e-6  # of a score: differences this small are float32's rounding
+
+
+class Scorer(Protocol):
+    """Gives responses their scores."""
+
+    name: str
+    """What people call it."""
+
+    def __call__(self, responses: Sequence[Response]) -> list[float]:
+        """A finite score for each response, in order."""
+        ...
+
+
+class FunctionScorer:
+    """Scores by a Python function.
+
+    Raises `UsageError` where the function fails, or gives anything but one finite number each.
+    """
+
+    def __init__(self, function: RewardFunction, name: str) -> None:
+        self.function = function
+        self.name = name
+
+    @property
+    def digest(self) -> str:
+        """Of the name and of the file that it is in: the function's code is part of the run."""
+        module = sys.modules.get(self.name.partition(":")[0])
+        file = getattr(module, "__file__", None)
+        code = file_digest(Path(file)) if file and Path(file).is_file() else ""
+        return digest([self.name, code])
+
+    @classmethod
+    def named(cls, name: str) -> FunctionScorer:
+        """The function `module:function`, from an installed module or the working directory.
+
+        Raises `UsageError` where there is no such thing.
+        """
+        return cls(load_function(name), name)
+
+    def __call__(self, responses: Sequence[Response]) -> list[float]:
+        """As in `Scorer`."""
+        prompts = [as_dicts(r.prompt.messages) for r in responses]
+        try:
+            given = self.function(prompts, [r.text for r in responses])
+        except (Exception, SystemExit) as error:  # one that exits would end the run in silence
+            raise UsageError(
+                f"The reward function {self.name} failed: {_told(error)}",
+                hint=_place(error),
+            ) from error
+        return checked(given, len(responses), self.name)
+
+
+class ModelScorer:
+    """Scores by a reward model: an adapter on the policy's base or another, and a head on it.
+
+    It reads the ids that it was trained on: those of a row with this prompt and this response
+    (`reward.encode_scored`), with the token that ends a turn also where the response ran into the
+    limit (which `missing_eos_penalty` is for), and without the reasoning before an answer.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        adapter: str | None,
+        head: nn.Module,
+        name: str = "reward model",
+        micro_tokens: int = 8192,
+        encoder: Encoder | None = None,
+    ) -> None:
+        """encoder: the one of the rows that it was trained on; the backbone's by default."""
+        self.encoder = encoder or backbone.encoder
+        self.backbone = backbone
+        self.adapter = adapter
+        self.head = head
+        self.name = name
+        self.micro_tokens = micro_tokens
+
+    def __call__(self, responses: Sequence[Response]) -> list[float]:
+        """As in `Scorer`. Raises `TrainingError` where a score is no number."""
+        read = [self._tokens(r) for r in responses]
+        scores = score_all(self.backbone, self.head, read, self.adapter, self.micro_tokens)
+        if not all(map(math.isfinite, scores)):
+            raise TrainingError(
+                f"The {self.name} gives scores that are no numbers",
+                hint="Try --dtype float32; if it stays, its weights are damaged.",
+            )
+        return scores
+
+    def _tokens(self, response: Response) -> Tokens:
+        """Prompt, answer and end of the turn: the ids of a training row with this text."""
+        text = response.text.replace("\0", "\ufffd")  # which no encoder takes
+        try:
+            return encode_scored(
+                self.encoder, response.prompt.messages, Reply(text), self.backbone.context
+            )
+        except PromptError as error:
+            raise self._unreadable(response.prompt.id, error.message) from error
+
+    def _unreadable(self, prompt_id: str, why: str) -> TrainingError:
+        return TrainingError(
+            f"The {self.name} can't read the response to {prompt_id}: {why}; its context is"
+            f" {self.backbone.context}",
+            hint="Lower --max-new-tokens, leave out long prompts, or train the reward model on a"
+            " base with a longer context.",
+        )
+
+
+class MixedScorer:
+    """The weighted sum of several scorers: helpful, harmless and honest, say.
+
+    even: measure each in the standard deviation of its own first scores, those of the start policy,
+    so that a weight says how much a part counts, whatever its scale.
+    """
+
+    def __init__(self, parts: Sequence[tuple[float, Scorer]], even: bool = True) -> None:
+        if not parts or not all(math.isfinite(weight) for weight, _ in parts):
+            raise UsageError("A mixed reward needs at least one part, and finite weights.")
+        self.parts = tuple(parts)
+        self.even = even
+        self.units: list[float] | None = None
+        """Each part's unit, once it is known: the only state."""
+        self.name = " + ".join(f"{weight:g} × {scorer.name}" for weight, scorer in self.parts)
+
+    def __call__(self, responses: Sequence[Response]) -> list[float]:
+        """As in `Scorer`."""
+        given = [scorer(responses) for _, scorer in self.parts]
+        if self.units is None:
+            self.units = [unit(scores) if self.even else 1.0 for scores in given]
+        rates = [weight / one for (weight, _), one in zip(self.parts, self.units, strict=True)]
+        return [
+            sum(rate * score for rate, score in zip(rates, scores, strict=True))
+            for scores in zip(*given, strict=True)
+        ]
+
+
+class ScoreScale:
+    """From scores to what the policy is paid: one unit for every reward.
+
+    normalise: put scores to mean 0 and variance 1 by the first ones seen, those of the start policy
+    (Ziegler et al. 2019, section 2.1, who do so by the reward model's own gain and bias). clip:
+    bound on a score, in that unit; None for none. missing_eos: what a response pays that did not
+    end, in that unit (Huang et al. 2024, arXiv 2403.17031, "EOS trick").
+    """
+
+    def __init__(self, normalise: bool, clip: float | None, missing_eos: float | None) -> None:
+        self.normalise = normalise
+        self.clip = math.inf if clip is None else clip
+        self.missing_eos = missing_eos or 0.0
+        self.start: tuple[float, float] | None = None
+        """Mean and unit of the first scores: the only state."""
+
+    def __call__(self, scores: Sequence[float], responses: Sequence[Response]) -> list[float]:
+        """What each response is worth; scores that differ by rounding alone count as equal."""
+        average = sum(scores) / len(scores)
+        if self.start is None:
+            self.start = average, unit(scores)
+        mean, one = self.start if self.normalise else (0.0, 1.0)
+        if is_rounding(spread(scores), average):  # or PPO would scale it up: it whitens advantages
+            scores = [average] * len(scores)
+        return [
+            min(max((score - mean) / one, -self.clip), self.clip)
+            - (0.0 if response.ended else self.missing_eos)
+            for score, response in zip(scores, responses, strict=True)
+        ]
+
+
+def unit(values: Sequence[float]) -> float:
+    """Standard deviation of scores, to measure them in; 1 where it is but rounding."""
+    found = spread(values)
+    return 1.0 if is_rounding(found, max(map(abs, values))) else found
+
+
+def is_rounding(deviation: float, size: float) -> bool:
+    """Whether scores of this size and standard deviation differ by float32's rounding alone."""
+    return deviation <= _SAME * max(1.0, abs(size))
+
+
+def load_function(name: str) -> RewardFunction:
+    """Import `module:function`; the working directory is looked in, too.
+
+    Raises `UsageError` where the name is malformed, or nothing callable stands behind it.
+    """
+    module_name, colon, function_name = name.partition(":")
+    if not (module_name and colon and function_name):
+        raise UsageError(
+            f"{name!r} names no reward function",
+            hint="Give it as module:function, for example my_rewards:politeness.",
+        )
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        module = importlib.import_module(module_name)
+    except (Exception, SystemExit) as error:
+        if isinstance(error, ModuleNotFoundError) and error.name == module_name.split(".")[0]:
+            raise UsageError(
+                f"There is no module {module_name!r} for the reward {name}",
+                hint=f"Looked in {here} and in what is installed.",
+            ) from None
+        raise UsageError(
+            f"The module of the reward {name} can't be imported: {_told(error)}",
+            hint=_place(error),
+        ) from error
+    finally:
+        sys.path.remove(here)
+    function: Any = getattr(module, function_name, None)
+    if not callable(function):
+        raise UsageError(
+            f"The module {module_name} has no function {function_name!r}",
+            hint="It takes (prompts, responses), two lists, and returns a list of numbers.",
+        )
+    found: RewardFunction = function
+    return found
+
+
+def checked(scores: Any, count: int, name: str) -> list[float]:
+    """What a reward function returned, as floats.
+
+    Raises `UsageError` unless it is `count` finite numbers.
+    """
+    try:
+        if isinstance(scores, str | bytes | dict | set):
+            raise TypeError
+        values = [float(score) for score in scores]
+    except (TypeError, ValueError):
+        raise UsageError(
+            f"The reward function {name} returned {_short(scores)}, not a list of numbers"
+        ) from None
+    if len(values) != count:
+        raise UsageError(
+            f"The reward function {name} returned {len(values)} scores for {count} responses"
+        )
+    for i, value in enumerate(values):
+        if not math.isfinite(value):
+            raise UsageError(f"The reward function {name} returned {value} for response {i + 1}")
+    return values
+
+
+def _told(error: BaseException) -> str:
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0][:200]}" if text else type(error).__name__
+
+
+def _place(error: BaseException) -> str:
+    """File and line where an error arose, for people to look at."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,173 @@
+"""The loop: pieces of a batch change nothing, memory that runs out, numbers that are none."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from cai.errors import DataError, Interrupted, TrainingError
+from cai.training.loop import Loop, Report
+from cai.training.rows import Metrics, Plan, RowsTrainer
+from cai.training.updates import Schedule, Updates
+
+
+class Squares:
+    """Minimises the mean of (w − x)² over examples x, each as long as its name says."""
+
+    def __init__(self, weight: nn.Parameter) -> None:
+        self.weight_ = weight
+        self.seen: list[list[float]] = []
+        self.memory = 10_000
+
+    def weight(self, example: float) -> float:
+        return 1.0
+
+    def tokens(self, example: float) -> int:
+        return int(10 + example) if math.isfinite(example) else 10
+
+    def loss(self, examples: Sequence[float], total: float) -> tuple[Tensor, Metrics]:
+        if sum(map(self.tokens, examples)) > self.memory:
+            raise torch.OutOfMemoryError("out of memory")
+        self.seen.append(list(examples))
+        loss = ((self.weight_ - torch.tensor(examples)) ** 2).sum() / total
+        return loss, {"loss": loss.detach()}
+
+
+def loop(
+    folder: Path, train: Sequence[float], tell: Any = lambda report: None, **plan: Any
+) -> tuple[Loop, Squares, nn.Parameter]:
+    weight = nn.Parameter(torch.zeros(()))
+    objective = Squares(weight)
+    eval_every = plan.pop("eval_every", None)
+    made = Plan(**{"batch_size": 4, "epochs": 2.0, "micro_tokens": 1000, "seed": 3,
+                   "save_every": 3} | plan)  # fmt: skip
+    updates = Updates({"w": weight}, Schedule("linear", 0.1, made.steps(len(train)), 0.1))
+    cpu = torch.device("cpu")
+    trainer = RowsTrainer(lambda on: None, objective, updates, train, train[:2], made, cpu)
+    return Loop(trainer, folder, made.save_every, cpu, tell, eval_every), objective, weight
+
+
+def batches(made: Loop) -> list[list[float]]:
+    trainer = made.trainer
+    assert isinstance(trainer, RowsTrainer)
+    return [trainer._batch(step) for step in range(trainer.steps)]
+
+
+def test_epochs_see_every_row_once(tmp_path: Path) -> None:
+    """Ten rows, batches of four, two epochs: 20 rows in five steps; half an epoch: 5 in two."""
+    rows = [float(i) for i in range(10)]
+    made, _, _ = loop(tmp_path, rows)
+    assert made.trainer.steps == 5
+    seen = [x for batch in batches(made) for x in batch]
+    assert sorted(seen[:10]) == rows and sorted(seen[10:]) == rows and seen[:10] != seen[10:]
+    half, _, _ = loop(tmp_path, rows, epochs=0.5)
+    assert list(map(len, batches(half))) == [4, 1]
+    told = Plan(batch_size=4, epochs=2.0, micro_tokens=9, seed=0)
+    assert (told.rows(10), told.steps(10)) == (20, 5)
+    assert dataclasses.replace(told, max_steps=2).rows(10) == 8
+    assert dataclasses.replace(told, epochs=0.5).rows(10) == 5
+
+
+def test_the_pieces_of_a_batch_change_nothing(tmp_path: Path) -> None:
+    """One piece of four or four of one; three at once or two and one: equal weights to 1e-6."""
+    rows = [float(i) for i in range(8)]
+    whole, objective, one = loop(tmp_path / "a", rows)
+    whole.run()
+    assert max(map(len, objective.seen)) == 4
+    cut, objective, other = loop(tmp_path / "b", rows, micro_tokens=12)
+    cut.run()
+    assert max(map(len, objective.seen[:8])) == 1
+    assert other.item() == pytest.approx(one.item(), abs=1e-6) and one.item() > 0.1
+    three, _, one = loop(tmp_path / "c", rows, batch_size=3)
+    three.run()
+    uneven, objective, other = loop(tmp_path / "d", rows, batch_size=3, micro_tokens=36)
+    uneven.run()
+    assert [len(piece) for piece in objective.seen[:2]] == [2, 1]
+    assert other.item() == pytest.approx(one.item(), abs=1e-6)
+
+
+def test_memory_that_runs_out_halves_the_pieces(tmp_path: Path) -> None:
+    """40 tokens at once are too many for a memory of 30; no row is skipped."""
+    rows = [0.0, 1.0, 2.0, 3.0]
+    small, objective, weight = loop(tmp_path / "a", rows, epochs=1.0)
+    objective.memory = 30
+    small.run()
+    assert sorted(x for piece in objective.seen[:2] for x in piece) == rows
+    assert 20 <= small.trainer.state()[1]["micro_tokens"] <= 30  # and a resumed run keeps to it
+    again, _, _ = loop(tmp_path / "a", rows, epochs=1.0)
+    assert again.resume() and again.trainer.state()[1]["micro_tokens"] <= 30
+    tighter, _, _ = loop(tmp_path / "a", rows, epochs=1.0, micro_tokens=14)
+    assert tighter.resume() and tighter.trainer.state()[1]["micro_tokens"] == 14  # as told now
+    whole, _, other = loop(tmp_path / "b", rows, epochs=1.0)
+    whole.run()
+    assert weight.item() == pytest.approx(other.item(), abs=1e-6)
+    hopeless, objective, _ = loop(tmp_path / "c", rows)
+    objective.memory = 5
+    with pytest.raises(TrainingError, match="single example of 13 tokens"):
+        hopeless.run()
+
+
+def test_a_loss_that_is_no_number_stops_before_the_weights(tmp_path: Path) -> None:
+    rows = [float(i) for i in range(4)] * 3
+    made, _, weight = loop(tmp_path, [*rows, float("nan")], epochs=1.0, batch_size=1, save_every=1)
+    with pytest.raises(TrainingError, match=r"loss of step \d+ \(rows nan\) is not a number"):
+        made.run()
+    assert weight.isfinite()
+
+
+def test_a_stopped_loop_goes_on_bit_for_bit(tmp_path: Path) -> None:
+    """Ctrl-C after step 3 of 6, and on: the weights of a straight run."""
+    rows = [float(i) for i in range(12)]
+    straight, _, wanted = loop(tmp_path / "straight", rows)
+    straight.run()
+
+    def stop(report: Report) -> None:
+        if report.step == 3 and not report.held_out:
+            signal.raise_signal(signal.SIGINT)
+
+    broken, _, _ = loop(tmp_path / "broken", rows, stop, save_every=100)
+    with pytest.raises(Interrupted, match="after step 3 of 6"):
+        broken.run()
+    going, _, weight = loop(tmp_path / "broken", rows)
+    assert going.resume() and going.trainer.step == 3
+    going.run()
+    assert torch.equal(weight, wanted)
+
+
+def test_the_best_weights_are_kept(tmp_path: Path) -> None:
+    """Held-out rows are the first two; the lowest loss on them is what `best` says."""
+    told: list[Report] = []
+    made, _, _ = loop(tmp_path, [0.0, 0.0, 9.0, 9.0], told.append, epochs=8.0, eval_every=1)
+    made.run()
+    held = [report.figures["loss"] for report in told if report.held_out]
+    assert made.best["loss"] == min(held) < held[-1]
+    assert (tmp_path / "best.safetensors").is_file()
+
+
+def test_a_damaged_checkpoint_is_told(tmp_path: Path) -> None:
+    made, _, _ = loop(tmp_path, [1.0, 2.0, 3.0])
+    assert not made.resume()
+    made.checkpoint.write_bytes(json.dumps({"step": 3}).encode())
+    with pytest.raises(DataError, match="not a usable checkpoint"):
+        made.resume()
+
+
+def test_weights_that_are_no_numbers_are_not_saved(tmp_path: Path) -> None:
+    """The good checkpoint stays."""
+    made, _, weight = loop(tmp_path, [1.0, 2.0, 3.0])
+    made.save()
+    before = made.checkpoint.read_bytes()
+    with torch.no_grad():
+        weight.fill_(float("nan"))
+    with pytest.raises(TrainingError, match="weights after step 0 are not numbers"):
+        made.save()
+    assert made.checkpoint.read_bytes() == before

@@ -1,0 +1,129 @@
+"""The monitors: each sign of collapse is seen and told, and a sound run is left alone."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from cai.errors import UsageError
+from cai.training.monitors import Bounds, Monitors, Observation, observe, repeated
+from cai.training.rollout import ReadyPrompt, Response
+
+START = Observation(
+    kl=0.0, length=20.0, repetition=0.1, unended=0.1, distinct=0.8, score=1.0, check=5.0,
+    check_spread=2.0,
+)  # fmt: skip
+
+
+def response(ids: tuple[int, ...], text: str, ended: bool = True) -> Response:
+    return Response(ReadyPrompt("p", (), (1, 2)), ids, text, ended)
+
+
+@pytest.mark.parametrize(
+    ("ids", "share"),
+    [
+        ((1, 2, 3), 0.0),  # no 4-gram at all
+        ((1, 2, 3, 4, 5), 0.0),  # 1234, 2345
+        ((7, 7, 7, 7, 7), 0.5),  # 7777 twice: 1 of 2
+        ((1, 2, 3, 4, 1, 2, 3, 4), 0.2),  # 1234 2341 3412 4123 1234: 1 of 5
+    ],
+)
+def test_repetition_is_the_share_of_4_grams_said_before(ids: tuple[int, ...], share: float) -> None:
+    assert repeated(ids) == pytest.approx(share)
+
+
+def test_an_observation_sums_up_a_batch() -> None:
+    """Lengths 5, 2, 2 and 3: 3. Repetition 0.5 / 4. One unended. Texts a, b, a, c: 3 of 4.
+
+    Checks 1, 2, 3, 6: mean 3, squares of deviations 4 + 1 + 0 + 9 = 14, 14 / 3 = 2.16².
+    """
+    seen = observe(
+        [
+            response((7, 7, 7, 7, 7), "a"),
+            response((1, 9), "b", ended=False),
+            response((1, 9), "a"),
+            response((1, 2, 9), "c"),
+        ],
+        kl=1.5,
+        scores=[1.0, 2.0, 3.0, 4.0],
+        check=[1.0, 2.0, 3.0, 6.0],
+    )
+    assert seen.check_spread == pytest.approx((14 / 3) ** 0.5)
+    assert replace(seen, check_spread=0.0) == Observation(
+        kl=1.5, length=3.0, repetition=0.125, unended=0.25, distinct=0.75, score=2.5, check=3.0
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "quiet", "words"),
+    [
+        ({"kl": 30.1}, {"kl": 30.0}, "KL 30.1 nats"),
+        ({"length": 61.0}, {"length": 60.0}, "growing: 61 tokens on average, 20 at the start"),
+        ({"length": 4.9}, {"length": 5.0}, "shrinking: 4.9 tokens"),
+        ({"repetition": 0.42}, {"repetition": 0.4}, "42% of their 4-grams"),
+        ({"unended": 0.52}, {"unended": 0.5}, "52% have no end, 10% at the start"),
+        ({"distinct": 0.19}, {"distinct": 0.2}, "19% of the responses differ, 80% at the start"),
+    ],
+)
+def test_a_sign_that_stands_twice_stops_the_run(
+    change: dict[str, Any], quiet: dict[str, Any], words: str
+) -> None:
+    """Bounds by default: KL 30; length × 3 and × 0.25; repetition + 0.3; unended + 0.4; × 0.25."""
+    monitors = Monitors(Bounds())
+    odd = replace(START, **change)
+    assert [monitors.watch(o) for o in (START, odd, START, replace(START, **quiet), odd)] == (
+        [None] * 5
+    )
+    reason = monitors.watch(odd)
+    assert reason is not None
+    assert words in reason
+
+
+def checked(monitors: Monitors, values: list[tuple[float, float]]) -> list[str | None]:
+    return [monitors.watch(replace(START, score=s, check=c)) for s, c in values]
+
+
+def test_a_score_that_rises_while_the_second_opinion_falls_is_hacking() -> None:
+    """Window 4, fall 0.5 · 2 = 1. Both rise to (4, 8), then the score goes on and the check falls.
+
+    Windows of the check: 6.5 at best (5, 6, 7, 8); after 7, 6, 5, 4 it is 5.5, no fall of more than
+    1 yet; after one more 4 it is 4.75, and 4.25 at the next: patience 2.
+    """
+    monitors = Monitors(Bounds())
+    rising = [(1.0, 5.0), (2.0, 6.0), (3.0, 7.0), (4.0, 8.0)]
+    assert checked(monitors, rising) == [None] * 4
+    assert checked(monitors, [(5.0, 7.0), (6.0, 6.0), (7.0, 5.0), (8.0, 4.0)]) == [None] * 4
+    first, second = checked(monitors, [(9.0, 4.0), (9.0, 4.0)])
+    assert first is None
+    assert second is not None
+    assert second.startswith("Reward hacking: since update ")
+
+
+def test_a_score_that_falls_too_is_no_hacking() -> None:
+    monitors = Monitors(Bounds())
+    assert checked(monitors, [(5.0 - i, 9.0 - i) for i in range(9)]) == [None] * 9
+
+
+def test_without_a_second_opinion_nobody_cries_hacking() -> None:
+    monitors = Monitors(Bounds())
+    plain = [replace(START, score=float(i), check=None, check_spread=0.0) for i in range(12)]
+    assert [monitors.watch(o) for o in plain] == [None] * 12
+
+
+def test_monitors_go_on_where_they_stopped() -> None:
+    """Through JSON, in the middle of a sign that has stood once."""
+    monitors, resumed = Monitors(Bounds()), Monitors(Bounds())
+    odd = replace(START, kl=99.0)
+    monitors.watch(START)
+    assert monitors.watch(odd) is None
+    resumed.load_state(json.loads(json.dumps(monitors.state())))
+    assert resumed.watch(odd) == monitors.watch(odd) is not None
+
+
+@pytest.mark.parametrize("change", [{"longer": 0.9}, {"shorter": 1.5}, {"kl": 0}, {"patience": 0}])
+def test_bounds_that_make_no_sense_are_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(UsageError):
+        Bounds(**change)

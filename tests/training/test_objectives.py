@@ -1,0 +1,195 @@
+"""SFT, reward model and DPO on one batch: loss, figures and every gradient, against plain loops.
+
+Each batch is read whole, in pieces of unequal size (long rows alone, short ones together), and
+packed: a mean of the pieces' means would weigh a token or a pair by how small its piece is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from cai.data.training import PairRow
+from cai.models.backbone import Backbone
+from cai.models.heads import ScalarHead
+from cai.training.batches import Tokens
+from cai.training.dpo import DpoObjective
+from cai.training.pairs import Pair
+from cai.training.reference import LiveReference
+from cai.training.reward import RewardObjective
+from cai.training.rows import Objective, Plan, RowsTrainer
+from cai.training.sft import SftExample, SftObjective
+from cai.training.updates import Schedule, Updates
+from cai.types import Message
+from tests.models import fresh
+from tests.training import oracle
+
+WHOLE = 10**6
+"""Tokens read at once: all of a batch."""
+ROWS, PAIRS = 40, 100
+"""So few that pieces differ in size: the longest conversation, or pair, has one of its own."""
+
+
+def talk(prompt: int, response: int, seed: int) -> Tokens:
+    """A conversation of random tokens, of which the response's count."""
+    ids = fresh.token_ids(prompt + response, seed=seed).tolist()
+    return Tokens(tuple(ids), (False,) * prompt + (True,) * response)
+
+
+TALKS = [talk(4, 30, 0), talk(8, 3, 1), talk(5, 9, 2), talk(3, 1, 3), talk(6, 6, 4)]
+LABELS = (None, 0.8, 0.5, 0.6, 1.0)
+MARGINS = (0.7, None, 0.2, 1.5, None)
+
+
+def pairs() -> list[Pair]:
+    """Five pairs whose sides differ in length, with and without a label and a margin."""
+    row = (Message("user", "?"),)
+    return [
+        Pair(
+            PairRow(str(i), row, (), (), label, margin, "given", (), "rows"),
+            TALKS[i],
+            talk(5, 4 * i + 2, 10 + i),
+        )
+        for i, (label, margin) in enumerate(zip(LABELS, MARGINS, strict=True))
+    ]
+
+
+def label_of(pair: Pair, soft: bool) -> float:
+    """Its probability; hard: 1, but one half for a tie."""
+    probability = pair.row.probability
+    if probability is None:
+        return 1.0
+    return probability if soft or probability == 0.5 else 1.0
+
+
+@pytest.fixture
+def bone() -> Backbone:
+    """A policy that has been trained, and a reference that is another."""
+    made = fresh.backbone()
+    fresh.add_trained(made, "policy", seed=5)
+    fresh.add_trained(made, "reference", seed=6)
+    made.train_only("policy")
+    return made
+
+
+def one_batch(
+    objective: Objective[Any],
+    examples: Sequence[Any],
+    parameters: Mapping[str, nn.Parameter],
+    micro_tokens: int,
+    bone: Backbone,
+) -> tuple[dict[str, float], dict[str, Tensor], dict[str, float]]:
+    """Figures and gradients of a batch by the trainer, and the same figures as held out."""
+    updates = Updates(parameters, Schedule("constant", 1e-3, 1, 0.0))
+    plan = Plan(len(examples), 1.0, micro_tokens, seed=0)
+    trainer = RowsTrainer(bone.train, objective, updates, examples, examples, plan, bone.device)
+    sizes = {len(piece) for piece in trainer._pieces(examples)}
+    assert sizes == {len(examples)} if micro_tokens == WHOLE else len(sizes) > 1
+    figures = {name: value.item() for name, value in trainer._gradients(examples).items()}
+    found = {n: torch.zeros_like(p) if p.grad is None else p.grad for n, p in parameters.items()}
+    return figures, {n: g.clone() for n, g in found.items()}, trainer.evaluate()
+
+
+def agree(
+    found: tuple[dict[str, float], dict[str, Tensor], dict[str, float]],
+    loss: Tensor,
+    parameters: Mapping[str, nn.Parameter],
+    figures: Mapping[str, Any] | None = None,
+) -> None:
+    """The trainer's figures and gradients are those of the plain loss; held out likewise."""
+    ours, our_gradients, held_out = found
+    expected = {"loss": loss.item()} | {n: float(v) for n, v in (figures or {}).items()}
+    for name, value in expected.items():
+        assert ours[name] == pytest.approx(value, rel=1e-4, abs=1e-5), name
+        assert held_out[name] == pytest.approx(value, rel=1e-4, abs=1e-5), name
+    fresh.assert_close(our_gradients, oracle.gradients(loss, parameters), 1e-4)
+
+
+@pytest.mark.parametrize(
+    ("micro_tokens", "capacity"), [(WHOLE, 0), (ROWS, 0), (WHOLE, 48), (ROWS, 48)]
+)
+def test_sft_is_a_mean_over_the_tokens_of_a_batch(
+    bone: Backbone, micro_tokens: int, capacity: int
+) -> None:
+    """30 + 3 + 9 + 1 + 6 tokens count: Σ −log π / 49, however the batch is cut."""
+    examples = [SftExample(str(i), tokens) for i, tokens in enumerate(TALKS)]
+    parameters = bone.trainable()
+    found = one_batch(SftObjective(bone, capacity), examples, parameters, micro_tokens, bone)
+    loss = -torch.stack([oracle.sequence_logprob(bone, "policy", t) for t in TALKS]).sum() / 49
+    agree(found, loss, parameters)
+
+
+@pytest.mark.parametrize(
+    ("micro_tokens", "soft", "centring", "margins"),
+    [
+        (PAIRS, True, 0.3, True),
+        (WHOLE, True, 0.0, True),
+        (PAIRS, False, 0.3, True),
+        (PAIRS, True, 0.3, False),
+    ],
+)
+def test_a_reward_model_learns_that_chosen_is_better(
+    bone: Backbone, micro_tokens: int, soft: bool, centring: float, margins: bool
+) -> None:
+    """Mean over pairs of −p log σ(d) − (1 − p) log σ(−d) + c (s + s')², d = s − s' − margin."""
+    head = ScalarHead(bone.hidden_size, seed=2, std=0.3)
+    parameters = {**bone.trainable(), **{f"head.{n}": p for n, p in head.named_parameters()}}
+    objective = RewardObjective(bone, head, soft, centring, margins)
+    found = one_batch(objective, pairs(), parameters, micro_tokens, bone)
+    losses, leads, right, scores = [], [], [], []
+    for pair in pairs():
+        chosen, rejected = (oracle.score(bone, head, t) for t in (pair.chosen, pair.rejected))
+        p = label_of(pair, soft)
+        d = chosen - rejected - ((pair.row.margin or 0.0) if margins else 0.0)
+        loss = -(p * oracle.log_sigmoid(d) + (1 - p) * oracle.log_sigmoid(-d))
+        losses.append(loss + centring * (chosen + rejected) ** 2)
+        leads.append((chosen - rejected).item())
+        scores.append((chosen + rejected).item() / 2)
+        right.append(0.5 if pair.row.probability == 0.5 else float(leads[-1] > 0))
+    figures = {
+        "margin": sum(leads) / 5,
+        "accuracy": sum(right) / 5,
+        "mean_score": sum(scores) / 5,
+    }
+    assert abs(figures["margin"]) > 0.01, "a pair's sides must differ for a swap to show"
+    agree(found, torch.stack(losses).mean(), parameters, figures)
+
+
+@pytest.mark.parametrize(
+    ("micro_tokens", "capacity", "beta", "nll", "soft"),
+    [
+        (PAIRS, 0, 0.3, 0.4, True),
+        (WHOLE, 48, 0.05, 0.4, True),
+        (WHOLE, 0, 0.3, 0.0, False),
+        (PAIRS, 0, 0.3, 0.4, False),
+    ],
+)
+def test_dpo_against_its_reference(
+    bone: Backbone, micro_tokens: int, capacity: int, beta: float, nll: float, soft: bool
+) -> None:
+    """z = β ((log π − log π_ref)(chosen) − (…)(rejected)); the mean over pairs of
+    −p log σ(z) − (1 − p) log σ(−z) − nll · log π(chosen) / tokens of chosen."""
+    parameters = bone.trainable()
+    reference = LiveReference(bone, "reference")
+    objective = DpoObjective(bone, reference, beta, soft, nll, capacity)
+    found = one_batch(objective, pairs(), parameters, micro_tokens, bone)
+    losses, sums = [], torch.zeros(4)
+    for pair in pairs():
+        sides = pair.chosen, pair.rejected
+        chosen, rejected = (oracle.sequence_logprob(bone, "policy", side) for side in sides)
+        was_chosen, was_rejected = (
+            oracle.sequence_logprob(bone, "reference", side) for side in sides
+        )
+        first, second = beta * (chosen - was_chosen), beta * (rejected - was_rejected)
+        z, p = first - second, label_of(pair, soft)
+        loss = -(p * oracle.log_sigmoid(z) + (1 - p) * oracle.log_sigmoid(-z))
+        losses.append(loss - nll * chosen / pair.chosen.counted)
+        sums += torch.stack([chosen, rejected, first, second]).detach()
+    names = ("chosen_logprob", "rejected_logprob", "chosen_reward", "rejected_reward")
+    figures = dict(zip(names, (sums / 5).tolist(), strict=True))
+    figures["margin"] = figures["chosen_reward"] - figures["rejected_reward"]
+    agree(found, torch.stack(losses).mean(), parameters, figures)

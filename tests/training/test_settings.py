@@ -1,0 +1,155 @@
+"""Settings reach the loss: from a configuration to the first batch's loss, against plain loops.
+
+Each setting has two values here, of which one is not the default, and data that tells them apart:
+a setting that nobody reads gives the same loss for both.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from cai.models.backbone import Backbone
+from cai.models.heads import ScalarHead
+from cai.training.config import DpoConfig, RewardConfig, SftConfig, TrainConfig
+from cai.training.dpo import DpoObjective
+from cai.training.prepare import resolve
+from cai.training.reward import RewardObjective
+from cai.training.rows import RowsTrainer
+from cai.training.train import build_stage
+from tests.training import oracle
+
+GOOD, BAD = "I am happy to help you with that.", "No."
+PAIRS = [("Hello?", 0.8, 0.9), ("What is bread?", 0.6, 0.0), ("Why is it so?", 0.9, 0.4)]
+"""Prompt, the judge's probability, margin."""
+TALK = (("Hello?", "First I say this."), ("And then?", "Then that."))
+SMALL: dict[str, Any] = {"device": "cpu", "lora_r": 4, "batch_size": 3, "test_share": 0.0}
+
+
+def write(file: Path, rows: list[dict[str, Any]]) -> Path:
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return file
+
+
+@pytest.fixture
+def pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("CAI_CACHE", str(tmp_path / "cache"))
+    return write(
+        tmp_path / "pairs.jsonl",
+        [
+            {"prompt": prompt, "chosen": GOOD, "rejected": BAD, "probability": p, "margin": margin}
+            for prompt, p, margin in PAIRS
+        ],
+    )
+
+
+def begun(config: TrainConfig, data: Path) -> tuple[RowsTrainer[Any], Backbone]:
+    """The trainer of a run, and its backbone with a policy that has moved."""
+    stage = build_stage(resolve(config), [data])
+    stage.begin(lambda done, total: None)
+    trainer = stage.make()
+    assert isinstance(trainer, RowsTrainer)
+    noise = torch.Generator().manual_seed(3)
+    state = stage.backbone.adapter_state("policy")
+    for name, tensor in state.items():
+        if ".lora_B." in name:
+            tensor.copy_(0.03 * torch.randn(tensor.shape, generator=noise))
+    stage.backbone.load_adapter_state("policy", state)
+    return trainer, stage.backbone
+
+
+def loss_of(trainer: RowsTrainer[Any]) -> float:
+    loss: float = trainer._gradients(trainer._batch(0))["loss"].item()
+    return loss
+
+
+def binary(z: torch.Tensor, p: float) -> float:
+    """Cross-entropy of σ(z) against p."""
+    return -(p * oracle.log_sigmoid(z) + (1 - p) * oracle.log_sigmoid(-z)).item()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"labels": "hard"},
+        {"centring": 0.5},
+        {"centring": 0.0},
+        {"margins": False},
+    ],
+    ids=str,
+)
+def test_of_a_reward_model(change: dict[str, Any], pairs: Path) -> None:
+    """By default soft labels, margins, and a centring of 0.01."""
+    trainer, bone = begun(RewardConfig(**SMALL, **change), pairs)
+    objective = trainer.objective
+    assert isinstance(objective, RewardObjective)
+    head: ScalarHead = objective.head
+    with torch.no_grad():
+        head.weight.mul_(20.0)  # scores far from 0, for centring to weigh
+        losses = []
+        for pair in trainer.train:
+            (p, margin) = next((p, m) for text, p, m in PAIRS if pair.row.prompt[0].content == text)
+            chosen, rejected = (oracle.score(bone, head, t) for t in (pair.chosen, pair.rejected))
+            z = chosen - rejected - (margin if change.get("margins", True) else 0.0)
+            centre = change.get("centring", 0.01) * (chosen + rejected).item() ** 2
+            losses.append(binary(z, 1.0 if change.get("labels") == "hard" else p) + centre)
+    assert loss_of(trainer) == pytest.approx(sum(losses) / 3, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    "change", [{}, {"beta": 0.5}, {"labels": "hard"}, {"nll": 0.3}, {"packing": True}], ids=str
+)
+def test_of_dpo(change: dict[str, Any], pairs: Path) -> None:
+    """By default β is 0.1, labels are soft, and there is no NLL."""
+    trainer, bone = begun(DpoConfig(**SMALL, **change), pairs)
+    objective = trainer.objective
+    assert isinstance(objective, DpoObjective)
+    assert (objective.capacity > 0) == change.get("packing", False)
+    losses = []
+    with torch.no_grad():
+        for pair in trainer.train:
+            p = next(p for text, p, _ in PAIRS if pair.row.prompt[0].content == text)
+            sides = pair.chosen, pair.rejected
+            policy = [oracle.sequence_logprob(bone, "policy", side) for side in sides]
+            reference = [oracle.sequence_logprob(bone, None, side) for side in sides]
+            z = (policy[0] - reference[0]) - (policy[1] - reference[1])
+            likelihood = policy[0].item() / pair.chosen.counted
+            losses.append(
+                binary(change.get("beta", 0.1) * z, 1.0 if change.get("labels") == "hard" else p)
+                - change.get("nll", 0.0) * likelihood
+            )
+    assert loss_of(trainer) == pytest.approx(sum(losses) / 3, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("change", "learnt"),
+    [
+        ({"learned": "all"}, ("First I say this.", "Then that.")),
+        ({"learned": "last"}, ("Then that.",)),
+        ({"learned": "last", "packing": False}, ("Then that.",)),
+    ],
+    ids=str,
+)
+def test_of_sft(change: dict[str, Any], learnt: tuple[str, ...], tmp_path: Path) -> None:
+    """Which turns are learnt, and whether several talks stand in a row."""
+    messages = [
+        {"role": role, "content": text}
+        for turn in TALK
+        for role, text in zip(("user", "assistant"), turn, strict=True)
+    ]
+    data = write(tmp_path / "talks.jsonl", [{"messages": messages}])
+    trainer, bone = begun(SftConfig(**SMALL, **change), data)
+    (example,) = trainer.train
+    tokens = example.tokens
+    counted = [i for i, counts in zip(tokens.ids, tokens.response, strict=True) if counts]
+    text = bone.encoder.decode([i for i in counted if i not in bone.encoder.eos_ids])
+    assert "".join(text.split()) == "".join("".join(learnt).split())
+    assert (trainer.objective.capacity > 0) == change.get("packing", True)  # type: ignore[attr-defined]
+    with torch.no_grad():
+        expected = -oracle.sequence_logprob(bone, "policy", tokens).item() / len(counted)
+    assert loss_of(trainer) == pytest.approx(expected, rel=1e-4)
