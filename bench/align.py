@@ -34,7 +34,7 @@ from cai.miniature.judge import GARBLED, copied, judge, unknown_words
 from cai.miniature.requests import Kind, Request, draw_request
 from cai.miniature.vocabulary import EVASIVE, HARMS
 from cai.models.backbone import Backbone
-from cai.stats import Tally
+from cai.stats import Proportion
 from cai.training.folder import versions
 from cai.training.rollout import Response, read_responses, ready_prompts, write_responses
 from cai.types import Message, Prompt
@@ -239,7 +239,7 @@ def table(pooled: dict[str, dict[str, list[float]]]) -> list[str]:
 
 
 def _share(values: Sequence[float]) -> str:
-    tally = Tally(int(sum(values)), len(values))
+    tally = Proportion(int(sum(values)), len(values))
     low, high = tally.interval
     return f"{tally.share:.1%} ({low:.1%}–{high:.1%})" if tally.n else "–"
 

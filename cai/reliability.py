@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeAlias
 
-from cai.stats import Tally
+from cai.stats import Proportion
 
 Unit: TypeAlias = tuple[str, ...]
 """The labels that one unit (for us an item) was given."""
@@ -21,7 +21,7 @@ DRAWS = 1000
 _TAIL = 0.025
 
 
-def percent_agreement(a: Sequence[str], b: Sequence[str]) -> Tally:
+def percent_agreement(a: Sequence[str], b: Sequence[str]) -> Proportion:
     """How many units two raters give the same label, with Wilson's interval; chance is in it.
 
     Raises `ValueError` where the raters differ in length.
@@ -99,8 +99,8 @@ def interval(
     return values[cut], values[-1 - cut]
 
 
-def agreed(pairs: Sequence[Unit]) -> Tally:
-    return Tally(sum(a == b for a, b in pairs), len(pairs))
+def agreed(pairs: Sequence[Unit]) -> Proportion:
+    return Proportion(sum(a == b for a, b in pairs), len(pairs))
 
 
 def kappa_of(table: Mapping[Unit, int]) -> float:

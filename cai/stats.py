@@ -12,14 +12,14 @@ BINS = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class Proportion:
     """So many of so many."""
 
     hits: int
     n: int
 
-    def __add__(self, other: Tally) -> Tally:
-        return Tally(self.hits + other.hits, self.n + other.n)
+    def __add__(self, other: Proportion) -> Proportion:
+        return Proportion(self.hits + other.hits, self.n + other.n)
 
     @property
     def share(self) -> float:
@@ -32,7 +32,7 @@ class Tally:
         return wilson(self.share, self.n)
 
 
-class Estimate(Protocol):
+class IntervalEstimate(Protocol):
     """A share and its 95 % interval, however that was found."""
 
     @property
@@ -41,7 +41,7 @@ class Estimate(Protocol):
     def interval(self) -> tuple[float, float]: ...
 
 
-def difference(first: Estimate, second: Estimate) -> tuple[float, float]:
+def difference(first: IntervalEstimate, second: IntervalEstimate) -> tuple[float, float]:
     """95 % interval of the second share less the first, of two samples that have nothing in common
     (Newcombe 1998, Statistics in Medicine 17:873, method 10)."""
     (low_a, high_a), (low_b, high_b) = first.interval, second.interval
@@ -61,7 +61,7 @@ def wilson(share: float, n: float) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def clustered(groups: Sequence[Tally]) -> tuple[float, float]:
+def clustered(groups: Sequence[Proportion]) -> tuple[float, float]:
     """95 % interval of the share of all, where what is in one group goes together.
 
     Wilson's at the effective number of trials, n over the design effect (Rao and Scott 1992,
@@ -119,14 +119,14 @@ class Paired:
         return cls(n, both, went=found[True, False], came=found[False, True])
 
     @property
-    def before(self) -> Tally:
+    def before(self) -> Proportion:
         """Yes before."""
-        return Tally(self.both + self.went, self.n)
+        return Proportion(self.both + self.went, self.n)
 
     @property
-    def after(self) -> Tally:
+    def after(self) -> Proportion:
         """Yes after."""
-        return Tally(self.both + self.came, self.n)
+        return Proportion(self.both + self.came, self.n)
 
     @property
     def change(self) -> float:

@@ -17,7 +17,7 @@ from cai.reliability import (
     krippendorff_alpha,
     percent_agreement,
 )
-from cai.stats import Tally
+from cai.stats import Proportion
 
 
 def labels(table: Sequence[Sequence[int]]) -> tuple[list[str], list[str]]:
@@ -52,7 +52,7 @@ class TestKappa:
         p_o = (88 + 40 + 12) / 200 = 0.70, p_c = 0.6·0.5 + 0.3·0.3 + 0.1·0.2 = 0.41,
         κ = 0.29 / 0.59 = 0.492.
         """
-        assert percent_agreement(*COHEN) == Tally(140, 200)
+        assert percent_agreement(*COHEN) == Proportion(140, 200)
         assert cohen_kappa(*COHEN) == pytest.approx(0.29 / 0.59)
         assert cohen_kappa(*reversed(COHEN)) == cohen_kappa(*COHEN)
 

@@ -8,8 +8,8 @@ import pytest
 
 from cai.stats import (
     Paired,
+    Proportion,
     Ratio,
-    Tally,
     best_temperature,
     calibration_error,
     clustered,
@@ -99,9 +99,13 @@ def test_a_ratio_of_means_and_its_interval() -> None:
 
 def test_the_difference_of_two_samples() -> None:
     """56 of 70 against 48 of 80: 0.0524 to 0.3339 (Newcombe 1998, 17:873, table II, method 10)."""
-    low, high = difference(Tally(48, 80), Tally(56, 70))
+    low, high = difference(Proportion(48, 80), Proportion(56, 70))
     assert (low, high) == pytest.approx((0.0524, 0.3339), abs=5e-5)
-    assert difference(Tally(9, 10), Tally(9, 10))[0] < 0 < difference(Tally(9, 10), Tally(9, 10))[1]
+    assert (
+        difference(Proportion(9, 10), Proportion(9, 10))[0]
+        < 0
+        < difference(Proportion(9, 10), Proportion(9, 10))[1]
+    )
 
 
 def test_an_interval_of_what_goes_together() -> None:
@@ -112,21 +116,21 @@ def test_an_interval_of_what_goes_together() -> None:
     2.262, (2.262 / 1.96)^2 = 1.332: 20 / (1.4896 x 1.332) = 10.08 trials, whose limits by Wilson
     are 0.6086 -+ 0.2540.
     """
-    groups = [Tally(2, 2)] * 5 + [Tally(1, 2)] * 3 + [Tally(0, 2)] * 2
+    groups = [Proportion(2, 2)] * 5 + [Proportion(1, 2)] * 3 + [Proportion(0, 2)] * 2
     assert clustered(groups) == pytest.approx((0.3547, 0.8626), abs=2e-4)
-    assert clustered([*groups, Tally(0, 0)]) == clustered(groups)
+    assert clustered([*groups, Proportion(0, 0)]) == clustered(groups)
 
 
 def test_groups_that_tell_nothing() -> None:
     """Alike in all groups: no narrower than without groups; one group alone: all is possible."""
-    assert clustered([Tally(2, 4)] * 30) == pytest.approx(wilson(0.5, 120))
-    assert clustered([Tally(4, 4)] * 30) == pytest.approx(wilson(1.0, 120))
-    assert clustered([Tally(3, 4)]) == (0.0, 1.0) == clustered([])
+    assert clustered([Proportion(2, 4)] * 30) == pytest.approx(wilson(0.5, 120))
+    assert clustered([Proportion(4, 4)] * 30) == pytest.approx(wilson(1.0, 120))
+    assert clustered([Proportion(3, 4)]) == (0.0, 1.0) == clustered([])
 
 
 def test_a_whole_group_counts_as_one_trial_when_its_members_are_alike() -> None:
     """All or none of 4 in each of 400 groups: 1,600 answers are worth 400 trials or so."""
-    low, high = clustered([Tally(4, 4), Tally(0, 4)] * 200)
+    low, high = clustered([Proportion(4, 4), Proportion(0, 4)] * 200)
     assert (low, high) == pytest.approx(wilson(0.5, 400), abs=1e-3)
 
 

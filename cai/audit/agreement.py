@@ -18,7 +18,7 @@ from cai.reliability import (
     kappa_of,
     krippendorff_alpha,
 )
-from cai.stats import Tally
+from cai.stats import Proportion
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Match:
     interval: its 95 % interval, NaN where there is none.
     """
 
-    agree: Tally
+    agree: Proportion
     kappa: float
     interval: tuple[float, float]
 
@@ -69,7 +69,7 @@ class Group:
     id: str
     title: str
     items: int
-    accepted: Tally
+    accepted: Proportion
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +210,6 @@ def _groups(
     place = {name: i for i, name in enumerate(order)}
     names = sorted(sums, key=lambda name: (name == "", place.get(name, len(place)), name))
     return tuple(
-        Group(n, titles.get(n, n), sums[n].items, Tally(sums[n].accepted, sums[n].judged))
+        Group(n, titles.get(n, n), sums[n].items, Proportion(sums[n].accepted, sums[n].judged))
         for n in names
     )

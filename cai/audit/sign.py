@@ -14,7 +14,7 @@ from cai.content import shown
 from cai.data.signoff import write_signoff
 from cai.data.verdicts import Decision, Verdict, VerdictFile, standing
 from cai.errors import DataError, UsageError
-from cai.stats import Tally
+from cai.stats import Proportion
 from cai.text.terminal import visible
 
 _GRAVE: tuple[Decision, ...] = ("accept", "unsure", "reject")
@@ -60,14 +60,14 @@ class Review:
     elsewhere: int = 0
 
     @property
-    def decided(self) -> Tally:
+    def decided(self) -> Proportion:
         """Items decided on, of those to be read."""
-        return Tally(self.accepted + self.rejected + self.unsure, self.of)
+        return Proportion(self.accepted + self.rejected + self.unsure, self.of)
 
     @property
-    def share(self) -> Tally:
+    def share(self) -> Proportion:
         """Accepted items, of the decided ones."""
-        return Tally(self.accepted, self.decided.hits)
+        return Proportion(self.accepted, self.decided.hits)
 
 
 def review(

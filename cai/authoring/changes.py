@@ -9,8 +9,8 @@ from typing import Any, Literal, TypeAlias
 from cai.pipeline.snapshot import snapshot
 from cai.types import Constitution
 
-Kind: TypeAlias = Literal["added", "removed", "changed"]
-Content: TypeAlias = Mapping[str, Any]
+ChangeKind: TypeAlias = Literal["added", "removed", "changed"]
+ConstitutionValues: TypeAlias = Mapping[str, Any]
 """A constitution as plain values: a run's snapshot, or `content_of` files."""
 
 _OF_ALL = ("id", "version", "title", "no_problem")
@@ -27,7 +27,7 @@ class Change:
     None where there is none.
     """
 
-    kind: Kind
+    kind: ChangeKind
     part: str
     name: str
     field: str
@@ -45,7 +45,7 @@ def content_of(constitution: Constitution) -> dict[str, Any]:
     return out
 
 
-def changes(before: Content, after: Content) -> tuple[Change, ...]:
+def changes(before: ConstitutionValues, after: ConstitutionValues) -> tuple[Change, ...]:
     """All that differs, the principles last; fields that one side does not tell are left out."""
     return (
         *_fields("constitution", "", _some(before, _OF_ALL), _some(after, _OF_ALL)),
@@ -54,23 +54,27 @@ def changes(before: Content, after: Content) -> tuple[Change, ...]:
     )
 
 
-def is_read(before: Content, after: Content) -> bool:
+def is_read(before: ConstitutionValues, after: ConstitutionValues) -> bool:
     """Whether anything differs that can change a model's text."""
     return bool(before["digest"] != after["digest"])
 
 
-def _some(values: Content, names: tuple[str, ...]) -> dict[str, Any]:
+def _some(values: ConstitutionValues, names: tuple[str, ...]) -> dict[str, Any]:
     return {name: values[name] for name in names if name in values}
 
 
-def _fields(part: str, name: str, before: Content, after: Content) -> Iterator[Change]:
+def _fields(
+    part: str, name: str, before: ConstitutionValues, after: ConstitutionValues
+) -> Iterator[Change]:
     """The fields that both have, and that differ."""
     for field in (f for f in before if f in after):
         if before[field] != after[field]:
             yield Change("changed", part, name, field, before[field], after[field])
 
 
-def _principles(before: list[Content], after: list[Content]) -> Iterator[Change]:
+def _principles(
+    before: list[ConstitutionValues], after: list[ConstitutionValues]
+) -> Iterator[Change]:
     old = {str(p["id"]): p for p in before}
     new = {str(p["id"]): p for p in after}
     for name in (n for n in old if n not in new):
@@ -87,5 +91,5 @@ def _principles(before: list[Content], after: list[Content]) -> Iterator[Change]
         yield Change("changed", "constitution", "", "order of the principles", *orders)
 
 
-def _told(principle: Content) -> dict[str, Any]:
+def _told(principle: ConstitutionValues) -> dict[str, Any]:
     return {field: value for field, value in principle.items() if field not in _DERIVED}

@@ -29,19 +29,19 @@ _SUFFIXES = (*SUFFIXES, ".j2", ".jinja")
 _REGULAR = ("100644", "100755")
 
 
-class Place(NamedTuple):
+class CommitFile(NamedTuple):
     """A commit, and the file of a constitution in it: a path from the project's root, or a name."""
 
     revision: str
     file: str
 
 
-def place_of(text: str, default: str) -> Place:
+def parse_commit_file(text: str, default: str) -> CommitFile:
     """`git:REV` or `git:REV:FILE` taken apart; default: the file where none is named."""
     revision, _, file = text.removeprefix(PREFIX).partition(":")
     if not revision:
         raise UsageError(f"{text!r} names no commit", hint="Write it as git:HEAD or git:main.")
-    return Place(revision, file or default)
+    return CommitFile(revision, file or default)
 
 
 def changed_since(revision: str, project: Path) -> list[str]:
@@ -59,7 +59,7 @@ def changed_since(revision: str, project: Path) -> list[str]:
     return out
 
 
-def load_committed(place: Place, project: Path) -> Constitution:
+def load_committed(place: CommitFile, project: Path) -> Constitution:
     """The constitution as it was in the commit. `project` is the folder of today's project.
 
     Raises `UsageError` where there is no such commit or git can't be asked, `ContentError` with
@@ -74,7 +74,7 @@ def load_committed(place: Place, project: Path) -> Constitution:
             ) from None
 
 
-def _load(folder: Path, place: Place) -> Constitution:
+def _load(folder: Path, place: CommitFile) -> Constitution:
     name = place.file if place.file.endswith(SUFFIXES) else f"constitution/{place.file}.yaml"
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts:

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 
 from cai.audit.flags import FLAGS, round_flags, trace_flags
 from cai.authoring.words import likeness
-from cai.stats import Paired, Ratio, Tally
+from cai.stats import Paired, Proportion, Ratio
 from cai.text.parsing import is_refusal
 from cai.types import Comparison, Prompt, Trace
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class TraceSummary:
     """What is counted of one trace.
 
     found: by principle, whether a critique under it named a problem; None where the response was
@@ -33,7 +33,7 @@ class Look:
     flagged: Mapping[str, bool]
 
     @classmethod
-    def at(cls, trace: Trace) -> Look:
+    def of(cls, trace: Trace) -> TraceSummary:
         """All that is counted of a trace."""
         found: dict[str, bool | None] = {}
         flagged: dict[str, bool] = {}
@@ -53,12 +53,12 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class PromptDiff:
     """One prompt before and after. likeness: of the final responses' words, 1 for the same."""
 
     prompt: Prompt
-    before: Look
-    after: Look
+    before: TraceSummary
+    after: TraceSummary
     likeness: float
 
     @property
@@ -83,16 +83,16 @@ class Effect:
     words: Ratio
 
 
-def rows(before: Iterable[Trace], after: Iterable[Trace]) -> list[Row]:
+def rows(before: Iterable[Trace], after: Iterable[Trace]) -> list[PromptDiff]:
     """The prompts that both have, in the order of their ids, which is also that of the traces."""
     out = []
     for one, two in _joined(before, after):
-        old, new = Look.at(one), Look.at(two)
-        out.append(Row(two.prompt, old, new, likeness(old.final, new.final)))
+        old, new = TraceSummary.of(one), TraceSummary.of(two)
+        out.append(PromptDiff(two.prompt, old, new, likeness(old.final, new.final)))
     return out
 
 
-def effect(over: Sequence[Row], principle: str | None = None) -> Effect:
+def effect(over: Sequence[PromptDiff], principle: str | None = None) -> Effect:
     """The figures of all rows, or of those in which both sides asked a principle."""
     if principle is not None:
         over = [r for r in over if principle in r.before.found and principle in r.after.found]
@@ -108,7 +108,7 @@ def effect(over: Sequence[Row], principle: str | None = None) -> Effect:
     )  # fmt: skip
 
 
-def flags(over: Sequence[Row]) -> dict[str, Paired]:
+def flags(over: Sequence[PromptDiff]) -> dict[str, Paired]:
     """Flag → on how many traces it stands before and after; those on none are left out."""
     counted = {
         code: Paired.of((code in r.before.flags, code in r.after.flags) for r in over)
@@ -117,7 +117,7 @@ def flags(over: Sequence[Row]) -> dict[str, Paired]:
     return {code: seen for code, seen in counted.items() if seen.both or seen.went or seen.came}
 
 
-def asked(over: Sequence[Row]) -> tuple[Counter[str], Counter[str]]:
+def asked(over: Sequence[PromptDiff]) -> tuple[Counter[str], Counter[str]]:
     """How many prompts each principle was asked of, before and after."""
     return (
         Counter(name for row in over for name in row.before.found),
@@ -125,7 +125,7 @@ def asked(over: Sequence[Row]) -> tuple[Counter[str], Counter[str]]:
     )
 
 
-def turned(before: Iterable[Comparison], after: Iterable[Comparison]) -> Tally:
+def turned(before: Iterable[Comparison], after: Iterable[Comparison]) -> Proportion:
     """Of the pairs with the same two responses, how many had the other one preferred after."""
     old = {(c.prompt.id, c.pair): (_texts(c), c.probability) for c in before}
     hits = n = 0
@@ -134,7 +134,7 @@ def turned(before: Iterable[Comparison], after: Iterable[Comparison]) -> Tally:
         if texts == _texts(comparison):
             n += 1
             hits += (probability - 0.5) * (comparison.probability - 0.5) < 0
-    return Tally(hits, n)
+    return Proportion(hits, n)
 
 
 def _joined(before: Iterable[Trace], after: Iterable[Trace]) -> Iterator[tuple[Trace, Trace]]:
@@ -150,12 +150,12 @@ def _joined(before: Iterable[Trace], after: Iterable[Trace]) -> Iterator[tuple[T
             yield one, two
 
 
-def _finds(look: Look, principle: str | None) -> bool | None:
-    return look.finds if principle is None else look.found[principle]
+def _finds(summary: TraceSummary, principle: str | None) -> bool | None:
+    return summary.finds if principle is None else summary.found[principle]
 
 
-def _flagged(look: Look, principle: str | None) -> bool:
-    return bool(look.flags) if principle is None else look.flagged[principle]
+def _flagged(summary: TraceSummary, principle: str | None) -> bool:
+    return bool(summary.flags) if principle is None else summary.flagged[principle]
 
 
 def _texts(comparison: Comparison) -> tuple[str, str]:

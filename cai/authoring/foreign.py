@@ -25,7 +25,7 @@ FIELDS = ("critique", "revise", "compare")
 
 
 @dataclass(frozen=True, slots=True)
-class Foreign:
+class ForeignPrinciple:
     """A principle as a foreign file has it; None for what its format does not carry."""
 
     name: str
@@ -34,24 +34,24 @@ class Foreign:
     compare: str | None = None
 
 
-class Content(NamedTuple):
+class ForeignContent(NamedTuple):
     """All that was read: principles, few-shot examples that serve all, what to tell a reader."""
 
-    principles: tuple[Foreign, ...]
+    principles: tuple[ForeignPrinciple, ...]
     examples: tuple[Example, ...] = ()
     notes: tuple[str, ...] = ()
 
 
-class Format(NamedTuple):
+class ForeignFormat(NamedTuple):
     """A format: how it is read and written, and which fields of a principle it carries."""
 
     about: str
     carries: tuple[str, ...]
-    read: Callable[[Any], Content]
+    read: Callable[[Any], ForeignContent]
     write: Callable[[Sequence[Principle]], Any]
 
 
-def read_foreign(name: str, text: str, file: str) -> Content:
+def read_foreign(name: str, text: str, file: str) -> ForeignContent:
     """A file's content. Raises `DataError` that names the place in it."""
     try:
         value = json.loads(text, object_pairs_hook=_each_once)
@@ -143,7 +143,7 @@ def _left_out(entries: Iterable[Any], *known: str) -> list[str]:
 # -- Anthropic's critiques and revisions -----------------------------------------------------------
 
 
-def _read_anthropic(value: Any) -> Content:
+def _read_anthropic(value: Any) -> ForeignContent:
     _want(isinstance(value, dict), "it is not an object of names")
     principles, joined = [], 0
     for name, entry in value.items():
@@ -156,10 +156,10 @@ def _read_anthropic(value: Any) -> Content:
         ]
         revise = _said(entry.get("edit_request"), f"{name}.edit_request")
         revision = _between(revise, "RevisionRequest", "Revision")
-        principles.append(Foreign(name, "\n".join(critiques), revision))
+        principles.append(ForeignPrinciple(name, "\n".join(critiques), revision))
     notes = [f"prompts of several parts, which are one request now: {joined}"] if joined else []
     notes += _left_out(value.values(), "prompt", "edit_request")
-    return Content(tuple(principles), notes=tuple(notes))
+    return ForeignContent(tuple(principles), notes=tuple(notes))
 
 
 def _write_anthropic(principles: Sequence[Principle]) -> dict[str, Any]:
@@ -175,11 +175,11 @@ def _write_anthropic(principles: Sequence[Principle]) -> dict[str, Any]:
 # -- Anthropic's feedback --------------------------------------------------------------------------
 
 
-def _read_feedback(value: Any) -> Content:
+def _read_feedback(value: Any) -> ForeignContent:
     _want(isinstance(value, list), "it is not a list of questions")
     questions = [_between(_said(q, f"question {n}"), "", "Options") for n, q in enumerate(value, 1)]
-    return Content(
-        tuple(Foreign(f"feedback-{n:02}", compare=q) for n, q in enumerate(questions, 1))
+    return ForeignContent(
+        tuple(ForeignPrinciple(f"feedback-{n:02}", compare=q) for n, q in enumerate(questions, 1))
     )
 
 
@@ -190,7 +190,7 @@ def _write_feedback(principles: Sequence[Principle]) -> list[str]:
 # -- llm-swarm -------------------------------------------------------------------------------------
 
 
-def _read_swarm(value: Any) -> Content:
+def _read_swarm(value: Any) -> ForeignContent:
     if isinstance(value, list):
         value = {"constitutions": value}
     _want(isinstance(value, dict), "it is neither an object nor a list")
@@ -201,7 +201,7 @@ def _read_swarm(value: Any) -> Content:
         _want(isinstance(entry, dict), f"constitution {number} is not an object")
         critique = _said(entry.get("critic"), f"constitution {number}: critic")
         revise = _said(entry.get("revision"), f"constitution {number}: revision")
-        principles.append(Foreign(f"swarm-{number:02}", critique.strip(), revise.strip()))
+        principles.append(ForeignPrinciple(f"swarm-{number:02}", critique.strip(), revise.strip()))
     examples, left, system = _examples(value.get("system_chat") or [])
     notes = (
         [f"left out: {left} messages of `system_chat` that make up no whole example"]
@@ -211,7 +211,7 @@ def _read_swarm(value: Any) -> Content:
     notes += [f"left out: {system} system messages of `system_chat`"] if system else []
     notes += _left_out([value], "constitutions", "system_chat")
     notes += _left_out(listed, "critic", "revision")
-    return Content(tuple(principles), examples, tuple(notes))
+    return ForeignContent(tuple(principles), examples, tuple(notes))
 
 
 def _examples(chat: Any) -> tuple[tuple[Example, ...], int, int]:
@@ -259,7 +259,7 @@ def _write_swarm(principles: Sequence[Principle]) -> dict[str, Any]:
 # -- LangChain -------------------------------------------------------------------------------------
 
 
-def _read_langchain(value: Any) -> Content:
+def _read_langchain(value: Any) -> ForeignContent:
     notes: list[str] = []
     if isinstance(value, dict):
         nested = value.get("constitutional_principles")
@@ -274,9 +274,9 @@ def _read_langchain(value: Any) -> Content:
         _want(isinstance(name, str), f"principle {number}: name is not a text")
         critique = _said(entry.get("critique_request"), f"{name}: critique_request")
         revise = _said(entry.get("revision_request"), f"{name}: revision_request")
-        principles.append(Foreign(name, critique.strip(), revise.strip()))
+        principles.append(ForeignPrinciple(name, critique.strip(), revise.strip()))
     notes += _left_out(value, "name", "critique_request", "revision_request")
-    return Content(tuple(principles), notes=tuple(notes))
+    return ForeignContent(tuple(principles), notes=tuple(notes))
 
 
 def _named(value: dict[str, Any]) -> list[Any]:
@@ -295,20 +295,20 @@ def _write_langchain(principles: Sequence[Principle]) -> list[dict[str, str]]:
     ]
 
 
-FORMATS: dict[str, Format] = {
-    "anthropic": Format(
+FORMATS: dict[str, ForeignFormat] = {
+    "anthropic": ForeignFormat(
         'It should be {"name": {"prompt": ["… CritiqueRequest: …"], "edit_request": "…"}}.',
         ("critique", "revise"), _read_anthropic, _write_anthropic,
     ),
-    "anthropic-feedback": Format(
+    "anthropic-feedback": ForeignFormat(
         'It should be a list of questions: ["… Options:", …].',
         ("compare",), _read_feedback, _write_feedback,
     ),
-    "llm-swarm": Format(
+    "llm-swarm": ForeignFormat(
         'It should be {"constitutions": [{"critic": "…", "revision": "…"}], "system_chat": […]}.',
         ("critique", "revise"), _read_swarm, _write_swarm,
     ),
-    "langchain": Format(
+    "langchain": ForeignFormat(
         'It should be [{"name": "…", "critique_request": "…", "revision_request": "…"}].',
         ("critique", "revise"), _read_langchain, _write_langchain,
     ),

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from cai.authoring.foreign import Content, Foreign
+from cai.authoring.foreign import ForeignContent, ForeignPrinciple
 from cai.constitution.editors import modeline
 from cai.constitution.schema import API
 from cai.constitution.source import UNSEEN
@@ -24,7 +24,7 @@ _LONGEST = 80  # characters of an id's last part
 
 
 @dataclass(frozen=True, slots=True)
-class Files:
+class ImportedFiles:
     """What to write: path from the project's root → text; and what a reader must know of it."""
 
     texts: dict[str, str]
@@ -32,7 +32,7 @@ class Files:
     notes: tuple[str, ...]
 
 
-def imported_files(content: Content, name: str, source: str, today: str) -> Files:
+def imported_files(content: ForeignContent, name: str, source: str, today: str) -> ImportedFiles:
     """Files of a project for what was read. name: the new constitution's id. source: the file."""
     ids = _ids([p.name for p in content.principles])
     texts: dict[str, str] = {}
@@ -64,11 +64,11 @@ def imported_files(content: Content, name: str, source: str, today: str) -> File
         notes.append(f"{len(content.examples)} few-shot examples serve every principle")
     notes += content.notes
     notes.append("no principle has tests yet: cai lint tells which (C050)")
-    return Files(texts, path, tuple(notes))
+    return ImportedFiles(texts, path, tuple(notes))
 
 
 def _principle(
-    foreign: Foreign, name: str, last: str, source: str, examples: Sequence[Example]
+    foreign: ForeignPrinciple, name: str, last: str, source: str, examples: Sequence[Example]
 ) -> tuple[dict[str, Any], list[str], bool]:
     """A file's values, which wordings were made up, and whether something unseen was left out."""
     given = {"critique": foreign.critique, "revise": foreign.revise, "compare": foreign.compare}
@@ -109,7 +109,7 @@ def _principle(
 
 
 def _constitution(
-    content: Content, name: str, ids: Sequence[str], source: str, today: str
+    content: ForeignContent, name: str, ids: Sequence[str], source: str, today: str
 ) -> dict[str, Any]:
     plan: dict[str, Any] = {"rounds": min(4, len(ids))}
     if content.examples:

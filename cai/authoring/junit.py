@@ -7,11 +7,11 @@ from itertools import groupby
 from xml.etree import ElementTree
 
 from cai.authoring.promises import in_words
-from cai.authoring.testing import Result, counts
+from cai.authoring.testing import CaseResult, counts
 from cai.text.terminal import visible
 
 
-def as_junit(results: Sequence[Result]) -> str:
+def as_junit(results: Sequence[CaseResult]) -> str:
     """A suite a principle, a case a test. What XML can't hold is shown as visible marks."""
     root = ElementTree.Element("testsuites", _sums(results))
     by_principle = groupby(results, key=lambda result: result.case.principle.id)
@@ -23,7 +23,7 @@ def as_junit(results: Sequence[Result]) -> str:
     return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 
 
-def _sums(results: Sequence[Result]) -> dict[str, str]:
+def _sums(results: Sequence[CaseResult]) -> dict[str, str]:
     found = counts(results)
     return {
         "tests": str(len(results)),
@@ -34,7 +34,7 @@ def _sums(results: Sequence[Result]) -> dict[str, str]:
     }
 
 
-def _case(suite: ElementTree.Element, result: Result) -> None:
+def _case(suite: ElementTree.Element, result: CaseResult) -> None:
     case = ElementTree.SubElement(suite, "testcase", {
         "name": visible(result.case.test.name),
         "classname": result.case.principle.id,

@@ -40,7 +40,7 @@ Count = Callable[[Messages, str], int]
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class PlannedWork:
     """What would be asked: steps by stage, tokens of all prompts, and tokens that are written."""
 
     steps: Counter[Stage]
@@ -61,8 +61,8 @@ class BuildPlan:
     prompts: int
     unusable: int
     sampled: int
-    least: Work
-    most: Work
+    least: PlannedWork
+    most: PlannedWork
     longest: int
     too_long: int
 
@@ -137,7 +137,7 @@ def _gone_through(
     context: int | None,
     texts: tuple[str, str],
     written: int,
-) -> tuple[Work, int, int]:
+) -> tuple[PlannedWork, int, int]:
     """The work of some prompts, the longest prompt of a step, and how many were set aside.
 
     texts: what the generator writes, and what the critic says.
@@ -160,7 +160,7 @@ def _gone_through(
     backends = (generator, critic, judge)
     last = seen[-1].tally if seen else None
     used = [backend.throughput for backend in backends]
-    work = Work(
+    work = PlannedWork(
         Counter(last.generated) if last else Counter(),
         sum(t.prompt_tokens for t in used),
         sum(t.response_tokens for t in used),
@@ -168,9 +168,9 @@ def _gone_through(
     return work, max(b.longest for b in backends), len(aside)
 
 
-def _scaled(work: Work, scale: float) -> Work:
+def _scaled(work: PlannedWork, scale: float) -> PlannedWork:
     steps = Counter({stage: round(n * scale) for stage, n in work.steps.items()})
-    return Work(steps, round(work.read * scale), round(work.written * scale))
+    return PlannedWork(steps, round(work.read * scale), round(work.written * scale))
 
 
 def _filler(count: Count, tokens: int) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from cai.authoring.attempt import Attempt
-from cai.authoring.stages import STAGES, Texts, stage_messages
+from cai.authoring.stages import STAGES, StageTexts, stage_messages
 from cai.errors import ContentError, PromptError
 from cai.text.parsing import normalise
 from cai.types import Comparison, Constitution, Principle, PrincipleTest, Trace
@@ -151,9 +151,9 @@ def _unrendered(
             yield f"renders {text!r}"
 
 
-def _texts(test: PrincipleTest) -> Iterator[Texts]:
+def _texts(test: PrincipleTest) -> Iterator[StageTexts]:
     """What the stages are shown: the test's response, and its pair."""
     if test.response is not None or test.a is None or test.b is None:
-        yield Texts(test.prompt, **({"response": test.response} if test.response else {}))
+        yield StageTexts(test.prompt, **({"response": test.response} if test.response else {}))
     if test.a is not None and test.b is not None:
-        yield Texts(test.prompt, response=test.a, other=test.b)
+        yield StageTexts(test.prompt, response=test.a, other=test.b)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from cai.authoring.stages import STAGES, Texts, stage_messages
+from cai.authoring.stages import STAGES, StageTexts, stage_messages
 from cai.constitution.load import Loader
 from cai.errors import Problem
 from cai.types import Constitution, Messages
@@ -21,7 +21,7 @@ def too_long(
 
     count: the tokens of messages as the model reads them. context: positions of the model.
     """
-    empty = Texts("", "", "", "")
+    empty = StageTexts("", "", "", "")
     for member in constitution.members:
         principle = member.principle
         for stage in STAGES:

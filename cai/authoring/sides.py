@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from cai.authoring.changes import Content, content_of
-from cai.authoring.committed import PREFIX, load_committed, place_of
+from cai.authoring.changes import ConstitutionValues, content_of
+from cai.authoring.committed import PREFIX, load_committed, parse_commit_file
 from cai.constitution.load import load_constitution
 from cai.content import enclosing_project, find_constitution, packaged, project_root, shown
 from cai.data.manifest import NAME
@@ -28,13 +28,13 @@ class Side:
     """One side: a constitution to build with, or the folder of a run to read."""
 
     label: str
-    content: Content
+    content: ConstitutionValues
     constitution: Constitution | None = None
     folder: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class StepCounts:
     """Steps of a build by stage: made anew by this command, and taken from the store."""
 
     made: Counter[Stage]
@@ -68,7 +68,7 @@ def build_side(
     name: str,
     source: str,
     progress: Callable[[Progress], None],
-) -> tuple[Run, Work]:
+) -> tuple[Run, StepCounts]:
     """Build with a side's constitution, and count what had to be made. Arguments as `build`."""
     assert side.constitution is not None
     made: Counter[Stage] = Counter()
@@ -80,7 +80,7 @@ def build_side(
 
     run = build(side.constitution, prompts, store, models, config,
                 name=name, source=source, progress=look)  # fmt: skip
-    return run, Work(made, _steps(store, run.id) - made)
+    return run, StepCounts(made, _steps(store, run.id) - made)
 
 
 @contextmanager
@@ -159,7 +159,7 @@ def _committed(text: str, other: Path | None) -> Side:
             "There is no project here: no constitution/ in this folder or above it",
             hint="Run it in the project whose commits are meant.",
         )
-    constitution = load_committed(place_of(text, default), project)
+    constitution = load_committed(parse_commit_file(text, default), project)
     return Side(constitution.path, content_of(constitution), constitution)
 
 

@@ -8,12 +8,12 @@ from typing import Literal, TypeAlias
 from cai.constitution import messages
 from cai.types import Constitution, Message, Messages, Principle
 
-Shown: TypeAlias = Literal["critique", "revise", "compare"]
-STAGES: tuple[Shown, ...] = ("critique", "revise", "compare")
+RenderedStage: TypeAlias = Literal["critique", "revise", "compare"]
+STAGES: tuple[RenderedStage, ...] = ("critique", "revise", "compare")
 
 
 @dataclass(frozen=True, slots=True)
-class Texts:
+class StageTexts:
     """What people and models said; a text in brackets stands for one that is not known."""
 
     prompt: str
@@ -23,7 +23,7 @@ class Texts:
 
 
 def stage_messages(
-    stage: Shown, rules: Constitution, rule: Principle, texts: Texts
+    stage: RenderedStage, rules: Constitution, rule: Principle, texts: StageTexts
 ) -> tuple[Messages, str]:
     """A stage's messages, and the words with which the answer begins.
 

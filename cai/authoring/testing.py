@@ -30,13 +30,13 @@ from cai.pipeline.steps import Draws, Steps
 from cai.store.store import Store
 from cai.types import Constitution, Principle, PrincipleTest
 
-Status: TypeAlias = Literal["passed", "failed", "skipped"]
+CaseStatus: TypeAlias = Literal["passed", "failed", "skipped"]
 
 NEEDS_MODEL = "needs a model"
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class PrincipleCase:
     """One test of one principle."""
 
     principle: Principle
@@ -49,7 +49,7 @@ class Case:
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class CaseResult:
     """What became of a case.
 
     note: why it was skipped, or what was not asked. held: in how many of `runs` all expectations
@@ -58,8 +58,8 @@ class Result:
     from the first question to the last answer, summed over runs, which overlap.
     """
 
-    case: Case
-    status: Status
+    case: PrincipleCase
+    status: CaseStatus
     note: str = ""
     held: int = 0
     runs: int = 0
@@ -86,30 +86,32 @@ class Trials:
         return cls(tuple(BuildConfig(seed=seed + n).draws for n in range(times)), need)
 
 
-def cases(principles: Iterable[Principle], pattern: str = "") -> tuple[Case, ...]:
+def cases(principles: Iterable[Principle], pattern: str = "") -> tuple[PrincipleCase, ...]:
     """The tests of principles whose `principle: name` holds the pattern, whatever its case."""
-    found = (Case(p, t) for p in principles for t in p.tests)
+    found = (PrincipleCase(p, t) for p in principles for t in p.tests)
     return tuple(case for case in found if pattern.casefold() in case.name.casefold())
 
 
-def counts(results: Iterable[Result]) -> Counter[Status]:
+def counts(results: Iterable[CaseResult]) -> Counter[CaseStatus]:
     """How many passed, failed and were skipped."""
     return Counter(result.status for result in results)
 
 
-def run_offline(cases: Iterable[Case], constitution: Constitution) -> tuple[Result, ...]:
+def run_offline(
+    cases: Iterable[PrincipleCase], constitution: Constitution
+) -> tuple[CaseResult, ...]:
     """All that can be said without a model; the rest is skipped and says so."""
     return tuple(_offline(case, constitution) for case in cases)
 
 
 def run_on(
     models: Models,
-    cases: Iterable[Case],
+    cases: Iterable[PrincipleCase],
     constitution: Constitution,
     trials: Trials,
     progress: Callable[[int, int], None] = lambda done, total: None,
     store: Store | None = None,
-) -> tuple[tuple[Result, ...], Tally]:
+) -> tuple[tuple[CaseResult, ...], Tally]:
     """Run tests on models: the results in the order of the cases, whose names must differ, and how
     many steps were generated and reused.
 
@@ -134,15 +136,15 @@ def run_on(
     return tuple(results), tally
 
 
-def _offline(case: Case, constitution: Constitution) -> Result:
+def _offline(case: PrincipleCase, constitution: Constitution) -> CaseResult:
     faults = broken_offline(case.principle, case.test, constitution)
     if faults:
-        return Result(case, "failed", failures=faults, runs=1)
+        return CaseResult(case, "failed", failures=faults, runs=1)
     if asked_of_model(case.test, constitution):
-        return Result(case, "skipped", NEEDS_MODEL)
+        return CaseResult(case, "skipped", NEEDS_MODEL)
     if case.test.expect.keys() & set(OF_MODEL):
-        return Result(case, "skipped", _without_critique(constitution))
-    return Result(case, "passed", held=1, runs=1)
+        return CaseResult(case, "skipped", _without_critique(constitution))
+    return CaseResult(case, "passed", held=1, runs=1)
 
 
 def _without_critique(constitution: Constitution) -> str:
@@ -170,13 +172,13 @@ class _Trying:
     done: int = 0
 
     def __post_init__(self) -> None:
-        self._open: dict[str, tuple[Case, int]] = {}
+        self._open: dict[str, tuple[PrincipleCase, int]] = {}
 
     @property
     def total(self) -> int:
         return self.cases * len(self.trials.draws)
 
-    def tasks(self, cases: Sequence[Case]) -> Iterator[Task[tuple[Attempt, float]]]:
+    def tasks(self, cases: Sequence[PrincipleCase]) -> Iterator[Task[tuple[Attempt, float]]]:
         """A task for each test under each seed."""
         self.progress(0, self.total)
         for case in cases:
@@ -202,13 +204,13 @@ class _Trying:
         self.done += 1
         self.progress(self.done, self.total)
 
-    def result(self, case: Case) -> Result:
+    def result(self, case: PrincipleCase) -> CaseResult:
         made = [made for _, made in sorted(self.made[case.name].items())]
         bad = [m for m in made if m.failures]
         held = len(made) - len(bad)
         passed = held >= self.trials.need
         left_out = "critique_flags" in case.test.expect and not self.constitution.plan.critique
-        return Result(
+        return CaseResult(
             case,
             "passed" if passed else "failed",
             _without_critique(self.constitution) if left_out else "",

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from cai.audit.agreement import Agreement, Auditor, Group, Match
-from cai.stats import Tally
+from cai.stats import Proportion
 from cai.text.terminal import visible
 
 _NAME = 40  # characters of a name in a table
@@ -126,7 +126,7 @@ def _matched(match: Match) -> tuple[object, ...]:
     return match.agree.n, *_tally(match.agree), _number(match.kappa), _range(match.interval)
 
 
-def _tally(tally: Tally) -> tuple[str, str]:
+def _tally(tally: Proportion) -> tuple[str, str]:
     if not tally.n:
         return "–", ""
     low, high = tally.interval

@@ -13,7 +13,7 @@ from cai.decoding import SETTINGS
 from cai.errors import UsageError
 
 if TYPE_CHECKING:
-    from cai.authoring.findings import Findings
+    from cai.authoring.diff import DiffResult
     from cai.authoring.sides import Side
 
 LIMIT = 40
@@ -24,7 +24,7 @@ LIMIT = 40
 class Found:
     """What was found, and on what: for the head of the report."""
 
-    findings: Findings
+    findings: DiffResult
     about: str
 
 
@@ -132,7 +132,7 @@ def _sides(given: tuple[str, ...], against: str | None) -> tuple[str, str]:
 
 def _found(before: Side, after: Side, html: Path | None, options: dict[str, Any]) -> Found:
     """Read both runs, or build both constitutions; and the page, where one is asked for."""
-    from cai.authoring.findings import read
+    from cai.authoring.diff import read
 
     if before.folder and after.folder:
         found = Found(read(before, after), "as the two runs have them")
@@ -148,7 +148,7 @@ def _found(before: Side, after: Side, html: Path | None, options: dict[str, Any]
 
 
 def _build(before: Side, after: Side, html: Path | None, options: dict[str, Any]) -> Found:
-    from cai.authoring.findings import built
+    from cai.authoring.diff import built
     from cai.cli.progress import BuildProgress
     from cai.data.files import telling
     from cai.data.prompts import PromptFile

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from cai.authoring.effects import Effect, Row, asked, effect, flags
-from cai.authoring.judged import Judged, Verdicts
-from cai.stats import Paired, Ratio, Tally
+from cai.authoring.effects import Effect, PromptDiff, asked, effect, flags
+from cai.authoring.head_to_head import HeadToHead, WinTieLoss
+from cai.stats import Paired, Proportion, Ratio
 from cai.types import as_dicts
 
 if TYPE_CHECKING:
@@ -49,13 +49,13 @@ def _found(found: Found) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def principles(over: Sequence[Row]) -> list[str]:
+def principles(over: Sequence[PromptDiff]) -> list[str]:
     """The principles that were asked on either side, by name."""
     before, after = asked(over)
     return sorted(before.keys() | after.keys())
 
 
-def most_changed(over: Sequence[Row]) -> list[Row]:
+def most_changed(over: Sequence[PromptDiff]) -> list[PromptDiff]:
     """The rows whose final response differs, the most changed first."""
     differ = [row for row in over if not row.same]
     return sorted(differ, key=lambda row: (row.likeness, row.prompt.id))
@@ -95,21 +95,21 @@ def _ratio(value: Ratio) -> dict[str, Any]:
     }
 
 
-def _share(value: Tally) -> dict[str, Any]:
+def _share(value: Proportion) -> dict[str, Any]:
     return {"hits": value.hits, "n": value.n, "share": _finite(value.share),
             "interval": value.interval}  # fmt: skip
 
 
-def _judged(said: Judged) -> dict[str, Any]:
+def _judged(said: HeadToHead) -> dict[str, Any]:
     named = {name: _verdicts(v) for name, v in said.principles.items()}
     return {"overall": _verdicts(said.overall), "principles": named}
 
 
-def _verdicts(value: Verdicts) -> dict[str, Any]:
+def _verdicts(value: WinTieLoss) -> dict[str, Any]:
     return asdict(value) | {"rate": _share(value.rate)}
 
 
-def _row(row: Row, found: Found) -> dict[str, Any]:
+def _row(row: PromptDiff, found: Found) -> dict[str, Any]:
     later = {rules: said.later.get(row.prompt.id) for rules, said in found.findings.judged.items()}
     return {
         "prompt_id": row.prompt.id,

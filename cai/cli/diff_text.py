@@ -15,12 +15,12 @@ from cai.pipeline.steps import Stage
 from cai.text.terminal import visible
 
 if TYPE_CHECKING:
-    from cai.authoring.effects import Effect, Row
-    from cai.authoring.findings import Findings
-    from cai.authoring.judged import Judged, Verdicts
-    from cai.authoring.sides import Side, Work
+    from cai.authoring.diff import DiffResult
+    from cai.authoring.effects import Effect, PromptDiff
+    from cai.authoring.head_to_head import HeadToHead, WinTieLoss
+    from cai.authoring.sides import Side, StepCounts
     from cai.cli.diff import Found
-    from cai.stats import Paired, Ratio, Tally
+    from cai.stats import Paired, Proportion, Ratio
 
 WIDTH = 100
 KEPT = 12
@@ -139,7 +139,7 @@ def print_found(found: Found, most: int) -> None:
         click.echo(f"\n{len(differ) - most} more final responses differ: --rows, or --html FILE")
 
 
-def _work(work: Work) -> str:
+def _work(work: StepCounts) -> str:
     """`812 steps, 120 made anew (31 critique, 9 revision), 692 from the store`."""
     made, taken = work.made.total(), work.taken.total()
     stages = ", ".join(f"{work.made[s]} {s}" for s in get_args(Stage) if work.made[s])
@@ -147,7 +147,7 @@ def _work(work: Work) -> str:
     return f"{made + taken} steps, {made} made anew{listed}, {taken} from the store"
 
 
-def _print_figures(total: Effect, findings: Findings) -> None:
+def _print_figures(total: Effect, findings: DiffResult) -> None:
     lines = [
         ["a critique found a problem", *_pair(total.found)],
         ["a flag of cai audit", *_pair(total.flagged)],
@@ -192,12 +192,12 @@ def _times(value: Ratio) -> str:
     return f"× {value.ratio:.2f}{bounds}"
 
 
-def _interval(value: Tally) -> str:
+def _interval(value: Proportion) -> str:
     low, high = value.interval
     return f"{value.share:.0%} ({low:.0%} to {high:.0%})"
 
 
-def _rate(value: Tally) -> str:
+def _rate(value: Proportion) -> str:
     return f"{value.hits} of {value.n}"
 
 
@@ -215,12 +215,12 @@ def _principle(value: Effect) -> list[str]:
     ]  # fmt: skip
 
 
-def _record(said: Judged, name: str) -> str:
-    verdicts: Verdicts | None = said.principles.get(name)
+def _record(said: HeadToHead, name: str) -> str:
+    verdicts: WinTieLoss | None = said.principles.get(name)
     return "" if verdicts is None else f"{verdicts.wins}–{verdicts.ties}–{verdicts.losses}"
 
 
-def _print_row(number: int, row: Row, findings: Findings) -> None:
+def _print_row(number: int, row: PromptDiff, findings: DiffResult) -> None:
     click.echo()
     click.echo(click.style(f"[{number}] {visible(row.prompt.id)}", bold=True))
     click.echo(f"  {click.style('prompt', dim=True)}  {_line(row.prompt.messages[-1].content)}")

@@ -10,7 +10,7 @@ import click
 from cai.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from cai.authoring.imported import Files
+    from cai.authoring.imported import ImportedFiles
 
 FOREIGN = ("anthropic", "anthropic-feedback", "llm-swarm", "langchain")
 
@@ -45,7 +45,7 @@ def command(form: str, file: Path, project: Path, name: str, force: bool) -> Non
         click.echo(f"  {note}")
 
 
-def read_files(form: str, file: Path, name: str) -> Files:
+def read_files(form: str, file: Path, name: str) -> ImportedFiles:
     """What a foreign file comes to. Raises `DataError` where it can't be read, `ContentError` where
     a text of it can't be one of ours."""
     import re
@@ -73,7 +73,7 @@ def read_files(form: str, file: Path, name: str) -> Files:
     return files
 
 
-def _check(files: Files) -> None:
+def _check(files: ImportedFiles) -> None:
     """Raise `ContentError` where they would not load: before anything is written."""
     import tempfile
     from dataclasses import replace
@@ -95,7 +95,7 @@ def _check(files: Files) -> None:
         raise ContentError(told)
 
 
-def write_files(root: Path, files: Files, force: bool) -> None:
+def write_files(root: Path, files: ImportedFiles, force: bool) -> None:
     """Write them below a project's root; nothing where one is there already, without `force`."""
     from cai.data.files import write_whole
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cai.authoring.stages import STAGES, Shown, Texts, stage_messages
+from cai.authoring.stages import STAGES, RenderedStage, StageTexts, stage_messages
 from cai.types import as_dicts
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class _Rendered:
     """A stage's messages, the start of the answer, and what a tokenizer makes of them."""
 
-    stage: Shown
+    stage: RenderedStage
     messages: Messages
     prefill: str
     ids: tuple[int, ...] | None = None
@@ -64,7 +64,7 @@ def command(
     rules = load_constitution(constitution)
     rule = find_principle(principle, rules)
     stages = [name for name in STAGES if stage in (name, "all")]
-    texts = Texts(prompt, response, critique, other)
+    texts = StageTexts(prompt, response, critique, other)
     shown = [_Rendered(name, *stage_messages(name, rules, rule, texts)) for name in stages]
     if model is not None:
         shown = _encode(shown, model)

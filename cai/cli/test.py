@@ -14,11 +14,11 @@ from cai.cli.parts import loading, make_models, models_of
 from cai.errors import ContentError, UsageError
 
 if TYPE_CHECKING:
-    from cai.authoring.testing import Case, Result, Status, Trials
+    from cai.authoring.testing import CaseResult, CaseStatus, PrincipleCase, Trials
     from cai.pipeline.drive import Tally
     from cai.types import Constitution
 
-_MARKS: dict[Status, tuple[str, str]] = {
+_MARKS: dict[CaseStatus, tuple[str, str]] = {
     "passed": ("✓", "green"),
     "failed": ("✗", "red"),
     "skipped": ("–", "yellow"),
@@ -88,7 +88,7 @@ def command(
         raise UsageError(
             "There are no such tests", hint="cai lint tells which principles have none."
         )
-    results: Sequence[Result]
+    results: Sequence[CaseResult]
     tally: Tally | None = None
     if options["model"] is None:
         results = run_offline(chosen, rules)
@@ -125,12 +125,12 @@ def _trials(repeat: int | None, need: int | None, seed: int, model: str | None) 
 
 
 def _asked(
-    chosen: Sequence[Case],
+    chosen: Sequence[PrincipleCase],
     rules: Constitution,
     trials: Trials,
     options: dict[str, Any],
     quiet: bool,
-) -> tuple[Sequence[Result], Tally]:
+) -> tuple[Sequence[CaseResult], Tally]:
     from contextlib import nullcontext
 
     from cai.authoring.testing import run_on
@@ -152,7 +152,7 @@ def _asked(
             return run_on(models, chosen, rules, trials, show, store)
 
 
-def _lines(results: Sequence[Result]) -> Iterator[str]:
+def _lines(results: Sequence[CaseResult]) -> Iterator[str]:
     """A table, principle by principle; of a failure, what was expected and what came."""
     from cai.authoring.testing import counts
     from cai.text.terminal import visible
@@ -173,13 +173,13 @@ def _lines(results: Sequence[Result]) -> Iterator[str]:
     yield ", ".join(f"{found[status]} {status}" for status in _MARKS)
 
 
-def _beside(result: Result) -> str:
+def _beside(result: CaseResult) -> str:
     told = [f"{result.held} of {result.runs}"] if result.runs > 1 else []
     told += [result.note] if result.note else []
     return f"  ({'; '.join(told)})" if told else ""
 
 
-def _plain(result: Result) -> dict[str, Any]:
+def _plain(result: CaseResult) -> dict[str, Any]:
     from cai.authoring.promises import in_words
 
     return {

@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from cai.constitution.schema import API, ConstitutionFile, PrincipleFile
-from cai.constitution.source import Place, Source
+from cai.constitution.source import KeyPath, Source
 from cai.errors import Problem
 
-Model = TypeVar("Model", bound=BaseModel)
+FileModel = TypeVar("FileModel", bound=BaseModel)
 
 KINDS: dict[str, type[BaseModel]] = {"Principle": PrincipleFile, "Constitution": ConstitutionFile}
 
@@ -25,7 +25,7 @@ _PATTERNS = {
 }
 
 
-def validate(source: Source, model: type[Model]) -> tuple[Model | None, list[Problem]]:
+def validate(source: Source, model: type[FileModel]) -> tuple[FileModel | None, list[Problem]]:
     """A file's value as a model, or all that is wrong with it."""
     if not isinstance(source.value, dict):
         kind = _type_name(source.value)
@@ -57,7 +57,7 @@ def _header(source: Source, model: type[BaseModel]) -> list[Problem]:
 
 
 def _problem(source: Source, model: type[BaseModel], item: Any) -> Problem:
-    place: Place = tuple(item["loc"])
+    place: KeyPath = tuple(item["loc"])
     kind, given, context = item["type"], item["input"], item.get("ctx", {})
     name = _dotted(place)
     if kind == "extra_forbidden":
@@ -79,7 +79,7 @@ def _problem(source: Source, model: type[BaseModel], item: Any) -> Problem:
     return source.problem(place, "C012", f"`{name}` {text}", hint)
 
 
-def _describe(kind: str, given: Any, context: dict[str, Any], place: Place) -> tuple[str, str]:
+def _describe(kind: str, given: Any, context: dict[str, Any], place: KeyPath) -> tuple[str, str]:
     if kind == "literal_error":
         expected = str(context["expected"]).replace("'", "`")
         options = [part.strip("`") for part in expected.replace(" or ", ", ").split(", ")]
@@ -120,7 +120,7 @@ def _describe(kind: str, given: Any, context: dict[str, Any], place: Place) -> t
     return f"is not right: {kind.replace('_', ' ')}", ""
 
 
-def _keys(model: type[BaseModel], place: Place) -> list[str]:
+def _keys(model: type[BaseModel], place: KeyPath) -> list[str]:
     """The keys that the schema knows at a place."""
     current: type[BaseModel] | None = model
     for part in place:
@@ -141,7 +141,7 @@ def _inner(annotation: Any) -> type[BaseModel] | None:
     return None
 
 
-def _dotted(place: Place) -> str:
+def _dotted(place: KeyPath) -> str:
     """`principles[2].weight`, without the parts that pydantic adds for unions."""
     out = ""
     for part in place:

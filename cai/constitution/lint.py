@@ -30,14 +30,14 @@ TEMPLATE_SUFFIXES = (".j2", ".jinja")
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class LintReport:
     """How many files were looked at, and every problem in them."""
 
     files: int
     problems: tuple[Problem, ...]
 
 
-def lint(paths: Sequence[Path]) -> Report:
+def lint(paths: Sequence[Path]) -> LintReport:
     """Check files and folders, and what they refer to.
 
     Of a project's folder `constitution/` and `principles/` are read, and the settings in `cai.yaml`
@@ -65,7 +65,7 @@ def lint(paths: Sequence[Path]) -> Report:
     if not any(problem.code < "C050" for problem in loader.problems):  # else most would be missing
         loader.note(_locked(loader, constitutions, paths))
     kept = [problem for problem in loader.problems if not _silenced(problem)]
-    return Report(len(files), tuple(kept))
+    return LintReport(len(files), tuple(kept))
 
 
 def _silenced(problem: Problem) -> bool:

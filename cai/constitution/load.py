@@ -18,7 +18,7 @@ from cai.constitution.schema import (
     SelectFile,
     TemplatesFile,
 )
-from cai.constitution.source import Place, Source, read_source, read_text
+from cai.constitution.source import KeyPath, Source, read_source, read_text
 from cai.constitution.templates import SOURCE_LIMIT, VARIABLES, check, used_variables
 from cai.content import (
     ReferenceRefused,
@@ -90,7 +90,7 @@ class Loader:
         self._principles: dict[tuple[Path, Path], Principle | None] = {}
         self._collected: dict[tuple[Path, Path], _Collected | None] = {}
         self._paths: dict[tuple[Path, str], Path] = {}
-        self.uses: list[tuple[Source, Place, Principle]] = []
+        self.uses: list[tuple[Source, KeyPath, Principle]] = []
         """Which principle is listed where, in every constitution read so far."""
 
     @property
@@ -207,7 +207,7 @@ class Loader:
             return None
         parts = _Parts()
         for index, reference in enumerate(model.extends):
-            place: Place = ("extends", index)
+            place: KeyPath = ("extends", index)
             target = self._follow(source, place, reference, root)
             if target is None or self._cycle(source, place, target, (*chain, path)):
                 continue
@@ -227,7 +227,7 @@ class Loader:
     def _members(self, source: Source, listed: list[MemberFile], parts: _Parts, root: Path) -> None:
         own: dict[str, int] = {}
         for index, item in enumerate(listed):
-            place: Place = ("principles", index, "ref")
+            place: KeyPath = ("principles", index, "ref")
             target = self._follow(source, place, item.ref, root)
             principle = self.principle(target, root) if target else None
             if principle is None or target is None:
@@ -283,7 +283,7 @@ class Loader:
 
     # -- references -----------------------------------------------------------------------------
 
-    def _follow(self, source: Source, place: Place, reference: str, root: Path) -> Path | None:
+    def _follow(self, source: Source, place: KeyPath, reference: str, root: Path) -> Path | None:
         try:
             return resolve(reference, source.path, root)
         except ReferenceRefused as refused:
@@ -291,7 +291,7 @@ class Loader:
             self.note([source.problem(place, refused.code, refused.message, hint)])
             return None
 
-    def _cycle(self, source: Source, place: Place, target: Path, chain: tuple[Path, ...]) -> bool:
+    def _cycle(self, source: Source, place: KeyPath, target: Path, chain: tuple[Path, ...]) -> bool:
         if target.resolve() in {p.resolve() for p in chain}:
             way = " → ".join(p.name for p in (*chain, target))
             what, hint = f"`extends` comes back: {way}", "Take one of them out of the circle."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from cai.constitution.source import Place, Source
+from cai.constitution.source import KeyPath, Source
 from cai.errors import Problem
 from cai.types import Feedback, Member, Plan
 
@@ -31,7 +31,7 @@ def _phases(source: Source, members: Sequence[Member]) -> Iterator[Problem]:
 
 def _plan(source: Source, members: Sequence[Member], plan: Plan) -> Iterator[Problem]:
     serving = [m.principle for m in members if "sl" in m.phases]
-    place: Place = ("plan", "rounds")
+    place: KeyPath = ("plan", "rounds")
     drawn = plan.draw in ("weighted", "uniform")
     once = plan.draw == "fixed" or (drawn and not plan.with_replacement)
     if once and serving and plan.rounds > len(serving):

@@ -78,8 +78,8 @@ Id: TypeAlias = Annotated[str, Field(pattern=r"^[a-z0-9]+([._-][a-z0-9]+)*$", ma
 Version: TypeAlias = Annotated[str, Field(pattern=r"^[0-9]{1,6}\.[0-9]{1,6}\.[0-9]{1,6}$")]
 Tag: TypeAlias = Annotated[str, Field(pattern=r"^[a-z0-9]+([._-][a-z0-9]+)*$", max_length=50)]
 Tags: TypeAlias = Annotated[list[Tag], AfterValidator(_not_repeated)]
-Texts: TypeAlias = Annotated[list[Text], BeforeValidator(_as_list), Field(min_length=1)]
-Reference: TypeAlias = Annotated[str, Field(min_length=1, max_length=500)]
+TextList: TypeAlias = Annotated[list[Text], BeforeValidator(_as_list), Field(min_length=1)]
+FileReference: TypeAlias = Annotated[str, Field(min_length=1, max_length=500)]
 
 
 class _Strict(BaseModel):
@@ -109,9 +109,9 @@ class ExpectFile(_Strict):
     critique_flags: Literal["problem", "none"] | None = None
     revision: Literal["changed", "unchanged"] | None = None
     prefers: Literal["a", "b"] | None = None
-    contains: Texts | None = None
-    not_contains: Texts | None = None
-    renders: Texts | None = None
+    contains: TextList | None = None
+    not_contains: TextList | None = None
+    renders: TextList | None = None
 
 
 class TestFile(_Strict):
@@ -152,7 +152,7 @@ class PrincipleFile(_Strict):
     why: Text
     source: str = ""
     tags: Tags = []
-    extends: Reference | None = None
+    extends: FileReference | None = None
     deprecated: Text | None = None
     stages: StagesFile
     compare: Text
@@ -171,7 +171,7 @@ class PrincipleFile(_Strict):
 class MemberFile(_Strict):
     """A principle's place in a constitution."""
 
-    ref: Reference
+    ref: FileReference
     weight: Annotated[float, Field(gt=0, le=1_000_000)] = 1.0
     phases: Annotated[list[Phase], Field(min_length=1), AfterValidator(_not_repeated)] = [
         "sl",
@@ -217,10 +217,10 @@ class FeedbackFile(_Strict):
 class TemplatesFile(_Strict):
     """Paths of templates (`./templates/critique.j2`), or bare names of shipped ones."""
 
-    critique: Reference | None = None
-    revise: Reference | None = None
-    compare: Reference | None = None
-    compare_cot: Reference | None = None
+    critique: FileReference | None = None
+    revise: FileReference | None = None
+    compare: FileReference | None = None
+    compare_cot: FileReference | None = None
 
 
 class ChangeFile(_Strict):
@@ -240,11 +240,11 @@ class ConstitutionFile(_Strict):
     id: Id
     version: Version
     title: Line
-    extends: Annotated[list[Reference], BeforeValidator(_as_list)] = []
+    extends: Annotated[list[FileReference], BeforeValidator(_as_list)] = []
     principles: list[MemberFile] = []
     select: SelectFile = SelectFile()
     plan: PlanFile = PlanFile()
     feedback: FeedbackFile = FeedbackFile()
     templates: TemplatesFile = TemplatesFile()
-    no_problem: Texts | None = None
+    no_problem: TextList | None = None
     changelog: list[ChangeFile] = []

@@ -24,7 +24,7 @@ DEPTH_LIMIT = 32
 VALUE_LIMIT = 10_000
 PROBLEM_LIMIT = 20
 
-Place: TypeAlias = tuple[str | int, ...]
+KeyPath: TypeAlias = tuple[str | int, ...]
 """Where a value stands: keys and indices from the root."""
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -52,15 +52,15 @@ class Source:
     path: Path
     file: str
     value: Any
-    values: dict[Place, tuple[int, int]] = field(default_factory=dict)
-    keys: dict[Place, tuple[int, int]] = field(default_factory=dict)
+    values: dict[KeyPath, tuple[int, int]] = field(default_factory=dict)
+    keys: dict[KeyPath, tuple[int, int]] = field(default_factory=dict)
 
-    def position(self, place: Place, key: bool = False) -> tuple[int, int]:
+    def position(self, place: KeyPath, key: bool = False) -> tuple[int, int]:
         """Line and column of the value at `place`, or of its key; else of what it would stand in.
 
         Parts of `place` that are not in the file are skipped.
         """
-        here: Place = ()
+        here: KeyPath = ()
         for part in place:
             if (*here, part) in self.values:
                 here = (*here, part)
@@ -69,7 +69,7 @@ class Source:
         return self.values.get(here, (1, 1))
 
     def problem(
-        self, place: Place, code: str, message: str, hint: str = "", key: bool = False
+        self, place: KeyPath, code: str, message: str, hint: str = "", key: bool = False
     ) -> Problem:
         """A problem at a place of this file."""
         return Problem(self.file, *self.position(place, key), code, message, hint)
@@ -136,7 +136,7 @@ class _Open:
     """A mapping or sequence under construction."""
 
     value: dict[str, Any] | list[Any]
-    place: Place
+    place: KeyPath
     key: str | None = None
     key_position: tuple[int, int] = (1, 1)
     waits_for_key: bool = True
@@ -215,7 +215,7 @@ class _Builder:
             self._say(at, "C008", what, "Delete one of them.")
         frame.key, frame.key_position, frame.waits_for_key = text, at, False
 
-    def _add(self, at: tuple[int, int], value: Any) -> Place:
+    def _add(self, at: tuple[int, int], value: Any) -> KeyPath:
         """Put a value where it belongs, and remember its position."""
         self._values += 1
         if self._values > VALUE_LIMIT:
@@ -225,7 +225,7 @@ class _Builder:
             self.source.values[()] = at
             return ()
         frame = self._open[-1]
-        place: Place
+        place: KeyPath
         if isinstance(frame.value, list):
             place = (*frame.place, len(frame.value))
             frame.value.append(value)
@@ -282,7 +282,7 @@ def _line_column(before: str) -> tuple[int, int]:
     return before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
 
 
-def walk_texts(value: Any, place: Place = ()) -> Iterator[tuple[Place, str]]:
+def walk_texts(value: Any, place: KeyPath = ()) -> Iterator[tuple[KeyPath, str]]:
     """Every text in a value, with its place."""
     if isinstance(value, str):
         yield place, value

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from cai.constitution.plans import serving_in
-from cai.constitution.source import Place, Source
+from cai.constitution.source import KeyPath, Source
 from cai.errors import Problem
 from cai.types import Member, Plan, Principle
 
@@ -268,7 +268,7 @@ def never_asked(source: Source, members: Sequence[Member], plan: Plan) -> Iterat
         yield source.problem(_listed(listed, name), "C059", what, hint)
 
 
-def _listed(listed: Sequence[object], name: str) -> Place:
+def _listed(listed: Sequence[object], name: str) -> KeyPath:
     """Where a constitution lists a principle: by the file's name, the id's last part."""
     for index, item in enumerate(listed):
         ref = item.get("ref") if isinstance(item, dict) else None
@@ -277,7 +277,7 @@ def _listed(listed: Sequence[object], name: str) -> Place:
     return ("principles",)
 
 
-def _wordings(principle: Principle) -> Iterator[tuple[Place, str]]:
+def _wordings(principle: Principle) -> Iterator[tuple[KeyPath, str]]:
     yield ("stages", "critique"), principle.critique_request
     yield ("stages", "revise"), principle.revision_request
     yield ("compare",), principle.comparison_question

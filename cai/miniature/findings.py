@@ -9,7 +9,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from cai.stats import Tally, best_temperature, calibration_error, clustered, sigmoid
+from cai.stats import Proportion, best_temperature, calibration_error, clustered, sigmoid
 
 TIE = 0.15
 """A tie is called where the probability is this close to one half."""
@@ -36,7 +36,7 @@ class Calibration(NamedTuple):
     interval: tuple[float, float]
     error_at_1: float
     n: int
-    ties: Tally
+    ties: Proportion
 
 
 @dataclass
@@ -49,8 +49,8 @@ class Findings:
     """
 
     seed: int
-    rows: dict[str, dict[int, Tally]] = field(default_factory=dict)
-    groups: dict[str, dict[str, Tally]] = field(default_factory=dict)
+    rows: dict[str, dict[int, Proportion]] = field(default_factory=dict)
+    groups: dict[str, dict[str, Proportion]] = field(default_factory=dict)
     figures: dict[str, dict[int, float]] = field(default_factory=dict)
     judged: dict[tuple[str, str], list[tuple[float, float]]] = field(default_factory=dict)
 
@@ -59,12 +59,12 @@ class Findings:
     ) -> None:
         """Count the true values under a row's name; with `groups`, each value's group."""
         found = list(values)
-        self.rows.setdefault(row, {})[self.seed] = Tally(sum(found), len(found))
+        self.rows.setdefault(row, {})[self.seed] = Proportion(sum(found), len(found))
         if groups is not None:
             names = list(map(str, groups))
             sizes = Counter(names)
             hits = Counter(name for name, hit in zip(names, found, strict=True) if hit)
-            self.groups[row] = {group: Tally(hits[group], n) for group, n in sizes.items()}
+            self.groups[row] = {group: Proportion(hits[group], n) for group, n in sizes.items()}
 
     def figure(self, row: str, value: float) -> None:
         """Keep a figure that is no share."""
@@ -82,16 +82,16 @@ class Findings:
         for name, groups in other.groups.items():
             mine = self.groups.setdefault(name, {})
             for group, tally in groups.items():
-                mine[group] = mine.get(group, Tally(0, 0)) + tally
+                mine[group] = mine.get(group, Proportion(0, 0)) + tally
         for name, values in other.figures.items():
             self.figures.setdefault(name, {}).update(values)
         for key, rows in other.judged.items():
             self.judged.setdefault(key, []).extend(rows)
 
-    def pooled(self, row: str) -> Tally:
+    def pooled(self, row: str) -> Proportion:
         """A row's counts over all seeds."""
         tallies = self.rows[row].values()
-        return Tally(sum(t.hits for t in tallies), sum(t.n for t in tallies))
+        return Proportion(sum(t.hits for t in tallies), sum(t.n for t in tallies))
 
     def interval(self, row: str) -> tuple[float, float]:
         """95 % interval of a row over all seeds, which heeds its groups."""
@@ -118,7 +118,7 @@ class Findings:
             (drawn[RESAMPLED // 40], drawn[-1 - RESAMPLED // 40]) if drawn else (0.0, 1.0),
             calibration_error(rows, 1.0),
             len(rows),
-            Tally(
+            Proportion(
                 sum(near_half(logit / temperature) for logit, truth in rows if truth == 0.5),
                 sum(truth == 0.5 for _, truth in rows),
             ),
@@ -176,11 +176,11 @@ class Findings:
         return cls(
             seed=kept["seed"],
             rows={
-                row: {int(seed): Tally(*tally) for seed, tally in by_seed.items()}
+                row: {int(seed): Proportion(*tally) for seed, tally in by_seed.items()}
                 for row, by_seed in kept["rows"].items()
             },
             groups={
-                row: {group: Tally(*tally) for group, tally in groups.items()}
+                row: {group: Proportion(*tally) for group, tally in groups.items()}
                 for row, groups in kept["groups"].items()
             },
             figures={
@@ -199,7 +199,7 @@ def _known(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 
-def _nested(rows: Mapping[str, Mapping[Any, Tally]]) -> dict[str, dict[str, list[int]]]:
+def _nested(rows: Mapping[str, Mapping[Any, Proportion]]) -> dict[str, dict[str, list[int]]]:
     return {
         row: {str(key): [tally.hits, tally.n] for key, tally in tallies.items()}
         for row, tallies in rows.items()

@@ -22,7 +22,7 @@ from cai.pipeline.drive import Tally, Task, drive
 from cai.pipeline.given import alone, as_prompt, compared
 from cai.pipeline.revise import critiqued
 from cai.pipeline.steps import Draws, Part, Steps
-from cai.stats import Tally as Share
+from cai.stats import Proportion
 from cai.store.store import Store
 from cai.text.critiques import read_critique
 from cai.types import Comparison, Constitution, CritiqueOutcome, Member, Message, PrincipleTest
@@ -31,7 +31,7 @@ Kind: TypeAlias = Literal["prefers", "neutral", "critique_flags"]
 Answer: TypeAlias = Comparison | CritiqueOutcome
 
 
-_NONE = Share(0, 0)
+_NONE = Proportion(0, 0)
 
 
 class NeutralPair(NamedTuple):
@@ -74,16 +74,16 @@ class Examination:
     was not asked. skipped: cases that do not fit the model.
     """
 
-    prefers: Share = _NONE
-    neutral: Share = _NONE
-    critiques: Share = _NONE
-    themes: Mapping[str, Share] = field(default_factory=dict)
+    prefers: Proportion = _NONE
+    neutral: Proportion = _NONE
+    critiques: Proportion = _NONE
+    themes: Mapping[str, Proportion] = field(default_factory=dict)
     first_place: float | None = None
     mean_mass: float | None = None
     skipped: int = 0
 
     @property
-    def pairs(self) -> Share:
+    def pairs(self) -> Proportion:
         """All pairs that the judge was asked about."""
         return self.prefers + self.neutral
 
@@ -112,8 +112,8 @@ class Examination:
     def of(cls, plain: Mapping[str, Any]) -> Examination:
         """The examination that `plain` was made from."""
 
-        def share(values: Mapping[str, Any]) -> Share:
-            return Share(values["right"], values["asked"])
+        def share(values: Mapping[str, Any]) -> Proportion:
+            return Proportion(values["right"], values["asked"])
 
         return cls(
             share(plain["prefers"]),
@@ -247,8 +247,8 @@ def _ask(case: Case, draws: Draws) -> Steps[Answer]:
 
 
 def _marked(answers: list[tuple[Case, Answer]], skipped: int) -> Examination:
-    shares: dict[Kind, Share] = {}
-    themes: dict[str, Share] = {}
+    shares: dict[Kind, Proportion] = {}
+    themes: dict[str, Proportion] = {}
     first_place: list[float] = []
     masses: list[float] = []
     for case, answer in answers:
@@ -263,9 +263,9 @@ def _marked(answers: list[tuple[Case, Answer]], skipped: int) -> Examination:
                 masses.append(answer.mass)
         else:
             right = answer == case.expected
-        shares[case.kind] = shares.get(case.kind, _NONE) + Share(int(right), 1)
+        shares[case.kind] = shares.get(case.kind, _NONE) + Proportion(int(right), 1)
         if case.kind == "neutral":
-            themes[case.theme] = themes.get(case.theme, _NONE) + Share(int(right), 1)
+            themes[case.theme] = themes.get(case.theme, _NONE) + Proportion(int(right), 1)
     return Examination(
         prefers=shares.get("prefers", _NONE),
         neutral=shares.get("neutral", _NONE),
@@ -281,6 +281,6 @@ def _mean(values: list[float]) -> float | None:
     return round(math.fsum(values) / len(values), 6) if values else None
 
 
-def _share(share: Share) -> dict[str, Any]:
+def _share(share: Proportion) -> dict[str, Any]:
     low, high = share.interval if share.n else (0.0, 1.0)
     return {"right": share.hits, "asked": share.n, "interval": [round(low, 4), round(high, 4)]}

@@ -18,7 +18,7 @@ from cai.data.manifest import pretty
 from cai.errors import DataError, ModelError, PromptError, UsageError
 from cai.models.backbone import Backbone
 from cai.models.heads import ScalarHead
-from cai.stats import Tally, best_temperature, calibration_error
+from cai.stats import Proportion, best_temperature, calibration_error
 from cai.text.encode import Encoder
 from cai.training.batches import Tokens
 from cai.training.pairs import Pair, is_tie
@@ -92,7 +92,7 @@ def report_of(
         if not is_tie(pair)
     ]
     right = [difference > 0 for _, difference in decided]
-    tally = Tally(sum(right), len(right))
+    tally = Proportion(sum(right), len(right))
     rows = [(d, 1.0 if p.row.probability is None else p.row.probability) for p, d in decided]
     temperature = best_temperature(rows) if rows else 1.0
     values = [value for both in scores for value in both]
@@ -141,7 +141,7 @@ def _by(
         name: {
             "pairs": len(found),
             "accuracy": round(sum(found) / len(found), 4),
-            "interval": [round(x, 4) for x in Tally(sum(found), len(found)).interval],
+            "interval": [round(x, 4) for x in Proportion(sum(found), len(found)).interval],
         }
         for name, found in sorted(groups.items())
     }

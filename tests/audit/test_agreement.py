@@ -14,7 +14,7 @@ from cai.audit.items import Item, Kind
 from cai.audit.sign import review
 from cai.cli.agreement_text import as_json, as_text
 from cai.data.verdicts import Decision, Verdict
-from cai.stats import Tally
+from cai.stats import Proportion
 from cai.types import Message
 
 
@@ -68,18 +68,18 @@ class TestReport:
         counts = [(a.name, a.accept, a.reject, a.unsure) for a in found.auditors]
         assert counts == [("ann", 2, 1, 1), ("ben", 1, 2, 0)]
         assert found.principles == (
-            Group("honesty", "Be honest", 1, Tally(1, 1)),
-            Group("harm", "Avoid harm", 3, Tally(1, 3)),
-            Group("respect", "respect", 1, Tally(0, 1)),
-            Group("", "", 1, Tally(0, 0)),
+            Group("honesty", "Be honest", 1, Proportion(1, 1)),
+            Group("harm", "Avoid harm", 3, Proportion(1, 3)),
+            Group("respect", "respect", 1, Proportion(0, 1)),
+            Group("", "", 1, Proportion(0, 0)),
         )
         assert found.flags == (
-            Group("F01", "changed without cause", 1, Tally(0, 1)),
-            Group("F02", "not revised", 2, Tally(1, 2)),
-            Group("", "", 3, Tally(0, 2)),
+            Group("F01", "changed without cause", 1, Proportion(0, 1)),
+            Group("F02", "not revised", 2, Proportion(1, 2)),
+            Group("", "", 3, Proportion(0, 2)),
         )
         accepted = review([i.key for i in items], verdicts, None).share
-        assert accepted == Tally(1, 4), "a sign-off counts the same"
+        assert accepted == Proportion(1, 4), "a sign-off counts the same"
 
     def test_two_auditors(self) -> None:
         """accept accept, accept reject, reject reject, unsure unsure: p_o = 3/4, p_c = (2·1 + 1·2 +
@@ -94,7 +94,7 @@ class TestReport:
         found = report(map(item, keys), verdicts, TITLES)
         (pair,) = found.pairs
         assert (pair.a, pair.b) == ("ann", "ben")
-        assert pair.match.agree == Tally(3, 4)
+        assert pair.match.agree == Proportion(3, 4)
         assert pair.match.kappa == pytest.approx(7 / 11)
         assert found.shared == 4
         assert found.alpha == pytest.approx(2 / 3)
@@ -107,8 +107,8 @@ class TestReport:
         ]
         found = report(map(item, "123"), verdicts, TITLES)
         assert [(p.a, p.b, p.match.agree) for p in found.pairs] == [
-            ("ann", "ben", Tally(1, 1)),
-            ("ben", "cleo", Tally(1, 1)),
+            ("ann", "ben", Proportion(1, 1)),
+            ("ben", "cleo", Proportion(1, 1)),
         ]
         assert found.alpha == 1
 
@@ -136,9 +136,9 @@ class TestReport:
             if kind == "trace"
             else (found.comparisons, found.traces)
         )
-        assert match.agree == Tally(5, 8)
+        assert match.agree == Proportion(5, 8)
         assert match.kappa == pytest.approx(1 / 4)
-        assert other.agree == Tally(0, 0)
+        assert other.agree == Proportion(0, 0)
 
     def test_traces_and_comparisons_mean_other_things(self) -> None:
         """All accepted, the judge of two minds. Of comparisons that is agreement on both sides,
@@ -149,8 +149,8 @@ class TestReport:
             for n in range(10)
         ]
         found = only(report(items, said("ann", {i.key: "accept" for i in items}), TITLES))
-        assert (found.comparisons.agree, found.comparisons.kappa) == (Tally(10, 10), 1)
-        assert (found.traces.agree, found.traces.kappa) == (Tally(5, 10), 0)
+        assert (found.comparisons.agree, found.comparisons.kappa) == (Proportion(10, 10), 1)
+        assert (found.traces.agree, found.traces.kappa) == (Proportion(5, 10), 0)
 
     def test_rollouts_have_no_judge(self) -> None:
         found = only(
@@ -163,7 +163,7 @@ class TestReport:
         found = report([item("1"), item("2")], [], TITLES)
         assert (found.items, found.judged, found.auditors, found.pairs) == (2, 0, (), ())
         assert math.isnan(found.alpha)
-        assert found.principles == (Group("harm", "Avoid harm", 2, Tally(0, 0)),)
+        assert found.principles == (Group("harm", "Avoid harm", 2, Proportion(0, 0)),)
         assert "0 of 2 items are judged" in as_text(found)
 
     def test_no_items(self) -> None:
@@ -182,7 +182,7 @@ class TestReport:
         said_by = [said(name, dict.fromkeys("123", "accept")) for name in ("ann", "ben")]
         found = report(map(item, "123"), list(itertools.chain(*said_by)), TITLES)
         (pair,) = found.pairs
-        assert pair.match.agree == Tally(3, 3)
+        assert pair.match.agree == Proportion(3, 3)
         assert math.isnan(pair.match.kappa) and math.isnan(found.alpha)
         assert found.shared == 3
         assert "–" in as_text(found)
@@ -191,9 +191,9 @@ class TestReport:
         said_by = [said(name, dict.fromkeys("12", "unsure")) for name in ("ann", "ben")]
         found = report(map(item, "12"), list(itertools.chain(*said_by)), TITLES)
         assert [(a.accept, a.reject, a.unsure) for a in found.auditors] == [(0, 0, 2)] * 2
-        assert found.pairs[0].match.agree == Tally(2, 2)
+        assert found.pairs[0].match.agree == Proportion(2, 2)
         assert all(a.traces.agree.n == 0 for a in found.auditors)
-        assert found.principles[0].accepted == Tally(0, 2)
+        assert found.principles[0].accepted == Proportion(0, 2)
 
     def test_only_the_last_word_counts(self) -> None:
         """1 is taken back, of 2 ann thinks better, 3 is taken back but marked to come back to."""
@@ -205,7 +205,7 @@ class TestReport:
         found = report(map(item, "123"), verdicts, TITLES)
         assert (only(found).accept, only(found).reject) == (1, 0)
         assert (found.judged, found.unknown) == (1, 0)
-        assert found.principles[0].accepted == Tally(1, 1)
+        assert found.principles[0].accepted == Proportion(1, 1)
         assert report(map(item, "123"), verdicts[0:1] + verdicts[3:4], TITLES).auditors == ()
 
     def test_unknown_items(self) -> None:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from cai.authoring.committed import Place, load_committed, place_of
+from cai.authoring.committed import CommitFile, load_committed, parse_commit_file
 from cai.errors import ContentError, UsageError
 from tests.constitution.projects import principle, project
 
-MAIN = Place("HEAD", "constitution/main.yaml")
+MAIN = CommitFile("HEAD", "constitution/main.yaml")
 
 
 def git(folder: Path, *arguments: str) -> None:
@@ -44,18 +44,21 @@ def test_a_project_below_the_repository_s_root(tmp_path: Path) -> None:
     git(tmp_path, "add", ".")
     git(tmp_path, "commit", "-qm", "first")
     name = f"constitution/{place.name}"
-    assert load_committed(Place("HEAD", name), tmp_path / "deep" / "er").id == "small"
+    assert load_committed(CommitFile("HEAD", name), tmp_path / "deep" / "er").id == "small"
 
 
 def test_a_name_stands_for_its_file(repository: Path) -> None:
-    assert load_committed(Place("HEAD", "main"), repository).id == "small"
+    assert load_committed(CommitFile("HEAD", "main"), repository).id == "small"
 
 
 def test_how_a_place_is_written() -> None:
-    assert place_of("git:v1.2", "main") == ("v1.2", "main")
-    assert place_of("git:HEAD~2:constitution/x.yaml", "main") == ("HEAD~2", "constitution/x.yaml")
+    assert parse_commit_file("git:v1.2", "main") == ("v1.2", "main")
+    assert parse_commit_file("git:HEAD~2:constitution/x.yaml", "main") == (
+        "HEAD~2",
+        "constitution/x.yaml",
+    )
     with pytest.raises(UsageError, match="names no commit"):
-        place_of("git:", "main")
+        parse_commit_file("git:", "main")
 
 
 def test_problems_name_the_commit(repository: Path) -> None:
@@ -71,20 +74,20 @@ def test_problems_name_the_commit(repository: Path) -> None:
 @pytest.mark.parametrize(
     ("place", "said"),
     [
-        (Place("nowhere", "main"), "no commit 'nowhere'"),
-        (Place("--output=x", "main"), "no commit"),
-        (Place("HEAD", "../main.yaml"), "leads out of the project"),
-        (Place("HEAD", "/etc/main.yaml"), "leads out of the project"),
+        (CommitFile("nowhere", "main"), "no commit 'nowhere'"),
+        (CommitFile("--output=x", "main"), "no commit"),
+        (CommitFile("HEAD", "../main.yaml"), "leads out of the project"),
+        (CommitFile("HEAD", "/etc/main.yaml"), "leads out of the project"),
     ],
 )
-def test_mistakes_are_told(repository: Path, place: Place, said: str) -> None:
+def test_mistakes_are_told(repository: Path, place: CommitFile, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         load_committed(place, repository)
 
 
 def test_a_constitution_that_the_commit_has_not(repository: Path) -> None:
     with pytest.raises(ContentError, match="no such constitution"):
-        load_committed(Place("HEAD", "other"), repository)
+        load_committed(CommitFile("HEAD", "other"), repository)
 
 
 def test_no_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

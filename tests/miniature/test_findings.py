@@ -10,7 +10,7 @@ import pytest
 from cai.miniature.card import TARGETS, card
 from cai.miniature.findings import Findings
 from cai.miniature.lab import UNSEEN
-from cai.stats import Tally
+from cai.stats import Proportion
 
 
 def test_seeds_are_pooled_and_their_spread_is_kept() -> None:
@@ -19,7 +19,7 @@ def test_seeds_are_pooled_and_their_spread_is_kept() -> None:
     one.note("row", [True, False, False, False])
     two.note("row", [True, True, True, False])
     one.add(two)
-    assert one.pooled("row") == Tally(4, 8)
+    assert one.pooled("row") == Proportion(4, 8)
     assert one.spread("row") == (0.25, 0.75)
     assert one.summary()["rows"]["row"]["by_seed"] == {"1": [1, 4], "2": [3, 4]}
 
@@ -30,9 +30,9 @@ def test_what_goes_together_is_heeded_over_seeds() -> None:
     one.note("row", [True, True, False, False], ["a", "a", "b", "b"])
     two.note("row", [True, False, True, False], ["a", "b", "a", "b"])
     one.add(two)
-    assert one.groups["row"] == {"a": Tally(4, 4), "b": Tally(0, 4)}
-    assert one.pooled("row") == Tally(4, 8)
-    alone = Tally(4, 8).interval
+    assert one.groups["row"] == {"a": Proportion(4, 4), "b": Proportion(0, 4)}
+    assert one.pooled("row") == Proportion(4, 8)
+    alone = Proportion(4, 8).interval
     assert one.interval("row")[0] < alone[0] and one.interval("row")[1] > alone[1]
     assert one.summary()["rows"]["row"]["interval"] == one.interval("row")
     assert one.summary()["rows"]["row"]["groups"] == 2
@@ -65,7 +65,7 @@ def test_one_temperature_for_what_is_decided_and_for_ties() -> None:
     held = found.calibration("mode")
     assert held.temperature == pytest.approx(3 / math.log(3), rel=0.02)
     assert held.error_at_1 == pytest.approx((4 * (0.9526 - 0.75) + 0.8808 - 0.5) / 6, abs=1e-3)
-    assert held.ties == Tally(1, 2) and held.n == 6
+    assert held.ties == Proportion(1, 2) and held.n == 6
     low, high = held.interval
     assert 0 <= low < held.error_at_1 and held.error < high
     assert found.calibration("mode") == held  # the same draws again

@@ -22,7 +22,7 @@ from cai.pipeline.examine import (
     neutral_pairs,
 )
 from cai.pipeline.steps import Draws
-from cai.stats import Tally as Share
+from cai.stats import Proportion
 from cai.store.store import Store
 from cai.types import Constitution, Feedback, Generate, Member, Plan, PrincipleTest, Score
 from tests.factories import constitution, last, principle, prompt
@@ -94,11 +94,11 @@ def test_a_perfect_judge(tmp_path: Path) -> None:
     """7 of 7, whose Wilson interval begins at 7 / (7 + 1.96²) = 0.6457: better than a coin."""
     found = examined(pointwise_judge(lambda t: t in BETTER | {"Hello."}), rules(), tmp_path)
     assert (found.prefers, found.neutral, found.critiques) == (
-        Share(1, 1),
-        Share(6, 6),
-        Share(2, 2),
+        Proportion(1, 1),
+        Proportion(6, 6),
+        Proportion(2, 2),
     )
-    assert found.themes == {"respect": Share(6, 6)}
+    assert found.themes == {"respect": Proportion(6, 6)}
     assert found.pairs.interval[0] == pytest.approx(0.6457, abs=1e-4)
     assert not found.no_better_than_a_coin
     assert found.mean_mass == pytest.approx(0.5)  # 0.9 and 0.1
@@ -108,13 +108,13 @@ def test_a_perfect_judge(tmp_path: Path) -> None:
 def test_a_judge_of_nothing_is_wrong_everywhere(tmp_path: Path) -> None:
     """A tie is wrong. All critiques name a problem, which is right of one."""
     found = examined(pointwise_judge(lambda _: False), rules(), tmp_path)
-    assert (found.pairs, found.critiques) == (Share(0, 7), Share(1, 2))
+    assert (found.pairs, found.critiques) == (Proportion(0, 7), Proportion(1, 2))
     assert found.no_better_than_a_coin
 
 
 def test_a_refusing_critic_is_wrong_of_both(tmp_path: Path) -> None:
     backend = ScriptedBackend([("", "I can't help with that.")], [("", lambda *_: -1.0)])
-    assert examined(backend, rules(), tmp_path).critiques == Share(0, 2)
+    assert examined(backend, rules(), tmp_path).critiques == Proportion(0, 2)
 
 
 def test_letters_are_asked_in_both_orders(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_letters_are_asked_in_both_orders(tmp_path: Path) -> None:
     """
     asked = rules(feedback=Feedback(mode="letters"))
     found = examined(letters_judge(2.0), asked, tmp_path)
-    assert found.pairs == Share(7, 7)
+    assert found.pairs == Proportion(7, 7)
     assert found.first_place == pytest.approx(0.83367, abs=1e-5)
     assert found.mean_mass == pytest.approx(0.8)
 
@@ -134,11 +134,19 @@ def test_letters_are_asked_in_both_orders(tmp_path: Path) -> None:
 def test_where_one_order_is_asked_its_label_counts(tmp_path: Path) -> None:
     """The same judge is right where the better one is shown first: 4 of the 7, the even ones."""
     asked = rules(feedback=Feedback(mode="letters", both_orders=False))
-    assert examined(letters_judge(2.0), asked, tmp_path).pairs == Share(4, 7)
+    assert examined(letters_judge(2.0), asked, tmp_path).pairs == Proportion(4, 7)
 
 
 def test_it_comes_back_as_it_was_and_names_what_was_asked() -> None:
-    found = Examination(Share(1, 2), Share(3, 4), Share(5, 6), {"harm": Share(3, 4)}, 0.75, 0.5, 1)
+    found = Examination(
+        Proportion(1, 2),
+        Proportion(3, 4),
+        Proportion(5, 6),
+        {"harm": Proportion(3, 4)},
+        0.75,
+        0.5,
+        1,
+    )
     plain = found.plain()
     assert Examination.of(plain) == found
     assert plain["judge"] == {"right": 4, "asked": 6, "interval": [0.3, 0.9032]}
@@ -155,7 +163,7 @@ def test_a_build_examines_once_and_before_it_labels(tmp_path: Path) -> None:
 
     def note(found: Examination) -> None:
         seen.append(len(backend.requests))
-        assert found.pairs == Share(7, 7)
+        assert found.pairs == Proportion(7, 7)
 
     with Store.open(tmp_path / "store.sqlite") as store:
         run = build(rules(), [prompt()], store, backend, config, examined=note)

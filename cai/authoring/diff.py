@@ -7,13 +7,13 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from cai.authoring.effects import Row, rows, turned
-from cai.authoring.judged import Judged, judged
-from cai.authoring.sides import Side, Work, build_side, opened
+from cai.authoring.effects import PromptDiff, rows, turned
+from cai.authoring.head_to_head import HeadToHead, head_to_head
+from cai.authoring.sides import Side, StepCounts, build_side, opened
 from cai.errors import DataError
 from cai.pipeline.build import BuildConfig, Models, Progress
 from cai.pipeline.drive import Tally
-from cai.stats import Tally as Share
+from cai.stats import Proportion
 from cai.store.store import Store
 from cai.types import Prompt, SetAside
 
@@ -22,7 +22,7 @@ Watch: TypeAlias = Callable[[], AbstractContextManager[Callable[[Progress], None
 
 
 @dataclass(frozen=True, slots=True)
-class Findings:
+class DiffResult:
     """What an edit does.
 
     turned: of the pairs of a build, those whose preferred response is now the other one. runs: the
@@ -31,11 +31,11 @@ class Findings:
     where runs were read, since what they hold of a constitution is not enough to ask with.
     """
 
-    rows: list[Row]
-    turned: Share
+    rows: list[PromptDiff]
+    turned: Proportion
     runs: tuple[str, str]
-    work: tuple[Work, Work] | None = None
-    judged: Mapping[str, Judged] = field(default_factory=dict)
+    work: tuple[StepCounts, StepCounts] | None = None
+    judged: Mapping[str, HeadToHead] = field(default_factory=dict)
 
 
 def built(
@@ -48,7 +48,7 @@ def built(
     *,
     source: str,
     watch: Watch,
-) -> Findings:
+) -> DiffResult:
     """Build both sides on the same prompts in one store, and have the judge compare them.
 
     Steps that the store knows are not made again. Raises `Interrupted` on Ctrl-C; the same call
@@ -64,25 +64,25 @@ def built(
         runs.append(run.id)
         work.append(spent)
     found = _paired((store, runs[0]), (store, runs[1]))
-    asked: dict[str, Judged] = {}
+    asked: dict[str, HeadToHead] = {}
     for rules, side in (("new", after), ("old", before)):
         assert side.constitution is not None
         tally = Tally(total=sum(not row.same for row in found.rows))
         with watch() as show:
-            asked[rules] = judged(
+            asked[rules] = head_to_head(
                 found.rows, side.constitution, models, store, config.draws, tally,
                 tick=lambda show=show, tally=tally: show(Progress(tally, 0, 0, 0)),  # type: ignore[misc]
             )  # fmt: skip
-    return Findings(found.rows, found.turned, found.runs, (work[0], work[1]), asked)
+    return DiffResult(found.rows, found.turned, found.runs, (work[0], work[1]), asked)
 
 
-def read(before: Side, after: Side) -> Findings:
+def read(before: Side, after: Side) -> DiffResult:
     """What two runs hold of the same prompts; nothing is built."""
     with opened(before) as one, opened(after) as two:
         return _paired(one, two)
 
 
-def _paired(before: tuple[Store, str], after: tuple[Store, str]) -> Findings:
+def _paired(before: tuple[Store, str], after: tuple[Store, str]) -> DiffResult:
     (one, first), (two, second) = before, after
     found = rows(one.traces(first), two.traces(second))
     pairs = turned(one.comparisons(first), two.comparisons(second))
@@ -91,4 +91,4 @@ def _paired(before: tuple[Store, str], after: tuple[Store, str]) -> Findings:
             "no prompt was critiqued and revised on both sides",
             hint="Compare runs that were built from the same prompts.",
         )
-    return Findings(found, pairs, (first, second))
+    return DiffResult(found, pairs, (first, second))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from cai.authoring.effects import Row
+from cai.authoring.effects import PromptDiff
 from cai.data.counts import NEAR_TIE
 from cai.errors import Interrupted
 from cai.pipeline.build import Models
@@ -17,13 +17,13 @@ from cai.pipeline.compare import compare, preference
 from cai.pipeline.drive import Tally, Task, drive
 from cai.pipeline.given import given
 from cai.pipeline.steps import Draws
-from cai.stats import Tally as Share
+from cai.stats import Proportion
 from cai.store.store import Store
 from cai.types import Comparison, Constitution
 
 
 @dataclass(frozen=True, slots=True)
-class Verdicts:
+class WinTieLoss:
     """How often the later response is the better one. A tie is a probability near one half."""
 
     wins: int
@@ -31,7 +31,7 @@ class Verdicts:
     losses: int
 
     @classmethod
-    def of(cls, probabilities: Iterable[float]) -> Verdicts:
+    def of(cls, probabilities: Iterable[float]) -> WinTieLoss:
         """From the probabilities that the later response is better."""
         distances = [p - 0.5 for p in probabilities]
         ties = sum(abs(d) < NEAR_TIE for d in distances)
@@ -39,25 +39,25 @@ class Verdicts:
         return cls(wins, ties, len(distances) - ties - wins)
 
     @property
-    def rate(self) -> Share:
+    def rate(self) -> Proportion:
         """Wins of those that were decided."""
-        return Share(self.wins, self.wins + self.losses)
+        return Proportion(self.wins, self.wins + self.losses)
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class HeadToHead:
     """The judge's verdicts under one constitution.
 
     later: by prompt id, the probability that the later response is better.
     """
 
-    overall: Verdicts
-    principles: Mapping[str, Verdicts]
+    overall: WinTieLoss
+    principles: Mapping[str, WinTieLoss]
     later: Mapping[str, float]
 
 
-def judged(
-    over: Sequence[Row],
+def head_to_head(
+    over: Sequence[PromptDiff],
     constitution: Constitution,
     models: Models,
     store: Store,
@@ -65,7 +65,7 @@ def judged(
     tally: Tally,
     *,
     tick: Callable[[], None] = lambda: None,
-) -> Judged:
+) -> HeadToHead:
     """Ask about every row whose final responses differ; answers are kept in the store.
 
     tally: counts what was asked and what the store knew. Raises `Interrupted` on Ctrl-C.
@@ -93,7 +93,7 @@ def judged(
     return _counted(found, constitution)
 
 
-def _counted(found: Mapping[str, Comparison], constitution: Constitution) -> Judged:
+def _counted(found: Mapping[str, Comparison], constitution: Constitution) -> HeadToHead:
     members = constitution.phase("rl")
     by_principle: dict[str, list[float]] = {m.principle.id: [] for m in members}
     for comparison in found.values():
@@ -101,8 +101,8 @@ def _counted(found: Mapping[str, Comparison], constitution: Constitution) -> Jud
             before = preference(constitution, members, [judgement])
             by_principle[judgement.principle_id].append(1 - before)
     later = {name: 1 - comparison.probability for name, comparison in found.items()}
-    return Judged(
-        Verdicts.of(later.values()),
-        {name: Verdicts.of(ps) for name, ps in by_principle.items()},
+    return HeadToHead(
+        WinTieLoss.of(later.values()),
+        {name: WinTieLoss.of(ps) for name, ps in by_principle.items()},
         later,
     )
