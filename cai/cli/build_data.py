@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from cai.types import Constitution
 
 
-@click.command("build-data", short_help="Turn prompts into SFT and preference data.")
+@click.command("build-data")
 @reading
 @models_of("miniature")
 @click.option(

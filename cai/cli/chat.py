@@ -29,7 +29,7 @@ HELP = {
 }
 
 
-@click.command("chat", short_help="Talk to a model, and switch between its adapters.")
+@click.command("chat")
 @speaking
 def command(
     model: str | None, adapters: tuple[str, ...], device: str, dtype: str, thinking: str,

@@ -40,7 +40,7 @@ class Compared:
         return {"prompt_id": self.prompt.id, "prompt": messages, "responses": told}
 
 
-@click.command("compare", short_help="Show answers of a base and its adapters side by side.")
+@click.command("compare")
 @click.option(
     "--prompts", "-p", "prompts_file", type=click.Path(path_type=Path), default=None,
     help="Prompts, in any format of build-data.  [default: bundled prompts]",

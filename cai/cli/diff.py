@@ -28,7 +28,7 @@ class Found:
     about: str
 
 
-@click.command("diff", short_help="Show what an edit of a constitution changes, and does.")
+@click.command("diff")
 @click.argument("sides", metavar="[A] [B]", nargs=-1)
 @click.option(
     "--against", metavar="A", default=None,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 FOREIGN = ("anthropic", "anthropic-feedback", "llm-swarm", "langchain")
 
 
-@click.command("import", short_help="Make a constitution from another program's file.")
+@click.command("import")
 @click.argument("form", metavar="FORMAT", type=click.Choice(FOREIGN))
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.option(

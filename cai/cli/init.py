@@ -101,7 +101,7 @@ audit: optional
 GITIGNORE = "runs/\n"
 
 
-@click.command("init", short_help="Start a project: principles, a constitution, prompts.")
+@click.command("init")
 @click.argument("folder", metavar="[DIR]", default=".", type=click.Path(path_type=Path))
 @click.option(
     "--from", "foreign", nargs=2, type=(click.Choice(FOREIGN), click.Path(path_type=Path)),

@@ -14,7 +14,7 @@ LONGEST = 600
 FORMATS = ("text", "json", "github", "sarif")
 
 
-@click.command("lint", short_help="Check principles, constitutions and templates.")
+@click.command("lint")
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True)
 @click.option("--fix", is_flag=True, help="Mend what is safely mended, then check.")

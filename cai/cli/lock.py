@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from cai.constitution.lock import Locked
 
 
-@click.command("lock", short_help="Write down the version and digest of all content.")
+@click.command("lock")
 @click.argument("folder", metavar="[DIR]", default=".", type=click.Path(path_type=Path))
 def command(folder: Path) -> None:
     """Write cai.lock of the project around DIR: commit it with the content.

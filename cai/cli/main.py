@@ -18,30 +18,45 @@ from cai.errors import CaiError, UsageError
 # keep each other from the cores many times over.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-COMMANDS = {
-    "init": ("cai.cli.init", "Start a project: principles, a constitution, prompts."),
-    "lint": ("cai.cli.lint", "Check principles, constitutions and templates."),
-    "schema": ("cai.cli.schema", "Write JSON Schemas for editors."),
-    "import": ("cai.cli.import_", "Make a constitution from another program's file."),
-    "export": ("cai.cli.export", "Write a constitution in another program's format."),
-    "lock": ("cai.cli.lock", "Write down the version and digest of all content."),
-    "render": ("cai.cli.render", "Show the exact messages and token ids of each stage."),
-    "try": ("cai.cli.try_", "Put one prompt through one principle, and watch."),
-    "test": ("cai.cli.test", "Run the tests of principles."),
-    "diff": ("cai.cli.diff", "Show what an edit of a constitution changes, and does."),
-    "plan": ("cai.cli.plan", "Count what a build would ask and need, before it starts."),
-    "build-data": ("cai.cli.build_data", "Turn prompts into SFT and preference data."),
-    "train": ("cai.cli.train", "Train a model on a run's data: sft, reward, dpo, ppo."),
-    "models": ("cai.cli.models", "List trained models and what each came from."),
-    "merge": ("cai.cli.merge", "Merge an adapter into its base: a plain model."),
-    "chat": ("cai.cli.chat", "Talk to a model, and switch between its adapters."),
-    "compare": ("cai.cli.compare", "Show answers of a base and its adapters side by side."),
-    "audit": ("cai.cli.audit", "Read what a model wrote, judge it, sign it off."),
-    "runs": ("cai.cli.runs", "List the runs of a project."),
-    "trace": ("cai.cli.trace", "Walk a training row back to its principle."),
-    "verify": ("cai.cli.verify", "Recompute every digest of a run."),
+GROUPS: dict[str, dict[str, tuple[str, str]]] = {
+    "Write": {
+        "init": ("cai.cli.init", "Create a project: principles, constitutions, prompts."),
+        "lint": ("cai.cli.lint", "Check principles, constitutions and templates."),
+        "render": ("cai.cli.render", "Show the exact prompts of each stage for a principle."),
+        "try": ("cai.cli.try_", "Run one prompt through one principle."),
+        "test": ("cai.cli.test", "Run the principles' own tests."),
+        "diff": ("cai.cli.diff", "Show what an edit to a constitution changes."),
+        "lock": ("cai.cli.lock", "Record the version and digest of all content."),
+        "schema": ("cai.cli.schema", "Write JSON Schemas for your editor."),
+        "import": ("cai.cli.import_", "Import a constitution from another tool's format."),
+        "convert": ("cai.cli.convert", "Convert a constitution to another tool's format."),
+    },
+    "Build": {
+        "plan": ("cai.cli.plan", "Estimate the calls, tokens, memory and time of a build."),
+        "build-data": ("cai.cli.build_data", "Turn prompts into SFT and preference data."),
+    },
+    "Read": {
+        "audit": ("cai.cli.audit", "Review a run, record verdicts, sign it off."),
+        "trace": ("cai.cli.trace", "Trace a training row back to its principle."),
+    },
+    "Train": {
+        "train": ("cai.cli.train", "Train a model on a run's data: sft, reward, dpo, ppo."),
+        "merge": ("cai.cli.merge", "Merge an adapter into its base model."),
+        "chat": ("cai.cli.chat", "Chat with a model and its adapters."),
+        "compare": ("cai.cli.compare", "Show answers of a base and its adapters side by side."),
+    },
+    "Inspect": {
+        "runs": ("cai.cli.runs", "List the runs of a project."),
+        "models": ("cai.cli.models", "List trained models and their parents."),
+        "verify": ("cai.cli.verify", "Recompute every digest of a run."),
+    },
 }
-"""Command → (module that holds a click command named `command`, one line of help)."""
+"""Heading of the help → command → (module that holds a click command named `command`, one line)."""
+
+COMMANDS = {name: entry for group in GROUPS.values() for name, entry in group.items()}
+
+RENAMED = {"export": "convert"}
+"""Old names of commands that still work, with the names that replaced them."""
 
 
 class _Lazy(click.Group):
@@ -59,6 +74,9 @@ class _Lazy(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] in RENAMED:
+            _say(f"`cai {args[0]}` is deprecated; use `cai {RENAMED[args[0]]}`.")
+            args = [RENAMED[args[0]], *args[1:]]
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
             from difflib import get_close_matches
 
@@ -68,17 +86,19 @@ class _Lazy(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+        width = max(map(len, COMMANDS))
+        for heading, commands in GROUPS.items():
+            with formatter.section(heading):
+                formatter.write_dl([(n.ljust(width), line) for n, (_, line) in commands.items()])
 
 
 EXIT_CODES = """\b
 Exit codes:
-  0  done                     4  a data file, or a digest of one, is not right
+  0  success                  4  a data file is invalid, or a digest differs
   1  any other error          5  a model can't be loaded or used
-  2  wrong usage              6  the store is locked, damaged or full
-  3  problems in content      7  training can't go on: no number, no memory, collapse
-  130  stopped by Ctrl-C
+  2  usage error              6  the store is locked, damaged or full
+  3  problems in content      7  training failed: NaN, out of memory, collapse
+  130  interrupted by Ctrl-C
 """
 
 
@@ -89,15 +109,15 @@ Exit codes:
 )
 @click.version_option(__version__, "-V", "--version", prog_name="cai")
 def cli() -> None:
-    """Constitutional AI: YAML principles in, critiqued and revised training data out.
+    """Constitutional AI: align language models with principles that you write.
 
-    Start with `cai build-data`: with no options at all it runs the bundled miniature model on
-    bundled prompts, and shows what a model wrote under which principle.
+    Start with `cai init` to create a project, or with `cai build-data`: without options it runs
+    the bundled miniature model on bundled prompts and shows the critiques and revisions.
     """
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run a command. A `CaiError` is told in a few lines and ends with its own exit code."""
+    """Run a command. A `CaiError` is printed in a few lines and sets the exit code."""
     try:
         outcome: Any = cli.main(args=arguments, prog_name="cai", standalone_mode=False)
         sys.exit(outcome if isinstance(outcome, int) else 0)

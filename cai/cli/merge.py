@@ -21,7 +21,7 @@ _TOLD = 0.01
 """The least loss that is worth a word, relative to the adapter's effect."""
 
 
-@click.command("merge", short_help="Merge an adapter into its base: a plain model.")
+@click.command("merge")
 @click.argument("given", metavar="RUN_OR_ADAPTER")
 @click.option(
     "--out", "-o", type=click.Path(path_type=Path, file_okay=False), required=True,

@@ -52,7 +52,7 @@ class Unreadable:
     reason: str
 
 
-@click.command("models", short_help="List trained models and what each came from.")
+@click.command("models")
 @click.option(
     "--runs-dir", type=click.Path(path_type=Path, file_okay=False), default=Path("runs"),
     show_default=True, help="The folder to search, with all folders in it.",

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from cai.pipeline.build import BuildConfig
 
 
-@click.command("plan", short_help="Count what a build would ask and need, before it starts.")
+@click.command("plan")
 @reading
 @models_of("miniature")
 @drawing

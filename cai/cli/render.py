@@ -27,7 +27,7 @@ class _Rendered:
     control: tuple[int, ...] | None = None
 
 
-@click.command("render", short_help="Show the exact messages and token ids of each stage.")
+@click.command("render")
 @click.argument("principle", metavar="PRINCIPLE")
 @click.option("--prompt", required=True, help="What the user asks.")
 @click.option("--response", default="[response]", help="What the assistant answered.")

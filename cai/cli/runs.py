@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _COLUMNS = ("name", "id", "when (UTC)", "status", "rows", "constitution", "model")
 
 
-@click.command("runs", short_help="List the runs of a project.")
+@click.command("runs")
 @click.option(
     "--runs-dir", type=click.Path(path_type=Path, file_okay=False), default=Path("runs"),
     show_default=True, help="The folder that holds the store.",

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 
-@click.command("schema", short_help="Write JSON Schemas for editors.")
+@click.command("schema")
 @click.argument("folder", metavar="[DIR]", default=".", type=click.Path(path_type=Path))
 @click.option(
     "--print", "kind", type=click.Choice(["principle", "constitution"]), default=None,

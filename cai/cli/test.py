@@ -27,7 +27,7 @@ _WIDTH = 200
 """Characters of what a model said that are printed of a failure."""
 
 
-@click.command("test", short_help="Run the tests of principles.")
+@click.command("test")
 @click.argument("names", metavar="[PRINCIPLE]...", nargs=-1)
 @click.option(
     "--constitution", "-c", default="default", show_default=True,

@@ -20,7 +20,7 @@ _ROW = re.compile(r"(?P<record>.+)\.(?P<round>\d+)")
 _LINE = re.compile(r"(?P<file>.+\.jsonl):(?P<line>\d+)")
 
 
-@click.command("trace", short_help="Walk a training row back to its principle.")
+@click.command("trace")
 @click.argument("name", metavar="ID")
 @click.option(
     "--runs-dir", type=click.Path(path_type=Path, file_okay=False), default=None,

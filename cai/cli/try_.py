@@ -29,7 +29,7 @@ TIE = 0.55
 """Sureness under which a comparison says nothing, as in an audit's flag F10."""
 
 
-@click.command("try", short_help="Put one prompt through one principle, and watch.")
+@click.command("try")
 @click.argument("principle", metavar="PRINCIPLE")
 @click.option("--prompt", required=True, help="What the user asks.")
 @click.option("--response", default=None, help="What is critiqued.  [default: the model writes it]")

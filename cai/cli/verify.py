@@ -10,7 +10,7 @@ import click
 from cai.errors import DataError
 
 
-@click.command("verify", short_help="Recompute every digest of a run.")
+@click.command("verify")
 @click.argument("run_dir", type=click.Path(path_type=Path))
 @click.option("--most", type=int, default=20, show_default=True, help="Problems to name at most.")
 def command(run_dir: Path, most: int) -> None:

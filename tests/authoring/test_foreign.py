@@ -259,7 +259,7 @@ def test_files_that_are_there_are_left_alone(home: Path, capsys: Any) -> None:
 def test_what_is_lost_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The default has 15 principles, each with a comparison question that LangChain can't hold."""
     out = tmp_path / "out.json"
-    cai("export", "langchain", "-o", out)
+    cai("convert", "langchain", "-o", out)
     told = capsys.readouterr().err
     assert "15 comparison questions" in told and "the plan" in told
     assert len(json.loads(out.read_text("utf-8"))) == 15

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cai.cli.main import COMMANDS
+from cai.cli.main import COMMANDS, GROUPS
 from tests.e2e.helpers import cai
 
 REPORT = "import sys; print([m for m in ('torch', 'transformers', 'peft') if m in sys.modules])"
@@ -146,3 +146,25 @@ def test_a_loop_of_links_is_no_traceback(
     cai(*arguments, exit_code=code)
     told = capsys.readouterr()
     assert told.out + told.err
+
+
+def test_help_groups_all_commands_under_headings(capsys: pytest.CaptureFixture[str]) -> None:
+    cai("--help")
+    lines = capsys.readouterr().out.splitlines()
+    headings = [line for line in lines if line in {f"{name}:" for name in GROUPS}]
+    assert headings == ["Write:", "Build:", "Read:", "Train:", "Inspect:"]
+    listed = [line.split()[0] for line in lines if line.startswith("  ") and line.split()]
+    assert [name for name in listed if name in COMMANDS] == list(COMMANDS)
+
+
+def test_a_renamed_command_still_works_and_names_its_new_name(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    cai("convert", "langchain")
+    now = capsys.readouterr()
+    cai("export", "langchain")
+    old = capsys.readouterr()
+    assert old.out == now.out
+    assert old.err.startswith("cai: `cai export` is deprecated; use `cai convert`.\n")
+    cai("--help")
+    assert "  export" not in capsys.readouterr().out

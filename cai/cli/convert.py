@@ -1,4 +1,4 @@
-"""`cai export`: a constitution in another program's format."""
+"""`cai convert`: a constitution in another tool's format."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from cai.cli.import_ import FOREIGN
 from cai.errors import UsageError
 
 
-@click.command("export", short_help="Write a constitution in another program's format.")
+@click.command("convert")
 @click.argument("form", metavar="FORMAT", type=click.Choice(FOREIGN))
 @click.option("--constitution", "-c", default="default", show_default=True)
 @click.option(
     "--out", "-o", type=click.Path(path_type=Path, dir_okay=False), default=None,
-    help="The file to write.  [default: the terminal]",
+    help="The file to write.  [default: standard output]",
 )  # fmt: skip
 @click.option("--force", is_flag=True, help="Overwrite the file.")
 def command(form: str, constitution: str, out: Path | None, force: bool) -> None:
-    """Write the principles of a constitution in FORMAT, and tell what it can't carry.
+    """Write a constitution's principles in FORMAT, and list what is lost.
 
     FORMAT: anthropic, anthropic-feedback, llm-swarm or langchain, as for cai import.
 
     \b
-    cai export langchain -c default -o principles.json
+    cai convert langchain -c default -o principles.json
     """
     from cai.authoring.foreign import lost, write_foreign
     from cai.constitution.load import load_constitution
@@ -39,4 +39,4 @@ def command(form: str, constitution: str, out: Path | None, force: bool) -> None
         click.echo(text, nl=False)
     else:
         write_whole(out, text)
-    click.echo(f"Not carried by {form}: {'; '.join(lost(form, principles))}.", err=True)
+    click.echo(f"Lost in {form}: {'; '.join(lost(form, principles))}.", err=True)
