@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cai.audit.flags import FLAGS
-from cai.audit.items import Item, Kind
+from cai.audit.items import AuditItem, ItemKind
 from cai.data.verdicts import Decision, Verdict, standing
 from cai.reliability import (
     Unit,
@@ -50,7 +50,7 @@ class Auditor:
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class AuditorPair:
     """Two auditors, on the items that both judged; unsure is a label like the others."""
 
     a: str
@@ -85,7 +85,7 @@ class Agreement:
     judged: int
     unknown: int
     auditors: tuple[Auditor, ...]
-    pairs: tuple[Pair, ...]
+    pairs: tuple[AuditorPair, ...]
     shared: int
     alpha: float
     interval: tuple[float, float]
@@ -107,11 +107,11 @@ class _Reading:
     """What one auditor said, and beside the judge: kind of item → (auditor, judge)."""
 
     said: Counter[str] = field(default_factory=Counter)
-    beside: dict[Kind, list[Unit]] = field(default_factory=dict)
+    beside: dict[ItemKind, list[Unit]] = field(default_factory=dict)
 
 
 def report(
-    items: Iterable[Item], verdicts: Sequence[Verdict], principles: Mapping[str, str]
+    items: Iterable[AuditItem], verdicts: Sequence[Verdict], principles: Mapping[str, str]
 ) -> Agreement:
     """Sum up the standing verdicts on items; principles: id → title.
 
@@ -157,7 +157,7 @@ def report(
     )
 
 
-def _once(items: Iterable[Item]) -> Iterator[Item]:
+def _once(items: Iterable[AuditItem]) -> Iterator[AuditItem]:
     """Each item once, however often it comes."""
     seen: set[str] = set()
     for item in items:
@@ -172,7 +172,7 @@ def _add(total: _Sum, labels: Mapping[str, Decision]) -> None:
     total.accepted += bool(labels) and all(label == "accept" for label in labels.values())
 
 
-def _beside_judge(item: Item, decision: Decision) -> Unit | None:
+def _beside_judge(item: AuditItem, decision: Decision) -> Unit | None:
     """(auditor's label, judge's); None where either has none."""
     if item.judge is None or decision not in ("accept", "reject"):
         return None
@@ -193,14 +193,14 @@ def _auditor(name: str, reading: _Reading) -> Auditor:
     )  # fmt: skip
 
 
-def _pairs(ratings: Iterable[Mapping[str, Decision]]) -> Iterator[Pair]:
+def _pairs(ratings: Iterable[Mapping[str, Decision]]) -> Iterator[AuditorPair]:
     """Every two auditors who judged an item in common."""
     common: dict[tuple[str, str], list[Unit]] = {}
     for labels in ratings:
         for a, b in itertools.combinations(sorted(labels), 2):
             common.setdefault((a, b), []).append((labels[a], labels[b]))
     for (a, b), pairs in sorted(common.items()):
-        yield Pair(a, b, _match(pairs))
+        yield AuditorPair(a, b, _match(pairs))
 
 
 def _groups(

@@ -17,7 +17,7 @@ _VERDICTS = {"accept": "accepted", "reject": "rejected", "unsure": "unsure"}
 
 
 @dataclass(slots=True)
-class Tally:
+class ExportTally:
     """What an export holds, counted over items.
 
     files: rows that its items became, by the file they stand in; an item may become several.
@@ -34,7 +34,7 @@ class Tally:
     @classmethod
     def of(
         cls, run: AuditedRun, verdicts: Sequence[Verdict], keys: frozenset[str] | None = None
-    ) -> Tally:
+    ) -> ExportTally:
         """Count a run, or these of its items alone."""
         said: dict[str, list[Verdict]] = {}
         for verdict in standing(verdicts).values():
@@ -55,7 +55,7 @@ class Tally:
         return tally
 
 
-def card(run: AuditedRun, name: str, tally: Tally) -> str:
+def card(run: AuditedRun, name: str, tally: ExportTally) -> str:
     """The whole card, in Markdown; `name`: of the exported file or folder."""
     some = "" if tally.items == len(run) else f" of {len(run):,}"
     made = run.made_by()

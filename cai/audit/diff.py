@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, TypeAlias
 
-from cai.audit.items import Item
+from cai.audit.items import AuditItem
 from cai.audit.page import Frames, item_values, payload
 from cai.audit.runs import AuditedRun, Entry
 from cai.digest import digest
 from cai.errors import UsageError
 
-Place: TypeAlias = tuple[str, str, int]
+RecordPlace: TypeAlias = tuple[str, str, int]
 """Kind, prompt and how many of the kind the prompt had before: what is set beside what."""
 
 
@@ -54,7 +54,7 @@ def diff_payload(
     )  # fmt: skip
 
 
-def _places(run: AuditedRun) -> Iterator[tuple[Place, Entry]]:
+def _places(run: AuditedRun) -> Iterator[tuple[RecordPlace, Entry]]:
     seen: Counter[tuple[str, str]] = Counter()
     for entry in run.entries():
         item = entry.item
@@ -84,7 +84,7 @@ def _pair(number: int, a: Entry, b: Entry) -> dict[str, Any]:
     }
 
 
-def _drawn(item: Item) -> Any:
+def _drawn(item: AuditItem) -> Any:
     """What a reader of the two sides sees: texts, and probabilities as they are printed."""
     shown, prompt = item.shown, [m.content for m in item.prompt]
     if item.kind == "trace":

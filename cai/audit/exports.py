@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from cai.audit.card import Tally, card
+from cai.audit.card import ExportTally, card
 from cai.audit.forms.argilla import write_argilla
 from cai.audit.forms.label_studio import write_label_studio
-from cai.audit.forms.rows import Rows, sound
+from cai.audit.forms.rows import FormRows, sound
 from cai.audit.forms.tables import write_csv, write_jsonl, write_parquet
 from cai.audit.runs import AuditedRun
 from cai.data.files import write_whole
@@ -34,13 +34,13 @@ def write_export(
     is missing, `StoreError` where a file can't be written.
     """
     nul = "\0" if form in ("jsonl", "parquet") else "␀"  # the other readers stop at it, or fail
-    count = _WRITERS[form](Rows(run, verdicts, keys, nul), out)
-    text = card(run, out.name, Tally.of(run, verdicts, keys))
+    count = _WRITERS[form](FormRows(run, verdicts, keys, nul), out)
+    text = card(run, out.name, ExportTally.of(run, verdicts, keys))
     write_whole(out.parent / f"{out.name}.card.md", sound(text, "␀"))
     return count
 
 
-_WRITERS: dict[Form, Callable[[Rows, Path], int]] = {
+_WRITERS: dict[Form, Callable[[FormRows, Path], int]] = {
     "jsonl": write_jsonl,
     "csv": write_csv,
     "parquet": write_parquet,

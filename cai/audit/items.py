@@ -23,12 +23,12 @@ from cai.digest import digest
 from cai.stats import spread
 from cai.types import Comparison, Generation, Message, Revision, Trace
 
-Kind: TypeAlias = Literal["trace", "comparison", "rollout"]
+ItemKind: TypeAlias = Literal["trace", "comparison", "rollout"]
 _KEY_DIGITS = 24
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class AuditItem:
     """One thing to judge.
 
     key: digest of what is shown. id: the record's; a rollout's is `update.prompt-id`. principles:
@@ -41,7 +41,7 @@ class Item:
     """
 
     key: str
-    kind: Kind
+    kind: ItemKind
     id: str
     prompt_id: str
     prompt: tuple[Message, ...]
@@ -55,7 +55,7 @@ class Item:
     given: Mapping[str, str] = field(default_factory=dict)
 
 
-def trace_item(trace: Trace) -> Item:
+def trace_item(trace: Trace) -> AuditItem:
     """A trace: the first response, each round's critique and revision, the last look."""
     rounds, given = [], {"response": trace.response.rendered_prompt}
     for number, revision in enumerate(trace.revisions):
@@ -90,7 +90,7 @@ def trace_item(trace: Trace) -> Item:
     )  # fmt: skip
 
 
-def comparison_item(comparison: Comparison) -> Item:
+def comparison_item(comparison: Comparison) -> AuditItem:
     """A comparison: both responses, and every principle's verdict in both orders."""
     judgements = [
         {
@@ -128,7 +128,7 @@ def comparison_item(comparison: Comparison) -> Item:
     )  # fmt: skip
 
 
-def rollout_item(row: Mapping[str, Any]) -> Item:
+def rollout_item(row: Mapping[str, Any]) -> AuditItem:
     """A row of PPO's `rollouts.jsonl`: a response with its score and its KL.
 
     Raises `KeyError`, `TypeError` or `ValueError` where a value is missing or of another kind.
@@ -161,7 +161,7 @@ def _finite(row: Mapping[str, Any], name: str) -> float:
 
 
 def _item(
-    kind: Kind,
+    kind: ItemKind,
     name: str,
     prompt_id: str,
     prompt: Sequence[Message],
@@ -173,9 +173,9 @@ def _item(
     source: str = "",
     given: Mapping[str, str] | None = None,
     by_round: tuple[tuple[str, ...], ...] = (),
-) -> Item:
+) -> AuditItem:
     key = digest([kind, name, prompt_id, [(m.role, m.content) for m in prompt], shown])
-    return Item(
+    return AuditItem(
         key[:_KEY_DIGITS], kind, name, prompt_id, tuple(prompt), tuple(dict.fromkeys(principles)),
         flags, round(doubt, 4), judge, shown, by_round, source, given or {},
     )  # fmt: skip

@@ -18,7 +18,7 @@ from importlib.resources import files
 from typing import Any
 
 from cai.audit.flags import FLAGS
-from cai.audit.items import Item
+from cai.audit.items import AuditItem
 from cai.audit.runs import Entry
 from cai.data.verdicts import Verdict
 from cai.types import as_dicts
@@ -73,7 +73,7 @@ def item_values(entry: Entry, frames: Frames, number: int) -> dict[str, Any]:
     }
 
 
-def _words(item: Item) -> list[int] | None:
+def _words(item: AuditItem) -> list[int] | None:
     """Words of a trace's first and of its final response."""
     if item.kind != "trace":
         return None
@@ -82,7 +82,7 @@ def _words(item: Item) -> list[int] | None:
     return [len(texts[0].split()), len(texts[-1].split())]
 
 
-def own_texts(item: Item) -> list[str]:
+def own_texts(item: AuditItem) -> list[str]:
     """The texts that frames refer to by number, in the order of the page's `givenTexts`."""
     out = [m.content for m in item.prompt]
     shown = item.shown

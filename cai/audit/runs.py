@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, Protocol, TypeAlias
 
-from cai.audit.items import Item, comparison_item, rollout_item, trace_item
+from cai.audit.items import AuditItem, comparison_item, rollout_item, trace_item
 from cai.data.card import made_by
 from cai.data.counts import Counts, in_order, kind_of
 from cai.data.manifest import Manifest
@@ -37,7 +37,7 @@ class Entry:
     rows: file name and row id. left_out: why there is no row.
     """
 
-    item: Item
+    item: AuditItem
     rows: tuple[tuple[str, str], ...] = ()
     left_out: tuple[str, ...] = ()
 
@@ -150,7 +150,7 @@ def _examined(examination: Mapping[str, Any] | None) -> dict[str, str]:
     return {"judge": f"right on {judge['right']} of {judge['asked']} ({low:.0%} to {high:.0%})"}
 
 
-def _item(record: Trace | Comparison) -> Item:
+def _item(record: Trace | Comparison) -> AuditItem:
     return trace_item(record) if isinstance(record, Trace) else comparison_item(record)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
-from cai.audit.items import Item
+from cai.audit.items import AuditItem
 from cai.audit.runs import AuditedRun
 from cai.content import shown
 from cai.data.files import write_whole
@@ -26,7 +26,7 @@ STRATA = get_args(Stratum)
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class SamplePlan:
     """How a sample is drawn.
 
     n: items. stratify: what every sort of which should be in it. auditors: among whom it is shared
@@ -57,7 +57,7 @@ class Plan:
             )
 
 
-def draw(items: Iterable[Item], plan: Plan) -> dict[str, list[str]]:
+def draw(items: Iterable[AuditItem], plan: SamplePlan) -> dict[str, list[str]]:
     """Key → auditors who are to read it, in the order of drawing; an empty list is everybody.
 
     An item belongs to one stratum for each of its principles (flags, kinds), combined. The strata
@@ -65,7 +65,7 @@ def draw(items: Iterable[Item], plan: Plan) -> dict[str, list[str]]:
     all in, and the common ones fill the rest. Within a stratum the order is by a hash of seed and
     key, so that adding items does not draw the others anew.
     """
-    strata: dict[tuple[str, ...], list[Item]] = defaultdict(list)
+    strata: dict[tuple[str, ...], list[AuditItem]] = defaultdict(list)
     known = list(items)
     for item in known:
         for stratum in itertools.product(*(_sorts(item, name) for name in plan.stratify)):
@@ -89,13 +89,13 @@ def draw(items: Iterable[Item], plan: Plan) -> dict[str, list[str]]:
     return _shared_out(list(drawn), plan)
 
 
-def _sorts(item: Item, stratum: Stratum) -> tuple[str, ...]:
+def _sorts(item: AuditItem, stratum: Stratum) -> tuple[str, ...]:
     if stratum == "principle":
         return item.principles or ("",)
     return (item.flags or ("",)) if stratum == "flag" else (item.kind,)
 
 
-def _shared_out(keys: Sequence[str], plan: Plan) -> dict[str, list[str]]:
+def _shared_out(keys: Sequence[str], plan: SamplePlan) -> dict[str, list[str]]:
     """The first ones go to all, as many as overlap; the rest in turns."""
     if not plan.auditors:
         return {key: [] for key in keys}
@@ -105,7 +105,7 @@ def _shared_out(keys: Sequence[str], plan: Plan) -> dict[str, list[str]]:
     return {k: list(plan.auditors) if k in common else [next(turns)] for k in keys}
 
 
-def write_sample(run: AuditedRun, plan: Plan) -> tuple[Path, dict[str, list[str]]]:
+def write_sample(run: AuditedRun, plan: SamplePlan) -> tuple[Path, dict[str, list[str]]]:
     """Draw a sample of a run and keep it in its folder. Raises `StoreError`, `DataError`."""
     of = len(run)
     items = draw((entry.item for entry in run.entries()), plan)

@@ -61,10 +61,10 @@ def sample_command(
     who is to read what, and `cai audit sign` asks that it was read.
     """
     from cai.audit.runs import open_run
-    from cai.audit.sample import Plan, read_sample, write_sample
+    from cai.audit.sample import SamplePlan, read_sample, write_sample
     from cai.text.terminal import visible
 
-    plan = Plan(n, seed, stratify, auditors, overlap)
+    plan = SamplePlan(n, seed, stratify, auditors, overlap)
     with open_run(run_dir) as run:
         if not force and read_sample(run) is not None:
             raise UsageError(

@@ -10,7 +10,7 @@ import random
 import pytest
 
 from cai.audit.agreement import Agreement, Auditor, Group, report
-from cai.audit.items import Item, Kind
+from cai.audit.items import AuditItem, ItemKind
 from cai.audit.sign import review
 from cai.cli.agreement_text import as_json, as_text
 from cai.data.verdicts import Decision, Verdict
@@ -21,13 +21,13 @@ from cai.types import Message
 def item(
     key: str,
     *,
-    kind: Kind = "trace",
+    kind: ItemKind = "trace",
     judge: bool | None = True,
     principles: tuple[str, ...] = ("harm",),
     flags: tuple[str, ...] = (),
-) -> Item:
+) -> AuditItem:
     prompt = (Message("user", "How?"),)
-    return Item(key, kind, f"id-{key}", "p-1", prompt, principles, flags, 0.0, judge, {})
+    return AuditItem(key, kind, f"id-{key}", "p-1", prompt, principles, flags, 0.0, judge, {})
 
 
 def said(
@@ -113,7 +113,7 @@ class TestReport:
         assert found.alpha == 1
 
     @pytest.mark.parametrize("kind", ["trace", "comparison"])
-    def test_beside_the_judge(self, kind: Kind) -> None:
+    def test_beside_the_judge(self, kind: ItemKind) -> None:
         """The judge says yes to 1, 2, 3, 4 and no to 5, 6, 7, 8; ann accepts 1, 2, 3, 5, 6.
 
         Of a trace ann's label is yes where she accepts: she agrees on 1, 2, 3, 7 and 8. She says
@@ -238,7 +238,7 @@ class TestReport:
 class TestShown:
     def agreement(self, name: str = "ann") -> Agreement:
         keys = [str(n) for n in range(40)]
-        kinds: tuple[Kind, Kind] = ("trace", "comparison")
+        kinds: tuple[ItemKind, ItemKind] = ("trace", "comparison")
         items = [
             item(k, kind=kinds[n % 2], judge=n % 3 > 0, flags=("F10",) * (n < 9))
             for n, k in enumerate(keys)

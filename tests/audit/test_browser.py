@@ -14,7 +14,7 @@ from cai.audit.diff import diff_payload
 from cai.audit.page import render
 from cai.audit.report import write_report
 from cai.audit.runs import open_run
-from cai.audit.sample import Plan, write_sample
+from cai.audit.sample import SamplePlan, write_sample
 from cai.data.verdicts import Verdict, VerdictFile
 from tests.audit.browser import Watched
 from tests.audit.conftest import page_of
@@ -344,7 +344,7 @@ def test_covered_texts_stay_covered(watched: Watched, page_file: Path) -> None:
 def test_auditors_of_a_sample_are_offered(watched: Watched, tmp_path: Path) -> None:
     run = build(tmp_path)
     with open_run(run) as opened:
-        _, keys = write_sample(opened, Plan(4, auditors=("Ann", "Ben <b>")))
+        _, keys = write_sample(opened, SamplePlan(4, auditors=("Ann", "Ben <b>")))
         (page,) = write_report(opened, tmp_path / "s.html", keys=frozenset(keys))
     read(watched, page)
     watched.press("a")
@@ -670,7 +670,7 @@ def said_of(run: Path, payloads: tuple[str, ...]) -> None:
     with open_run(run) as opened:
         items = [entry.item for entry in opened.entries()]
         names = tuple(f"{n} {p}"[:99].replace("\0", "") for n, p in enumerate(payloads[:20]))
-        write_sample(opened, Plan(40, auditors=names))
+        write_sample(opened, SamplePlan(40, auditors=names))
     VerdictFile(run).append(
         Verdict(item.key, item.id, RUN, "reject", text, "2026-01-01T10:00:00Z", True, text)
         for item, text in zip(items, payloads * 2, strict=True)

@@ -19,7 +19,7 @@ from cai.audit.exports import Form, write_export
 from cai.audit.flags import FLAGS
 from cai.audit.forms import tables
 from cai.audit.forms.rows import row_values
-from cai.audit.items import Item, comparison_item, rollout_item, trace_item
+from cai.audit.items import AuditItem, comparison_item, rollout_item, trace_item
 from cai.audit.runs import AuditedRun, Entry, RunKind, open_run
 from cai.data.verdicts import Verdict
 from cai.errors import DataError, StoreError
@@ -48,7 +48,7 @@ ROLLOUT = {"update": 3, "prompt_id": "p1", "prompt": [{"role": "user", "content"
 class Made:
     """A run of given items."""
 
-    def __init__(self, *items: Item, name: str = "made", kind: RunKind = "build") -> None:
+    def __init__(self, *items: AuditItem, name: str = "made", kind: RunKind = "build") -> None:
         self.folder, self.name, self.id, self.kind = Path(name), name, "r-1", kind
         self.principles: list[dict[str, Any]] = [{"id": "kind", "title": "Be kind"}]
         self.facts = {"seed": "0"}
@@ -66,7 +66,7 @@ class Made:
         return ""
 
 
-def with_text(item: Item, text: str) -> Item:
+def with_text(item: AuditItem, text: str) -> AuditItem:
     """The item with other texts; its key stays, since no digest takes half a character."""
     return replace(item, shown=_with(item.shown, text), prompt=(Message("user", text),))
 
@@ -77,7 +77,7 @@ def _with(value: Any, text: str) -> Any:
     return [_with(v, text) for v in value] if isinstance(value, list) else value
 
 
-def said(item: Item, verdict: Any, author: str, at: str, **more: Any) -> Verdict:
+def said(item: AuditItem, verdict: Any, author: str, at: str, **more: Any) -> Verdict:
     return Verdict(
         item.key, item.id, "r-1", verdict, author, f"2026-01-{at}T00:00:00+00:00", **more
     )
@@ -386,7 +386,7 @@ def test_a_place_that_can_not_be_written(form: Form, tmp_path: Path) -> None:
 # -- Argilla ------------------------------------------------------------------------------------
 
 
-def argilla(folder: Path, *items: Item, **options: Any) -> tuple[Any, Any, Any]:
+def argilla(folder: Path, *items: AuditItem, **options: Any) -> tuple[Any, Any, Any]:
     write_export(Made(*items, **options), folder / "a", "argilla", VERDICTS)
     assert written(folder / "a") == {
         "records.json",
@@ -563,7 +563,7 @@ def test_argilla_imports_the_folder(
 # -- Label Studio -------------------------------------------------------------------------------
 
 
-def label_studio(folder: Path, *items: Item, **options: Any) -> tuple[list[Any], str]:
+def label_studio(folder: Path, *items: AuditItem, **options: Any) -> tuple[list[Any], str]:
     write_export(Made(*items, **options), folder / "a.json", "label-studio", VERDICTS)
     names = {p.name for p in folder.iterdir() if p.is_file()}
     assert names == {"a.json", "a.config.xml", "a.json.card.md"}

@@ -15,7 +15,7 @@ import pytest
 from cai.audit.page import Frames, pack, payload, principle_values, render
 from cai.audit.report import write_report
 from cai.audit.runs import open_run
-from cai.audit.sample import Plan, write_sample
+from cai.audit.sample import SamplePlan, write_sample
 from cai.data.verdicts import Verdict, VerdictFile
 from tests.audit.runs import build
 
@@ -92,7 +92,7 @@ def test_several_pages_hold_everything_once_and_say_so(tmp_path: Path) -> None:
 def test_a_page_of_the_sample_says_that_it_is_one(tmp_path: Path) -> None:
     run = build(tmp_path)
     with open_run(run) as opened:
-        _, items = write_sample(opened, Plan(3))
+        _, items = write_sample(opened, SamplePlan(3))
         (file,) = write_report(opened, tmp_path / "s.html", keys=frozenset(items))
     found = data_of(file.read_text())
     assert {item["key"] for item in found["items"]} == set(items)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cai.audit.runs import open_run
-from cai.audit.sample import Plan, write_sample
+from cai.audit.sample import SamplePlan, write_sample
 from cai.audit.sign import Thresholds, review, sign
 from cai.data.signoff import read_signoff
 from cai.data.verdicts import Decision, Verdict, VerdictFile
@@ -82,7 +82,7 @@ def test_all_must_be_judged_and_most_accepted(run: Path) -> None:
 
 def test_a_sample_is_enough_where_everybody_read_their_part(run: Path) -> None:
     with open_run(run) as opened:
-        _, items = write_sample(opened, Plan(4, auditors=("Ann", "Ben"), overlap=0.5))
+        _, items = write_sample(opened, SamplePlan(4, auditors=("Ann", "Ben"), overlap=0.5))
     file = VerdictFile(run)
     file.append([say(k, "accept", names[0]) for k, names in items.items()])
     missing = sum(len(names) == 2 for names in items.values())
@@ -96,7 +96,7 @@ def test_a_sample_is_enough_where_everybody_read_their_part(run: Path) -> None:
 def test_a_sample_of_another_run_signs_nothing(run: Path, tmp_path: Path) -> None:
     """The folder was built again: sample and verdicts are of what it held before."""
     with open_run(run) as opened:
-        _, items = write_sample(opened, Plan(4))
+        _, items = write_sample(opened, SamplePlan(4))
     VerdictFile(run).append([say(k, "accept") for k in items])
     signed(run)
     build(tmp_path, edited=True)
@@ -124,7 +124,7 @@ def test_data_that_nobody_read_can_not_be_signed(run: Path) -> None:
 
 def test_rejections_outside_the_sample_are_told(run: Path) -> None:
     with open_run(run) as opened:
-        _, items = write_sample(opened, Plan(3))
+        _, items = write_sample(opened, SamplePlan(3))
     others = [k for k in keys(run) if k not in items]
     VerdictFile(run).append([say(k, "accept") for k in items])
     VerdictFile(run).append([say(k, "reject") for k in others[:2]])
@@ -135,7 +135,7 @@ def test_rejections_outside_the_sample_are_told(run: Path) -> None:
 def test_everybody_reads_their_share(run: Path) -> None:
     """Half must be reviewed: Ann read all of hers, Ben nothing."""
     with open_run(run) as opened:
-        _, items = write_sample(opened, Plan(4, auditors=("Ann", "Ben")))
+        _, items = write_sample(opened, SamplePlan(4, auditors=("Ann", "Ben")))
     VerdictFile(run).append([say(k, "accept") for k, names in items.items() if names == ["Ann"]])
     with pytest.raises(DataError, match="not all auditors have read their part: Ben 2 to read"):
         signed(run, reviewed=0.5)

@@ -13,8 +13,8 @@ from cai.audit.forms.rows import (
     CHOICES,
     WHICH,
     WHY,
-    Row,
-    Rows,
+    FormRow,
+    FormRows,
     certainty,
     conversation,
     named,
@@ -34,14 +34,14 @@ _NUMBERS = {
 _TEXTS = ("prompt", "response", "final", "response_a", "response_b")
 
 
-def write_argilla(rows: Rows, out: Path) -> int:
+def write_argilla(rows: FormRows, out: Path) -> int:
     """The folder that `Dataset.to_disk` of Argilla 2 writes, without ids of any server.
 
     Verdicts so far are metadata: Argilla keeps responses under the ids of its own users.
     """
     fields: set[str] = set()
 
-    def records() -> Iterator[Row]:
+    def records() -> Iterator[FormRow]:
         for row in rows:
             record = _argilla_record(row, rows.titles)
             fields.update(record["fields"])
@@ -55,7 +55,7 @@ def write_argilla(rows: Rows, out: Path) -> int:
     return count
 
 
-def _argilla_record(row: Row, titles: Mapping[str, str]) -> Row:
+def _argilla_record(row: FormRow, titles: Mapping[str, str]) -> FormRow:
     fields = {"prompt": conversation(row["prompt"])}
     fields |= {name: row[name] for name in _TEXTS[1:] if row[name] is not None}
     for number, one in enumerate(row["rounds"], 1):
@@ -102,7 +102,7 @@ def _field_titles(fields: Collection[str]) -> Iterator[tuple[str, str]]:
     yield "response_b", "Response B"
 
 
-def _argilla_settings(rows: Rows, fields: Collection[str]) -> Row:
+def _argilla_settings(rows: FormRows, fields: Collection[str]) -> FormRow:
     """As Argilla's `Settings.to_json` writes them. fields: names of those that records have."""
     questions = [
         _argilla_question("verdict", "Is it right?", _choice_settings(CHOICES), required=True),
@@ -146,12 +146,14 @@ def _argilla_settings(rows: Rows, fields: Collection[str]) -> Row:
     }
 
 
-def _resource(name: str, title: str) -> Row:
+def _resource(name: str, title: str) -> FormRow:
     ids = dict.fromkeys(("id", "inserted_at", "updated_at"))
     return {**ids, "name": name, "title": title, "dataset_id": None}
 
 
-def _argilla_question(name: str, title: str, settings: Row, *, required: bool = False) -> Row:
+def _argilla_question(
+    name: str, title: str, settings: FormRow, *, required: bool = False
+) -> FormRow:
     return {
         **_resource(name, title),
         "settings": settings,
@@ -161,17 +163,17 @@ def _argilla_question(name: str, title: str, settings: Row, *, required: bool = 
     }
 
 
-def _choice_settings(choices: Mapping[str, str]) -> Row:
+def _choice_settings(choices: Mapping[str, str]) -> FormRow:
     options = [{"text": text, "value": value} for value, text in choices.items()]
     return {"type": "label_selection", "options": options, "visible_options": len(options)}
 
 
-def _argilla_property(name: str, title: str, settings: Row) -> Row:
+def _argilla_property(name: str, title: str, settings: FormRow) -> FormRow:
     shown = {"visible_for_annotators": True}
     return {**_resource(name, title), "settings": {**shown, **settings}, **shown}
 
 
-def _guidelines(rows: Rows) -> str:
+def _guidelines(rows: FormRows) -> str:
     """What auditors are told: the question, the flags and the principles."""
     asked = (
         "Accept what may be trained on, reject what must not, and say why. A flag is a reason to"
@@ -185,7 +187,7 @@ def _guidelines(rows: Rows) -> str:
     return text if len(text) <= _ARGILLA_GUIDELINES else f"{text[: _ARGILLA_GUIDELINES - 1]}…"
 
 
-def _argilla_dataset(name: str) -> Row:
+def _argilla_dataset(name: str) -> FormRow:
     """As Argilla's `DatasetModel` is kept on disk; its name may hold few characters only."""
     plain = re.sub(r"[^a-zA-Z0-9_-]+", "-", name)
     return {

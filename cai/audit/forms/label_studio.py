@@ -14,8 +14,8 @@ from cai.audit.forms.rows import (
     CHOICES,
     WHICH,
     WHY,
-    Row,
-    Rows,
+    FormRow,
+    FormRows,
     certainty,
     named,
     round_label,
@@ -28,7 +28,7 @@ _OBJECT = "turns"
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def write_label_studio(rows: Rows, out: Path) -> int:
+def write_label_studio(rows: FormRows, out: Path) -> int:
     """Tasks to import, and the labeling interface to set up first.
 
     Verdicts become annotations of whoever imports them, since only that server knows its users; the
@@ -36,7 +36,7 @@ def write_label_studio(rows: Rows, out: Path) -> int:
     """
     kinds: set[str] = set()
 
-    def tasks() -> Iterator[Row]:
+    def tasks() -> Iterator[FormRow]:
         for row in rows:
             kinds.add(row["kind"])
             yield _task(row, rows.titles)
@@ -49,9 +49,9 @@ def write_label_studio(rows: Rows, out: Path) -> int:
     return count
 
 
-def _task(row: Row, titles: Mapping[str, str]) -> Row:
+def _task(row: FormRow, titles: Mapping[str, str]) -> FormRow:
     """A task; its `turns` are all texts, in order, each with who wrote it."""
-    task: Row = {"data": {**row, "about": _about(row), _OBJECT: _turns(row, titles)}}
+    task: FormRow = {"data": {**row, "about": _about(row), _OBJECT: _turns(row, titles)}}
     if row["kind"] == "comparison" and row["judge"] is not None:
         better = _result(row, "better", {"choices": ["A" if row["judge"] else "B"]})
         judged = {"model_version": "judge", "score": certainty(row), "result": [better]}
@@ -62,7 +62,7 @@ def _task(row: Row, titles: Mapping[str, str]) -> Row:
     return task
 
 
-def _about(row: Row) -> str:
+def _about(row: FormRow) -> str:
     """A line on an item: its name, its flags, its principles, its figures."""
     told = [f"{row['kind']} {row['id']}"]
     told += [f"{code} {FLAGS[code].name}" for code in row["flags"]]
@@ -72,7 +72,7 @@ def _about(row: Row) -> str:
     return " · ".join(told)
 
 
-def _turns(row: Row, titles: Mapping[str, str]) -> list[dict[str, str]]:
+def _turns(row: FormRow, titles: Mapping[str, str]) -> list[dict[str, str]]:
     turns = [(f"Prompt: {m['role']}", m["content"]) for m in row["prompt"]]
     turns.append(("Response", row["response"]))
     for number, one in enumerate(row["rounds"], 1):
@@ -87,7 +87,7 @@ def _turns(row: Row, titles: Mapping[str, str]) -> list[dict[str, str]]:
     return [{"who": who, "text": text} for who, text in turns if text is not None]
 
 
-def _said(row: Row, verdict: Mapping[str, Any]) -> list[Row]:
+def _said(row: FormRow, verdict: Mapping[str, Any]) -> list[FormRow]:
     """A verdict as results of the interface's controls."""
     results = []
     if verdict["verdict"] in CHOICES:
@@ -100,7 +100,7 @@ def _said(row: Row, verdict: Mapping[str, Any]) -> list[Row]:
     return [{**result, "meta": note} for result in results]
 
 
-def _result(row: Row, control: str, value: Row, kind: str = "choices") -> Row:
+def _result(row: FormRow, control: str, value: FormRow, kind: str = "choices") -> FormRow:
     return {
         "id": f"{row['key'][:10]}-{control}",
         "from_name": control,

@@ -12,13 +12,13 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO, TypeAlias
 
-from cai.audit.items import Item
+from cai.audit.items import AuditItem
 from cai.audit.runs import AuditedRun, Entry
 from cai.data.verdicts import Verdict, standing
 from cai.errors import DataError
 from cai.types import as_dicts
 
-Row: TypeAlias = dict[str, Any]
+FormRow: TypeAlias = dict[str, Any]
 
 CHOICES = {"accept": "Accept", "reject": "Reject", "unsure": "Unsure"}
 BETTER = {"A": "Response A", "B": "Response B", "tie": "Neither"}
@@ -26,7 +26,7 @@ WHICH = "Which response is better?"
 WHY = "Why?"
 
 
-class Rows:
+class FormRows:
     """The rows of a run, made anew each time they are gone through; raises `DataError` for none."""
 
     def __init__(
@@ -45,7 +45,7 @@ class Rows:
         for verdict in standing(verdicts).values():
             self._said.setdefault(verdict.item, []).append(verdict)
 
-    def __iter__(self) -> Iterator[Row]:
+    def __iter__(self) -> Iterator[FormRow]:
         found = False
         for entry in self.run.entries():
             key = entry.item.key
@@ -63,7 +63,7 @@ class Rows:
 
 def row_values(
     entry: Entry, titles: Mapping[str, str] | None = None, verdicts: Sequence[Verdict] = ()
-) -> Row:
+) -> FormRow:
     """An item as plain values; every row has every name, None or empty where it says nothing.
 
     titles: principle id → title. verdicts: those that stand on it.
@@ -118,7 +118,7 @@ def row_values(
     }
 
 
-def _rounds(item: Item) -> list[dict[str, Any]]:
+def _rounds(item: AuditItem) -> list[dict[str, Any]]:
     parts = item.shown.get("rounds", ())
     flags = (*item.by_round, *((),) * len(parts))
     return [
@@ -174,7 +174,7 @@ def named(principle: str, titles: Mapping[str, str]) -> str:
     return f"{principle} ({title})" if title else principle
 
 
-def certainty(row: Row) -> float:
+def certainty(row: FormRow) -> float:
     """How probable the judge's preference is; 0.5 and up."""
     p = float(row["probability"])
     return max(p, 1 - p)

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from cai.audit.forms.rows import (
-    Row,
-    Rows,
+    FormRow,
+    FormRows,
     conversation,
 )
 from cai.data.files import json_line, need_pyarrow, staged
@@ -21,14 +21,14 @@ _PARQUET_ROWS, _PARQUET_BYTES = 1000, 64_000_000  # a batch: pyarrow's lists hol
 _COUNTED = {"accept": "accepted", "reject": "rejected", "unsure": "unsure"}
 
 
-def write_jsonl(rows: Rows, out: Path) -> int:
+def write_jsonl(rows: FormRows, out: Path) -> int:
     with staged(out.parent, out.name) as files, files.lines(out.name) as lines:
         for row in rows:
             lines.write(row)
     return lines.rows
 
 
-def write_csv(rows: Rows, out: Path) -> int:
+def write_csv(rows: FormRows, out: Path) -> int:
     """One line a row. The rows are gone through twice: the widest of them makes the columns."""
     columns = list(_flat(max(rows, key=lambda row: len(row["rounds"]))))
     count = 0
@@ -44,9 +44,9 @@ def write_csv(rows: Rows, out: Path) -> int:
     return count
 
 
-def _flat(row: Row) -> Row:
+def _flat(row: FormRow) -> FormRow:
     """A row in columns: `round_1_critique` and so on, ids joined, other lists as JSON."""
-    out: Row = {}
+    out: FormRow = {}
     for name, value in row.items():
         if name == "prompt":
             out[name] = conversation(value)
@@ -100,7 +100,7 @@ def _blank(character: str) -> bool:
     return character.isspace() or unicodedata.category(character) in ("Cc", "Cf")
 
 
-def write_parquet(rows: Rows, out: Path) -> int:
+def write_parquet(rows: FormRows, out: Path) -> int:
     pyarrow = need_pyarrow()
     schema = _schema(pyarrow)
     count = 0
@@ -115,9 +115,9 @@ def write_parquet(rows: Rows, out: Path) -> int:
     return count
 
 
-def _batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
+def _batches(rows: Iterable[FormRow]) -> Iterator[list[FormRow]]:
     """Rows in lists that are small enough to hold."""
-    batch: list[Row] = []
+    batch: list[FormRow] = []
     size = 0
     for row in rows:
         batch.append(row)
