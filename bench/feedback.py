@@ -27,7 +27,7 @@ import torch
 import transformers
 from generate import SIZES, VOCABULARY, machine, make_model
 
-from cai.models.score import Scorer, Task
+from cai.models.score import OptionScorer, ScoringTask
 
 LETTERS = (100, 101)
 Scores = list[tuple[float, ...]]
@@ -54,8 +54,8 @@ def main() -> None:
     prefix = ids(options.prefix)
     low, high = int(options.suffix * 0.7), int(options.suffix * 1.3)
     prompts = [prefix + ids(rng.randint(low, high)) for _ in range(options.principles)]
-    tasks = [Task.of(p, [[*p, letter] for letter in LETTERS]) for p in prompts]
-    scorer = Scorer(model)
+    tasks = [ScoringTask.of(p, [[*p, letter] for letter in LETTERS]) for p in prompts]
+    scorer = OptionScorer(model)
 
     @torch.inference_mode()
     def naive() -> Scores:

@@ -15,9 +15,9 @@ from typing import Any, BinaryIO, Literal, Protocol, TypeAlias
 
 from cai.audit.items import AuditItem, comparison_item, rollout_item, trace_item
 from cai.data.card import made_by
-from cai.data.counts import Counts, in_order, kind_of
+from cai.data.counts import RunCounts, in_order, kind_of
 from cai.data.manifest import Manifest
-from cai.data.rows import Row, Sides
+from cai.data.rows import ExportedRow, Sides
 from cai.data.sft import LeftOut
 from cai.data.signoff import data_files
 from cai.data.trained import is_run, read_run
@@ -124,13 +124,15 @@ class BuiltRun:
             made = self._sides.rows(record)
             yield Entry(
                 _item(record),
-                tuple((f"{m.file}.jsonl", m.values["id"]) for m in made if isinstance(m, Row)),
+                tuple(
+                    (f"{m.file}.jsonl", m.values["id"]) for m in made if isinstance(m, ExportedRow)
+                ),
                 tuple(m.reason for m in made if isinstance(m, LeftOut)),
             )
 
     def made_by(self) -> str:
         """Constitution, models, exclusions: as in the card of the run's own folder."""
-        counts = Counts()
+        counts = RunCounts()
         traces, comparisons = self._store.traces(self.id), self._store.comparisons(self.id)
         for record in in_order(traces, comparisons):
             counts.add(record)

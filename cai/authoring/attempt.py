@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from cai.errors import PromptError
 from cai.pipeline.build import Models
-from cai.pipeline.drive import Tally, Task, drive
+from cai.pipeline.drive import PromptTask, Tally, drive
 from cai.pipeline.given import compared, given
 from cai.pipeline.revise import revise
 from cai.pipeline.steps import Draws, Steps
@@ -54,11 +54,11 @@ def attempt(
 
 
 def play(
-    tasks: Iterable[Task[T]],
+    tasks: Iterable[PromptTask[T]],
     models: Models,
     *,
-    finish: Callable[[Task[T], T], None],
-    give_up: Callable[[Task[T], PromptError], None],
+    finish: Callable[[PromptTask[T], T], None],
+    give_up: Callable[[PromptTask[T], PromptError], None],
     store: Store | None = None,
 ) -> Tally:
     """Run procedures at once on models, as a build does; what was generated and what reused.

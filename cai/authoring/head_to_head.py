@@ -14,7 +14,7 @@ from cai.data.counts import NEAR_TIE
 from cai.errors import Interrupted
 from cai.pipeline.build import Models
 from cai.pipeline.compare import compare, preference
-from cai.pipeline.drive import Tally, Task, drive
+from cai.pipeline.drive import PromptTask, Tally, drive
 from cai.pipeline.given import given
 from cai.pipeline.steps import Draws
 from cai.stats import Proportion
@@ -72,11 +72,11 @@ def head_to_head(
     """
     found: dict[str, Comparison] = {}
 
-    def keep(task: Task[Comparison], comparison: Comparison) -> None:
+    def keep(task: PromptTask[Comparison], comparison: Comparison) -> None:
         found[task.prompt.id] = comparison
 
     tasks = (
-        Task(f"judged/{row.prompt.id}", row.prompt,
+        PromptTask(f"judged/{row.prompt.id}", row.prompt,
              given(compare(row.prompt, 0, constitution, draws), row.before.final, row.after.final))
         for row in over if not row.same
     )  # fmt: skip

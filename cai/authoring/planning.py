@@ -17,7 +17,7 @@ from cai.backends.base import Prepared
 from cai.backends.scripted import ScriptedBackend
 from cai.errors import PromptError
 from cai.pipeline.build import BuildConfig, Models, Progress, build
-from cai.pipeline.steps import Stage
+from cai.pipeline.steps import BuildStage
 from cai.store.store import Store
 from cai.types import (
     Constitution,
@@ -43,7 +43,7 @@ Count = Callable[[Messages, str], int]
 class PlannedWork:
     """What would be asked: steps by stage, tokens of all prompts, and tokens that are written."""
 
-    steps: Counter[Stage]
+    steps: Counter[BuildStage]
     read: int
     written: int
 

@@ -15,7 +15,7 @@ from cai.content import enclosing_project, find_constitution, packaged, project_
 from cai.data.manifest import NAME
 from cai.errors import UsageError
 from cai.pipeline.build import BuildConfig, Models, Progress, build
-from cai.pipeline.steps import Stage
+from cai.pipeline.steps import BuildStage
 from cai.store.records import Run
 from cai.store.store import Store
 from cai.types import Constitution, Prompt, SetAside, Trace
@@ -37,8 +37,8 @@ class Side:
 class StepCounts:
     """Steps of a build by stage: made anew by this command, and taken from the store."""
 
-    made: Counter[Stage]
-    taken: Counter[Stage]
+    made: Counter[BuildStage]
+    taken: Counter[BuildStage]
 
 
 def read_sides(before: str, after: str) -> tuple[Side, Side]:
@@ -71,7 +71,7 @@ def build_side(
 ) -> tuple[Run, StepCounts]:
     """Build with a side's constitution, and count what had to be made. Arguments as `build`."""
     assert side.constitution is not None
-    made: Counter[Stage] = Counter()
+    made: Counter[BuildStage] = Counter()
 
     def look(now: Progress) -> None:
         made.clear()
@@ -98,9 +98,9 @@ def opened(side: Side) -> Iterator[tuple[Store, str]]:
         yield store, name
 
 
-def _steps(store: Store, run_id: str) -> Counter[Stage]:
+def _steps(store: Store, run_id: str) -> Counter[BuildStage]:
     """The steps of all records of a run, by stage."""
-    out: Counter[Stage] = Counter()
+    out: Counter[BuildStage] = Counter()
     for trace in store.traces(run_id):
         out += _steps_of(trace)
     for comparison in store.comparisons(run_id):
@@ -110,7 +110,7 @@ def _steps(store: Store, run_id: str) -> Counter[Stage]:
     return out
 
 
-def _steps_of(trace: Trace) -> Counter[Stage]:
+def _steps_of(trace: Trace) -> Counter[BuildStage]:
     return Counter(
         {
             "response": 1,

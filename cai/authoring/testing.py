@@ -23,7 +23,7 @@ from cai.authoring.promises import (
 )
 from cai.errors import Interrupted, PromptError
 from cai.pipeline.build import BuildConfig, Models
-from cai.pipeline.drive import Tally, Task
+from cai.pipeline.drive import PromptTask, Tally
 from cai.pipeline.given import alone, as_prompt, compared, given
 from cai.pipeline.revise import revise
 from cai.pipeline.steps import Draws, Steps
@@ -178,7 +178,7 @@ class _Trying:
     def total(self) -> int:
         return self.cases * len(self.trials.draws)
 
-    def tasks(self, cases: Sequence[PrincipleCase]) -> Iterator[Task[tuple[Attempt, float]]]:
+    def tasks(self, cases: Sequence[PrincipleCase]) -> Iterator[PromptTask[tuple[Attempt, float]]]:
         """A task for each test under each seed."""
         self.progress(0, self.total)
         for case in cases:
@@ -187,18 +187,20 @@ class _Trying:
             for number, draws in enumerate(self.trials.draws):
                 name = f"{case.name}/{number}"
                 self._open[name] = case, number
-                yield Task(name, prompt, _timed(case.test, rules, draws))
+                yield PromptTask(name, prompt, _timed(case.test, rules, draws))
 
-    def finish(self, task: Task[tuple[Attempt, float]], outcome: tuple[Attempt, float]) -> None:
+    def finish(
+        self, task: PromptTask[tuple[Attempt, float]], outcome: tuple[Attempt, float]
+    ) -> None:
         attempt, seconds = outcome
         test = self._open[task.name][0].test
         failures = broken(test, self.constitution, attempt)
         self._note(task, _Made(failures, what_came(attempt), seconds))
 
-    def give_up(self, task: Task[tuple[Attempt, float]], error: PromptError) -> None:
+    def give_up(self, task: PromptTask[tuple[Attempt, float]], error: PromptError) -> None:
         self._note(task, _Made((f"can't be asked: {error.message}",)))
 
-    def _note(self, task: Task[tuple[Attempt, float]], made: _Made) -> None:
+    def _note(self, task: PromptTask[tuple[Attempt, float]], made: _Made) -> None:
         case, number = self._open.pop(task.name)
         self.made.setdefault(case.name, {})[number] = made
         self.done += 1

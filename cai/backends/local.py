@@ -13,7 +13,7 @@ from cai.digest import digest
 from cai.errors import CaiError, PromptError, UsageError
 from cai.models.generate import Job, Sampler
 from cai.models.load import LoadedModel, load_model
-from cai.models.score import Scorer, Task
+from cai.models.score import OptionScorer, ScoringTask
 from cai.text.encode import Encoded
 from cai.text.template import TemplateOptions
 from cai.types import Generate, Generation, Request, Result, Sampling, Score, Scores
@@ -37,7 +37,7 @@ class _Scoring:
     """A prepared `Score`."""
 
     encoded: Encoded
-    task: Task
+    task: ScoringTask
 
 
 @dataclass
@@ -80,7 +80,7 @@ class LocalBackend:
         self._weights = loaded.weights
         with self._weights():  # both try out how this very model can be batched
             self._sampler = Sampler(loaded.model, loaded.encoder, batch_size)
-            self._scorer = Scorer(loaded.model)
+            self._scorer = OptionScorer(loaded.model)
         self._scoring: deque[_Group] = deque()
         self._writing: dict[int, tuple[Job, _Group, int]] = {}
 
@@ -205,7 +205,7 @@ class LocalBackend:
             )
         return min(sampling.max_new_tokens, room)
 
-    def _task(self, request: Score, encoded: Encoded) -> Task:
+    def _task(self, request: Score, encoded: Encoded) -> ScoringTask:
         if not request.options or not all(request.options):
             raise UsageError("A score needs options, and none of them empty.")
         options = [
@@ -221,7 +221,7 @@ class LocalBackend:
                 f" takes {self.context}",
                 hint="Shorten the row, or use a model with a longer context.",
             )
-        return Task.of(encoded.ids, options)
+        return ScoringTask.of(encoded.ids, options)
 
     # -- results --------------------------------------------------------------------------------
 

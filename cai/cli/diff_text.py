@@ -11,7 +11,7 @@ import click
 
 from cai.authoring.changes import Change, is_read
 from cai.authoring.words import word_changes
-from cai.pipeline.steps import Stage
+from cai.pipeline.steps import BuildStage
 from cai.text.terminal import visible
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def print_found(found: Found, most: int) -> None:
 def _work(work: StepCounts) -> str:
     """`812 steps, 120 made anew (31 critique, 9 revision), 692 from the store`."""
     made, taken = work.made.total(), work.taken.total()
-    stages = ", ".join(f"{work.made[s]} {s}" for s in get_args(Stage) if work.made[s])
+    stages = ", ".join(f"{work.made[s]} {s}" for s in get_args(BuildStage) if work.made[s])
     listed = f" ({stages})" if stages else ""
     return f"{made + taken} steps, {made} made anew{listed}, {taken} from the store"
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from cai.backends.base import Backend
     from cai.models.load import LoadedModel
     from cai.pipeline.build import Models
-    from cai.pipeline.steps import Part
+    from cai.pipeline.steps import ModelRole
     from cai.text.template import TemplateOptions
     from cai.training.lineage import Adapter, Use
 
@@ -207,7 +207,7 @@ class Player:
     adapter: str | None = None
 
 
-def players(options: dict[str, Any]) -> dict[Part, Player]:
+def players(options: dict[str, Any]) -> dict[ModelRole, Player]:
     """Who plays each part. A model that is named plays without the adapter of another part."""
     generator = Player(str(options["model"]), options["adapter"])
     critic = _player(options["critic"], options["critic_adapter"], generator)

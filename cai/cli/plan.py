@@ -21,7 +21,7 @@ from cai.cli.parts import (
     template_options,
 )
 from cai.decoding import Decoding, in_words, origins
-from cai.pipeline.steps import Stage
+from cai.pipeline.steps import BuildStage
 from cai.types import Sampling
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def _lines(
     if plan.sampled < plan.prompts:
         yield f"scaled from {plan.sampled} of the prompts"
     yield f"\n{'':18}{'if none is found':>18}{'if all are':>14}"
-    stages = [s for s in get_args(Stage) if plan.most.steps[s] or plan.least.steps[s]]
+    stages = [s for s in get_args(BuildStage) if plan.most.steps[s] or plan.least.steps[s]]
     for stage in stages:
         name = _NAMES.get(stage, f"{stage}s")
         yield f"{name:18}{plan.least.steps[stage]:18,}{plan.most.steps[stage]:14,}"
@@ -146,7 +146,7 @@ def _sampling(config: BuildConfig, own: Sampling) -> tuple[dict[str, Any], dict[
     return asdict(Decoding.of(asked, own)), origins(asked, own)
 
 
-_NAMES: dict[Stage, str] = {"pair": "pair responses", "reasoning": "reasonings"}
+_NAMES: dict[BuildStage, str] = {"pair": "pair responses", "reasoning": "reasonings"}
 
 
 def _memory(plan: BuildPlan, size: Size, batch: int, config: BuildConfig) -> str:
@@ -176,7 +176,7 @@ def _plain(
         for name in ("prompts", "unusable", "sampled", "longest", "too_long")
     }
     for name, work in (("least", plan.least), ("most", plan.most)):
-        steps = {stage: work.steps[stage] for stage in get_args(Stage)}
+        steps = {stage: work.steps[stage] for stage in get_args(BuildStage)}
         out[name] = {"steps": steps, "read": work.read, "written": work.written}
     out["models"] = {
         name: {

@@ -7,9 +7,9 @@ import time
 from cai.cli.live import LiveLine, duration
 from cai.pipeline.build import Progress
 from cai.pipeline.drive import Tally
-from cai.pipeline.steps import Stage
+from cai.pipeline.steps import BuildStage
 
-LABELS: dict[Stage, str] = {
+LABELS: dict[BuildStage, str] = {
     "response": "responses",
     "critique": "critiques",
     "revision": "revisions",

@@ -13,7 +13,7 @@ import click
 from cai.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from cai.store.records import Found
+    from cai.store.records import StoredRecord
     from cai.store.store import Store
 
 _ROW = re.compile(r"(?P<record>.+)\.(?P<round>\d+)")
@@ -75,7 +75,7 @@ def _at_line(path: Path, number: int, run_id: str | None) -> tuple[str, str | No
     raise UsageError(f"{path} has no line {number}")
 
 
-def _found(store: Store, name: str, run_id: str | None) -> list[Found]:
+def _found(store: Store, name: str, run_id: str | None) -> list[StoredRecord]:
     """The records by this name that one run holds: the run asked for, or the newest."""
     try:
         found = store.find(name)
@@ -93,11 +93,11 @@ def _found(store: Store, name: str, run_id: str | None) -> list[Found]:
     return chosen
 
 
-def _view(store: Store, found: Found, run_id: str | None) -> dict[str, Any]:
+def _view(store: Store, found: StoredRecord, run_id: str | None) -> dict[str, Any]:
     """All that is known of a record, as plain values."""
     from dataclasses import asdict
 
-    from cai.data.rows import Row, Sides
+    from cai.data.rows import ExportedRow, Sides
     from cai.types import Trace
 
     run = store.run(run_id if run_id in found.runs else found.runs[-1])
@@ -118,8 +118,10 @@ def _view(store: Store, found: Found, run_id: str | None) -> dict[str, Any]:
         "judge_mass": None if label is None else label.mass,
         "run": {"id": run.id, "folder": folder[-1] if folder else None, "seed": run.seed},
         "runs": list(found.runs),
-        "rows": [{"file": f"{m.file}.jsonl", **m.values} for m in made if isinstance(m, Row)],
-        "left_out": [m.reason for m in made if not isinstance(m, Row)],
+        "rows": [
+            {"file": f"{m.file}.jsonl", **m.values} for m in made if isinstance(m, ExportedRow)
+        ],
+        "left_out": [m.reason for m in made if not isinstance(m, ExportedRow)],
         "constitution": {k: constitution.get(k) for k in ("id", "version", "digest")},
         "principles": {p["id"]: p for p in constitution.get("principles", []) if p["id"] in asked},
         "models": run.config.get("models", {}),

@@ -87,7 +87,7 @@ def _tried(
     from cai.authoring.attempt import attempt, play
     from cai.cli.known import requests_of, warn_of_unknown_words
     from cai.errors import PromptError
-    from cai.pipeline.drive import Task
+    from cai.pipeline.drive import PromptTask
 
     models = make_models(options)
     warn_of_unknown_words(
@@ -104,7 +104,7 @@ def _tried(
     draws = replace(draws, reasoners=models.reasoners)
     steps = attempt(prompt, rules, draws, response=response, other=other)
     play(
-        [Task("try", prompt, steps)],
+        [PromptTask("try", prompt, steps)],
         models,
         finish=lambda task, came: made.append(came),
         give_up=lambda task, error: failed.append(error),

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from cai.data.counts import NEAR_TIE, NO_SIGNAL, Counts
+from cai.data.counts import NEAR_TIE, NO_SIGNAL, RunCounts
 from cai.decoding import in_words
 from cai.store.records import Run
 from cai.text.terminal import visible
@@ -19,7 +19,7 @@ _TABLES = (
 
 def card(
     run: Run,
-    counts: Counts,
+    counts: RunCounts,
     rows: Mapping[str, int],
     licence: str,
     examination: Mapping[str, Any] | None = None,
@@ -36,7 +36,7 @@ def card(
     return "\n".join(parts)
 
 
-def made_by(run: Run, counts: Counts, examination: Mapping[str, Any] | None = None) -> str:
+def made_by(run: Run, counts: RunCounts, examination: Mapping[str, Any] | None = None) -> str:
     """What made the data, and what of it is not there: sections of Markdown."""
     parts = [
         _constitution(run, counts),
@@ -100,7 +100,7 @@ def _files(rows: Mapping[str, int]) -> str:
     )
 
 
-def _constitution(run: Run, counts: Counts) -> str:
+def _constitution(run: Run, counts: RunCounts) -> str:
     constitution = run.constitution
     header = (
         "| principle | version | asked | found | no verdict | revised | guarded | judged | flips "
@@ -197,7 +197,7 @@ _OUTCOMES = {
 }
 
 
-def _critiques(counts: Counts) -> str:
+def _critiques(counts: RunCounts) -> str:
     """What the critiques came to, and how many revisions were announced."""
     if not counts.critiques:
         return ""
@@ -210,7 +210,7 @@ def _critiques(counts: Counts) -> str:
     )
 
 
-def _labels(counts: Counts) -> str:
+def _labels(counts: RunCounts) -> str:
     """How far the judge answered what it was asked, and a warning where it did not."""
     signal = counts.signal
     if signal.mean_mass is None:
@@ -238,7 +238,7 @@ def sampling_lines(models: Mapping[str, Any]) -> list[str]:
     return [f" ({part}): {words}" for part, words in told.items()]
 
 
-def _left_out(counts: Counts) -> str:
+def _left_out(counts: RunCounts) -> str:
     sections = (
         ("Rows that were not made", "reason", counts.left_out),
         ("Guards that revisions tripped", "guard", counts.guards),

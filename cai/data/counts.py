@@ -112,7 +112,7 @@ class Signal:
 
 
 @dataclass
-class Counts:
+class RunCounts:
     """Records; guards by name; rows left out by reason; inputs set aside by kind; principles.
 
     changed: traces whose last text is not their first; guarded: traces with a guarded response;

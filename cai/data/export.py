@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from cai.data.card import card
-from cai.data.counts import Counts, StepsDigest, in_order, kind_of
+from cai.data.counts import RunCounts, StepsDigest, in_order, kind_of
 from cai.data.files import JsonLines, ParquetRows, Staging, leftovers, sweep
 from cai.data.manifest import NAME, Manifest, pretty
 from cai.data.rows import DATA_FILES, Sides
@@ -57,7 +57,7 @@ def export(
 
 def _export(store: Store, run_id: str, out: Path, parquet: bool, licence: str) -> Manifest:
     run = store.run(run_id)
-    sides, counts, steps = Sides.of(run), Counts(), StepsDigest()
+    sides, counts, steps = Sides.of(run), RunCounts(), StepsDigest()
     staging = Staging(out)
     try:
         with ExitStack() as open_files:

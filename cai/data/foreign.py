@@ -14,13 +14,13 @@ from cai.data.messages import RowError, is_given, json_kind, read_messages
 from cai.data.transcripts import dialogue, is_transcript
 from cai.types import Messages
 
-Row: TypeAlias = dict[str, Any]
+ForeignRow: TypeAlias = dict[str, Any]
 
 _OURS = ("prompt", "messages", "init_prompt", "transcript")
 
 
 @dataclass(frozen=True, slots=True)
-class Format:
+class ForeignRowFormat:
     """A format: its name for `--format`, the keys it is known by, and how a row is rewritten.
 
     beside: those of our own keys that its rows may have; others say that a row is one of ours.
@@ -28,20 +28,20 @@ class Format:
 
     name: str
     keys: tuple[str, ...]
-    rewrite: Callable[[Row], Row]
+    rewrite: Callable[[ForeignRow], ForeignRow]
     beside: tuple[str, ...] = ()
 
-    def has_keys(self, row: Row) -> bool:
+    def has_keys(self, row: ForeignRow) -> bool:
         """Whether a row has the format's keys."""
         return all(key in row for key in self.keys)
 
-    def fits(self, row: Row) -> bool:
+    def fits(self, row: ForeignRow) -> bool:
         """Whether a row is of this format and not of ours."""
         ours = (key for key in _OURS if key not in self.beside)
         return self.has_keys(row) and not any(is_given(row.get(key)) for key in ours)
 
 
-def standard(row: Row, name: str | None = None) -> Row:
+def standard(row: ForeignRow, name: str | None = None) -> ForeignRow:
     """A row under our keys; unchanged where it is of no other format. Raises `RowError`.
 
     name: the format that the row must be of.
@@ -64,7 +64,7 @@ _HOLDERS = (
 """Keys that may hold a row's prompt, or a conversation that begins with it."""
 
 
-def check_one_prompt(row: Row, read: Messages) -> None:
+def check_one_prompt(row: ForeignRow, read: Messages) -> None:
     """Raise `RowError` where another key of a row holds another prompt than the one that was read.
 
     A key agrees that has all that was asked, as a whole conversation has beside its first turn, or
@@ -83,7 +83,7 @@ def check_one_prompt(row: Row, read: Messages) -> None:
             raise RowError(f"two prompts: {key} holds another text than the prompt that was read")
 
 
-def _turns_under(row: Row, key: str) -> list[tuple[str, str]]:
+def _turns_under(row: ForeignRow, key: str) -> list[tuple[str, str]]:
     """(role, text) of the turns under a key; none where it holds no prompt."""
     value = row.get(key)
     if key == "input":
@@ -108,15 +108,15 @@ def _folded(text: str) -> str:
     return " ".join(text.split())
 
 
-def _keys_of(row: Row) -> str:
+def _keys_of(row: ForeignRow) -> str:
     return f"its keys are: {', '.join(list(row)[:8]) or 'none'}"
 
 
-def _without(row: Row, *keys: str) -> Row:
+def _without(row: ForeignRow, *keys: str) -> ForeignRow:
     return {key: value for key, value in row.items() if key not in keys}
 
 
-def _sharegpt(row: Row) -> Row:
+def _sharegpt(row: ForeignRow) -> ForeignRow:
     """`conversations`; LLaMA-Factory adds `chosen` and `rejected`, a message each."""
     key = "conversations" if "conversations" in row else "conversation"
     rest = _without(row, key)
@@ -125,7 +125,7 @@ def _sharegpt(row: Row) -> Row:
     return {**rest, "messages": row[key]}
 
 
-def _alpaca(row: Row) -> Row:
+def _alpaca(row: ForeignRow) -> ForeignRow:
     """`instruction` and `input`, joined by a line break; Dolly says `context` and `response`.
 
     `history` holds earlier (instruction, response) pairs, as LLaMA-Factory has them.
@@ -140,7 +140,7 @@ def _alpaca(row: Row) -> Row:
     return {**rest, "prompt": talk, **responses}
 
 
-def _history(value: Any) -> list[Row]:
+def _history(value: Any) -> list[ForeignRow]:
     if not is_given(value):
         return []
     if not isinstance(value, list) or any(not isinstance(p, list) or len(p) != 2 for p in value):
@@ -151,11 +151,11 @@ def _history(value: Any) -> list[Row]:
 _TURNS = ("user", "assistant")
 
 
-def _turn(role: str, content: Any) -> Row:
+def _turn(role: str, content: Any) -> ForeignRow:
     return {"role": role, "content": content}
 
 
-def _openai_preference(row: Row) -> Row:
+def _openai_preference(row: ForeignRow) -> ForeignRow:
     """OpenAI's: `input` holds the messages, and perhaps tools."""
     asked = row["input"]
     if not isinstance(asked, dict) or "messages" not in asked:
@@ -170,12 +170,12 @@ def _openai_preference(row: Row) -> Row:
     }
 
 
-def _question_pair(row: Row) -> Row:
+def _question_pair(row: ForeignRow) -> ForeignRow:
     """Intel's Orca pairs: `question`, `chosen`, `rejected`, mostly with `system`."""
     return {**_without(row, "question"), "prompt": row["question"]}
 
 
-def _axolotl_pair(row: Row) -> Row:
+def _axolotl_pair(row: ForeignRow) -> ForeignRow:
     """`messages` up to the user's turn, `chosen` and `rejected` a message each.
 
     Where the sides are whole conversations (as in UltraFeedback), the row is one of ours.
@@ -186,13 +186,13 @@ def _axolotl_pair(row: Row) -> Row:
 
 
 FORMATS = (
-    Format("sharegpt", ("conversations",), _sharegpt),
-    Format("sharegpt", ("conversation",), _sharegpt),
-    Format("openai-preference", ("input", "preferred_output", "non_preferred_output"),
+    ForeignRowFormat("sharegpt", ("conversations",), _sharegpt),
+    ForeignRowFormat("sharegpt", ("conversation",), _sharegpt),
+    ForeignRowFormat("openai-preference", ("input", "preferred_output", "non_preferred_output"),
            _openai_preference),
-    Format("alpaca", ("instruction",), _alpaca),
-    Format("orca", ("question", "chosen", "rejected"), _question_pair),
-    Format("axolotl", ("messages", "chosen", "rejected"), _axolotl_pair, ("messages",)),
+    ForeignRowFormat("alpaca", ("instruction",), _alpaca),
+    ForeignRowFormat("orca", ("question", "chosen", "rejected"), _question_pair),
+    ForeignRowFormat("axolotl", ("messages", "chosen", "rejected"), _axolotl_pair, ("messages",)),
 )  # fmt: skip
 """The first that a row is of rewrites it."""
 

@@ -1,7 +1,7 @@
 """Containers of rows: JSONL, JSON, text, CSV, Parquet, plain or gzipped, read a row at a time.
 
-A row that can't be read comes as `Bad` and the next one follows; only a file that can't be read at
-all raises `DataError`.
+A row that can't be read comes as `UnreadableRow` and the next one follows; only a file that can't
+be read at all raises `DataError`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _AS_TEXT = "If it is plain text, a prompt a line: --format text"
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class FileRow:
     """A row and the line, from 1, on which it begins. A line of plain text is a string."""
 
     line: int
@@ -44,7 +44,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Bad:
+class UnreadableRow:
     """A row that can't be read."""
 
     line: int
@@ -52,7 +52,7 @@ class Bad:
     excerpt: str = ""
 
 
-Rows: TypeAlias = Iterator[Row | Bad]
+FileRows: TypeAlias = Iterator[FileRow | UnreadableRow]
 
 
 def container_of(path: Path, named: str | None = None) -> str:
@@ -97,7 +97,7 @@ def shown(path: Path) -> str:
     return STDIN if path.name == STDIN else str(path)
 
 
-def rows(path: Path, container: str) -> Rows:
+def rows(path: Path, container: str) -> FileRows:
     """The rows of a file. Raises `DataError` where the file itself is broken."""
     try:
         yield from CONTAINERS[container](path)
@@ -163,18 +163,20 @@ def _split_at_cr(
         more += max(len(parts) - 1, 0)
 
 
-def _texts(lines: Iterator[tuple[int, int, bytes | None]]) -> Rows:
+def _texts(lines: Iterator[tuple[int, int, bytes | None]]) -> FileRows:
     for line, offset, data in lines:
         if data is None:
-            yield Bad(line, f"too long: a line of more than {LINE_LIMIT} bytes")
+            yield UnreadableRow(line, f"too long: a line of more than {LINE_LIMIT} bytes")
             continue
         try:
             text = data.decode().rstrip("\r\n")
         except UnicodeDecodeError as error:
-            yield Bad(line, invalid_utf8(offset, error), data[:80].decode(errors="replace"))
+            yield UnreadableRow(
+                line, invalid_utf8(offset, error), data[:80].decode(errors="replace")
+            )
             continue
         if text.strip():
-            yield Row(line, text)
+            yield FileRow(line, text)
 
 
 def invalid_utf8(offset: int, error: UnicodeDecodeError) -> str:
@@ -183,26 +185,26 @@ def invalid_utf8(offset: int, error: UnicodeDecodeError) -> str:
     return f"invalid UTF-8: byte 0x{byte:02X} at offset {offset + error.start}"
 
 
-def _text(path: Path) -> Rows:
+def _text(path: Path) -> FileRows:
     for row in _texts(_split_at_cr(_lines(path))):
-        yield row if isinstance(row, Bad) else Row(row.line, row.value.strip())
+        yield row if isinstance(row, UnreadableRow) else FileRow(row.line, row.value.strip())
 
 
-def _jsonl(path: Path, start: _Place = _Place()) -> Rows:
+def _jsonl(path: Path, start: _Place = _Place()) -> FileRows:
     for row in _texts(_lines(path, start)):
-        if isinstance(row, Bad):
+        if isinstance(row, UnreadableRow):
             yield row
             continue
         try:
-            yield Row(row.line, strict_json.loads(row.value))
+            yield FileRow(row.line, strict_json.loads(row.value))
         except json.JSONDecodeError as error:
             reason = f"invalid JSON: column {error.colno}: {error.msg}"
-            yield Bad(row.line, reason, row.value[:80].strip())
+            yield UnreadableRow(row.line, reason, row.value[:80].strip())
         except ValueError as error:  # unsound, or a number of thousands of digits
-            yield Bad(row.line, f"invalid JSON: {error}", row.value[:80])
+            yield UnreadableRow(row.line, f"invalid JSON: {error}", row.value[:80])
 
 
-def _json(path: Path) -> Rows:
+def _json(path: Path) -> FileRows:
     """The elements of JSON lists, without ever holding all of one, and of what follows them.
 
     What follows a list and is none begins lines of JSON.
@@ -247,21 +249,21 @@ def _json(path: Path) -> Rows:
                 continue
             raw, size = buffer[place:end], _CHUNK
             if unsound:
-                yield Bad(line, f"invalid JSON: {unsound}", raw[:80])
+                yield UnreadableRow(line, f"invalid JSON: {unsound}", raw[:80])
             elif any("\udc80" <= c <= "\udcff" for c in raw):
-                yield Bad(line, "invalid UTF-8", raw[:80])
+                yield UnreadableRow(line, "invalid UTF-8", raw[:80])
             else:
-                yield Row(line, value)
+                yield FileRow(line, value)
             line += raw.count("\n")
             place = end
     yield from _elements(_jsonl(path, _Place(line, offset)))
 
 
-def _elements(rows: Rows) -> Rows:
+def _elements(rows: FileRows) -> FileRows:
     """The rows; of one that is a list, its elements."""
     for row in rows:
-        if isinstance(row, Row) and isinstance(row.value, list):
-            yield from (Row(row.line, value) for value in row.value)
+        if isinstance(row, FileRow) and isinstance(row.value, list):
+            yield from (FileRow(row.line, value) for value in row.value)
         else:
             yield row
 
@@ -280,25 +282,25 @@ def _value(text: str, start: int) -> tuple[Any, int, str]:
         return None, over, "nested too deeply" if deep else str(error)
 
 
-def _csv(path: Path, delimiter: str = ",") -> Rows:
+def _csv(path: Path, delimiter: str = ",") -> FileRows:
     """Rows as objects under the header's names; a row begins on the line of its first field."""
     header: list[str] | None = None
     for row in _csv_records(path, delimiter):
         if header is None:
-            if isinstance(row, Bad):
+            if isinstance(row, UnreadableRow):
                 raise DataError(
                     f"{shown(path)}:{row.line}: the header can't be read: {row.reason}",
                     hint="The first line names the columns: mend it.",
                 )
             header = [name.strip() for name in row.value]
             _need_once(path, header)
-        elif isinstance(row, Bad):
+        elif isinstance(row, UnreadableRow):
             yield row
         elif any(row.value) and len(row.value) != len(header):
             reason = f"invalid CSV: {len(row.value)} fields under a header of {len(header)}"
-            yield Bad(row.line, reason, " ".join(row.value)[:80])
+            yield UnreadableRow(row.line, reason, " ".join(row.value)[:80])
         elif any(row.value):
-            yield Row(row.line, dict(zip(header, row.value, strict=True)))
+            yield FileRow(row.line, dict(zip(header, row.value, strict=True)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,7 +324,7 @@ def _csv_lines(path: Path) -> Iterator[_CsvLine]:
             yield _CsvLine(number, text, invalid_utf8(offset, error))
 
 
-def _csv_records(path: Path, delimiter: str) -> Rows:
+def _csv_records(path: Path, delimiter: str) -> FileRows:
     """The fields of each row.
 
     Of a row that is no CSV, as where a quote is never closed, the first line alone is bad, and the
@@ -344,16 +346,16 @@ def _csv_records(path: Path, delimiter: str) -> Rows:
         except csv.Error as error:
             first, *rest = taken
             again.extendleft(reversed(rest))
-            yield Bad(
+            yield UnreadableRow(
                 first.number, first.fault or _csv_fault(error, taken), first.text[:80].strip()
             )
             continue
         if fields is None:
             return
         if fault := next((line.fault for line in taken if line.fault), ""):
-            yield Bad(taken[0].number, fault, " ".join(fields)[:80])
+            yield UnreadableRow(taken[0].number, fault, " ".join(fields)[:80])
         else:
-            yield Row(taken[0].number, fields)
+            yield FileRow(taken[0].number, fields)
 
 
 def _csv_fault(error: csv.Error, lines: Sequence[_CsvLine]) -> str:
@@ -377,11 +379,11 @@ def _need_once(path: Path, columns: Sequence[str]) -> None:
         )
 
 
-def _tsv(path: Path) -> Rows:
+def _tsv(path: Path) -> FileRows:
     return _csv(path, "\t")
 
 
-def _parquet(path: Path) -> Rows:
+def _parquet(path: Path) -> FileRows:
     try:
         import pyarrow
         from pyarrow import parquet
@@ -400,9 +402,11 @@ def _parquet(path: Path) -> Rows:
                     try:
                         plain = json.dumps(value, default=str, allow_nan=False)
                     except ValueError:
-                        yield Bad(line, "invalid number: NaN or Infinity; null says there is none")
+                        yield UnreadableRow(
+                            line, "invalid number: NaN or Infinity; null says there is none"
+                        )
                         continue
-                    yield Row(line, json.loads(plain))
+                    yield FileRow(line, json.loads(plain))
     except pyarrow.ArrowException as error:
         raise DataError(
             f"{shown(path)} is a damaged Parquet file: {error}", hint="Make or download it again."
@@ -417,7 +421,7 @@ def spooled() -> TemporaryDirectory[str]:
     return folder
 
 
-CONTAINERS: dict[str, Callable[[Path], Rows]] = {
+CONTAINERS: dict[str, Callable[[Path], FileRows]] = {
     "jsonl": _jsonl,
     "json": _json,
     "text": _text,

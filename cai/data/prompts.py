@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from cai.data.foreign import FORMATS as FOREIGN
 from cai.data.foreign import check_one_prompt, likely_column, looks_like, standard
-from cai.data.formats import CONTAINERS, STDIN, Bad, container_of, rows, shown, spooled
+from cai.data.formats import CONTAINERS, STDIN, UnreadableRow, container_of, rows, shown, spooled
 from cai.data.messages import (
     SYSTEM_KEYS,
     RowError,
@@ -39,7 +39,7 @@ class _Options:
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class PromptFormat:
     """A kind of row: the keys it is known by, and how to read its conversation."""
 
     name: str
@@ -77,15 +77,15 @@ def _transcript(value: Any, options: _Options) -> Messages:
 
 
 SHAPES = (
-    Shape(
+    PromptFormat(
         "llm-swarm", ("init_prompt",), lambda row, o: _text_or_messages(row["init_prompt"], o)
     ),
-    Shape("prompt", ("prompt",), lambda row, o: _text_or_messages(row["prompt"], o)),
-    Shape(
+    PromptFormat("prompt", ("prompt",), lambda row, o: _text_or_messages(row["prompt"], o)),
+    PromptFormat(
         "messages", ("messages",), lambda row, _: read_messages(row["messages"], drop_answer=True)
     ),
-    Shape("hh", ("chosen", "rejected"), _pair),
-    Shape("red-team", ("transcript",), lambda row, o: _transcript(row["transcript"], o)),
+    PromptFormat("hh", ("chosen", "rejected"), _pair),
+    PromptFormat("red-team", ("transcript",), lambda row, o: _transcript(row["transcript"], o)),
 )  # fmt: skip
 """Known rows; the first whose keys are there reads one. Anthropic's evaluations are `prompt`.
 
@@ -142,7 +142,7 @@ class PromptFile:
         self._rewrites = column is None and (shape is None or self._foreign is not None)
         self._is_told = column is not None or shape is not None
         if column is not None:
-            self._shapes = (Shape(column, (column,), _column),)
+            self._shapes = (PromptFormat(column, (column,), _column),)
         self._options = _Options(column, turns)
         self._max_characters = max_characters
 
@@ -150,7 +150,7 @@ class PromptFile:
         seen = _Seen(self.path.name)
         for row in rows(self.path, self.container):
             source = f"{self.path.name}:{row.line}"
-            if isinstance(row, Bad):
+            if isinstance(row, UnreadableRow):
                 yield SetAside(source, row.reason, plain(row.excerpt))
                 continue
             try:

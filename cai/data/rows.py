@@ -12,16 +12,16 @@ from cai.data.split import family, side_of, split_of
 from cai.store.records import Run
 from cai.types import Comparison, Message, Preference, SftExample, Trace, as_dicts
 
-Table: TypeAlias = Literal["sft", "preferences"]
+ExportTable: TypeAlias = Literal["sft", "preferences"]
 DATA_FILES = ("sft", "sft.test", "preferences", "preferences.test")
 """Names of the files of rows, without their ending."""
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ExportedRow:
     """A training row: its table, the file it stands in (no ending), and its values."""
 
-    table: Table
+    table: ExportTable
     file: str
     values: dict[str, Any]
 
@@ -61,7 +61,7 @@ class Sides:
             reasoning=config.get("export_reasoning", False),
         )
 
-    def rows(self, record: Trace | Comparison) -> list[Row | LeftOut]:
+    def rows(self, record: Trace | Comparison) -> list[ExportedRow | LeftOut]:
         """The rows of a record, or why there are none."""
         of = family(record.prompt.messages)
         split = split_of(of, self.seed, self.test_share)
@@ -78,7 +78,7 @@ class Sides:
             made = [comparison_preference(record, split, ties=self.ties)]
         return [m if isinstance(m, LeftOut) else self._row(m) for m in made]
 
-    def _row(self, example: SftExample | Preference) -> Row:
+    def _row(self, example: SftExample | Preference) -> ExportedRow:
         if isinstance(example, Preference) and not self.reasoning:
             example = replace(
                 example,
@@ -89,13 +89,15 @@ class Sides:
         return _row(example)
 
 
-def _row(example: SftExample | Preference) -> Row:
+def _row(example: SftExample | Preference) -> ExportedRow:
     if isinstance(example, SftExample):
-        return Row("sft", _file("sft", example.split), sft_values(example))
-    return Row("preferences", _file("preferences", example.split), preference_values(example))
+        return ExportedRow("sft", _file("sft", example.split), sft_values(example))
+    return ExportedRow(
+        "preferences", _file("preferences", example.split), preference_values(example)
+    )
 
 
-def _file(table: Table, split: str) -> str:
+def _file(table: ExportTable, split: str) -> str:
     return table if split == "train" else f"{table}.{split}"
 
 

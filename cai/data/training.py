@@ -14,11 +14,11 @@ from typing import Any, Literal, TypeAlias, TypeVar
 from cai.data.audited import check_signed, check_unedited, origin_of, rejections, said
 from cai.data.counts import kind_of
 from cai.data.foreign import looks_like, standard
-from cai.data.formats import Bad, container_of, rows
+from cai.data.formats import UnreadableRow, container_of, rows
 from cai.data.manifest import NAME as MANIFEST
 from cai.data.messages import RowError, json_kind
 from cai.data.prompts import PromptFile, excerpt_of, plain
-from cai.data.training_rows import PAIR_SHAPES, SFT_SHAPES, Made, PairRow, SftRow, Shape
+from cai.data.training_rows import PAIR_SHAPES, SFT_SHAPES, Made, PairRow, SftRow, TrainingRowFormat
 from cai.data.transcripts import TranscriptError, messages_of
 from cai.errors import DataError
 from cai.types import Prompt, SetAside
@@ -26,8 +26,8 @@ from cai.types import Prompt, SetAside
 __all__ = [
     "PairRow",
     "SftRow",
-    "Table",
     "TrainingFiles",
+    "TrainingTable",
     "need_rows",
     "read_pairs",
     "read_prompts",
@@ -35,26 +35,26 @@ __all__ = [
     "training_files",
 ]
 
-Table: TypeAlias = Literal["sft", "preferences", "prompts"]
-_FILES: dict[Table, tuple[str, ...]] = {
+TrainingTable: TypeAlias = Literal["sft", "preferences", "prompts"]
+_FILES: dict[TrainingTable, tuple[str, ...]] = {
     "sft": ("sft",),
     "preferences": ("preferences",),
     "prompts": ("preferences", "sft"),
 }
 """The files of a run that hold a table, without their ending; prompts stand in both kinds."""
 
-_BUILD: dict[Table, str] = {
+_BUILD: dict[TrainingTable, str] = {
     "sft": "Build some with: cai build-data --sft-share 0.5",
     "preferences": "Build some with: cai build-data --pairs 1 --sft-share 0.5",
     "prompts": "Build some with: cai build-data",
 }
-_KEYS: dict[Table, str] = {
+_KEYS: dict[TrainingTable, str] = {
     "sft": "An SFT row has messages, or prompt and completion, or chosen and rejected.",
     "preferences": "A preference row has chosen and rejected, and mostly a prompt.",
     "prompts": "A row has a prompt, messages, or chosen and rejected.",
 }
 
-Item = TypeVar("Item", SftRow, PairRow, Prompt)
+RowT = TypeVar("RowT", SftRow, PairRow, Prompt)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class TrainingFiles:
     test: tuple[Path, ...]
 
 
-def training_files(data: Sequence[Path], table: Table) -> TrainingFiles:
+def training_files(data: Sequence[Path], table: TrainingTable) -> TrainingFiles:
     """The files that `data` stands for, each once, in order.
 
     data: folders of runs of `cai build-data`, whose JSONL (or else Parquet) files with rows are
@@ -97,16 +97,16 @@ def training_files(data: Sequence[Path], table: Table) -> TrainingFiles:
     return TrainingFiles(tuple(train), tuple(test))
 
 
-def need_rows(files: TrainingFiles, table: Table) -> None:
+def need_rows(files: TrainingFiles, table: TrainingTable) -> None:
     """Raise `DataError` where a file has no row that can be used; each is read up to the first."""
-    read: dict[Table, Callable[[Sequence[Path]], Iterator[object]]] = {
+    read: dict[TrainingTable, Callable[[Sequence[Path]], Iterator[object]]] = {
         "sft": read_sft, "preferences": read_pairs, "prompts": read_prompts,
     }  # fmt: skip
     for path in (*files.train, *files.test):
         next((row for row in read[table]([path]) if not isinstance(row, SetAside)), None)
 
 
-def _of_run(folder: Path, table: Table, split: str) -> list[Path]:
+def _of_run(folder: Path, table: TrainingTable, split: str) -> list[Path]:
     """The files of a run that have rows; each kind as JSONL, or else as Parquet."""
     names = [f"{name}{split}" for name in _FILES[table]]
     found = [
@@ -171,13 +171,13 @@ def read_prompts(paths: Sequence[Path]) -> Iterator[Prompt | SetAside]:
             yield replace(row, id=name) if isinstance(name, str) and name else row
 
 
-def _rows_of(path: Path, shapes: Sequence[Shape[Made]]) -> Iterator[Made | SetAside]:
+def _rows_of(path: Path, shapes: Sequence[TrainingRowFormat[Made]]) -> Iterator[Made | SetAside]:
     """A file's rows, all read by the shape of the first one that has known keys."""
     container, shape = container_of(path), None
     no = rejections(path.resolve().parent)
     for row in rows(path, container):
         source = f"{path.name}:{row.line}"
-        if isinstance(row, Bad):
+        if isinstance(row, UnreadableRow):
             yield SetAside(source, row.reason, plain(row.excerpt))
             continue
         try:
@@ -196,7 +196,7 @@ def _rows_of(path: Path, shapes: Sequence[Shape[Made]]) -> Iterator[Made | SetAs
 
 
 def _other_keys(
-    row: dict[str, Any], ours: dict[str, Any], shapes: Sequence[Shape[Made]]
+    row: dict[str, Any], ours: dict[str, Any], shapes: Sequence[TrainingRowFormat[Made]]
 ) -> RowError:
     """What to tell of a row, under its own keys and under ours, that no shape fits."""
     wanted = " or ".join("+".join(s.keys) for s in shapes)
@@ -206,8 +206,8 @@ def _other_keys(
 
 
 def _usable(
-    path: Path, items: Iterator[Item | SetAside], table: Table
-) -> Iterator[Item | SetAside]:
+    path: Path, items: Iterator[RowT | SetAside], table: TrainingTable
+) -> Iterator[RowT | SetAside]:
     """The items as they are. Raises `DataError` at the end where all were set aside."""
     usable, first = False, None
     for item in items:

@@ -72,7 +72,7 @@ Made = TypeVar("Made", SftRow, PairRow)
 
 
 @dataclass(frozen=True, slots=True)
-class Shape(Generic[Made]):
+class TrainingRowFormat(Generic[Made]):
     """A kind of row: the keys it is known by, and how one is read, given its source.
 
     `read` raises `RowError` or `TranscriptError` for a row that can't be used.
@@ -339,13 +339,15 @@ def _id(kind: str, *parts: Messages) -> str:
     return f"{kind}-{digest(parts)[:_ID_DIGITS]}"
 
 
-PAIR_SHAPES = (Shape(("chosen", "rejected"), _pair),)
+PAIR_SHAPES = (TrainingRowFormat(("chosen", "rejected"), _pair),)
 """Our own rows, conversational and text pairs, HH-RLHF and llm-swarm are read alike."""
 
 SFT_SHAPES = (
-    Shape(("messages",), _conversation),
-    Shape(("prompt", "completion"), _answered("prompt", "completion")),
-    Shape(("init_prompt", "revision_response"), _answered("init_prompt", "revision_response")),
-    Shape(("chosen", "rejected"), _preferred),
+    TrainingRowFormat(("messages",), _conversation),
+    TrainingRowFormat(("prompt", "completion"), _answered("prompt", "completion")),
+    TrainingRowFormat(
+        ("init_prompt", "revision_response"), _answered("init_prompt", "revision_response")
+    ),
+    TrainingRowFormat(("chosen", "rejected"), _preferred),
 )
 """Known rows; a file is read by the first whose keys its first usable row has."""

@@ -21,7 +21,7 @@ from cai.types import Comparison, Trace, message_of
 
 
 @dataclass
-class Findings:
+class VerificationReport:
     """What was looked at, and what differs; only the first `limit` problems are kept in words."""
 
     limit: int = 20
@@ -38,9 +38,9 @@ class Findings:
             self.problems.append(problem)
 
 
-def verify(folder: Path, store: Store, *, limit: int = 20) -> Findings:
+def verify(folder: Path, store: Store, *, limit: int = 20) -> VerificationReport:
     """Check a run's folder against its manifest and its store. Raises `DataError` without one."""
-    found, manifest = Findings(limit), Manifest.read(folder)
+    found, manifest = VerificationReport(limit), Manifest.read(folder)
     _files(folder, manifest, found)
     run_id = manifest.run["id"]
     if run_id not in {run.id for run in store.runs()}:
@@ -56,7 +56,7 @@ def verify(folder: Path, store: Store, *, limit: int = 20) -> Findings:
     return found
 
 
-def _files(folder: Path, manifest: Manifest, found: Findings) -> None:
+def _files(folder: Path, manifest: Manifest, found: VerificationReport) -> None:
     for name, entry in manifest.files.items():
         path = folder / name
         found.files += 1
@@ -71,7 +71,7 @@ def _files(folder: Path, manifest: Manifest, found: Findings) -> None:
             found.add(f"{name}: can't be read: {error.strerror}")
 
 
-def _run(store: Store, manifest: Manifest, found: Findings) -> None:
+def _run(store: Store, manifest: Manifest, found: VerificationReport) -> None:
     """The manifest says what the store says of the run."""
     run = store.run(manifest.run["id"])
     expected = Manifest.of(run, manifest.counts, manifest.steps, manifest.files)
@@ -84,7 +84,7 @@ def _run(store: Store, manifest: Manifest, found: Findings) -> None:
         found.add(f"{CONSTITUTION}: not the constitution that the store holds for the run")
 
 
-def _store(store: Store, manifest: Manifest, found: Findings) -> None:
+def _store(store: Store, manifest: Manifest, found: VerificationReport) -> None:
     run_id = manifest.run["id"]
     before = found.total
     for key in store.damaged_steps(run_id):
@@ -104,7 +104,7 @@ def _store(store: Store, manifest: Manifest, found: Findings) -> None:
         )
 
 
-def _rows(path: Path, store: Store, run_id: str, found: Findings) -> None:
+def _rows(path: Path, store: Store, run_id: str, found: VerificationReport) -> None:
     if not path.is_file():
         return  # told already
     with path.open("rb") as file:

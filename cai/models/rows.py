@@ -22,7 +22,7 @@ AGREE = {torch.float32: 1e-4}
 AGREE_HALF = 0.1
 
 
-class Rows(Protocol):
+class DecodingRows(Protocol):
     """Conversations in numbered rows; logits come back as float32 [rows, vocabulary]."""
 
     reuses: bool
@@ -110,13 +110,13 @@ class SlotRows:
     def prefill(
         self, first: int, suffixes: Sequence[Sequence[int]], starts: Sequence[int]
     ) -> Tensor:
-        """As in `Rows`."""
+        """As in `DecodingRows`."""
         width = max(map(len, suffixes))
         padded = [[*s, *[s[-1]] * (width - len(s))] for s in suffixes]
         return self._forward(first, padded, starts, [len(s) - 1 for s in suffixes])
 
     def decode(self, tokens: Sequence[int], lengths: Sequence[int]) -> Tensor:
-        """As in `Rows`."""
+        """As in `DecodingRows`."""
         return self._forward(0, [[t] for t in tokens], lengths, [0] * len(tokens))
 
     def _forward(
@@ -137,15 +137,15 @@ class SlotRows:
         )
 
     def swap(self, a: int, b: int) -> None:
-        """As in `Rows`."""
+        """As in `DecodingRows`."""
         self.cache.swap(a, b)
 
     def resize(self, slots: int) -> None:
-        """As in `Rows`."""
+        """As in `DecodingRows`."""
         self.cache.resize(slots)
 
     def clear(self) -> None:
-        """As in `Rows`."""
+        """As in `DecodingRows`."""
         self.cache.clear()
 
 
@@ -164,7 +164,7 @@ class PlainRows:
     def prefill(
         self, first: int, suffixes: Sequence[Sequence[int]], starts: Sequence[int]
     ) -> Tensor:
-        """As in `Rows`; `starts` are zeros."""
+        """As in `DecodingRows`; `starts` are zeros."""
         out = []
         for row, ids in enumerate(suffixes, start=first):
             self._ids[row], self._own[row] = list(ids), None
@@ -172,7 +172,7 @@ class PlainRows:
         return torch.stack(out)
 
     def decode(self, tokens: Sequence[int], lengths: Sequence[int]) -> Tensor:
-        """As in `Rows`."""
+        """As in `DecodingRows`."""
         out = []
         for row, token in enumerate(tokens):
             self._ids[row].append(token)
@@ -192,22 +192,22 @@ class PlainRows:
         return logits[0, -1].float()
 
     def swap(self, a: int, b: int) -> None:
-        """As in `Rows`."""
+        """As in `DecodingRows`."""
         for held in (self._ids, self._own):
             held[a], held[b] = held[b], held[a]
 
     def resize(self, slots: int) -> None:
-        """As in `Rows`."""
+        """As in `DecodingRows`."""
         del self._ids[slots:], self._own[slots:]
 
     def clear(self) -> None:
-        """As in `Rows`."""
+        """As in `DecodingRows`."""
         self._ids = [[] for _ in self._ids]
         self._own = [None] * len(self._own)
 
 
 @torch.inference_mode()
-def make_rows(model: nn.Module, slots: int) -> Rows:
+def make_rows(model: nn.Module, slots: int) -> DecodingRows:
     """The fastest rows whose logits agree with the model's plain forward."""
     kinds = ([True] if getattr(text_config(model), "layer_types", None) else []) + [False]
     if getattr(text_config(model), "_attn_implementation", "sdpa") in ("sdpa", "eager"):
@@ -218,7 +218,7 @@ def make_rows(model: nn.Module, slots: int) -> Rows:
 
 
 @torch.inference_mode()
-def agrees(model: nn.Module, rows: Rows) -> bool:
+def agrees(model: nn.Module, rows: DecodingRows) -> bool:
     """Whether rows compute what the plain forward does: ragged prompts, extended, decoded."""
     config = text_config(model)
     window = getattr(config, "sliding_window", None) or 0

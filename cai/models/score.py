@@ -27,7 +27,7 @@ ROW_TOKENS = 2048
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class ScoringTask:
     """One prompt and its options, as token ids.
 
     options: prompt and option encoded together, one each. start: how many tokens of all of them
@@ -38,7 +38,7 @@ class Task:
     start: int
 
     @classmethod
-    def of(cls, prompt: Sequence[int], options: Sequence[Sequence[int]]) -> Task:
+    def of(cls, prompt: Sequence[int], options: Sequence[Sequence[int]]) -> ScoringTask:
         """Score each option from where the first of them parts from the prompt.
 
         A tokenizer may merge an option's first letters with the prompt's last; then the merged
@@ -52,7 +52,7 @@ class Task:
 
 
 @dataclass
-class Counts:
+class ScoringCounts:
     """Tokens read, and tokens that sharing spared."""
 
     read: int = 0
@@ -95,17 +95,17 @@ class _PrefixCache:
         return 0
 
 
-class Scorer:
+class OptionScorer:
     """Scores groups of tasks with one model."""
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
         self.device = next(model.parameters()).device
-        self.counts = Counts()
+        self.counts = ScoringCounts()
         self._masks = self._agreeing_masks()
 
     @torch.inference_mode()
-    def score(self, group: Sequence[Task]) -> list[tuple[float, ...]]:
+    def score(self, group: Sequence[ScoringTask]) -> list[tuple[float, ...]]:
         """Natural-log probabilities of each task's options, in order.
 
         Raises `ModelError` where memory does not do for a single row.
@@ -134,7 +134,7 @@ class Scorer:
         ]
 
     @staticmethod
-    def _targets(group: Sequence[Task]) -> dict[tuple[tuple[int, ...], int], list[int]]:
+    def _targets(group: Sequence[ScoringTask]) -> dict[tuple[tuple[int, ...], int], list[int]]:
         """Which next tokens are asked for, by row and position."""
         out: dict[tuple[tuple[int, ...], int], list[int]] = {}
         for task in group:

@@ -22,17 +22,16 @@ from cai.decoding import SETTINGS, Decoding, origins
 from cai.digest import digest
 from cai.errors import Interrupted, StoreError, UsageError
 from cai.pipeline.compare import compare
-from cai.pipeline.drive import Tally, Task, drive
+from cai.pipeline.drive import PromptTask, Tally, drive
 from cai.pipeline.examine import Examination, cases_digest, examine
 from cai.pipeline.judged import revise_and_judge
 from cai.pipeline.revise import revise
 from cai.pipeline.snapshot import snapshot
-from cai.pipeline.steps import Draws, Part, Steps
-from cai.store.records import Run
+from cai.pipeline.steps import Draws, ModelRole, Steps
+from cai.store.records import RecordKind, Run
 from cai.store.store import Store
 from cai.types import Comparison, Constitution, Prompt, Sampling, SetAside, Trace
 
-Kind: TypeAlias = Literal["trace", "comparison"]
 Outcome: TypeAlias = Trace | Comparison
 
 
@@ -141,12 +140,12 @@ class Models:
         return cls(backend, backend, backend)
 
     @property
-    def parts(self) -> Mapping[Part, Backend]:
+    def parts(self) -> Mapping[ModelRole, Backend]:
         """By the names that `Ask` uses."""
         return {"generator": self.generator, "critic": self.critic, "judge": self.judge}
 
     @property
-    def reasoners(self) -> frozenset[Part]:
+    def reasoners(self) -> frozenset[ModelRole]:
         """The parts whose model reasons before it answers."""
         return frozenset(part for part, backend in self.parts.items() if backend.info.reasons)
 
@@ -358,11 +357,11 @@ def _usable(prompts: Iterable[Prompt | SetAside], limit: int | None) -> Iterator
     return (row for row in _rows(prompts, limit) if isinstance(row, Prompt))
 
 
-def _wanted(prompt: Prompt, config: BuildConfig) -> list[tuple[Kind, int]]:
+def _wanted(prompt: Prompt, config: BuildConfig) -> list[tuple[RecordKind, int]]:
     """The tasks that one prompt makes: (kind, pair)."""
     if config.side(prompt) == "sft":
         return [("trace", 0)]
-    pairs: list[tuple[Kind, int]] = [("comparison", i) for i in range(config.pairs)]
+    pairs: list[tuple[RecordKind, int]] = [("comparison", i) for i in range(config.pairs)]
     return [("trace", 0), *pairs] if config.revision_pairs else pairs
 
 
@@ -370,10 +369,10 @@ def _tasks(
     prompts: Iterable[Prompt | SetAside],
     constitution: Constitution,
     config: BuildConfig,
-    reasoners: frozenset[Part],
+    reasoners: frozenset[ModelRole],
     recorded: set[tuple[str, str, int]],
     tally: Tally,
-) -> Iterator[Task[Outcome]]:
+) -> Iterator[PromptTask[Outcome]]:
     """What is left to do, made as it is needed."""
     draws = replace(config.draws, reasoners=reasoners)
     for prompt in _usable(prompts, config.limit):
@@ -388,7 +387,7 @@ def _tasks(
                 steps = revise_and_judge(prompt, constitution, draws)
             else:
                 steps = revise(prompt, constitution, draws)
-            yield Task(f"{kind}/{prompt.id}/{pair}", prompt, steps)
+            yield PromptTask(f"{kind}/{prompt.id}/{pair}", prompt, steps)
 
 
 def _record(store: Store, run: Run, outcome: Outcome) -> None:

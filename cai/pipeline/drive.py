@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 
 from cai.backends.base import Backend, Done, Prepared
 from cai.errors import CaiError, PromptError
-from cai.pipeline.steps import Ask, Part, Stage, Steps
+from cai.pipeline.steps import Ask, BuildStage, ModelRole, Steps
 from cai.store.store import Store
 from cai.types import Prompt, Result
 
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Task(Generic[T]):
+class PromptTask(Generic[T]):
     """A procedure to run for a prompt; `name` is unique among the tasks of a run."""
 
     name: str
@@ -42,15 +42,15 @@ class Tally:
     finished: int = 0
     set_aside: int = 0
     rows_set_aside: int = 0
-    generated: Counter[Stage] = field(default_factory=Counter)
-    reused: Counter[Stage] = field(default_factory=Counter)
+    generated: Counter[BuildStage] = field(default_factory=Counter)
+    reused: Counter[BuildStage] = field(default_factory=Counter)
 
 
 @dataclass
 class _Open(Generic[T]):
     """A task that waits for an answer: what it asked, and which parts are still missing."""
 
-    task: Task[T]
+    task: PromptTask[T]
     ask: Ask
     prepared: tuple[Prepared, ...]
     known: dict[str, Result]
@@ -61,13 +61,13 @@ class _Open(Generic[T]):
 
 
 def drive(
-    tasks: Iterator[Task[T]],
-    parts: Mapping[Part, Backend],
+    tasks: Iterator[PromptTask[T]],
+    parts: Mapping[ModelRole, Backend],
     store: Store,
     tally: Tally,
     *,
-    finish: Callable[[Task[T], T], None],
-    give_up: Callable[[Task[T], PromptError], None],
+    finish: Callable[[PromptTask[T], T], None],
+    give_up: Callable[[PromptTask[T], PromptError], None],
     tick: Callable[[], None] = lambda: None,
 ) -> None:
     """Run all tasks to their end, as many at a time as the backends have room for.
@@ -89,11 +89,11 @@ class _Driver(Generic[T]):
 
     def __init__(
         self,
-        parts: Mapping[Part, Backend],
+        parts: Mapping[ModelRole, Backend],
         store: Store,
         tally: Tally,
-        finish: Callable[[Task[T], T], None],
-        give_up: Callable[[Task[T], PromptError], None],
+        finish: Callable[[PromptTask[T], T], None],
+        give_up: Callable[[PromptTask[T], PromptError], None],
     ) -> None:
         self._parts, self._store, self._tally = parts, store, tally
         self._finish, self._give_up = finish, give_up
@@ -103,7 +103,7 @@ class _Driver(Generic[T]):
         self._waiting: dict[int, _Open[T]] = {}
         self._in_flight: Counter[int] = Counter()
 
-    def take(self, tasks: Iterator[Task[T]]) -> bool:
+    def take(self, tasks: Iterator[PromptTask[T]]) -> bool:
         """Open tasks until all slots wait for a model; False once nothing is left to wait for."""
         with self._store.transaction():
             while len(self._waiting) < self._capacity:
@@ -147,7 +147,7 @@ class _Driver(Generic[T]):
                 self._advance(opened.task, tuple(known[p.key] for p in opened.prepared))
         return failure
 
-    def _advance(self, task: Task[T], results: tuple[Result, ...] | None) -> None:
+    def _advance(self, task: PromptTask[T], results: tuple[Result, ...] | None) -> None:
         """Go on with a task until it needs a model or is finished."""
         try:
             while True:
@@ -172,12 +172,12 @@ class _Driver(Generic[T]):
         except PromptError as error:
             self._quit(task, error)
 
-    def _quit(self, task: Task[T], error: PromptError) -> None:
+    def _quit(self, task: PromptTask[T], error: PromptError) -> None:
         self._give_up(task, error)
         self._tally.set_aside += 1
         self._close(task)
 
-    def _close(self, task: Task[T]) -> None:
+    def _close(self, task: PromptTask[T]) -> None:
         task.steps.close()
         for backend in self._backends:
             backend.release(task.name)

@@ -18,17 +18,17 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 from cai.backends.base import Backend
 from cai.digest import digest
-from cai.pipeline.drive import Tally, Task, drive
+from cai.pipeline.drive import PromptTask, Tally, drive
 from cai.pipeline.given import alone, as_prompt, compared
 from cai.pipeline.revise import critiqued
-from cai.pipeline.steps import Draws, Part, Steps
+from cai.pipeline.steps import Draws, ModelRole, Steps
 from cai.stats import Proportion
 from cai.store.store import Store
 from cai.text.critiques import read_critique
 from cai.types import Comparison, Constitution, CritiqueOutcome, Member, Message, PrincipleTest
 
-Kind: TypeAlias = Literal["prefers", "neutral", "critique_flags"]
-Answer: TypeAlias = Comparison | CritiqueOutcome
+CaseKind: TypeAlias = Literal["prefers", "neutral", "critique_flags"]
+CaseAnswer: TypeAlias = Comparison | CritiqueOutcome
 
 
 _NONE = Proportion(0, 0)
@@ -43,7 +43,7 @@ class NeutralPair(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class KnownCase:
     """A question with a known answer.
 
     rules: the constitution under which it is asked. better, worse: the two responses; of a
@@ -52,7 +52,7 @@ class Case:
     in a build that asks in one order; None for the label from both.
     """
 
-    kind: Kind
+    kind: CaseKind
     theme: str
     rules: Constitution
     prompt: str
@@ -128,7 +128,7 @@ class Examination:
 
 def examine(
     constitution: Constitution,
-    parts: Mapping[Part, Backend],
+    parts: Mapping[ModelRole, Backend],
     store: Store,
     draws: Draws,
     *,
@@ -141,10 +141,13 @@ def examine(
     """
     cases = examination_cases(constitution, judge=judge)
     tally = Tally(total=len(cases))
-    answers: dict[str, tuple[Case, Answer]] = {}
+    answers: dict[str, tuple[KnownCase, CaseAnswer]] = {}
     by_name = {f"examination/{number}": case for number, case in enumerate(cases)}
     drive(
-        (Task(name, as_prompt(case.prompt), _ask(case, draws)) for name, case in by_name.items()),
+        (
+            PromptTask(name, as_prompt(case.prompt), _ask(case, draws))
+            for name, case in by_name.items()
+        ),
         parts,
         store,
         tally,
@@ -156,7 +159,7 @@ def examine(
     return _marked(in_order, skipped=len(cases) - len(in_order))
 
 
-def examination_cases(constitution: Constitution, *, judge: bool = True) -> tuple[Case, ...]:
+def examination_cases(constitution: Constitution, *, judge: bool = True) -> tuple[KnownCase, ...]:
     """What a critic and a judge of this constitution are asked, in a fixed order."""
     critiques = [
         case
@@ -174,7 +177,7 @@ def examination_cases(constitution: Constitution, *, judge: bool = True) -> tupl
     ]
     themes = dict.fromkeys(_theme(member) for member in constitution.phase("rl"))
     neutral = [
-        Case("neutral", theme, _both_orders(constitution), *pair)
+        KnownCase("neutral", theme, _both_orders(constitution), *pair)
         for theme in themes
         for pair in neutral_pairs().get(theme, ())
     ]
@@ -213,30 +216,34 @@ def _theme(member: Member) -> str:
     return next((name for name in names if name in neutral_pairs()), own)
 
 
-def _of_critique(constitution: Constitution, member: Member, test: PrincipleTest) -> Iterator[Case]:
+def _of_critique(
+    constitution: Constitution, member: Member, test: PrincipleTest
+) -> Iterator[KnownCase]:
     flags = test.expect.get("critique_flags")
     if flags is None or test.response is None or not constitution.plan.critique:
         return
     rules = alone(constitution, member.principle)
     expected: CritiqueOutcome = "problem" if flags == "problem" else "no-problem"
     theme = _theme(member)
-    yield Case("critique_flags", theme, rules, test.prompt, test.response, expected=expected)
+    yield KnownCase("critique_flags", theme, rules, test.prompt, test.response, expected=expected)
 
 
-def _of_pair(constitution: Constitution, member: Member, test: PrincipleTest) -> Iterator[Case]:
+def _of_pair(
+    constitution: Constitution, member: Member, test: PrincipleTest
+) -> Iterator[KnownCase]:
     wanted = test.expect.get("prefers")
     if wanted is None or test.a is None or test.b is None:
         return
     better, worse = (test.a, test.b) if wanted == "a" else (test.b, test.a)
     rules = _both_orders(alone(constitution, member.principle))
-    yield Case("prefers", _theme(member), rules, test.prompt, better, worse)
+    yield KnownCase("prefers", _theme(member), rules, test.prompt, better, worse)
 
 
 def _both_orders(constitution: Constitution) -> Constitution:
     return replace(constitution, feedback=replace(constitution.feedback, both_orders=True))
 
 
-def _ask(case: Case, draws: Draws) -> Steps[Answer]:
+def _ask(case: KnownCase, draws: Draws) -> Steps[CaseAnswer]:
     prompt = as_prompt(case.prompt)
     if case.kind != "critique_flags":
         return (yield from compared(prompt, case.rules, draws, case.better, case.worse))
@@ -246,8 +253,8 @@ def _ask(case: Case, draws: Draws) -> Steps[Answer]:
     return read_critique(critique.text, case.rules.no_problem)
 
 
-def _marked(answers: list[tuple[Case, Answer]], skipped: int) -> Examination:
-    shares: dict[Kind, Proportion] = {}
+def _marked(answers: list[tuple[KnownCase, CaseAnswer]], skipped: int) -> Examination:
+    shares: dict[CaseKind, Proportion] = {}
     themes: dict[str, Proportion] = {}
     first_place: list[float] = []
     masses: list[float] = []

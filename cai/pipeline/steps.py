@@ -14,10 +14,10 @@ from cai.errors import PromptError
 from cai.text import seeds
 from cai.types import Generate, Generation, Prompt, Request, Result, Sampling, Score, Scores
 
-Part: TypeAlias = Literal["generator", "critic", "judge"]
+ModelRole: TypeAlias = Literal["generator", "critic", "judge"]
 """Who is asked. Parts may be played by different models, or all by one."""
 
-Stage: TypeAlias = Literal[
+BuildStage: TypeAlias = Literal[
     "response", "critique", "revision", "check", "pair", "reasoning", "judgement"
 ]
 """What is asked for; also the stage that seeds a draw."""
@@ -32,8 +32,8 @@ class Ask:
     `stage` says what for, in the words that progress and traces use.
     """
 
-    part: Part
-    stage: Stage
+    part: ModelRole
+    stage: BuildStage
     group: tuple[Request, ...]
 
 
@@ -57,11 +57,11 @@ class Draws:
     min_p: float | None = None
     repetition_penalty: float | None = None
     max_reasoning_tokens: int = 1024
-    reasoners: frozenset[Part] = frozenset()
+    reasoners: frozenset[ModelRole] = frozenset()
     """Parts whose model reasons before it answers."""
 
     def sampling(
-        self, prompt: Prompt, stage: Stage, *place: object, stop: tuple[str, ...] = ()
+        self, prompt: Prompt, stage: BuildStage, *place: object, stop: tuple[str, ...] = ()
     ) -> Sampling:
         """Seeded by (run seed, prompt id, stage, place); `place` is a round, or pair and side."""
         return Sampling(

@@ -11,7 +11,7 @@ from cai.digest import canonical_json, digest
 from cai.errors import StoreError, UsageError
 from cai.store import codec
 from cai.store.database import Database
-from cai.store.records import Found, Kind
+from cai.store.records import RecordKind, StoredRecord
 from cai.types import Comparison, Result, Trace
 
 _AT_A_TIME = 32
@@ -27,7 +27,7 @@ REPAIR = (
 _OF_RUN = "EXISTS (SELECT 1 FROM run_records r WHERE r.record = c.seq AND r.run = ?)"
 
 
-def put(db: Database, run: int, kind: Kind, record: Trace | Comparison) -> None:
+def put(db: Database, run: int, kind: RecordKind, record: Trace | Comparison) -> None:
     """Keep a record, and that a run has it. Raises `StoreError` where its steps are missing."""
     if isinstance(record, Trace):
         pair, body = 0, codec.trace_body(record)
@@ -76,7 +76,7 @@ def _name(kind: str, record_id: str, prompt: str, pair: int, body: Any, keys: Se
     return digest([kind, record_id, prompt, pair, body, keys])
 
 
-def stream(db: Database, run: int, kind: Kind) -> Iterator[Trace | Comparison]:
+def stream(db: Database, run: int, kind: RecordKind) -> Iterator[Trace | Comparison]:
     """A run's records of one kind in the order of prompt ids, then pairs."""
     after: tuple[str, int] = ("", -1)
     while rows := db.all(
@@ -90,7 +90,7 @@ def stream(db: Database, run: int, kind: Kind) -> Iterator[Trace | Comparison]:
         after = (rows[-1][4], rows[-1][3])
 
 
-def find(db: Database, name: str) -> tuple[Found, ...]:
+def find(db: Database, name: str) -> tuple[StoredRecord, ...]:
     """The records whose id, or whose prompt's, is `name` or the only one that begins with it."""
     rows = _where(db, "c.id = ? OR p.id = ?", (name, name))
     if not rows and name:
@@ -110,7 +110,7 @@ def find(db: Database, name: str) -> tuple[Found, ...]:
             hint="Ids stand in the exported rows: trace_id, comparison_id, prompt_id.",
         )
     return tuple(
-        Found(row[2], record, _runs_of(db, row[0]))
+        StoredRecord(row[2], record, _runs_of(db, row[0]))
         for row, record in zip(rows, _decode(db, rows), strict=True)
     )
 

@@ -11,8 +11,8 @@ from cai.types import Comparison, Trace
 Event: TypeAlias = Literal[
     "started", "examined", "finished", "interrupted", "failed", "exported", "repaired"
 ]
-Status: TypeAlias = Literal["new", "started", "finished", "interrupted", "failed"]
-Kind: TypeAlias = Literal["trace", "comparison"]
+RunStatus: TypeAlias = Literal["new", "started", "finished", "interrupted", "failed"]
+RecordKind: TypeAlias = Literal["trace", "comparison"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,24 +42,24 @@ class RunEvent:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class StoredRecord:
     """A record found by its id or its prompt's, and the ids of the runs that hold it, oldest first.
 
     One id can be found twice: under a new principle version, say, the texts and so the id may stay
     the same while the record does not.
     """
 
-    kind: Kind
+    kind: RecordKind
     record: Trace | Comparison
     runs: tuple[str, ...]
 
 
-def status_of(events: Sequence[RunEvent]) -> Status:
+def status_of(events: Sequence[RunEvent]) -> RunStatus:
     """What the events of one run, in their order, make of it.
 
     A killed run stays `started`; whether a build is still at it is for the lock to say.
     """
-    states: dict[str, Status] = {
+    states: dict[str, RunStatus] = {
         "started": "started",
         "finished": "finished",
         "interrupted": "interrupted",

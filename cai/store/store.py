@@ -23,7 +23,7 @@ from cai.store import codec, recorded
 from cai.store.database import Database
 from cai.store.lock import held, is_held
 from cai.store.migrations import now
-from cai.store.records import Event, Found, Run, RunEvent, Status, status_of
+from cai.store.records import Event, Run, RunEvent, RunStatus, StoredRecord, status_of
 from cai.store.repair import Repaired, repair
 from cai.types import Comparison, Generation, Request, Result, SetAside, Trace
 
@@ -184,7 +184,7 @@ class Store:
         asked = [e.detail for e in self.events(run_id) if e.event == "examined"]
         return asked[-1] if asked else None
 
-    def status(self, run_id: str) -> Status:
+    def status(self, run_id: str) -> RunStatus:
         """How a run stands, by its events."""
         return status_of(self.events(run_id))
 
@@ -247,7 +247,7 @@ class Store:
             )
         )
 
-    def find(self, name: str) -> tuple[Found, ...]:
+    def find(self, name: str) -> tuple[StoredRecord, ...]:
         """The records with this trace, comparison or prompt id, or whose id begins with it.
 
         A prompt's records come together. Raises `UsageError` where nothing, or more than one id,

@@ -17,7 +17,7 @@ from accelerate import Accelerator
 from cai.data.audited import stale_signoffs, without_manifest
 from cai.data.files import telling
 from cai.data.trained import is_run, read_run
-from cai.data.training import Table, need_rows, training_files
+from cai.data.training import TrainingTable, need_rows, training_files
 from cai.errors import TrainingError, UsageError
 from cai.models.backbone import Backbone
 from cai.training.card import card, reasons
@@ -30,7 +30,7 @@ from cai.training.prepare import data_facts, resolve
 from cai.training.stage import Stage
 from cai.training.stages import UNPLACED, dpo_stage, reward_stage, sft_stage
 
-TABLES: dict[str, Table] = {
+TABLES: dict[str, TrainingTable] = {
     "sft": "sft", "reward": "preferences", "dpo": "preferences", "ppo": "prompts",
 }  # fmt: skip
 """What each stage is trained on."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from cai.data.counts import Counts, Signal, kind_of
+from cai.data.counts import RunCounts, Signal, kind_of
 from cai.training.card import reasons
 from cai.types import Comparison, SetAside
 from tests.store.samples import comparison, say, score, trace
@@ -30,7 +30,7 @@ def signal(*labels: Comparison) -> Signal:
 
 def test_critiques_are_counted_by_what_they_came_to() -> None:
     """The sample's two rounds name a problem and name none; then one refused, one announced."""
-    counts = Counts()
+    counts = RunCounts()
     whole = trace("p")
     counts.add(whole)
     refused = replace(whole.revisions[1], outcome="refused", guards=("unreviewed",))

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from cai.data.preferences import comparison_preference, revision_preference
-from cai.data.rows import Row, Sides
+from cai.data.rows import ExportedRow, Sides
 from cai.data.sft import LeftOut, sft_examples, standings
 from cai.data.split import side_of, split_of
 from cai.types import Label, Message, Prompt, Revision, SftExample, Trace
@@ -156,7 +156,7 @@ def test_near_ties_are_rows_on_request(probability: float, tie: bool) -> None:
     assert not isinstance(comparison_preference(one, "train", ties=True), LeftOut)
     run_of = {"sft_share": 0.0, "test_share": 0.0}
     (kept,) = Sides.of(run(**run_of)).rows(one)
-    assert isinstance(kept, Row), "a run of before there was a choice"
+    assert isinstance(kept, ExportedRow), "a run of before there was a choice"
     (row,) = Sides.of(run(**run_of, ties=False)).rows(one)
     assert isinstance(row, LeftOut) is tie
 
@@ -263,7 +263,7 @@ def test_sides_follow_the_configuration() -> None:
     for n in range(40):
         name = f"p{n}"
         (row,) = sides.rows(trace(name))
-        assert isinstance(row, Row)
+        assert isinstance(row, ExportedRow)
         table = "sft" if side_of(family_of(name), 7, 0.5) == "sft" else "preferences"
         split = split_of(family_of(name), 7, 0.5)
         assert row.file == (table if split == "train" else f"{table}.test")
@@ -279,7 +279,7 @@ def test_sides_follow_the_configuration() -> None:
 def test_values_of_rows() -> None:
     sides = Sides.of(run(sft_share=1.0, test_share=0.0))
     (row,) = sides.rows(trace("p"))
-    assert isinstance(row, Row)
+    assert isinstance(row, ExportedRow)
     assert row.values == {
         "id": "t-p.1",
         "messages": [
@@ -294,7 +294,7 @@ def test_values_of_rows() -> None:
     }
     assert sides.rows(comparison("p")) == [LeftOut("a pair for a prompt on the SFT side")]
     (row,) = Sides.of(run(sft_share=0.0, test_share=0.0)).rows(comparison("p"))
-    assert isinstance(row, Row)
+    assert isinstance(row, ExportedRow)
     assert row.values == {
         "id": "c-p-0",
         "prompt": [{"role": "user", "content": "Question p?"}],

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cai.data.prompts import read_prompts
-from cai.data.rows import Row, Sides
+from cai.data.rows import ExportedRow, Sides
 from cai.data.split import family, side_of, split_of
 from cai.pipeline.build import BuildConfig
 from cai.training.prepare import hold_out
@@ -109,7 +109,7 @@ def _said(*texts: str) -> list[dict[str, str]]:
     return [{"role": ("user", "assistant")[n % 2], "content": t} for n, t in enumerate(texts)]
 
 
-def _only(sides: Sides, prompt: Prompt) -> Row:
+def _only(sides: Sides, prompt: Prompt) -> ExportedRow:
     (row,) = sides.rows(replace(trace("p"), prompt=prompt))
-    assert isinstance(row, Row)
+    assert isinstance(row, ExportedRow)
     return row

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cai.data import formats
-from cai.data.formats import Bad, Row, rows
+from cai.data.formats import FileRow, UnreadableRow, rows
 from cai.data.strict_json import MAX_DEPTH, UnsoundJson, end_of_value, loads
 
 VALUES: st.SearchStrategy[Any] = st.recursive(
@@ -83,9 +83,9 @@ def test_one_bad_element_does_not_fail_a_list(
     path = tmp_path / "d.json"
     path.write_text("[\n" + ",\n".join(elements) + "\n]\n")
     good, *bad, last = rows(path, "json")
-    assert (good, last) == (Row(2, {"a": 1}), Row(9, {"b": 2}))
+    assert (good, last) == (FileRow(2, {"a": 1}), FileRow(9, {"b": 2}))
     assert [b.line for b in bad] == [3, 4, 5, 6, 7, 8]
-    told = [b.reason for b in bad if isinstance(b, Bad)]
+    told = [b.reason for b in bad if isinstance(b, UnreadableRow)]
     for reason, words in zip(
         told, ["deeply", "'a' stands twice", "NaN", "NaN", "deeply", "Exceeds"], strict=True
     ):

@@ -10,12 +10,12 @@ import torch
 
 from cai.errors import ModelError
 from cai.models import score
-from cai.models.score import Scorer, Task, common_length
+from cai.models.score import OptionScorer, ScoringTask, common_length
 from tests.models.tiny import ARCHITECTURES, VOCABULARY, tiny
 
 
 @torch.inference_mode()
-def naive(task: Task, name: str = "llama") -> list[float]:
+def naive(task: ScoringTask, name: str = "llama") -> list[float]:
     """Full forwards, full logits, a row an option."""
     out = []
     for option in task.options:
@@ -25,7 +25,7 @@ def naive(task: Task, name: str = "llama") -> list[float]:
     return out
 
 
-def group(seed: int = 0, shared: int = 40, prompts: int = 6, letters: int = 1) -> list[Task]:
+def group(seed: int = 0, shared: int = 40, prompts: int = 6, letters: int = 1) -> list[ScoringTask]:
     """Prompts that begin alike, each with three options of `letters` tokens or a few more."""
     rng = random.Random(seed)
 
@@ -37,7 +37,7 @@ def group(seed: int = 0, shared: int = 40, prompts: int = 6, letters: int = 1) -
     for _ in range(prompts):
         prompt = prefix + ids(rng.randint(1, 12))
         options = [prompt + ids(letters + k * (letters > 1)) for k in range(3)]
-        out.append(Task.of(prompt, options))
+        out.append(ScoringTask.of(prompt, options))
     return out
 
 
@@ -49,12 +49,12 @@ def close(ours: Sequence[Sequence[float]], theirs: Sequence[Sequence[float]]) ->
 @pytest.mark.parametrize("letters", [1, 4])
 def test_scores_are_those_of_full_forwards(name: str, letters: int) -> None:
     tasks = group(letters=letters)
-    assert close(Scorer(tiny(name)).score(tasks), [naive(t, name) for t in tasks])
+    assert close(OptionScorer(tiny(name)).score(tasks), [naive(t, name) for t in tasks])
 
 
 def test_a_group_does_not_depend_on_other_groups() -> None:
     """The same bits, whatever was scored before."""
-    fresh, busy = Scorer(tiny()), Scorer(tiny())
+    fresh, busy = OptionScorer(tiny()), OptionScorer(tiny())
     for seed in range(5):
         busy.score(group(seed, shared=10 + seed))
     assert busy.score(group(9)) == fresh.score(group(9))
@@ -63,7 +63,7 @@ def test_a_group_does_not_depend_on_other_groups() -> None:
 def test_the_shared_prefix_is_read_once() -> None:
     """40 shared tokens, 6 prompts with one-token options: a row a prompt, the prefix once."""
     tasks = group()
-    scorer = Scorer(tiny())
+    scorer = OptionScorer(tiny())
     scorer.score(tasks)
     own = sum(len(t.options[0]) - 1 - 40 for t in tasks)
     assert (scorer.counts.read, scorer.counts.spared) == (40 + own, 5 * 40)
@@ -72,10 +72,10 @@ def test_the_shared_prefix_is_read_once() -> None:
 def test_a_single_prompt_and_nothing_shared() -> None:
     one = group(prompts=1)
     apart = [group(seed)[0] for seed in range(3)]
-    scorer = Scorer(tiny())
+    scorer = OptionScorer(tiny())
     assert close(scorer.score(one), [naive(t) for t in one])
     assert close(scorer.score(apart), [naive(t) for t in apart])
-    short = [Task.of([5], [[5, 6], [5, 7, 8]])]
+    short = [ScoringTask.of([5], [[5, 6], [5, 7, 8]])]
     assert close(scorer.score(short), [naive(t) for t in short])
 
 
@@ -83,32 +83,32 @@ def test_one_prompt_inside_another() -> None:
     """A row that is a prefix of another's, and the same prompt twice with other options."""
     base = list(range(20, 50))
     tasks = [
-        Task.of(base, [[*base, 3], [*base, 4]]),
-        Task.of([*base, 3], [[*base, 3, 5], [*base, 3, 6, 7]]),
-        Task.of(base, [[*base, 9, 8], [*base, 3]]),
+        ScoringTask.of(base, [[*base, 3], [*base, 4]]),
+        ScoringTask.of([*base, 3], [[*base, 3, 5], [*base, 3, 6, 7]]),
+        ScoringTask.of(base, [[*base, 9, 8], [*base, 3]]),
     ]
-    assert close(Scorer(tiny()).score(tasks), [naive(t) for t in tasks])
+    assert close(OptionScorer(tiny()).score(tasks), [naive(t) for t in tasks])
 
 
 def test_options_that_merge_with_the_prompt_stay_comparable() -> None:
     """Prompt 1 2 3; option one is 1 2 9 (3 and its letter merged): both start behind the 2."""
-    task = Task.of([1, 2, 3], [[1, 2, 9], [1, 2, 3, 4]])
+    task = ScoringTask.of([1, 2, 3], [[1, 2, 9], [1, 2, 3, 4]])
     assert task.start == 2
-    assert Task.of([1, 2, 3], [[1, 2, 3, 4], [1, 2, 3, 5, 6]]).start == 3
+    assert ScoringTask.of([1, 2, 3], [[1, 2, 3, 4], [1, 2, 3, 5, 6]]).start == 3
     with pytest.raises(ValueError, match="nothing stands before"):
-        Task.of([1, 2], [[3, 4]])
+        ScoringTask.of([1, 2], [[3, 4]])
 
 
 def test_probabilities_sum_to_one() -> None:
     prompt = list(range(10, 20))
-    task = Task.of(prompt, [[*prompt, t] for t in range(VOCABULARY)])
-    (logprobs,) = Scorer(tiny()).score([task])
+    task = ScoringTask.of(prompt, [[*prompt, t] for t in range(VOCABULARY)])
+    (logprobs,) = OptionScorer(tiny()).score([task])
     assert float(torch.tensor(logprobs).exp().sum()) == pytest.approx(1, abs=1e-5)
 
 
 def test_out_of_memory_splits_the_group(monkeypatch: pytest.MonkeyPatch) -> None:
     tasks = group(prompts=9, letters=3)
-    scorer = Scorer(tiny())
+    scorer = OptionScorer(tiny())
     expected = scorer.score(tasks)
     real, sizes = score.projected, []
 
@@ -129,9 +129,9 @@ def test_out_of_memory_splits_the_group(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_batches_respect_the_token_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     tasks = group(prompts=12)
-    expected = Scorer(tiny()).score(tasks)
+    expected = OptionScorer(tiny()).score(tasks)
     monkeypatch.setattr(score, "ROW_TOKENS", 30)
-    assert close(Scorer(tiny()).score(tasks), expected)
+    assert close(OptionScorer(tiny()).score(tasks), expected)
 
 
 def test_common_length() -> None:

@@ -12,7 +12,7 @@ import pytest
 from cai.backends.scripted import ScriptedBackend
 from cai.errors import ModelError, PromptError
 from cai.pipeline.build import BuildConfig, build
-from cai.pipeline.drive import Tally, Task, drive
+from cai.pipeline.drive import PromptTask, Tally, drive
 from cai.pipeline.steps import Ask, Draws, Steps, generations
 from cai.store.store import Store
 from cai.types import Generate, Prompt
@@ -45,8 +45,8 @@ class Runs:
         self.tally = Tally()
 
     def go(self, names: list[str]) -> Runs:
-        tasks: Iterator[Task[str]] = (
-            Task(n, p, twice(p)) for n in names for p in [prompt(f"Question {n}?", n)]
+        tasks: Iterator[PromptTask[str]] = (
+            PromptTask(n, p, twice(p)) for n in names for p in [prompt(f"Question {n}?", n)]
         )
         drive(
             tasks,
