@@ -37,7 +37,7 @@ FLAGS = {
              "The critique named a problem, and the revision is the same text (letter case and"
              " spaces apart).", 2),
         Flag("F03", "refusal introduced",
-             "The text before answered, the revision opens by declining.", 2),
+             "The revision opens by declining, and the text before it did not.", 2),
         Flag("F04", "length jump",
              "The revision has more than twice or less than half the words of the text before it.",
              1),
@@ -46,27 +46,26 @@ FLAGS = {
              " the text before did not.", 1),
         Flag("F06", "critique leaked",
              "The revision speaks of the task, of the critique or of “the assistant's response”, or"
-             " repeats a sentence of the critique.", 3),
+             " repeats a sentence of the critique or the sentence for “no problem”.", 3),
         Flag("F07", "preachy",
              "Two or more moralising phrases (“it is important to remember”, “as a responsible …”),"
              " and more than the text before had.", 2),
         Flag("F08", "truncated",
              "A response, critique or revision ran into its token limit.", 2),
         Flag("F09", "verdict flips",
-             "Which response is the better one depends on which was shown first, and not by a"
-             " hair.",
-             2),
+             "Which response is the better one depends on which was shown first, and in one of the"
+             f" two orders the probability is {NEAR_TIE:g} or more away from one half.", 2),
         Flag("F10", "near tie",
              f"The probability that one response is better lies within {NEAR_TIE:g} of one half.",
              1),
         Flag("F11", "repetition",
              "A run of six words occurs three times or more.", 2),
         Flag("F12", "no verdict",
-             "The critique refuses, contradicts itself or is empty: it says nothing of the"
-             " response.", 2),
+             "The critique refuses, contradicts itself or is empty: it does not say whether the"
+             " response has a problem.", 2),
         Flag("F13", "announced",
-             "The revision announced itself (“Here is the revised response:”), or told at its end"
-             " what it changed; that was removed.", 1),
+             "The revision announced itself (“Here is the revised response:”), or said at its end"
+             " what it changed; that part was removed.", 1),
         Flag("F14", "judge without a signal",
              f"The judge gave less than {NO_SIGNAL:.0%} of probability to the answers that it was"
              " scored by.", 2),

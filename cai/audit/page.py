@@ -19,6 +19,7 @@ from typing import Any
 
 from cai.audit.flags import FLAGS
 from cai.audit.items import AuditItem
+from cai.audit.reasons import REASONS
 from cai.audit.runs import Entry
 from cai.data.verdicts import Verdict
 from cai.types import as_dicts
@@ -139,13 +140,15 @@ def payload(
     draw: str = "",
     verdicts: Sequence[Verdict] = (),
     sample: Mapping[str, Any] | None = None,
+    signed: Mapping[str, Any] | None = None,
     note: str = "",
     covered: bool = False,
     names: Sequence[str] = (),
 ) -> dict[str, Any]:
     """All that the page knows. note: a sentence not to be missed, such as a sample's size.
 
-    before: the principles of the first of two runs, as they were in it.
+    before: the principles of the first of two runs, as they were in it. signed: who signed the run
+    off, see `cai.audit.sign.signature`.
     """
     return {
         "mode": mode,
@@ -160,6 +163,8 @@ def payload(
         "given_frames": frames.texts,
         "verdicts": [asdict(v) for v in verdicts],
         "sample": sample,
+        "signed": signed,
+        "reasons": {kind: list(reasons) for kind, reasons in REASONS.items()},
     }
 
 

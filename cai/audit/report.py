@@ -10,6 +10,7 @@ from typing import Any
 from cai.audit.page import Frames, item_values, payload, render
 from cai.audit.runs import AuditedRun, Entry
 from cai.audit.sample import read_sample
+from cai.audit.sign import signature
 from cai.data.files import Staging
 from cai.data.verdicts import VerdictFile
 from cai.errors import DataError
@@ -32,7 +33,7 @@ def run_payload(
         mode=mode, name=run.name, run_id=run.id, kind=run.kind, facts=run.facts,
         items=[item_values(entry, frames, n) for n, entry in enumerate(entries)], frames=frames,
         principles=run.principles, draw=run.draw, verdicts=VerdictFile(run.folder).read(),
-        sample=read_sample(run), note=note, covered=covered,
+        sample=read_sample(run), signed=signature(run.folder), note=note, covered=covered,
     )  # fmt: skip
 
 

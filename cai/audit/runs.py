@@ -7,14 +7,14 @@ of every comparison. Of `cai train ppo` the rollouts are read.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, Protocol, TypeAlias
 
 from cai.audit.items import AuditItem, comparison_item, rollout_item, trace_item
-from cai.data.card import made_by
+from cai.data.card import made_by, sampling_lines
 from cai.data.counts import RunCounts, in_order, kind_of
 from cai.data.manifest import Manifest
 from cai.data.rows import ExportedRow, Sides
@@ -23,6 +23,7 @@ from cai.data.signoff import data_files
 from cai.data.trained import is_run, read_run
 from cai.data.verify import verify
 from cai.errors import DataError, StoreError
+from cai.store.records import RunEvent
 from cai.store.store import Store
 from cai.types import Comparison, Trace
 
@@ -95,14 +96,18 @@ class BuiltRun:
         constitution = run.constitution
         self.principles: list[dict[str, Any]] = constitution.get("principles", [])
         self.draw: str = (constitution.get("plan") or {}).get("draw", "")
-        models = dict.fromkeys(str(m.get("name")) for m in run.config.get("models", {}).values())
+        roles = run.config.get("models", {})
+        models = dict.fromkeys(str(m.get("name")) for m in roles.values())
+        sampling = "; ".join(line.removeprefix(": ").strip() for line in sampling_lines(roles))
         self.licence = manifest.licence
         self._record = run
         self.facts = {
-            "run": self.id,
-            "constitution": f"{constitution.get('id')} {constitution.get('version')}",
+            **_built(store.events(self.id)),
             "model": ", ".join(models) or "unknown",
+            **({"sampling": sampling} if sampling else {}),
+            "constitution": f"{constitution.get('id')} {constitution.get('version')}",
             "seed": str(run.seed),
+            "run": self.id,
             **_examined(store.examination(self.id)),
         }
 
@@ -141,6 +146,12 @@ class BuiltRun:
         aside = self._store.set_asides(self.id)
         counts.set_aside.update(kind_of(left.reason) for left in aside)
         return made_by(self._record, counts, self._store.examination(self.id))
+
+
+def _built(events: Sequence[RunEvent]) -> dict[str, str]:
+    """The day on which the run was finished, or was last worked on, in UTC."""
+    finished = [e.at for e in events if e.event == "finished"] or [e.at for e in events]
+    return {"built": finished[-1][:10]} if finished else {}
 
 
 def _examined(examination: Mapping[str, Any] | None) -> dict[str, str]:

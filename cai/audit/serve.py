@@ -21,13 +21,19 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from cai.audit.page import render
-from cai.data.files import json_line, telling
-from cai.data.verdicts import FOLDER, Verdict, VerdictFile, verdict_of
-from cai.errors import CaiError, UsageError
+from cai.audit.runs import open_run
+from cai.audit.sign import Thresholds, sign, signature
+from cai.content import shown
+from cai.data.files import telling
+from cai.data.verdicts import FOLDER, Verdict, VerdictFile, verdict_line, verdict_of
+from cai.errors import CaiError, DataError, UsageError
 from cai.store.lock import held
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _LARGEST = 8_000_000  # bytes of a request
+_LONGEST = 10_000  # characters of a name or a statement
+_SHARES = {"min_reviewed": Thresholds().reviewed, "min_accepted": Thresholds().accepted}
+_SIGNING = {"signer", "statement", *_SHARES}
 
 
 class AuditServer:
@@ -47,11 +53,12 @@ class AuditServer:
         token: str | None = None,
     ) -> None:
         self.token = token or secrets.token_urlsafe(24)
+        self._folder = run
         self._file = VerdictFile(run)
         self._items = {item["key"]: item["id"] for item in data["items"]}
         self._data = data
         self._lock = threading.Lock()
-        self._page: tuple[int, bytes] | None = None
+        self._page: tuple[tuple[int, Any], bytes] | None = None
         self._known: dict[Verdict, None] = {}
         self._size = 0
         self.missed: int | None = None
@@ -99,10 +106,11 @@ class AuditServer:
 
     def page(self) -> bytes:
         """The page with all verdicts so far."""
-        verdicts, made = self._verdicts(), self._page
-        if made is None or made[0] != len(verdicts):  # not under the lock: nobody waits for it
-            data = {**self._data, "verdicts": [asdict(v) for v in verdicts]}
-            made = self._page = len(verdicts), render(data, connect=True, fast=True).encode()
+        verdicts, signed, made = self._verdicts(), signature(self._folder), self._page
+        state = len(verdicts), signed
+        if made is None or made[0] != state:  # not under the lock: nobody waits for it
+            data = {**self._data, "verdicts": [asdict(v) for v in verdicts], "signed": signed}
+            made = self._page = state, render(data, connect=True, fast=True).encode()
         return made[1]
 
     def verdicts(self, after: int) -> dict[str, Any]:
@@ -130,11 +138,30 @@ class AuditServer:
             fresh = [verdict for verdict in dict.fromkeys(new) if verdict not in self._known]
             if fresh:
                 self._file.append(fresh)
-                written = sum(len(json_line(asdict(verdict))) for verdict in fresh)
+                written = sum(len(verdict_line(verdict)) for verdict in fresh)
                 if self._file.path.stat().st_size == self._size + written:  # nobody else wrote
                     self._known |= dict.fromkeys(fresh)
                     self._size += written
         return {"kept": len(fresh), "refused": refused}
+
+    def sign(self, given: Any) -> dict[str, Any]:
+        """Sign the run off as `cai audit sign` does; returns `signer`, `at` and the file's `path`.
+
+        given: an object with `signer`, and `statement`, `min_reviewed` and `min_accepted` where
+        they differ from the command's defaults. Raises `ValueError` for anything else, and
+        `DataError` or `UsageError` where the run can't be signed, with what is missing.
+        """
+        if not isinstance(given, dict) or not set(given) <= _SIGNING:
+            raise ValueError(f"not an object with the keys {', '.join(sorted(_SIGNING))}")
+        texts = [given.get(name, "") for name in ("signer", "statement")]
+        shares = [given.get(name, default) for name, default in _SHARES.items()]
+        if not all(isinstance(text, str) and len(text) <= _LONGEST for text in texts):
+            raise ValueError(f"signer or statement is not a text of up to {_LONGEST} characters")
+        if not all(type(share) in (int, float) for share in shares):
+            raise ValueError("min_reviewed or min_accepted is not a number")
+        with self._lock, open_run(self._folder) as run:  # no verdict comes in between
+            path = sign(run, texts[0], Thresholds(*shares), texts[1])
+        return {**(signature(self._folder) or {}), "path": shown(path)}
 
     def _of_this_run(self, verdict: Verdict) -> Verdict:
         if self._items.get(verdict.item) != verdict.record:
@@ -243,7 +270,8 @@ class _Handler(BaseHTTPRequestHandler):
         path = self._allowed()
         if path is None:
             return
-        if path != "verdicts":
+        work = {"verdicts": self.server.audit.take, "sign": self.server.audit.sign}.get(path)
+        if work is None:
             self._refuse(HTTPStatus.NOT_FOUND)
             return
         if self.headers.get_content_type() != "application/json":
@@ -258,7 +286,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
             return
         body = self.rfile.read(length)
-        self._json(lambda: self.server.audit.take(json.loads(body)))
+        self._json(lambda: work(json.loads(body)))
 
     def _allowed(self) -> str | None:
         """The path behind the token; None, and refused, for whoever has not got it."""
@@ -287,6 +315,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _json(self, work: Any) -> None:
         try:
             status, values = HTTPStatus.OK, work()
+        except (DataError, UsageError) as error:  # the run can't be signed as it is, say
+            status, values = HTTPStatus.CONFLICT, {"error": error.message, "hint": error.hint}
         except CaiError as error:  # the disk is full, say: the page keeps it and tries again
             status, values = HTTPStatus.INTERNAL_SERVER_ERROR, {"error": error.message}
         except (ValueError, RecursionError) as error:

@@ -11,9 +11,9 @@ from typing import Any
 from cai.audit.runs import AuditedRun
 from cai.audit.sample import read_sample
 from cai.content import shown
-from cai.data.signoff import write_signoff
+from cai.data.signoff import read_signoff, write_signoff
 from cai.data.verdicts import Decision, Verdict, VerdictFile, standing
-from cai.errors import DataError, UsageError
+from cai.errors import CaiError, DataError, UsageError
 from cai.stats import Proportion
 from cai.text.terminal import visible
 
@@ -152,6 +152,15 @@ def sign(run: AuditedRun, signer: str, thresholds: Thresholds, statement: str = 
             "at": datetime.now(UTC).isoformat(timespec="seconds"),
         },
     )
+
+
+def signature(run: Path) -> dict[str, str] | None:
+    """Who signed a run's folder off and when; None where nobody did, or where it is stale."""
+    try:
+        values = read_signoff(run)
+    except CaiError:
+        return None
+    return {"signer": str(values["signer"]), "at": str(values["at"])}
 
 
 def _check(run: AuditedRun, found: Review, thresholds: Thresholds) -> None:

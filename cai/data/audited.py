@@ -87,7 +87,7 @@ def origin_of(row: dict[str, Any]) -> str:
 
 def said(verdict: Verdict) -> str:
     """The reason for which a rejected row is set aside; what differs stands in brackets."""
-    why = f": {verdict.reason}" if verdict.reason else ""
+    why = f": {verdict.why}" if verdict.why else ""
     return f"rejected by an auditor ({verdict.author}{why})"
 
 

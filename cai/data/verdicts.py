@@ -27,6 +27,7 @@ Decision: TypeAlias = Literal["accept", "reject", "unsure", "none"]
 _DECISIONS = get_args(Decision)
 _AHEAD = timedelta(hours=1)  # that a clock may be wrong: a later word would always win
 _LONGEST = 10_000  # characters of a text in a verdict
+_MOST_REASONS, _LONGEST_REASON = 20, 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,8 @@ class Verdict:
     """One auditor's word on one item.
 
     item: digest of what was seen. record: the trace, comparison or rollout's id. run: the run's.
-    flagged: the auditor wants to come back to it. at: UTC, ISO 8601.
+    flagged: the auditor wants to come back to it. at: UTC, ISO 8601. reason: free text. reasons:
+    chosen from the page's list (`cai.audit.reasons`); other short texts are kept as they are.
     """
 
     item: str
@@ -45,6 +47,12 @@ class Verdict:
     at: str
     flagged: bool = False
     reason: str = ""
+    reasons: tuple[str, ...] = ()
+
+    @property
+    def why(self) -> str:
+        """All reasons as one text; empty where none was given."""
+        return "; ".join((*self.reasons, *([self.reason] if self.reason else [])))
 
 
 def verdict_of(values: Any) -> Verdict:
@@ -65,6 +73,7 @@ def verdict_of(values: Any) -> Verdict:
         raise ValueError(f"verdict is none of {', '.join(_DECISIONS)}")
     if not isinstance(values.get("flagged", False), bool):
         raise ValueError("flagged is not true or false")
+    reasons = _reasons_of(values.get("reasons", []))
     try:
         at = datetime.fromisoformat(texts["at"])
         if at.tzinfo is None:
@@ -73,7 +82,27 @@ def verdict_of(values: Any) -> Verdict:
             raise ValueError("it lies in the future")
     except ValueError as error:
         raise ValueError(f"at is not a time in ISO 8601: {error}") from None
-    return Verdict(**texts, verdict=values["verdict"], flagged=values.get("flagged", False))
+    return Verdict(
+        **texts, verdict=values["verdict"], flagged=values.get("flagged", False), reasons=reasons
+    )
+
+
+def _reasons_of(values: Any) -> tuple[str, ...]:
+    if not isinstance(values, list | tuple) or len(values) > _MOST_REASONS:
+        raise ValueError(f"reasons is not a list of up to {_MOST_REASONS} texts")
+    for text in values:
+        if not isinstance(text, str) or not 0 < len(text) <= _LONGEST_REASON:
+            raise ValueError(f"a reason is not a text of 1 to {_LONGEST_REASON} characters")
+    return tuple(dict.fromkeys(t.encode(errors="replace").decode() for t in values))
+
+
+def verdict_line(verdict: Verdict) -> bytes:
+    """A verdict as its line in the file; `reasons` is left out where there are none, so that
+    earlier versions read the file, too."""
+    values = asdict(verdict)
+    if not verdict.reasons:
+        del values["reasons"]
+    return json_line(values)
 
 
 class VerdictFile:
@@ -113,7 +142,7 @@ class VerdictFile:
             self.path.open("a+b") as file,
         ):
             _end_line(file)
-            file.write(b"".join(json_line(asdict(v)) for v in verdicts))
+            file.write(b"".join(map(verdict_line, verdicts)))
             file.flush()
             os.fsync(file.fileno())
 
@@ -160,7 +189,7 @@ def standing(verdicts: Iterable[Verdict]) -> dict[tuple[str, str], Verdict]:
     out: dict[tuple[str, str], Verdict] = {}
     for verdict in sorted(verdicts, key=lambda v: datetime.fromisoformat(v.at)):
         out[verdict.item, verdict.author] = verdict
-    return {key: v for key, v in out.items() if v.verdict != "none" or v.flagged or v.reason}
+    return {key: v for key, v in out.items() if v.verdict != "none" or v.flagged or v.why}
 
 
 def rejected(verdicts: Iterable[Verdict]) -> dict[str, Verdict]:

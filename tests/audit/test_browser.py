@@ -662,6 +662,107 @@ def test_verdicts_of_others_are_imported(
     assert watched.texts(".done p")[0].startswith("1 of 12 items judged: 1 rejected")
 
 
+def test_what_accepting_means_stands_by_the_buttons(
+    watched: Watched, page_file: Path, rollouts_file: Path
+) -> None:
+    for file, place, meaning in (
+        (page_file, "kind=revision", "Accept: the final response may be trained on."),
+        (page_file, "flag=F09", "Accept: the label is right, response A is the better one."),
+        (page_file, "flag=F10", "neither response is clearly better."),
+        (rollouts_file, "", "Accept: the response is one that the model should give."),
+    ):
+        read(watched, file, place)
+        assert meaning in watched.page.inner_text("#meaning")
+        assert watched.page.get_attribute("[data-act=accept]", "aria-describedby") == "meaning"
+
+
+def test_reasons_are_chosen_from_a_list(watched: Watched, page_file: Path) -> None:
+    """By key, by a press, in the dialog; kept with the verdict, filtered by, exported."""
+    from cai.data.verdicts import read_verdicts, standing
+
+    read(watched, page_file, "sort=order")
+    pressed = '.reason[aria-pressed="true"]'
+    watched.press("1")
+    watched.name("Ann")
+    assert watched.texts(pressed) == ["1harmful"]
+    watched.page.click(".reason >> text=preachy")
+    watched.press("1")
+    assert watched.texts(pressed) == ["5preachy"]
+    watched.press("c")
+    watched.page.check('dialog input[value="untrue"]')
+    watched.page.fill("#reason", "no kettle is blue")
+    watched.press("Control+Enter")
+    assert watched.texts(".said q") == ["no kettle is blue"]
+    watched.press("x", "k")
+    assert watched.texts(pressed) == ["2untrue", "5preachy"]
+    watched.press("z")
+    assert watched.texts(pressed) == ["2untrue", "5preachy"], "undo takes back the verdict alone"
+    watched.press("x")
+    watched.page.click("#menu")
+    with watched.page.expect_download() as loading:
+        watched.page.click("#export")
+    (last,) = standing(read_verdicts(Path(loading.value.path()))).values()
+    assert (last.verdict, last.reasons) == ("reject", ("untrue", "preachy"))
+    assert last.why == "untrue; preachy; no kettle is blue"
+    watched.press("Escape", "o")
+    watched.page.click(".done >> text=preachy")
+    assert watched.texts("#count") == ["1 of 12"] and "reason=preachy" in watched.page.url
+    assert watched.errors == []
+
+
+def test_where_auditors_disagree(watched: Watched, tmp_path: Path) -> None:
+    run = build(tmp_path)
+    with open_run(run) as opened:
+        items = [entry.item for entry in opened.entries()]
+    VerdictFile(run).append(
+        Verdict(item.key, item.id, RUN, "reject" if n == who == 1 else "accept", name,
+                "2026-01-01T10:00:00Z")
+        for who, name in enumerate(("Ann", "Ben")) for n, item in enumerate(items[:3])
+    )  # fmt: skip
+    watched.open(page_of(run, tmp_path / "r.html").as_uri())
+    watched.page.click('[data-act="disagree"]')
+    assert watched.texts("#count") == ["1 of 12"] and item(watched) == items[1].id
+
+
+def test_a_page_from_disk_says_how_it_is_signed(watched: Watched, page_file: Path) -> None:
+    read(watched, page_file, "sort=order")
+    watched.press("a")
+    watched.name("Ann")
+    watched.press(*"aaaaaaaaaa")
+    assert watched.page.locator("[data-act=onward]").count() == 0  # one is left
+    watched.press("a")
+    watched.page.click("[data-act=onward]")
+    assert 'cai audit sign RUN --signer "Ann"' in watched.page.inner_text("dialog pre")
+    watched.press("Escape", "o")
+    assert "Now sign" in watched.page.inner_text(".sign >> visible=true")
+
+
+def test_facts_stand_at_the_top(watched: Watched, page_file: Path) -> None:
+    watched.open(page_file.as_uri())
+    facts = watched.texts(".sheet > :first-child div")
+    assert [fact.split()[0] for fact in facts] == ["built", "model", "constitution", "seed", "run"]
+
+
+def test_bars_that_are_all_alike_are_a_sentence(watched: Watched, tmp_path: Path) -> None:
+    """Three checks of 1.00 beside one of 0.20; and pairs that all have one label."""
+    plain = samples.trace("p0")
+    check = plain.checks[0]
+    sure, bad = (replace(check, scores=samples.score(f"check {p}", p, -30.0)) for p in (0.0, -1.6))
+    checks = tuple(
+        replace(sure if n else bad, principle_id="kind" if n % 2 else "safe") for n in range(4)
+    )
+    pairs = [samples.comparison(f"p{n}") for n in (1, 2, 3)]
+    run = write(tmp_path, "demo", [replace(plain, checks=checks), *pairs], RUN)
+    page = page_of(run, tmp_path / "r.html")
+    read(watched, page, "kind=revision")
+    assert watched.page.locator("#reader .checks .meter").count() == 1
+    assert "Under the 3 other principles: 1.00." in watched.page.inner_text("#reader .checks")
+    watched.open(page.as_uri())
+    whole = watched.page.inner_text("#overview")
+    assert "All 3 pairs have about the same label" in whole
+    assert "All 3 pairs came out alike" in whole
+
+
 # -- hostile texts ---------------------------------------------------------------------------------
 
 
@@ -825,10 +926,10 @@ def test_nothing_runs_over_the_edge(
         over = watched.page.evaluate("document.documentElement.scrollWidth - innerWidth")
         assert over <= 0
         if place:
-            assert watched.page.is_visible(".bar-verdict button >> nth=0")
+            assert watched.page.is_visible(".bar-verdict .verdict >> nth=0")
             box = watched.page.locator(".bar-verdict").bounding_box()
             assert box is not None and box["y"] + box["height"] <= height + 1
-            for button in watched.page.locator(".bar-verdict button").all():
+            for button in watched.page.locator(".bar-verdict button:visible").all():
                 place = button.bounding_box()
                 assert place is not None and place["x"] >= 0
                 assert place["x"] + place["width"] <= width

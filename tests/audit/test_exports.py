@@ -128,7 +128,7 @@ def test_a_trace_as_a_row() -> None:
     assert (second["found"], second["revision"]) == (False, None)
     assert row["rows"] == [{"file": "sft.jsonl", "id": "t-p1.1"}]
     assert row["verdicts"] == [
-        {"author": "ann", "verdict": "reject", "flagged": True, "reason": "=rude",
+        {"author": "ann", "verdict": "reject", "flagged": True, "reason": "=rude", "reasons": [],
          "at": "2026-01-02T00:00:00+00:00"},
     ]  # fmt: skip
     assert (row["doubt"], row["flags"]) == (TRACE.doubt, list(TRACE.flags))

@@ -21,6 +21,7 @@ import pytest
 from cai.audit.report import run_payload
 from cai.audit.runs import open_run
 from cai.audit.serve import AuditServer
+from cai.data.signoff import read_signoff
 from cai.data.verdicts import Verdict, VerdictFile
 from cai.errors import StoreError, UsageError
 from tests.audit.browser import Watched
@@ -196,6 +197,65 @@ def test_a_full_disk_is_no_acknowledgement(
     monkeypatch.setattr(VerdictFile, "append", full)
     status, _, answer = ask(server, "POST", f"/{server.token}/verdicts", [word(server)])
     assert status == 500 and answer == {"error": "no space is left"}
+
+
+# -- signing ---------------------------------------------------------------------------------------
+
+
+def test_it_signs_as_the_command_does(server: AuditServer, run: Path) -> None:
+    path = f"/{server.token}/"
+    status, _, answer = ask(server, "POST", path + "sign", {"signer": "Ann"})
+    assert status == 409 and answer["error"] == "nobody has judged anything of demo"
+    rows = [word(server, n) for n in range(12)]
+    ask(server, "POST", path + "verdicts", rows[:6])
+    status, _, answer = ask(server, "POST", path + "sign", {"signer": "Ann", "min_reviewed": 0.5})
+    assert status == 409 and "wants a reason" in answer["error"]
+    assert not (run / "audit" / "signoff.yaml").exists()
+    ask(server, "POST", path + "verdicts", rows)
+    status, _, answer = ask(
+        server, "POST", path + "sign", {"signer": " Ann ", "statement": "Read."}
+    )
+    assert status == 200 and answer["signer"] == "Ann"
+    values = read_signoff(run)
+    assert (values["signer"], values["statement"], values["at"]) == ("Ann", "Read.", answer["at"])
+    assert values["reviewed"]["accepted"] == 12
+    assert ask(server, "POST", f"/{server.token}x/sign", {"signer": "Eve"})[0] == 404
+
+
+@pytest.mark.parametrize(
+    "body", ["x", "[]", '{"signer": 3}', '{"signer": "A", "more": 1}',
+             '{"signer": "A", "min_accepted": "0"}', '{"signer": "A", "min_accepted": true}'],
+)  # fmt: skip
+def test_what_is_no_signature(body: str, server: AuditServer, run: Path) -> None:
+    assert ask(server, "POST", f"/{server.token}/sign", body)[0] == 400
+    assert not (run / "audit" / "signoff.yaml").exists()
+
+
+def test_an_auditor_signs_where_they_have_read(watched: Watched, run: Path) -> None:
+    """One rejection of twelve leaves 92 % accepted; a second one makes the signature stale."""
+    with made(run).running() as server:
+        watched.open(server.url, hash="#view=read&sort=order")
+        watched.press("x")
+        watched.name("Ann")
+        watched.press(*"aaaaaaaaaaa")
+        watched.page.click("[data-act=onward]")
+        assert watched.page.input_value("#signer") == "Ann"
+        saved(run, 12)
+        saved_all = "!document.querySelector('#progress').textContent.includes('not saved')"
+        watched.page.wait_for_function(saved_all)
+        watched.page.click("[data-act=sign]")
+        watched.page.wait_for_selector("#notice:has-text('Signed off by Ann')")
+        assert read_signoff(run)["reviewed"]["rejected"] == 1
+        watched.page.reload()
+        watched.page.wait_for_selector("html[data-ready]")
+        watched.press("o")
+        assert watched.texts(".signed")[0].startswith("Signed off by Ann")
+        watched.press("o", "x", "o")
+        assert watched.page.locator(".signed").count() == 0
+        watched.page.click("[data-act=sign-off]")
+        watched.page.click("[data-act=sign]")
+        watched.page.wait_for_selector("text=Not signed: 83.3% of the judged items are accepted")
+    assert all("409" in error for error in watched.errors)
 
 
 # -- the command, and a real browser ---------------------------------------------------------------

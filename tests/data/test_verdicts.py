@@ -74,6 +74,9 @@ def test_times_are_compared_across_zones() -> None:
         ({"item": 3}, "item is not a text"),
         ({"reason": "x" * 10_001}, "reason is not a text of up to 10000"),
         ({"flagged": "yes"}, "flagged is not true or false"),
+        ({"reasons": "rude"}, "reasons is not a list of up to 20"),
+        ({"reasons": ["x" * 101]}, "a reason is not a text of 1 to 100"),
+        ({"reasons": [3]}, "a reason is not a text of 1 to 100"),
         ({"at": "yesterday"}, "at is not a time"),
         ({"at": "2026-01-01T10:00:00"}, "it names no time zone"),
         ({"at": "9999-01-01T10:00:00Z"}, "it lies in the future"),
@@ -157,3 +160,16 @@ def test_several_processes_write_and_are_killed(tmp_path: Path) -> None:
         whole = [line for line in lines if line.isdecimal()]
         assert mine[: len(whole)] == [f"i{n}" for n in range(len(whole))]
         assert len(mine) - len(whole) <= 1  # written, and killed before it was told
+
+
+def test_reasons_are_kept_and_cost_nothing_where_there_are_none(tmp_path: Path) -> None:
+    """A line without reasons is what earlier versions wrote, and what they can read."""
+    file = VerdictFile(tmp_path)
+    chosen = replace(YES, author="Ben", reasons=("preachy", "untrue"), reason="twice")
+    file.append([YES, chosen])
+    plain, more = (json.loads(line) for line in file.path.read_bytes().splitlines())
+    assert "reasons" not in plain and more["reasons"] == ["preachy", "untrue"]
+    assert file.read() == [YES, chosen]
+    assert chosen.why == "preachy; untrue; twice" and YES.why == ""
+    only = replace(YES, verdict="none", reasons=("preachy",))
+    assert list(standing([only]).values()) == [only]

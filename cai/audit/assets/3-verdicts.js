@@ -1,8 +1,11 @@
 // Verdicts: an append-only list of rows, as `audit/verdicts.jsonl` has them. In the offline page they
 // are kept by the browser and exported; beside `cai audit serve` each is sent at once.
 
-const FIELDS = ["item", "record", "run", "verdict", "author", "at", "flagged", "reason"];
-const nameOf = (row) => JSON.stringify(FIELDS.map((f) => row[f]));
+const FIELDS = ["item", "record", "run", "verdict", "author", "at", "flagged", "reason", "reasons"];
+const nameOf = (row) => JSON.stringify(FIELDS.map((f) => row[f] ?? [])); // earlier rows have no reasons
+
+/** All reasons of a verdict as one text. */
+const why = (row) => [...(row.reasons || []), row.reason].filter(Boolean).join("; ");
 
 class Verdicts extends EventTarget {
   constructor(run) {
@@ -17,6 +20,7 @@ class Verdicts extends EventTarget {
     this.seen = new Set(this.recall("seen") || []);
     this.add(run.verdicts || []);
     this.given = this.rows.length; // a file may say the same thing twice
+    this.signed = run.signed; // who signed the run off: true until the next verdict
     if (run.mode === "report") this.add(this.recall("rows") || []);
     if (run.mode === "serve") {
       this.waiting = this.add(this.recall("waiting") || []); // what another visit could not send
@@ -52,6 +56,11 @@ class Verdicts extends EventTarget {
     return own.length ? own : items.filter((item) => sample.items[item.key]);
   }
 
+  /** Those of them that I have not decided on. */
+  left() {
+    return this.part().filter((item) => (this.mine(item)?.verdict || "none") === "none");
+  }
+
   /** My last word on an item. */
   mine(item) {
     return this.latest.get(item.key)?.get(this.author);
@@ -60,7 +69,43 @@ class Verdicts extends EventTarget {
   /** The last word of everybody else. */
   others(item) {
     return [...(this.latest.get(item.key)?.values() || [])]
-      .filter((r) => r.author !== this.author && (r.verdict !== "none" || r.flagged || r.reason));
+      .filter((r) => r.author !== this.author && (r.verdict !== "none" || r.flagged || why(r)));
+  }
+
+  /** The verdicts that stand on an item, of all auditors: accept, reject or unsure of each. */
+  decisions(item) {
+    return [...(this.latest.get(item.key)?.values() || [])].map((r) => r.verdict).filter((v) => v !== "none");
+  }
+
+  /** How far the whole audit has come, an item by its gravest verdict; see `cai.audit.sign.review`. */
+  review() {
+    const { sample, items } = this.run;
+    const wanted = sample ? items.filter((item) => sample.items[item.key]) : items;
+    const out = { of: wanted.length, done: 0, accept: 0, reject: 0, unsure: 0, missing: new Map() };
+    for (const item of wanted) {
+      const said = this.decisions(item);
+      const worst = ["reject", "unsure", "accept"].find((v) => said.includes(v));
+      if (worst) out.done++, out[worst]++;
+      for (const name of sample?.items[item.key] || []) {
+        const own = this.latest.get(item.key)?.get(name);
+        if (!own || own.verdict === "none") out.missing.set(name, (out.missing.get(name) || 0) + 1);
+      }
+    }
+    return out;
+  }
+
+  /** How many items each reason was given for: reason → count. */
+  reasons() {
+    const out = new Map();
+    for (const item of this.run.items) {
+      for (const reason of new Set(this.chosen(item))) out.set(reason, (out.get(reason) || 0) + 1);
+    }
+    return out;
+  }
+
+  /** Every reason that somebody chose for an item. */
+  chosen(item) {
+    return [...(this.latest.get(item.key)?.values() || [])].flatMap((r) => r.reasons || []);
   }
 
   /** How many items each author has decided on: author → count. */
@@ -82,7 +127,7 @@ class Verdicts extends EventTarget {
     const row = {
       item: item.key, record: item.id, run: this.run.run.id,
       verdict: before?.verdict || "none", author: this.author, at: this.now(),
-      flagged: before?.flagged || false, reason: before?.reason || "", ...changes,
+      flagged: before?.flagged || false, reason: before?.reason || "", reasons: before?.reasons || [], ...changes,
     };
     if (!undoing) this.undone.push([item, before]);
     this.add([row]);
@@ -103,7 +148,7 @@ class Verdicts extends EventTarget {
     if (!last) return null;
     const [item, before] = last;
     this.say(item, { verdict: before?.verdict || "none", flagged: before?.flagged || false,
-      reason: before?.reason || "" }, true);
+      reason: before?.reason || "", reasons: before?.reasons || [] }, true);
     return item;
   }
 
@@ -132,6 +177,7 @@ class Verdicts extends EventTarget {
       this.known.add(name);
       this.rows.push(row);
       fresh.push(row);
+      this.signed = null;
       const said = this.latest.get(row.item) || new Map();
       const before = said.get(row.author);
       if (!before || Date.parse(before.at) <= Date.parse(row.at)) said.set(row.author, row);
@@ -200,6 +246,7 @@ class Verdicts extends EventTarget {
       const clean = Object.fromEntries(FIELDS.map((f) => [f, row[f]]));
       clean.flagged = row.flagged === true;
       clean.reason = String(row.reason ?? "");
+      clean.reasons = Array.isArray(row.reasons) ? row.reasons.map(String) : [];
       rows.push(clean);
     });
     const here = rows.filter((r) => this.run.byKey.get(r.item)?.id === r.record);
@@ -252,6 +299,21 @@ class Verdicts extends EventTarget {
     const answer = await this.ask("GET");
     if (answer?.rows && this.add(answer.rows).length) this.tell();
     if (answer) this.after = answer.next;
+  }
+
+  /** Sign the run off; the server's answer, with `error` where it can't be signed as it is. */
+  async sign(values) {
+    try {
+      const answer = await fetch("sign", { method: "POST", body: JSON.stringify(values), headers: { "Content-Type": "application/json" } });
+      const told = await answer.json();
+      if (answer.ok) {
+        this.signed = told;
+        this.tell();
+      }
+      return told;
+    } catch {
+      return { error: "the server does not answer" };
+    }
   }
 
   async ask(method, rows) {

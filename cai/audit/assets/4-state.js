@@ -1,7 +1,7 @@
 // What is shown: a view, filters, an order and an item, all in the address, so that it can be sent.
 
 const FACETS = [
-  ["kind", "Kind"], ["verdict", "Verdict"], ["sample", "Sample"], ["flag", "Flag"],
+  ["kind", "Kind"], ["verdict", "Verdict"], ["reason", "Reason"], ["sample", "Sample"], ["flag", "Flag"],
   ["principle", "Principle"], ["change", "Text"], ["found", "Problem found in"],
   ["length", "Length after"], ["label", "Label"], ["file", "Row in"],
 ];
@@ -41,7 +41,7 @@ class State extends EventTarget {
   /** A value that is filtered by and that no item can have; null where there is none. */
   unknown() {
     for (const [facet, values] of this.chosen) {
-      if (facet === "verdict") continue; // what has not been said yet may still be
+      if (facet === "verdict" || facet === "reason") continue; // what has not been said yet may still be
       const known = new Set(this.run.items.flatMap((item) => this.traits(item, facet)));
       for (const value of values) if (!known.has(value)) return `The filter ${facet} = ${value} of this address`;
     }
@@ -78,8 +78,10 @@ class State extends EventTarget {
       const out = [mine && mine.verdict !== "none" ? mine.verdict : "to do"];
       if (mine?.flagged) out.push("flagged by me");
       if (this.verdicts.others(item).some((r) => r.verdict === "reject")) out.push("rejected by others");
+      if (new Set(this.verdicts.decisions(item)).size > 1) out.push("auditors disagree");
       return out;
     }
+    if (facet === "reason") return [...new Set(this.verdicts.chosen(item))];
     if (facet === "sample") {
       const who = this.run.sample?.items[item.key];
       return who ? ["in the sample", ...who.map((name) => "for " + name)] : this.run.sample ? ["not in it"] : [];

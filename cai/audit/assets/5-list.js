@@ -96,7 +96,7 @@ function drawFacets(state, box, all) {
     filtered ? h("button", { type: "button", class: "link", onclick: () => state.clear() }, "clear all") : null));
   for (const [facet, name] of FACETS) {
     const values = counts.get(facet);
-    if (values.size < 2 && !state.chosen.has(facet)) continue;
+    if (values.size < (facet === "reason" ? 1 : 2) && !state.chosen.has(facet)) continue;
     const order = [...values].sort((a, b) => facet === "flag" ? (a[0] > b[0] ? 1 : -1)
       : facet === "verdict" || facet === "length" || facet === "found" ? place(facet, a[0]) - place(facet, b[0]) || (a[0] > b[0] ? 1 : -1)
       : b[1] - a[1] || (a[0] > b[0] ? 1 : -1));
@@ -118,7 +118,7 @@ function drawFacets(state, box, all) {
 }
 
 const ORDERED = {
-  verdict: ["to do", "accept", "reject", "unsure", "flagged by me", "rejected by others"],
+  verdict: ["to do", "accept", "reject", "unsure", "flagged by me", "rejected by others", "auditors disagree"],
   length: ["under half", "shorter", "about the same", "longer", "over double"],
   found: ["nothing"],
 };

@@ -176,12 +176,27 @@ class Reader {
       item.rounds.filter((r) => r.revision).length > 1 && texts[0] !== texts.at(-1)
         ? h("section", { class: "round" }, h("h2", {}, "From first to last"),
           this.change("Final response", texts[0], [...item.rounds].reverse().find((r) => r.revision).revision)) : null,
-      item.checks.length ? h("section", { class: "checks" }, h("h2", {}, "The last look",
-        h("span", { class: "notes" }, "probability that nothing is wrong")),
-      h("ul", {}, item.checks.map((c) => h("li", {},
-        h("span", {}, this.state.run.title(c.principle)), meter(Math.max(c.p, 0.04), c.p < 0.5 ? "bad" : "good"), h("b", { class: c.p < 0.5 ? "bad" : "" }, c.p.toFixed(2)))))) : null,
+      this.checked(item),
       this.rows(item),
     ];
+  }
+
+  /** The last look: a bar for each principle, but one sentence for those that all came to the same. */
+  checked(item) {
+    if (!item.checks.length) return null;
+    const bar = (c) => h("li", {}, h("span", {}, this.state.run.title(c.principle)),
+      meter(Math.max(c.p, 0.04), c.p < 0.5 ? "bad" : "good"), h("b", { class: c.p < 0.5 ? "bad" : "" }, c.p.toFixed(2)));
+    const shown = item.checks.map((c) => c.p.toFixed(2));
+    const common = new Set(shown).size === 1 ? shown[0] : "1.00";
+    const alike = item.checks.filter((_, n) => shown[n] === common);
+    const folded = alike.length > 1 ? alike : [];
+    const rest = item.checks.filter((c) => !folded.includes(c));
+    return h("section", { class: "checks" }, h("h2", {}, "The last look",
+      h("span", { class: "notes" }, "probability that nothing is wrong with the final response")),
+    rest.length ? h("ul", {}, rest.map(bar)) : null,
+    folded.length ? h("p", { class: Number(common) < 0.5 ? "warn" : "muted" },
+      `${rest.length ? `Under the ${number(folded.length)} other principles` : `Under each of ${number(folded.length)} principles`}: ${common}.`) : null,
+    folded.length ? h("details", {}, h("summary", {}, "Which they are"), h("p", {}, folded.map((c) => this.state.run.title(c.principle)).join(" · "))) : null);
   }
 
   asked(id) {
@@ -283,25 +298,63 @@ class Reader {
 
   // -- the verdict --------------------------------------------------------------------------------
 
+  /** Everything that is mine is judged: the way on. */
+  onward() {
+    const { run } = this.state;
+    if (this.verdicts.left().length || !this.verdicts.part().length) return null;
+    const signs = run.run.kind === "build";
+    return h("p", { class: "sign" }, h("b", {}, "You have judged everything"), run.sample ? " of your part. " : ". ",
+      this.verdicts.signed ? "The run is signed off. " : h("button", { type: "button", class: "primary", "data-act": "onward",
+        onclick: () => (signs ? actions.sign() : this.state.set({ view: "overview" })) }, signs ? "Done: now sign" : "See the overview"));
+  }
+
+  /** Reasons to choose among, each with its key; one that is not in the list was chosen elsewhere. */
+  reasons(item, mine, name = "reasons") {
+    const chosen = mine?.reasons || [];
+    const offered = this.state.run.reasons[item.kind] || [];
+    return h("div", { class: name, role: "group", "aria-label": "Reasons" }, h("span", { class: "muted" }, "Because"),
+      [...offered, ...chosen.filter((r) => !offered.includes(r))].map((reason, n) => h("button", {
+        type: "button", class: "reason", "data-act": "reason " + reason, "aria-pressed": String(chosen.includes(reason)),
+        onclick: () => actions.because(reason) }, n < 9 ? h("kbd", {}, String(n + 1)) : null, marked(reason))));
+  }
+
   bar(item) {
     const mine = this.verdicts.mine(item);
     const button = (verdict, key, name) => h("button", {
       type: "button", class: "verdict " + verdict, "data-act": verdict,
-      "aria-pressed": String(mine?.verdict === verdict), onclick: () => actions.judge(verdict),
+      "aria-pressed": String(mine?.verdict === verdict), "aria-describedby": "meaning", onclick: () => actions.judge(verdict),
     }, name, h("kbd", {}, key));
     return h("footer", { class: "bar-verdict" },
       this.verdicts.others(item).map((r) => h("p", { class: "said" },
-        h("b", {}, marked(r.author)), ` ${SAYS[r.verdict]} ${r.flagged ? "⚑" : ""} `, r.reason ? h("q", {}, marked(r.reason)) : null)),
+        h("b", {}, marked(r.author)), ` ${SAYS[r.verdict]} ${r.flagged ? "⚑" : ""} `, why(r) ? h("q", {}, marked(why(r))) : null)),
       mine?.reason ? h("p", { class: "said" }, h("b", {}, "you"), " ", h("q", {}, marked(mine.reason))) : null,
+      this.onward(),
+      h("p", { class: "meaning", id: "meaning" }, meaning(item)),
+      this.reasons(item, mine),
       h("div", { class: "buttons" },
         button("accept", "a", "Accept"), button("reject", "x", "Reject"), button("unsure", "u", "Unsure"),
         h("button", { type: "button", "data-act": "flag", "aria-pressed": String(!!mine?.flagged), onclick: () => actions.flag() }, "Flag", h("kbd", {}, "f")),
-        h("button", { type: "button", "data-act": "comment", onclick: () => actions.comment() }, "Comment", h("kbd", {}, "c")),
+        h("button", { type: "button", "data-act": "comment", onclick: () => actions.comment() }, "Reason", h("kbd", {}, "c")),
         h("button", { type: "button", "data-act": "undo", onclick: () => actions.undo() }, "Undo", h("kbd", {}, "z")),
         h("span", { class: "grow" }),
         h("button", { type: "button", "data-act": "previous", onclick: () => this.state.step(-1), title: "previous (k)" }, "‹", h("span", { class: "hidden" }, "Previous")),
         h("button", { type: "button", "data-act": "next", onclick: () => this.state.step(1), title: "next (j)" }, "›", h("span", { class: "hidden" }, "Next"))));
   }
+}
+
+/** What accepting and rejecting an item means: of a response, of a label. */
+function meaning(item) {
+  const b = (text) => h("b", {}, text);
+  if (item.kind === "comparison") {
+    const sure = Math.max(item.probability, 1 - item.probability);
+    const label = !item.judgements.length || sure < 0.55 ? "neither response is clearly better"
+      : `response ${item.probability >= 0.5 ? "A" : "B"} is the better one`;
+    return [b("Accept"), `: the label is right, ${label}. `, b("Reject"), ": it is wrong; the pair is left out of training."];
+  }
+  if (item.kind === "rollout") {
+    return [b("Accept"), ": the response is one that the model should give. ", b("Reject"), ": it should not."];
+  }
+  return [b("Accept"), ": the final response may be trained on. ", b("Reject"), ": it must not be; its rows are left out of training."];
 }
 
 /** Differences as they are; where little stayed between what both begin and end with, that middle whole. */

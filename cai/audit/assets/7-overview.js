@@ -23,8 +23,9 @@ class Overview {
     this.traces = run.items.filter((i) => i.kind === "trace");
     this.comparisons = run.items.filter((i) => i.kind === "comparison");
     const draw = { build: this.build, rollouts: this.rollouts, pairs: () => differences(this) };
-    this.box.replaceChildren(h("div", { class: "sheet" }, draw[run.run.kind].call(this),
-      h("dl", { class: "facts" }, Object.entries(run.run.facts).map(([k, v]) => h("div", {}, h("dt", {}, k), " ", h("dd", {}, marked(v)))))));
+    this.box.replaceChildren(h("div", { class: "sheet" },
+      h("dl", { class: "facts" }, Object.entries(run.run.facts).map(([k, v]) => h("div", {}, h("dt", {}, marked(k)), " ", h("dd", {}, marked(v))))),
+      draw[run.run.kind].call(this)));
   }
 
   note() {
@@ -85,28 +86,39 @@ class Overview {
   /** How far auditing has come, of the sample where there is one. */
   progress() {
     const { run } = this.state;
-    const items = run.sample ? run.items.filter((i) => run.sample.items[i.key]) : run.items;
-    const count = { accept: 0, reject: 0, unsure: 0 };
-    for (const item of items) {
-      const said = [this.verdicts.mine(item), ...this.verdicts.others(item)].filter((r) => r && r.verdict !== "none");
-      if (!said.length) continue;
-      const verdict = said.some((r) => r.verdict === "reject") ? "reject" : said.some((r) => r.verdict === "unsure") ? "unsure" : "accept";
-      count[verdict]++;
-    }
-    const done = count.accept + count.reject + count.unsure;
+    const count = this.verdicts.review(), { done, of, missing } = count;
+    const reasons = [...this.verdicts.reasons()].sort((a, b) => b[1] - a[1]);
+    const disagree = run.items.filter((i) => new Set(this.verdicts.decisions(i)).size > 1).length;
     const authors = [...this.verdicts.counts()].sort((a, b) => b[1] - a[1]);
     const shares = ["accept", "reject", "unsure"].filter((v) => count[v]);
     return h("section", { class: "done", "aria-label": "Progress" },
-      h("div", { class: "done-bar", role: "img", "aria-label": `${done} of ${items.length} judged` },
+      h("div", { class: "done-bar", role: "img", "aria-label": `${done} of ${of} judged` },
         shares.map((v) => {
           const part = h("span", { class: v });
-          part.style.width = 100 * count[v] / items.length + "%";
+          part.style.width = 100 * count[v] / of + "%";
           return part;
         })),
-      h("p", {}, h("b", {}, `${number(done)} of ${number(items.length)}`), run.sample ? " items of the sample judged" : " items judged",
+      h("p", {}, h("b", {}, `${number(done)} of ${number(of)}`), run.sample ? " items of the sample judged" : " items judged",
         shares.length ? ": " + shares.map((v) => `${number(count[v])} ${JUDGED[v]}`).join(", ") + "." : "",
         authors.length ? h("span", { class: "muted" }, "  By ", authors.map(([name, n], i) => [i ? ", " : "", marked(name), ` ${number(n)}`]))
-          : h("span", { class: "muted" }, ".  Open one and press ", h("kbd", {}, "a"), " ", h("kbd", {}, "x"), " or ", h("kbd", {}, "u"), ".")));
+          : h("span", { class: "muted" }, ".  Open one and press ", h("kbd", {}, "a"), " ", h("kbd", {}, "x"), " or ", h("kbd", {}, "u"), ".")),
+      disagree ? h("p", {}, h("button", { type: "button", class: "link", "data-act": "disagree", onclick: () => this.state.only({ verdict: "auditors disagree" }) },
+        `Auditors disagree on ${plural(disagree, "item")}`)) : null,
+      reasons.length ? h("p", {}, "Reasons: ", reasons.map(([reason, n], i) => [i ? ", " : "",
+        h("button", { type: "button", class: "link", onclick: () => this.state.only({ reason }) }, marked(reason)), ` ${number(n)}`]), ".") : null,
+      this.signing(done === of, missing));
+  }
+
+  /** Everything is judged: what to do next. */
+  signing(all, missing) {
+    const { run } = this.state, { signed } = this.verdicts;
+    if (run.run.kind !== "build" || !run.items.length) return null;
+    if (signed) return h("p", { class: "signed" }, h("b", {}, "Signed off"), " by ", marked(signed.signer), `, ${signed.at.slice(0, 16).replace("T", " ")}. The next verdict makes it stale.`);
+    if (!all) return null;
+    const late = [...missing].map(([name, n]) => `${name} has ${number(n)} to read`);
+    if (late.length) return h("p", { class: "muted" }, "All is judged by somebody; ", marked(late.join(", ")), ".");
+    return h("p", { class: "sign" }, h("b", {}, "All is judged. "), "Now sign, so that training takes the data. ",
+      h("button", { type: "button", class: "primary", "data-act": "sign-off", onclick: () => actions.sign() }, "Sign off"));
   }
 
   // -- figures ------------------------------------------------------------------------------------
@@ -125,13 +137,18 @@ class Overview {
     }
     if (!rows.size) return null;
     const some = (name) => [...rows.values()].some((r) => r[name]);
+    const same = (hits, n) => new Set([...rows.values()].filter((r) => r[n]).map((r) => r[hits] / r[n])).size < 2;
+    const bar = (hits, n, tone) => { // no bars where all would be alike
+      const plain = same(hits, n);
+      return (r) => (r[n] ? share(r[hits], r[n], tone, plain) : "");
+    };
     const columns = [
       ["Rounds", "asked", (r) => r.asked ? number(r.asked) : ""],
-      ["Found a problem", "asked", (r) => r.asked ? share(r.found, r.asked, "found") : ""],
-      ["Text changed", "asked", (r) => r.asked ? share(r.changed, r.asked, "changed") : ""],
-      ["Flagged", "asked", (r) => r.asked ? share(r.flags, r.asked, "flagged") : ""],
+      ["Found a problem", "asked", bar("found", "asked", "found")],
+      ["Text changed", "asked", bar("changed", "asked", "changed")],
+      ["Flagged", "asked", bar("flags", "asked", "flagged")],
       ["Pairs judged", "judged", (r) => r.judged ? number(r.judged) : ""],
-      ["Flipped", "both", (r) => r.both ? share(r.flipped, r.both, "flagged") : ""],
+      ["Flipped", "both", bar("flipped", "both", "flagged")],
       ["Accepted by auditors", "decided", (r) => r.decided ? accepted(r) : ""],
     ].filter(([, name]) => some(name));
     const order = [...rows].sort((a, b) => b[1].asked - a[1].asked || b[1].judged - a[1].judged || (a[0] > b[0] ? 1 : -1));
@@ -159,7 +176,8 @@ class Overview {
       return out;
     };
     return figure("Length", `Words of the first and of the final response: ${mean(before).toFixed(0)} and ${mean(after).toFixed(0)} on average.`,
-      bars([["first", bins(before), "muted"], ["final", bins(after), "main"]], ["0", String(step * 8), `${step * 16}+`]));
+      alike([...bins(before).entries(), ...bins(after).entries()]) ? h("p", {}, "All are about equally long.")
+        : bars([["first", bins(before), "muted"], ["final", bins(after), "main"]], ["0", String(step * 8), `${step * 16}+`]));
   }
 
   labels(judged) {
@@ -167,7 +185,8 @@ class Overview {
     const bins = Array(20).fill(0);
     for (const c of judged) bins[Math.min(19, Math.floor(c.probability * 20))]++;
     return figure("Labels", "Probability that A is better. Near one half a pair teaches little.",
-      bars([["pairs", bins, "main"]], ["0", "½", "1"]));
+      alike([...bins.entries()]) ? h("p", {}, `All ${plural(judged.length, "pair")} have about the same label: ${percent(judged[0].probability)}.`)
+        : bars([["pairs", bins, "main"]], ["0", "½", "1"]));
   }
 
   /** The judge against the auditors: how often labels of each sureness were accepted. */
@@ -204,6 +223,9 @@ class Overview {
     const most = 1500, step = Math.ceil(both.length / most);
     const shown = both.filter((_, n) => n % step === 0);
     const at = (v) => 8 + 184 * v;
+    if (new Set(both.map((c) => `${c.p_ab.toFixed(2)} ${c.p_ba.toFixed(2)}`)).size === 1) {
+      return figure("Order", `All ${plural(both.length, "pair")} came out alike: A is better with probability ${both[0].p_ab.toFixed(2)} shown first, ${both[0].p_ba.toFixed(2)} shown second.`, null);
+    }
     return figure("Order", `Each pair by the probability of A shown first (across) and second (up); off the diagonal the order decides.${step > 1 ? ` Every ${step}th pair is drawn.` : ""}`,
       svg("svg", { viewBox: SQUARE, class: "plot square", role: "img", "aria-label": "Agreement of the two orders" },
         ticks(["0", "½", "1"]),
@@ -287,8 +309,9 @@ function tallyByPrinciple(items) {
   return rows;
 }
 
-function share(hits, n, tone) {
-  return h("span", { class: hits ? "share" : "share none", title: `${number(hits)} of ${number(n)}` }, meter(hits / n, tone), h("span", {}, percent(hits / n)));
+/** A share, with a bar unless `plain`. */
+function share(hits, n, tone, plain = false) {
+  return h("span", { class: hits ? "share" : "share none", title: `${number(hits)} of ${number(n)}` }, plain ? null : meter(hits / n, tone), h("span", {}, percent(hits / n)));
 }
 
 function accepted(row) {
@@ -300,6 +323,9 @@ function quantile(values, q) {
   const sorted = [...values].sort((a, b) => a - b);
   return sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))];
 }
+
+/** Whether all of a histogram lies in one bin: bars would say nothing. entries: [bin, count]. */
+const alike = (entries) => new Set(entries.filter(([, count]) => count).map(([bin]) => bin)).size < 2;
 
 function figure(title, caption, drawing) {
   return h("figure", {}, h("figcaption", {}, h("h2", {}, title), h("p", { class: "muted" }, caption)), drawing);
@@ -339,6 +365,7 @@ function curves(run, item) {
       const values = run.items.filter((i) => i.update === u).map((i) => i[name]);
       return [u, values.reduce((a, b) => a + b, 0) / values.length, quantile(values, 0.1), quantile(values, 0.9)];
     });
+    if (new Set(run.items.map((i) => i[name])).size === 1) return figure(title, `It is ${fixed(run.items[0][name], 2)} in every response.`, null);
     const low = Math.min(...rows.map((r) => r[2])), high = Math.max(...rows.map((r) => r[3]), item ? item[name] : -Infinity);
     const x = (u) => 6 + 348 * (u - updates[0]) / (updates.at(-1) - updates[0]);
     const y = (v) => 98 - 84 * (v - low) / (high - low || 1);

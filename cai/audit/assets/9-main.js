@@ -5,7 +5,7 @@ const SCROLLS = { " ": 0.8, PageDown: 0.8, PageUp: -0.8, ArrowDown: 0.12, ArrowU
 
 const KEYS = [
   ["j  k", "next, previous"], ["Space", "read on"], ["a  x  u", "accept, reject, unsure: then the next"], ["f", "flag, to come back to"],
-  ["c", "comment"], ["z", "undo"], ["d", "differences in one text or side by side"], ["/", "search"],
+  ["1 … 9", "a reason from the list"], ["c", "reasons, and one in your words"], ["z", "undo"], ["d", "differences in one text or side by side"], ["/", "search"],
   ["o", "overview and back"], ["r", "cover texts, or show them"], ["t", "light or dark"], ["Esc", "leave a field, close a dialog"], ["?", "this help"],
 ];
 
@@ -74,10 +74,9 @@ async function main() {
   }
 
   function progress() {
-    const items = verdicts.part();
-    const done = items.filter((i) => (verdicts.mine(i)?.verdict || "none") !== "none").length;
+    const left = verdicts.left().length, all = verdicts.part().length;
     $("progress").textContent = run.mode === "diff" ? "" :
-      `${number(done)} of ${number(items.length)} judged` + (verdicts.waiting.length ? ` · ${verdicts.waiting.length} not saved` : "");
+      `${number(all - left)} of ${number(all)} judged` + (verdicts.waiting.length ? ` · ${verdicts.waiting.length} not saved` : "");
   }
 
   state.addEventListener("change", show);
@@ -113,8 +112,14 @@ async function main() {
     if (same) mention("Your verdict is taken back.");
     else if (judged) mention("That was the last of these items.");
   });
+  actions.sign = () => askSignature();
+
   actions.flag = () => named(() => verdicts.say(state.item, { flagged: !verdicts.mine(state.item)?.flagged }));
-  actions.comment = () => named(() => askComment(state.item));
+  actions.comment = () => named(() => askReason(state.item));
+  actions.because = (reason) => named(() => {
+    const chosen = verdicts.mine(state.item)?.reasons || [];
+    verdicts.say(state.item, { reasons: chosen.includes(reason) ? chosen.filter((r) => r !== reason) : [...chosen, reason] });
+  });
   actions.undo = () => {
     const item = run.mode === "diff" ? null : verdicts.undo();
     if (item) state.open(item);
@@ -147,7 +152,9 @@ async function main() {
       $("reader").scrollBy({ top: SCROLLS[event.key] * $("reader").clientHeight });
       return;
     }
-    const work = keys[event.shiftKey ? event.key : event.key.toLowerCase()]; // whatever Caps Lock says
+    const reason = /^[1-9]$/.test(event.key) && state.item && run.reasons[state.item.kind]?.[event.key - 1];
+    const work = reason ? () => actions.because(reason)
+      : keys[event.shiftKey ? event.key : event.key.toLowerCase()]; // whatever Caps Lock says
     if (!work || (event.repeat && !"jk".includes(event.key))) return; // a held key judges once
     event.preventDefault();
     work();
@@ -232,18 +239,73 @@ async function main() {
     field.focus();
   }
 
-  function askComment(item) {
-    const field = h("textarea", { id: "reason", rows: 4, maxlength: 5000, oninput: () => drafts.set(item, field.value) },
+  function askReason(item) {
+    const mine = verdicts.mine(item)?.reasons || [];
+    const offered = [...new Set([...run.reasons[item.kind], ...mine])];
+    const boxes = offered.map((reason) => h("input", { type: "checkbox", value: reason, checked: mine.includes(reason) }));
+    const field = h("textarea", { id: "reason", rows: 3, maxlength: 5000, oninput: () => drafts.set(item, field.value) },
       drafts.get(item) ?? (verdicts.mine(item)?.reason || ""));
-    const box = dialog("Comment", [h("label", {}, "Why, in your words", field), close("Keep")], () => {
+    const choices = h("fieldset", { class: "choices" }, h("legend", {}, "Reasons"),
+      boxes.map((choice, n) => h("label", {}, choice, h("span", {}, marked(offered[n])))));
+    const box = dialog("Why?", [choices, h("label", {}, "In your words", field), close("Keep")], () => {
       drafts.delete(item);
-      if (field.value.trim() !== (verdicts.mine(item)?.reason || "")) verdicts.say(item, { reason: field.value.trim() });
+      const said = { reason: field.value.trim(), reasons: boxes.filter((b) => b.checked).map((b) => b.value) };
+      if (said.reason !== (verdicts.mine(item)?.reason || "") || said.reasons.join() !== mine.join()) verdicts.say(item, said);
     });
     field.focus();
     field.addEventListener("keydown", (event) => {
       if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) box.querySelector("form").requestSubmit();
     });
   }
+
+  /** Done: sign here, beside a server; else how it is done in a terminal. */
+  function askSignature() {
+    const { of, done, missing } = verdicts.review();
+    const left = [...missing].filter(([name]) => name !== verdicts.author);
+    const progressLine = [h("p", {}, `${number(done)} of ${plural(of, "item")} ${run.sample ? "of the sample " : ""}judged.`,
+      left.length ? ` Still to read: ${left.map(([name, n]) => `${name} ${number(n)}`).join(", ")}.` : "")];
+    if (run.mode !== "serve") {
+      dialog("Sign off", [progressLine, h("p", {}, "This page is a file, so it can't sign. Export your verdicts, and in a terminal:"),
+        h("pre", {}, `cai audit import RUN verdicts-${run.run.name}.jsonl\ncai audit sign RUN --signer "${verdicts.author || "NAME"}"`),
+        h("p", { class: "buttons" }, exporting()), close()]);
+      return;
+    }
+    const told = h("p", { class: "warn", role: "alert" });
+    const signer = h("input", { id: "signer", maxlength: 100, required: true, pattern: ".*\\S.*", value: verdicts.author, autocomplete: "name" });
+    const statement = h("textarea", { id: "statement", rows: 2, maxlength: 5000 });
+    const share = (id, value) => h("input", { id, type: "number", min: 0, max: 100, step: "any", required: true, value });
+    const reviewed = share("min-reviewed", 100), accepted = share("min-accepted", 90);
+    const send = h("button", { class: "primary", "data-act": "sign" }, "Sign off");
+    const box = $("dialog");
+    const form = h("form", { onsubmit: async (event) => {
+      event.preventDefault();
+      if (verdicts.waiting.length) {
+        told.textContent = `${plural(verdicts.waiting.length, "verdict")} not saved yet: wait until the server has them.`;
+        return;
+      }
+      send.disabled = true;
+      const answer = await verdicts.sign({ signer: signer.value, statement: statement.value,
+        min_reviewed: Number(reviewed.value) / 100, min_accepted: Number(accepted.value) / 100 });
+      send.disabled = false;
+      if (answer.error) {
+        told.textContent = `Not signed: ${answer.error}. ${answer.hint || ""}`;
+        return;
+      }
+      box.close();
+      notice(`Signed off by ${answer.signer}: ${answer.path}. The next verdict makes it stale.`);
+    } }, h("h2", { id: "dialog-title", tabindex: "-1" }, "Sign off"), progressLine,
+    h("p", {}, "Your signature names the data, the verdicts and the thresholds by their digests; cai train asks for it where a project requires one."),
+    h("label", {}, "Signed by", signer), h("label", {}, "Statement", statement),
+    h("details", {}, h("summary", {}, "Ask for less (say why in the statement)"), h("div", { class: "thresholds" },
+      h("label", {}, "% judged, at least", reviewed), h("label", {}, "% of them accepted, at least", accepted))),
+    told, h("div", { class: "buttons" }, h("span", { class: "grow" }), h("button", { type: "button", onclick: () => box.close() }, "Cancel"), send));
+    box.replaceChildren(form);
+    box.showModal();
+    $("dialog-title").focus();
+  }
+
+  const exporting = () => h("button", { type: "button", id: "export", class: "primary",
+    onclick: () => download(`verdicts-${run.run.name}.jsonl`, verdicts.text()) }, `Export ${plural(verdicts.rows.length, "line")}`);
 
   function askHelp() {
     dialog("Keys and flags", [
@@ -272,7 +334,7 @@ async function main() {
         run.mode === "diff" ? "Two runs are compared here; verdicts are given in a run's own page." :
         "They are kept in this browser. Export them, and bring them home with: cai audit import RUN FILE"),
       run.mode === "diff" ? null : h("div", { class: "buttons" },
-        h("button", { type: "button", id: "export", class: "primary", onclick: () => download(`verdicts-${run.run.name}.jsonl`, verdicts.text()) }, `Export ${plural(verdicts.rows.length, "line")}`),
+        exporting(),
         h("label", { class: "button" }, "Import a file", file)),
       told, close()]);
   }

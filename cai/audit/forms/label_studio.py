@@ -94,8 +94,9 @@ def _said(row: FormRow, verdict: Mapping[str, Any]) -> list[FormRow]:
         results.append(_result(row, "verdict", {"choices": [verdict["verdict"]]}))
     if verdict["flagged"]:
         results.append(_result(row, "flagged", {"choices": ["flagged"]}))
-    if verdict["reason"]:
-        results.append(_result(row, "reason", {"text": [verdict["reason"]]}, "textarea"))
+    why = [*verdict["reasons"], *([verdict["reason"]] if verdict["reason"] else [])]
+    if why:
+        results.append(_result(row, "reason", {"text": ["; ".join(why)]}, "textarea"))
     note = {"text": [f"{verdict['author']}, {verdict['at']}"]}
     return [{**result, "meta": note} for result in results]
 

@@ -109,6 +109,7 @@ def row_values(
                 "verdict": v.verdict,
                 "flagged": v.flagged,
                 "reason": v.reason,
+                "reasons": list(v.reasons),
                 "at": v.at,
             }
             for v in verdicts

@@ -154,7 +154,9 @@ def _schema(pa: Any) -> Any:
                 reasoning=names,
             ),
             "update": pa.int64(), "score": number, "kl": number, "check": number,
-            "verdicts": records(author=text, verdict=text, flagged=truth, reason=text, at=text),
+            "verdicts": records(
+                author=text, verdict=text, flagged=truth, reason=text, reasons=names, at=text
+            ),
             "rows": records(file=text, id=text),
             "left_out": names,
         }

@@ -1,0 +1,26 @@
+"""The reasons that an auditor can choose on the page, beside free text.
+
+Short, so that they are read at a glance, and worded as they are stored: `cai.data.verdicts` keeps
+any short text, so this list can change and old verdicts still say what they said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from cai.audit.items import ItemKind
+
+_OF_A_TEXT = (
+    "harmful", "untrue", "does not answer", "refuses without need", "preachy", "broken text",
+)  # fmt: skip
+
+REASONS: Mapping[ItemKind, tuple[str, ...]] = {
+    "trace": (*_OF_A_TEXT, "principle misapplied", "critique is wrong"),
+    "comparison": (
+        "the other response is better", "both are equally good", "both are bad",
+        "the better one is harmful", "the better one is untrue", "principle misapplied",
+        "longer, not better",
+    ),
+    "rollout": (*_OF_A_TEXT, "written for the reward alone"),
+}  # fmt: skip
+"""Kind of item → its reasons, in the order of their keys (1 to 9)."""
