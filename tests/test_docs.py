@@ -153,4 +153,5 @@ def test_pages_made_from_code_are_as_the_code_is() -> None:
     finally:
         sys.path.pop(0)
     for name, make in generated_docs.PAGES.items():
-        assert (ROOT / "docs" / name).read_text("utf-8") == make(), name
+        page = (ROOT / "docs" / name).read_text("utf-8")
+        assert page == make(), f"docs/{name} is stale: run python tools/generated_docs.py"

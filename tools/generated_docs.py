@@ -1,21 +1,34 @@
 """Write the pages of docs/ that are made from code: `python tools/generated_docs.py`.
 
-docs/reference.md from the schemas of both kinds of file, docs/lint.md from the codes' pages. A test
-holds both to what this makes.
+docs/commands.md from the commands and their options, docs/reference.md from the schemas of both
+kinds of file, docs/lint.md from the codes' pages. A test holds them to what this makes.
 """
 
 from __future__ import annotations
 
+import inspect
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from cai.constitution.codes import CODES
-from cai.constitution.editors import editor_schema
-from cai.constitution.templates import FILTERS, VARIABLES
+import click
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # the `cai` of this checkout, whichever is installed
+
+from cai.cli import main  # noqa: E402
+from cai.constitution.codes import CODES  # noqa: E402
+from cai.constitution.editors import editor_schema  # noqa: E402
+from cai.constitution.templates import FILTERS, VARIABLES  # noqa: E402
+
+DOCS = ROOT / "docs"
+COMMANDS = """\
+# Every command and option
+
+Made by `python tools/generated_docs.py` from what `cai COMMAND --help` prints. Every command takes `-h` and `--help`.
+"""  # noqa: E501
 REFERENCE = """\
 # Reference: every key
 
@@ -52,6 +65,80 @@ TEMPLATES = {
     "critique": "asks the critic", "revise": "asks the reviser", "compare": "asks the judge",
     "compare_cot": "asks the judge, with reasoning first",
 }  # fmt: skip
+
+
+def commands() -> str:
+    """Every command with its arguments and options, under the headings of `cai --help`."""
+    return "\n".join(_commands()) + "\n"
+
+
+def _commands() -> Iterator[str]:
+    yield from COMMANDS.splitlines()
+    yield ""
+    yield from _prose(main.EXIT_CODES)
+    root = click.Context(main.cli, info_name="cai")
+    for heading, names in main.GROUPS.items():
+        yield ""
+        yield f"## {heading}"
+        for name in names:
+            command = main.cli.get_command(root, name)
+            assert command is not None, name
+            yield from _command(command, click.Context(command, parent=root, info_name=name))
+
+
+def _command(command: click.Command, ctx: click.Context) -> Iterator[str]:
+    """A command's section, then those of its own commands."""
+    yield ""
+    yield f"### `{ctx.command_path}`"
+    yield ""
+    yield from _prose(command.help or "")
+    yield ""
+    yield f"    {' '.join([ctx.command_path, *command.collect_usage_pieces(ctx)])}"
+    if rows := [_option(item, ctx) for item in command.params if isinstance(item, click.Option)]:
+        yield ""
+        yield "| option | value | default | meaning |"
+        yield "|---|---|---|---|"
+        yield from filter(None, rows)
+    if isinstance(command, click.Group):
+        for name in command.list_commands(ctx):
+            inner = command.get_command(ctx, name)
+            assert inner is not None, name
+            yield from _command(inner, click.Context(inner, parent=ctx, info_name=name))
+
+
+def _prose(text: str) -> Iterator[str]:
+    """Help as Markdown: a paragraph that click is told not to wrap (`\\b`) becomes a code block."""
+    for place, paragraph in enumerate(inspect.cleandoc(text).split("\n\n")):
+        if place:
+            yield ""
+        if paragraph.startswith("\b"):
+            yield "```text"
+            yield from paragraph.lstrip("\b\n").rstrip().splitlines()
+            yield "```"
+        else:
+            yield from paragraph.splitlines()
+
+
+def _option(option: click.Option, ctx: click.Context) -> str:
+    """A row of the table; nothing for a hidden option."""
+    if option.hidden:
+        return ""
+    names = ", ".join(f"`{name}`" for name in [*option.opts, *option.secondary_opts])
+    text, _, rest = (option.help or "").partition("  [default: ")
+    extra = option.get_help_extra(ctx)
+    default = rest.rstrip("]") or extra.get("default", "")
+    if extra.get("required"):
+        default = "required"
+    value = "" if option.is_flag else _value(option, ctx)
+    return f"| {names} | {value} | {_cell(default)} | {_cell(text)} |"
+
+
+def _value(option: click.Option, ctx: click.Context) -> str:
+    if isinstance(option.type, click.Choice):
+        return ", ".join(f"`{choice}`" for choice in option.type.choices)
+    value = f"`{option.make_metavar(ctx).removesuffix(' RANGE')}`"
+    bounds = option.get_help_extra(ctx).get("range")
+    return f"{value} {bounds}" if bounds else value
 
 
 def reference() -> str:
@@ -156,7 +243,7 @@ def _lint() -> Iterator[str]:
                     yield f"\n{label}\n\n```yaml\n{snippet}\n```"
 
 
-PAGES = {"reference.md": reference, "lint.md": lint}
+PAGES = {"commands.md": commands, "reference.md": reference, "lint.md": lint}
 
 if __name__ == "__main__":
     for name, make in PAGES.items():
