@@ -21,14 +21,6 @@ DRAWS = 1000
 _TAIL = 0.025
 
 
-def percent_agreement(a: Sequence[str], b: Sequence[str]) -> Proportion:
-    """How many units two raters give the same label, with Wilson's interval; chance is in it.
-
-    Raises `ValueError` where the raters differ in length.
-    """
-    return agreed(list(zip(a, b, strict=True)))
-
-
 def cohen_kappa(a: Sequence[str], b: Sequence[str]) -> float:
     """Cohen's κ = (p_o − p_c) / (1 − p_c) of two raters' labels of the same units, in order.
 
@@ -38,13 +30,6 @@ def cohen_kappa(a: Sequence[str], b: Sequence[str]) -> float:
     all, and for no units. Raises `ValueError` where the raters differ in length.
     """
     return kappa_of(Counter(zip(a, b, strict=True)))
-
-
-def kappa_interval(
-    a: Sequence[str], b: Sequence[str], *, seed: int = 0, draws: int = DRAWS
-) -> tuple[float, float]:
-    """95 % interval of Cohen's κ over units; see `interval`."""
-    return interval(kappa_of, zip(a, b, strict=True), seed=seed, draws=draws)
 
 
 def krippendorff_alpha(ratings: Iterable[Mapping[str, str]]) -> float:
