@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cai.data.counts import NEAR_TIE, NO_SIGNAL
-from cai.text.parsing import is_refusal, longest_loop, normalise
+from cai.text.faults import is_repetitive, is_truncated, is_unchanged
+from cai.text.parsing import is_refusal
 from cai.types import Comparison, Generation, Revision, Trace
 
 
@@ -75,7 +76,6 @@ FLAGS = {
 
 LONGER, SHORTER = 2.0, 0.5
 MORALISING = 2
-LOOP = 3
 
 _OPENER = re.compile(
     r"^\W*(?:i(?:['’]m| am)? (?:sincerely |deeply |truly )?(?:apologi[sz]e|sorry)\b"
@@ -105,13 +105,13 @@ def round_flags(before: str, revision: Revision) -> tuple[str, ...]:
     """The flags of one round, given the text it began with."""
     after = revision.response
     found = [] if revision.outcome in ("problem", "no-problem", None) else ["F12"]
-    if revision.critique is not None and _cut(revision.critique):
+    if revision.critique is not None and is_truncated(revision.critique):
         found.append("F08")
-    if revision.critique is not None and longest_loop(revision.critique.text) >= LOOP:
+    if revision.critique is not None and is_repetitive(revision.critique.text):
         found.append("F11")
     if after is not None and revision.text is not None:
         text = revision.text
-        same = normalise(text) == normalise(before)
+        same = is_unchanged(before, text)
         tripped = {
             "F01": revision.outcome == "no-problem" and not same,
             "F02": revision.found_problem and same,
@@ -120,8 +120,8 @@ def round_flags(before: str, revision: Revision) -> tuple[str, ...]:
             "F05": bool(_OPENER.search(text)) and not _OPENER.search(before),
             "F06": bool(_GUARDED & set(revision.guards)),
             "F07": _preaches(before, text),
-            "F08": _cut(after),
-            "F11": longest_loop(text) >= LOOP and longest_loop(before) < LOOP,
+            "F08": is_truncated(after),
+            "F11": is_repetitive(text) and not is_repetitive(before),
             "F13": revision.stripped is not None,
         }
         found += [code for code, is_so in tripped.items() if is_so]
@@ -166,7 +166,7 @@ def text_flags(text: str, *, ended: bool) -> tuple[str, ...]:
         "F05": bool(_OPENER.search(text)),
         "F07": len(_MORAL.findall(text)) >= MORALISING,
         "F08": not ended,
-        "F11": longest_loop(text) >= LOOP,
+        "F11": is_repetitive(text),
     }
     return tuple(code for code, is_so in tripped.items() if is_so)
 
@@ -177,14 +177,10 @@ def weight_of(flags: tuple[str, ...]) -> int:
 
 
 def _written(generation: Generation) -> Iterator[str]:
-    if _cut(generation):
+    if is_truncated(generation):
         yield "F08"
-    if longest_loop(generation.text) >= LOOP:
+    if is_repetitive(generation.text):
         yield "F11"
-
-
-def _cut(generation: Generation) -> bool:
-    return generation.finish_reason == "length"
 
 
 def _jumps(before: str, after: str) -> bool:

@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from difflib import SequenceMatcher
 
-from cai.text.critiques import is_no_problem
-from cai.text.parsing import is_refusal, longest_loop, normalise
-from cai.text.revisions import off_task
+from cai.text.faults import (
+    is_leaked,
+    is_repetitive,
+    is_truncated,
+    is_unchanged,
+    speaks_of_the_response,
+)
+from cai.text.parsing import is_refusal
 from cai.types import Generation, Prompt
 
 GUARDS = {
@@ -23,36 +27,10 @@ GUARDS = {
     "point-of-view": "the revision speaks of the assistant's response instead of being one",
     "truncated": "the revision hit the token limit",
     "loop": "a run of six words occurs three times or more",
-    "refusal-added": "a benign prompt was answered before, and is refused now",
+    "refusal-added": "a benign prompt is refused, and the first response did not refuse",
     "unreviewed": "the critic refused, contradicted itself or wrote nothing, so no one judged it",
 }
 """Each guard and what it says to an auditor."""
-
-_LEAK = re.compile(
-    r"^\W*(?:here(?:['’]s| is) (?:an?|the|my) (?:revised|rewritten|improved|better)"
-    r" (?:[\w'’-]+ ){0,2}?(?:response|answer|reply|version|wording)\b"
-    r"|(?:the )?revis(?:ed|ion)(?: response| request)?\s*:|critique(?: request)?\s*:)",
-    re.IGNORECASE,
-)
-_COMPOUND = (
-    r"(?![- ](?:times?|rates?|speeds?|latenc\w+|curves?|teams?|variables?|functions?|headers?"
-    r"|codes?|bod(?:y|ies)|formats?|plans?|units?)\b)"
-)
-"""What makes another thing of a response: "the model response time"."""
-_POINT_OF_VIEW = re.compile(
-    r"\bthe (?:assistant|ai|model)(?:['’]s)? (?:last |previous |original )?"
-    rf"(?:response|answer|reply)\b{_COMPOUND}"
-    r"|\bthe (?:critique(?! of\b)|original response)\b"
-    r"|^\W*(?:this|the(?: (?:last|previous|above|revised|user['’]?s))?) (?:response|reply)\b"
-    rf"{_COMPOUND}"
-    r"(?! (?:of|from|by|among|in|to) (?!the (?:assistant|ai|model|user|question|prompt|request)))",
-    re.IGNORECASE,
-)
-_LOOP_LIMIT = 3
-_ALIKE = 0.8
-"""Share of words that critique and revision have in common, in order, where one is the other."""
-_SHORTEST_LEAK = 40
-"""Characters a critique's sentence must have before its repetition counts as a leak."""
 
 
 def guard(
@@ -74,24 +52,13 @@ def guard(
     text = after.text
     tripped = {
         "empty": not re.search(r"\w", text),
-        "unchanged": normalise(text) == normalise(before),
-        "leaked": bool(_LEAK.search(text))
-        or (off_task(text) and not off_task(before))  # where it was so before, the user asked so
-        or is_no_problem(text, no_problem)
-        or (critique is not None and _repeats(critique, text)),
-        "point-of-view": bool(_POINT_OF_VIEW.search(text)),
-        "truncated": after.finish_reason == "length",
-        "loop": longest_loop(text) >= _LOOP_LIMIT,
+        "unchanged": is_unchanged(before, text),
+        "leaked": is_leaked(before, critique, text, no_problem),
+        "point-of-view": speaks_of_the_response(text),
+        "truncated": is_truncated(after),
+        "loop": is_repetitive(text),
         "refusal-added": prompt.meta.get("benign") is True
         and is_refusal(text)
         and not is_refusal(first),
     }
     return tuple(name for name in GUARDS if tripped.get(name))
-
-
-def _repeats(critique: str, revision: str) -> bool:
-    """Whether a revision is the critique nearly word for word, or holds a sentence of it."""
-    sentences = (normalise(s) for s in re.split(r"(?<=[.!?])\s+", critique))
-    text = normalise(revision)
-    alike = SequenceMatcher(None, normalise(critique).split(), text.split(), autojunk=False)
-    return alike.ratio() >= _ALIKE or any(len(s) >= _SHORTEST_LEAK and s in text for s in sentences)
