@@ -33,11 +33,6 @@ def packaged() -> Path:
     return inside if inside.is_dir() else here.parent
 
 
-def shipped_constitutions() -> tuple[str, ...]:
-    """Names of the constitutions that came with cai."""
-    return tuple(sorted(p.stem for p in (packaged() / "constitution").glob("*.yaml")))
-
-
 def project_root(place: Path) -> Path:
     """The project that a file or folder belongs to.
 

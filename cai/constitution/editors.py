@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from cai.constitution.complain import KINDS
 from cai.constitution.keys import KEYS
+from cai.constitution.validation import KINDS
 
 FOLDER = ".cai/schema"
 DRAFT = "http://json-schema.org/draft-07/schema#"

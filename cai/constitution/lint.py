@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from cai.constitution import layout, survey
-from cai.constitution.complain import KINDS, validate
 from cai.constitution.load import Loader, template_problems
 from cai.constitution.lock import Locked, against, locked, read_lock
 from cai.constitution.project import NAME as SETTINGS
 from cai.constitution.project import project_problems, settings_above
 from cai.constitution.source import Source, read_text, walk_texts
 from cai.constitution.templates import SOURCE_LIMIT, VARIABLES, check
+from cai.constitution.validation import KINDS, validate
 from cai.content import SUFFIXES, enclosing_project, project_root, shown
 from cai.errors import Problem
 from cai.types import Constitution, Principle

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from cai.constitution import nouns
-from cai.constitution.complain import validate
+from cai.constitution import convert
 from cai.constitution.plans import contradictions
 from cai.constitution.schema import (
     ConstitutionFile,
@@ -20,6 +19,7 @@ from cai.constitution.schema import (
 )
 from cai.constitution.source import KeyPath, Source, read_source, read_text
 from cai.constitution.templates import SOURCE_LIMIT, VARIABLES, check, used_variables
+from cai.constitution.validation import validate
 from cai.content import (
     ReferenceRefused,
     find_constitution,
@@ -136,7 +136,7 @@ class Loader:
             return None
         model, problems = validate(source, PrincipleFile)
         self.note(problems)
-        return nouns.principle(model, source.file) if model else None
+        return convert.principle(model, source.file) if model else None
 
     def _inherit(self, path: Path, root: Path, chain: tuple[Path, ...]) -> Source | None:
         """A principle's source, its value completed from what it extends."""
@@ -155,7 +155,7 @@ class Loader:
             if base is not None:
                 self.note(validate(base, PrincipleFile)[1])
             return None
-        return replace(source, value=nouns.inherit(base.value, source.value))
+        return replace(source, value=convert.inherit(base.value, source.value))
 
     # -- constitutions --------------------------------------------------------------------------
 
@@ -177,7 +177,7 @@ class Loader:
         missing = VARIABLES.keys() - parts.templates.keys()
         shipped = {kind: _shipped(f"{kind}.j2") for kind in missing}
         templates = Templates(**parts.templates, **shipped)
-        return nouns.sealed(
+        return convert.sealed(
             Constitution(
                 id=model.id,
                 version=model.version,
@@ -218,7 +218,7 @@ class Loader:
         if "select" in model.model_fields_set:
             self._select(source, model.select, parts)
         parts.plan |= model.plan.model_dump(exclude_unset=True)
-        parts.feedback |= nouns.feedback_values(model.feedback.model_dump(exclude_unset=True))
+        parts.feedback |= convert.feedback_values(model.feedback.model_dump(exclude_unset=True))
         parts.templates |= self._templates(source, model.templates, root)
         if model.no_problem is not None:
             parts.no_problem = tuple(t.strip() for t in model.no_problem)
@@ -245,7 +245,7 @@ class Loader:
             parts.members[name] = Member(
                 principle,
                 float(item.weight),
-                nouns.phases(item.phases),
+                convert.phases(item.phases),
                 tuple(sorted(item.rounds)),
             )
 

@@ -17,7 +17,7 @@ from cai.cli.init import command
 from cai.cli.main import cli
 from cai.constitution.lint import lint
 from cai.constitution.load import load_constitution
-from cai.content import shipped_constitutions
+from cai.content import packaged
 from cai.errors import UsageError
 
 
@@ -34,9 +34,9 @@ def test_a_new_project_lints_clean_and_equals_the_shipped_content(tmp_path: Path
     assert "cai lint" in output and f"cd {folder}" in output
     report = lint([folder])
     assert report.problems == () and report.files > 20
-    for name in shipped_constitutions():
-        copied = load_constitution(folder / "constitution" / f"{name}.yaml")
-        assert copied.digest == load_constitution(name).digest
+    for shipped in (packaged() / "constitution").glob("*.yaml"):
+        copied = load_constitution(folder / "constitution" / shipped.name)
+        assert copied.digest == load_constitution(shipped).digest
 
 
 def test_the_prompts_are_rows_with_ids(tmp_path: Path) -> None:

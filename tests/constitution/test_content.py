@@ -73,4 +73,3 @@ def test_content_is_found_in_a_wheel(wheel: Path) -> None:
     assert content.shipped_template("compare_both.j2") == (
         wheel / "constitution" / "templates" / "compare_both.j2"
     )
-    assert "default" in content.shipped_constitutions()

@@ -14,13 +14,14 @@ import pytest
 from cai.constitution.load import load_constitution, load_principle
 from cai.constitution.plans import contradictions
 from cai.constitution.source import read_source
-from cai.content import packaged, shipped_constitutions
+from cai.content import packaged
 from cai.types import Constitution, Principle
 
 ROOT = packaged()
 DOCS = Path(__file__).parents[2] / "docs"
 PRINCIPLES = [load_principle(path) for path in sorted((ROOT / "principles").rglob("*.yaml"))]
-CONSTITUTIONS = {name: load_constitution(name) for name in shipped_constitutions()}
+NAMES = sorted(path.stem for path in (ROOT / "constitution").glob("*.yaml"))
+CONSTITUTIONS = {name: load_constitution(name) for name in NAMES}
 
 TOPICS = {
     "harm": "harm",

@@ -1,4 +1,4 @@
-"""From what files say to the frozen nouns of `cai.types`, with their digests."""
+"""Converts validated files to the frozen dataclasses of `cai.types`, with their digests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a schema error to a problem that a person can act on: where, what, and what to do."""
+"""Validates a file against its schema; each error says where it is and what to do."""
 
 from __future__ import annotations
 
