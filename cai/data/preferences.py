@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cai.data.counts import NEAR_TIE
-from cai.data.sft import FAILED, LeftOut, fails, faults_of, standings
+from cai.data.sft import FAILED, LeftOut, fails, faults_of, candidates
 from cai.data.split import folded
 from cai.types import Comparison, Label, Preference, Split, Trace
 
@@ -56,7 +56,7 @@ def revision_preference(
     Its probability is the judge's where the judge was asked, and 1 elsewhere. A revision that the
     judge finds worse is no row; near ties as in `comparison_preference`. check_gate: see `fails`.
     """
-    texts = standings(trace)
+    texts = candidates(trace)
     first, last = texts[0], texts[-1]
     if last.round == 0:
         return LeftOut("not revised")

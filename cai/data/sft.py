@@ -1,4 +1,4 @@
-"""From traces to SFT rows: a prompt and the response that critique and revision left standing."""
+"""SFT rows from traces: a prompt and the response that critique and revision ended with."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ FAILED = LeftOut("the last check finds a problem")
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """A text that stood as the response for a while.
+class Candidate:
+    """A text of a trace that could become a row: the first response, or a revision of it.
 
-    round: how many rounds it has been through when written; 0 is the first response.
-    guards: what keeps it out of the data. principle_ids: all principles asked until it fell.
-    reasoning: what the model thought before it wrote the text.
+    round: the rounds before it was written; 0 for the first response. guards: the faults that keep
+    it out of the data. principle_ids: the principles whose critiques led to it or left it as it
+    is. reasoning: what the model thought before it wrote the text.
     """
 
     text: str
@@ -35,10 +35,10 @@ class Standing:
     reasoning: str = ""
 
 
-def standings(trace: Trace) -> list[Standing]:
+def candidates(trace: Trace) -> list[Candidate]:
     """The texts of a trace in their order; a round that left the text alone adds none."""
     first = trace.response
-    out = [Standing(first.text, 0, faults_of(first), reasoning=first.reasoning)]
+    out = [Candidate(first.text, 0, faults_of(first), reasoning=first.reasoning)]
     asked: list[str] = []
     for revision in trace.revisions:
         if revision.principle_id not in asked:
@@ -46,10 +46,10 @@ def standings(trace: Trace) -> list[Standing]:
         last, new = out[-1], revision.text
         if new is not None and (revision.guards or new != last.text):
             thought = revision.response.reasoning if revision.response else ""
-            out.append(Standing(new, revision.round + 1, revision.guards, tuple(asked), thought))
+            out.append(Candidate(new, revision.round + 1, revision.guards, tuple(asked), thought))
         else:
             guards = tuple(dict.fromkeys((*last.guards, *revision.guards)))
-            out[-1] = Standing(last.text, last.round, guards, tuple(asked), last.reasoning)
+            out[-1] = Candidate(last.text, last.round, guards, tuple(asked), last.reasoning)
     return out
 
 
@@ -74,7 +74,7 @@ def sft_examples(
     check_gate: see `fails`; texts on the way were not checked, so it holds for the last alone.
     reasoning: keep what was thought before each text, and before earlier turns of the prompt.
     """
-    texts = standings(trace)
+    texts = candidates(trace)
     chosen = texts[-1:] if which == "last" else texts[1:] or texts
     rows = [_example(trace, text, split, reasoning) for text in chosen]
     if fails(trace, check_gate) and not isinstance(rows[-1], LeftOut):
@@ -92,7 +92,7 @@ def fails(trace: Trace, check_gate: float | None) -> bool:
     return check_gate is not None and any(c.scores.mass < check_gate for c in trace.checks)
 
 
-def _example(trace: Trace, text: Standing, split: Split, reasoning: bool) -> SftExample | LeftOut:
+def _example(trace: Trace, text: Candidate, split: Split, reasoning: bool) -> SftExample | LeftOut:
     if text.guards:
         return LeftOut(f"guarded: {', '.join(text.guards)}")
     return SftExample(

@@ -8,7 +8,7 @@ import pytest
 
 from cai.data.preferences import comparison_preference, revision_preference
 from cai.data.rows import ExportedRow, Sides
-from cai.data.sft import LeftOut, sft_examples, standings
+from cai.data.sft import LeftOut, sft_examples, candidates
 from cai.data.split import side_of, split_of
 from cai.types import Label, Message, Prompt, Revision, SftExample, Trace
 from tests.store.samples import comparison, family_of, run, say, trace
@@ -66,9 +66,9 @@ def test_the_last_text_is_the_row() -> None:
     )
 
 
-def test_standings_follow_the_texts() -> None:
+def test_candidates_follow_the_texts() -> None:
     whole = with_rounds(revision(0, "Second"), revision(1, None), revision(2, "Third"))
-    assert [(s.text, s.round, s.principle_ids) for s in standings(whole)] == [
+    assert [(s.text, s.round, s.principle_ids) for s in candidates(whole)] == [
         ("First", 0, ()),
         ("Second", 1, ("p0", "p1")),
         ("Third", 3, ("p0", "p1", "p2")),
