@@ -11,12 +11,14 @@ goes through a shell.
 
 from __future__ import annotations
 
+import ast
 import multiprocessing
 import os
 import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -126,6 +128,42 @@ def test_the_layer_table_is_the_code_s() -> None:
     here = {p.stem for p in (ROOT / "cai").iterdir() if p.suffix == ".py" or p.is_dir()}
     here -= {"__init__", "__main__", "__pycache__", "py"}
     assert table == {name: LAYERS[name] for name in here}
+
+
+def rules() -> list[tuple[str, str, str]]:
+    """(Rule, file, symbol) of each row of "Where each rule lives"."""
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    return re.findall(r"^\| (.+?) \| `(cai/[\w/]+\.py):([\w.]+)` \|$", text, re.MULTILINE)
+
+
+def is_defined(symbol: str, source: str) -> bool:
+    """Whether a source defines a function, class or `Class.method`."""
+    scope: Sequence[ast.stmt] = ast.parse(source).body
+    for name in symbol.split("."):
+        kinds = (ast.FunctionDef, ast.ClassDef)
+        nodes = [n for n in scope if isinstance(n, kinds) and n.name == name]
+        if not nodes:
+            return False
+        scope = nodes[0].body
+    return True
+
+
+@pytest.mark.parametrize(("rule", "file", "symbol"), rules(), ids=lambda value: str(value))
+def test_each_rule_lives_where_the_table_says(rule: str, file: str, symbol: str) -> None:
+    row = f"docs/architecture.md, {rule!r}"
+    assert (ROOT / file).is_file(), f"{row}: there is no {file}; write where it went"
+    source = (ROOT / file).read_text(encoding="utf-8")
+    assert is_defined(symbol, source), f"{row}: {file} has no {symbol}; write where it went"
+
+
+def test_the_table_of_rules_is_read_in_full() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    section = text.split("## Where each rule lives\n")[1].split("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("| ")]
+    heads = sum(line.startswith("| rule ") for line in rows)
+    assert len(rows) - heads == len(rules()) >= 30
+    assert is_defined("A.f", "class A:\n    def f(self): ...\n")
+    assert not is_defined("A.g", "class A:\n    def f(self): ...\ndef g(): ...\n")
 
 
 def test_the_command_blocks_are_found(tmp_path: Path) -> None:
