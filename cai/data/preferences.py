@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cai.data.counts import NEAR_TIE
-from cai.data.sft import FAILED, LeftOut, fails, faults_of, candidates
+from cai.data.sft import FAILED, LeftOut, candidates, fails, faults_of
 from cai.data.split import folded
 from cai.types import Comparison, Label, Preference, Split, Trace
 

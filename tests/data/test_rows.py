@@ -8,7 +8,7 @@ import pytest
 
 from cai.data.preferences import comparison_preference, revision_preference
 from cai.data.rows import ExportedRow, Sides
-from cai.data.sft import LeftOut, sft_examples, candidates
+from cai.data.sft import LeftOut, candidates, sft_examples
 from cai.data.split import side_of, split_of
 from cai.types import Label, Message, Prompt, Revision, SftExample, Trace
 from tests.store.samples import comparison, family_of, run, say, trace
