@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cai.cli.output import json_option, print_json
 from cai.cli.parts import drawing, loading, make_models, models_of, reading
 from cai.errors import UsageError
 
@@ -52,11 +53,13 @@ if TYPE_CHECKING:
 @click.option(
     "--repair", is_flag=True, help="Drop damaged steps of the store first, and make them again."
 )
+@json_option
 @click.option("--quiet", "-q", is_flag=True, help="No progress and no summary.")
 def command(
     constitution: str, prompts_file: Path | None, form: str | None, column: str | None,
     turns: str, out: Path | None, licence: str, parquet: bool, examine: bool, judge_gate: bool,
-    require_signal: float | None, wait: bool, repair: bool, quiet: bool,
+    require_signal: float | None, wait: bool, repair: bool,
+    as_json: bool, quiet: bool,
     **options: Any,
 ) -> None:  # fmt: skip
     """Turn principle files into SFT and preference data.
@@ -71,7 +74,7 @@ def command(
     cai build-data -c my/constitution.yaml -p red.jsonl -m Qwen/Qwen3-4B -o runs/red
     """
     from cai.cli import gates
-    from cai.cli.summary import print_summary, warn_of_data
+    from cai.cli.summary import print_summary, summary_values, warn_of_data
     from cai.constitution.load import load_constitution
     from cai.data.export import check_folder, export
     from cai.data.files import need_pyarrow
@@ -119,9 +122,11 @@ def command(
         if require_signal is not None:
             gates.require_signal(store, run.id, require_signal)
         manifest = export(store, run.id, out, parquet=parquet, licence=licence)
-        if not quiet:
+        if as_json:
+            print_json(summary_values(store, run, out, manifest))
+        elif not quiet:
             print_summary(store, run, out, manifest)
-    if quiet:
+    if quiet or as_json:
         warn_of_data(manifest)
 
 

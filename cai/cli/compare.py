@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cai.cli.output import print_json
 from cai.cli.parts import tell, template_options
 from cai.cli.speak import Voices, speaking
 from cai.errors import CaiError, DataError, PromptError, UsageError
@@ -47,12 +48,17 @@ class Compared:
 )  # fmt: skip
 @click.option("--limit", type=click.IntRange(min=1), default=None, help="Use the first N prompts.")
 @click.option(
-    "--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), default=None,
-    help="Also write a JSON line a prompt: prompt_id, prompt, responses by name.",
+    "--out", "-o", type=click.Path(path_type=Path, dir_okay=False), default=None,
+    help="Also write the answers as JSONL: prompt_id, prompt, responses by name.",
+)  # fmt: skip
+@click.option(
+    "--json", "json_file", is_flag=False, flag_value="-", default=None, metavar="",
+    help="Print one JSON object to stdout; notes go to stderr.",
 )  # fmt: skip
 @speaking
 def command(
-    prompts_file: Path | None, limit: int | None, json_file: Path | None, model: str | None,
+    prompts_file: Path | None, limit: int | None, out: Path | None, json_file: str | None,
+    model: str | None,
     adapters: tuple[str, ...], device: str, dtype: str, thinking: str,
     template_args: tuple[str, ...], date: str | None, **sampling: Any,
 ) -> None:  # fmt: skip
@@ -70,8 +76,11 @@ def command(
 
     prompts = PromptFile(prompts_file or PROMPTS)
     need_prompts(prompts, prompts.path.name)
-    if json_file and not json_file.parent.is_dir():
-        raise UsageError(f"--json: there is no folder {json_file.parent}", hint="Make it first.")
+    as_json = json_file == "-"
+    if json_file and not as_json:  # the older spelling of --out
+        out = Path(json_file)
+    if out and not out.parent.is_dir():
+        raise UsageError(f"There is no folder {out.parent}", hint="Make it first.")
     template = template_options(
         {"thinking": thinking, "template_args": template_args, "date": date}, adapters
     )
@@ -82,13 +91,15 @@ def command(
     rows = []
     for compared in _compare(voices, islice(_usable(prompts), limit), sampling):
         shown += 1
-        _print(shown, compared)
+        if not as_json:
+            _print(shown, compared)
         rows.append(compared.row())
     if not shown:
         raise DataError(f"No prompt of {prompts.path} can be used.", hint="See the reasons above.")
-    if json_file:
-        name = json_file.name
-        with staged(json_file.parent, name) as files, files.lines(name) as lines:
+    if as_json:
+        print_json({"prompts": rows})
+    if out:
+        with staged(out.parent, out.name) as files, files.lines(out.name) as lines:
             for row in rows:
                 lines.write(row)
 

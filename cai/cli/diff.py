@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from cai.cli.output import format_option, json_option, print_json
 from cai.cli.parts import decoding, loading, make_models, models_of
 from cai.decoding import SETTINGS
 from cai.errors import UsageError
@@ -18,14 +18,6 @@ if TYPE_CHECKING:
 
 LIMIT = 40
 """Prompts that both sides are built on, unless told otherwise."""
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What was found, and on what: for the head of the report."""
-
-    findings: DiffResult
-    about: str
 
 
 @click.command("diff")
@@ -64,14 +56,13 @@ class Found:
     "--html", type=click.Path(path_type=Path, dir_okay=False), default=None,
     help="Also write every record of both sides as one HTML file, as cai audit diff does.",
 )  # fmt: skip
-@click.option(
-    "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True
-)
+@json_option
+@format_option()
 @click.option("--wait", is_flag=True, help="Wait for another build on the same store.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
 def command(
     sides: tuple[str, ...], against: str | None, content_only: bool, shown: int,
-    html: Path | None, form: str, **options: Any,
+    html: Path | None, as_json: bool, form: str, **options: Any,
 ) -> None:  # fmt: skip
     """Show what changed from A to B, and what the change does to the same prompts.
 
@@ -84,7 +75,7 @@ def command(
     cai diff --against git:HEAD                      the working tree, on the bundled model
     cai diff --against git:HEAD --content            what changed, at once
     cai diff git:v1 git:v2 -p red.jsonl -m Qwen/Qwen3-4B --html diff.html
-    cai diff runs/before runs/after --format json
+    cai diff runs/before runs/after --json
     """
     from cai.authoring.changes import changes, is_read
     from cai.authoring.sides import read_sides
@@ -95,21 +86,22 @@ def command(
         html = page_place(html)
     before, after = read_sides(*_sides(sides, against))
     differences = changes(before.content, after.content)
-    if form == "text":
+    as_json = as_json or form == "json"
+    if not as_json:
         from cai.cli.diff_text import print_changes
 
         print_changes(before, after, differences)
-    found = None
+    findings, source = None, ""
     if not content_only and (before.folder or is_read(before.content, after.content)):
-        found = _found(before, after, html, options)
-    if form == "json":
-        from cai.cli.diff_json import as_json
+        findings, source = _effects(before, after, html, options)
+    if as_json:
+        from cai.cli.diff_json import diff_values
 
-        click.echo(as_json(before, after, differences, found))
-    elif found is not None:
-        from cai.cli.diff_text import print_found
+        print_json(diff_values(before, after, differences, findings, source))
+    elif findings is not None:
+        from cai.cli.diff_text import print_effects
 
-        print_found(found, shown)
+        print_effects(findings, source, shown)
         if html is not None:
             from cai.cli.audit import shown_path
 
@@ -130,15 +122,20 @@ def _sides(given: tuple[str, ...], against: str | None) -> tuple[str, str]:
     )
 
 
-def _found(before: Side, after: Side, html: Path | None, options: dict[str, Any]) -> Found:
-    """Read both runs, or build both constitutions; and the page, where one is asked for."""
+def _effects(
+    before: Side, after: Side, html: Path | None, options: dict[str, Any]
+) -> tuple[DiffResult, str]:
+    """Read both runs, or build both constitutions, and write the page if one is requested.
+
+    Returns the findings, and the data that they rest on, in words.
+    """
     from cai.authoring.diff import read
 
     if before.folder and after.folder:
-        found = Found(read(before, after), "as the two runs have them")
+        findings = read(before, after)
         if html is not None:
             _page_of_runs(before.folder, after.folder, html)
-        return found
+        return findings, "as the two runs have them"
     if before.folder or after.folder:
         raise UsageError(
             "one side is a run, the other a constitution: what they do can't be compared",
@@ -147,7 +144,9 @@ def _found(before: Side, after: Side, html: Path | None, options: dict[str, Any]
     return _build(before, after, html, options)
 
 
-def _build(before: Side, after: Side, html: Path | None, options: dict[str, Any]) -> Found:
+def _build(
+    before: Side, after: Side, html: Path | None, options: dict[str, Any]
+) -> tuple[DiffResult, str]:
     from cai.authoring.diff import built
     from cai.cli.progress import BuildProgress
     from cai.data.files import telling
@@ -174,8 +173,8 @@ def _build(before: Side, after: Side, html: Path | None, options: dict[str, Any]
         )  # fmt: skip
     if html is not None:
         _page_of_builds(place, findings.runs, html)
-    about = f"of {prompts.path.name} (--limit {config.limit}), seed {config.seed}, "
-    return Found(findings, about + f"model {options['model']}")
+    source = f"of {prompts.path.name} (--limit {config.limit}), seed {config.seed}, "
+    return findings, source + f"model {options['model']}"
 
 
 def _prompts() -> Path:

@@ -1,8 +1,7 @@
-"""What `cai diff` found, as JSON: for CI, and for whoever wants to count on."""
+"""The result of `cai diff` as plain values, for `--json`."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -15,26 +14,33 @@ from cai.types import as_dicts
 
 if TYPE_CHECKING:
     from cai.authoring.changes import Change
+    from cai.authoring.diff import DiffResult
     from cai.authoring.sides import Side
-    from cai.cli.diff import Found
 
 
-def as_json(before: Side, after: Side, differences: Sequence[Change], found: Found | None) -> str:
-    """Everything; `effect` is null where nothing was built or read. Every number is finite."""
-    out = {
+def diff_values(
+    before: Side,
+    after: Side,
+    differences: Sequence[Change],
+    findings: DiffResult | None,
+    source: str,
+) -> dict[str, Any]:
+    """Everything; `effect` is None where nothing was built or read.
+
+    source: the data that the findings rest on, in words.
+    """
+    return {
         "before": before.label,
         "after": after.label,
         "changes": [asdict(change) for change in differences],
-        "effect": None if found is None else _found(found),
+        "effect": None if findings is None else _effects(findings, source),
     }
-    return json.dumps(out, indent=2, ensure_ascii=False, allow_nan=False)
 
 
-def _found(found: Found) -> dict[str, Any]:
-    findings = found.findings
+def _effects(findings: DiffResult, source: str) -> dict[str, Any]:
     over, work = findings.rows, findings.work
     return {
-        "about": found.about,
+        "about": source,
         "runs": findings.runs,
         "steps": None if work is None else {
             side: {"made": dict(w.made), "taken": dict(w.taken)}
@@ -45,7 +51,7 @@ def _found(found: Found) -> dict[str, Any]:
         "preferences_turned": _share(findings.turned),
         "judged": {rules: _judged(said) for rules, said in findings.judged.items()},
         "principles": {name: _effect(effect(over, name)) for name in principles(over)},
-        "rows": [_row(row, found) for row in most_changed(over)],
+        "rows": [_row(row, findings) for row in most_changed(over)],
     }  # fmt: skip
 
 
@@ -109,8 +115,8 @@ def _verdicts(value: WinTieLoss) -> dict[str, Any]:
     return asdict(value) | {"rate": _share(value.rate)}
 
 
-def _row(row: PromptDiff, found: Found) -> dict[str, Any]:
-    later = {rules: said.later.get(row.prompt.id) for rules, said in found.findings.judged.items()}
+def _row(row: PromptDiff, findings: DiffResult) -> dict[str, Any]:
+    later = {rules: said.later.get(row.prompt.id) for rules, said in findings.judged.items()}
     return {
         "prompt_id": row.prompt.id,
         "prompt": as_dicts(row.prompt.messages),

@@ -1,4 +1,4 @@
-"""What `cai diff` found, as people read it."""
+"""The result of `cai diff` as text."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import click
 
 from cai.authoring.changes import Change, is_read
 from cai.authoring.words import word_changes
+from cai.cli.output import counted
 from cai.pipeline.steps import BuildStage
 from cai.text.terminal import visible
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from cai.authoring.effects import Effect, PromptDiff
     from cai.authoring.head_to_head import HeadToHead, WinTieLoss
     from cai.authoring.sides import Side, StepCounts
-    from cai.cli.diff import Found
     from cai.stats import Paired, Proportion, Ratio
 
 WIDTH = 100
@@ -105,19 +105,21 @@ def _short(text: str) -> str:
     return " ".join([*parts[:KEPT], "…", *parts[-KEPT:]])
 
 
-def print_found(found: Found, most: int) -> None:
-    """Print what the edit does: the work, the figures, principle by principle, changed rows."""
+def print_effects(findings: DiffResult, source: str, most: int) -> None:
+    """Print what the edit does: steps, metrics, principle by principle, changed rows.
+
+    source: the data that the findings rest on, in words. most: rows to print.
+    """
     from cai.authoring.effects import effect, flags
     from cai.cli.diff_json import most_changed, principles
 
-    findings = found.findings
     over = findings.rows
-    count = f"{len(over)} prompt{'s' if len(over) != 1 else ''}"
-    click.echo(click.style(f"\nWhat it does: {count} {visible(found.about)}", bold=True))
+    count = counted(len(over), "prompt")
+    click.echo(click.style(f"\nWhat it does: {count} {visible(source)}", bold=True))
     if findings.work is not None:
         for name, work in zip(("before", "after"), findings.work, strict=True):
             click.echo(f"{name + ':':8}{_work(work)}")
-    _print_figures(effect(over), findings)
+    _print_metrics(effect(over), findings)
     _print_table(
         ["flag", "before", "after", "came", "went"],
         [[f"{code} {_name(code)}", str(f.before.hits), str(f.after.hits), str(f.came), str(f.went)]
@@ -144,10 +146,10 @@ def _work(work: StepCounts) -> str:
     made, taken = work.made.total(), work.taken.total()
     stages = ", ".join(f"{work.made[s]} {s}" for s in get_args(BuildStage) if work.made[s])
     listed = f" ({stages})" if stages else ""
-    return f"{made + taken} steps, {made} made anew{listed}, {taken} from the store"
+    return f"{counted(made + taken, 'step')}, {made} made anew{listed}, {taken} from the store"
 
 
-def _print_figures(total: Effect, findings: DiffResult) -> None:
+def _print_metrics(total: Effect, findings: DiffResult) -> None:
     lines = [
         ["a critique found a problem", *_pair(total.found)],
         ["a flag of cai audit", *_pair(total.flagged)],

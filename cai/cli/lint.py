@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
+from cai.cli.output import counted, format_option, json_option, print_json
 from cai.errors import ContentError, Problem, UsageError
 
 LONGEST = 600
 """Characters of a printed line."""
-FORMATS = ("text", "json", "github", "sarif")
 
 
 @click.command("lint")
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True)
+@json_option
+@format_option("github", "sarif")
 @click.option("--fix", is_flag=True, help="Mend what is safely mended, then check.")
 @click.option(
     "--against", metavar="REV", default="HEAD", show_default=True,
@@ -26,7 +28,7 @@ FORMATS = ("text", "json", "github", "sarif")
 @click.option("--model", "-m", default=None, help="Also check that principles fit its context.")
 @click.option("--explain", metavar="CODE", default=None, help="Explain a code and exit.")
 def command(
-    paths: tuple[Path, ...], form: str, fix: bool, against: str, no_git: bool,
+    paths: tuple[Path, ...], as_json: bool, form: str, fix: bool, against: str, no_git: bool,
     model: str | None, explain: str | None,
 ) -> int:  # fmt: skip
     """Check principles, constitutions and templates.
@@ -38,7 +40,7 @@ def command(
 
     \b
     cai lint
-    cai lint principles/respect/ --format json
+    cai lint principles/respect/ --json
     cai lint --fix
     cai lint --against origin/main
     cai lint --explain C020
@@ -62,7 +64,10 @@ def command(
     if model is not None:
         problems += _too_long(chosen, model)
     problems.sort()
-    _print(form, problems, report.files, fixed)
+    if as_json:
+        print_json({"files": report.files, "problems": [asdict(p) for p in problems]})
+    else:
+        _print(form, problems, report.files, fixed)
     return ContentError.exit_code if problems else 0
 
 
@@ -137,11 +142,10 @@ def _short(line: str) -> str:
 
 
 def _summary(files: int, problems: int) -> str:
-    seen = f"{files} file" + ("s" if files != 1 else "")
     if not problems:
-        return f"{seen}: no problems"
-    found = f"{problems} problem" + ("s" if problems != 1 else "")
-    return f"{seen}: {found}. What a code means: cai lint --explain CODE"
+        return f"{counted(files, 'file')}: no problems"
+    total = counted(problems, "problem")
+    return f"{counted(files, 'file')}: {total}. To explain a code: cai lint --explain CODE"
 
 
 def _explain(code: str) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cai.cli.output import counted, json_option, print_json
 from cai.errors import UsageError
 
 if TYPE_CHECKING:
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
 
 @click.command("lock")
 @click.argument("folder", metavar="[DIR]", default=".", type=click.Path(path_type=Path))
-def command(folder: Path) -> None:
+@json_option
+def command(folder: Path, as_json: bool) -> None:
     """Write cai.lock of the project around DIR: commit it with the content.
 
     From then on `cai lint` holds the content to it: a text that changed without a new version, or
@@ -44,16 +46,31 @@ def command(folder: Path) -> None:
     new = sum(key not in old for key in now)
     changed = [(old[key], now[key]) for key in sorted(now) if old.get(key, now[key]) != now[key]]
     gone = sorted(old.keys() - now.keys())
+    if as_json:
+        print_json(
+            {
+                "file": str(root / NAME),
+                "entries": len(now),
+                "new": new,
+                "changed": [
+                    {"kind": b.kind, "id": b.id, "before": a.version, "after": b.version}
+                    for a, b in changed
+                ],
+                "removed": [{"kind": kind, "id": name} for kind, name in gone],
+                "damage": [problem.message for problem in damage],
+            }
+        )
+        return
     click.echo(
-        f"wrote {shown(root / NAME)}: {len(now)} entries, {new} new, {len(changed)} changed,"
-        f" {len(gone)} gone"
+        f"wrote {shown(root / NAME)}: {counted(len(now), 'entry', 'entries')}, {new} new,"
+        f" {len(changed)} changed, {len(gone)} removed"
     )
     for problem in damage:
-        click.echo(f"  what stood there was not read: {problem.message}")
+        click.echo(f"  the old file was not read: {problem.message}")
     for then, item in changed:
         click.echo(f"  {item.kind} {item.id}: {_change(then, item)}")
     for kind, name in gone:
-        click.echo(f"  {kind} {name}: gone")
+        click.echo(f"  {kind} {name}: removed")
 
 
 def _change(then: Locked, now: Locked) -> str:

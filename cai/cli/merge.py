@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cai.cli.output import json_option, print_json
 from cai.cli.parts import need_adapter, tell
 from cai.digest import file_digest
 from cai.errors import DataError, UsageError
@@ -37,7 +38,10 @@ _TOLD = 0.01
     help="Of the weights written. 16 bits take half the room and round the adapter's effect.",
 )  # fmt: skip
 @click.option("--force", is_flag=True, help="Merge even into another base than the run's.")
-def command(given: str, out: Path, model: str | None, dtype: str, force: bool) -> None:
+@json_option
+def command(
+    given: str, out: Path, model: str | None, dtype: str, force: bool, as_json: bool
+) -> None:
     """Merge an adapter into its base.
 
     RUN_OR_ADAPTER is the folder of a training run, or of a LoRA adapter in PEFT's layout. What is
@@ -89,7 +93,11 @@ def command(given: str, out: Path, model: str | None, dtype: str, force: bool) -
             f"Rounding to {dtype} changes the weights {lost:.0%} as much as the adapter does."
             " --dtype float32 keeps it whole; so does --adapter, without merging."
         )
-    click.echo(visible(f"{adapter.name} on {base}, in {dtype}: {out}"))
+    if as_json:
+        values = {"out": str(out), "adapter": adapter.name, "base": base, "dtype": dtype}
+        print_json({**values, "rounding": lost})
+    else:
+        click.echo(visible(f"Merged {adapter.name} into {base} in {dtype}: {out}"))
 
 
 def _card(adapter: Adapter, base: str, dtype: str) -> str:

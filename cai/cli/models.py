@@ -9,13 +9,14 @@ from typing import Any
 
 import click
 
+from cai.cli.output import json_option, print_json, print_table
 from cai.text.terminal import visible
 
 _COLUMNS = ("name", "id", "stage", "base", "status", "rows", "result", "also from")
 
 
 @dataclass(frozen=True, slots=True)
-class Model:
+class TrainedModel:
     """A training run as it is listed.
 
     name: its folder, seen from the one that is searched. measure, value: its main result, where
@@ -57,36 +58,36 @@ class Unreadable:
     "--runs-dir", type=click.Path(path_type=Path, file_okay=False), default=Path("runs"),
     show_default=True, help="The folder to search, with all folders in it.",
 )  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="Write JSON, with each run's parents.")
+@json_option
 def command(runs_dir: Path, as_json: bool) -> None:
     """List the training runs below a folder.
 
-    A run stands beneath the one that it started from. `rows` are those trained on; `result` is the
-    accuracy on held-out rows where a stage has one, else the loss on them; of PPO, the last mean
-    score.
+    Each run is listed below the run that it started from. The rows are those trained on. The result
+    is the accuracy on held-out rows if the stage has one, else the loss on them; for PPO, the last
+    mean score.
     """
-    found = list(_found(runs_dir))
-    models = [m for m in found if isinstance(m, Model)]
-    damaged = [m for m in found if isinstance(m, Unreadable)]
+    records = list(_records(runs_dir))
+    models = [m for m in records if isinstance(m, TrainedModel)]
+    unreadable = [m for m in records if isinstance(m, Unreadable)]
     if as_json:
-        import json
-
         values = {
             "models": [asdict(m) for m in models],
-            "unreadable": [asdict(m) for m in damaged],
+            "unreadable": [asdict(m) for m in unreadable],
         }
-        click.echo(json.dumps(values, indent=2))
+        print_json(values)
         return
-    if not found:
+    if not records:
         click.echo("No models yet. Train one with: cai train sft --data RUN")
         return
     if models:
-        _print_table([_cells(model, depth) for model, depth in tree(models)])
-    for one in damaged:
+        rows = [_cells(model, depth) for model, depth in tree(models)]
+        last = len(_COLUMNS) if any(row[-1] for row in rows) else len(_COLUMNS) - 1
+        print_table(_COLUMNS[:last], [row[:last] for row in rows])
+    for one in unreadable:
         click.echo(visible(f"unreadable: {one.name}: {one.reason}"))
 
 
-def _found(runs_dir: Path) -> Iterator[Model | Unreadable]:
+def _records(runs_dir: Path) -> Iterator[TrainedModel | Unreadable]:
     """Each training run below a folder, by name."""
     from cai.data.trained import NAME, read_run
     from cai.errors import CaiError
@@ -105,14 +106,14 @@ def _found(runs_dir: Path) -> Iterator[Model | Unreadable]:
             yield Unreadable(name, f"{NAME} is not as it was written: {error}")
 
 
-def _model(name: str, run: Mapping[str, Any], folder: Path) -> Model:
+def _model(name: str, run: Mapping[str, Any], folder: Path) -> TrainedModel:
     parents = tuple(
         {key: str(parent[key]) for key in ("name", "id", "stage", "part")}
         for parent in run["parents"]
     )
     rows = run["counts"].get("trained", run["counts"].get("prompts"))
     measure, value = _result(run["results"], folder)
-    return Model(
+    return TrainedModel(
         name=name,
         id=str(run["id"]),
         stage=str(run["stage"]),
@@ -149,17 +150,17 @@ def _last_look(file: Path) -> dict[str, Any]:
     return held_out[-1] if held_out else {}
 
 
-def tree(models: Sequence[Model]) -> list[tuple[Model, int]]:
+def tree(models: Sequence[TrainedModel]) -> list[tuple[TrainedModel, int]]:
     """Runs in the order of their lineage, each with its depth.
 
     A run stands once, beneath the run that it started from. An origin that is not among them gets
     a line of its own, with its name, id and stage alone.
     """
-    by_id: dict[str, list[Model]] = {}
+    by_id: dict[str, list[TrainedModel]] = {}
     for model in models:
         by_id.setdefault(model.id, []).append(model)
-    beneath: dict[tuple[str, str], list[Model]] = {}
-    roots: dict[tuple[str, str], Model] = {}
+    beneath: dict[tuple[str, str], list[TrainedModel]] = {}
+    roots: dict[tuple[str, str], TrainedModel] = {}
     for model in models:
         origin = model.origin
         if origin is None:
@@ -169,13 +170,13 @@ def tree(models: Sequence[Model]) -> list[tuple[Model, int]]:
         beneath.setdefault(home.key, []).append(model)
         if not home.status:
             roots[home.key] = home
-    out: list[tuple[Model, int]] = []
-    seen: set[tuple[str, str]] = set()
+    out: list[tuple[TrainedModel, int]] = []
+    listed: set[tuple[str, str]] = set()
 
-    def walk(model: Model, depth: int) -> None:
-        if model.key in seen:
+    def walk(model: TrainedModel, depth: int) -> None:
+        if model.key in listed:
             return
-        seen.add(model.key)
+        listed.add(model.key)
         out.append((model, depth))
         for child in beneath.get(model.key, ()):
             walk(child, depth + 1)
@@ -185,16 +186,16 @@ def tree(models: Sequence[Model]) -> list[tuple[Model, int]]:
     return out
 
 
-def _home(parent: Mapping[str, str], known: Sequence[Model]) -> Model:
+def _home(parent: Mapping[str, str], known: Sequence[TrainedModel]) -> TrainedModel:
     """The run that a parent's facts mean; equal runs have one id, and their names decide."""
     named = [m for m in known if m.name.rsplit("/", 1)[-1] == parent["name"]]
     if known:
         return (named or list(known))[0]
     name = f"{parent['name']} (not here)"
-    return Model(name, parent["id"], parent["stage"], "–", "", None, "", None, ())
+    return TrainedModel(name, parent["id"], parent["stage"], "–", "", None, "", None, ())
 
 
-def _cells(model: Model, depth: int) -> tuple[str, ...]:
+def _cells(model: TrainedModel, depth: int) -> tuple[str, ...]:
     others = [p for p in model.parents if p != model.origin]
     also = ", ".join(f"{p['part']} {p['name']} {p['id']}" for p in others)
     indent = "  " * (depth - 1) + "└ " if depth else ""
@@ -202,13 +203,3 @@ def _cells(model: Model, depth: int) -> tuple[str, ...]:
     name = indent + model.name
     result = "–" if model.value is None else f"{model.measure} {model.value:.3f}"
     return (name, model.id, model.stage, model.base, model.status, rows, result, also)
-
-
-def _print_table(table: Sequence[Sequence[str]]) -> None:
-    shown = [list(_COLUMNS), *([visible(cell) for cell in line] for line in table)]
-    if not any(line[-1] for line in shown[1:]):
-        shown = [line[:-1] for line in shown]
-    widths = [max(len(line[i]) for line in shown) for i in range(len(shown[0]))]
-    for number, line in enumerate(shown):
-        text = "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        click.echo(click.style(text.rstrip(), bold=not number))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
+from cai.cli.output import counted, json_option, print_json
 from cai.cli.parts import (
     GREEDY_PAIRS,
     drawing,
@@ -39,10 +39,11 @@ if TYPE_CHECKING:
     "--response-tokens", type=click.IntRange(min=1), default=64, show_default=True,
     help="How long a text is taken to be.",
 )  # fmt: skip
-@click.option("--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@json_option
+@click.option("--output", type=click.Choice(["text", "json"]), default="text", hidden=True)
 def command(
     constitution: str, prompts_file: Path | None, form: str | None, column: str | None,
-    turns: str, response_tokens: int, output: str, **options: Any,
+    turns: str, response_tokens: int, as_json: bool, output: str, **options: Any,
 ) -> None:  # fmt: skip
     """Count what `cai build-data` with the same options would ask and need.
 
@@ -68,10 +69,12 @@ def command(
     sizes, drawn, count, context = _models(options)
     written = min(response_tokens, config.max_new_tokens)
     plan = plan_build(rules, prompts, config, count, context=context, written=written)
-    if output == "json":
-        click.echo(json.dumps(_plain(plan, sizes, drawn, options["batch_size"], config), indent=2))
+    if as_json or output == "json":
+        print_json(_plain(plan, sizes, drawn, options["batch_size"], config))
         return
-    click.echo(click.style(f"{rules.id} {rules.version}  ·  {plan.prompts:,} prompts", bold=True))
+    click.echo(
+        click.style(f"{rules.id} {rules.version}  ·  {counted(plan.prompts, 'prompt')}", bold=True)
+    )
     for line in _lines(plan, sizes, drawn, options["batch_size"], config, written):
         click.echo(line)
 
@@ -113,23 +116,24 @@ def _lines(
     written: int,
 ) -> Iterator[str]:
     if plan.unusable:
-        yield f"{plan.unusable:,} rows can't be used"
+        yield f"{counted(plan.unusable, 'invalid row')} (set aside)"
     if plan.sampled < plan.prompts:
-        yield f"scaled from {plan.sampled} of the prompts"
-    yield f"\n{'':18}{'if none is found':>18}{'if all are':>14}"
+        yield f"scaled up from {plan.sampled} of the prompts"
+    yield f"\n{'':18}{'no problems found':>18}{'always found':>14}"
     stages = [s for s in get_args(BuildStage) if plan.most.steps[s] or plan.least.steps[s]]
     for stage in stages:
         name = _NAMES.get(stage, f"{stage}s")
         yield f"{name:18}{plan.least.steps[stage]:18,}{plan.most.steps[stage]:14,}"
-    yield f"{'tokens of prompts':18}{plan.least.read:18,}{plan.most.read:14,}"
+    yield f"{'tokens read':18}{plan.least.read:18,}{plan.most.read:14,}"
     yield f"{'tokens written':18}{plan.least.written:18,}{plan.most.written:14,}"
     yield (
-        f"\nA text is taken to have {written} tokens. Prompts share their beginnings, and those are"
-        " read once: fewer are computed."
+        f"\nAssumes {counted(written, 'token')} per text (--response-tokens). Shared prefixes are"
+        " computed once, so fewer tokens are computed than read."
     )
     if plan.too_long:
         yield click.style(
-            f"{plan.too_long} of {plan.sampled} prompts gone through leave no room in the context",
+            f"{plan.too_long} of {counted(plan.sampled, 'examined prompt')} leave no room in the"
+            " context",
             fg="yellow",
         )
     for name, size in sizes.items():

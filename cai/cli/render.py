@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from cai.authoring.stages import STAGES, RenderedStage, StageTexts, stage_messages
+from cai.cli.output import format_option, json_option, print_json
 from cai.types import as_dicts
 
 if TYPE_CHECKING:
@@ -42,12 +42,11 @@ class _Rendered:
     help="Which stage to show.",
 )  # fmt: skip
 @click.option("--model", "-m", default=None, help="Also show this model's token ids.")
-@click.option(
-    "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True
-)
+@json_option
+@format_option()
 def command(
     principle: str, prompt: str, response: str, critique: str, other: str, constitution: str,
-    stage: str, model: str | None, form: str,
+    stage: str, model: str | None, as_json: bool, form: str,
 ) -> None:  # fmt: skip
     """Show the exact messages of each stage under PRINCIPLE: an id or a file. No model is called.
 
@@ -68,8 +67,11 @@ def command(
     shown = [_Rendered(name, *stage_messages(name, rules, rule, texts)) for name in stages]
     if model is not None:
         shown = _encode(shown, model)
+    if as_json:
+        print_json({"stages": [_plain(item) for item in shown]})
+        return
     if form == "json":
-        click.echo(json.dumps([_plain(item) for item in shown], indent=2, ensure_ascii=False))
+        print_json([_plain(item) for item in shown])
         return
     for item in shown:
         _print(item, rules)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from cai.cli.output import json_option, print_json, print_table
 
 if TYPE_CHECKING:
     from cai.store.records import Run
@@ -19,46 +21,58 @@ _COLUMNS = ("name", "id", "when (UTC)", "status", "rows", "constitution", "model
     "--runs-dir", type=click.Path(path_type=Path, file_okay=False), default=Path("runs"),
     show_default=True, help="The folder that holds the store.",
 )  # fmt: skip
-def command(runs_dir: Path) -> None:
+@json_option
+def command(runs_dir: Path, as_json: bool) -> None:
     """List the runs of a project, the newest last.
 
-    `rows` are those of the last export; a run whose status is `stopped` was killed, and the
-    command that started it takes it up again.
+    The rows are those of the last export. A run with the status `stopped` was interrupted; run the
+    same command again to resume it.
     """
     from cai.store.store import Store
-    from cai.text.terminal import visible
 
     with Store.open(runs_dir / "store.sqlite", read_only=True) as store:
         busy = store.locked()
-        table = [_line(store, run, busy) for run in store.runs()]
-    if not table:
+        records = [_record(store, run, busy) for run in store.runs()]
+    if as_json:
+        print_json({"runs": records})
+    elif records:
+        print_table(_COLUMNS, [_cells(record) for record in records])
+    else:
         click.echo("No runs yet. Make one with: cai build-data")
-        return
-    shown = [_COLUMNS, *([visible(cell) for cell in line] for line in table)]
-    widths = [max(len(line[i]) for line in shown) for i in range(len(_COLUMNS))]
-    for number, line in enumerate(shown):
-        text = "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        click.echo(click.style(text.rstrip(), bold=not number))
 
 
-def _line(store: Store, run: Run, busy: bool) -> tuple[str, ...]:
+def _record(store: Store, run: Run, busy: bool) -> dict[str, Any]:
+    """A run as `--json` prints it; `rows` is null where nothing was exported."""
     events = store.events(run.id)
     status: str = store.status(run.id)
     if status == "started":
         status = "running" if busy else "stopped"
     exports = [e.detail for e in events if e.event == "exported"]
     rows = exports[-1].get("rows", {}) if exports else {}
-    parts = {table: _rows(rows, table) for table in ("sft", "preferences")}
+    tables = {table: _rows(rows, table) for table in ("sft", "preferences")}
     models = {m["name"]: None for m in run.config.get("models", {}).values()}
     constitution = run.constitution
+    return {
+        "name": exports[-1].get("to", run.name) if exports else run.name,
+        "id": run.id,
+        "at": events[-1].at if events else None,
+        "status": status,
+        "rows": tables if exports else None,
+        "constitution": {key: constitution.get(key) for key in ("id", "version", "digest")},
+        "models": list(models),
+    }
+
+
+def _cells(record: dict[str, Any]) -> tuple[str, ...]:
+    rows, constitution = record["rows"], record["constitution"]
     return (
-        exports[-1].get("to", run.name) if exports else run.name,
-        run.id,
-        events[-1].at[:16].replace("T", " ") if events else "–",
-        status,
-        " + ".join(f"{n} {table}" for table, n in parts.items()) if exports else "–",
-        f"{constitution.get('id', '?')} {constitution.get('version', '')}".strip(),
-        ", ".join(models) or "–",
+        record["name"],
+        record["id"],
+        record["at"][:16].replace("T", " ") if record["at"] else "–",
+        record["status"],
+        " + ".join(f"{n} {table}" for table, n in rows.items()) if rows else "–",
+        f"{constitution['id'] or '?'} {constitution['version'] or ''}".strip(),
+        ", ".join(record["models"]) or "–",
     )
 
 

@@ -1,16 +1,19 @@
-"""What a finished build tells its user: counts by principle, rows to read, files, next steps."""
+"""The summary of a finished build: counts by principle, rows to read, files, next steps."""
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, TextIO, cast
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from cai.cli.output import counted
 from cai.cli.parts import GREEDY_PAIRS, greedy_pairs
 from cai.data.card import UNEXAMINED, sampling_lines
 from cai.data.export import SET_ASIDE
@@ -29,9 +32,27 @@ _NO_VERDICT = {"refused": "refused", "contradictory": "contradict themselves", "
 SAMPLES = 3
 
 
+class _WithoutTrailingSpaces:
+    """A text file that drops the spaces with which tables are filled up to their width."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def write(self, text: str) -> int:
+        return self._file.write(re.sub(r"[ ]+(?=\n)", "", text))
+
+    def flush(self) -> None:
+        self._file.flush()
+
+
 def print_summary(store: Store, run: Run, out: Path, manifest: Manifest) -> None:
     """Print the summary of a run, exported to `out`, to stdout."""
-    console = Console(width=WIDTH if not Console().is_terminal else None, highlight=False)
+    terminal = Console().is_terminal
+    console = Console(
+        file=None if terminal else cast(IO[str], _WithoutTrailingSpaces(sys.stdout)),
+        width=None if terminal else WIDTH,
+        highlight=False,
+    )
     counts = manifest.counts
     _head(console, run)
     _examined(console, manifest.examination, compared=run.config["pairs"] > 0)
@@ -47,6 +68,28 @@ def print_summary(store: Store, run: Run, out: Path, manifest: Manifest) -> None
         console.print(f"\nWalk a row back: cai trace {samples[0].id}{visible(where)}", markup=False)
 
 
+def summary_values(store: Store, run: Run, out: Path, manifest: Manifest) -> dict[str, Any]:
+    """The summary of a run for `--json`: its counts as in the manifest, and this build's work."""
+    config = run.config
+    return {
+        "run": run.id,
+        "folder": str(out),
+        "constitution": {key: run.constitution[key] for key in ("id", "version", "digest")},
+        "prompts": {key: config["prompts"][key] for key in ("source", "count")},
+        "models": {role: model["name"] for role, model in config["models"].items()},
+        "rows": dict(manifest.rows),
+        "counts": manifest.counts,
+        "examination": manifest.examination,
+        "steps": _steps(store, run),
+    }
+
+
+def _steps(store: Store, run: Run) -> dict[str, int]:
+    """The steps that this build generated, and those that it reused."""
+    finished = [e.detail for e in store.events(run.id) if e.event == "finished"][-1]
+    return {name: sum(finished[name].values()) for name in ("generated", "reused")}
+
+
 def _worth_reading(store: Store, run_id: str) -> Iterator[Trace]:
     """Traces that were changed and that no guard caught."""
     for trace in store.traces(run_id):
@@ -59,7 +102,10 @@ def _head(console: Console, run: Run) -> None:
     fingerprints = {m["fingerprint"] for m in run.config["models"].values()}
     title = f"{run.constitution['id']} {run.constitution['version']} on {' and '.join(models)}"
     console.print(Text(f"\n{visible(title)}", style="bold"), end="")
-    console.print(f"  ·  {run.config['prompts']['count']} prompts  ·  run {run.id}")
+    prompts = run.config["prompts"]
+    source = f" of {visible(prompts['source'])}" if prompts["source"] else ""
+    count = counted(prompts["count"], "prompt")
+    console.print(f"  ·  {count}{source}  ·  run {run.id}", markup=False)
     for line in sampling_lines(run.config["models"]):
         console.print(Text(visible(f"Sampling{line}."), style="dim"))
     config = run.config
@@ -139,11 +185,10 @@ def _principles(console: Console, run: Run, counts: Mapping[str, Any]) -> None:
 
 
 def _work(console: Console, store: Store, run: Run) -> None:
-    """What this build had to do, and what the store spared it."""
-    done = [e.detail for e in store.events(run.id) if e.event == "finished"][-1]
-    made, kept = sum(done["generated"].values()), sum(done["reused"].values())
-    if made + kept:
-        console.print(f"{made} steps were generated, {kept} reused from the store.")
+    steps = _steps(store, run)
+    if any(steps.values()):
+        generated = counted(steps["generated"], "step")
+        console.print(f"Generated {generated}; {steps['reused']:,} reused from the store.")
     else:
         console.print("Nothing had to be generated: the run was already complete.")
 
@@ -162,10 +207,8 @@ def _totals(console: Console, counts: Mapping[str, Any]) -> None:
     if counts["comparisons"]:
         swapped = any(c["swapped"] for c in counts["principles"].values())
         flips = f", {counts['flipped']} with a verdict that flips with the order" if swapped else ""
-        pairs = (
-            "1 pair was" if counts["comparisons"] == 1 else f"{counts['comparisons']} pairs were"
-        )
-        console.print(f"{pairs} compared: {counts['near_ties']} near ties{flips}.")
+        pairs = counted(counts["comparisons"], "pair")
+        console.print(f"{pairs} compared: {counted(counts['near_ties'], 'near tie')}{flips}.")
     outcomes = {name: n for name, n in counts["critiques"].items() if name in _NO_VERDICT}
     if outcomes:
         print_warning(
@@ -176,20 +219,20 @@ def _totals(console: Console, counts: Mapping[str, Any]) -> None:
         )
     if counts["announced"]:
         console.print(
-            f"{counts['announced']} revisions opened by announcing themselves; the opening was "
-            "removed."
+            f"{counted(counts['announced'], 'revision')} opened with an announcement, which was"
+            " removed."
         )
     if counts["signal"]["lacking"]:
         print_warning(console, _NO_SIGNAL.format(counts["signal"]["lacking"]))
     elif counts["signal"]["weak"]:
         console.print(
-            f"On {counts['signal']['weak']} of {counts['signal']['labels']} pairs the judge gave "
-            "next to no probability to the answers that it is scored by."
+            f"On {counts['signal']['weak']} of {counted(counts['signal']['labels'], 'pair')} the"
+            " judge gave next to no probability to the answers that are scored."
         )
     if counts["left_out"]:
         console.print(f"Left out of the data{_listed(counts['left_out'])}.")
     if counts["set_aside"]:
-        console.print(f"Set aside{_listed(counts['set_aside'])}: see {SET_ASIDE}.")
+        console.print(f"Invalid rows, set aside{_listed(counts['set_aside'])}: see {SET_ASIDE}.")
 
 
 def print_warning(console: Console, text: str) -> None:
@@ -227,7 +270,9 @@ def _files(console: Console, out: Path, rows: Mapping[str, int]) -> None:
         print_warning(console, f"{_NO_ROWS}.")
     for name, n in rows.items():
         if n:
-            console.print(Text(f"{n:6d} rows  {visible(str(out / name))}"))
+            console.print(
+                Text(f"{n:6d} {'row ' if n == 1 else 'rows'}  {visible(str(out / name))}")
+            )
 
 
 def _listed(counter: Mapping[str, int]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cai.cli.output import counted, format_option, json_option, print_json
 from cai.cli.parts import loading, make_models, models_of
 from cai.errors import ContentError, UsageError
 
@@ -48,9 +48,8 @@ _WIDTH = 200
     "--junit", type=click.Path(path_type=Path, dir_okay=False), default=None,
     help="Also write the results as JUnit XML.",
 )  # fmt: skip
-@click.option(
-    "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True
-)
+@json_option
+@format_option()
 @loading
 @click.option(
     "--runs-dir", type=click.Path(path_type=Path, file_okay=False), default=Path("runs"),
@@ -60,7 +59,7 @@ _WIDTH = 200
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
 def command(
     names: tuple[str, ...], constitution: str, pattern: str, repeat: int | None, need: int | None,
-    seed: int, junit: Path | None, form: str, quiet: bool, **options: Any,
+    seed: int, junit: Path | None, as_json: bool, form: str, quiet: bool, **options: Any,
 ) -> int:  # fmt: skip
     """Run the tests of principles: ids, files or folders; without any, all of the constitution.
 
@@ -99,14 +98,16 @@ def command(
         from cai.data.files import write_whole
 
         write_whole(junit, as_junit(results))
-    if form == "json":
-        click.echo(json.dumps([_plain(r) for r in results], indent=2, ensure_ascii=False))
+    if as_json:
+        print_json({"counts": dict(counts(results)), "tests": [_plain(r) for r in results]})
+    elif form == "json":
+        print_json([_plain(r) for r in results])
     else:
         for line in _lines(results):
             click.echo(line)
         if tally is not None:
             made, kept = sum(tally.generated.values()), sum(tally.reused.values())
-            click.echo(f"{made} steps were generated, {kept} reused from the store.")
+            click.echo(f"Generated {counted(made, 'step')}; {kept:,} reused from the store.")
     return ContentError.exit_code if counts(results)["failed"] else 0
 
 

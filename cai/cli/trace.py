@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from cai.cli.output import format_option, json_option, print_json
 from cai.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -27,11 +27,12 @@ _LINE = re.compile(r"(?P<file>.+\.jsonl):(?P<line>\d+)")
     help="The folder that holds the store.  [default: runs, or that of FILE:LINE]",
 )  # fmt: skip
 @click.option("--run", "run_id", default=None, help="The run to read it in.  [default: the newest]")
-@click.option(
-    "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True,
-)  # fmt: skip
+@json_option
+@format_option()
 @click.option("--prompts", is_flag=True, help="Also show the exact text each model was given.")
-def command(name: str, runs_dir: Path | None, run_id: str | None, form: str, prompts: bool) -> None:
+def command(
+    name: str, runs_dir: Path | None, run_id: str | None, as_json: bool, form: str, prompts: bool
+) -> None:  # fmt: skip
     """Show where a training row comes from.
 
     ID is the id of a row, trace, comparison or prompt, or enough of its beginning to be the only
@@ -50,8 +51,11 @@ def command(name: str, runs_dir: Path | None, run_id: str | None, form: str, pro
         runs_dir = runs_dir or path.parent.parent
     with Store.open((runs_dir or Path("runs")) / "store.sqlite", read_only=True) as store:
         views = [_view(store, f, run_id) for f in _found(store, name, run_id)]
+    if as_json:
+        print_json({"records": views})
+        return
     if form == "json":
-        _print_json(views if len(views) > 1 else views[0])
+        print_json(views if len(views) > 1 else views[0])
         return
     from cai.cli.trace_text import show
 
@@ -126,17 +130,3 @@ def _view(store: Store, found: StoredRecord, run_id: str | None) -> dict[str, An
         "principles": {p["id"]: p for p in constitution.get("principles", []) if p["id"] in asked},
         "models": run.config.get("models", {}),
     }
-
-
-def _print_json(value: Any) -> None:
-    """ASCII alone, so that no terminal obeys it; infinities, which JSON lacks, become null."""
-    text = json.dumps(_finite(value), indent=2, ensure_ascii=True, allow_nan=False)
-    click.echo(text.replace("\x7f", "\\u007f"))
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: _finite(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

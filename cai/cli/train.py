@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from cai.cli.output import json_option, print_json
 from cai.errors import ContentError, UsageError
 from cai.training.config import (
     CONFIGS,
@@ -89,11 +90,12 @@ def _command(stage: Stage) -> click.Command:
         help="A YAML file of settings; options override it.",
     )  # fmt: skip
     @click.option("--dry-run", is_flag=True, help="Show rows, tokens, steps and memory; no more.")
+    @json_option
     @click.option("--quiet", "-q", is_flag=True, help="No progress and no summary.")
     @_options(kind)
     def run(
-        data: tuple[Path, ...], out: Path | None, file: Path | None, dry_run: bool, quiet: bool,
-        **options: Any,
+        data: tuple[Path, ...], out: Path | None, file: Path | None, dry_run: bool, as_json: bool,
+        quiet: bool, **options: Any,
     ) -> None:  # fmt: skip
         values = _from_file(file, stage) if file else {}
         given = {name: value for name, value in options.items() if value not in (None, ())}
@@ -102,9 +104,9 @@ def _command(stage: Stage) -> click.Command:
             kind, {**{n: getattr(config, n) for n in values}, **given}, "the command line"
         )
         if dry_run:
-            _dry_run(config, data)
+            _dry_run(config, data, as_json)
             return
-        _train(config, data, out or Path("runs") / stage, quiet)
+        _train(config, data, out or Path("runs") / stage, quiet, as_json)
 
     return run
 
@@ -126,7 +128,7 @@ def _from_file(file: Path, stage: Stage) -> dict[str, Any]:
     return values
 
 
-def _dry_run(config: TrainConfig, data: tuple[Path, ...]) -> None:
+def _dry_run(config: TrainConfig, data: tuple[Path, ...], as_json: bool) -> None:
     from cai.text.terminal import visible
     from cai.training.estimate import estimate
     from cai.training.prepare import resolve
@@ -136,6 +138,9 @@ def _dry_run(config: TrainConfig, data: tuple[Path, ...]) -> None:
         config = dataclasses.replace(config, reward="cai.training.estimate:reward_to_come")
     config = resolve(config)
     found = estimate(config, build_stage(config, data))
+    if as_json:
+        print_json({**dataclasses.asdict(found), "reasons": dict(found.reasons)})
+        return
     lines = {
         "rows": f"{found.rows:,} ({found.held_out:,} held out, {found.set_aside:,} set aside)",
         "tokens": f"{found.tokens:,}",
@@ -149,7 +154,9 @@ def _dry_run(config: TrainConfig, data: tuple[Path, ...]) -> None:
         click.echo(f"{'set aside':>10}  {count:,}: {visible(reason)}")
 
 
-def _train(config: TrainConfig, data: tuple[Path, ...], out: Path, quiet: bool) -> None:
+def _train(
+    config: TrainConfig, data: tuple[Path, ...], out: Path, quiet: bool, as_json: bool
+) -> None:
     from cai.cli.train_progress import TrainProgress
     from cai.text.terminal import visible
     from cai.training.train import Show, train
@@ -160,6 +167,9 @@ def _train(config: TrainConfig, data: tuple[Path, ...], out: Path, quiet: bool) 
         else:
             show = Show(progress.report, progress.note, progress.reference)
         results = train(config, data, out, show)
+    if as_json:
+        print_json({"folder": str(out), "results": results})
+        return
     if quiet:
         return
     for name, value in results.items():

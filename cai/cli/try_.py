@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from cai.cli.output import format_option, json_option, print_json
 from cai.cli.parts import decoding, loading, make_models, models_of
 from cai.decoding import SETTINGS
 from cai.errors import Interrupted
@@ -41,13 +41,12 @@ TIE = 0.55
 @models_of("miniature")
 @click.option("--seed", type=int, default=0, show_default=True, help="Fixes every random choice.")
 @decoding
-@click.option(
-    "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True
-)
+@json_option
+@format_option()
 @loading
 def command(
     principle: str, prompt: str, response: str | None, other: str | None, constitution: str,
-    seed: int, form: str, **options: Any,
+    seed: int, as_json: bool, form: str, **options: Any,
 ) -> None:  # fmt: skip
     """Put one prompt through PRINCIPLE, an id or a file: response, critique, revision.
 
@@ -72,8 +71,8 @@ def command(
         came = _tried(asked, alone(rules, rule), draws, response, other, options)
     except KeyboardInterrupt:
         raise Interrupted("Stopped: nothing was kept.") from None
-    if form == "json":
-        click.echo(json.dumps(_plain(rule, asked, came), indent=2, ensure_ascii=False))
+    if as_json or form == "json":
+        print_json(_plain(rule, asked, came))
         return
     for line in _lines(rules, rule, prompt, came):
         click.echo(line)

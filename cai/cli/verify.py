@@ -4,62 +4,71 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import click
 
+from cai.cli.output import counted, json_option, print_json
 from cai.errors import DataError
+from cai.text.terminal import visible
 
 
 @click.command("verify")
 @click.argument("run_dir", type=click.Path(path_type=Path))
-@click.option("--most", type=int, default=20, show_default=True, help="Problems to name at most.")
-def command(run_dir: Path, most: int) -> None:
+@click.option("--most", type=int, default=20, show_default=True, help="The most problems to list.")
+@json_option
+def command(run_dir: Path, most: int, as_json: bool) -> None:
     """Recompute every digest of the run in RUN_DIR, such as runs/first.
 
-    Of built data: files against the manifest; every row's prompt and responses against its record
-    in the store beside the run's folder; every step and record of the store against the digest it
-    was kept with. Of a training run: its files, and its id against what it says it came from.
-    Exit code 4 where anything differs.
+    For built data: the files against the manifest; the prompt and responses of every row against
+    its record in the store beside the run's folder; every step and record of the store against its
+    digest. For a training run: its files, and its id against the settings, base, parents and data
+    that it names. Exit code 4 if anything differs.
     """
     from cai.data.trained import is_run
 
-    (_training if is_run(run_dir) else _built)(run_dir.resolve(), run_dir, most)
+    check = _check_training if is_run(run_dir) else _check_data
+    counts, problems, total, hint = check(run_dir.resolve(), most)
+    if as_json:
+        print_json(
+            {"run": str(run_dir), "ok": not total, **counts, "differences": total,
+             "problems": problems}
+        )  # fmt: skip
+    else:
+        for problem in problems:
+            click.echo(visible(problem))
+        if total > len(problems):
+            click.echo(f"… and {total - len(problems)} more")
+    if total:
+        raise DataError(f"{counted(total, 'difference')} in {run_dir}", hint=hint)
+    if not as_json:
+        parts = [counted(n, name.removesuffix("s")) for name, n in counts.items()]
+        click.echo(f"{run_dir}: verified {', '.join(parts)}; everything is as it was written.")
 
 
-def _built(folder: Path, given: Path, most: int) -> None:
+_Outcome: TypeAlias = tuple[dict[str, int], Sequence[str], int, str]
+"""Counts of what was verified, problems in words, their total, and what to do about them."""
+
+
+def _check_data(folder: Path, most: int) -> _Outcome:
     from cai.data.manifest import Manifest
     from cai.data.verify import verify
     from cai.store.store import Store
 
     Manifest.read(folder)
     with Store.open(folder.parent / "store.sqlite", read_only=True) as store:
-        found = verify(folder, store, limit=most)
-    _tell(
-        given, found.problems, found.total,
-        "Export the run again by running its build-data command; where the store itself was"
-        " changed, add --repair: what is damaged is dropped and made again.",
-    )  # fmt: skip
-    click.echo(
-        f"{given}: {found.files} files, {found.rows} rows and {found.steps} steps are as they were"
-        " written."
+        report = verify(folder, store, limit=most)
+    counts = {"files": report.files, "rows": report.rows, "steps": report.steps}
+    hint = (
+        "Run its build-data command again to export it anew. If the store itself was changed, add"
+        " --repair, which drops damaged steps and generates them again."
     )
+    return counts, report.problems, report.total, hint
 
 
-def _training(folder: Path, given: Path, most: int) -> None:
+def _check_training(folder: Path, most: int) -> _Outcome:
     from cai.training.folder import verify_run
 
     files, problems = verify_run(folder)
-    _tell(given, problems[:most], len(problems), "Restore the files from a copy, or train again.")
-    click.echo(f"{given}: {files} files are as they were written.")
-
-
-def _tell(given: Path, problems: Sequence[str], total: int, hint: str) -> None:
-    """Name the problems, and raise `DataError` where there is one."""
-    from cai.text.terminal import visible
-
-    for problem in problems:
-        click.echo(visible(problem))
-    if total > len(problems):
-        click.echo(f"… and {total - len(problems)} more")
-    if total:
-        raise DataError(f"{total} difference{'s' * (total != 1)} in {given}", hint=hint)
+    hint = "Restore the files from a copy, or train again."
+    return {"files": files}, problems[:most], len(problems), hint

@@ -127,7 +127,7 @@ def test_what_was_asked_is_kept_as_a_build_keeps_it(
     def asked(repeat: int) -> tuple[int, int, list[str]]:
         cai(*common, "--repeat", repeat)
         *lines, last = capsys.readouterr().out.splitlines()
-        found = re.fullmatch(r"(\d+) steps were generated, (\d+) reused from the store.", last)
+        found = re.fullmatch(r"Generated (\d+) steps?; (\d+) reused from the store.", last)
         assert found is not None
         return int(found[1]), int(found[2]), lines
 

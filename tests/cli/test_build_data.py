@@ -79,7 +79,7 @@ def test_long_prompts_are_one_kind_of_reason(
     texts = ["Is bread good?", *("bread " * (3000 + n) for n in range(3))]
     Path("q.jsonl").write_text("".join(json.dumps({"prompt": t}) + "\n" for t in texts))
     cai("build-data", "-p", "q.jsonl", "--pairs", 0, "--no-examine", "-o", "runs/a")
-    assert "Set aside (3 too long)" in capsys.readouterr().out
+    assert "Invalid rows, set aside (3 too long)" in capsys.readouterr().out
     manifest = json.loads(Path("runs/a/manifest.json").read_text())
     assert manifest["counts"]["set_aside"] == {"too long": 3}
     assert len({row["reason"] for row in rows(Path("runs/a/set_aside.jsonl"))}) == 3

@@ -38,7 +38,7 @@ def test_problems(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code, text = run()
     assert code == 3
     assert "principles/rude.yaml:6:1: C011 unknown key `wy`\n    Did you mean `why`?" in text
-    assert text.endswith("3 files: 2 problems. What a code means: cai lint --explain CODE\n")
+    assert text.endswith("3 files: 2 problems. To explain a code: cai lint --explain CODE\n")
     code, text = run("--format", "json")
     assert code == 3
     missing, unknown = json.loads(text)

@@ -38,13 +38,13 @@ def test_a_lock_is_written_held_and_written_anew(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cai("lock")
-    assert "3 entries, 3 new, 0 changed, 0 gone" in capsys.readouterr().out
+    assert "3 entries, 3 new, 0 changed, 0 removed" in capsys.readouterr().out
     cai("lint")
     project(root, rude=CHANGED.replace("version: 1.0.0", "version: 1.1.0"))
     cai("lint", exit_code=3)
     assert "C072" in capsys.readouterr().out
     cai("lock")
-    assert "3 entries, 0 new, 1 changed, 0 gone" in capsys.readouterr().out
+    assert "3 entries, 0 new, 1 changed, 0 removed" in capsys.readouterr().out
     cai("lint")
 
 
@@ -76,7 +76,7 @@ def test_a_damaged_lock_is_written_anew_and_told(
     (root / "cai.lock").write_text("{")
     cai("lock")
     said = capsys.readouterr().out
-    assert "3 new" in said and "what stood there was not read: the lock is damaged" in said
+    assert "3 new" in said and "the old file was not read: the lock is damaged" in said
     cai("lint")
 
 

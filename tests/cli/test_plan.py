@@ -95,7 +95,7 @@ def test_prompts_without_room_are_told(tmp_path: Path, capsys: pytest.CaptureFix
     rows = [{"id": "a", "prompt": "word " * 3000}, {"id": "b", "prompt": "Hello?"}]
     file = write_rows(tmp_path / "p.jsonl", rows)
     cai("plan", "-p", file)
-    assert "1 of 2 prompts gone through leave no room" in capsys.readouterr().out
+    assert "1 of 2 examined prompts leave no room" in capsys.readouterr().out
 
 
 def test_no_prompt_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
