@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
+import cai
+
 ROOT = Path(__file__).parents[1]
 GITHUB = ROOT / ".github"
 NODE = Path(os.environ.get("CAI_NODE", ROOT / ".venv" / "node"))
@@ -63,3 +65,10 @@ def test_each_page_of_the_docs_is_in_the_site() -> None:
     folders = (ROOT / "docs", ROOT / "bench" / "results")
     there = {str(page.relative_to(ROOT)) for folder in folders for page in folder.glob("*.md")}
     assert there - set(listed) == set(), "add it to `nav` of mkdocs.yml"
+
+
+def test_the_changelog_knows_this_version() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.search(
+        rf"^## \[{re.escape(cai.__version__)}\] - \d{{4}}-\d\d-\d\d$", text, re.MULTILINE
+    )
