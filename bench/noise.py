@@ -29,12 +29,12 @@ from cai.models.backbone import Backbone
 from cai.models.heads import ScalarHead
 from cai.training.config import PpoConfig
 from cai.training.dpo import DpoObjective
-from cai.training.pairs import Pair, encode_pair
+from cai.training.optimizer import Optimizer, Schedule
+from cai.training.pairs import EncodedPair, encode_pair
 from cai.training.ppo import PpoTrainer
 from cai.training.reference import LiveReference, StoredReference
-from cai.training.rows import Plan, RowsTrainer
+from cai.training.rows import RowsTrainer, StepPlan
 from cai.training.scoring import FunctionScorer
-from cai.training.updates import Schedule, Updates
 from cai.types import Prompt
 
 ROLLOUT, WRITTEN = 8, 16
@@ -65,9 +65,9 @@ def main() -> None:
         given.json.write_text(json.dumps(found, indent=1) + "\n")
 
 
-def usable(bone: Backbone, file: Path, count: int, longest: int) -> list[Pair]:
+def usable(bone: Backbone, file: Path, count: int, longest: int) -> list[EncodedPair]:
     """The first pairs of so many tokens at most."""
-    pairs: list[Pair] = []
+    pairs: list[EncodedPair] = []
     for row in read_pairs([file]):
         if len(pairs) < count and isinstance(row, PairRow):
             try:
@@ -77,32 +77,33 @@ def usable(bone: Backbone, file: Path, count: int, longest: int) -> list[Pair]:
     return pairs
 
 
-def dpo(bone: Backbone, pairs: Sequence[Pair]) -> dict[str, Any]:
+def dpo(bone: Backbone, pairs: Sequence[EncodedPair]) -> dict[str, Any]:
     """|log π − log π_ref| of the batch's responses, by where the reference is read."""
     told: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as cache:
         stored = StoredReference(bone, None, "bench", 8192, Path(cache))
-        stored.begin(pairs, lambda done, total: None)
+        stored.prepare(pairs, lambda done, total: None)
         for name, reference in (("stored", stored), ("live", LiveReference(bone, None))):
             objective = DpoObjective(bone, reference, 0.1)
-            updates = Updates(bone.trainable(), Schedule("constant", 1e-6, 1, 0.0))
+            updates = Optimizer(bone.trainable(), Schedule("constant", 1e-6, 1, 0.0))
             trainer = RowsTrainer(
                 bone.train,
                 objective,
                 updates,
                 pairs,
                 (),
-                Plan(len(pairs), 1.0, 8192, 0),
+                StepPlan(len(pairs), 1.0, 8192, 0),
                 bone.device,
             )
-            pieces = trainer._pieces(trainer._batch(0))
-            rows = [gap for piece in pieces for gap in gaps(objective, piece)]
+            batch = trainer._batch(0)
+            pieces = trainer.budget.split([objective.tokens(pair) for pair in batch])
+            rows = [gap for piece in pieces for gap in gaps(objective, [batch[i] for i in piece])]
             told[name] = {"mean": sum(rows) / len(rows), "largest": max(rows)}
     return told
 
 
 @torch.no_grad()
-def gaps(objective: DpoObjective, pairs: Sequence[Pair]) -> list[float]:
+def gaps(objective: DpoObjective, pairs: Sequence[EncodedPair]) -> list[float]:
     """|log π − log π_ref| of each response."""
     policy, reference = objective._logprobs(pairs)
     found: list[float] = (policy.detach() - reference).abs().flatten().tolist()
@@ -110,7 +111,7 @@ def gaps(objective: DpoObjective, pairs: Sequence[Pair]) -> list[float]:
 
 
 @torch.no_grad()
-def ppo(bone: Backbone, pairs: Sequence[Pair]) -> dict[str, Any]:
+def ppo(bone: Backbone, pairs: Sequence[EncodedPair]) -> dict[str, Any]:
     """The noise of the ratio, in the parts that a rollout was read in and in others."""
     prompts = [Prompt(str(i), p.row.prompt) for i, p in enumerate(pairs[:ROLLOUT])]
     trainer = PpoTrainer(

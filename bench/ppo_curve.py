@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import tempfile
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,8 +30,8 @@ from cai.miniature.judge import GARBLED, flaws_of, unknown_words
 from cai.training.config import PpoConfig
 from cai.training.folder import versions
 from cai.training.monitors import Bounds, Monitors
-from cai.training.prepare import resolve
-from cai.training.train import build_stage
+from cai.training.policy import resolve
+from cai.training.train import make_trainer
 
 HERE = Path(__file__).resolve().parent
 RUNS: dict[str, dict[str, Any]] = {
@@ -56,13 +57,15 @@ def follow(config: PpoConfig, prompts: Path) -> Curve:
     """Train, and judge every rollout."""
     rows = (json.loads(line) for line in prompts.read_text(encoding="utf-8").splitlines())
     worlds = {row["id"]: row["world"] for row in rows}
-    trainer: Any = build_stage(resolve(config), [prompts]).make()
+    trainer: Any = make_trainer(resolve(config), [prompts])
     curve = Curve()
-    drawn: list[dict[str, Any]] = []
-    trainer.keep = drawn.extend
+    folder = tempfile.TemporaryDirectory()
+    trainer.attach(Path(folder.name))
     while not trainer.done:
-        drawn.clear()
         figures = trainer.update()
+        lines = trainer.rollouts.read_text(encoding="utf-8").splitlines()
+        trainer.rollouts.unlink()
+        drawn = [json.loads(line) for line in lines]
         flawed = odd = 0
         for row in drawn:
             world = worlds[row["prompt_id"]]

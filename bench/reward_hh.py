@@ -3,7 +3,7 @@
     python bench/reward_hh.py [HH.jsonl.gz] [--pairs 256] [--test 300] [--max-length 256]
 
 HH-RLHF's `harmless-base` test file, split by prompt. Both trainers have the same base, pairs,
-steps, batch, constant rate, clipping, centring and LoRA, in float32. TRL runs twice: from cai's
+steps, batch, constant rate, clipping, centering and LoRA, in float32. TRL runs twice: from cai's
 first weights in cai's order of rows, and from its own in its own. Writes DATE-reward-hh.json and
 .md. Needs the `peers` extra; takes some minutes on one core.
 """
@@ -41,14 +41,13 @@ from cai.errors import PromptError
 from cai.models.backbone import Backbone, LoraSettings
 from cai.models.names import resolve_model
 from cai.stats import wilson
-from cai.training.batches import lay_out
+from cai.training.batches import collate, score_all
 from cai.training.config import RewardConfig
-from cai.training.pairs import Pair, both_sides, encode_pair
-from cai.training.prepare import resolve
-from cai.training.reward import score_all
+from cai.training.loop import Loop
+from cai.training.pairs import EncodedPair, both_sides, encode_pair
+from cai.training.policy import resolve
+from cai.training.reward import RewardTrainer
 from cai.training.reward_report import length_baseline
-from cai.training.stages import reward_stage
-from cai.training.train import build_loop
 from cai.types import Messages
 
 HERE = Path(__file__).resolve().parent
@@ -64,8 +63,8 @@ class Split:
 
     train: Path
     test: Path
-    train_pairs: list[Pair]
-    test_pairs: list[Pair]
+    train_pairs: list[EncodedPair]
+    test_pairs: list[EncodedPair]
     usable: int
     fit: int
     parameters: int
@@ -133,7 +132,7 @@ def make_split(options: Any, config: RewardConfig, folder: Path) -> Split:
     base = Backbone.load(str(config.model), device="cpu", dtype="float32")
     rows = [row for row in read_pairs([options.data]) if isinstance(row, PairRow)]
     random.Random(f"split/{config.seed}").shuffle(rows)
-    fit: list[Pair] = []
+    fit: list[EncodedPair] = []
     for row in rows:
         try:
             fit.append(encode_pair(base.encoder, row, config.max_length))
@@ -155,15 +154,15 @@ def plain(messages: Messages) -> list[dict[str, str]]:
     return [{"role": m.role, "content": m.content} for m in messages]
 
 
-def row_of(pair: Pair) -> dict[str, Any]:
+def row_of(pair: EncodedPair) -> dict[str, Any]:
     row = pair.row
     return {name: plain(getattr(row, name)) for name in ("prompt", "chosen", "rejected")}
 
 
-class Noted(list[Pair]):
+class Noted(list[EncodedPair]):
     """Pairs that note the order in which they are taken."""
 
-    def __init__(self, pairs: Sequence[Pair]) -> None:
+    def __init__(self, pairs: Sequence[EncodedPair]) -> None:
         super().__init__(pairs)
         self.order: list[int] = []
 
@@ -174,24 +173,22 @@ class Noted(list[Pair]):
 
 def run_cai(config: RewardConfig, split: Split, folder: Path) -> Ours:
     """Train as `cai train reward` does, without its folder and card."""
-    stage = reward_stage(config, [split.train, split.test])
-    stage.backbone.save_adapter("policy", folder / "start")
+    trainer: Any = RewardTrainer.load(config, [split.train, split.test])
+    trainer.backbone.save_adapter("policy", folder / "start")
     head = {
         name: parameter.detach().clone()
-        for name, parameter in stage.parameters.items()
+        for name, parameter in trainer.parameters.items()
         if name.startswith("head.")
     }
     losses: list[float] = []
-    loop = build_loop(
-        config, stage, folder / "cai",
-        lambda report: losses.append(report.figures["loss"]),
-    )  # fmt: skip
-    trainer: Any = loop.trainer
     rows, test = Noted(trainer.train), trainer.test
     trainer.train, trainer.test = rows, []
-    loop.run()
+    Loop(
+        trainer, folder / "cai", config.save_every, trainer.backbone.device,
+        lambda report: losses.append(report.metrics["loss"]), config.eval_every,
+    ).run()  # fmt: skip
     sides = [side for pair in test for side in (pair.chosen, pair.rejected)]
-    scores = score_all(stage.backbone, trainer.objective.head, sides, "policy", config.micro_tokens)
+    scores = score_all(trainer.backbone, trainer.head, sides, "policy", config.micro_tokens)
     both = list(zip(scores[::2], scores[1::2], strict=True))
     return Ours(folder / "start", head, rows.order, losses, both)
 
@@ -223,7 +220,7 @@ def run_trl(
             weight_decay=config.weight_decay, max_grad_norm=config.max_grad_norm,
             per_device_train_batch_size=config.batch_size, num_train_epochs=config.epochs,
             max_steps=len(start.losses) if start else -1, max_length=config.max_length,
-            center_rewards_coefficient=config.centring, seed=config.seed,
+            center_rewards_coefficient=config.centering, seed=config.seed,
             train_sampling_strategy="sequential" if start else "random",
             logging_steps=1, report_to="none", save_strategy="no", disable_tqdm=True,
         ),
@@ -242,12 +239,12 @@ def run_trl(
 
 
 @torch.no_grad()
-def peer_scores(model: Any, pairs: Sequence[Pair]) -> list[tuple[float, float]]:
+def peer_scores(model: Any, pairs: Sequence[EncodedPair]) -> list[tuple[float, float]]:
     """Both scores of each pair from a sequence classifier, which finds a text's end by its pad."""
     model.eval()
     found: list[tuple[float, float]] = []
     for at in range(0, len(pairs), EVALUATED):
-        rows = lay_out(both_sides(pairs[at : at + EVALUATED]))
+        rows = collate(both_sides(pairs[at : at + EVALUATED]))
         ids = rows.ids.masked_fill(~rows.mask, model.config.pad_token_id)
         scores = model(input_ids=ids, attention_mask=rows.mask.long()).logits.flatten()
         chosen, rejected = scores.chunk(2)
@@ -279,7 +276,7 @@ def summary(
             "model": config.model, "parameters": split.parameters, "steps": len(ours[1]),
             "batch": config.batch_size, "epochs": config.epochs, "max_length": config.max_length,
             "dtype": "float32", "rate": config.learning_rate, "schedule": "constant",
-            "clip": config.max_grad_norm, "centring": config.centring, "lora": asdict(LORA),
+            "clip": config.max_grad_norm, "centering": config.centering, "lora": asdict(LORA),
             "seed": config.seed,
         },
         "accuracy": {
@@ -324,8 +321,8 @@ def table(record: dict[str, Any]) -> str:
         " that nobody here wrote, and that equal budgets give equal numbers.",
         "",
         f"Budget of each: {budget['steps']} steps of {budget['batch']} pairs, AdamW at a constant"
-        f" {budget['rate']:g}, gradients clipped to {budget['clip']:g}, centring"
-        f" {budget['centring']:g}, LoRA r={budget['lora']['r']} on all linear layers, float32.",
+        f" {budget['rate']:g}, gradients clipped to {budget['clip']:g}, centering"
+        f" {budget['centering']:g}, LoRA r={budget['lora']['r']} on all linear layers, float32.",
         "",
         "| | right on held-out pairs | 95 % interval (Wilson) | first and last loss |",
         "|---|---|---|---|",

@@ -16,13 +16,13 @@ from cai.training.config import (
     CONFIGS,
     STAGES,
     PpoConfig,
-    Stage,
+    StageName,
     TrainConfig,
     build_config,
     flag,
 )
 
-HELP: dict[Stage, str] = {
+HELP: dict[StageName, str] = {
     "sft": "Learn the responses of SFT data (or of conversations in any known format).",
     "reward": "Learn to score responses from preferences.",
     "dpo": "Learn preferences directly, against a reference.",
@@ -73,7 +73,7 @@ def _shown(value: Any) -> str:
     )  # fmt: skip
 
 
-def _command(stage: Stage) -> click.Command:
+def _command(stage: StageName) -> click.Command:
     kind = CONFIGS[stage]
 
     @click.command(stage, short_help=HELP[stage], help=HELP[stage])
@@ -111,7 +111,7 @@ def _command(stage: Stage) -> click.Command:
     return run
 
 
-def _from_file(file: Path, stage: Stage) -> dict[str, Any]:
+def _from_file(file: Path, stage: StageName) -> dict[str, Any]:
     """The settings of a YAML file, such as a run's config.yaml."""
     from cai.constitution.source import read_source
 
@@ -131,26 +131,26 @@ def _from_file(file: Path, stage: Stage) -> dict[str, Any]:
 def _dry_run(config: TrainConfig, data: tuple[Path, ...], as_json: bool) -> None:
     from cai.text.terminal import visible
     from cai.training.estimate import estimate
-    from cai.training.prepare import resolve
-    from cai.training.train import build_stage
+    from cai.training.policy import resolve
+    from cai.training.train import make_trainer
 
     if isinstance(config, PpoConfig) and not config.reward:
-        config = dataclasses.replace(config, reward="cai.training.estimate:reward_to_come")
+        config = dataclasses.replace(config, reward="cai.training.estimate:placeholder_reward")
     config = resolve(config)
-    found = estimate(config, build_stage(config, data))
+    need = estimate(config, make_trainer(config, data))
     if as_json:
-        print_json({**dataclasses.asdict(found), "reasons": dict(found.reasons)})
+        print_json({**dataclasses.asdict(need), "reasons": dict(need.reasons)})
         return
     lines = {
-        "rows": f"{found.rows:,} ({found.held_out:,} held out, {found.set_aside:,} set aside)",
-        "tokens": f"{found.tokens:,}",
-        "steps": f"{found.steps:,}",
-        "parameters": f"{found.trained:,} trained of {found.parameters:,}",
-        "memory": f"about {found.memory / 1e9:.1f} GB",
+        "rows": f"{need.rows:,} ({need.held_out:,} held out, {need.set_aside:,} set aside)",
+        "tokens": f"{need.tokens:,}",
+        "steps": f"{need.steps:,}",
+        "parameters": f"{need.trained:,} trained of {need.parameters:,}",
+        "memory": f"about {need.memory / 1e9:.1f} GB",
     }
     for name, text in lines.items():
         click.echo(f"{name:>10}  {text}")
-    for reason, count in found.reasons:
+    for reason, count in need.reasons:
         click.echo(f"{'set aside':>10}  {count:,}: {visible(reason)}")
 
 
@@ -159,14 +159,14 @@ def _train(
 ) -> None:
     from cai.cli.train_progress import TrainProgress
     from cai.text.terminal import visible
-    from cai.training.train import Show, train
+    from cai.training.train import Callbacks, train
 
     with TrainProgress() if not quiet else nullcontext() as progress:
         if progress is None:
-            show = Show(note=lambda text: click.echo(visible(text), err=True))
+            callbacks = Callbacks(note=lambda text: click.echo(visible(text), err=True))
         else:
-            show = Show(progress.report, progress.note, progress.reference)
-        results = train(config, data, out, show)
+            callbacks = Callbacks(progress.report, progress.note, progress.reference)
+        results = train(config, data, out, callbacks)
     if as_json:
         print_json({"folder": str(out), "results": results})
         return

@@ -8,14 +8,14 @@ from cai.cli.live import LiveLine, duration
 from cai.text.terminal import visible
 
 if TYPE_CHECKING:
-    from cai.training.loop import Report
+    from cai.training.loop import StepReport
 
 
 class TrainProgress(LiveLine):
-    """Its methods take a run's news."""
+    """Its methods are the `Callbacks` of a run."""
 
-    def report(self, report: Report) -> None:
-        """A step's figures; those of held-out rows and of the last step stay."""
+    def report(self, report: StepReport) -> None:
+        """A step's metrics; those of the held-out set and of the last step stay."""
         text = describe(report)
         if report.held_out or report.step == report.steps:
             self.say(text)
@@ -31,15 +31,15 @@ class TrainProgress(LiveLine):
         self.update(f"reference: {done}/{total} conversations")
 
 
-def describe(report: Report) -> str:
+def describe(report: StepReport) -> str:
     """`step 3/40 · loss 0.693 · accuracy 0.5 · 1200 tokens/s · 2 min 3 s left`."""
-    figures = " · ".join(
-        f"{name.replace('_', ' ')} {value:.4g}" for name, value in report.figures.items()
+    metrics = " · ".join(
+        f"{name.replace('_', ' ')} {value:.4g}" for name, value in report.metrics.items()
     )
     head = f"step {report.step}/{report.steps}"
     if report.held_out:
-        return f"{head} held out · {figures}"
+        return f"{head} held out · {metrics}"
     return (
-        f"{head} · {figures} · {report.tokens_per_second:.0f} tokens/s"
+        f"{head} · {metrics} · {report.tokens_per_second:.0f} tokens/s"
         f" · {duration(report.seconds_left)} left"
     )

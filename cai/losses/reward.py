@@ -1,4 +1,4 @@
-"""Reward model: Bradley-Terry with hard or soft labels, margins, and centring."""
+"""Reward model: Bradley-Terry with hard or soft labels, margins, and centering."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def bradley_terry_loss(
     return -(probabilities * logsigmoid(difference) + (1 - probabilities) * logsigmoid(-difference))
 
 
-def centring_loss(chosen: Tensor, rejected: Tensor) -> Tensor:
+def centering_loss(chosen: Tensor, rejected: Tensor) -> Tensor:
     """(chosen + rejected)² of each pair: [P]. Bradley-Terry leaves the scores' mean open.
 
     chosen, rejected: [P] scores. Raises `ValueError` where shapes differ.

@@ -12,18 +12,19 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cai.errors import PromptError
 from cai.models.backbone import Backbone
 from cai.models.logprobs import token_logprobs
 from cai.text.encode import Encoder
 from cai.text.reasoning import Reply
+from cai.training.micro_batches import TokenBudget
 from cai.types import Messages
 
-Learned: TypeAlias = Literal["all", "last"]
+LossOn: TypeAlias = Literal["all", "last"]
 """Which of a conversation's assistant turns count."""
-LearnedReasoning: TypeAlias = Literal["learn", "context", "drop"]
+LossOnReasoning: TypeAlias = Literal["learn", "context", "drop"]
 """Whether reasoning before an answer counts, is only its context, or is left out."""
 
 _MULTIPLE = 8
@@ -51,7 +52,7 @@ def encode_tokens(
     encoder: Encoder,
     messages: Messages,
     limit: int,
-    reasoning: LearnedReasoning = "learn",
+    reasoning: LossOnReasoning = "learn",
 ) -> Tokens:
     """A conversation whose last turn, the assistant's, counts: `Encoder.turn`.
 
@@ -71,7 +72,7 @@ def encode_reply(
     prompt: Messages,
     reply: Reply,
     limit: int,
-    reasoning: LearnedReasoning = "learn",
+    reasoning: LossOnReasoning = "learn",
 ) -> Tokens:
     """As `encode_tokens`, of a prompt and a reply whose answer is known from its reasoning."""
     thought = "" if reasoning == "drop" else reply.reasoning
@@ -85,12 +86,20 @@ def encode_reply(
     return Tokens(turn.ids, tuple(i >= before for i in range(len(turn.ids))))
 
 
+def encode_scored(encoder: Encoder, prompt: Messages, reply: Reply, limit: int) -> Tokens:
+    """A reply as a reward model reads it: the answer, without the reasoning before it.
+
+    Raises `PromptError` as `encode_tokens` does.
+    """
+    return encode_reply(encoder, prompt, reply, limit, "drop")
+
+
 def encode_turns(
     encoder: Encoder,
     messages: Messages,
     limit: int,
-    learned: Learned = "last",
-    reasoning: LearnedReasoning = "learn",
+    learned: LossOn = "last",
+    reasoning: LossOnReasoning = "learn",
     not_to_learn: Collection[int] = (),
 ) -> list[Tokens]:
     """A conversation to learn: its last assistant turn, or all of them, each as it is sampled.
@@ -123,7 +132,7 @@ def moved(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.to(device, non_blocking=True)
 
 
-class Rows(NamedTuple):
+class Batch(NamedTuple):
     """S conversations laid out in R rows of T tokens, N of which count.
 
     ids: int64 [R, T]. mask: bool [R, T], True for what is no padding. positions: int64 [R, T] where
@@ -141,14 +150,14 @@ class Rows(NamedTuple):
     owner: Tensor
     last: Tensor
 
-    def to(self, device: torch.device) -> Rows:
+    def to(self, device: torch.device) -> Batch:
         """The same on a device."""
         positions = None if self.positions is None else moved(self.positions, device)
         rest = (moved(t, device) for t in (self.places, self.targets, self.owner, self.last))
-        return Rows(moved(self.ids, device), moved(self.mask, device), positions, *rest)
+        return Batch(moved(self.ids, device), moved(self.mask, device), positions, *rest)
 
 
-def lay_out(sequences: Sequence[Tokens], capacity: int = 0) -> Rows:
+def collate(sequences: Sequence[Tokens], capacity: int = 0) -> Batch:
     """Put conversations into rows: one a row, or as many as fit into `capacity` tokens."""
     packed = capacity > 0
     rows = pack([len(s.ids) for s in sequences], capacity) if packed else [
@@ -180,7 +189,7 @@ def lay_out(sequences: Sequence[Tokens], capacity: int = 0) -> Rows:
             start = end
         if start < width:
             positions[r, start:] -= positions[r, start].item()
-    return Rows(
+    return Batch(
         ids,
         mask,
         positions if packed else None,
@@ -210,36 +219,49 @@ def pack(lengths: Sequence[int], capacity: int) -> list[list[int]]:
     return bins
 
 
-def pieces(lengths: Sequence[int], tokens: int) -> list[list[int]]:
-    """Indices of rows to read together, long ones first, so that a piece has so few tokens.
-
-    Padding counts. A row that is longer stands alone.
-    """
-    found: list[list[int]] = []
-    width = 0
-    for i in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        if found and (len(found[-1]) + 1) * width <= tokens:
-            found[-1].append(i)
-        else:
-            width = lengths[i]
-            found.append([i])
-    return found
-
-
-def hidden_states(backbone: Backbone, rows: Rows) -> Tensor:
+def hidden_states(backbone: Backbone, rows: Batch) -> Tensor:
     """Last hidden states [R, T, H] under the adapter in use."""
     if rows.positions is not None:
         return backbone.trunk(rows.ids, positions=rows.positions)
     return backbone.trunk(rows.ids, rows.mask)
 
 
-def response_logprobs(backbone: Backbone, rows: Rows, temperature: float = 1.0) -> Tensor:
+def response_logprobs(backbone: Backbone, rows: Batch, temperature: float = 1.0) -> Tensor:
     """Log-probabilities of the tokens that count: float32 [N]; `rows.owner` says whose they are."""
     hidden = hidden_states(backbone, rows).flatten(0, 1)
     return token_logprobs(hidden[rows.places], backbone.head, rows.targets, temperature)
 
 
-def sequence_logprobs(backbone: Backbone, rows: Rows) -> Tensor:
+def sequence_logprobs(backbone: Backbone, rows: Batch) -> Tensor:
     """Sum of the log-probabilities of each conversation's counted tokens: float32 [S]."""
     logprobs = response_logprobs(backbone, rows)
     return logprobs.new_zeros(len(rows.last)).index_add(0, rows.owner, logprobs)
+
+
+def sequence_scores(backbone: Backbone, head: nn.Module, rows: Batch) -> Tensor:
+    """A scalar head's value at each conversation's last token: float32 [S]."""
+    hidden = hidden_states(backbone, rows).flatten(0, 1)
+    scores: Tensor = head(hidden[rows.last])
+    return scores
+
+
+@torch.no_grad()
+def score_all(
+    backbone: Backbone,
+    head: nn.Module,
+    sequences: Sequence[Tokens],
+    adapter: str | None,
+    micro_tokens: int,
+) -> list[float]:
+    """Scores of any number of conversations, in their order. adapter: None for the base alone."""
+    backbone.train(False)
+    scores = torch.zeros(len(sequences))
+
+    def score(batch: list[int]) -> None:
+        rows = collate([sequences[i] for i in batch]).to(backbone.device)
+        with backbone.using(adapter):
+            scores[batch] = sequence_scores(backbone, head, rows).cpu()
+
+    lengths = [len(sequence.ids) for sequence in sequences]
+    TokenBudget(micro_tokens).map(score, lengths, backbone.device)
+    return scores.tolist()

@@ -1,4 +1,4 @@
-"""The model card of a training run: what it is, from what, and what its figures say."""
+"""The model card of a training run: what it is, from what, and what its metrics say."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def card(run: RunFolder, results: Mapping[str, Any], set_aside: Sequence[SetAsid
         f"Run `{run.id}` of `cai train {run.config.stage}`, on the base {facts.base['name']}"
         f" (fingerprint `{facts.base['fingerprint'][:16]}`).",
         "",
-        "## From what",
+        "## Sources",
         "",
         *_table(
             ("file", "SHA-256"),
@@ -46,11 +46,11 @@ def card(run: RunFolder, results: Mapping[str, Any], set_aside: Sequence[SetAsid
     counts = ", ".join(f"{value} {name}" for name, value in facts.counts.items())
     lines += [f"Rows: {counts}.", ""]
     lines += [f"- {count} set aside: {reason}" for reason, count in reasons(set_aside)]
-    lines += ["", "## Figures", "", *_figures(run.figures()), ""]
+    lines += ["", "## Metrics", "", *_metrics(run.metrics()), ""]
     if results:
         lines += ["## Results", "", *_results(results), ""]
-    told = sorted(vars(run.config).items())
-    lines += ["## Settings", "", *_table(("setting", "value"), told), ""]
+    settings = sorted(vars(run.config).items())
+    lines += ["## Settings", "", *_table(("setting", "value"), settings), ""]
     lines += ["Versions: " + ", ".join(f"{n} {v}" for n, v in versions().items()) + ".", ""]
     return "\n".join(lines)
 
@@ -58,29 +58,29 @@ def card(run: RunFolder, results: Mapping[str, Any], set_aside: Sequence[SetAsid
 def reasons(set_aside: Sequence[SetAside]) -> tuple[tuple[str, int], ...]:
     """Why rows were set aside, and how many for each kind of reason: the ten most frequent.
 
-    A kind is told by its reason where all its rows share one.
+    A kind is named by its reason where all its rows share one.
     """
     counts = Counter(kind_of(row.reason) for row in set_aside)
-    told: dict[str, set[str]] = {}
+    variants: dict[str, set[str]] = {}
     for row in set_aside:
-        told.setdefault(kind_of(row.reason), set()).add(row.reason)
+        variants.setdefault(kind_of(row.reason), set()).add(row.reason)
     return tuple(
-        (next(iter(told[kind])) if len(told[kind]) == 1 else kind, count)
+        (next(iter(variants[kind])) if len(variants[kind]) == 1 else kind, count)
         for kind, count in counts.most_common(10)
     )
 
 
-_NO_FIGURES = ("step", "held_out", "tokens_per_second")
+_NO_METRICS = ("step", "held_out", "tokens_per_second")
 
 
-def _figures(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """First and last step's means, and every look at the held-out rows."""
+def _metrics(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """First and last step's means, and every evaluation on the held-out set."""
     trained = [row for row in rows if not row["held_out"]]
     shown = [*trained[:1], *trained[-1:]] if len(trained) > 1 else trained
     shown = [*shown, *(row for row in rows if row["held_out"])]
     if not shown:
         return ["None yet."]
-    names = [n for n in dict.fromkeys(n for row in shown for n in row) if n not in _NO_FIGURES]
+    names = [n for n in dict.fromkeys(n for row in shown for n in row) if n not in _NO_METRICS]
     head = ("step", "rows", *names)
     return _table(
         head,

@@ -1,4 +1,4 @@
-"""What a training run is told: one dataclass a stage, read from options and YAML.
+"""The settings of a training run: one dataclass a stage, read from options and YAML.
 
 Every field has a default that trains something sensible, and its own line of help, from which the
 command line is made. Contradictions are refused here, before anything is loaded.
@@ -16,8 +16,8 @@ from typing import Any, ClassVar, Literal, TypeAlias, cast, get_args
 from cai.errors import UsageError
 from cai.text.template import TemplateOptions, Thinking, check_date, parse_arguments
 
-Stage: TypeAlias = Literal["sft", "reward", "dpo", "ppo"]
-STAGES: tuple[Stage, ...] = get_args(Stage)
+StageName: TypeAlias = Literal["sft", "reward", "dpo", "ppo"]
+STAGES: tuple[StageName, ...] = get_args(StageName)
 LORA = ("lora_r", "lora_alpha", "lora_dropout", "lora_targets")
 """The settings of an adapter's shape: None until it is known where the adapter is from."""
 FORMATS = ("float32", "bfloat16", "float16")
@@ -40,27 +40,28 @@ def _rate(adapter: float, full: float) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """What all stages share."""
+    """Settings of all stages."""
 
-    stage: ClassVar[Stage]
+    stage: ClassVar[StageName]
     table: ClassVar[Literal["sft", "preferences", "prompts"]]
     rates: ClassVar[tuple[float, float]] = (2e-4, 2e-5)
-    """Peak learning rates of an adapter and of all weights, which bear far less."""
+    """Peak learning rates of an adapter, and of all weights, which need a far lower one."""
 
     model: str | None = option(
         None,
-        "The base: a hub id, a directory, or `miniature`.  [default: --adapter's, or miniature]",
+        "The base model: a hub id, a directory, or `miniature`.  [default: --adapter's, or"
+        " miniature]",
     )
     adapter: str | None = option(
         None, "Start from this adapter: a training run's folder, or one in PEFT's layout."
     )
     full: bool = option(False, "Train all weights instead of a LoRA adapter.")
     quantize: str | None = option(
-        None, "Hold the frozen base in 4 or 8 bit (bitsandbytes, on a GPU).", ("4bit", "8bit")
+        None, "Load the frozen base in 4 or 8 bit (bitsandbytes, on a GPU).", ("4bit", "8bit")
     )
-    lora_r: int | None = option(None, "Rank of the adapter.  [default: 16, or --adapter's]")
+    lora_r: int | None = option(None, "LoRA rank.  [default: 16, or --adapter's]")
     lora_alpha: float | None = option(
-        None, "Scale of the adapter: alpha / r.  [default: 32, or --adapter's]"
+        None, "LoRA alpha: the adapter is scaled by alpha / r.  [default: 32, or --adapter's]"
     )
     lora_targets: str | None = option(
         None,
@@ -68,30 +69,34 @@ class TrainConfig:
         "  [default: all-linear, or --adapter's]",
     )
     learning_rate: float | None = _rate(*rates)
-    max_grad_norm: float = option(1.0, "Gradients are clipped to this norm.")
+    max_grad_norm: float = option(1.0, "Gradient clipping: the largest global norm.")
     micro_tokens: int = option(
         8192,
-        "Most tokens in one forward pass; halved when memory runs out. Without dropout it changes"
-        " no result.",
+        "Micro-batch size: most tokens in one forward pass. Halved when memory runs out. Without"
+        " dropout it changes no result.",
     )
-    max_steps: int | None = option(None, "End after so many steps.")
-    limit: int | None = option(None, "Use the first N usable rows.")
-    schedule: str = option("cosine", "How the rate goes down.", ("cosine", "linear", "constant"))
-    warmup: float = option(0.1, "Share of the steps in which the rate rises.")
-    weight_decay: float = option(0.0, "AdamW's decay of the weights.")
+    max_steps: int | None = option(None, "Stop after this many steps.")
+    limit: int | None = option(None, "Use the first N valid rows.")
+    schedule: str = option(
+        "cosine", "Learning rate schedule after the warm-up.", ("cosine", "linear", "constant")
+    )
+    warmup: float = option(0.1, "Warm-up: share of the steps in which the learning rate rises.")
+    weight_decay: float = option(0.0, "AdamW's weight decay.")
     test_share: float = option(
-        0.1, "Share of the prompts held out, where none of the data is a test split."
+        0.1, "Share of the prompts in the held-out set, if the data has no test split."
     )
     eval_every: int | None = option(None, "Steps between evaluations.  [default: a fifth of all]")
     save_every: int = option(50, "Steps between checkpoints.")
-    seed: int = option(0, "Fixes every random choice.")
+    seed: int = option(0, "Random seed: the same seed gives the same run.")
     device: str = option("auto", "auto, cpu, cuda or mps.")
     dtype: str = option(
         "auto",
-        "Of the frozen base. auto: bfloat16 where it pays, else float32.",
+        "Number format of the frozen base. auto: bfloat16 where it is faster, else float32.",
         ("auto", *FORMATS),
     )
-    gradient_checkpointing: bool = option(False, "Less memory, and more time.")
+    gradient_checkpointing: bool = option(
+        False, "Recompute activations in the backward pass: less memory, more time."
+    )
     thinking: str = option(
         "auto",
         "Reasoning before answers: the chat template's own default (auto), or its switch turned off"
@@ -109,7 +114,7 @@ class TrainConfig:
         " which the run began]",
     )
     tracker: str | None = option(
-        None, "Also report to this tracker.", ("tensorboard", "wandb", "trackio")
+        None, "Also log metrics to this tracker.", ("tensorboard", "wandb", "trackio")
     )
 
     def __post_init__(self) -> None:
@@ -180,14 +185,18 @@ class TrainConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class RowsConfig(TrainConfig):
-    """What the stages share that learn from rows: all but PPO."""
+    """Settings of the stages that learn from rows: all but PPO."""
 
     epochs: float = option(1.0, "Passes over the data.")
-    batch_size: int = option(16, "Rows a step.")
-    max_length: int = option(1024, "Longest conversation in tokens; longer rows are set aside.")
-    lora_dropout: float | None = option(
-        None, "Dropout in front of the adapter.  [default: 0, or --adapter's]"
+    batch_size: int = option(16, "Rows per step.")
+    max_length: int = option(
+        1024, "Longest conversation in tokens; longer rows are invalid (set aside)."
     )
+    lora_dropout: float | None = option(None, "LoRA dropout.  [default: 0, or --adapter's]")
+
+    def longest(self, context: int) -> int:
+        """Most tokens of a conversation, for a model of this context length."""
+        return min(self.max_length, context)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -201,12 +210,12 @@ class RowsConfig(TrainConfig):
 class SftConfig(RowsConfig):
     """Supervised fine-tuning on responses (Bai et al. 2022, section 3)."""
 
-    stage: ClassVar[Stage] = "sft"
+    stage: ClassVar[StageName] = "sft"
     table: ClassVar[Literal["sft"]] = "sft"
     learned: str = option(
         "last",
-        "Learn a conversation's last assistant turn, or all of them (for chat data of which every"
-        " answer is a good one).",
+        "Which assistant turns the loss is on: the last one of a conversation, or all (for chat"
+        " data in which every answer is good).",
         ("last", "all"),
     )
     reasoning: str = option(
@@ -215,38 +224,54 @@ class SftConfig(RowsConfig):
         " reasoning as its context, or drop the reasoning.",
         ("learn", "context", "drop"),
     )
-    packing: bool = option(True, "Put several conversations into a row, kept apart.")
+    packing: bool = option(True, "Pack several conversations into a row; none attends to another.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class RewardConfig(RowsConfig):
     """A reward model on preferences (Bradley and Terry 1952; Ouyang et al. 2022, eq. 1)."""
 
-    stage: ClassVar[Stage] = "reward"
+    stage: ClassVar[StageName] = "reward"
     table: ClassVar[Literal["preferences"]] = "preferences"
     rates: ClassVar[tuple[float, float]] = (1e-4, 1e-5)
     learning_rate: float | None = _rate(*rates)
-    labels: str = option("soft", "Learn each row's probability, or who won.", ("soft", "hard"))
-    centring: float = option(0.01, "Weight of the pull of a pair's mean score to 0.")
-    margins: bool = option(True, "Subtract a row's `margin` where it has one.")
+    labels: str = option(
+        "soft",
+        "Soft labels: learn each row's probability. Hard labels: learn which response won.",
+        ("soft", "hard"),
+    )
+    centering: float = option(
+        0.01, "Centering coefficient: weight of the squared sum of a pair's scores."
+    )
+    margins: bool = option(
+        True, "Subtract a row's `margin` from the score difference, where it has one."
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._at_least("centring", 0)
+        self._at_least("centering", 0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class DpoConfig(RowsConfig):
     """Direct preference optimisation (Rafailov et al. 2023)."""
 
-    stage: ClassVar[Stage] = "dpo"
+    stage: ClassVar[StageName] = "dpo"
     table: ClassVar[Literal["preferences"]] = "preferences"
     rates: ClassVar[tuple[float, float]] = (5e-5, 5e-7)
     learning_rate: float | None = _rate(*rates)
-    beta: float = option(0.1, "How dear it is to leave the reference.")
-    labels: str = option("soft", "Learn each row's probability, or who won.", ("soft", "hard"))
-    nll: float = option(0.0, "Weight of the chosen response's own likelihood.")
-    packing: bool = option(False, "Put several conversations into a row, kept apart.")
+    beta: float = option(
+        0.1, "DPO's beta: how strongly the policy is kept near the reference model."
+    )
+    labels: str = option(
+        "soft",
+        "Soft labels: learn each row's probability. Hard labels: learn which response won.",
+        ("soft", "hard"),
+    )
+    nll: float = option(
+        0.0, "Weight of an added negative log-likelihood loss on the chosen response."
+    )
+    packing: bool = option(False, "Pack several conversations into a row; none attends to another.")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -258,47 +283,64 @@ class DpoConfig(RowsConfig):
 class PpoConfig(TrainConfig):
     """Proximal policy optimisation (Schulman et al. 2017; Ouyang et al. 2022)."""
 
-    stage: ClassVar[Stage] = "ppo"
+    stage: ClassVar[StageName] = "ppo"
     table: ClassVar[Literal["prompts"]] = "prompts"
     rates: ClassVar[tuple[float, float]] = (1e-4, 3e-6)
     reward: str | None = option(
         None,
-        "What responses are worth: a reward model's run, a Python function `module:function`, or"
-        " several with weights: `runs/reward, 0.5*rewards:polite`, each in the unit of its own"
-        " spread at the start.",
+        "The reward: a reward model's run, a Python function `module:function`, or a weighted sum:"
+        " `runs/reward, 0.5*rewards:polite`, each divided by its standard deviation at the start.",
     )
     check: str | None = option(
-        None, "A second opinion, which nothing is trained on: the run stops where it falls."
+        None,
+        "A second reward, as a check against reward hacking: nothing is trained on it, and the run"
+        " stops if it falls.",
     )
-    gate: bool = option(True, "Refuse a reward model that knows no more than length.")
+    gate: bool = option(
+        True, "Refuse a reward model that predicts no better than response length does."
+    )
     learning_rate: float | None = _rate(*rates)
-    schedule: str = option("constant", "How the rate goes down.", ("cosine", "linear", "constant"))
-    warmup: float = option(0.0, "Share of the updates in which the rate rises.")
-    updates: int = option(50, "Rollouts, each learnt from in several epochs.")
-    prompts_per_update: int = option(32, "Responses in a rollout.")
+    schedule: str = option(
+        "constant", "Learning rate schedule after the warm-up.", ("cosine", "linear", "constant")
+    )
+    warmup: float = option(0.0, "Warm-up: share of the updates in which the learning rate rises.")
+    updates: int = option(50, "Updates: rollouts, each learnt from in several epochs.")
+    prompts_per_update: int = option(32, "Rollout batch size: prompts answered in an update.")
     max_new_tokens: int = option(64, "Longest response in tokens.")
     max_reasoning_tokens: int = option(
         1024, "Longest reasoning before an answer, in tokens, of a model that reasons."
     )
-    temperature: float = option(1.0, "Of drawing and of scoring alike.")
-    epochs: int = option(4, "Passes over a rollout.")
-    minibatches: int = option(2, "Parts of a rollout, each a step.")
-    clip: float = option(0.2, "How far a token's ratio may move in an update.")
-    value_clip: float = option(0.2, "How far a value may move in an update.")
-    value_coef: float = option(0.1, "Weight of the value loss.")
-    gamma: float = option(1.0, "Discount of later rewards.")
-    lam: float = option(0.95, "GAE's trade of bias for variance.")
-    kl_coef: float = option(0.05, "Price of a nat of KL to the reference.")
-    target_kl: float | None = option(None, "Adapt the price to this KL a response, in nats.")
-    max_kl: float = option(30.0, "Stop where a response's mean KL, in nats, stays above this.")
-    normalise_scores: bool = option(True, "Put scores to mean 0, variance 1 by the start's.")
-    score_clip: float | None = option(None, "Bound on a score, in that unit.")
-    missing_eos_penalty: float = option(1.0, "Taken from a response that did not end.")
+    temperature: float = option(
+        1.0, "Sampling temperature of rollouts; log-probabilities are taken at the same one."
+    )
+    epochs: int = option(4, "PPO epochs: passes over a rollout.")
+    minibatches: int = option(2, "Minibatches of a rollout; each is an optimizer step.")
+    clip: float = option(0.2, "Clip range of the policy's probability ratio.")
+    value_clip: float = option(0.2, "Clip range of the value function.")
+    value_coef: float = option(0.1, "Value loss coefficient.")
+    gamma: float = option(1.0, "Discount factor of rewards.")
+    lam: float = option(0.95, "GAE's lambda.")
+    kl_coef: float = option(
+        0.05, "KL penalty coefficient: what a nat of KL to the reference model costs in reward."
+    )
+    target_kl: float | None = option(
+        None, "Adapt the KL penalty coefficient to this KL per response, in nats."
+    )
+    max_kl: float = option(
+        30.0, "Stop the run if the mean KL per response, in nats, stays above this."
+    )
+    normalise_scores: bool = option(
+        True, "Normalise scores by the mean and standard deviation of the first rollout's."
+    )
+    score_clip: float | None = option(None, "Clip normalised scores to this range on both sides.")
+    missing_eos_penalty: float = option(
+        1.0, "Penalty for a response without an EOS token, in normalised score."
+    )
     save_every: int = option(5, "Updates between checkpoints.")
 
     @property
     def steps(self) -> int:
-        """Updates that are made."""
+        """Updates in the run."""
         return self.updates if self.max_steps is None else min(self.updates, self.max_steps)
 
     def __post_init__(self) -> None:
@@ -320,7 +362,7 @@ class PpoConfig(TrainConfig):
             self._refuse("target_kl", "needs a --kl-coef above 0 to start from")
 
 
-CONFIGS: dict[Stage, type[TrainConfig]] = {
+CONFIGS: dict[StageName, type[TrainConfig]] = {
     "sft": SftConfig,
     "reward": RewardConfig,
     "dpo": DpoConfig,

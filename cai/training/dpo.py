@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from cai.losses.dpo import dpo_loss
 from cai.models.backbone import Backbone
-from cai.training.batches import lay_out, moved, sequence_logprobs
-from cai.training.pairs import Pair, both_sides, labels_of, right
-from cai.training.reference import Reference
-from cai.training.rows import Metrics
+from cai.models.fingerprint import cache_folder
+from cai.training.batches import collate, moved, sequence_logprobs
+from cai.training.config import DpoConfig
+from cai.training.examples import Examples
+from cai.training.folder import start_noise
+from cai.training.micro_batches import Metrics
+from cai.training.offline import OfflineTrainer, row_capacity
+from cai.training.pairs import EncodedPair, both_sides, labels_of, load_pairs, right
+from cai.training.policy import Policy, load_policy
+from cai.training.reference import Reference, make_reference
+from cai.training.trainer import OnProgress
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +41,15 @@ class DpoObjective:
     nll: float = 0.0
     capacity: int = 0
 
-    def weight(self, example: Pair) -> float:
+    def weight(self, example: EncodedPair) -> float:
         """One a pair."""
         return 1.0
 
-    def tokens(self, example: Pair) -> int:
+    def tokens(self, example: EncodedPair) -> int:
         """Both sides, padded to the longer."""
         return 2 * example.size
 
-    def loss(self, examples: Sequence[Pair], total: float) -> tuple[Tensor, Metrics]:
+    def loss(self, examples: Sequence[EncodedPair], total: float) -> tuple[Tensor, Metrics]:
         """As `Objective.loss`; logs absolute log-probabilities, whose fall margins hide."""
         (chosen, rejected), reference = self._logprobs(examples)
         labels = labels_of(examples, self.soft, chosen.device)
@@ -61,18 +70,55 @@ class DpoObjective:
             "rejected_reward": terms.rejected_rewards.sum() / total,
         }
 
-    def noise(self, examples: Sequence[Pair], total: float) -> Metrics:
+    def noise(self, examples: Sequence[EncodedPair], total: float) -> Metrics:
         """How far policy and reference are apart, in nats a response: before a step, rounding."""
         policy, reference = self._logprobs(examples)
         return {"noise_floor": (policy.detach() - reference).abs().sum() / (2 * total)}
 
-    def _logprobs(self, pairs: Sequence[Pair]) -> tuple[Tensor, Tensor]:
+    def _logprobs(self, pairs: Sequence[EncodedPair]) -> tuple[Tensor, Tensor]:
         """Of policy and reference: float32 [2, P] each, the chosen responses first."""
-        rows = lay_out(both_sides(pairs), self.capacity).to(self.backbone.device)
+        rows = collate(both_sides(pairs), self.capacity).to(self.backbone.device)
         reference = self.reference(pairs, rows)
         with self.backbone.using("policy"):
             policy = sequence_logprobs(self.backbone, rows)
         return policy.view(2, len(pairs)), reference
+
+
+class DpoTrainer(OfflineTrainer[EncodedPair]):
+    """`cai train dpo`."""
+
+    def __init__(self, config: DpoConfig, policy: Policy, pairs: Examples[EncodedPair]) -> None:
+        backbone = policy.backbone
+        identity = backbone.fingerprint + "".join(p["digest"] for p in policy.parents)
+        self.reference = make_reference(
+            backbone, policy.reference, identity, config.micro_tokens, cache_folder() / "reference"
+        )
+        capacity = row_capacity(config, backbone)
+        objective = DpoObjective(
+            backbone, self.reference, config.beta, config.labels == "soft", config.nll, capacity
+        )
+        super().__init__(config, policy, objective, pairs, noise=objective.noise)
+        lengths = [pair.chosen.counted for pair in pairs.train]
+        self._collapse = CollapseWatch(config.beta, sum(lengths) / len(lengths))
+
+    @classmethod
+    def load(cls, config: DpoConfig, data: Sequence[Path]) -> DpoTrainer:
+        """Load the base with its reference, and encode the pairs. config: `resolve`d."""
+        policy = load_policy(config, reference=True)
+        return cls(config, policy, load_pairs(config, data, policy.backbone))
+
+    def prepare(self, progress: OnProgress) -> None:
+        """As in `StageTrainer`: the reference reads all pairs."""
+        for pairs in filter(None, (self.train, self.test)):
+            self.reference.prepare(pairs, progress)
+
+    def warn(self, metrics: Mapping[str, float]) -> str | None:
+        """As in `StageTrainer`: chosen responses that have become unlikely."""
+        return self._collapse(metrics["chosen_reward"])
+
+    def save(self, folder: Path) -> dict[str, Any]:
+        """As in `StageTrainer`: the policy; the result is the run's noise floor."""
+        return super().save(folder) | start_noise(folder)
 
 
 class CollapseWatch:

@@ -1,4 +1,4 @@
-"""What a run would do and need, before it starts: `cai train … --dry-run`."""
+"""Rows, tokens, steps and memory of a run before it starts: `cai train … --dry-run`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from cai.models.rows import text_config
 from cai.training.card import reasons
 from cai.training.config import TrainConfig
-from cai.training.stage import Stage
+from cai.training.trainer import StageTrainer
 
 _ACTIVATIONS = 34
 """Bytes a token, layer and hidden unit that a layer keeps for the backward pass in 16 bits, without
@@ -22,7 +22,7 @@ _OPTIMIZER = 12  # bytes a trained parameter: its gradient and AdamW's two momen
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
+class RunEstimate:
     """Rows (prompts, for PPO), tokens and steps; parameters trained and all; bytes, roughly.
 
     reasons: why rows were set aside, the most frequent first.
@@ -40,30 +40,30 @@ class Estimate:
     memory: int
 
 
-def reward_to_come(prompts: Sequence[object], responses: Sequence[object]) -> list[float]:
-    """Stands for a reward where none is given yet."""
+def placeholder_reward(prompts: Sequence[object], responses: Sequence[object]) -> list[float]:
+    """Stands for the reward in a dry run that has none yet."""
     return [0.0] * len(responses)
 
 
-def estimate(config: TrainConfig, stage: Stage) -> Estimate:
-    """Of a stage."""
-    work, backbone = stage.work, stage.backbone
+def estimate(config: TrainConfig, trainer: StageTrainer) -> RunEstimate:
+    """What a run needs, before its first step."""
+    work, backbone = trainer.workload, trainer.backbone
     inside = list(backbone.model.parameters())
-    beside = [p for module in (*work.beside, *backbone.copies) for p in module.parameters()]
-    held = {id(p): p for p in (*inside, *beside, *stage.parameters.values())}.values()
-    trained = sum(p.numel() for p in stage.parameters.values())
+    beside = [p for module in (*work.other_models, *backbone.copies) for p in module.parameters()]
+    held = {id(p): p for p in (*inside, *beside, *trainer.parameters.values())}.values()
+    trained = sum(p.numel() for p in trainer.parameters.values())
     shape = text_config(backbone.model)
     bytes_kept = _CHECKPOINTED if config.gradient_checkpointing else _ACTIVATIONS
     together = max(work.longest, min(config.micro_tokens, work.tokens))  # tokens in one pass
     units = together * shape.num_hidden_layers * shape.hidden_size
     activations = _MEASURED * units * bytes_kept * backbone.dtype.itemsize // 2
     weights = sum(p.numel() * p.element_size() for p in held)
-    own = {id(p): p for p in (*inside, *stage.parameters.values())}.values()
-    return Estimate(
+    own = {id(p): p for p in (*inside, *trainer.parameters.values())}.values()
+    return RunEstimate(
         rows=work.rows,
         held_out=work.held_out,
-        set_aside=len(stage.set_aside),
-        reasons=reasons(stage.set_aside),
+        set_aside=len(trainer.set_aside),
+        reasons=reasons(trainer.set_aside),
         tokens=work.tokens,
         steps=work.steps,
         trained=trained,

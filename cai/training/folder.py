@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import platform
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -33,11 +33,14 @@ from cai.training.config import TrainConfig, flag
 from cai.types import SetAside
 
 NOISE = ("noise_floor", "ratio_noise")
-"""Figures of a run's first step that say what rounding alone comes to (docs/training.md)."""
+"""Metrics of a run's first step that measure rounding alone (docs/training.md)."""
+METRICS, ROLLOUTS = "metrics.jsonl", "rollouts.jsonl"
+WITHOUT_REASONING = "without their reasoning"
+"""The count, in a run's facts, of rows whose reasoning is not read."""
 _LOCK = ".lock"
 _ELSEWHERE = "Choose another --out, or remove the folder."
 _STATE = ("checkpoint.safetensors", "best.safetensors")
-_NO_MATTER = {
+_WITHOUT_EFFECT = {
     "micro_tokens", "save_every", "device", "tracker", "model", "adapter", "gradient_checkpointing",
 }  # fmt: skip
 """Settings that change no result, so that a run may go on under others; what base and adapter are,
@@ -80,22 +83,22 @@ class RunFolder:
         A run that took no step is no hindrance to another. Raises `UsageError` where another run,
         or this one where it stopped itself, is in the way.
         """
-        sweep(self.path, (NAME, "metrics.jsonl", "rollouts.jsonl", *_STATE))
+        sweep(self.path, (NAME, METRICS, ROLLOUTS, *_STATE))
         if not is_run(self.path):
             self._begin()
             return False
-        found = read_run(self.path)
-        if found["id"] != self.id:
-            if found["status"] == "running" and not _has_begun(self.path):
+        record = read_run(self.path)
+        if record["id"] != self.id:
+            if record["status"] == "running" and not _has_begun(self.path):
                 self._begin()
                 return False
             raise UsageError(
-                f"{self.path} holds another run: {_difference(found, self)}", hint=_ELSEWHERE
+                f"{self.path} holds another run: {_difference(record, self)}", hint=_ELSEWHERE
             )
-        if found["status"] == "stopped":
+        if record["status"] == "stopped":
             raise UsageError(
                 f"{self.path} holds this very run, and it stopped itself:"
-                f" {found['results'].get('stopped')}",
+                f" {record['results'].get('stopped')}",
                 hint="Change a setting, and choose another --out.",
             )
         return True
@@ -103,9 +106,9 @@ class RunFolder:
     @property
     def results(self) -> dict[str, Any] | None:
         """Those of this very run, where the folder holds it and it is finished."""
-        found = read_run(self.path) if is_run(self.path) else {}
-        same = found.get("id") == self.id and found["status"] == "finished"
-        return dict(found["results"]) if same else None
+        record = read_run(self.path) if is_run(self.path) else {}
+        same = record.get("id") == self.id and record["status"] == "finished"
+        return dict(record["results"]) if same else None
 
     def _begin(self) -> None:
         self._write("running", {})  # first: it is what makes this the folder of a run
@@ -116,20 +119,19 @@ class RunFolder:
             (self.path / "config.yaml").write_text(text, encoding="utf-8")
 
     def forget_after(self, step: int) -> None:
-        """Drop the figures of steps that are to be taken again."""
-        file = self.path / "metrics.jsonl"
-        if not file.is_file():
-            return
-        replace_lines(file, lambda row: bool(row["step"] <= step))
+        """Drop the metrics, and the rollouts, of steps that are to be taken again."""
+        for name, key in ((METRICS, "step"), (ROLLOUTS, "update")):
+            if (self.path / name).is_file():
+                forget_lines(self.path / name, key, step)
 
     def log(self, values: Mapping[str, Any]) -> None:
-        """Add a line to the figures."""
-        with telling(self.path), (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
+        """Add a line to the metrics."""
+        with telling(self.path), (self.path / METRICS).open("a", encoding="utf-8") as file:
             file.write(json.dumps(dict(values)) + "\n")
 
-    def figures(self) -> list[dict[str, Any]]:
+    def metrics(self) -> list[dict[str, Any]]:
         """All lines so far."""
-        return _figures(self.path)
+        return _metrics(self.path)
 
     def set_aside(self, rows: Sequence[SetAside]) -> None:
         """Keep the rows that could not be used."""
@@ -202,18 +204,18 @@ def check_run(folder: Path, config: TrainConfig, data: Sequence[Mapping[str, Any
 
     That much shows before a model is loaded. config: `resolve`d. data: as in `Facts`.
     """
-    found = read_run(folder) if is_run(folder) else None
-    if found is None or (found["status"] == "running" and not _has_begun(folder)):
+    record = read_run(folder) if is_run(folder) else None
+    if record is None or (record["status"] == "running" and not _has_begun(folder)):
         return
-    difference = _other_settings(found, config)
-    if not difference and [d["sha256"] for d in found["data"]] != [d["sha256"] for d in data]:
+    difference = _other_settings(record, config)
+    if not difference and [d["sha256"] for d in record["data"]] != [d["sha256"] for d in data]:
         difference = "of other data"
     if difference:
         raise UsageError(f"{folder} holds another run: {difference}", hint=_ELSEWHERE)
 
 
 def _has_begun(folder: Path) -> bool:
-    return (folder / "checkpoint.safetensors").exists() or bool(_figures(folder))
+    return (folder / "checkpoint.safetensors").exists() or bool(_metrics(folder))
 
 
 def verify_run(folder: Path) -> tuple[int, list[str]]:
@@ -250,28 +252,33 @@ def check_out(folder: Path) -> None:
                 )
 
 
-def replace_lines(file: Path, keeps: Callable[[dict[str, Any]], bool]) -> None:
-    """Drop rows of a JSONL file, and a last line that was cut off; whole or not at all."""
+def forget_lines(file: Path, key: str, last: int) -> None:
+    """Drop the rows of a JSONL file whose `key` is over `last`, and a last line that was cut off.
+
+    The file is replaced whole or not at all.
+    """
     lines = file.read_bytes().split(b"\n")[:-1]
     partial = partial_of(file)
     with telling(file):
-        partial.write_bytes(b"".join(line + b"\n" for line in lines if keeps(json.loads(line))))
+        partial.write_bytes(
+            b"".join(line + b"\n" for line in lines if json.loads(line)[key] <= last)
+        )
         partial.replace(file)
 
 
-def last_figures(folder: Path) -> dict[str, Any]:
-    """Those of the last step; none where there is none."""
-    return next((row for row in reversed(_figures(folder)) if not row["held_out"]), {})
+def last_metrics(folder: Path) -> dict[str, Any]:
+    """Metrics of the last step; empty where there is none."""
+    return next((row for row in reversed(_metrics(folder)) if not row["held_out"]), {})
 
 
 def start_noise(folder: Path) -> dict[str, float]:
-    """What rounding alone came to before the first step, by the figures of that step."""
-    first = next((row for row in _figures(folder) if not row["held_out"]), {})
+    """What rounding alone came to before the first step, by the metrics of that step."""
+    first = next((row for row in _metrics(folder) if not row["held_out"]), {})
     return {name: float(f"{first[name]:.3g}") for name in NOISE if name in first}
 
 
-def _figures(folder: Path) -> list[dict[str, Any]]:
-    file = folder / "metrics.jsonl"
+def _metrics(folder: Path) -> list[dict[str, Any]]:
+    file = folder / METRICS
     if not file.is_file():
         return []
     lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
@@ -279,45 +286,48 @@ def _figures(folder: Path) -> list[dict[str, Any]]:
 
 
 def versions() -> dict[str, str]:
-    """Versions of all that decides what a run comes to."""
+    """Versions of all that decides a run's result."""
     names = ("torch", "transformers", "peft", "accelerate", "safetensors")
-    found = {name: version(name) for name in names}
-    return {"cai": __version__, "python": platform.python_version(), **found}
+    return {
+        "cai": __version__,
+        "python": platform.python_version(),
+        **{name: version(name) for name in names},
+    }
 
 
 def _run_id(run: Mapping[str, Any]) -> str:
-    """A run's id: a digest of all that decides what it comes to."""
-    told = {
+    """A run's id: a digest of all that decides its result."""
+    identity = {
         "stage": run["stage"],
-        "settings": {k: v for k, v in run["settings"].items() if k not in _NO_MATTER},
+        "settings": {k: v for k, v in run["settings"].items() if k not in _WITHOUT_EFFECT},
         "base": run["base"]["fingerprint"],
         "parents": [p["digest"] for p in run["parents"]],
         "data": [d["sha256"] for d in run["data"]],
     }
-    return f"m-{digest(told)[:12]}"
+    return f"m-{digest(identity)[:12]}"
 
 
-def _difference(found: Mapping[str, Any], wanted: RunFolder) -> str:
+def _difference(record: Mapping[str, Any], wanted: RunFolder) -> str:
     """What sets the run in a folder apart from the one that is asked for."""
-    changed = _other_settings(found, wanted.config)
+    changed = _other_settings(record, wanted.config)
     if changed:
         return changed
-    names = {p["name"]: p["digest"] for p in found["parents"]}
+    names = {p["name"]: p["digest"] for p in record["parents"]}
     others = [p["name"] for p in wanted.facts.parents if names.get(p["name"]) != p["digest"]]
     if others:
         return f"{', '.join(others)} changed"
-    same = found["base"]["fingerprint"] == wanted.facts.base["fingerprint"]
-    return "of other data" if same else f"of another base, {found['base']['name']}"
+    same = record["base"]["fingerprint"] == wanted.facts.base["fingerprint"]
+    return "of other data" if same else f"of another base, {record['base']['name']}"
 
 
-def _other_settings(found: Mapping[str, Any], config: TrainConfig) -> str:
+def _other_settings(record: Mapping[str, Any], config: TrainConfig) -> str:
     """The settings in which a run's record differs; empty where they lead to the same."""
-    if found["stage"] != config.stage:
-        return f"of the stage {found['stage']}"
-    theirs, ours = found["settings"], settings(config)
+    if record["stage"] != config.stage:
+        return f"of the stage {record['stage']}"
+    theirs, ours = record["settings"], settings(config)
     changed = [
         f"{flag(name)} {theirs.get(name)} there, {ours[name]} here"
         for name in ours
-        if theirs.get(name) != ours[name] and name not in _NO_MATTER
+        if theirs.get(name) != ours[name] and name not in _WITHOUT_EFFECT
     ]
     return "; ".join(changed[:4])

@@ -1,20 +1,22 @@
 """Watches a run for collapse and reward hacking, without any ground truth.
 
 A policy that has found a hole in its reward shows it elsewhere: it is far from the reference, its
-responses grow, shrink, repeat themselves or become one, they no longer end, or a second opinion
-falls while the score rises (Gao et al. 2022, arXiv 2210.10760). Everything is measured against the
-run's own start. One odd update is noise; a sign has to stand in several updates running.
+responses grow, shrink, repeat themselves or become one, they no longer end, or a second
+reward falls while the first rises (Gao et al. 2022, arXiv 2210.10760). Everything is measured
+against the run's own start. One odd update is noise: an alarm must hold for several in a row.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from cai.errors import UsageError
 from cai.stats import spread
+from cai.training.config import PpoConfig
 from cai.training.rollout import Response
+from cai.training.scoring import is_rounding
 
 GRAM = 4
 
@@ -26,7 +28,7 @@ class Observation:
     kl: mean KL of a response to the reference, nats. length: mean tokens. repetition: mean share of
     a response's 4-grams that it has said before. unended: share of responses without a proper end
     (`cai.training.rollout.has_ended`). distinct: share of different texts among all. score: mean of
-    what the policy is trained on. check: mean of the second opinion, None where there is none.
+    what the policy is trained on. check: mean of the second reward, None without one.
     check_spread: its standard deviation over the responses.
     """
 
@@ -46,9 +48,9 @@ class Bounds:
 
     kl: nats a response. longer, shorter: mean length as a multiple of the start's. repetition,
     unended: rise of these shares over the start. distinct: as a multiple of the start's share.
-    fall: of the second opinion from its best, in standard deviations at the start. window:
-    updates over which score and second opinion are averaged. patience: in how many updates
-    running a sign must stand.
+    fall: of the second reward from its best, in standard deviations at the start. window:
+    updates over which both rewards are averaged. patience: updates in a row in which an alarm must
+    hold.
     """
 
     kl: float = 30.0
@@ -101,54 +103,57 @@ def repeated(ids: Sequence[int]) -> float:
 
 
 class Monitors:
-    """Told of every update; says why a run should stop.
+    """Sees every update's observation, and says when a run should stop.
 
     The first observation is the start, with which the others are compared.
     """
 
     def __init__(self, bounds: Bounds) -> None:
         self.bounds = bounds
-        self._seen: list[Observation] = []
-        self._standing: dict[str, int] = {}
+        self._history: list[Observation] = []
+        self._streaks: dict[str, int] = {}
 
     def watch(self, observation: Observation) -> str | None:
         """The reason to stop, in words; None where nothing is wrong."""
-        self._seen.append(observation)
-        for sign in SIGNS:
-            reason = sign(self._seen, self.bounds)
-            name = sign.__name__
-            self._standing[name] = self._standing.get(name, 0) + 1 if reason else 0
-            if reason and self._standing[name] >= self.bounds.patience:
+        self._history.append(observation)
+        for alarm in ALARMS:
+            reason = alarm(self._history, self.bounds)
+            name = alarm.__name__
+            self._streaks[name] = self._streaks.get(name, 0) + 1 if reason else 0
+            if reason and self._streaks[name] >= self.bounds.patience:
                 return reason
         return None
 
     @property
     def calm(self) -> bool:
-        """Whether the last update showed no sign."""
-        return not any(self._standing.values())
+        """Whether the last update raised no alarm."""
+        return not any(self._streaks.values())
 
     @property
     def blind(self) -> bool:
-        """Whether a falling second opinion can't be seen: at the start it was the same for all."""
-        start = self._seen[:1]
+        """Whether a fall of the second reward can't be seen: at the start it had no spread."""
+        start = self._history[:1]
         return any(o.check is not None and o.check_spread == 0 for o in start)
 
     def state(self) -> dict[str, Any]:
-        """All that was seen, for JSON."""
-        return {"seen": [asdict(o) for o in self._seen], "standing": dict(self._standing)}
+        """All observations, for JSON."""
+        return {
+            "history": [asdict(o) for o in self._history],
+            "streaks": dict(self._streaks),
+        }
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from what `state` gave."""
-        self._seen = [Observation(**o) for o in state["seen"]]
-        self._standing = dict(state["standing"])
+        self._history = [Observation(**o) for o in state["history"]]
+        self._streaks = dict(state["streaks"])
 
 
-# -- the signs: the observations so far (the last is the newest) -> a reason, or None --------------
+# -- the alarms: the observations so far (the last is the newest) -> a reason, or None -------------
 
 
-def far_away(seen: Sequence[Observation], bounds: Bounds) -> str | None:
+def kl_too_high(history: Sequence[Observation], bounds: Bounds) -> str | None:
     """KL over its bound."""
-    now = seen[-1].kl
+    now = history[-1].kl
     if now <= bounds.kl:
         return None
     return (
@@ -157,9 +162,9 @@ def far_away(seen: Sequence[Observation], bounds: Bounds) -> str | None:
     )
 
 
-def growing(seen: Sequence[Observation], bounds: Bounds) -> str | None:
+def length_growing(history: Sequence[Observation], bounds: Bounds) -> str | None:
     """Length exploding."""
-    start, now = seen[0].length, seen[-1].length
+    start, now = history[0].length, history[-1].length
     if now <= bounds.longer * start:
         return None
     return (
@@ -168,9 +173,9 @@ def growing(seen: Sequence[Observation], bounds: Bounds) -> str | None:
     )
 
 
-def shrinking(seen: Sequence[Observation], bounds: Bounds) -> str | None:
+def length_shrinking(history: Sequence[Observation], bounds: Bounds) -> str | None:
     """Length collapsing."""
-    start, now = seen[0].length, seen[-1].length
+    start, now = history[0].length, history[-1].length
     if now >= bounds.shorter * start:
         return None
     return (
@@ -179,28 +184,28 @@ def shrinking(seen: Sequence[Observation], bounds: Bounds) -> str | None:
     )
 
 
-def looping(seen: Sequence[Observation], bounds: Bounds) -> str | None:
+def repetition_growing(history: Sequence[Observation], bounds: Bounds) -> str | None:
     """Repetition exploding."""
-    start, now = seen[0].repetition, seen[-1].repetition
+    start, now = history[0].repetition, history[-1].repetition
     if now <= start + bounds.repetition:
         return None
     return (
-        f"Responses repeat themselves: {now:.0%} of their {GRAM}-grams were said before,"
+        f"Responses repeat themselves: {now:.0%} of their {GRAM}-grams are repeats,"
         f" {start:.0%} at the start."
     )
 
 
-def endless(seen: Sequence[Observation], bounds: Bounds) -> str | None:
+def ends_missing(history: Sequence[Observation], bounds: Bounds) -> str | None:
     """Responses that no longer end."""
-    start, now = seen[0].unended, seen[-1].unended
+    start, now = history[0].unended, history[-1].unended
     if now <= start + bounds.unended:
         return None
-    return f"Responses no longer end: {now:.0%} have no end, {start:.0%} at the start."
+    return f"Responses no longer end: {now:.0%} have no end (EOS token), {start:.0%} at the start."
 
 
-def uniform(seen: Sequence[Observation], bounds: Bounds) -> str | None:
+def responses_identical(history: Sequence[Observation], bounds: Bounds) -> str | None:
     """Distribution collapse: the same response to everything."""
-    start, now = seen[0].distinct, seen[-1].distinct
+    start, now = history[0].distinct, history[-1].distinct
     if now >= bounds.distinct * start:
         return None
     return (
@@ -209,33 +214,68 @@ def uniform(seen: Sequence[Observation], bounds: Bounds) -> str | None:
     )
 
 
-def hacking(seen: Sequence[Observation], bounds: Bounds) -> str | None:
-    """The score rises while the second opinion falls from its best."""
-    window, unit = bounds.window, seen[0].check_spread
-    if len(seen) < 2 * window or seen[-1].check is None or unit == 0:
+def reward_hacking(history: Sequence[Observation], bounds: Bounds) -> str | None:
+    """The score rises while the second reward, the check, falls from its best."""
+    window, unit = bounds.window, history[0].check_spread
+    if len(history) < 2 * window or history[-1].check is None or unit == 0:
         return None
-    checks = _windows([o.check or 0.0 for o in seen], window)
-    scores = _windows([o.score for o in seen], window)
+    checks = _windows([o.check or 0.0 for o in history], window)
+    scores = _windows([o.score for o in history], window)
     earlier = range(len(checks) - window)  # windows that share no update with the last one
     best = max(earlier, key=lambda i: checks[i])
     if checks[-1] >= checks[best] - bounds.fall * unit or scores[-1] <= scores[best]:
         return None
     return (
         f"Reward hacking: since update {best + window} the score has risen from"
-        f" {scores[best]:.2f} to {scores[-1]:.2f} while the second opinion fell from"
+        f" {scores[best]:.2f} to {scores[-1]:.2f} while the check fell from"
         f" {checks[best]:.2f} to {checks[-1]:.2f}."
     )
 
 
-SIGNS: tuple[Callable[[Sequence[Observation], Bounds], str | None], ...] = (
-    far_away,
-    growing,
-    shrinking,
-    looping,
-    endless,
-    uniform,
-    hacking,
+ALARMS: tuple[Callable[[Sequence[Observation], Bounds], str | None], ...] = (
+    kl_too_high,
+    length_growing,
+    length_shrinking,
+    repetition_growing,
+    ends_missing,
+    responses_identical,
+    reward_hacking,
 )
+
+
+_MANY_UNENDED = 0.5  # of an update's responses
+
+
+def rollout_warnings(
+    config: PpoConfig, metrics: Mapping[str, float], blind: bool
+) -> Iterator[tuple[str, str]]:
+    """What is worth a warning in an update's metrics, each with a name; blind: as of `Monitors`."""
+    several = config.prompts_per_update > 1
+    if several and is_rounding(metrics["score_spread"], abs(metrics["score"])):
+        score = f"{metrics['score']:g}"
+        yield (
+            "flat",
+            f"All responses of an update have the same score, {score}, but for rounding: nothing to"
+            " learn.",
+        )
+    if several and metrics["distinct"] * config.prompts_per_update < 1.5:
+        yield (
+            "same",
+            "All responses of an update are the same text: look at rollouts.jsonl, and at the"
+            " temperature.",
+        )
+    if metrics["unended"] > _MANY_UNENDED:
+        yield (
+            "cut",
+            f"{metrics['unended']:.0%} of the responses did not end within --max-new-tokens"
+            f" {config.max_new_tokens} and were scored as cut off: raise it.",
+        )
+    if blind and several:
+        yield (
+            "blind",
+            f"--check gave all responses of the first update the value {metrics['check']:g}: it"
+            " has no spread to measure a fall in, so it can't stop the run.",
+        )
 
 
 def _windows(values: Sequence[float], size: int) -> list[float]:

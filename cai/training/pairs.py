@@ -1,21 +1,33 @@
-"""Pairs of responses as tokens, and what counts as their label."""
+"""Preference pairs as tokens, and their labels: soft or hard."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from cai.data.training import PairRow
-from cai.errors import PromptError
+from cai.data.training import PairRow, read_pairs, training_files
+from cai.errors import DataError, PromptError
+from cai.models.backbone import Backbone
 from cai.text.encode import Encoder
-from cai.training.batches import LearnedReasoning, Tokens, encode_tokens, moved
+from cai.training.batches import LossOnReasoning, Tokens, encode_tokens, moved
+from cai.training.config import RowsConfig
+from cai.training.examples import (
+    Examples,
+    count_without_reasoning,
+    data_facts,
+    encode_rows,
+    require_rows,
+    split,
+)
+from cai.types import Messages, SetAside
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class EncodedPair:
     """A prompt with two responses, each a whole conversation as tokens; `row` is their source."""
 
     row: PairRow
@@ -24,7 +36,7 @@ class Pair:
 
     @property
     def id(self) -> str:
-        """Where the row stands, and its id: what people are told of it."""
+        """Where the row stands in its file, and its id: what messages call it."""
         return f"{self.row.source} {self.row.id}".strip()
 
     @property
@@ -34,8 +46,8 @@ class Pair:
 
 
 def encode_pair(
-    encoder: Encoder, row: PairRow, limit: int, reasoning: LearnedReasoning = "learn"
-) -> Pair:
+    encoder: Encoder, row: PairRow, limit: int, reasoning: LossOnReasoning = "learn"
+) -> EncodedPair:
     """Both sides as tokens, of which the last response alone counts; reasoning as in SFT.
 
     Raises `PromptError` as `encode_tokens` does.
@@ -46,26 +58,70 @@ def encode_pair(
     )
     if chosen.ids == rejected.ids:
         raise PromptError("same responses: both sides are the same tokens to this model")
-    return Pair(row, chosen, rejected)
+    return EncodedPair(row, chosen, rejected)
 
 
-def is_tie(pair: Pair) -> bool:
+def load_pairs(
+    config: RowsConfig,
+    data: Sequence[Path],
+    backbone: Backbone,
+    reasoning: LossOnReasoning = "learn",
+) -> Examples[EncodedPair]:
+    """The pairs of files, to train on and held out.
+
+    Raises `DataError` where no pair can be used, or none has a better side.
+    """
+    files = training_files(data, "preferences")
+    set_aside: list[SetAside] = []
+    limit = config.longest(backbone.context)
+
+    def encode(row: PairRow) -> EncodedPair:
+        return encode_pair(backbone.encoder, row, limit, reasoning)
+
+    def prompt(pair: EncodedPair) -> Messages:
+        return pair.row.prompt
+
+    pairs = encode_rows(read_pairs(files.train), encode, set_aside, config.limit)
+    test = encode_rows(read_pairs(files.test), encode, set_aside) if files.test else None
+    train, held_out = split(config, pairs, test, prompt, lambda p: p.id, set_aside)
+    require_rows(train, set_aside)
+    ties = sum(map(is_tie, train))
+    if ties == len(train):
+        raise DataError(
+            f"None of the {len(train)} pairs has a better side: each probability is 0.5",
+            hint="Ties teach nothing. If a judge wrote them, it gave no signal: look at the card of"
+            " the build, and try another --judge.",
+        )
+    answers = [(*pair.row.chosen[-1:], *pair.row.rejected[-1:]) for pair in train]
+    return Examples(
+        train,
+        held_out,
+        set_aside,
+        data_facts(files),
+        ties,
+        count_without_reasoning(backbone, answers, reasoning),
+    )
+
+
+def is_tie(pair: EncodedPair) -> bool:
     """Whether its label says that neither response is the better one."""
     return pair.row.probability == 0.5
 
 
-def both_sides(pairs: Sequence[Pair]) -> list[Tokens]:
+def both_sides(pairs: Sequence[EncodedPair]) -> list[Tokens]:
     """All chosen conversations, then all rejected ones."""
     return [p.chosen for p in pairs] + [p.rejected for p in pairs]
 
 
-def labels_of(pairs: Sequence[Pair], soft: bool, device: torch.device) -> Tensor:
+def labels_of(pairs: Sequence[EncodedPair], soft: bool, device: torch.device) -> Tensor:
     """Probability that `chosen` is the better response [P].
 
-    soft: each row's own, 1 where it has none. Hard ones are 1, and one half for a tie.
+    soft: each row's own probability, 1 where it has none. Hard labels are 1, and 0.5 for a tie.
     """
-    told = [1.0 if p.row.probability is None else p.row.probability for p in pairs]
-    return moved(torch.tensor(told if soft else [p if p == 0.5 else 1.0 for p in told]), device)
+    labels = [1.0 if p.row.probability is None else p.row.probability for p in pairs]
+    if not soft:
+        labels = [0.5 if label == 0.5 else 1.0 for label in labels]
+    return moved(torch.tensor(labels), device)
 
 
 def right(difference: Tensor, labels: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -23,10 +23,11 @@ from torch import Tensor
 from cai.digest import digest
 from cai.errors import Interrupted
 from cai.models.backbone import Backbone
-from cai.training.batches import Rows, Tokens, lay_out, moved, pieces, sequence_logprobs
-from cai.training.budget import TokenBudget
+from cai.training.batches import Batch, Tokens, collate, moved, sequence_logprobs
 from cai.training.checkpoint import load_tensors, save_tensors
-from cai.training.pairs import Pair, both_sides
+from cai.training.micro_batches import TokenBudget
+from cai.training.pairs import EncodedPair, both_sides
+from cai.training.trainer import OnProgress
 
 _SAVE_SECONDS = 30.0
 """Between writes of what the reference has read so far."""
@@ -35,10 +36,10 @@ _SAVE_SECONDS = 30.0
 class Reference(Protocol):
     """Gives the reference's log-probabilities of the responses of pairs."""
 
-    def begin(self, pairs: Sequence[Pair], tell: Callable[[int, int], None]) -> None:
-        """Get ready for these pairs. tell: called with the conversations read and all."""
+    def prepare(self, pairs: Sequence[EncodedPair], progress: OnProgress) -> None:
+        """Get ready for these pairs. progress: takes the conversations read so far, and all."""
 
-    def __call__(self, pairs: Sequence[Pair], rows: Rows) -> Tensor:
+    def __call__(self, pairs: Sequence[EncodedPair], rows: Batch) -> Tensor:
         """Log-probabilities of the chosen and the rejected responses: float32 [2, P], in nats.
 
         rows: both sides of the pairs, as the policy reads them.
@@ -52,11 +53,11 @@ class LiveReference:
     backbone: Backbone
     adapter: str | None
 
-    def begin(self, pairs: Sequence[Pair], tell: Callable[[int, int], None]) -> None:
+    def prepare(self, pairs: Sequence[EncodedPair], progress: OnProgress) -> None:
         """Nothing is read ahead."""
 
     @torch.no_grad()
-    def __call__(self, pairs: Sequence[Pair], rows: Rows) -> Tensor:
+    def __call__(self, pairs: Sequence[EncodedPair], rows: Batch) -> Tensor:
         """As in `Reference`."""
         with self.backbone.using(self.adapter):
             return sequence_logprobs(self.backbone, rows).view(2, len(pairs))
@@ -84,7 +85,7 @@ class StoredReference:
         self.cache = cache
         self._logprobs: dict[Tokens, float] = {}
 
-    def begin(self, pairs: Sequence[Pair], tell: Callable[[int, int], None]) -> None:
+    def prepare(self, pairs: Sequence[EncodedPair], progress: OnProgress) -> None:
         """Read these pairs, or take them from the cache.
 
         Raises `Interrupted` after Ctrl-C; what was read until then is kept.
@@ -94,56 +95,54 @@ class StoredReference:
         name = digest({"reference": self.identity, "dtype": "float32", "rows": rows})
         file = self.cache / f"{name}.safetensors"
         if file.is_file():
-            found = load_tensors(file)[0]["logprobs"]
+            logprobs = load_tensors(file)[0]["logprobs"]
         else:
             partial = file.with_suffix(".partial.safetensors")
-            found = self._read(sides, partial, tell)
-            save_tensors(file, {"logprobs": found}, {})
+            logprobs = self._read(sides, partial, progress)
+            save_tensors(file, {"logprobs": logprobs}, {})
             partial.unlink(missing_ok=True)
-        self._logprobs.update(zip(sides, found.tolist(), strict=True))
+        self._logprobs.update(zip(sides, logprobs.tolist(), strict=True))
 
-    def __call__(self, pairs: Sequence[Pair], rows: Rows) -> Tensor:
-        """As in `Reference`; `KeyError` for a pair that it did not begin with."""
-        known = torch.tensor([self._logprobs[side] for side in both_sides(pairs)])
-        return moved(known, self.backbone.device).view(2, len(pairs))
+    def __call__(self, pairs: Sequence[EncodedPair], rows: Batch) -> Tensor:
+        """As in `Reference`; `KeyError` for a pair that it was not prepared for."""
+        logprobs = torch.tensor([self._logprobs[side] for side in both_sides(pairs)])
+        return moved(logprobs, self.backbone.device).view(2, len(pairs))
 
     @torch.no_grad()
-    def _read(
-        self, sides: Sequence[Tokens], partial: Path, tell: Callable[[int, int], None]
-    ) -> Tensor:
+    def _read(self, sides: Sequence[Tokens], partial: Path, progress: OnProgress) -> Tensor:
         """Log-probability of each conversation's response: float32 [S], on the CPU.
 
         partial: keeps what was read before a stop, so that it is not read again.
         """
         backbone = self.backbone
         backbone.train(False)
-        lengths, budget = [len(side.ids) for side in sides], TokenBudget(self.micro_tokens)
-        found = torch.full((len(sides),), math.nan)
+        logprobs = torch.full((len(sides),), math.nan)
         if partial.is_file():
-            found = load_tensors(partial)[0]["logprobs"]
+            logprobs = load_tensors(partial)[0]["logprobs"]
+        unread = logprobs.isnan().nonzero().flatten().tolist()
+        saved = time.monotonic()
 
-        def work() -> Tensor:
-            saved = time.monotonic()
-            left = found.isnan().nonzero().flatten().tolist()
-            for piece in pieces([lengths[i] for i in left], budget.tokens):
-                places = [left[i] for i in piece]
-                rows = lay_out([sides[i] for i in places]).to(backbone.device)
-                with backbone.using(self.adapter):
-                    found[places] = sequence_logprobs(backbone, rows).cpu()
-                tell(len(sides) - int(found.isnan().sum()), len(sides))
-                if time.monotonic() - saved > _SAVE_SECONDS:
-                    save_tensors(partial, {"logprobs": found}, {})
-                    saved = time.monotonic()
-            return found
+        def read(batch: list[int]) -> None:
+            nonlocal saved
+            places = [unread[i] for i in batch]
+            rows = collate([sides[i] for i in places]).to(backbone.device)
+            with backbone.using(self.adapter):
+                logprobs[places] = sequence_logprobs(backbone, rows).cpu()
+            progress(len(sides) - int(logprobs.isnan().sum()), len(sides))
+            if time.monotonic() - saved > _SAVE_SECONDS:
+                save_tensors(partial, {"logprobs": logprobs}, {})
+                saved = time.monotonic()
 
+        lengths = [len(sides[i].ids) for i in unread]
         try:
-            return budget.spend(work, lengths, backbone.device)
+            TokenBudget(self.micro_tokens).map(read, lengths, backbone.device)
         except KeyboardInterrupt:
-            save_tensors(partial, {"logprobs": found}, {})
+            save_tensors(partial, {"logprobs": logprobs}, {})
             raise Interrupted(
                 "Stopped while the reference reads; what it has read is kept.",
                 hint="Run the same command again to go on.",
             ) from None
+        return logprobs
 
 
 def make_reference(

@@ -8,69 +8,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from cai.losses.reward import bradley_terry_loss, centring_loss
+from cai.losses.reward import bradley_terry_loss, centering_loss
 from cai.models.backbone import Backbone
 from cai.models.heads import ScalarHead
-from cai.text.encode import Encoder
-from cai.text.reasoning import Reply
-from cai.training.batches import Tokens, encode_reply, hidden_states, lay_out, moved, pieces
-from cai.training.budget import TokenBudget
-from cai.training.pairs import Pair, both_sides, labels_of, right
-from cai.training.rows import Metrics
-from cai.types import Messages
-
-
-def encode_scored(encoder: Encoder, prompt: Messages, reply: Reply, limit: int) -> Tokens:
-    """A reply as a reward model reads it: the answer, without the reasoning before it.
-
-    Raises `PromptError` as `encode_tokens` does.
-    """
-    return encode_reply(encoder, prompt, reply, limit, "drop")
-
-
-def score(
-    backbone: Backbone, head: nn.Module, sequences: Sequence[Tokens], adapter: str | None
-) -> Tensor:
-    """Scores of whole conversations, read at their last token: float32 [S]."""
-    rows = lay_out(sequences).to(backbone.device)
-    with backbone.using(adapter):
-        hidden = hidden_states(backbone, rows)
-    scores: Tensor = head(hidden.flatten(0, 1)[rows.last])
-    return scores
-
-
-@torch.no_grad()
-def score_all(
-    backbone: Backbone,
-    head: nn.Module,
-    sequences: Sequence[Tokens],
-    adapter: str | None,
-    micro_tokens: int,
-) -> list[float]:
-    """Scores of any number of conversations, in their order."""
-    backbone.train(False)
-    lengths, budget = [len(s.ids) for s in sequences], TokenBudget(micro_tokens)
-
-    def work() -> list[float]:
-        found = [0.0] * len(sequences)
-        for piece in pieces(lengths, budget.tokens):
-            values = score(backbone, head, [sequences[i] for i in piece], adapter).tolist()
-            for i, value in zip(piece, values, strict=True):
-                found[i] = value
-        return found
-
-    return budget.spend(work, lengths, backbone.device)
+from cai.training.batches import collate, moved, sequence_scores
+from cai.training.config import RewardConfig
+from cai.training.examples import Examples
+from cai.training.micro_batches import Metrics
+from cai.training.offline import OfflineTrainer
+from cai.training.pairs import EncodedPair, both_sides, labels_of, load_pairs, right
+from cai.training.policy import Policy, load_policy
+from cai.training.reward_report import write_reward_files
 
 
 @dataclass(frozen=True, slots=True)
 class RewardObjective:
     """Cross-entropy of who wins, by the difference of two scores.
 
-    soft: learn each row's probability rather than that `chosen` won. centring: weight of
+    soft: learn each row's probability rather than that `chosen` won. centering: weight of
     (s_chosen + s_rejected)², which pulls scores to 0 (Eisenstein et al. 2023, section 2.2).
     margins: subtract a row's margin from the difference (Touvron et al. 2023, eq. 2).
     """
@@ -78,26 +39,28 @@ class RewardObjective:
     backbone: Backbone
     head: ScalarHead
     soft: bool = True
-    centring: float = 0.0
+    centering: float = 0.0
     margins: bool = True
 
-    def weight(self, example: Pair) -> float:
+    def weight(self, example: EncodedPair) -> float:
         """One a pair."""
         return 1.0
 
-    def tokens(self, example: Pair) -> int:
+    def tokens(self, example: EncodedPair) -> int:
         """Both sides, padded to the longer."""
         return 2 * example.size
 
-    def loss(self, examples: Sequence[Pair], total: float) -> tuple[Tensor, Metrics]:
+    def loss(self, examples: Sequence[EncodedPair], total: float) -> tuple[Tensor, Metrics]:
         """As `Objective.loss`."""
-        scores = score(self.backbone, self.head, both_sides(examples), "policy")
+        rows = collate(both_sides(examples)).to(self.backbone.device)
+        with self.backbone.using("policy"):
+            scores = sequence_scores(self.backbone, self.head, rows)
         chosen, rejected = scores.chunk(2)
         labels = labels_of(examples, self.soft, scores.device)
         margins = self._margins(examples, scores.device)
         losses = bradley_terry_loss(chosen, rejected, labels, margins)
-        if self.centring:
-            losses = losses + self.centring * centring_loss(chosen, rejected)
+        if self.centering:
+            losses = losses + self.centering * centering_loss(chosen, rejected)
         loss = losses.sum() / total
         difference = (chosen - rejected).detach()
         return loss, {
@@ -107,7 +70,32 @@ class RewardObjective:
             "mean_score": scores.detach().sum() / (2 * total),
         }
 
-    def _margins(self, pairs: Sequence[Pair], device: torch.device) -> Tensor | None:
+    def _margins(self, pairs: Sequence[EncodedPair], device: torch.device) -> Tensor | None:
         if not self.margins or all(p.row.margin is None for p in pairs):
             return None
         return moved(torch.tensor([p.row.margin or 0.0 for p in pairs]), device)
+
+
+class RewardTrainer(OfflineTrainer[EncodedPair]):
+    """`cai train reward`: an adapter and a scalar head."""
+
+    def __init__(self, config: RewardConfig, policy: Policy, pairs: Examples[EncodedPair]) -> None:
+        backbone = policy.backbone
+        self.head = ScalarHead(backbone.hidden_size, config.seed).to(backbone.device)
+        objective = RewardObjective(
+            backbone, self.head, config.labels == "soft", config.centering, config.margins
+        )
+        head = {f"head.{name}": parameter for name, parameter in self.head.named_parameters()}
+        super().__init__(config, policy, objective, pairs, head=head)
+
+    @classmethod
+    def load(cls, config: RewardConfig, data: Sequence[Path]) -> RewardTrainer:
+        """Load the base and encode the pairs. config: `resolve`d."""
+        policy = load_policy(config)
+        return cls(config, policy, load_pairs(config, data, policy.backbone, "drop"))
+
+    def save(self, folder: Path) -> dict[str, Any]:
+        """As in `StageTrainer`: the adapter, the head, canaries and the report."""
+        return super().save(folder) | write_reward_files(
+            folder, self.backbone, self.head, self.train, self.test, self.plan.micro_tokens
+        )

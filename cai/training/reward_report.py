@@ -20,9 +20,8 @@ from cai.models.backbone import Backbone
 from cai.models.heads import ScalarHead
 from cai.stats import Proportion, best_temperature, calibration_error
 from cai.text.encode import Encoder
-from cai.training.batches import Tokens
-from cai.training.pairs import Pair, is_tie
-from cai.training.reward import encode_scored, score_all
+from cai.training.batches import Tokens, encode_scored, score_all
+from cai.training.pairs import EncodedPair, is_tie
 from cai.types import Messages, as_dicts, message_of
 
 HEAD, CANARIES, REPORT = "head.safetensors", "canary.json", "report.json"
@@ -38,11 +37,11 @@ def write_reward_files(
     folder: Path,
     backbone: Backbone,
     head: ScalarHead,
-    train: Sequence[Pair],
-    test: Sequence[Pair],
+    train: Sequence[EncodedPair],
+    test: Sequence[EncodedPair],
     micro_tokens: int,
 ) -> dict[str, Any]:
-    """Write head, canaries and report; returns the report's main figures."""
+    """Write head, canaries and report; returns the report's main metrics."""
     (folder / HEAD).write_bytes(head.state())
     canaries = train[:_CANARIES]
     sides = [pair.chosen for pair in canaries]
@@ -67,7 +66,7 @@ def write_reward_files(
 
 
 def _differences(
-    backbone: Backbone, head: ScalarHead, pairs: Sequence[Pair], micro_tokens: int
+    backbone: Backbone, head: ScalarHead, pairs: Sequence[EncodedPair], micro_tokens: int
 ) -> list[tuple[float, float]]:
     """Both scores of each pair, chosen first."""
     sides = [side for pair in pairs for side in (pair.chosen, pair.rejected)]
@@ -76,9 +75,11 @@ def _differences(
 
 
 def report_of(
-    pairs: Sequence[Pair], scores: Sequence[tuple[float, float]], train: Sequence[Pair]
+    pairs: Sequence[EncodedPair],
+    scores: Sequence[tuple[float, float]],
+    train: Sequence[EncodedPair],
 ) -> dict[str, Any]:
-    """The figures of a reward model on labelled pairs; `train` decides what length would say.
+    """The metrics of a reward model on labelled pairs; `train` decides what length would say.
 
     accuracy: share of pairs whose better side has the higher score (an equal score is wrong), with
     Wilson's 95 % interval. A row whose probability is one half has no better side and is left out.
@@ -114,13 +115,13 @@ def report_of(
     }
 
 
-def length_baseline(pairs: Sequence[Pair], train: Sequence[Pair]) -> float:
+def length_baseline(pairs: Sequence[EncodedPair], train: Sequence[EncodedPair]) -> float:
     """Accuracy of going by length alone, in the direction that fits `train` better.
 
     Equal lengths are a toss of a coin; a pair without a better side says nothing.
     """
 
-    def shorter(some: Sequence[Pair]) -> float:
+    def shorter(some: Sequence[EncodedPair]) -> float:
         lengths = [(p.chosen.counted, p.rejected.counted) for p in some if not is_tie(p)]
         wins = sum(0.5 if chosen == rejected else chosen < rejected for chosen, rejected in lengths)
         return wins / len(lengths) if lengths else float("nan")
@@ -130,7 +131,7 @@ def length_baseline(pairs: Sequence[Pair], train: Sequence[Pair]) -> float:
 
 
 def _by(
-    decided: Sequence[tuple[Pair, float]], names: Callable[[Pair], Iterable[str]]
+    decided: Sequence[tuple[EncodedPair, float]], names: Callable[[EncodedPair], Iterable[str]]
 ) -> dict[str, Any]:
     """Accuracy of each group; a pair judged under several principles counts for each."""
     groups: dict[str, list[bool]] = defaultdict(list)

@@ -1,4 +1,4 @@
-"""Responses drawn from the policy, and what the policy, the reference and the critic make of them.
+"""Responses drawn from the policy, and how policy, reference and value head read them.
 
 A response is kept as the token ids that were drawn, the token that ended it among them: its mask
 comes from there, never from a padding id. What is scored is the distribution that was drawn from:
@@ -7,7 +7,7 @@ the same adapter, the same temperature, the whole vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -20,7 +20,7 @@ from cai.models.generate import Job, Sampler
 from cai.models.logprobs import token_logprobs
 from cai.text.encode import Encoder
 from cai.text.seeds import derive
-from cai.training.batches import Tokens, hidden_states, lay_out, moved
+from cai.training.batches import Tokens, collate, hidden_states, moved
 from cai.types import Messages, Prompt, Sampling, SetAside
 
 SLOTS = 64
@@ -186,7 +186,7 @@ def read_responses(
 
     adapter: who reads, None for the base alone. temperature: the one they were drawn with.
     """
-    rows = lay_out([r.tokens for r in responses]).to(backbone.device)
+    rows = collate([r.tokens for r in responses]).to(backbone.device)
     steps = [b * width + t for b, r in enumerate(responses) for t in range(len(r.ids))]
     at = moved(torch.tensor(steps), backbone.device)
 
@@ -198,18 +198,3 @@ def read_responses(
         hidden = hidden_states(backbone, rows).flatten(0, 1)[rows.places]
         logprobs = spread(token_logprobs(hidden, backbone.head, rows.targets, temperature))
     return logprobs, None if value_head is None else spread(value_head(hidden))
-
-
-def shares(lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:
-    """Cut 0 … len(lengths) - 1, in order, so that each part's padded rows have so few tokens.
-
-    A row that is longer stands alone.
-    """
-    part: list[int] = []
-    for i in range(len(lengths)):
-        if part and max(lengths[j] for j in (*part, i)) * (len(part) + 1) > tokens:
-            yield part
-            part = []
-        part.append(i)
-    if part:
-        yield part

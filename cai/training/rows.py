@@ -1,9 +1,8 @@
-"""How SFT, reward model and DPO take a step: a batch of rows under an objective.
+"""Steps on rows, for SFT, reward model and DPO: a batch of rows under an objective.
 
-A batch is cut into pieces that fit into memory, and every piece's loss is divided by the weight of
-the whole batch, so that how it was cut changes nothing. Where memory runs out, the pieces are
-halved and the batch is done again. The order of the rows is a function of the seed and the epoch,
-so a run goes on from a checkpoint as if it had never stopped.
+Every micro-batch's loss is divided by the weight of the whole batch, so that how the batch was cut
+changes nothing. The order of the rows is a function of the seed and the epoch, so a run goes on
+from a checkpoint as if it had never stopped.
 """
 
 from __future__ import annotations
@@ -17,37 +16,34 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 import torch
 from torch import Tensor, nn
 
-from cai.training.batches import pieces
-from cai.training.budget import TokenBudget
-from cai.training.loop import Sound, Taken, floats, need_numbers
-from cai.training.updates import Updates
+from cai.training.micro_batches import Metrics, TokenBudget, sum_metrics
+from cai.training.optimizer import Optimizer
+from cai.training.trainer import LastGoodWeights, StepResult, floats, require_finite
 
 Example = TypeVar("Example")
-Judged = TypeVar("Judged", contravariant=True)
-Metrics: TypeAlias = dict[str, Tensor]
-"""Parts of a batch's figures: the pieces of a batch add up to the batch's mean."""
+ExampleT = TypeVar("ExampleT", contravariant=True)
 
-_GPU_REPORTS = 10  # steps between looks at the figures on a GPU, each of which waits for it
+_GPU_REPORT_STEPS = 10  # between reads of the metrics on a GPU, each of which waits for it
 
 Measure: TypeAlias = Callable[[Sequence[Example], float], Metrics]
 """Takes examples, and the weight of the batch that they are a part of."""
 
 
-class Objective(Protocol[Judged]):
+class Objective(Protocol[ExampleT]):
     """What is minimised."""
 
-    def weight(self, example: Judged) -> float:
+    def weight(self, example: ExampleT) -> float:
         """How much an example counts in its batch's mean: its tokens, or 1 a pair."""
 
-    def tokens(self, example: Judged) -> int:
+    def tokens(self, example: ExampleT) -> int:
         """How many tokens the forward pass reads for an example."""
 
-    def loss(self, examples: Sequence[Judged], total: float) -> tuple[Tensor, Metrics]:
-        """The sum of the examples' losses divided by `total`, and the figures alike."""
+    def loss(self, examples: Sequence[ExampleT], total: float) -> tuple[Tensor, Metrics]:
+        """The sum of the examples' losses divided by `total`, and the metrics alike."""
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class StepPlan:
     """How long a run is, and what a step of it is."""
 
     batch_size: int
@@ -71,35 +67,33 @@ class Plan:
 class RowsTrainer(Generic[Example]):
     """Takes steps on examples under an objective.
 
-    mode: turns dropout on (True) or off. name: what an example is called in a message. noise:
-    figures of the first batch before any step, without dropout; they are logged with that step.
+    mode: turns dropout on (True) or off. noise: metrics of the first batch before any step,
+    without dropout; they are logged with that step.
     """
 
-    measure = "loss"
+    best_metric = "loss"
     higher_is_better = False
     stopped: str | None = None
-    sound: Sound | None = None
+    last_good: LastGoodWeights | None = None
 
     def __init__(
         self,
         mode: Callable[[bool], None],
         objective: Objective[Example],
-        updates: Updates,
+        optimizer: Optimizer,
         train: Sequence[Example],
         test: Sequence[Example],
-        plan: Plan,
+        plan: StepPlan,
         device: torch.device,
-        name: Callable[[Example], str] = str,
         noise: Measure[Example] | None = None,
     ) -> None:
         self.mode = mode
         self.objective = objective
-        self.updates = updates
+        self.optimizer = optimizer
         self.train = train
         self.test = test
         self.plan = plan
         self.device = device
-        self.name = name
         self.noise = noise
         self.step = 0
         self.steps = plan.steps(len(train))
@@ -115,49 +109,44 @@ class RowsTrainer(Generic[Example]):
     @property
     def parameters(self) -> Mapping[str, nn.Parameter]:
         """As in `Trainer`."""
-        return self.updates.parameters
+        return self.optimizer.parameters
 
-    def take(self) -> Taken:
+    def train_step(self) -> StepResult:
         """As in `Trainer`: a gradient of a whole batch, clipped, and AdamW's step."""
         batch = self._batch(self.step)
         noise = self._start_noise(batch) if self.step == 0 else {}
         if not self._training:
             self._mode(True)
-        figures = self._gradients(batch) | noise
-        figures["gradient_norm"] = self.updates.clip()
-        seen = self._looks()
-        if seen:  # before a gradient that is no number reaches the weights
-            need_numbers(floats(figures), self._where(batch), ", and look at those rows")
-        self.updates.step(self.step)
+        metrics = self._gradients(batch) | noise
+        metrics["gradient_norm"] = self.optimizer.clip()
+        report = self._reports()
+        if report:  # before a gradient that is not finite reaches the weights
+            require_finite(floats(metrics), self._where(batch), ", and look at those rows")
+        self.optimizer.step(self.step)
         self.step += 1
         tokens = sum(map(self.objective.tokens, batch))
-        if not seen:
-            return Taken(None, tokens)
-        rate = {"learning_rate": self.updates.schedule.rate(self.step - 1)}
-        return Taken(floats(figures) | rate, tokens)
+        if not report:
+            return StepResult(None, tokens)
+        rate = {"learning_rate": self.optimizer.schedule.rate(self.step - 1)}
+        return StepResult(floats(metrics) | rate, tokens)
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
-        """As in `Trainer`: the objective's figures on the held-out rows."""
+        """As in `Trainer`: the objective's metrics on the held-out rows."""
         if not self.test:
             return {}
-        total = sum(map(self.objective.weight, self.test))
         self._mode(False)
-
-        def figures(piece: Sequence[Example], total: float) -> Metrics:
-            return self.objective.loss(piece, total)[1]
-
         return floats(
-            self._within_memory(self.test, lambda: self._summed(self.test, figures, total))
+            self._measure(self.test, lambda some, total: self.objective.loss(some, total)[1])
         )
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """As in `Trainer`."""
-        return self.updates.tensors(), {"step": self.step, "micro_tokens": self.budget.tokens}
+        return self.optimizer.tensors(), {"step": self.step, "micro_tokens": self.budget.tokens}
 
     def load_state(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
         """As in `Trainer`, bit for bit on a CPU."""
-        self.updates.restore(tensors)
+        self.optimizer.restore(tensors)
         self.step = state["step"]
         self.budget.tokens = min(self.budget.tokens, state["micro_tokens"])
 
@@ -184,62 +173,44 @@ class RowsTrainer(Generic[Example]):
         return self._orders[epoch]
 
     def _gradients(self, batch: Sequence[Example]) -> Metrics:
-        """Gradients of a whole batch, in pieces that fit into memory, and its mean figures."""
-        total = sum(map(self.objective.weight, batch))
+        """Accumulate the gradients of a whole batch; returns its mean metrics."""
 
-        def accumulate() -> Metrics:
-            self.updates.clear()
-            figures: Metrics = {}
-            for piece in self._pieces(batch):
-                loss, parts = self.objective.loss(piece, total)
-                loss.backward()  # type: ignore[no-untyped-call]
-                _add(figures, parts)
-            return figures
+        def backward(examples: Sequence[Example], total: float) -> Metrics:
+            loss, metrics = self.objective.loss(examples, total)
+            loss.backward()  # type: ignore[no-untyped-call]
+            return metrics
 
-        return self._within_memory(batch, accumulate)
+        self.optimizer.clear()
+        return self._measure(batch, backward)
 
     def _start_noise(self, batch: Sequence[Example]) -> Metrics:
-        """What `noise` says of the first batch, read in the pieces of its step."""
+        """What `noise` gives for the first batch, read in the micro-batches of its step."""
         if self.noise is None:
             return {}
-        measure = self.noise
-        total = sum(map(self.objective.weight, batch))
         self._mode(False)
         # Gradients stay on, as in a step: without them some kernels are others.
-        return self._within_memory(batch, lambda: self._summed(batch, measure, total))
+        return self._measure(batch, self.noise)
 
-    def _summed(
-        self, examples: Sequence[Example], measure: Measure[Example], total: float
-    ) -> Metrics:
-        """Figures of examples, read in pieces that fit into memory."""
-        sums: Metrics = {}
-        for piece in self._pieces(examples):
-            _add(sums, measure(piece, total))
-        return sums
-
-    def _within_memory(self, examples: Sequence[Example], work: Callable[[], Metrics]) -> Metrics:
+    def _measure(self, examples: Sequence[Example], measure: Measure[Example]) -> Metrics:
+        """Metrics of examples, a micro-batch at a time."""
+        total = sum(map(self.objective.weight, examples))
         lengths = [self.objective.tokens(example) for example in examples]
-        return self.budget.spend(work, lengths, self.device, self.updates.clear)
 
-    def _pieces(self, examples: Sequence[Example]) -> list[list[Example]]:
-        """Examples of like length, so many together that they fit into memory."""
-        lengths = [self.objective.tokens(example) for example in examples]
-        return [[examples[i] for i in piece] for piece in pieces(lengths, self.budget.tokens)]
+        def share(batch: Sequence[int]) -> Metrics:
+            metrics = measure([examples[i] for i in batch], total)
+            return {name: value.detach() for name, value in metrics.items()}
+
+        return sum_metrics(self.budget.map(share, lengths, self.device, clear=self.optimizer.clear))
 
     # -- watching -------------------------------------------------------------------------------
 
-    def _looks(self) -> bool:
-        """Whether the figures are looked at in this step; always before one that is saved."""
+    def _reports(self) -> bool:
+        """Whether this step's metrics are read; always before a step that is saved."""
         last = self.step + 1 == self.steps
         due = (self.step + 1) % self.plan.save_every == 0
-        return last or due or self.device.type == "cpu" or self.step % _GPU_REPORTS == 0
+        return last or due or self.device.type == "cpu" or self.step % _GPU_REPORT_STEPS == 0
 
     def _where(self, batch: Sequence[Example]) -> str:
-        rows = ", ".join(map(self.name, batch[:8]))
+        rows = ", ".join(str(getattr(example, "id", example)) for example in batch[:8])
         more = f" and {len(batch) - 8} more" if len(batch) > 8 else ""
         return f"of step {self.step + 1} (rows {rows}{more})"
-
-
-def _add(sums: Metrics, parts: Metrics) -> None:
-    for name, value in parts.items():
-        sums[name] = sums[name] + value.detach() if name in sums else value.detach()

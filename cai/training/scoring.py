@@ -18,8 +18,7 @@ from cai.models.backbone import Backbone
 from cai.stats import spread
 from cai.text.encode import Encoder
 from cai.text.reasoning import Reply
-from cai.training.batches import Tokens
-from cai.training.reward import encode_scored, score_all
+from cai.training.batches import Tokens, encode_scored, score_all
 from cai.training.rollout import Response
 from cai.types import as_dicts
 
@@ -84,7 +83,7 @@ class ModelScorer:
     """Scores by a reward model: an adapter on the policy's base or another, and a head on it.
 
     It reads the ids that it was trained on: those of a row with this prompt and this response
-    (`reward.encode_scored`), with the token that ends a turn also where the response ran into the
+    (`batches.encode_scored`), with the token that ends a turn also where the response ran into the
     limit (which `missing_eos_penalty` is for), and without the reasoning before an answer.
     """
 

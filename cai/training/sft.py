@@ -4,17 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
 
 from torch import Tensor
 
+from cai.data.training import read_sft, training_files
+from cai.data.training_rows import SftRow
 from cai.losses.sft import sft_loss
 from cai.models.backbone import Backbone
-from cai.training.batches import Tokens, lay_out, response_logprobs
-from cai.training.rows import Metrics
+from cai.training.batches import (
+    LossOn,
+    LossOnReasoning,
+    Tokens,
+    collate,
+    encode_turns,
+    response_logprobs,
+)
+from cai.training.config import SftConfig
+from cai.training.examples import (
+    Examples,
+    count_without_reasoning,
+    data_facts,
+    encode_rows,
+    require_rows,
+    split,
+)
+from cai.training.micro_batches import Metrics
+from cai.training.offline import OfflineTrainer, row_capacity
+from cai.training.policy import load_policy
+from cai.types import Messages, SetAside
 
 
 @dataclass(frozen=True, slots=True)
-class SftExample:
+class EncodedTurn:
     """A conversation to learn from, and the id of its row."""
 
     id: str
@@ -31,18 +54,71 @@ class SftObjective:
     backbone: Backbone
     capacity: int = 0
 
-    def weight(self, example: SftExample) -> float:
+    def weight(self, example: EncodedTurn) -> float:
         """Its response tokens."""
         return float(example.tokens.counted)
 
-    def tokens(self, example: SftExample) -> int:
+    def tokens(self, example: EncodedTurn) -> int:
         """All its tokens."""
         return len(example.tokens.ids)
 
-    def loss(self, examples: Sequence[SftExample], total: float) -> tuple[Tensor, Metrics]:
+    def loss(self, examples: Sequence[EncodedTurn], total: float) -> tuple[Tensor, Metrics]:
         """As `Objective.loss`."""
-        rows = lay_out([e.tokens for e in examples], self.capacity).to(self.backbone.device)
+        rows = collate([e.tokens for e in examples], self.capacity).to(self.backbone.device)
         with self.backbone.using("policy"):
             logprobs = response_logprobs(self.backbone, rows)
         loss = sft_loss(logprobs, total)
         return loss, {"loss": loss.detach()}
+
+
+class SftTrainer(OfflineTrainer[EncodedTurn]):
+    """`cai train sft`."""
+
+    @classmethod
+    def load(cls, config: SftConfig, data: Sequence[Path]) -> SftTrainer:
+        """Load the base and encode the conversations. config: `resolve`d."""
+        policy = load_policy(config)
+        backbone = policy.backbone
+        capacity = row_capacity(config, backbone)
+        turns = load_conversations(config, data, backbone)
+        return cls(config, policy, SftObjective(backbone, capacity), turns)
+
+
+def load_conversations(
+    config: SftConfig, data: Sequence[Path], backbone: Backbone
+) -> Examples[EncodedTurn]:
+    """The conversations of files, to train on and held out.
+
+    Raises `DataError` where none can be used.
+    """
+    files = training_files(data, "sft")
+    set_aside: list[SetAside] = []
+    limit = config.longest(backbone.context)
+    learned = cast(LossOn, config.learned)
+    reasoning = cast(LossOnReasoning, config.reasoning)
+
+    def encode(row: SftRow) -> tuple[SftRow, list[EncodedTurn]]:
+        turns = encode_turns(
+            backbone.encoder, row.messages, limit, learned, reasoning, row.not_to_learn
+        )
+        return row, [EncodedTurn(_name(row), tokens) for tokens in turns]
+
+    def prompt(example: tuple[SftRow, list[EncodedTurn]]) -> Messages:
+        return example[0].messages[:-1]
+
+    rows = encode_rows(read_sft(files.train), encode, set_aside, config.limit)
+    test = encode_rows(read_sft(files.test), encode, set_aside) if files.test else None
+    train, held_out = split(config, rows, test, prompt, lambda r: _name(r[0]), set_aside)
+    require_rows(train, set_aside)
+    answers = [row.messages if learned == "all" else row.messages[-1:] for row, _ in train]
+    return Examples(
+        [turn for _, turns in train for turn in turns],
+        [turn for _, turns in held_out for turn in turns],
+        set_aside,
+        data_facts(files),
+        without_reasoning=count_without_reasoning(backbone, answers, reasoning),
+    )
+
+
+def _name(row: SftRow) -> str:
+    return f"{row.source} {row.id}".strip()

@@ -12,7 +12,7 @@ from cai.data.prompts import read_prompts
 from cai.data.rows import ExportedRow, Sides
 from cai.data.split import family, side_of, split_of
 from cai.pipeline.build import BuildConfig
-from cai.training.prepare import hold_out
+from cai.training.examples import hold_out
 from cai.types import Message, Messages, Prompt
 from tests.store.samples import run, trace
 

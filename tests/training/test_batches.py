@@ -11,9 +11,9 @@ from cai.models.backbone import Backbone
 from cai.text.encode import Encoder
 from cai.training.batches import (
     Tokens,
+    collate,
     encode_tokens,
     encode_turns,
-    lay_out,
     pack,
     response_logprobs,
 )
@@ -174,14 +174,14 @@ def test_rows_name_the_places_of_what_counts() -> None:
     """
     first = Tokens((1, 2, 3, 4, 5), (False, False, True, True, True))
     second = Tokens((6, 7, 8), (False, True, True))
-    rows = lay_out([second, first], capacity=8)
+    rows = collate([second, first], capacity=8)
     assert rows.ids.tolist() == [[1, 2, 3, 4, 5, 6, 7, 8]]
     assert rows.positions is not None and rows.positions.tolist() == [[0, 1, 2, 3, 4, 0, 1, 2]]
     assert rows.places.tolist() == [1, 2, 3, 5, 6]
     assert rows.targets.tolist() == [3, 4, 5, 7, 8]
     assert rows.owner.tolist() == [1, 1, 1, 0, 0]
     assert rows.last.tolist() == [7, 4]
-    apart = lay_out([second, first])
+    apart = collate([second, first])
     assert apart.ids.shape == (2, 8) and apart.positions is None
     assert apart.mask.sum(1).tolist() == [3, 5] and apart.last.tolist() == [2, 12]
 
@@ -195,7 +195,7 @@ def test_packed_and_padded_rows_give_the_same_loss_and_gradient(backbone: Backbo
     ]
     found = []
     for capacity in (0, 64, 200):
-        rows = lay_out(talks, capacity)
+        rows = collate(talks, capacity)
         with backbone.using("policy"):
             logprobs = response_logprobs(backbone, rows)
         sums = torch.zeros(len(talks)).index_add(0, rows.owner, logprobs)
@@ -203,7 +203,7 @@ def test_packed_and_padded_rows_give_the_same_loss_and_gradient(backbone: Backbo
         logprobs.sum().backward()
         grads = torch.cat([p.grad.flatten() for p in backbone.trainable().values()])  # type: ignore[union-attr]
         found.append((sums.detach(), grads))
-    assert lay_out(talks, 200).ids.shape[0] < len(talks)
+    assert collate(talks, 200).ids.shape[0] < len(talks)
     for sums, grads in found[1:]:
         torch.testing.assert_close(sums, found[0][0], atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(grads, found[0][1], atol=1e-4, rtol=1e-4)

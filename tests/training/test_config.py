@@ -62,7 +62,7 @@ def test_whole_numbers_serve_for_fractions_and_nothing_for_what_is_optional() ->
     [
         (DpoConfig, {"beta": float("inf")}, "--beta is inf; it must be a finite number"),
         (DpoConfig, {"nll": -0.1}, "--nll is -0.1; it must be 0 or more"),
-        (RewardConfig, {"centring": -1.0}, "--centring is -1.0; it must be 0 or more"),
+        (RewardConfig, {"centering": -1.0}, "--centering is -1.0; it must be 0 or more"),
         (PpoConfig, {"kl_coef": float("inf")}, "--kl-coef is inf; it must be a finite number"),
         (PpoConfig, {"max_kl": 0.0}, "--max-kl is 0.0; it must be above 0"),
     ],

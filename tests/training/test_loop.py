@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from cai.errors import DataError, Interrupted, TrainingError
-from cai.training.loop import Loop, Report
-from cai.training.rows import Metrics, Plan, RowsTrainer
-from cai.training.updates import Schedule, Updates
+from cai.training.loop import Loop, StepReport
+from cai.training.micro_batches import Metrics
+from cai.training.optimizer import Optimizer, Schedule
+from cai.training.rows import RowsTrainer, StepPlan
 
 
 class Squares:
@@ -48,9 +49,9 @@ def loop(
     weight = nn.Parameter(torch.zeros(()))
     objective = Squares(weight)
     eval_every = plan.pop("eval_every", None)
-    made = Plan(**{"batch_size": 4, "epochs": 2.0, "micro_tokens": 1000, "seed": 3,
+    made = StepPlan(**{"batch_size": 4, "epochs": 2.0, "micro_tokens": 1000, "seed": 3,
                    "save_every": 3} | plan)  # fmt: skip
-    updates = Updates({"w": weight}, Schedule("linear", 0.1, made.steps(len(train)), 0.1))
+    updates = Optimizer({"w": weight}, Schedule("linear", 0.1, made.steps(len(train)), 0.1))
     cpu = torch.device("cpu")
     trainer = RowsTrainer(lambda on: None, objective, updates, train, train[:2], made, cpu)
     return Loop(trainer, folder, made.save_every, cpu, tell, eval_every), objective, weight
@@ -71,7 +72,7 @@ def test_epochs_see_every_row_once(tmp_path: Path) -> None:
     assert sorted(seen[:10]) == rows and sorted(seen[10:]) == rows and seen[:10] != seen[10:]
     half, _, _ = loop(tmp_path, rows, epochs=0.5)
     assert list(map(len, batches(half))) == [4, 1]
-    told = Plan(batch_size=4, epochs=2.0, micro_tokens=9, seed=0)
+    told = StepPlan(batch_size=4, epochs=2.0, micro_tokens=9, seed=0)
     assert (told.rows(10), told.steps(10)) == (20, 5)
     assert dataclasses.replace(told, max_steps=2).rows(10) == 8
     assert dataclasses.replace(told, epochs=0.5).rows(10) == 5
@@ -130,7 +131,7 @@ def test_a_stopped_loop_goes_on_bit_for_bit(tmp_path: Path) -> None:
     straight, _, wanted = loop(tmp_path / "straight", rows)
     straight.run()
 
-    def stop(report: Report) -> None:
+    def stop(report: StepReport) -> None:
         if report.step == 3 and not report.held_out:
             signal.raise_signal(signal.SIGINT)
 
@@ -145,10 +146,10 @@ def test_a_stopped_loop_goes_on_bit_for_bit(tmp_path: Path) -> None:
 
 def test_the_best_weights_are_kept(tmp_path: Path) -> None:
     """Held-out rows are the first two; the lowest loss on them is what `best` says."""
-    told: list[Report] = []
+    told: list[StepReport] = []
     made, _, _ = loop(tmp_path, [0.0, 0.0, 9.0, 9.0], told.append, epochs=8.0, eval_every=1)
     made.run()
-    held = [report.figures["loss"] for report in told if report.held_out]
+    held = [report.metrics["loss"] for report in told if report.held_out]
     assert made.best["loss"] == min(held) < held[-1]
     assert (tmp_path / "best.safetensors").is_file()
 

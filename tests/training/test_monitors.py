@@ -64,7 +64,7 @@ def test_an_observation_sums_up_a_batch() -> None:
         ({"length": 61.0}, {"length": 60.0}, "growing: 61 tokens on average, 20 at the start"),
         ({"length": 4.9}, {"length": 5.0}, "shrinking: 4.9 tokens"),
         ({"repetition": 0.42}, {"repetition": 0.4}, "42% of their 4-grams"),
-        ({"unended": 0.52}, {"unended": 0.5}, "52% have no end, 10% at the start"),
+        ({"unended": 0.52}, {"unended": 0.5}, "52% have no end (EOS token), 10% at the start"),
         ({"distinct": 0.19}, {"distinct": 0.2}, "19% of the responses differ, 80% at the start"),
     ],
 )

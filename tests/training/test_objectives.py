@@ -18,12 +18,12 @@ from cai.models.backbone import Backbone
 from cai.models.heads import ScalarHead
 from cai.training.batches import Tokens
 from cai.training.dpo import DpoObjective
-from cai.training.pairs import Pair
+from cai.training.optimizer import Optimizer, Schedule
+from cai.training.pairs import EncodedPair
 from cai.training.reference import LiveReference
 from cai.training.reward import RewardObjective
-from cai.training.rows import Objective, Plan, RowsTrainer
-from cai.training.sft import SftExample, SftObjective
-from cai.training.updates import Schedule, Updates
+from cai.training.rows import Objective, RowsTrainer, StepPlan
+from cai.training.sft import EncodedTurn, SftObjective
 from cai.types import Message
 from tests.models import fresh
 from tests.training import oracle
@@ -45,11 +45,11 @@ LABELS = (None, 0.8, 0.5, 0.6, 1.0)
 MARGINS = (0.7, None, 0.2, 1.5, None)
 
 
-def pairs() -> list[Pair]:
+def pairs() -> list[EncodedPair]:
     """Five pairs whose sides differ in length, with and without a label and a margin."""
     row = (Message("user", "?"),)
     return [
-        Pair(
+        EncodedPair(
             PairRow(str(i), row, (), (), label, margin, "given", (), "rows"),
             TALKS[i],
             talk(5, 4 * i + 2, 10 + i),
@@ -58,7 +58,7 @@ def pairs() -> list[Pair]:
     ]
 
 
-def label_of(pair: Pair, soft: bool) -> float:
+def label_of(pair: EncodedPair, soft: bool) -> float:
     """Its probability; hard: 1, but one half for a tie."""
     probability = pair.row.probability
     if probability is None:
@@ -84,10 +84,10 @@ def one_batch(
     bone: Backbone,
 ) -> tuple[dict[str, float], dict[str, Tensor], dict[str, float]]:
     """Figures and gradients of a batch by the trainer, and the same figures as held out."""
-    updates = Updates(parameters, Schedule("constant", 1e-3, 1, 0.0))
-    plan = Plan(len(examples), 1.0, micro_tokens, seed=0)
+    updates = Optimizer(parameters, Schedule("constant", 1e-3, 1, 0.0))
+    plan = StepPlan(len(examples), 1.0, micro_tokens, seed=0)
     trainer = RowsTrainer(bone.train, objective, updates, examples, examples, plan, bone.device)
-    sizes = {len(piece) for piece in trainer._pieces(examples)}
+    sizes = {len(piece) for piece in trainer.budget.split(list(map(objective.tokens, examples)))}
     assert sizes == {len(examples)} if micro_tokens == WHOLE else len(sizes) > 1
     figures = {name: value.item() for name, value in trainer._gradients(examples).items()}
     found = {n: torch.zeros_like(p) if p.grad is None else p.grad for n, p in parameters.items()}
@@ -116,7 +116,7 @@ def test_sft_is_a_mean_over_the_tokens_of_a_batch(
     bone: Backbone, micro_tokens: int, capacity: int
 ) -> None:
     """30 + 3 + 9 + 1 + 6 tokens count: Σ −log π / 49, however the batch is cut."""
-    examples = [SftExample(str(i), tokens) for i, tokens in enumerate(TALKS)]
+    examples = [EncodedTurn(str(i), tokens) for i, tokens in enumerate(TALKS)]
     parameters = bone.trainable()
     found = one_batch(SftObjective(bone, capacity), examples, parameters, micro_tokens, bone)
     loss = -torch.stack([oracle.sequence_logprob(bone, "policy", t) for t in TALKS]).sum() / 49
@@ -124,7 +124,7 @@ def test_sft_is_a_mean_over_the_tokens_of_a_batch(
 
 
 @pytest.mark.parametrize(
-    ("micro_tokens", "soft", "centring", "margins"),
+    ("micro_tokens", "soft", "centering", "margins"),
     [
         (PAIRS, True, 0.3, True),
         (WHOLE, True, 0.0, True),
@@ -133,12 +133,12 @@ def test_sft_is_a_mean_over_the_tokens_of_a_batch(
     ],
 )
 def test_a_reward_model_learns_that_chosen_is_better(
-    bone: Backbone, micro_tokens: int, soft: bool, centring: float, margins: bool
+    bone: Backbone, micro_tokens: int, soft: bool, centering: float, margins: bool
 ) -> None:
     """Mean over pairs of −p log σ(d) − (1 − p) log σ(−d) + c (s + s')², d = s − s' − margin."""
     head = ScalarHead(bone.hidden_size, seed=2, std=0.3)
     parameters = {**bone.trainable(), **{f"head.{n}": p for n, p in head.named_parameters()}}
-    objective = RewardObjective(bone, head, soft, centring, margins)
+    objective = RewardObjective(bone, head, soft, centering, margins)
     found = one_batch(objective, pairs(), parameters, micro_tokens, bone)
     losses, leads, right, scores = [], [], [], []
     for pair in pairs():
@@ -146,7 +146,7 @@ def test_a_reward_model_learns_that_chosen_is_better(
         p = label_of(pair, soft)
         d = chosen - rejected - ((pair.row.margin or 0.0) if margins else 0.0)
         loss = -(p * oracle.log_sigmoid(d) + (1 - p) * oracle.log_sigmoid(-d))
-        losses.append(loss + centring * (chosen + rejected) ** 2)
+        losses.append(loss + centering * (chosen + rejected) ** 2)
         leads.append((chosen - rejected).item())
         scores.append((chosen + rejected).item() / 2)
         right.append(0.5 if pair.row.probability == 0.5 else float(leads[-1] > 0))

@@ -38,15 +38,15 @@ from cai.models.backbone import Backbone
 from cai.models.heads import ScalarHead
 from cai.models.load import LoadedModel
 from cai.text.encode import Encoder
-from cai.training.batches import Learned, encode_turns
+from cai.training.batches import LossOn, encode_turns
 from cai.training.dpo import DpoObjective
-from cai.training.loop import Loop, Report
-from cai.training.pairs import Pair, encode_pair
+from cai.training.loop import Loop, StepReport
+from cai.training.optimizer import Optimizer, Schedule
+from cai.training.pairs import EncodedPair, encode_pair
 from cai.training.reference import StoredReference
 from cai.training.reward import RewardObjective
-from cai.training.rows import Objective, Plan, RowsTrainer
-from cai.training.sft import SftExample, SftObjective
-from cai.training.updates import Schedule, Updates
+from cai.training.rows import Objective, RowsTrainer, StepPlan
+from cai.training.sft import EncodedTurn, SftObjective
 from cai.types import Message, Messages
 from tests.models.fresh import SMALL, add_trained
 from tests.models.tiny import tiny
@@ -176,14 +176,14 @@ class Side:
 
     def train(self, folder: Path) -> tuple[list[int], list[tuple[float, float]]]:
         """Three steps of the loop; the order of the rows, and each step's loss and norm."""
-        rows, told = Noted(self.examples), list[Report]()
-        plan = Plan(BATCH, BATCH * STEPS / len(rows), micro_tokens=64, seed=3, save_every=99)
-        updates = Updates(self.parameters, Schedule("constant", RATE, STEPS, 0.0), 0.0, CLIP)
+        rows, told = Noted(self.examples), list[StepReport]()
+        plan = StepPlan(BATCH, BATCH * STEPS / len(rows), micro_tokens=64, seed=3, save_every=99)
+        updates = Optimizer(self.parameters, Schedule("constant", RATE, STEPS, 0.0), 0.0, CLIP)
         trainer = RowsTrainer(
             self.bone.train, self.objective, updates, rows, (), plan, self.bone.device
         )
         Loop(trainer, folder, 99, self.bone.device, told.append).run()
-        return rows.order, [(r.figures["loss"], r.figures["gradient_norm"]) for r in told]
+        return rows.order, [(r.metrics["loss"], r.metrics["gradient_norm"]) for r in told]
 
 
 class Noted(Sequence[Any]):
@@ -264,7 +264,7 @@ def peer_steps(trainer: Any) -> list[tuple[float, float]]:
 def agree(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor], relative: bool) -> None:
     """The same names; each tensor within 1e-5, or within that share of its own largest number.
 
-    The bias of a head without centring has a gradient of nothing but rounding: never below 1e-5.
+    The bias of a head without centering has a gradient of nothing but rounding: never below 1e-5.
     """
     assert ours.keys() == theirs.keys()
     assert sum(".lora_" in name for name in ours) == 2 * 7 * 3, "7 layers in 3 blocks, A and B"
@@ -298,16 +298,16 @@ def steps_agree(side: Side, trainer: Any, ours: list[tuple[float, float]]) -> No
 # -- SFT ------------------------------------------------------------------------------------------
 
 
-def sft_side(bone: Backbone, learned: Learned, capacity: int = 0) -> Side:
+def sft_side(bone: Backbone, learned: LossOn, capacity: int = 0) -> Side:
     examples = [
-        SftExample(str(i), tokens)
+        EncodedTurn(str(i), tokens)
         for i, talk in enumerate(TALKS)
         for tokens in encode_turns(bone.encoder, messages(talk), 512, learned)
     ]
     return Side(SftObjective(bone, capacity), examples, bone.trainable(), bone)
 
 
-def sft_peer(start: Path, learned: Learned, order: Sequence[int], **more: Any) -> Any:
+def sft_peer(start: Path, learned: LossOn, order: Sequence[int], **more: Any) -> Any:
     talks = [plain(messages(TALKS[i])) for i in order]
     rows = (
         [{"messages": talk} for talk in talks]
@@ -326,7 +326,7 @@ def sft_peer(start: Path, learned: Learned, order: Sequence[int], **more: Any) -
 
 @pytest.mark.parametrize("capacity", [0, 512], ids=["padded", "packed"])
 @pytest.mark.parametrize("learned", ["all", "last"])
-def test_sft_on_one_batch(bone: Backbone, start: Path, learned: Learned, capacity: int) -> None:
+def test_sft_on_one_batch(bone: Backbone, start: Path, learned: LossOn, capacity: int) -> None:
     """The tokens are the same, and so are those that count."""
     side = sft_side(bone, learned, capacity)
     trainer = sft_peer(start, learned, range(len(TALKS)), **WHOLE)
@@ -346,7 +346,9 @@ def test_sft_trajectory(bone: Backbone, start: Path) -> None:
 # -- pairs ----------------------------------------------------------------------------------------
 
 
-def pairs(bone: Backbone, probability: float | None = None, margin: bool = False) -> list[Pair]:
+def pairs(
+    bone: Backbone, probability: float | None = None, margin: bool = False
+) -> list[EncodedPair]:
     return [
         encode_pair(
             bone.encoder,
@@ -380,22 +382,22 @@ def pair_rows(order: Sequence[int], margin: bool = False) -> Any:
     return datasets.Dataset.from_list(rows)
 
 
-def reward_side(bone: Backbone, centring: float, margin: bool) -> tuple[Side, ScalarHead]:
+def reward_side(bone: Backbone, centering: float, margin: bool) -> tuple[Side, ScalarHead]:
     head = ScalarHead(bone.hidden_size, seed=2)
     parameters = {**bone.trainable(), **{f"head.{n}": p for n, p in head.named_parameters()}}
-    objective = RewardObjective(bone, head, soft=False, centring=centring)
+    objective = RewardObjective(bone, head, soft=False, centering=centering)
     return Side(objective, pairs(bone, margin=margin), parameters, bone), head
 
 
 def reward_peer(
-    start: Path, head: ScalarHead, centring: float, margin: bool, order: Sequence[int], **more: Any
+    start: Path, head: ScalarHead, centering: float, margin: bool, order: Sequence[int], **more: Any
 ) -> Any:
     config = SMALL.config()
     config.task_type = "SEQ_CLS"  # PEFT then trains the head too
     trainer = trl.RewardTrainer(
         scorer(),
         args=settings(
-            trl.RewardConfig, start.parent, center_rewards_coefficient=centring or None, **more
+            trl.RewardConfig, start.parent, center_rewards_coefficient=centering or None, **more
         ),
         train_dataset=pair_rows(order, margin),
         processing_class=words(),
@@ -406,10 +408,10 @@ def reward_peer(
 
 
 @pytest.mark.parametrize("margin", [False, True], ids=["no margin", "margin"])
-@pytest.mark.parametrize("centring", [0.0, 0.01])
-def test_reward_on_one_batch(bone: Backbone, start: Path, centring: float, margin: bool) -> None:
-    side, head = reward_side(bone, centring, margin)
-    trainer = reward_peer(start, head, centring, margin, range(len(TALKS)), **WHOLE)
+@pytest.mark.parametrize("centering", [0.0, 0.01])
+def test_reward_on_one_batch(bone: Backbone, start: Path, centering: float, margin: bool) -> None:
+    side, head = reward_side(bone, centering, margin)
+    trainer = reward_peer(start, head, centering, margin, range(len(TALKS)), **WHOLE)
     for pair, row in zip(side.examples, trainer.train_dataset, strict=True):
         assert list(pair.chosen.ids) == row["chosen_ids"]
         assert list(pair.rejected.ids) == row["rejected_ids"]
@@ -432,7 +434,7 @@ def dpo_side(
 ) -> Side:
     rows = pairs(bone, probability)
     stored = StoredReference(bone, reference, "start", 512, folder / f"cache-{reference}")
-    stored.begin(rows, lambda done, total: None)
+    stored.prepare(rows, lambda done, total: None)
     return Side(DpoObjective(bone, stored, 0.1, nll=nll), rows, bone.trainable(), bone)
 
 

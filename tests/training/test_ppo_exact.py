@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from cai.models.heads import ScalarHead
-from cai.training.loop import Loop, Report
+from cai.training.loop import Loop, StepReport
 from cai.training.ppo import PpoTrainer
 from cai.training.rollout import Response, write_responses
 from cai.training.scoring import FunctionScorer
@@ -124,7 +124,8 @@ def test_every_gradient_of_an_update_is_that_of_a_plain_loop(
     """Two epochs of two minibatches, each cut into pieces of unequal size."""
     run = run_of()
     seen = Watched(run, monkeypatch)
-    pieces = [len(p) for part in seen.orders[0] for p in run._pieces(seen.second, part)]
+    lengths = [len(r.prompt.ids) + len(r.ids) for r in seen.second]
+    pieces = [len(some) for some in run.budget.split(lengths, seen.orders[0])]
     assert len(set(pieces)) > 1, "pieces of unequal size must be there for their weights to show"
     assert len(seen.steps) == 4
     for ours, expected in zip(seen.steps, seen.expected, strict=True):
@@ -179,10 +180,10 @@ def test_the_best_is_chosen_with_the_price_of_the_kl(tmp_path: Path) -> None:
         held=PROMPTS[6:], kl_coef=1.0, target_kl=None, learning_rate=5e-2, updates=3,
         normalise_scores=False, missing_eos_penalty=0.0, seed=1,
     )  # fmt: skip
-    looks: list[Report] = []
+    looks: list[StepReport] = []
     loop = Loop(run, tmp_path, 99, run.backbone.device, looks.append, eval_every=1)
     loop.run()
-    held = [r.figures for r in looks if r.held_out]
+    held = [r.metrics for r in looks if r.held_out]
     scores, rewards = ([f[name] for f in held] for name in ("score", "reward"))
     best = max(range(3), key=lambda i: rewards[i])
     assert scores[best] < max(scores), "the best by score alone must be another"

@@ -19,14 +19,14 @@ from torch import Tensor
 from cai.data.trained import read_run
 from cai.errors import Interrupted
 from cai.models.backbone import Backbone
-from cai.training.batches import lay_out
+from cai.training.batches import collate
 from cai.training.config import DpoConfig
 from cai.training.dpo import DpoObjective
-from cai.training.pairs import Pair, both_sides
+from cai.training.optimizer import Optimizer, Schedule
+from cai.training.pairs import EncodedPair, both_sides
 from cai.training.reference import LiveReference, StoredReference, make_reference
-from cai.training.rows import Plan, RowsTrainer
+from cai.training.rows import RowsTrainer, StepPlan
 from cai.training.train import train
-from cai.training.updates import Schedule, Updates
 from tests.models import fresh
 from tests.training import oracle
 from tests.training.test_objectives import PAIRS, pairs
@@ -36,8 +36,8 @@ def silent(done: int, total: int) -> None:
     """Tells nobody."""
 
 
-def logprobs(reference: LiveReference | StoredReference, some: Sequence[Pair]) -> Tensor:
-    return reference(some, lay_out(both_sides(some)))
+def logprobs(reference: LiveReference | StoredReference, some: Sequence[EncodedPair]) -> Tensor:
+    return reference(some, collate(both_sides(some)))
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_both_references_are_the_plain_log_probabilities(
 ) -> None:
     """Chosen first, in the order asked for, and of any part of the pairs."""
     stored = StoredReference(bone, adapter, "id", 64, tmp_path)
-    stored.begin(pairs(), silent)
+    stored.prepare(pairs(), silent)
     live = LiveReference(bone, adapter)
     some = [pairs()[i] for i in (3, 0, 4)]
     expected = [
@@ -71,10 +71,10 @@ def test_a_stored_reference_is_read_once(bone: Backbone, tmp_path: Path) -> None
     """From the file the second time; another reference, and other rows, are read anew."""
     told: list[int] = []
 
-    def read(identity: str, some: Sequence[Pair]) -> Tensor:
+    def read(identity: str, some: Sequence[EncodedPair]) -> Tensor:
         told.clear()
         reference = StoredReference(bone, None, identity, 64, tmp_path)
-        reference.begin(some, lambda done, total: told.append(done))
+        reference.prepare(some, lambda done, total: told.append(done))
         return logprobs(reference, some)
 
     first = read("id", pairs())
@@ -99,7 +99,7 @@ def test_a_stored_reference_that_was_stopped_goes_on(bone: Backbone, tmp_path: P
                 raise KeyboardInterrupt
 
         reference = StoredReference(bone, None, "base", 40, cache)
-        reference.begin(pairs(), tell)
+        reference.prepare(pairs(), tell)
         return logprobs(reference, pairs())
 
     straight = read(tmp_path / "straight")
@@ -132,10 +132,12 @@ def at_the_start(kind: str, **options: Any) -> tuple[Backbone, str | None]:
     return bone, None if kind == "fresh adapter" else "reference"
 
 
-def trainer_of(bone: Backbone, objective: DpoObjective, micro_tokens: int) -> RowsTrainer[Pair]:
-    updates = Updates(bone.trainable(), Schedule("constant", 1e-3, 1, 0.0))
+def trainer_of(
+    bone: Backbone, objective: DpoObjective, micro_tokens: int
+) -> RowsTrainer[EncodedPair]:
+    updates = Optimizer(bone.trainable(), Schedule("constant", 1e-3, 1, 0.0))
     return RowsTrainer(
-        bone.train, objective, updates, pairs(), pairs(), Plan(5, 1.0, micro_tokens, seed=0),
+        bone.train, objective, updates, pairs(), pairs(), StepPlan(5, 1.0, micro_tokens, seed=0),
         bone.device, noise=objective.noise,
     )  # fmt: skip
 
@@ -151,7 +153,7 @@ def test_the_first_step_in_bfloat16_starts_at_zero(kind: str, capacity: int) -> 
     assert isinstance(reference, LiveReference)
     trainer = trainer_of(bone, DpoObjective(bone, reference, 0.1, capacity=capacity), PAIRS)
     held_out = trainer.evaluate()
-    figures = trainer.take().figures
+    figures = trainer.train_step().metrics
     assert figures is not None
     for found in (held_out, figures):
         rewards = (found["chosen_reward"], found["rejected_reward"], found["margin"])
@@ -172,7 +174,7 @@ def test_the_noise_floor_is_a_mean_over_responses(bone: Backbone) -> None:
         oracle.sequence_logprob(bone, "policy", side) - oracle.sequence_logprob(bone, "start", side)
         for side in both_sides(pairs())
     ]
-    figures = trainer.take().figures
+    figures = trainer.train_step().metrics
     assert figures is not None
     expected = sum(abs(x.item()) for x in apart) / 10
     assert figures["noise_floor"] == pytest.approx(expected, rel=1e-4) and expected > 0.1
@@ -211,8 +213,8 @@ def test_a_reference_in_float32_is_stored_and_close(tmp_path: Path) -> None:
     bone.train_only("policy")
     reference = make_reference(bone, None, "id", 40, tmp_path)
     assert isinstance(reference, StoredReference)
-    reference.begin(pairs(), silent)
-    figures = trainer_of(bone, DpoObjective(bone, reference, 0.1), 10**6).take().figures
+    reference.prepare(pairs(), silent)
+    figures = trainer_of(bone, DpoObjective(bone, reference, 0.1), 10**6).train_step().metrics
     assert figures is not None
     assert 0 <= figures["noise_floor"] < 1e-4
 
@@ -226,7 +228,7 @@ def test_dropout_is_no_part_of_the_noise_floor() -> None:
     bone.copy_adapter("policy", "reference")
     bone.train_only("policy")
     objective = DpoObjective(bone, LiveReference(bone, "reference"), 0.1)
-    figures = trainer_of(bone, objective, 10**6).take().figures
+    figures = trainer_of(bone, objective, 10**6).train_step().metrics
     assert figures is not None
     assert figures["noise_floor"] == 0.0
     assert figures["chosen_reward"] != 0.0
@@ -237,10 +239,10 @@ def test_later_steps_measure_no_floor(bone: Backbone) -> None:
     bone.add_adapter("policy", fresh.SMALL, seed=1)
     bone.train_only("policy")
     objective = DpoObjective(bone, LiveReference(bone, None), 0.1)
-    updates = Updates(bone.trainable(), Schedule("constant", 1e-3, 2, 0.0))
+    updates = Optimizer(bone.trainable(), Schedule("constant", 1e-3, 2, 0.0))
     trainer = RowsTrainer(
-        bone.train, objective, updates, pairs(), (), Plan(2, 1.0, 100, seed=0), bone.device,
+        bone.train, objective, updates, pairs(), (), StepPlan(2, 1.0, 100, seed=0), bone.device,
         noise=objective.noise,
     )  # fmt: skip
-    first, second = (trainer.take().figures or {} for _ in range(2))
+    first, second = (trainer.train_step().metrics or {} for _ in range(2))
     assert "noise_floor" in first and "noise_floor" not in second

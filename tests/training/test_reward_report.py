@@ -16,7 +16,7 @@ from cai.models.backbone import Backbone
 from cai.models.heads import ScalarHead
 from cai.text.encode import Encoder
 from cai.training.batches import Tokens
-from cai.training.pairs import Pair, encode_pair
+from cai.training.pairs import EncodedPair, encode_pair
 from cai.training.reward_report import (
     CANARIES,
     check_gate,
@@ -33,7 +33,7 @@ from tests.training import oracle
 def pair(
     probability: float | None, chosen: int = 3, rejected: int = 5, origin: str = "comparison",
     principles: tuple[str, ...] = ("p",),
-) -> Pair:  # fmt: skip
+) -> EncodedPair:  # fmt: skip
     """A pair whose responses have so many tokens behind a prompt of two."""
     sides = (
         Tokens(tuple(range(5, 7 + size)), (False, False, *[True] * size))
@@ -42,7 +42,7 @@ def pair(
     row = PairRow(
         "id", (Message("user", "?"),), (), (), probability, None, origin, principles, "file:1"
     )
-    return Pair(row, *sides)
+    return EncodedPair(row, *sides)
 
 
 def test_figures_by_hand() -> None:

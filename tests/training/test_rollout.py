@@ -25,7 +25,6 @@ from cai.training.rollout import (
     read_responses,
     ready_prompts,
     response_mask,
-    shares,
     write_responses,
 )
 from cai.training.scoring import ScoreScale
@@ -195,19 +194,3 @@ def test_prompts_that_cant_be_used_are_set_aside() -> None:
     assert [p.id for p in ready] == ["p0"]
     assert [a.source for a in aside] == ["x.jsonl:7", "x.jsonl:8"]
     assert "allows 40" in aside[1].reason
-
-
-@pytest.mark.parametrize(
-    ("lengths", "tokens", "parts"),
-    [
-        ([3, 3, 3, 3], 6, [[0, 1], [2, 3]]),
-        ([1, 5, 1], 6, [[0], [1], [2]]),  # 2 × 5 = 10
-        ([9, 1], 6, [[0], [1]]),
-        ([2, 2, 2], 100, [[0, 1, 2]]),
-        ([], 5, []),
-    ],
-)
-def test_shares_fit_and_lose_nothing(
-    lengths: list[int], tokens: int, parts: list[list[int]]
-) -> None:
-    assert list(shares(lengths, tokens)) == parts

@@ -17,10 +17,10 @@ from cai.models.backbone import Backbone
 from cai.models.heads import ScalarHead
 from cai.training.config import DpoConfig, RewardConfig, SftConfig, TrainConfig
 from cai.training.dpo import DpoObjective
-from cai.training.prepare import resolve
+from cai.training.offline import OfflineTrainer
+from cai.training.policy import resolve
 from cai.training.reward import RewardObjective
-from cai.training.rows import RowsTrainer
-from cai.training.train import build_stage
+from cai.training.train import make_trainer
 from tests.training import oracle
 
 GOOD, BAD = "I am happy to help you with that.", "No."
@@ -47,22 +47,21 @@ def pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     )
 
 
-def begun(config: TrainConfig, data: Path) -> tuple[RowsTrainer[Any], Backbone]:
+def begun(config: TrainConfig, data: Path) -> tuple[OfflineTrainer[Any], Backbone]:
     """The trainer of a run, and its backbone with a policy that has moved."""
-    stage = build_stage(resolve(config), [data])
-    stage.begin(lambda done, total: None)
-    trainer = stage.make()
-    assert isinstance(trainer, RowsTrainer)
+    trainer = make_trainer(resolve(config), [data])
+    trainer.prepare(lambda done, total: None)
+    assert isinstance(trainer, OfflineTrainer)
     noise = torch.Generator().manual_seed(3)
-    state = stage.backbone.adapter_state("policy")
+    state = trainer.backbone.adapter_state("policy")
     for name, tensor in state.items():
         if ".lora_B." in name:
             tensor.copy_(0.03 * torch.randn(tensor.shape, generator=noise))
-    stage.backbone.load_adapter_state("policy", state)
-    return trainer, stage.backbone
+    trainer.backbone.load_adapter_state("policy", state)
+    return trainer, trainer.backbone
 
 
-def loss_of(trainer: RowsTrainer[Any]) -> float:
+def loss_of(trainer: OfflineTrainer[Any]) -> float:
     loss: float = trainer._gradients(trainer._batch(0))["loss"].item()
     return loss
 
@@ -77,26 +76,26 @@ def binary(z: torch.Tensor, p: float) -> float:
     [
         {},
         {"labels": "hard"},
-        {"centring": 0.5},
-        {"centring": 0.0},
+        {"centering": 0.5},
+        {"centering": 0.0},
         {"margins": False},
     ],
     ids=str,
 )
 def test_of_a_reward_model(change: dict[str, Any], pairs: Path) -> None:
-    """By default soft labels, margins, and a centring of 0.01."""
+    """By default soft labels, margins, and a centering of 0.01."""
     trainer, bone = begun(RewardConfig(**SMALL, **change), pairs)
     objective = trainer.objective
     assert isinstance(objective, RewardObjective)
     head: ScalarHead = objective.head
     with torch.no_grad():
-        head.weight.mul_(20.0)  # scores far from 0, for centring to weigh
+        head.weight.mul_(20.0)  # scores far from 0, for centering to weigh
         losses = []
         for pair in trainer.train:
             (p, margin) = next((p, m) for text, p, m in PAIRS if pair.row.prompt[0].content == text)
             chosen, rejected = (oracle.score(bone, head, t) for t in (pair.chosen, pair.rejected))
             z = chosen - rejected - (margin if change.get("margins", True) else 0.0)
-            centre = change.get("centring", 0.01) * (chosen + rejected).item() ** 2
+            centre = change.get("centering", 0.01) * (chosen + rejected).item() ** 2
             losses.append(binary(z, 1.0 if change.get("labels") == "hard" else p) + centre)
     assert loss_of(trainer) == pytest.approx(sum(losses) / 3, rel=1e-4)
 

@@ -14,10 +14,10 @@ from cai.data.trained import read_run
 from cai.errors import UsageError
 from cai.models.backbone import Backbone
 from cai.training.config import DpoConfig, PpoConfig, RewardConfig, SftConfig
-from cai.training.ppo_stage import build_reward
+from cai.training.rewards import build_reward
 from cai.training.rollout import ready_prompts, write_responses
 from cai.training.scoring import ModelScorer
-from cai.training.train import Show, train
+from cai.training.train import Callbacks, train
 from cai.types import Message, Prompt
 from tests.models.tiny import tiny
 from tests.text.families import family
@@ -56,7 +56,7 @@ def test_no_row_is_set_aside_for_its_template(name: str, tmp_path: Path) -> None
     data = lines(tmp_path / "sft.jsonl", *rows)
     notes: list[str] = []
     config = SftConfig(model=model, learned="all", **SMALL)
-    train(config, [data], tmp_path / "sft", Show(note=notes.append))
+    train(config, [data], tmp_path / "sft", Callbacks(note=notes.append))
     counts = read_run(tmp_path / "sft")["counts"]
     apart = name != "phi"  # the others read an earlier turn otherwise once one follows
     assert counts == {"trained": 4 if apart else 3, "held out": 0, "set aside": 0}
@@ -90,7 +90,7 @@ def test_reasoning_that_is_left_out_is_told(
     ):
         out = tmp_path / f"{config.stage}-{getattr(config, 'reasoning', '')}"
         notes: list[str] = []
-        train(config, [data], out, Show(note=notes.append))
+        train(config, [data], out, Callbacks(note=notes.append))
         wanted = bool(why) and config.stage != "reward" and out.name != "sft-drop"
         some = all_rows // 2 + all_rows % 2
         told = [n for n in notes if n.startswith(f"reasoning: {some} of {all_rows} rows have some")]

@@ -23,19 +23,20 @@ from cai.errors import DataError, UsageError
 from cai.models.adapters import LoraSettings
 from cai.models.backbone import Backbone
 from cai.models.load import LoadedModel
+from cai.training import on_policy
 from cai.training.checkpoint import load_tensors
 from cai.training.config import DpoConfig, PpoConfig, RewardConfig, SftConfig, TrainConfig
 from cai.training.dpo import DpoObjective
-from cai.training.loop import Report, Trainer
+from cai.training.loop import StepReport
+from cai.training.policy import resolve, save_policy
 from cai.training.ppo import PpoTrainer
-from cai.training.ppo_stage import build_reward, reward_parts
-from cai.training.prepare import resolve, save_policy
 from cai.training.reference import StoredReference
 from cai.training.reward import RewardObjective
+from cai.training.rewards import build_reward, reward_parts
 from cai.training.rows import RowsTrainer
 from cai.training.scoring import FunctionScorer, ModelScorer
-from cai.training.stage import Stage
-from cai.training.train import Show, build_stage, train
+from cai.training.train import Callbacks, make_trainer, train
+from cai.training.trainer import StageTrainer, Trainer
 from cai.types import Message
 from tests.models.tiny import encoder, tiny
 from tests.text.families import family
@@ -91,17 +92,16 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return file
 
 
-def built(kind: type[TrainConfig], model: str, data: Path, **changes: Any) -> Stage:
+def built(kind: type[TrainConfig], model: str, data: Path, **changes: Any) -> StageTrainer:
     own = {"reward": REWARD, "max_reasoning_tokens": 8} if kind is PpoConfig else {}
-    stage = build_stage(resolve(kind(model=model, **SMALL | own | changes)), [data])
-    stage.begin(lambda done, total: None)
-    return stage
+    run = make_trainer(resolve(kind(model=model, **SMALL | own | changes)), [data])
+    run.prepare(lambda done, total: None)
+    return run
 
 
-def rows_trainer(stage: Stage) -> RowsTrainer[Any]:
-    made = stage.make()
-    assert isinstance(made, RowsTrainer)
-    return made
+def rows_trainer(run: StageTrainer) -> RowsTrainer[Any]:
+    assert isinstance(run, RowsTrainer)
+    return run
 
 
 def first_layers(run: Trainer) -> Tensor:
@@ -123,14 +123,14 @@ def momentum(run: Trainer) -> float:
 @pytest.mark.parametrize("kind", ROWS)
 def test_the_optimizer_of_rows(kind: type[TrainConfig], model: str, data: Path) -> None:
     """Rate, schedule, warm-up, decay and clipping, of six steps."""
-    run = built(kind, model, data, batch_size=2, epochs=1.5, **OPTIMIZER).make()
+    run = built(kind, model, data, batch_size=2, epochs=1.5, **OPTIMIZER)
     before = first_layers(run)
-    figures = [run.take().figures or {}]
+    figures = [run.train_step().metrics or {}]
     assert torch.allclose(first_layers(run), before * (1 - RATES[0] * 20.0), rtol=1e-5)
     assert figures[0]["gradient_norm"] > 1e-2
     assert momentum(run) == pytest.approx(0.1 * 1e-3, rel=1e-3)
     while not run.done:
-        figures.append(run.take().figures or {})
+        figures.append(run.train_step().metrics or {})
     assert [f["learning_rate"] for f in figures] == pytest.approx(RATES)
 
 
@@ -171,9 +171,9 @@ def test_the_plan_of_rows(
     """How many steps there are, and how many rows each has."""
     stage = built(kind, model, data, **change)
     run = rows_trainer(stage)
-    assert stage.work.steps == run.steps == len(sizes)
+    assert stage.workload.steps == run.steps == len(sizes)
     assert [len(run._batch(step)) for step in range(run.steps)] == sizes
-    assert stage.work.held_out == len(run.test) == (7 if "test_share" in change else 0)
+    assert stage.workload.held_out == len(run.test) == (7 if "test_share" in change else 0)
 
 
 @pytest.mark.parametrize("kind", ROWS)
@@ -188,7 +188,9 @@ def test_memory_bounds_what_is_read_at_once(
 ) -> None:
     """One token: every example by itself, in training and where DPO's reference reads."""
     run = rows_trainer(built(kind, model, data, micro_tokens=1, save_every=7))
-    assert [len(piece) for piece in run._pieces(run._batch(0))] == [1] * 8
+    assert [
+        len(some) for some in run.budget.split(list(map(run.objective.tokens, run._batch(0))))
+    ] == [1] * 8
     assert run.plan.save_every == 7  # before a save, a GPU's figures are looked at
     if isinstance(run.objective, DpoObjective):
         assert isinstance(run.objective.reference, StoredReference)
@@ -205,8 +207,8 @@ def test_the_seed_decides_rows_and_weights(kind: type[TrainConfig], model: str, 
         head = run.objective.head.weight if isinstance(run.objective, RewardObjective) else None
         found.append(
             {
-                "order": [run.name(example) for example in run._batch(0)],
-                "held out": [run.name(example) for example in rows_trainer(rest).test],
+                "order": [str(example.id) for example in run._batch(0)],
+                "held out": [str(example.id) for example in rows_trainer(rest).test],
                 "adapter": first_layers(run).tolist(),
                 **({} if head is None else {"head": head.tolist()}),
             }
@@ -241,7 +243,7 @@ def test_how_the_base_is_held(kind: type[TrainConfig], model: str, data: Path) -
 def test_how_the_chat_template_is_called(kind: type[TrainConfig], model: str, data: Path) -> None:
     """The date, a variable and the switch for reasoning are in what is trained on."""
     stage = built(kind, model, data, thinking="off", template_arg="style=kind", date="2024-02-29")
-    run = stage.make()
+    run = stage
     if isinstance(run, PpoTrainer):
         ids = run.prompts[0].ids
     else:
@@ -290,7 +292,7 @@ def test_when_a_run_is_saved_and_looked_at(model: str, data: Path, tmp_path: Pat
     looks: list[int] = []
     out = tmp_path / "run"
 
-    def report(told: Report) -> None:
+    def report(told: StepReport) -> None:
         if told.held_out:
             looks.append(told.step)
         else:
@@ -299,7 +301,7 @@ def test_when_a_run_is_saved_and_looked_at(model: str, data: Path, tmp_path: Pat
 
     plan: dict[str, Any] = {"batch_size": 1, "max_steps": 5, "save_every": 2, "eval_every": 3}
     config = SftConfig(model=model, **SMALL | {"test_share": 0.2}, **plan)
-    train(config, [data], out, Show(report=report))
+    train(config, [data], out, Callbacks(report=report))
     assert saved == [0, 0, 2, 2, 4]  # as it was when each step was told
     assert looks == [3, 5]
 
@@ -342,10 +344,18 @@ def test_how_many_steps_an_update_has() -> None:
     assert counts == {20.0} and run.steps == 3
 
 
-def test_memory_bounds_what_ppo_reads_at_once() -> None:
-    """One token: every response by itself."""
-    run = trainer(max_new_tokens=2, micro_tokens=1)
-    assert run._pieces(run._write(), range(8)) == [[i] for i in range(8)]
+def test_memory_bounds_what_ppo_reads_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One token: every response by itself, in reading and in learning."""
+    sizes: list[int] = []
+    real = on_policy.read_responses
+
+    def counted(base: Backbone, adapter: Any, responses: Any, *rest: Any) -> Any:
+        sizes.append(len(responses))
+        return real(base, adapter, responses, *rest)
+
+    monkeypatch.setattr(on_policy, "read_responses", counted)
+    trainer(max_new_tokens=2, micro_tokens=1, epochs=1).update()
+    assert sizes == [1] * (8 * (2 + 2 + 1))  # policy and reference, both again for noise; learning
 
 
 def test_how_ppo_draws() -> None:
@@ -400,11 +410,11 @@ def test_what_ppo_is_given(model: str, data: Path) -> None:
         "prompts_per_update": 4, "max_new_tokens": 6, "epochs": 1,
         "check": "rewards_of_wiring:longer",
     }  # fmt: skip
-    run = built(PpoConfig, model, data, limit=5, **changes).make()
+    run = built(PpoConfig, model, data, limit=5, **changes)
     assert isinstance(run, PpoTrainer) and len(run.prompts) == 5 and not run.held
     figures = run.update()
     assert figures["score"] < 0 and figures["check"] == -figures["score"]
-    run = built(PpoConfig, model, data, test_share=0.999, **changes).make()
+    run = built(PpoConfig, model, data, test_share=0.999, **changes)
     assert isinstance(run, PpoTrainer) and len(run.prompts) == 1 and len(run.held) == 7
 
 
@@ -414,7 +424,7 @@ def test_ppo_s_reference_is_its_start(model: str, data: Path, tmp_path: Path) ->
     fast: dict[str, Any] = {"learning_rate": 2e-2, "max_steps": 2, "batch_size": 4, "warmup": 0.0}
     train(SftConfig(model=model, **SMALL, **fast), [data], start)
     changes: dict[str, Any] = {"lora_r": None, "adapter": str(start), "max_new_tokens": 6}
-    run = built(PpoConfig, model, data, prompts_per_update=4, epochs=1, **changes).make()
+    run = built(PpoConfig, model, data, prompts_per_update=4, epochs=1, **changes)
     assert isinstance(run, PpoTrainer)
     assert run.update()["kl"] == pytest.approx(0.0, abs=1e-4)
 

@@ -1,28 +1,19 @@
-"""What every stage does before it trains: the base with its adapter, and rows as tokens."""
+"""The policy: a base with the adapter that is trained on it, loaded and saved."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from cai.data.audited import audit_files
-from cai.data.split import family
-from cai.data.training import TrainingFiles
-from cai.digest import file_digest
-from cai.errors import DataError, PromptError, UsageError
+from cai.errors import DataError, UsageError
 from cai.models.adapters import read_adapter
 from cai.models.backbone import Backbone, LoraSettings
 from cai.models.names import MINIATURE
-from cai.text.seeds import uniform
 from cai.training.config import LORA, TrainConfig, flag
 from cai.training.lineage import Adapter, base_facts, find_adapter, template_settings
-from cai.types import Messages, SetAside
 
-Row = TypeVar("Row")
-Example = TypeVar("Example")
 Config = TypeVar("Config", bound=TrainConfig)
 
 
@@ -69,8 +60,8 @@ def resolve(config: Config) -> Config:
                 f"{flag(name)} is {given}, but the adapter {config.adapter} has {own}",
                 hint=f"Leave out {flag(name)}: an adapter keeps its shape.",
             )
-    told = {n: shape[n] if getattr(config, n) is None else getattr(config, n) for n in names}
-    return dataclasses.replace(config, **told)
+    known = {n: shape[n] if getattr(config, n) is None else getattr(config, n) for n in names}
+    return dataclasses.replace(config, **known)
 
 
 _FRESH: dict[str, Any] = {
@@ -156,99 +147,3 @@ def _lora(config: TrainConfig, width: int) -> LoraSettings:
 def save_policy(backbone: Backbone, folder: Path) -> None:
     """Write what was trained: an adapter in PEFT's layout, or a plain model."""
     backbone.save_adapter("policy", folder / ("model" if backbone.full else "adapter"))
-
-
-def data_facts(files: TrainingFiles) -> tuple[dict[str, Any], ...]:
-    """Name and digest of each file, and of what auditors said of them."""
-    paths = (*files.train, *files.test)
-    said = audit_files(paths)
-    return tuple({"name": path.name, "sha256": file_digest(path)} for path in (*paths, *said))
-
-
-def encode_rows(
-    rows: Iterable[Row | SetAside],
-    encode: Callable[[Row], Example],
-    set_aside: list[SetAside],
-    limit: int | None = None,
-) -> list[Example]:
-    """Rows as tokens; those that can't be used go to `set_aside` with their reason."""
-    found: list[Example] = []
-    for row in rows:
-        if isinstance(row, SetAside):
-            set_aside.append(row)
-            continue
-        try:
-            found.append(encode(row))
-        except PromptError as error:
-            source = f"{getattr(row, 'source', '')} {getattr(row, 'id', '')}".strip()
-            hint = f" ({error.hint})" if error.hint else ""
-            set_aside.append(SetAside(source, error.message + hint))
-        if limit is not None and len(found) >= limit:
-            break
-    return found
-
-
-def split(
-    config: TrainConfig,
-    train: Sequence[Example],
-    test: Sequence[Example] | None,
-    prompt_of: Callable[[Example], Messages],
-    source_of: Callable[[Example], str],
-    set_aside: list[SetAside],
-) -> tuple[list[Example], list[Example]]:
-    """Examples to train on and to evaluate, with no family of prompts on both sides.
-
-    test: those of the data's own test split, of which what is trained on goes to `set_aside`; None
-    where it has none, and a share of `train` is held out.
-    """
-    if test is None:
-        return hold_out(train, prompt_of, config.test_share, config.seed)
-    return list(train), _apart(train, test, prompt_of, source_of, set_aside)
-
-
-def _apart(
-    train: Sequence[Example],
-    test: Sequence[Example],
-    prompt_of: Callable[[Example], Messages],
-    source_of: Callable[[Example], str],
-    set_aside: list[SetAside],
-) -> list[Example]:
-    """The held-out examples of families not trained on; the others go to `set_aside`."""
-    known = {family(prompt_of(example)) for example in train}
-    found: list[Example] = []
-    for example in test:
-        if family(prompt_of(example)) in known:
-            reason = "held-out prompt: one with the same first user turn is trained on"
-            set_aside.append(SetAside(source_of(example), reason))
-        else:
-            found.append(example)
-    return found
-
-
-def hold_out(
-    examples: Sequence[Example], prompt_of: Callable[[Example], Messages], share: float, seed: int
-) -> tuple[list[Example], list[Example]]:
-    """Examples to train on and to evaluate; each family of prompts is on one side.
-
-    Where a share is asked for, one family at least is held out, and one at least is not.
-    """
-    if not share:
-        return list(examples), []
-    families = [family(prompt_of(example)) for example in examples]
-    places = {name: uniform("held-out", seed, name) for name in families}
-    order = sorted(places, key=places.__getitem__)
-    held = set(order[: min(len(order) - 1, max(1, sum(p < share for p in places.values())))])
-    sides: tuple[list[Example], list[Example]] = [], []
-    for example, name in zip(examples, families, strict=True):
-        sides[name in held].append(example)
-    return sides
-
-
-def require(examples: Sequence[object], set_aside: Sequence[SetAside]) -> None:
-    """Raise `DataError` where no row is left to train on."""
-    if not examples:
-        first = f" (the first: {set_aside[0].source}: {set_aside[0].reason})" if set_aside else ""
-        raise DataError(
-            f"No row is left to train on; {len(set_aside)} were set aside{first}",
-            hint="A longer --max-length may help, or a lower --test-share.",
-        )

@@ -13,14 +13,16 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
+from cai.data.files import json_line
 from cai.data.trained import FORMAT, NAME, read_run
 from cai.errors import DataError, Interrupted, TrainingError, UsageError
 from cai.training.config import PpoConfig, RewardConfig, SftConfig
+from cai.training.folder import ROLLOUTS, forget_lines
 from cai.training.lineage import find_adapter
-from cai.training.loop import Report
-from cai.training.ppo_stage import ROLLOUTS, _forget_rollouts, _keep, _warnings
+from cai.training.loop import StepReport
+from cai.training.monitors import rollout_warnings
 from cai.training.reward_report import HEAD
-from cai.training.train import Show, train
+from cai.training.train import Callbacks, train
 from tests.e2e.helpers import rows
 
 SMALL: dict[str, Any] = {
@@ -54,14 +56,14 @@ def test_it_goes_on_bit_for_bit(data: Path, tmp_path: Path) -> None:
     config = PpoConfig(**SMALL)
     train(config, [data], tmp_path / "straight")
 
-    def stop(report: Report) -> None:
+    def stop(report: StepReport) -> None:
         if report.step == 1 and not report.held_out:
             signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(Interrupted, match="after step 1 of 3"):
-        train(config, [data], tmp_path / "broken", Show(report=stop))
+        train(config, [data], tmp_path / "broken", Callbacks(report=stop))
     notes: list[str] = []
-    train(config, [data], tmp_path / "broken", Show(note=notes.append))
+    train(config, [data], tmp_path / "broken", Callbacks(note=notes.append))
     assert "Going on after step 1 of 3." in notes
     records = [read_run(tmp_path / name) for name in ("straight", "broken")]
     assert records[0]["files"] == records[1]["files"]
@@ -132,8 +134,8 @@ def test_a_stopped_run_keeps_what_it_was_and_is_not_run_again(
     def signs(seen: Any, bounds: Any) -> str | None:
         return "All is lost." if len(seen) > 1 else None
 
-    monkeypatch.setattr("cai.training.monitors.SIGNS", (signs,))
-    with pytest.raises(TrainingError, match="before the signs is in"):
+    monkeypatch.setattr("cai.training.monitors.ALARMS", (signs,))
+    with pytest.raises(TrainingError, match="from before the alarm are in"):
         train(PpoConfig(**SMALL | {"updates": 9}), [data], out)
     record = read_run(out)
     assert record["status"] == "stopped" and record["results"]["best_step"] == 0
@@ -171,10 +173,10 @@ def test_what_is_held_out_is_answered_and_the_best_is_kept(data: Path, tmp_path:
 def test_any_character_may_stand_in_a_rollout(tmp_path: Path) -> None:
     """What some readers take for line breaks is escaped, so that a resumed run can cut the file."""
     file = tmp_path / ROLLOUTS
-    _keep(file, [{"update": n, "response": "a\u2028b\x85c\u2029"} for n in (1, 2)])
     with file.open("ab") as out:
+        out.writelines(json_line({"update": n, "response": "a\u2028b\x85c\u2029"}) for n in (1, 2))
         out.write(b'{"update": 2, "resp')  # cut off by a kill
-    _forget_rollouts(file, 1)
+    forget_lines(file, "update", 1)
     assert rows(file) == [{"update": 1, "response": "a\u2028b\x85c\u2029"}]
 
 
@@ -187,7 +189,7 @@ def test_a_flat_reward_is_told_once(score: str, data: Path, tmp_path: Path) -> N
         )
     notes: list[str] = []
     config = PpoConfig(**SMALL | {"reward": "rewards_of_a_test:flat", "max_new_tokens": 4})
-    train(config, [data], tmp_path / "ppo", Show(note=notes.append))
+    train(config, [data], tmp_path / "ppo", Callbacks(note=notes.append))
     flat = "All responses of an update have the same score, 1, but for rounding: nothing to learn."
     assert notes.count(flat) == 1
 
@@ -196,20 +198,20 @@ def test_a_second_opinion_without_a_spread_is_told() -> None:
     """It is measured in its own spread at the start, which is 0; and a rollout of one text."""
     config = PpoConfig(**SMALL)
     figures = {"score": 1.0, "score_spread": 1.0, "distinct": 1.0, "unended": 0.0, "check": 2.0}
-    assert dict(_warnings(config, figures, blind=False)) == {}
-    told = dict(_warnings(config, figures, blind=True))
+    assert dict(rollout_warnings(config, figures, blind=False)) == {}
+    told = dict(rollout_warnings(config, figures, blind=True))
     assert list(told) == ["blind"] and "the value 2" in told["blind"]
-    assert list(dict(_warnings(config, figures | {"distinct": 0.25}, False))) == ["same"]
-    assert list(dict(_warnings(config, figures | {"distinct": 0.5}, False))) == []
+    assert list(dict(rollout_warnings(config, figures | {"distinct": 0.25}, False))) == ["same"]
+    assert list(dict(rollout_warnings(config, figures | {"distinct": 0.5}, False))) == []
 
 
 def test_responses_that_are_cut_off_are_told_once(data: Path, tmp_path: Path) -> None:
     """Two tokens end no answer of the miniature; a hundred end most."""
-    said = "came to no end within --max-new-tokens 2 and were scored cut off"
+    said = "did not end within --max-new-tokens 2 and were scored as cut off"
     for most, times in ((2, 1), (100, 0)):
         notes: list[str] = []
         config = PpoConfig(**SMALL | {"max_new_tokens": most})
-        train(config, [data], tmp_path / f"ppo-{most}", Show(note=notes.append))
+        train(config, [data], tmp_path / f"ppo-{most}", Callbacks(note=notes.append))
         assert sum(said in note for note in notes) == times
 
 
@@ -232,13 +234,13 @@ def test_a_reward_model_is_what_its_run_wrote(data: Path, tmp_path: Path) -> Non
 def test_a_reward_s_code_is_part_of_the_run(data: Path, tmp_path: Path) -> None:
     """The same name, other code: another run, and the folder is not taken for it."""
 
-    def stop(report: Report) -> None:
+    def stop(report: StepReport) -> None:
         if report.step == 1 and not report.held_out:
             signal.raise_signal(signal.SIGINT)
 
     out = tmp_path / "ppo"
     with pytest.raises(Interrupted):
-        train(PpoConfig(**SMALL), [data], out, Show(report=stop))
+        train(PpoConfig(**SMALL), [data], out, Callbacks(report=stop))
     with (tmp_path / "rewards_of_a_test.py").open("a") as file:
         file.write("# changed\n")
     with pytest.raises(UsageError, match="another run: rewards_of_a_test:short changed"):

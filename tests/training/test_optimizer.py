@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from cai.training.updates import Schedule, Updates
+from cai.training.optimizer import Optimizer, Schedule
 
 
 def test_rates() -> None:
@@ -30,7 +30,7 @@ def test_rates() -> None:
 def test_first_step_of_adamw_moves_by_the_rate() -> None:
     """m̂ / √v̂ of a first step is the gradient's sign: 1 − 0.1 = 0.9, and −2 + 0.1 = −1.9."""
     weight = nn.Parameter(torch.tensor([1.0, -2.0]))
-    updates = Updates({"w": weight}, Schedule("constant", 0.1, 5, 0.0))
+    updates = Optimizer({"w": weight}, Schedule("constant", 0.1, 5, 0.0))
     (weight * torch.tensor([3.0, -4.0])).sum().backward()
     assert updates.clip().item() == pytest.approx(5.0)  # √(9 + 16), then clipped to 1
     assert weight.grad is not None
@@ -41,15 +41,15 @@ def test_first_step_of_adamw_moves_by_the_rate() -> None:
 
 
 def test_a_restored_state_goes_on_bit_for_bit() -> None:
-    def run(steps: range, updates: Updates, weight: nn.Parameter) -> None:
+    def run(steps: range, updates: Optimizer, weight: nn.Parameter) -> None:
         for step in steps:
             (weight.sin() * (step + 1)).sum().backward()
             updates.clip()
             updates.step(step)
 
-    def fresh() -> tuple[nn.Parameter, Updates]:
+    def fresh() -> tuple[nn.Parameter, Optimizer]:
         weight = nn.Parameter(torch.arange(4.0))
-        return weight, Updates({"w": weight}, Schedule("linear", 0.1, 8, 0.1), 0.01)
+        return weight, Optimizer({"w": weight}, Schedule("linear", 0.1, 8, 0.1), 0.01)
 
     straight, updates = fresh()
     run(range(8), updates, straight)

@@ -1,4 +1,7 @@
-"""How dear it is to leave the reference: the coefficient of the KL penalty, fixed or adaptive."""
+"""The KL penalty coefficient over a run: fixed, or adapted to a target KL.
+
+The penalty itself, −coef · (log π − log π_ref) a token, is `cai.losses.advantages.kl_rewards`.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ ERROR_BOUND = 0.2
 
 
 class KlController(Protocol):
-    """Holds the coefficient; told of each update's KL."""
+    """Holds the coefficient, and adjusts it after each update."""
 
     coef: float
 
@@ -43,6 +46,6 @@ class AdaptiveKl:
         self.gain = gain
 
     def update(self, kl: float) -> None:
-        """Dearer where the KL was over the target, cheaper where it was under it."""
+        """A higher coefficient where the KL was over the target, a lower one where under it."""
         error = (kl - self.target) / self.target
         self.coef *= 1 + self.gain * min(max(error, -ERROR_BOUND), ERROR_BOUND)

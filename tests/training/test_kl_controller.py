@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cai.training.kl import AdaptiveKl, FixedKl
+from cai.training.kl_controller import AdaptiveKl, FixedKl
 
 
 def test_a_fixed_coefficient_stays() -> None:

@@ -8,17 +8,17 @@ from types import FrameType, TracebackType
 from typing import Any
 
 
-class Patience:
-    """A context manager; `over` is True once the user, or the system, asked for an end."""
+class GracefulInterrupt:
+    """A context manager; `requested` is True once the user, or the system, asked for an end."""
 
     def __init__(self) -> None:
-        self.over = False
-        self._before: dict[int, Any] = {}
+        self.requested = False
+        self._handlers: dict[int, Any] = {}
 
-    def __enter__(self) -> Patience:
+    def __enter__(self) -> GracefulInterrupt:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._ask)
+                self._handlers[number] = signal.signal(number, self._request)
         return self
 
     def __exit__(
@@ -27,10 +27,10 @@ class Patience:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for number, handler in self._before.items():
+        for number, handler in self._handlers.items():
             signal.signal(number, handler)
 
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self.over:
+    def _request(self, number: int, frame: FrameType | None) -> None:
+        if self.requested:
             raise KeyboardInterrupt
-        self.over = True
+        self.requested = True

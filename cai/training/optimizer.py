@@ -1,4 +1,4 @@
-"""One optimizer step: AdamW, a rate by schedule, clipped gradients, and its state as tensors."""
+"""The optimizer: AdamW, a learning rate by schedule, clipped gradients, its state as tensors."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class Schedule:
         )
 
 
-class Updates:
-    """Takes optimizer steps on named parameters."""
+class Optimizer:
+    """Takes AdamW steps on named parameters."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class Updates:
         )
 
     def clear(self) -> None:
-        """Forget the gradients."""
+        """Drop the gradients."""
         self._adam.zero_grad(set_to_none=True)
 
     def clip(self) -> Tensor:
@@ -62,7 +62,7 @@ class Updates:
         return nn.utils.clip_grad_norm_(self.parameters.values(), self.max_grad_norm)
 
     def step(self, number: int) -> None:
-        """Take step `number` (from 0) with the gradients at hand, and forget them."""
+        """Take step `number` (from 0) with the present gradients, and drop them."""
         for group in self._adam.param_groups:
             group["lr"] = self.schedule.rate(number)
         self._adam.step()
@@ -70,12 +70,12 @@ class Updates:
 
     def tensors(self) -> dict[str, Tensor]:
         """Parameters and AdamW's moments by name."""
-        found: dict[str, Tensor] = {}
+        tensors: dict[str, Tensor] = {}
         for name, parameter in self.parameters.items():
-            found[f"parameter/{name}"] = parameter.detach()
+            tensors[f"parameter/{name}"] = parameter.detach()
             for key, value in self._adam.state.get(parameter, {}).items():
-                found[f"adam/{key}/{name}"] = torch.as_tensor(value)
-        return found
+                tensors[f"adam/{key}/{name}"] = torch.as_tensor(value)
+        return tensors
 
     @torch.no_grad()
     def restore(self, tensors: Mapping[str, Tensor]) -> None:

@@ -33,12 +33,13 @@ from cai.models.backbone import Backbone
 from cai.training.checkpoint import save_tensors
 from cai.training.config import DpoConfig, PpoConfig, RewardConfig, SftConfig, TrainConfig
 from cai.training.dpo import CollapseWatch
+from cai.training.examples import hold_out
 from cai.training.folder import RunFolder, lock
 from cai.training.lineage import find_adapter
-from cai.training.loop import Report
+from cai.training.loop import StepReport
 from cai.training.pairs import encode_pair, labels_of, right
-from cai.training.prepare import hold_out, resolve
-from cai.training.train import Show, train
+from cai.training.policy import resolve
+from cai.training.train import Callbacks, train
 from cai.types import Message
 from tests.cli.project import make
 from tests.e2e.helpers import digests
@@ -100,14 +101,14 @@ def test_it_goes_on_bit_for_bit(stage: str, data: Path, tmp_path: Path) -> None:
     train(config, [data], straight)
     notes: list[str] = []
 
-    def stop(report: Report) -> None:
+    def stop(report: StepReport) -> None:
         if report.step == 3 and not report.held_out:
             signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(Interrupted, match="Run the same command again"):
-        train(config, [data], broken, Show(report=stop))
+        train(config, [data], broken, Callbacks(report=stop))
     assert read_run(broken)["status"] == "running"
-    train(config, [data], broken, Show(note=notes.append))
+    train(config, [data], broken, Callbacks(note=notes.append))
     assert len(notes) == 1 and notes[0].startswith("Going on after step 3")
     assert read_run(broken)["files"] == read_run(straight)["files"]
 
@@ -165,7 +166,7 @@ def test_a_folder_holds_one_run(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     done = train(SftConfig(**SMALL, max_steps=1), [data], out)
     before, notes = digests(out), list[str]()
-    assert train(SftConfig(**SMALL, max_steps=1), [data], out, Show(note=notes.append)) == done
+    assert train(SftConfig(**SMALL, max_steps=1), [data], out, Callbacks(note=notes.append)) == done
     assert notes == [f"{out} holds this very run, and it is finished: nothing is left to do."]
     assert digests(out) == before and not (out / ".lock").exists()
     with pytest.raises(UsageError, match="--max-steps 1 there, 2 here"):
@@ -221,7 +222,7 @@ def test_a_stale_sign_off_is_told_and_is_no_source(
     write_signoff(run, {"reviewed": {"items": 1}, "signer": "Ann", "at": "2026-01-01T10:00:00Z"})
 
     def sources(name: str) -> set[str]:
-        show = Show(note=notes.append)
+        show = Callbacks(note=notes.append)
         train(SftConfig(**SMALL, max_steps=1), [run], tmp_path / name, show)
         record = json.loads((tmp_path / name / "run.json").read_text())
         return {source["name"] for source in record["data"]}
@@ -320,7 +321,7 @@ def test_a_start_that_failed_is_no_hindrance(
     """A run that took no step makes room for one with other settings; one that did does not."""
     out = tmp_path / "run"
     with monkeypatch.context() as patch, pytest.raises(OSError, match="no room"):
-        patch.setattr("cai.training.train.build_loop", no_room)
+        patch.setattr("cai.training.train.make_accelerator", no_room)
         train(SftConfig(**SMALL, max_steps=1), [data], out)
     train(SftConfig(**SMALL, max_steps=2), [data], out)
     assert read_run(out)["status"] == "finished"
@@ -411,12 +412,12 @@ def test_two_processes_don_t_train_in_one_folder(data: Path, tmp_path: Path) -> 
     out, said = tmp_path / "run", list[str]()
     config = SftConfig(**SMALL, max_steps=1)
 
-    def again(report: Report) -> None:
+    def again(report: StepReport) -> None:
         with pytest.raises(StoreError, match="another process is training in") as told:
             train(config, [data], out)
         said.append(told.value.message)
 
-    train(config, [data], out, Show(report=again))
+    train(config, [data], out, Callbacks(report=again))
     assert said and read_run(out)["status"] == "finished"
     assert not [path.name for path in out.iterdir() if path.name.startswith(".")]
 
@@ -432,7 +433,7 @@ def test_a_kill_at_the_very_end_loses_nothing(
         patch.setattr("cai.training.folder.RunFolder._begin", begin)
         train(config, [data], out)
     notes: list[str] = []
-    train(config, [data], out, Show(note=notes.append))
+    train(config, [data], out, Callbacks(note=notes.append))
     assert notes == ["Going on after step 2 of 2."]
     assert not (out / "checkpoint.safetensors").exists()
 
@@ -456,15 +457,15 @@ def test_held_out_rows_of_trained_prompts_are_set_aside(data: Path, tmp_path: Pa
     test.write_text("".join(json.dumps(row) + "\n" for row in rows))
     for stage, kind in KINDS.items():
         out, notes = tmp_path / stage, list[str]()
-        train(kind(**SMALL, max_steps=1), [data, test], out, Show(note=notes.append))
+        train(kind(**SMALL, max_steps=1), [data, test], out, Callbacks(note=notes.append))
         assert read_run(out)["counts"] == {"trained": 8, "held out": 1, "set aside": 2}
         aside = [json.loads(x) for x in (out / "set_aside.jsonl").read_text().splitlines()]
         assert {row["reason"] for row in aside} == {
             "held-out prompt: one with the same first user turn is trained on"
         }
         assert notes == [
-            f"rows used: 8, set aside: 2 (see {out / 'set_aside.jsonl'}); 2 of them: held-out"
-            " prompt: one with the same first user turn is trained on"
+            f"rows used: 8, invalid (set aside): 2 (see {out / 'set_aside.jsonl'}); 2 of them:"
+            " held-out prompt: one with the same first user turn is trained on"
         ]
 
 
@@ -478,7 +479,7 @@ def test_ties_are_counted_and_told(data: Path, tmp_path: Path) -> None:
     for stage in ("reward", "dpo"):
         out, notes = tmp_path / stage, list[str]()
         config = KINDS[stage](**SMALL, max_steps=1, test_share=0.0)
-        train(config, [data], out, Show(note=notes.append))
+        train(config, [data], out, Callbacks(note=notes.append))
         assert notes == [
             "ties: 2 of 11 pairs have the probability 0.5. They teach that neither response is"
             " better."

@@ -1,0 +1,420 @@
+"""Training on the policy's own responses: what PPO is made of beside its losses and its value head.
+
+Prompts are answered, the responses are scored and read by policy and reference, and the monitors
+watch. How a policy learns from such a rollout is the business of `cai.training.ppo`.
+
+Every random choice is a function of (seed, update) and of a prompt's id, so the state of a run is
+its parameters, AdamW's moments and a few numbers.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from cai.data.files import json_line, telling
+from cai.data.training import read_prompts, training_files
+from cai.errors import DataError, UsageError
+from cai.losses.masked import masked_mean
+from cai.models.backbone import Backbone
+from cai.stats import spread
+from cai.text.seeds import derive
+from cai.training.batches import moved
+from cai.training.config import PpoConfig
+from cai.training.examples import data_facts, split
+from cai.training.folder import ROLLOUTS, Facts, last_metrics, start_noise
+from cai.training.kl_controller import AdaptiveKl, FixedKl, KlController
+from cai.training.micro_batches import TokenBudget
+from cai.training.monitors import Bounds, Monitors, observe, rollout_warnings
+from cai.training.optimizer import Optimizer, Schedule
+from cai.training.policy import save_policy
+from cai.training.rollout import (
+    Response,
+    Rollout,
+    draw_prompts,
+    read_responses,
+    ready_prompts,
+    response_mask,
+    write_responses,
+)
+from cai.training.scoring import MixedScorer, Scorer, ScoreScale
+from cai.training.trainer import LastGoodWeights, OnProgress, StepResult, Workload
+from cai.types import Prompt, SetAside, as_dicts
+
+T = TypeVar("T")
+
+EVALUATION_PROMPTS = 64
+"""Most held-out prompts that are answered in an evaluation."""
+_EVALUATION = -1  # instead of an update, in the seed of a draw
+
+
+class OnPolicyTrainer(ABC):
+    """Draws, scores, reads and watches rollouts: a `StageTrainer` but for its `update`.
+
+    policy: the adapter that learns. reference: the adapter of the reference model, a frozen copy of
+    the policy's start; None where the policy is a fresh adapter, for the base with adapters off.
+    check: a second reward that nothing is trained on, for the monitors. held: prompts that are
+    answered in evaluations alone. value_head: read beside the policy, and trained with it.
+    set_aside: invalid prompts so far; those that are too long are added. parents, data: for the
+    record of the run. other_models: bases that are held beside the policy's.
+
+    Raises `DataError` where no prompt can be used, and `UsageError` where the policy has dropout:
+    the log-probabilities would not be those of what was drawn.
+    """
+
+    best_metric = "reward"
+    higher_is_better = True
+    screen_metrics: Sequence[str] = ()
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        scorer: Scorer,
+        prompts: Sequence[Prompt],
+        settings: PpoConfig,
+        *,
+        policy: str = "policy",
+        reference: str | None = None,
+        check: Scorer | None = None,
+        held: Sequence[Prompt] = (),
+        bounds: Bounds | None = None,
+        value_head: nn.Module | None = None,
+        set_aside: Sequence[SetAside] = (),
+        parents: Sequence[dict[str, Any]] = (),
+        data: Sequence[dict[str, Any]] = (),
+        other_models: Sequence[nn.Module] = (),
+    ) -> None:
+        self.backbone = backbone
+        self.scorer = scorer
+        self.settings = settings
+        self.policy = policy
+        self.reference = reference
+        self.check = check
+        self.value_head = value_head.to(backbone.device) if value_head is not None else None
+        self.rollouts: Path | None = None
+        """The file that every update's responses are written to, for auditors."""
+        self.step = 0
+        self.steps = settings.steps
+        self.stopped: str | None = None
+        """Why the monitors ended the run."""
+        self.last_good: LastGoodWeights | None = None
+        """What was trained, before the last update without an alarm."""
+        self.kl: KlController = (
+            FixedKl(settings.kl_coef)
+            if settings.target_kl is None
+            else AdaptiveKl(settings.kl_coef, settings.target_kl)
+        )
+        self.monitors = Monitors(bounds or Bounds(kl=settings.max_kl))
+        self.scale = ScoreScale(
+            settings.normalise_scores, settings.score_clip, settings.missing_eos_penalty
+        )
+        self.budget = TokenBudget(settings.micro_tokens)
+        self._warned: set[str] = set()
+
+        self.max_reasoning_tokens = (
+            settings.max_reasoning_tokens if backbone.encoder.template.reasons else 0
+        )
+        room = backbone.context - settings.max_new_tokens - self.max_reasoning_tokens - 1
+        self.prompts, too_long = ready_prompts(backbone.encoder, prompts, room)
+        held_out, too_long_held = ready_prompts(backbone.encoder, held, room)
+        self.set_aside = [*set_aside, *too_long, *too_long_held]
+        held_out.sort(key=lambda prompt: derive(settings.seed, "evaluated", prompt.id))
+        self.held = held_out[:EVALUATION_PROMPTS]
+        if not self.prompts:
+            why = f": {self.set_aside[0].reason}" if self.set_aside else ""
+            raise DataError(
+                f"None of the {len(self.set_aside)} prompts can be used{why}",
+                hint="Lower --max-new-tokens or --max-reasoning-tokens, or give shorter prompts:"
+                " all must fit into the model's context.",
+            )
+        _require_no_dropout(backbone, policy)
+        backbone.train_only(policy)
+        value = self.value_head.named_parameters() if self.value_head is not None else ()
+        self.optimizer = Optimizer(
+            {
+                **{f"policy/{n}": p for n, p in backbone.trainable().items()},
+                **{f"value/{n}": p for n, p in value},
+            },
+            Schedule(settings.schedule, settings.rate, self.steps, settings.warmup),
+            settings.weight_decay,
+            settings.max_grad_norm,
+        )
+        self.facts = Facts(
+            base={"name": backbone.name, "fingerprint": backbone.fingerprint},
+            parents=tuple(parents),
+            data=tuple(data),
+            counts={
+                "prompts": len(self.prompts),
+                "held out": len(self.held),
+                "set aside": len(self.set_aside),
+            },
+        )
+        self.workload = Workload(
+            rows=len(self.prompts),
+            held_out=len(self.held),
+            tokens=self.steps * settings.prompts_per_update * settings.max_new_tokens,
+            steps=self.steps,
+            longest=settings.max_new_tokens + max(len(p.ids) for p in self.prompts),
+            other_models=other_models,
+        )
+
+    @property
+    def done(self) -> bool:
+        """As in `Trainer`."""
+        return self.step >= self.steps or self.stopped is not None
+
+    @property
+    def parameters(self) -> Mapping[str, nn.Parameter]:
+        """As in `Trainer`: the policy's and the value head's."""
+        return self.optimizer.parameters
+
+    def train_step(self) -> StepResult:
+        """As in `Trainer`: an update."""
+        metrics = self.update()
+        return StepResult(metrics, round(metrics["length"] * self.settings.prompts_per_update))
+
+    @abstractmethod
+    def update(self) -> dict[str, float]:
+        """One rollout, and what is learnt from it. Returns the update's metrics."""
+
+    def evaluate(self) -> dict[str, float]:
+        """Metrics of responses to the held-out prompts; the same draws every time.
+
+        reward: the mean score, normalised as in training, less the KL penalty.
+        """
+        if not self.held:
+            return {}
+        s = self.settings
+        responses = write_responses(
+            self.backbone, self.policy, [(prompt, 0) for prompt in self.held], s.max_new_tokens,
+            s.temperature, s.seed, _EVALUATION, self.max_reasoning_tokens,
+        )  # fmt: skip
+        scores = self.scorer(responses)
+        rollout = self._read(responses, self.scale(scores, responses), [range(len(responses))])
+        kl = rollout.kl.mean().item()
+        return {
+            "reward": rollout.scores.mean().item() - s.kl_coef * kl,
+            "score": sum(scores) / len(scores),
+            "kl": kl,
+            "length": sum(len(r.ids) for r in responses) / len(responses),
+        }
+
+    # -- a run of `cai train` -------------------------------------------------------------------
+
+    def prepare(self, progress: OnProgress) -> None:  # noqa: B027 (not abstract: nothing to do)
+        """As in `StageTrainer`: nothing to prepare."""
+
+    def attach(self, folder: Path) -> None:
+        """As in `StageTrainer`: every update's responses are kept in rollouts.jsonl."""
+        self.rollouts = folder / ROLLOUTS
+
+    def warn(self, metrics: Mapping[str, float]) -> str | None:
+        """As in `StageTrainer`: rewards without spread, equal responses, missing ends."""
+        for name, warning in rollout_warnings(self.settings, metrics, self.monitors.blind):
+            if name not in self._warned:
+                self._warned.add(name)
+                return warning
+        return None
+
+    def save(self, folder: Path) -> dict[str, Any]:
+        """As in `StageTrainer`: the policy; the results are the last step's metrics."""
+        save_policy(self.backbone, folder)
+        metrics = last_metrics(folder)
+        shown = {name: round(metrics[name], 4) for name in self.screen_metrics if name in metrics}
+        return shown | start_noise(folder)
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """All that a resumed run needs: tensors by name, and plain values for JSON.
+
+        The tensors are the run's own: save or copy them before the next update.
+        """
+        good = self.last_good
+        tensors = {f"last_good/{n}": t for n, t in good.tensors.items()} if good else {}
+        return {**self.optimizer.tensors(), **tensors}, {
+            "step": self.step,
+            "stopped": self.stopped,
+            "kl_coef": self.kl.coef,
+            "start_scores": self.scale.start,
+            "units": [scorer.units for scorer in self._mixtures()],
+            "micro_tokens": self.budget.tokens,
+            "monitors": self.monitors.state(),
+            "last_good": good.step if good else None,
+        }
+
+    def load_state(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+        """Go on from what `state` gave, bit for bit on a CPU."""
+        self.optimizer.restore(tensors)
+        self.step, self.stopped = state["step"], state["stopped"]
+        self.kl.coef = state["kl_coef"]
+        start = state["start_scores"]
+        self.scale.start = None if start is None else (start[0], start[1])
+        for scorer, units in zip(self._mixtures(), state["units"], strict=True):
+            scorer.units = units
+        self.budget.tokens = min(self.budget.tokens, state["micro_tokens"])
+        self.monitors.load_state(state["monitors"])
+        if state["last_good"] is not None:
+            weights = {n: tensors[f"last_good/{n}"] for n in self.parameters}
+            self.last_good = LastGoodWeights(state["last_good"], weights)
+
+    def _mixtures(self) -> list[MixedScorer]:
+        return [s for s in (self.scorer, self.check) if isinstance(s, MixedScorer)]
+
+    # -- the rollout ----------------------------------------------------------------------------
+
+    def _write(self) -> list[Response]:
+        """Responses to the update's prompts, drawn from the policy."""
+        s = self.settings
+        prompts = draw_prompts(self.prompts, s.prompts_per_update, s.seed, self.step)
+        return write_responses(
+            self.backbone, self.policy, prompts, s.max_new_tokens, s.temperature, s.seed, self.step,
+            self.max_reasoning_tokens,
+        )  # fmt: skip
+
+    @torch.no_grad()
+    def _read(
+        self,
+        responses: Sequence[Response],
+        scores: Sequence[float],
+        groups: Sequence[Sequence[int]],
+    ) -> Rollout:
+        """The responses under policy, reference and value head before the update.
+
+        groups: which responses may be read together; each response is in one group.
+        """
+        mask = response_mask(responses, self.backbone.device)
+        logprobs, reference, values = torch.zeros(3, *mask.shape, device=self.backbone.device)
+
+        def read(batch: list[int]) -> None:
+            some = [responses[i] for i in batch]
+            logprobs[batch], values[batch] = self._forward(some, mask.shape[1])
+            reference[batch], _ = read_responses(
+                self.backbone, self.reference, some, mask.shape[1], self.settings.temperature
+            )
+
+        self._within_memory(read, responses, groups)
+        paid = moved(torch.tensor(scores), self.backbone.device)
+        return Rollout(mask, logprobs, reference, values, paid)
+
+    def _forward(self, responses: Sequence[Response], width: int) -> tuple[Tensor, Tensor]:
+        """log π of the tokens drawn and V before them (0 without a value head): [B, width] each."""
+        logprobs, values = read_responses(
+            self.backbone,
+            self.policy,
+            responses,
+            width,
+            self.settings.temperature,
+            self.value_head,
+        )
+        return logprobs, torch.zeros_like(logprobs) if values is None else values
+
+    def _within_memory(
+        self,
+        work: Callable[[list[int]], T],
+        responses: Sequence[Response],
+        groups: Sequence[Sequence[int]] | None = None,
+    ) -> list[T]:
+        """Do work on every micro-batch of responses, as `TokenBudget.map`."""
+        lengths = [len(r.prompt.ids) + len(r.ids) for r in responses]
+        return self.budget.map(
+            work, lengths, self.backbone.device, groups=groups, clear=self.optimizer.clear
+        )
+
+    # -- watching -------------------------------------------------------------------------------
+
+    def _watch(
+        self, responses: Sequence[Response], rollout: Rollout, scores: Sequence[float]
+    ) -> dict[str, float]:
+        """Show the rollout to the monitors and keep it for auditors; returns its metrics.
+
+        Where the monitors see a reason to stop, `stopped` says it. Where they see no alarm, the
+        weights that wrote these responses are the last good ones.
+        """
+        kl = rollout.kl.tolist()
+        check = None if self.check is None else self.check(responses)
+        observation = observe(responses, sum(kl) / len(kl), scores, check)
+        self.stopped = self.monitors.watch(observation)
+        if self.monitors.calm:
+            weights = {n: p.detach().to("cpu", copy=True) for n, p in self.parameters.items()}
+            self.last_good = LastGoodWeights(self.step, weights)
+        if self.rollouts is not None:
+            rows = [
+                {
+                    "update": self.step + 1,
+                    "prompt_id": response.prompt.id,
+                    "prompt": as_dicts(response.prompt.messages),
+                    "response": response.text,
+                    **({"reasoning": response.reasoning} if response.reasoning else {}),
+                    "score": scores[i],
+                    "kl": kl[i],
+                    "tokens": len(response.ids),
+                    "ended": response.ended,
+                    **({} if check is None else {"check": check[i]}),
+                }
+                for i, response in enumerate(responses)
+            ]
+            with telling(self.rollouts), self.rollouts.open("ab") as file:
+                file.writelines(map(json_line, rows))
+        metrics = {
+            "kl": observation.kl,
+            "kl_largest": max(kl),
+            "kl_coef": self.kl.coef,
+            "score": observation.score,
+            "score_spread": spread(scores),
+            "length": observation.length,
+            "repetition": observation.repetition,
+            "unended": observation.unended,
+            "distinct": observation.distinct,
+            "entropy": -masked_mean(rollout.logprobs, rollout.mask).item(),
+        }
+        return metrics if observation.check is None else metrics | {"check": observation.check}
+
+
+class PromptSplit(NamedTuple):
+    """Prompts to train on and held out, the invalid rows, and the files they are from."""
+
+    train: list[Prompt]
+    held_out: list[Prompt]
+    set_aside: list[SetAside]
+    data: tuple[dict[str, Any], ...]
+
+
+def load_prompts(config: PpoConfig, data: Sequence[Path]) -> PromptSplit:
+    """The prompts of files; no family of prompts is on both sides."""
+    files = training_files(data, "prompts")
+    prompts, set_aside = _prompts(files.train, config.limit)
+    test = None
+    if files.test:
+        test, unusable = _prompts(files.test, None)
+        set_aside += unusable
+    train, held_out = split(
+        config, prompts, test, lambda p: p.messages, lambda p: p.source or p.id, set_aside
+    )
+    return PromptSplit(train, held_out, set_aside, data_facts(files))
+
+
+def _prompts(paths: Sequence[Path], limit: int | None) -> tuple[list[Prompt], list[SetAside]]:
+    prompts: list[Prompt] = []
+    set_aside: list[SetAside] = []
+    for row in read_prompts(paths):
+        if isinstance(row, SetAside):
+            set_aside.append(row)
+        else:
+            prompts.append(row)
+        if limit is not None and len(prompts) >= limit:
+            break
+    return prompts, set_aside
+
+
+def _require_no_dropout(backbone: Backbone, policy: str) -> None:
+    for name, module in backbone.model.named_modules():
+        if name.endswith(f".lora_dropout.{policy}") and getattr(module, "p", 0) > 0:
+            raise UsageError(
+                f"The adapter {policy!r} has dropout {module.p:g}; PPO learns from exactly what"
+                " was drawn, and needs 0.",
+                hint="Backbone.no_dropout(policy) turns it off.",
+            )

@@ -1,0 +1,159 @@
+"""The reward of a run from its description: reward models, Python functions, a weighted sum."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from cai.data.trained import need_finished
+from cai.digest import digest
+from cai.errors import DataError, UsageError
+from cai.models.backbone import Backbone
+from cai.models.names import or_last
+from cai.text.encode import Encoder
+from cai.text.template import TemplateOptions
+from cai.training.config import PpoConfig
+from cai.training.lineage import check_files, find_home
+from cai.training.reward_report import HEAD, check_gate, load_reward
+from cai.training.scoring import FunctionScorer, MixedScorer, ModelScorer, Scorer
+
+
+@dataclass
+class Reward:
+    """A scorer of responses, and what it is made from.
+
+    facts: of each part, for the run's record. models: bases that are held beside the policy's.
+    """
+
+    scorer: Scorer
+    facts: list[dict[str, Any]] = field(default_factory=list)
+    models: list[nn.Module] = field(default_factory=list)
+
+
+def build_reward(spec: str | None, backbone: Backbone, config: PpoConfig, part: str) -> Reward:
+    """A reward by its description (see `PpoConfig.reward`). part: "reward" or "check".
+
+    Raises `UsageError` and `DataError` for what can't be used.
+    """
+    weighed: list[tuple[float, Reward]] = []
+    for number, (weight, source) in enumerate(reward_parts(spec, config)):
+        if isinstance(source, Path):
+            own = _reward_model(source, backbone, config, f"{part}{number}")
+        else:
+            name = source.name
+            own = Reward(
+                source, [{"name": name, "stage": "function", "id": name, "digest": source.digest}]
+            )
+        weighed.append((weight, own))
+    scorers = [(weight, own.scorer) for weight, own in weighed]
+    alone = len(scorers) == 1 and scorers[0][0] == 1.0
+    return Reward(
+        scorers[0][1] if alone else MixedScorer(scorers, config.normalise_scores),
+        [{**f, "part": part, "weight": weight} for weight, own in weighed for f in own.facts],
+        [model for _, own in weighed for model in own.models],
+    )
+
+
+def reward_parts(spec: str | None, config: PpoConfig) -> list[tuple[float, Path | FunctionScorer]]:
+    """The parts of a reward, each with its weight: the folder of a reward model, or a function.
+
+    No weights are read. Raises as `build_reward`.
+    """
+    if not spec:
+        raise UsageError(
+            "PPO needs a reward",
+            hint="Train one: cai train reward. Then: --reward runs/reward. Or --reward"
+            " module:function.",
+        )
+    parts: list[tuple[float, Path | FunctionScorer]] = []
+    for item in spec.split(","):
+        weight, name = _weight_and_name(item.strip(), spec)
+        folder = or_last(Path(name).expanduser())
+        if folder.is_dir():
+            _require_reward_model(folder, config)
+            parts.append((weight, folder))
+        elif ":" in name:
+            parts.append((weight, FunctionScorer.named(name)))
+        else:
+            raise UsageError(
+                f"There is no folder {name}, and it names no function",
+                hint="Give the folder of `cai train reward` (cai models lists them), or"
+                " module:function.",
+            )
+    return parts
+
+
+def _weight_and_name(item: str, spec: str) -> tuple[float, str]:
+    """Weight and name of a part of a mixed reward."""
+    weight, star, name = item.rpartition("*")
+    try:
+        factor = float(weight) if star else 1.0
+    except ValueError:
+        raise UsageError(
+            f"{item!r} has no weight that is a number", hint="Write: 0.5*runs/reward"
+        ) from None
+    if not name.strip():
+        raise UsageError(
+            f"A part of the reward {spec!r} has no name", hint="Write: runs/a, 0.5*runs/b"
+        )
+    return factor, name.strip()
+
+
+def _require_reward_model(folder: Path, config: PpoConfig) -> None:
+    """Raise where a folder holds no reward model that may be used."""
+    home = find_home(folder)
+    if home is None:
+        raise DataError(
+            f"{folder} is not the folder of a training run: it has no run.json",
+            hint="Give the folder that cai train reward wrote, as it is.",
+        )
+    if not (folder / HEAD).is_file():
+        raise DataError(
+            f"{folder} holds no reward model: it has no {HEAD}",
+            hint="Train one with: cai train reward",
+        )
+    need_finished(home)
+    whole = (folder / "adapter", folder / "model")
+    check_files(home, (*folder.iterdir(), *(f for part in whole for f in part.rglob("*"))))
+    if config.gate:
+        check_gate(folder)
+
+
+def _reward_model(folder: Path, backbone: Backbone, config: PpoConfig, name: str) -> Reward:
+    """A reward model on the policy's own base where it fits, else on its own."""
+    home = find_home(folder)
+    assert home is not None  # as `_check_model` saw to
+    run = need_finished(home)
+    own = folder / "model"
+    inside = None if own.is_dir() else name
+    base, template = backbone, _template_of(run, config)
+    if inside is None or config.full or run["base"]["fingerprint"] != backbone.fingerprint:
+        where = str(own) if inside is None else run["settings"]["model"]
+        quantize = run["settings"]["quantize"]
+        base = Backbone.load(
+            where,
+            device=config.device,
+            dtype=config.dtype,
+            quantize=quantize if inside else None,
+            template=template,
+        )
+    label = "-".join((home.name, *folder.resolve().relative_to(home).parts))
+    facts = {"name": label, "stage": run["stage"], "id": run["id"], "digest": digest(run["files"])}
+    encoder = base.encoder
+    if not encoder.template.same_words(template):
+        encoder = Encoder(encoder.tokenizer, encoder.eos_ids, template)
+    head = load_reward(base, folder, inside, encoder)
+    scorer = ModelScorer(base, inside, head, label, config.micro_tokens, encoder)
+    return Reward(scorer, [facts], [] if base is backbone else [base.model])
+
+
+def _template_of(run: Mapping[str, Any], config: PpoConfig) -> TemplateOptions:
+    """How a reward model's chat template was called when it was trained."""
+    settings = run["settings"]
+    own = {name: settings.get(name) for name in ("template_arg", "date")}
+    return dataclasses.replace(config, thinking=settings.get("thinking", "auto"), **own).template

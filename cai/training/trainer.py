@@ -1,0 +1,137 @@
+"""What a trainer is: takes steps, keeps its state between them, and writes its result.
+
+`cai.training.loop` needs a `Trainer`. `cai train` needs a `StageTrainer`: SFT, reward model and DPO
+(`cai.training.offline`) and PPO (`cai.training.ppo`) are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias
+
+from torch import Tensor, nn
+
+from cai.errors import TrainingError
+from cai.models.backbone import Backbone
+from cai.training.folder import Facts
+from cai.types import SetAside
+
+OnProgress: TypeAlias = Callable[[int, int], None]
+"""Takes how much of a long piece of work is done, and all of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """What a step came to.
+
+    metrics: its means; None where they were left on the GPU, so as not to wait for it. tokens: how
+    many were read or written.
+    """
+
+    metrics: dict[str, float] | None
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class LastGoodWeights:
+    """Parameters before the monitors raised an alarm, and the step that they are of."""
+
+    step: int
+    tensors: dict[str, Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """How much there is to do: rows (prompts, for PPO) to train on and held out, tokens, steps.
+
+    tokens: that are read in training; for PPO the most that may be written. longest: tokens of the
+    longest example. other_models: those that are held beside the backbone.
+    """
+
+    rows: int
+    held_out: int
+    tokens: int
+    steps: int
+    longest: int
+    other_models: Sequence[nn.Module] = ()
+
+
+class Trainer(Protocol):
+    """What happens in a step, and what is kept between steps."""
+
+    step: int
+    """Steps taken."""
+    best_metric: str
+    """The metric of `evaluate` by which weights are compared."""
+    higher_is_better: bool
+    stopped: str | None
+    """Why it ended before its last step."""
+    last_good: LastGoodWeights | None
+    """For a trainer that may end so: what to go back to."""
+
+    @property
+    def steps(self) -> int:
+        """All steps that are to be taken."""
+
+    @property
+    def done(self) -> bool:
+        """Whether they are taken, or it stopped itself."""
+
+    @property
+    def parameters(self) -> Mapping[str, nn.Parameter]:
+        """What is trained, by name."""
+
+    def train_step(self) -> StepResult:
+        """Take a step. Raises `TrainingError` where it can't be taken."""
+
+    def evaluate(self) -> dict[str, float]:
+        """Metrics of the held-out set; empty where nothing is held out."""
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """All that a resumed run needs: tensors by name, and plain values for JSON."""
+
+    def load_state(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+        """Go on from what `state` gave."""
+
+
+class StageTrainer(Trainer, Protocol):
+    """A trainer with all that a run of `cai train` is made from."""
+
+    backbone: Backbone
+    facts: Facts
+    set_aside: list[SetAside]
+    """Rows that can't be used, each with its reason."""
+    workload: Workload
+    screen_metrics: Sequence[str]
+    """Metrics that are shown while it trains; all, where empty."""
+
+    def prepare(self, progress: OnProgress) -> None:
+        """Long work before the first step, such as DPO's reference model reading all pairs."""
+
+    def attach(self, folder: Path) -> None:
+        """Write to a run's folder from here on, after `load_state` where the run is resumed."""
+
+    def warn(self, metrics: Mapping[str, float]) -> str | None:
+        """What is worth a warning in a step's metrics; each is given once."""
+
+    def save(self, folder: Path) -> dict[str, Any]:
+        """Write the weights as they are into a folder; returns the results to be shown."""
+
+
+def floats(metrics: Mapping[str, Tensor]) -> dict[str, float]:
+    """Metrics as plain numbers; waits for the device that they are on."""
+    return {name: value.item() for name, value in metrics.items()}
+
+
+def require_finite(metrics: Mapping[str, float], when: str, advice: str = "") -> None:
+    """Raise `TrainingError` where a metric is not finite; when: of which step or rows it is."""
+    for name, value in metrics.items():
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"The {name} {when} is not a number",
+                hint=f"Try a lower --learning-rate or --dtype float32, with another --out{advice}."
+                " The same command goes on from the last checkpoint, where there is one.",
+            )

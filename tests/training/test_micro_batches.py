@@ -1,0 +1,70 @@
+"""Micro-batches: rows that fit into memory together, and what happens where memory runs out."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from cai.errors import TrainingError
+from cai.training.micro_batches import TokenBudget, micro_batches, sum_metrics
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("lengths", "tokens", "batches"),
+    [
+        ([3, 3, 3, 3], 6, [[0, 1], [2, 3]]),
+        ([1, 5, 1], 6, [[1], [0, 2]]),  # 2 × 5 = 10 with the padding
+        ([9, 1], 6, [[0], [1]]),
+        ([2, 2, 2], 100, [[0, 1, 2]]),
+        ([], 5, []),
+    ],
+)
+def test_they_fit_and_lose_nothing(
+    lengths: list[int], tokens: int, batches: list[list[int]]
+) -> None:
+    assert micro_batches(lengths, tokens) == batches
+
+
+def test_groups_stay_apart() -> None:
+    """Rows 0 and 1 would fit together, but are not read together."""
+    assert TokenBudget(100).split([2, 2, 3, 3], [[0, 3], [2, 1]]) == [[3, 0], [2, 1]]
+
+
+def test_out_of_memory_cuts_smaller_and_begins_again() -> None:
+    """Four rows of 4 tokens: together, then with half of the 16 tokens two at a time."""
+    attempts: list[list[int]] = []
+    cleared: list[bool] = []
+
+    def work(batch: list[int]) -> int:
+        attempts.append(batch)
+        if len(batch) > 2:
+            raise torch.OutOfMemoryError("out of memory")
+        return len(batch)
+
+    budget = TokenBudget(1000)
+    results = budget.map(work, [4] * 4, CPU, clear=lambda: cleared.append(True))
+    assert results == [2, 2] and attempts == [[0, 1, 2, 3], [0, 1], [2, 3]]
+    assert cleared == [True] and budget.tokens == 8
+
+
+def test_a_single_row_that_does_not_fit_is_an_error() -> None:
+    def work(batch: list[int]) -> None:
+        raise torch.OutOfMemoryError("out of memory")
+
+    with pytest.raises(TrainingError, match="a single example of 9 tokens"):
+        TokenBudget(20).map(work, [9, 4], CPU)
+
+
+def test_other_errors_are_passed_on() -> None:
+    def work(batch: list[int]) -> None:
+        raise RuntimeError("shapes differ")
+
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        TokenBudget(20).map(work, [9], CPU)
+
+
+def test_metrics_add_up() -> None:
+    shares = [{"loss": torch.tensor(1.0)}, {"loss": torch.tensor(0.5), "kl": torch.tensor(2.0)}]
+    assert sum_metrics(shares) == {"loss": 1.5, "kl": 2.0}
