@@ -1,12 +1,15 @@
-"""Constitutional AI: YAML principles in, critiqued and revised training data out.
+"""Constitutional AI: YAML principles in, critiqued and revised training data out, models aligned.
 
 The whole job in Python:
 
     constitution = cai.load_constitution("default")
     prompts = cai.PromptFile("prompts.jsonl")
     with cai.Store.open("runs/store.sqlite") as store:
-        run = cai.build(constitution, prompts, store, cai.LocalBackend.load("miniature"))
+        run = cai.build(constitution, prompts, store, cai.load_model("miniature"))
         cai.export(store, run.id, "runs/mine")
+    cai.train(cai.SftConfig(), ["runs/mine"], "runs/sft")
+    cai.train(cai.DpoConfig(adapter="runs/sft"), ["runs/mine"], "runs/dpo")
+    print(cai.respond(cai.load_model(adapter="runs/dpo"), "How do I bake bread?").text)
 
 Names are loaded when they are first used, so `import cai` is quick and imports no torch.
 """
@@ -20,34 +23,64 @@ __version__ = "0.2.0"
 
 if TYPE_CHECKING:
     from cai.backends.local import LocalBackend
+    from cai.backends.respond import respond
     from cai.backends.scripted import ScriptedBackend
     from cai.constitution.load import load_constitution, load_principle
     from cai.data.export import export
+    from cai.data.manifest import Manifest
     from cai.data.prompts import PromptFile
+    from cai.data.trained import read_run
     from cai.errors import CaiError
     from cai.pipeline.build import BuildConfig, Models, build
+    from cai.pipeline.judge import judge
     from cai.store.store import Store
-    from cai.types import Comparison, Constitution, Message, Preference, Principle, Prompt, Trace
+    from cai.training.config import DpoConfig, PpoConfig, RewardConfig, SftConfig
+    from cai.training.model import load_model
+    from cai.training.train import Callbacks, train
+    from cai.types import (
+        Comparison,
+        Constitution,
+        Generation,
+        Message,
+        Preference,
+        Principle,
+        Prompt,
+        Sampling,
+        Trace,
+    )
 
 _HOMES = {
     "BuildConfig": "cai.pipeline.build",
     "CaiError": "cai.errors",
+    "Callbacks": "cai.training.train",
     "Comparison": "cai.types",
     "Constitution": "cai.types",
+    "DpoConfig": "cai.training.config",
+    "Generation": "cai.types",
     "LocalBackend": "cai.backends.local",
+    "Manifest": "cai.data.manifest",
     "Message": "cai.types",
     "Models": "cai.pipeline.build",
+    "PpoConfig": "cai.training.config",
     "Preference": "cai.types",
     "Principle": "cai.types",
     "Prompt": "cai.types",
     "PromptFile": "cai.data.prompts",
+    "RewardConfig": "cai.training.config",
+    "Sampling": "cai.types",
     "ScriptedBackend": "cai.backends.scripted",
+    "SftConfig": "cai.training.config",
     "Store": "cai.store.store",
     "Trace": "cai.types",
     "build": "cai.pipeline.build",
     "export": "cai.data.export",
+    "judge": "cai.pipeline.judge",
     "load_constitution": "cai.constitution.load",
+    "load_model": "cai.training.model",
     "load_principle": "cai.constitution.load",
+    "read_run": "cai.data.trained",
+    "respond": "cai.backends.respond",
+    "train": "cai.training.train",
 }
 
 __all__ = [  # noqa: RUF022 — in the order of their use
@@ -55,15 +88,28 @@ __all__ = [  # noqa: RUF022 — in the order of their use
     "load_principle",
     "PromptFile",
     "Store",
+    "load_model",
     "LocalBackend",
     "ScriptedBackend",
     "Models",
+    "Sampling",
+    "respond",
+    "judge",
     "BuildConfig",
     "build",
     "export",
+    "SftConfig",
+    "RewardConfig",
+    "DpoConfig",
+    "PpoConfig",
+    "Callbacks",
+    "train",
+    "read_run",
+    "Manifest",
     "CaiError",
     "Comparison",
     "Constitution",
+    "Generation",
     "Message",
     "Preference",
     "Principle",
@@ -77,3 +123,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'cai' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,9 +15,11 @@ import cai
 ROOT = Path(__file__).parents[1]
 
 NAMES = {
-    "BuildConfig", "CaiError", "Comparison", "Constitution", "LocalBackend", "Message", "Models",
-    "Preference", "Principle", "Prompt", "PromptFile", "ScriptedBackend", "Store", "Trace",
-    "__version__", "build", "export", "load_constitution", "load_principle",
+    "BuildConfig", "CaiError", "Callbacks", "Comparison", "Constitution", "DpoConfig",
+    "Generation", "LocalBackend", "Manifest", "Message", "Models", "PpoConfig", "Preference",
+    "Principle", "Prompt", "PromptFile", "RewardConfig", "Sampling", "ScriptedBackend",
+    "SftConfig", "Store", "Trace", "__version__", "build", "export", "judge",
+    "load_constitution", "load_model", "load_principle", "read_run", "respond", "train",
 }  # fmt: skip
 """Adding a name is a feature; removing one breaks users and needs a major version."""
 
@@ -26,6 +29,13 @@ def test_the_names_are_these_and_all_load() -> None:
     assert len(cai.__all__) == len(NAMES)
     for name in cai.__all__:
         assert getattr(cai, name) is not None
+
+
+def test_dir_lists_them() -> None:
+    """Before any is loaded: what a notebook completes."""
+    code = "import cai; print(sorted(set(cai.__all__) - set(dir(cai))))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_every_name_is_in_the_docs() -> None:
@@ -54,3 +64,34 @@ def test_the_example_runs(tmp_path: Path) -> None:
     assert "first preference:" in done.stdout
     manifest = json.loads((tmp_path / "example" / "manifest.json").read_text())
     assert manifest["config"]["prompts"]["count"] == 4
+
+
+@pytest.mark.slow
+def test_the_training_example_runs(tmp_path: Path) -> None:
+    """SFT, reward model and DPO on eight prompts; the trained model answers and is judged."""
+    script = ROOT / "examples" / "train_in_python.py"
+    done = subprocess.run(
+        [sys.executable, str(script), str(tmp_path)],
+        capture_output=True, text=True, check=False, cwd=tmp_path,
+        env={**os.environ, "CAI_CACHE": str(tmp_path / "cache")},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "SFT: held-out loss" in done.stdout
+    assert "the aligned model:" in done.stdout and "is better with probability" in done.stdout
+    assert (tmp_path / "dpo" / "run.json").is_file()
+
+
+@pytest.mark.slow
+def test_the_notebook_runs(tmp_path: Path) -> None:
+    """Its cells, one after the other, in one process."""
+    notebook = json.loads((ROOT / "examples" / "walk_a_row_back.ipynb").read_text("utf-8"))
+    cells = ["".join(c["source"]) for c in notebook["cells"] if c["cell_type"] == "code"]
+    assert len(cells) >= 4
+    done = subprocess.run(
+        [sys.executable, "-c", "\n\n".join(cells)],
+        capture_output=True, text=True, check=False, cwd=tmp_path,
+        env={**os.environ, "CAI_CACHE": str(tmp_path / "cache")},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "critique:" in done.stdout and "principle:" in done.stdout
+    assert all(not c.get("outputs") for c in notebook["cells"])  # none of this machine's

@@ -16,7 +16,7 @@ from cai.cli.parts import (
     together,
     warn_of_another_base,
 )
-from cai.errors import CaiError, PromptError
+from cai.errors import CaiError
 
 if TYPE_CHECKING:
     from cai.backends.local import LocalBackend
@@ -104,22 +104,9 @@ class Voices:
         self, name: str, asked: Sequence[tuple[Messages, Sampling]]
     ) -> list[Generation | CaiError]:
         """As one voice, an answer to each conversation, or the reason why there is none."""
-        from cai.types import Generate, Generation
+        from cai.backends.respond import respond_all
 
-        out: dict[int, Generation | CaiError] = {}
-        backend = self._backend(name)
-        for place, (messages, sampling) in enumerate(asked):
-            try:
-                prepared = backend.prepare(Generate(messages, sampling))
-                backend.submit(place, [prepared], f"conversation {place}")
-            except PromptError as error:
-                out[place] = error
-        while done := backend.poll():
-            for one in done:
-                result = one.error or one.results[0]
-                assert isinstance(result, Generation | CaiError)
-                out[one.ticket] = result
-        return [out[place] for place in range(len(asked))]
+        return respond_all(self._backend(name), asked)
 
     def _backend(self, name: str) -> LocalBackend:
         """The sampler of a voice, with its cache; made when it first speaks."""

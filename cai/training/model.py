@@ -1,0 +1,52 @@
+"""Load a model, with the adapter of a training run on it, as `cai chat` and `build-data` do."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from cai.backends.local import LocalBackend
+from cai.errors import DataError
+from cai.models.names import MINIATURE
+from cai.text.template import TemplateOptions, parse_arguments
+from cai.training.lineage import find_adapter, template_settings
+
+
+def load_model(
+    model: str | None = None,
+    *,
+    adapter: str | Path | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    batch_size: int = 16,
+    template: TemplateOptions | None = None,
+) -> LocalBackend:
+    """Load a base model, with the adapter of a training run on it (unmerged) where one is given.
+
+    model: a hub id, a directory, a GGUF file or `miniature`; the adapter's own base by default.
+    adapter: a training run's folder, or one in PEFT's layout. template: how the chat template is
+    called; by default as in the adapter's training. Raises `ModelError` and `DataError` for what
+    can't be loaded, and `DataError` where the adapter was trained on another base.
+    """
+    if adapter is None:
+        return LocalBackend.load(
+            model or MINIATURE, device=device, dtype=dtype, batch_size=batch_size,
+            template=template,
+        )  # fmt: skip
+    trained = find_adapter(str(adapter))
+    base = model or trained.base
+    if not trained.fits(base):
+        raise DataError(
+            f"{base} is not the base that {trained.name} was trained on",
+            hint="Leave out the model, or merge the adapter into its base: cai merge.",
+        )
+    if template is None:
+        settings = template_settings([str(adapter)])
+        arguments = parse_arguments((settings.get("template_arg") or "").splitlines())
+        template = dataclasses.replace(
+            TemplateOptions(), thinking=settings.get("thinking", "auto"), arguments=arguments
+        )
+    return LocalBackend.load(
+        base, device=device, dtype=dtype, adapter=str(trained.folder), batch_size=batch_size,
+        template=template,
+    )  # fmt: skip
