@@ -1,4 +1,4 @@
-"""Bradley-Terry: hard and soft labels, margins, centring, extreme scores."""
+"""Bradley-Terry: hard and soft labels, margins, centering, extreme scores."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cai.losses.reward import bradley_terry_loss, centring_loss
+from cai.losses.reward import bradley_terry_loss, centering_loss
 
 
 def t(*numbers: float) -> Tensor:
@@ -65,10 +65,10 @@ def test_extreme_scores_in_float32(probability: float | None) -> None:
     assert gradient.tolist() == pytest.approx([1 - p, -p, 1 - p, -p], abs=1e-6)
 
 
-def test_centring() -> None:
+def test_centering() -> None:
     """(1 + 2)² = 9, (−1 + 1)² = 0; the gradient is 2·(chosen + rejected) = 6 and 0."""
     chosen = t(1, -1).requires_grad_()
-    losses = centring_loss(chosen, t(2, 1))
+    losses = centering_loss(chosen, t(2, 1))
     assert losses.tolist() == [9, 0]
     assert torch.autograd.grad(losses.sum(), chosen)[0].tolist() == [6, 0]
 
@@ -80,7 +80,7 @@ def test_gradients() -> None:
     scores = (chosen.requires_grad_(), rejected.requires_grad_())
     assert torch.autograd.gradcheck(bradley_terry_loss, scores)
     assert torch.autograd.gradcheck(lambda a, b: bradley_terry_loss(a, b, p, margins), scores)
-    assert torch.autograd.gradcheck(centring_loss, scores)
+    assert torch.autograd.gradcheck(centering_loss, scores)
 
 
 def test_shapes_that_would_broadcast() -> None:
@@ -94,4 +94,4 @@ def test_shapes_that_would_broadcast() -> None:
     with pytest.raises(ValueError, match="1 dimension"):
         bradley_terry_loss(column, column)
     with pytest.raises(ValueError, match="rejected"):
-        centring_loss(two, column)
+        centering_loss(two, column)
