@@ -18,19 +18,19 @@ from cai.training.config import TrainConfig
 from cai.types import Messages, SetAside
 
 Row = TypeVar("Row")
-Example = TypeVar("Example")
+ExampleT = TypeVar("ExampleT")
 
 
 @dataclass
-class Examples(Generic[Example]):
+class Examples(Generic[ExampleT]):
     """Rows as tokens, to train on and held out, and the invalid rows that were set aside.
 
     ties: pairs to train on of which neither side is the better one. without_reasoning: rows to
     train on whose reasoning the chat template has no place for, or is asked to leave out.
     """
 
-    train: list[Example]
-    test: list[Example]
+    train: list[ExampleT]
+    test: list[ExampleT]
     set_aside: list[SetAside]
     data: tuple[dict[str, Any], ...]
     ties: int = 0
@@ -59,12 +59,12 @@ def count_without_reasoning(
 
 def encode_rows(
     rows: Iterable[Row | SetAside],
-    encode: Callable[[Row], Example],
+    encode: Callable[[Row], ExampleT],
     set_aside: list[SetAside],
     limit: int | None = None,
-) -> list[Example]:
+) -> list[ExampleT]:
     """Rows as tokens; those that can't be used go to `set_aside` with their reason."""
-    examples: list[Example] = []
+    examples: list[ExampleT] = []
     for row in rows:
         if isinstance(row, SetAside):
             set_aside.append(row)
@@ -82,12 +82,12 @@ def encode_rows(
 
 def split(
     config: TrainConfig,
-    train: Sequence[Example],
-    test: Sequence[Example] | None,
-    prompt_of: Callable[[Example], Messages],
-    source_of: Callable[[Example], str],
+    train: Sequence[ExampleT],
+    test: Sequence[ExampleT] | None,
+    prompt_of: Callable[[ExampleT], Messages],
+    source_of: Callable[[ExampleT], str],
     set_aside: list[SetAside],
-) -> tuple[list[Example], list[Example]]:
+) -> tuple[list[ExampleT], list[ExampleT]]:
     """Examples to train on and to evaluate, with no family of prompts on both sides.
 
     test: those of the data's own test split, of which what is trained on goes to `set_aside`; None
@@ -99,15 +99,15 @@ def split(
 
 
 def _apart(
-    train: Sequence[Example],
-    test: Sequence[Example],
-    prompt_of: Callable[[Example], Messages],
-    source_of: Callable[[Example], str],
+    train: Sequence[ExampleT],
+    test: Sequence[ExampleT],
+    prompt_of: Callable[[ExampleT], Messages],
+    source_of: Callable[[ExampleT], str],
     set_aside: list[SetAside],
-) -> list[Example]:
+) -> list[ExampleT]:
     """The held-out examples of families not trained on; the others go to `set_aside`."""
     trained = {family(prompt_of(example)) for example in train}
-    examples: list[Example] = []
+    examples: list[ExampleT] = []
     for example in test:
         if family(prompt_of(example)) in trained:
             reason = "held-out prompt: one with the same first user turn is trained on"
@@ -118,8 +118,8 @@ def _apart(
 
 
 def hold_out(
-    examples: Sequence[Example], prompt_of: Callable[[Example], Messages], share: float, seed: int
-) -> tuple[list[Example], list[Example]]:
+    examples: Sequence[ExampleT], prompt_of: Callable[[ExampleT], Messages], share: float, seed: int
+) -> tuple[list[ExampleT], list[ExampleT]]:
     """Examples to train on and to evaluate; each family of prompts is on one side.
 
     Where a share is asked for, one family at least is held out, and one at least is not.
@@ -130,7 +130,7 @@ def hold_out(
     places = {name: uniform("held-out", seed, name) for name in families}
     order = sorted(places, key=places.__getitem__)
     held = set(order[: min(len(order) - 1, max(1, sum(p < share for p in places.values())))])
-    sides: tuple[list[Example], list[Example]] = [], []
+    sides: tuple[list[ExampleT], list[ExampleT]] = [], []
     for example, name in zip(examples, families, strict=True):
         sides[name in held].append(example)
     return sides

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from torch import nn
 
@@ -17,13 +17,11 @@ from cai.training.examples import Examples
 from cai.training.folder import WITHOUT_REASONING, Facts
 from cai.training.optimizer import Optimizer, Schedule
 from cai.training.policy import Policy, save_policy
-from cai.training.rows import Measure, Objective, RowsTrainer, StepPlan
+from cai.training.rows import ExampleT, Measure, Objective, RowsTrainer, StepPlan
 from cai.training.trainer import OnProgress, Workload
 
-Example = TypeVar("Example")
 
-
-class OfflineTrainer(RowsTrainer[Example]):
+class OfflineTrainer(RowsTrainer[ExampleT]):
     """Trains a policy's adapter on examples under an objective: a `StageTrainer`.
 
     head: parameters that are trained beside the policy's, by name. noise: as in `RowsTrainer`.
@@ -35,11 +33,11 @@ class OfflineTrainer(RowsTrainer[Example]):
         self,
         config: RowsConfig,
         policy: Policy,
-        objective: Objective[Example],
-        examples: Examples[Example],
+        objective: Objective[ExampleT],
+        examples: Examples[ExampleT],
         *,
         head: Mapping[str, nn.Parameter] | None = None,
-        noise: Measure[Example] | None = None,
+        noise: Measure[ExampleT] | None = None,
     ) -> None:
         backbone, rows = policy.backbone, len(examples.train)
         backbone.train_only("policy")

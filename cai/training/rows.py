@@ -20,25 +20,25 @@ from cai.training.micro_batches import Metrics, TokenBudget, sum_metrics
 from cai.training.optimizer import Optimizer
 from cai.training.trainer import LastGoodWeights, StepResult, floats, require_finite
 
-Example = TypeVar("Example")
-ExampleT = TypeVar("ExampleT", contravariant=True)
+ExampleT = TypeVar("ExampleT")
+InputT = TypeVar("InputT", contravariant=True)
 
 _GPU_REPORT_STEPS = 10  # between reads of the metrics on a GPU, each of which waits for it
 
-Measure: TypeAlias = Callable[[Sequence[Example], float], Metrics]
+Measure: TypeAlias = Callable[[Sequence[ExampleT], float], Metrics]
 """Takes examples, and the weight of the batch that they are a part of."""
 
 
-class Objective(Protocol[ExampleT]):
+class Objective(Protocol[InputT]):
     """What is minimised."""
 
-    def weight(self, example: ExampleT) -> float:
+    def weight(self, example: InputT) -> float:
         """How much an example counts in its batch's mean: its tokens, or 1 a pair."""
 
-    def tokens(self, example: ExampleT) -> int:
+    def tokens(self, example: InputT) -> int:
         """How many tokens the forward pass reads for an example."""
 
-    def loss(self, examples: Sequence[ExampleT], total: float) -> tuple[Tensor, Metrics]:
+    def loss(self, examples: Sequence[InputT], total: float) -> tuple[Tensor, Metrics]:
         """The sum of the examples' losses divided by `total`, and the metrics alike."""
 
 
@@ -64,7 +64,7 @@ class StepPlan:
         return min(most, self.steps(examples) * self.batch_size)
 
 
-class RowsTrainer(Generic[Example]):
+class RowsTrainer(Generic[ExampleT]):
     """Takes steps on examples under an objective.
 
     mode: turns dropout on (True) or off. noise: metrics of the first batch before any step,
@@ -79,13 +79,13 @@ class RowsTrainer(Generic[Example]):
     def __init__(
         self,
         mode: Callable[[bool], None],
-        objective: Objective[Example],
+        objective: Objective[ExampleT],
         optimizer: Optimizer,
-        train: Sequence[Example],
-        test: Sequence[Example],
+        train: Sequence[ExampleT],
+        test: Sequence[ExampleT],
         plan: StepPlan,
         device: torch.device,
-        noise: Measure[Example] | None = None,
+        noise: Measure[ExampleT] | None = None,
     ) -> None:
         self.mode = mode
         self.objective = objective
@@ -156,7 +156,7 @@ class RowsTrainer(Generic[Example]):
 
     # -- a batch --------------------------------------------------------------------------------
 
-    def _batch(self, step: int) -> list[Example]:
+    def _batch(self, step: int) -> list[ExampleT]:
         """The rows of a step: the next ones in an endless row of shuffled epochs."""
         size, rows = self.plan.batch_size, len(self.train)
         end = min((step + 1) * size, max(1, round(self.plan.epochs * rows)))
@@ -172,10 +172,10 @@ class RowsTrainer(Generic[Example]):
             }
         return self._orders[epoch]
 
-    def _gradients(self, batch: Sequence[Example]) -> Metrics:
+    def _gradients(self, batch: Sequence[ExampleT]) -> Metrics:
         """Accumulate the gradients of a whole batch; returns its mean metrics."""
 
-        def backward(examples: Sequence[Example], total: float) -> Metrics:
+        def backward(examples: Sequence[ExampleT], total: float) -> Metrics:
             loss, metrics = self.objective.loss(examples, total)
             loss.backward()  # type: ignore[no-untyped-call]
             return metrics
@@ -183,7 +183,7 @@ class RowsTrainer(Generic[Example]):
         self.optimizer.clear()
         return self._measure(batch, backward)
 
-    def _start_noise(self, batch: Sequence[Example]) -> Metrics:
+    def _start_noise(self, batch: Sequence[ExampleT]) -> Metrics:
         """What `noise` gives for the first batch, read in the micro-batches of its step."""
         if self.noise is None:
             return {}
@@ -191,7 +191,7 @@ class RowsTrainer(Generic[Example]):
         # Gradients stay on, as in a step: without them some kernels are others.
         return self._measure(batch, self.noise)
 
-    def _measure(self, examples: Sequence[Example], measure: Measure[Example]) -> Metrics:
+    def _measure(self, examples: Sequence[ExampleT], measure: Measure[ExampleT]) -> Metrics:
         """Metrics of examples, a micro-batch at a time."""
         total = sum(map(self.objective.weight, examples))
         lengths = [self.objective.tokens(example) for example in examples]
@@ -210,7 +210,7 @@ class RowsTrainer(Generic[Example]):
         due = (self.step + 1) % self.plan.save_every == 0
         return last or due or self.device.type == "cpu" or self.step % _GPU_REPORT_STEPS == 0
 
-    def _where(self, batch: Sequence[Example]) -> str:
+    def _where(self, batch: Sequence[ExampleT]) -> str:
         rows = ", ".join(str(getattr(example, "id", example)) for example in batch[:8])
         more = f" and {len(batch) - 8} more" if len(batch) > 8 else ""
         return f"of step {self.step + 1} (rows {rows}{more})"

@@ -1,0 +1,36 @@
+"""One name, one meaning: no two modules of `cai` define a type of the same name."""
+
+from __future__ import annotations
+
+import ast
+from collections import defaultdict
+
+from tests.test_layers import PACKAGE, modules
+
+
+def type_names(source: str) -> set[str]:
+    """Classes and type aliases at the top level of a module; type variables are no types."""
+    names: set[str] = set()
+    for node in ast.parse(source).body:
+        targets = node.targets if isinstance(node, ast.Assign) else []
+        if targets and isinstance(node.value, ast.Call):
+            continue  # T = TypeVar("T")
+        targets = [node.target] if isinstance(node, ast.AnnAssign) else targets
+        names |= {t.id for t in targets if isinstance(t, ast.Name)}
+        names |= {node.name} if isinstance(node, ast.ClassDef) else set()
+    return {n for n in names if n[0].isupper() and not n.isupper()}
+
+
+def test_each_type_name_stands_in_one_module() -> None:
+    homes: dict[str, list[str]] = defaultdict(list)
+    for path in modules():
+        for name in type_names(path.read_text(encoding="utf-8")):
+            homes[name].append(str(path.relative_to(PACKAGE)))
+    assert {name: where for name, where in homes.items() if len(where) > 1} == {}
+
+
+def test_the_reader_sees_them() -> None:
+    assert type_names("class A1: ...\nRow: TypeAlias = str\nMade = TypeVar('Made')\nX = 1\n") == {
+        "A1",
+        "Row",
+    }
