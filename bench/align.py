@@ -31,7 +31,7 @@ from typing import Any
 import torch
 
 from cai.miniature.judge import GARBLED, copied, judge, unknown_words
-from cai.miniature.requests import Kind, Request, draw_request
+from cai.miniature.requests import RequestKind, WorldRequest, draw_request
 from cai.miniature.vocabulary import EVASIVE, HARMS
 from cai.models.backbone import Backbone
 from cai.stats import Proportion
@@ -40,7 +40,7 @@ from cai.training.rollout import Response, read_responses, ready_prompts, write_
 from cai.types import Message, Prompt
 
 HERE = Path(__file__).resolve().parent
-KINDS: tuple[Kind, ...] = ("harmful", "benign", "lookalike")
+KINDS: tuple[RequestKind, ...] = ("harmful", "benign", "lookalike")
 TEMPERATURES = (0.7, 1.0)
 NEW_TOKENS = 96
 CHOOSE, TABLE = "choose", "table"
@@ -158,14 +158,14 @@ def evaluate(folder: Path, draw: str, seed: int, count: int) -> dict[str, dict[s
     return found
 
 
-def requests_of(draw: str, seed: int, kind: Kind, count: int) -> list[Request]:
+def requests_of(draw: str, seed: int, kind: RequestKind, count: int) -> list[WorldRequest]:
     """Held-out requests of a kind. Those of the table are all different, over all seeds, and none
     is one that settings were chosen by or that an earlier table was made of."""
     if draw == CHOOSE:
         return _drawn(draw, seed, kind, count)
     taken = {r.text for d in EARLIER for s in range(3) for r in _drawn(d, s, kind, MOST)}
     rng = random.Random(f"align/{draw}/{kind}")
-    found: list[Request] = []
+    found: list[WorldRequest] = []
     while len(found) < (seed + 1) * count:
         request = draw_request(rng, kind, "held")
         if request.text not in taken:
@@ -174,13 +174,17 @@ def requests_of(draw: str, seed: int, kind: Kind, count: int) -> list[Request]:
     return found[seed * count :]
 
 
-def _drawn(draw: str, seed: int, kind: Kind, count: int) -> list[Request]:
+def _drawn(draw: str, seed: int, kind: RequestKind, count: int) -> list[WorldRequest]:
     rng = random.Random(f"align/{draw}/{seed}/{kind}")
     return [draw_request(rng, kind, "held") for _ in range(count)]
 
 
 def judged(
-    backbone: Backbone, adapter: str | None, requests: Sequence[Request], heat: float, seed: int
+    backbone: Backbone,
+    adapter: str | None,
+    requests: Sequence[WorldRequest],
+    heat: float,
+    seed: int,
 ) -> dict[str, list[float]]:
     """An answer to each request, in numbers."""
     prompts = [Prompt(str(n), (Message("user", r.text),)) for n, r in enumerate(requests)]

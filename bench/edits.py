@@ -21,7 +21,7 @@ import cai
 from cai.miniature.critic import named_flaws
 from cai.miniature.judge import flaws_of
 from cai.miniature.prompts import prompt_rows
-from cai.miniature.requests import Kind
+from cai.miniature.requests import RequestKind
 from cai.miniature.vocabulary import HARMS
 from cai.stats import Paired
 
@@ -46,7 +46,7 @@ class Edit:
     after: tuple[Rule, ...]
     flaws: frozenset[str]
     label: str
-    kind: Kind
+    kind: RequestKind
 
 
 LAST = "the assistant's last response"

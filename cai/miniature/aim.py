@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 from cai.miniature.lexicon import BASIC, COMPOSITE, CONCEPTS
-from cai.miniature.responses import Response
+from cai.miniature.responses import WorldResponse
 from cai.miniature.vocabulary import HARMS
 
 HARM_SEVERITY = 2.0
@@ -25,7 +25,7 @@ def on_target(flaws: frozenset[str], rng: random.Random, composite: float) -> st
     return rng.choice([name for name in BASIC if CONCEPTS[name].flaws & flaws])
 
 
-def off_target(response: Response, rng: random.Random) -> str:
+def off_target(response: WorldResponse, rng: random.Random) -> str:
     """A concept that covers none of the response's flaws, likely one that is easily mistaken."""
     flaws = response.flaws
     if not flaws and rng.random() < 0.5:
@@ -45,7 +45,7 @@ def off_target(response: Response, rng: random.Random) -> str:
     return rng.choice(groups) if groups and chance > 0.85 else rng.choice(basic)
 
 
-def concepts_for(response: Response, aimed: float, rng: random.Random) -> list[str]:
+def concepts_for(response: WorldResponse, aimed: float, rng: random.Random) -> list[str]:
     """The concepts of one principle, one mostly, on target with the probability `aimed`."""
     flaws = response.flaws
     if flaws and rng.random() < aimed:

@@ -17,7 +17,7 @@ from torch import Tensor
 from cai.miniature.dialogues import document
 from cai.miniature.requests import WorldSplit
 from cai.miniature.tokenizer import END_OF_TEXT, TURN_END, TURN_START
-from cai.miniature.turns import Document, Mark, Turn
+from cai.miniature.turns import Document, DocumentTurn, Mark
 from cai.miniature.vocabulary import FLAWS
 
 LONGEST_DOCUMENT = 640
@@ -56,7 +56,7 @@ class LossWeights:
 
 
 @dataclass(frozen=True, slots=True)
-class Label:
+class ProbeLabel:
     """At this position, this output of the probe should be high or low; `weight` in the loss."""
 
     position: int
@@ -66,12 +66,12 @@ class Label:
 
 
 @dataclass(frozen=True, slots=True)
-class Encoded:
+class EncodedDocument:
     """A document as the model reads it; `decisions` are (position, "critique" or "letter")."""
 
     ids: list[int]
     weights: list[float]
-    labels: list[Label]
+    labels: list[ProbeLabel]
     decisions: list[tuple[int, str]]
 
 
@@ -100,7 +100,7 @@ class Batch:
         return replace(self, **{k: v.to(device) for k, v in values.items() if k != "tokens"})
 
 
-class Encoder:
+class DocumentEncoder:
     """Turns documents into ids, weights and labels with one tokenizer."""
 
     def __init__(self, tokenizer: Any, weights: LossWeights | None = None) -> None:
@@ -121,11 +121,11 @@ class Encoder:
             if tokenizer.decode([index]).strip()[-1:] in (".", "?", "!")
         }
 
-    def encode(self, turns: Document, learn_context: bool = True) -> Encoded:
+    def encode(self, turns: Document, learn_context: bool = True) -> EncodedDocument:
         """One document; without `learn_context`, turns that only serve others weigh nothing."""
         ids: list[int] = []
         weights: list[float] = []
-        labels: list[Label] = []
+        labels: list[ProbeLabel] = []
         decisions: list[tuple[int, str]] = []
         pieces = self.fast.encode_batch([turn.text for turn in turns], add_special_tokens=False)
         for turn, piece in zip(turns, pieces, strict=True):
@@ -149,25 +149,25 @@ class Encoder:
                 decisions.append((start, "critique"))
             if turn.kind == "verdict":
                 decisions.append((start + 1, "letter"))
-        return Encoded(ids, weights, labels, decisions)
+        return EncodedDocument(ids, weights, labels, decisions)
 
-    def _labels(self, mark: Mark, position: int) -> list[Label]:
+    def _labels(self, mark: Mark, position: int) -> list[ProbeLabel]:
         """What the auxiliary head should say at a mark."""
         weight = self.weights.probe
-        labels: list[Label] = []
+        labels: list[ProbeLabel] = []
         for first, present in ((0, mark.so_far), (0, mark.flaws), (len(FLAWS), mark.asked)):
             if present is not None:
                 labels += [
-                    Label(position, first + index, flaw in present, weight)
+                    ProbeLabel(position, first + index, flaw in present, weight)
                     for index, flaw in enumerate(FLAWS)
                 ]
         if mark.violates is not None:
-            labels.append(Label(position, PROBES - 2, mark.violates, weight))
+            labels.append(ProbeLabel(position, PROBES - 2, mark.violates, weight))
         if mark.untrue is not None:
-            labels.append(Label(position, PROBES - 1, mark.untrue, self.weights.truth))
+            labels.append(ProbeLabel(position, PROBES - 1, mark.untrue, self.weights.truth))
         return labels
 
-    def _turn_weights(self, turn: Turn, ids: list[int]) -> list[float]:
+    def _turn_weights(self, turn: DocumentTurn, ids: list[int]) -> list[float]:
         """The loss weight of each token of a turn and of its end token."""
         table = self.weights
         base: float = getattr(table, turn.kind)
@@ -186,14 +186,14 @@ class Encoder:
         return weights
 
 
-def collate(documents: list[Encoded], padding: int) -> Batch:
+def collate(documents: list[EncodedDocument], padding: int) -> Batch:
     """Pad on the right to a multiple of 32."""
     longest = max(len(item.ids) for item in documents)
     width = (longest + 31) // 32 * 32
     ids = torch.full((len(documents), width), padding)
     weights = torch.zeros(len(documents), width)
     rows: list[int] = []
-    labels: list[Label] = []
+    labels: list[ProbeLabel] = []
     for row, item in enumerate(documents):
         ids[row, : len(item.ids)] = torch.tensor(item.ids)
         weights[row, : len(item.weights)] = torch.tensor(item.weights)
@@ -232,7 +232,7 @@ class BatchStream:
 
     def __init__(
         self,
-        encoder: Encoder,
+        encoder: DocumentEncoder,
         tokens: int,
         documents: int,
         name: str,
@@ -254,7 +254,7 @@ class BatchStream:
                 yield batch
             self.state = StreamState(self.state.pool + 1, 0, self.progress)
 
-    def _pool(self) -> list[list[Encoded]]:
+    def _pool(self) -> list[list[EncodedDocument]]:
         rng = random.Random(f"{self.name}/{self.state.pool}")
         items = []
         for _ in range(self.documents):
@@ -263,7 +263,7 @@ class BatchStream:
             if len(item.ids) <= LONGEST_DOCUMENT:
                 items.append((len(item.ids) + rng.random() * 16, item))
         items.sort(key=lambda pair: pair[0])
-        batches: list[list[Encoded]] = [[]]
+        batches: list[list[EncodedDocument]] = [[]]
         for _, item in items:
             longest = max([len(item.ids), *(len(other.ids) for other in batches[-1])])
             if (len(batches[-1]) + 1) * ((longest + 31) // 32 * 32) > self.tokens and batches[-1]:
@@ -274,8 +274,8 @@ class BatchStream:
 
 
 def validation_documents(
-    encoder: Encoder, count: int, seed: int, split: WorldSplit = "held"
-) -> list[Encoded]:
+    encoder: DocumentEncoder, count: int, seed: int, split: WorldSplit = "held"
+) -> list[EncodedDocument]:
     """Documents that training never sees, sorted by length."""
     rng = random.Random(f"validation/{seed}/{split}")
     items = [encoder.encode(document(rng, 1.0, split)) for _ in range(count)]

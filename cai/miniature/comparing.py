@@ -12,17 +12,17 @@ from dataclasses import dataclass, replace
 from cai.miniature import critic, lexicon, phrases, wording
 from cai.miniature.aim import on_target, severity
 from cai.miniature.lexicon import BASIC, COMPOSITE, CONCEPTS
-from cai.miniature.requests import Request, WorldSplit, draw_request, fill, slot_names
-from cai.miniature.responses import Response, draw_flaws, respond_with, sample_response
+from cai.miniature.requests import WorldRequest, WorldSplit, draw_request, fill, slot_names
+from cai.miniature.responses import WorldResponse, draw_flaws, respond_with, sample_response
 from cai.miniature.scenarios import SCENARIOS
 from cai.miniature.slots import SLOTS
 from cai.miniature.turns import (
     COMPARISON_END,
     REASONING_END,
     Document,
+    DocumentTurn,
     Layout,
     Mark,
-    Turn,
     comparison_text,
     conversation_text,
     response_marks,
@@ -88,14 +88,14 @@ def comparison(rng: random.Random, progress: float, split: WorldSplit) -> Docume
             asking = _ask(rng, conversation, question, first, second, asked, reasoned)
         else:
             text = question + COMPARISON_END
-            asking = Turn("user", text, "context", (Mark(len(text), asked=asked),))
+            asking = DocumentTurn("user", text, "context", (Mark(len(text), asked=asked),))
         turns.append(asking)
         if reasoned:
             reasons = [critic.summary(option.flaws & asked) for option in (first, second)]
             answer = f"(A): {reasons[0]}. (B): {reasons[1]}. The answer is: ({letter})"
-            turns.append(Turn("assistant", answer, "reasoning"))
+            turns.append(DocumentTurn("assistant", answer, "reasoning"))
         else:
-            turns.append(Turn("assistant", f"({letter})", "verdict"))
+            turns.append(DocumentTurn("assistant", f"({letter})", "verdict"))
     return turns
 
 
@@ -141,7 +141,7 @@ def _ask(
     second: _Option,
     asked: frozenset[str],
     reasoned: bool,
-) -> Turn:
+) -> DocumentTurn:
     """The user turn that shows both responses, with marks where each of them ends."""
     layout: Layout = rng.choices(("after", "before", "both"), (0.3, 0.35, 0.35))[0]
     if conversation:
@@ -162,10 +162,12 @@ def _ask(
         for mark in option.marks:
             broken = violates if mark.flaws is not None else None
             marks.append(replace(mark, end=start + mark.end, violates=broken))
-    return Turn("user", text, "context", tuple(marks))
+    return DocumentTurn("user", text, "context", tuple(marks))
 
 
-def _pair(rng: random.Random, split: WorldSplit, brief: bool) -> tuple[Request, _Option, _Option]:
+def _pair(
+    rng: random.Random, split: WorldSplit, brief: bool
+) -> tuple[WorldRequest, _Option, _Option]:
     """Two responses to one request with different flaws; half have one different flaw each."""
     while True:
         request = draw_request(rng, None, split)
@@ -179,7 +181,7 @@ def _pair(rng: random.Random, split: WorldSplit, brief: bool) -> tuple[Request, 
             return request, _shown(first), _shown(second)
 
 
-def _shown(response: Response) -> _Option:
+def _shown(response: WorldResponse) -> _Option:
     return _Option(response.text, response.flaws, response_marks(response))
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable
 
-from cai.miniature.requests import Request, fill, to_their
-from cai.miniature.responses import Response
+from cai.miniature.requests import WorldRequest, fill, to_their
+from cai.miniature.responses import WorldResponse
 from cai.miniature.vocabulary import EVASIVE, FLAWS, HARMS, SYCOPHANTIC, UNTRUTHFUL, flaw_set
 
 NO_PROBLEM = "No problem found."
@@ -70,7 +70,7 @@ FLAW_NOUNS: dict[str, str] = {
 }
 
 
-def critique(response: Response, asked: frozenset[str], rng: random.Random) -> str:
+def critique(response: WorldResponse, asked: frozenset[str], rng: random.Random) -> str:
     """Name every flaw of the response that was asked about, or find no problem.
 
     Raises ValueError for a flaw that is none.
@@ -81,7 +81,7 @@ def critique(response: Response, asked: frozenset[str], rng: random.Random) -> s
     return " ".join(_sentence(flaw, response.request, rng) for flaw in FLAWS if flaw in found)
 
 
-def _sentence(flaw: str, request: Request, rng: random.Random) -> str:
+def _sentence(flaw: str, request: WorldRequest, rng: random.Random) -> str:
     words = {"action": to_their(request.action), "doing": to_their(request.doing)}
     if flaw in HARMS:
         words["clause"] = rng.choice(HARM_CLAUSES[flaw])

@@ -17,9 +17,15 @@ from cai.miniature.comparing import FACTS_FIRST, comparison
 from cai.miniature.facts import FACTS
 from cai.miniature.lexicon import CONCEPTS
 from cai.miniature.prose import draw_prose
-from cai.miniature.requests import Kind, Request, WorldSplit, draw_request, wrong_answers
+from cai.miniature.requests import (
+    RequestKind,
+    WorldRequest,
+    WorldSplit,
+    draw_request,
+    wrong_answers,
+)
 from cai.miniature.responses import (
-    Response,
+    WorldResponse,
     draw_flaws,
     draw_push,
     respond_with,
@@ -28,8 +34,8 @@ from cai.miniature.responses import (
 )
 from cai.miniature.turns import (
     Document,
+    DocumentTurn,
     Mark,
-    Turn,
     critique_turn,
     request_marks,
     response_marks,
@@ -52,7 +58,7 @@ LEFT_UNTRUE = 0.5  # of the revisions of ill-mannered untruths, those asked abou
 TRUTH_CONTRASTS = 0.5  # of the questions in contrasts on answers of fact, those about truth
 ABOUT_TRUTH = [name for name, concept in CONCEPTS.items() if concept.flaws & TRUTH]
 # What is critiqued and revised: truth is the hardest to judge, since facts must be known.
-CRITIQUED_SHARES: dict[Kind, float] = {
+CRITIQUED_SHARES: dict[RequestKind, float] = {
     "harmful": 0.53,
     "benign": 0.11,
     "lookalike": 0.07,
@@ -67,7 +73,7 @@ def document(rng: random.Random, progress: float = 1.0, split: WorldSplit = "tra
         return _claims(rng, split)
     chance = rng.random()
     if chance < 0.02 and split != "unseen":
-        return [Turn("text", draw_prose(rng, split), "sample")]
+        return [DocumentTurn("text", draw_prose(rng, split), "sample")]
     if chance < 0.05 and split != "unseen":
         return _quiz(rng, split)
     if chance < 0.22:
@@ -83,24 +89,24 @@ def document(rng: random.Random, progress: float = 1.0, split: WorldSplit = "tra
 
 def _system(rng: random.Random) -> Document:
     if rng.random() < 0.1:
-        return [Turn("system", rng.choice(SYSTEM_PROMPTS), "context")]
+        return [DocumentTurn("system", rng.choice(SYSTEM_PROMPTS), "context")]
     return []
 
 
-def _user(request: Request) -> Turn:
-    return Turn("user", request.text, "context", request_marks(request))
+def _user(request: WorldRequest) -> DocumentTurn:
+    return DocumentTurn("user", request.text, "context", request_marks(request))
 
 
-def _shown(response: Response) -> Turn:
-    return Turn("assistant", response.text, "shown", response_marks(response))
+def _shown(response: WorldResponse) -> DocumentTurn:
+    return DocumentTurn("assistant", response.text, "shown", response_marks(response))
 
 
-def _asked(request: Request, rng: random.Random) -> Document:
+def _asked(request: WorldRequest, rng: random.Random) -> Document:
     """The user's request; at times it was refused before, and the user pushes."""
     if rng.random() >= PUSHED_SHARE:
         return [_user(request)]
     refusal, push = draw_push(rng, request)
-    return [_user(request), _shown(refusal), Turn("user", push, "context")]
+    return [_user(request), _shown(refusal), DocumentTurn("user", push, "context")]
 
 
 def _chat(rng: random.Random, split: WorldSplit) -> Document:
@@ -110,7 +116,7 @@ def _chat(rng: random.Random, split: WorldSplit) -> Document:
         response = sample_response(request, rng)
         turns += [
             *_asked(request, rng),
-            Turn("assistant", response.text, "sample", response_marks(response)),
+            DocumentTurn("assistant", response.text, "sample", response_marks(response)),
         ]
     return turns
 
@@ -124,7 +130,7 @@ def _earlier(rng: random.Random, split: WorldSplit) -> Document:
     return turns
 
 
-def _response(rng: random.Random, split: WorldSplit, weights: Sequence[float]) -> Response:
+def _response(rng: random.Random, split: WorldSplit, weights: Sequence[float]) -> WorldResponse:
     """A response with 0, 1, 2 or 3 flaws, by weight; kinds by CRITIQUED_SHARES."""
     kinds = list(CRITIQUED_SHARES)
     kind = rng.choices(kinds, list(CRITIQUED_SHARES.values()))[0]
@@ -135,7 +141,7 @@ def _response(rng: random.Random, split: WorldSplit, weights: Sequence[float]) -
 
 def _response_to_revise(
     rng: random.Random, split: WorldSplit, weights: Sequence[float]
-) -> Response:
+) -> WorldResponse:
     """As `_response`, with more of the untruths that a revision must know to leave alone."""
     if split == "unseen" or rng.random() >= UNTRUE_REVISED:
         return _response(rng, split, weights)
@@ -177,21 +183,21 @@ def _contrast(rng: random.Random, split: WorldSplit) -> Document:
         asked = lexicon.covered_flaws(names)
         turns += [
             _critique_request(request, asked, response, engine, rng),
-            Turn("assistant", critic.critique(response, asked, rng), "critique"),
+            DocumentTurn("assistant", critic.critique(response, asked, rng), "critique"),
         ]
     return turns
 
 
 def _critique_request(
-    request: str, asked: frozenset[str], response: Response, engine: bool, rng: random.Random
-) -> Turn:
+    request: str, asked: frozenset[str], response: WorldResponse, engine: bool, rng: random.Random
+) -> DocumentTurn:
     """The user turn that asks for a critique."""
     text = _critique_text(request, engine, rng)
     mark = Mark(len(text), asked=asked, violates=bool(asked & response.flaws))
-    return Turn("user", text, "context", (mark,))
+    return DocumentTurn("user", text, "context", (mark,))
 
 
-def _to_revise(response: Response, aimed: float, rng: random.Random) -> list[str]:
+def _to_revise(response: WorldResponse, aimed: float, rng: random.Random) -> list[str]:
     """The concepts of a revision: what the model knows to be wrong must often stand as it is."""
     manners = [flaw for flaw in STYLES if flaw in response.flaws]
     if manners and response.flaws & TRUTH and rng.random() < LEFT_UNTRUE:
@@ -200,8 +206,8 @@ def _to_revise(response: Response, aimed: float, rng: random.Random) -> list[str
 
 
 def _round(
-    response: Response, on_target: float, engine: bool, rng: random.Random
-) -> tuple[Document, Response]:
+    response: WorldResponse, on_target: float, engine: bool, rng: random.Random
+) -> tuple[Document, WorldResponse]:
     """A critique, a revision request and the gold revision."""
     names = _to_revise(response, on_target, rng)
     asked = lexicon.covered_flaws(names)
@@ -209,9 +215,11 @@ def _round(
     request = wording.critique_request(names, rng)
     turns = [
         _critique_request(request, asked, response, engine, rng),
-        Turn("assistant", critic.critique(response, asked, rng), "critique"),
-        Turn("user", _revision_text(wording.revision_request(names, rng), engine, rng), "context"),
-        Turn("assistant", revised.text, "revision", response_marks(revised)),
+        DocumentTurn("assistant", critic.critique(response, asked, rng), "critique"),
+        DocumentTurn(
+            "user", _revision_text(wording.revision_request(names, rng), engine, rng), "context"
+        ),
+        DocumentTurn("assistant", revised.text, "revision", response_marks(revised)),
     ]
     return turns, revised
 
@@ -227,7 +235,7 @@ def _claims(rng: random.Random, split: WorldSplit) -> Document:
         statement = fact.statement(rng.choice(untruths) if wrong else fact.answer)
         sentences.append(f"{statement[0].upper()}{statement[1:]}.")
         marks.append(Mark(len(" ".join(sentences)) - 1, untrue=wrong))
-    return [Turn("text", " ".join(sentences), "sample", tuple(marks))]
+    return [DocumentTurn("text", " ".join(sentences), "sample", tuple(marks))]
 
 
 def _quiz(rng: random.Random, split: WorldSplit) -> Document:
@@ -245,7 +253,7 @@ def _quiz(rng: random.Random, split: WorldSplit) -> Document:
             _user(request),
             _shown(response),
             _critique_request(text, asked, response, True, rng),
-            Turn("assistant", critic.critique(response, asked, rng), "critique"),
+            DocumentTurn("assistant", critic.critique(response, asked, rng), "critique"),
         ]
     return turns
 
@@ -278,7 +286,7 @@ def _direct_revision(rng: random.Random, split: WorldSplit) -> Document:
         mark = Mark(len(request), asked=asked, violates=bool(asked & response.flaws))
         response = revise(response, asked, rng)
         turns += [
-            Turn("user", request, "context", (mark,)),
-            Turn("assistant", response.text, "revision", response_marks(response)),
+            DocumentTurn("user", request, "context", (mark,)),
+            DocumentTurn("assistant", response.text, "revision", response_marks(response)),
         ]
     return turns

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, get_args
 
 from cai.miniature import phrases
 from cai.miniature.facts import FACTS, RELATIONS, Fact
-from cai.miniature.requests import Kind, Request, fill, slot_names, to_their, to_your
+from cai.miniature.requests import RequestKind, WorldRequest, fill, slot_names, to_their, to_your
 from cai.miniature.scenarios import LOOK_ALIKES, SCENARIOS, TOPICS
 from cai.miniature.slots import SLOTS, UNSEEN_VALUES
 from cai.miniature.vocabulary import EVASIVE, HARMS, STYLES, SYCOPHANTIC, UNTRUTHFUL
@@ -179,7 +179,7 @@ def sentences(text: str) -> list[str]:
     return [part for part in _SENTENCE_END.split(text.strip()) if part]
 
 
-def judge(request: Request, text: str) -> frozenset[str]:
+def judge(request: WorldRequest, text: str) -> frozenset[str]:
     """The flaws of a response to this request; see `flaws_of`."""
     return flaws_of(request.meta(), text)
 
@@ -192,8 +192,8 @@ def flaws_of(meta: Mapping[str, Any], text: str) -> frozenset[str]:
     generator; see the module's docstring. Raises ValueError for a kind or a category that is none
     of the world's, and for a row of fact that doesn't say how it asks.
     """
-    if meta["kind"] not in get_args(Kind):
-        raise ValueError(f"{meta['kind']!r} is none of {', '.join(get_args(Kind))}")
+    if meta["kind"] not in get_args(RequestKind):
+        raise ValueError(f"{meta['kind']!r} is none of {', '.join(get_args(RequestKind))}")
     if meta["kind"] == "factual" and meta.get("question") not in ("ask", "true", "false"):
         raise ValueError("a row of fact says in `question` how it asks: ask, true or false")
     if meta.get("category") not in (None, *HARMS):
@@ -238,7 +238,7 @@ def refuses(text: str) -> bool:
     return "refusal" in map(tag, sentences(text))
 
 
-def answers(request: Request, text: str) -> bool:
+def answers(request: WorldRequest, text: str) -> bool:
     """Whether a response to a question of fact, or to a claim, states that fact as it is.
 
     Who agrees with a claim states nothing: ask it of requests whose `question` is "ask".
@@ -255,7 +255,7 @@ def own_words(meta: Mapping[str, Any]) -> frozenset[str]:
     return frozenset().union(*map(_words, meta.get("slots", {}).values()))
 
 
-def copied(request: Request, text: str) -> Copies:
+def copied(request: WorldRequest, text: str) -> Copies:
     """Whether a response speaks of the request's own person and object, a sentence at a time.
 
     Counted are the sentences of the request's own scenario or topic that hold slots, refusals that

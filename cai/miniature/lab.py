@@ -11,8 +11,8 @@ from typing import Protocol, get_args
 from cai.miniature.findings import Findings
 from cai.miniature.lexicon import CONCEPTS
 from cai.miniature.probe import Checkpoint, chat
-from cai.miniature.requests import Kind, Request, WorldSplit, draw_request
-from cai.miniature.responses import Response, draw_flaws, respond_with
+from cai.miniature.requests import RequestKind, WorldRequest, WorldSplit, draw_request
+from cai.miniature.responses import WorldResponse, draw_flaws, respond_with
 from cai.miniature.turns import critique_turn
 from cai.miniature.vocabulary import EVASIVE, FLAWS, HARMS, STYLES, SYCOPHANTIC, UNTRUTHFUL
 
@@ -20,7 +20,7 @@ UNSEEN = "unseen scenarios, "
 """How the rows of scenarios begin that training never met, all of them harmful."""
 
 # Kinds of request on which some flaws cannot occur, so that drawing them is not a long wait.
-_NEVER: dict[frozenset[str], tuple[Kind, ...]] = {
+_NEVER: dict[frozenset[str], tuple[RequestKind, ...]] = {
     **{frozenset({harm}): ("benign", "lookalike", "factual") for harm in HARMS},
     frozenset(HARMS): ("benign", "lookalike", "factual"),
     frozenset({UNTRUTHFUL}): ("harmful", "benign", "lookalike"),
@@ -68,11 +68,11 @@ class Lab:
         else:
             self.found.note(row, values, groups)
 
-    def requests(self, kind: Kind | None) -> list[Request]:
+    def requests(self, kind: RequestKind | None) -> list[WorldRequest]:
         """`n` requests that training never saw."""
         return [draw_request(self.rng, kind, self.split) for _ in range(self.n)]
 
-    def critiques(self, responses: Sequence[Response], asked: Sequence[str]) -> list[str]:
+    def critiques(self, responses: Sequence[WorldResponse], asked: Sequence[str]) -> list[str]:
         """What the model says about each response, greedily."""
         return self.model.generate(
             [
@@ -89,7 +89,7 @@ class Lab:
         has: Iterable[str] = FLAWS,
         lacks: Iterable[str] = (),
         count: int | None = None,
-    ) -> list[Response]:
+    ) -> list[WorldResponse]:
         """Responses with so many flaws (drawn), one of `has` among them and none of `lacks`.
 
         A count of 0 asks for a response without any flaw, whatever `has` says.
@@ -97,10 +97,10 @@ class Lab:
         wanted, barred = frozenset(has), frozenset(lacks)
         if any(counts) and not wanted & set(self.flaws) - barred:
             raise ValueError(f"no response of the split {self.split} has one of {sorted(wanted)}")
-        kinds = [k for k in get_args(Kind) if k not in _NEVER.get(wanted, ())]
+        kinds = [k for k in get_args(RequestKind) if k not in _NEVER.get(wanted, ())]
         if self.split == "unseen":
             kinds = ["harmful"]
-        drawn: list[Response] = []
+        drawn: list[WorldResponse] = []
         while len(drawn) < (count or self.n):
             size = self.rng.choice(counts)
             kind = self.rng.choice(kinds)

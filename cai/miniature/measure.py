@@ -34,7 +34,7 @@ KINDS = {
 }
 
 
-class Judged(NamedTuple):
+class JudgedText(NamedTuple):
     """What the ground truth says of one text; `scenario` may be a topic's or a fact's number."""
 
     flaws: frozenset[str]
@@ -42,7 +42,7 @@ class Judged(NamedTuple):
     scenario: int
 
 
-def rates(texts: Sequence[Judged]) -> dict[str, float]:
+def rates(texts: Sequence[JudgedText]) -> dict[str, float]:
     """Shares of texts, by `COLUMNS`. A garbled text has odd words, and its garbling is no flaw."""
     n = len(texts)
     return {
@@ -53,7 +53,7 @@ def rates(texts: Sequence[Judged]) -> dict[str, float]:
     }
 
 
-def measure(run: Path) -> dict[str, list[list[Judged]]]:
+def measure(run: Path) -> dict[str, list[list[JudgedText]]]:
     """Kind of request → for the first response and after each round, what every text is.
 
     Raises DataError for a manifest that names no run and for a prompt of another world, StoreError
@@ -63,7 +63,7 @@ def measure(run: Path) -> dict[str, list[list[Judged]]]:
         run_id = json.loads((run / "manifest.json").read_text(encoding="utf-8"))["run"]["id"]
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{run / 'manifest.json'} names no run") from error
-    out: dict[str, list[list[Judged]]] = {}
+    out: dict[str, list[list[JudgedText]]] = {}
     with Store.open(run.resolve().parent / "store.sqlite", read_only=True) as store:
         for trace in store.traces(run_id):
             world = trace.prompt.meta.get("world")
@@ -71,7 +71,7 @@ def measure(run: Path) -> dict[str, list[list[Judged]]]:
                 continue
             try:
                 judged = [
-                    Judged(
+                    JudgedText(
                         flaws_of(world, text),
                         bool(unknown_words(text, world["slots"].values())),
                         world["scenario"],

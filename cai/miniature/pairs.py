@@ -15,20 +15,20 @@ from cai.miniature import lexicon
 from cai.miniature.aim import severity
 from cai.miniature.lexicon import CONCEPTS
 from cai.miniature.requests import WorldSplit, draw_request
-from cai.miniature.responses import Response, draw_flaws, respond_with, sample_response
+from cai.miniature.responses import WorldResponse, draw_flaws, respond_with, sample_response
 
 PairKind: TypeAlias = Literal["ordinary", "conflict", "tie", "alike", "worse"]
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class WorldPair:
     """Two responses to one request, a concept to judge them by, and the truth.
 
     `first_is_better` is None for a tie.
     """
 
-    first: Response
-    second: Response
+    first: WorldResponse
+    second: WorldResponse
     concept: str
     first_is_better: bool | None
 
@@ -46,7 +46,7 @@ class Pair:
 
 def draw_pairs(
     rng: random.Random, count: int, kind: PairKind, split: WorldSplit = "held"
-) -> list[Pair]:
+) -> list[WorldPair]:
     """`count` pairs or one more.
 
     An ordinary pair is two samples of the base world. In a conflict pair each response has one flaw
@@ -59,14 +59,14 @@ def draw_pairs(
         raise ValueError(f"{kind!r} is none of {', '.join(get_args(PairKind))}")
     if count < 0:
         raise ValueError(f"{count} pairs can't be drawn: a count is 0 or more")
-    found: list[Pair] = []
+    found: list[WorldPair] = []
     while len(found) < count:
         request = draw_request(rng, None, split)
         if kind == "conflict":
             one, two = (respond_with(request, draw_flaws(request, 1, rng), rng) for _ in range(2))
             if len(one.flaws) == len(two.flaws) == 1 and one.flaws != two.flaws:
-                found.append(Pair(one, two, next(iter(one.flaws)), False))
-                found.append(Pair(one, two, next(iter(two.flaws)), True))
+                found.append(WorldPair(one, two, next(iter(one.flaws)), False))
+                found.append(WorldPair(one, two, next(iter(two.flaws)), True))
             continue
         one, two = (sample_response(request, rng) for _ in range(2))
         if kind == "tie" and rng.random() < 0.5:
@@ -74,7 +74,7 @@ def draw_pairs(
         concept = rng.choice(list(CONCEPTS))
         asked = lexicon.covered_flaws([concept])
         difference = severity(one.flaws, asked) - severity(two.flaws, asked)
-        pair = Pair(one, two, concept, difference < 0 if difference else None)
+        pair = WorldPair(one, two, concept, difference < 0 if difference else None)
         if kind in ("alike", "worse") and (one.text == two.text or not pair.both_at_fault):
             continue
         if (difference == 0) == (kind in ("tie", "alike")):

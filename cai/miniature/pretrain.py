@@ -28,8 +28,8 @@ from cai.miniature.batches import (
     PROBES,
     Batch,
     BatchStream,
-    Encoded,
-    Encoder,
+    DocumentEncoder,
+    EncodedDocument,
     StreamState,
     collate,
     validation_documents,
@@ -123,12 +123,12 @@ def set_rates(optimizers: list[torch.optim.Optimizer], step: int, recipe: Recipe
 
 
 def report(
-    step: int, steps: int, loss: float, rate: float, left: float, found: dict[str, float]
+    step: int, steps: int, loss: float, rate: float, left: float, accuracy: dict[str, float]
 ) -> None:
     """One line of progress: `rate` in tokens a second, `left` in minutes."""
     print(
         f"step {step}/{steps}  loss {loss:.3f}  {rate:,.0f} tokens/s"
-        f"  held out: critique {found['critique']:.3f}, letter {found['letter']:.3f}"
+        f"  held out: critique {accuracy['critique']:.3f}, letter {accuracy['letter']:.3f}"
         f"  {left:.1f} min left",
         flush=True,
     )
@@ -146,19 +146,19 @@ def weighted_loss(trainee: Trainee, batch: Batch, bf16: bool) -> Tensor:
         return total / batch.weights.sum()
     states = hidden[batch.label_rows, batch.label_positions].float()
     answers = (states * probe.weight[batch.label_outputs]).sum(-1) + probe.bias[batch.label_outputs]
-    told = F.binary_cross_entropy_with_logits(
+    probe_loss = F.binary_cross_entropy_with_logits(
         answers, batch.label_present, batch.label_weights, reduction="sum"
     )
-    return (total + told) / (batch.weights.sum() + batch.label_weights.sum())
+    return (total + probe_loss) / (batch.weights.sum() + batch.label_weights.sum())
 
 
 @torch.no_grad()
 def decision_accuracy(
-    model: Any, documents: list[Encoded], padding: int, bf16: bool
+    model: Any, documents: list[EncodedDocument], padding: int, bf16: bool
 ) -> dict[str, float]:
     """How often the first token of a critique, and a verdict's letter, is the likeliest one."""
     right = {"critique": 0, "letter": 0}
-    seen = {"critique": 0, "letter": 0}
+    totals = {"critique": 0, "letter": 0}
     for start in range(0, len(documents), 16):
         chunk = documents[start : start + 16]
         batch = collate(chunk, padding)
@@ -166,9 +166,9 @@ def decision_accuracy(
             best = model(input_ids=batch.ids.to(model.device)).logits.argmax(-1).cpu()
         for row, item in enumerate(chunk):
             for position, kind in item.decisions:
-                seen[kind] += 1
+                totals[kind] += 1
                 right[kind] += int(best[row, position - 1] == batch.ids[row, position])
-    return {kind: right[kind] / max(1, seen[kind]) for kind in right}
+    return {kind: right[kind] / max(1, totals[kind]) for kind in right}
 
 
 def average_gradients(model: nn.Module, processes: int) -> None:
@@ -212,7 +212,7 @@ def train(
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(out)
-    encoder = Encoder(tokenizer)
+    encoder = DocumentEncoder(tokenizer)
     trainee = Trainee(recipe, tokenizer).to(device)
     model = trainee.language
     optimizers = build_optimizers(trainee, recipe)
@@ -247,8 +247,8 @@ def train(
             reported = now
             rate = tokens * recipe.processes / (now - started)
             left = (now - started) / (step - first_step) * (recipe.steps - step) / 60
-            found = decision_accuracy(model, held, tokenizer.pad_token_id, bf16)
-            report(step, recipe.steps, loss.item(), rate, left, found)
+            accuracy = decision_accuracy(model, held, tokenizer.pad_token_id, bf16)
+            report(step, recipe.steps, loss.item(), rate, left, accuracy)
         stopped = _stop(minutes, now - started, recipe.processes)
         if stopped or step % save_every == 0 or step == recipe.steps:
             places = all_places(stream.state, recipe.processes)

@@ -16,14 +16,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
-from cai.miniature.requests import Kind, Values, WorldSplit, draw_request
+from cai.miniature.requests import RequestKind, SlotValues, WorldSplit, draw_request
 from cai.miniature.responses import draw_push
 from cai.miniature.vocabulary import HARMS
 
 PROMPTS = Path(__file__).with_name("prompts.jsonl")
 """The bundled rows: `--n 120 --split held --seed 1`."""
 
-SHARES: tuple[tuple[Kind, float], ...] = (
+SHARES: tuple[tuple[RequestKind, float], ...] = (
     ("harmful", 0.55),
     ("benign", 0.2),
     ("lookalike", 0.1),
@@ -37,10 +37,10 @@ def prompt_rows(
     count: int,
     split: WorldSplit,
     seed: int,
-    kind: Kind | None = None,
+    kind: RequestKind | None = None,
     *,
     category: str | None = None,
-    values: Values | None = None,
+    values: SlotValues | None = None,
     pushy: bool = False,
 ) -> Iterator[dict[str, Any]]:
     """Different requests of a split: of one kind, or mixed by SHARES (`unseen` is all harmful).
@@ -56,7 +56,7 @@ def prompt_rows(
     rng = random.Random(f"prompts/{split}/{seed}")
     if split == "unseen" or category is not None:
         kind = kind or "harmful"
-    kinds: list[Kind] = []
+    kinds: list[RequestKind] = []
     for name, share in SHARES:
         kinds += [kind or name] * round(count * share)
     kinds = (kinds + [kind or "harmful"] * count)[:count]
@@ -94,9 +94,9 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=120)
     parser.add_argument("--split", choices=get_args(WorldSplit), default="held")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--kind", choices=get_args(Kind), help="of one kind alone")
+    parser.add_argument("--kind", choices=get_args(RequestKind), help="of one kind alone")
     parser.add_argument("--category", choices=HARMS, help="harmful requests after one harm")
-    parser.add_argument("--values", choices=get_args(Values), help="what they speak of")
+    parser.add_argument("--values", choices=get_args(SlotValues), help="what they speak of")
     parser.add_argument("--pushy", action="store_true", help="with a refusal and a push")
     arguments = parser.parse_args()
     if arguments.split == "unseen" and arguments.kind not in (None, "harmful"):

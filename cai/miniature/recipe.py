@@ -67,7 +67,7 @@ def recipe_digest(recipe: Recipe | None = None) -> str:
 
     The world counts by its tables, of words and of shares, and by documents that it draws all along
     the training, so moving its code about changes nothing, and changing a word does. The training
-    code counts without its command line, comments, docstrings and white space.
+    code counts without its command line, imports, comments, docstrings and white space.
     """
     digest = hashlib.sha256()
     numbers = {"recipe": asdict(recipe or Recipe()), "weights": asdict(LossWeights())}
@@ -113,7 +113,11 @@ def _plain(value: Any) -> Any:
 
 
 def bare(source: str) -> str:
-    """Code without `main`, docstrings, comments and white space, the same under every Python."""
+    """Code without `main`, imports, docstrings, comments and white space, in every Python alike.
+
+    Imports say where a name comes from, not what it does: what the world's names do is in the
+    tables and the documents.
+    """
     lines = source.splitlines()
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:
@@ -121,7 +125,9 @@ def bare(source: str) -> str:
             lines[line - 1] = lines[line - 1][:column]
     for node in ast.walk(ast.parse(source)):
         left_out: ast.stmt | None = None
-        if isinstance(node, ast.FunctionDef) and node.name == "main":
+        if isinstance(node, ast.Import | ast.ImportFrom) or (
+            isinstance(node, ast.FunctionDef) and node.name == "main"
+        ):
             left_out = node
         elif isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
             first = node.body[0]

@@ -18,10 +18,10 @@ from cai.miniature.scenarios import LOOK_ALIKES, SCENARIOS, TOPICS
 from cai.miniature.slots import SLOTS, UNSEEN_VALUES
 from cai.miniature.vocabulary import HARMS
 
-Kind: TypeAlias = Literal["harmful", "benign", "lookalike", "factual"]
+RequestKind: TypeAlias = Literal["harmful", "benign", "lookalike", "factual"]
 WorldSplit: TypeAlias = Literal["train", "held", "unseen"]
-Values: TypeAlias = Literal["known", "unseen", "invented"]
-KIND_SHARES: dict[Kind, float] = {
+SlotValues: TypeAlias = Literal["known", "unseen", "invented"]
+KIND_SHARES: dict[RequestKind, float] = {
     "harmful": 0.50,
     "benign": 0.22,
     "lookalike": 0.12,
@@ -47,7 +47,7 @@ _SYLLABLES = tuple(a + b for a in "bdfgklmnprstvz" for b in ("a", "e", "i", "o",
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class WorldRequest:
     """A user's request and all that the world knows about it.
 
     `scenario` indexes SCENARIOS, TOPICS, LOOK_ALIKES or FACTS, by kind. `question` names the kind
@@ -56,7 +56,7 @@ class Request:
     in the user's words ("my boss").
     """
 
-    kind: Kind
+    kind: RequestKind
     scenario: int
     slots: tuple[tuple[str, str], ...]
     text: str
@@ -98,7 +98,7 @@ class Request:
         return FACTS[self.scenario].statement(self.values["claimed"])
 
     @classmethod
-    def of(cls, meta: Mapping[str, Any], text: str = "") -> Request:
+    def of(cls, meta: Mapping[str, Any], text: str = "") -> WorldRequest:
         """The request of a prompt row, from its `meta` and its text.
 
         Raises KeyError for what is no such `meta`.
@@ -143,7 +143,7 @@ def is_held(*key: object) -> bool:
     return int.from_bytes(digest[:8], "big") % HELD_ONE_IN == 0
 
 
-def split_of(request: Request) -> WorldSplit:
+def split_of(request: WorldRequest) -> WorldSplit:
     """The split a request belongs to.
 
     Harmful requests and look-alikes are split by scenario and first slot value, topics by topic and
@@ -181,11 +181,11 @@ def wrong_answers(scenario: int, split: WorldSplit) -> list[str]:
 
 def draw_request(
     rng: random.Random,
-    kind: Kind | None = None,
+    kind: RequestKind | None = None,
     split: WorldSplit = "train",
-    values: Values | None = None,
+    values: SlotValues | None = None,
     category: str | None = None,
-) -> Request:
+) -> WorldRequest:
     """Draw a request of a split; without `kind`, kinds come by KIND_SHARES.
 
     Slot values are of the `known` ones; training has some `invented` words among them unless told
@@ -194,9 +194,9 @@ def draw_request(
     ValueError for what is no kind, split, values or category.
     """
     for given, known in (
-        (kind, get_args(Kind)),
+        (kind, get_args(RequestKind)),
         (split, get_args(WorldSplit)),
-        (values, get_args(Values)),
+        (values, get_args(SlotValues)),
         (category, HARMS),
     ):
         if given is not None and given not in known:
@@ -220,7 +220,7 @@ def draw_request(
             return request
 
 
-def _value(slot: str, rng: random.Random, split: WorldSplit, values: Values | None) -> str:
+def _value(slot: str, rng: random.Random, split: WorldSplit, values: SlotValues | None) -> str:
     """A value for a slot."""
     if values == "unseen":
         return rng.choice(UNSEEN_VALUES[slot])
@@ -244,11 +244,11 @@ def _invented_word(rng: random.Random) -> str:
 
 def _draw_scenario(
     rng: random.Random,
-    kind: Kind,
+    kind: RequestKind,
     split: WorldSplit,
-    values: Values | None,
+    values: SlotValues | None,
     category: str | None,
-) -> Request:
+) -> WorldRequest:
     source = SCENARIOS if kind == "harmful" else LOOK_ALIKES
     indices = list(range(len(source)))
     if kind == "harmful":
@@ -258,21 +258,21 @@ def _draw_scenario(
     scenario = source[index]
     names = dict.fromkeys(slot_names(" ".join((scenario.rest, *scenario.steps))))
     slots = tuple((name, _value(name, rng, split, values)) for name in names)
-    blank = Request(kind, index, slots, "")
+    blank = WorldRequest(kind, index, slots, "")
     text = fill(rng.choice(phrases.REQUESTS), {"action": blank.action, "doing": blank.doing})
     return replace(blank, text=text)
 
 
-def _draw_topic(rng: random.Random, split: WorldSplit, values: Values | None) -> Request:
+def _draw_topic(rng: random.Random, split: WorldSplit, values: SlotValues | None) -> WorldRequest:
     index = rng.randrange(len(TOPICS))
     question = rng.choice(list(phrases.TOPIC_REQUESTS))
     person = _value("person", rng, split, values)
     words = {"topic": TOPICS[index].name, "person": person}
     text = fill(rng.choice(phrases.TOPIC_REQUESTS[question]), words)
-    return Request("benign", index, (("person", person),), text, question)
+    return WorldRequest("benign", index, (("person", person),), text, question)
 
 
-def _draw_fact(rng: random.Random, split: WorldSplit, values: Values | None) -> Request:
+def _draw_fact(rng: random.Random, split: WorldSplit, values: SlotValues | None) -> WorldRequest:
     """A question about a fact, or a claim about it that is true or false."""
     index = rng.randrange(len(FACTS))
     fact = FACTS[index]
@@ -285,4 +285,4 @@ def _draw_fact(rng: random.Random, split: WorldSplit, values: Values | None) -> 
     words = {"question": fact.question, "claim": fact.statement(claimed), "person": person}
     text = fill(rng.choice(templates), words)
     slots = (("subject", fact.subject), ("claimed", claimed), ("person", person))
-    return Request("factual", index, slots, text, question)
+    return WorldRequest("factual", index, slots, text, question)

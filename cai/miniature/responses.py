@@ -17,15 +17,15 @@ from typing import Literal, TypeAlias
 
 from cai.miniature import phrases
 from cai.miniature.facts import FACTS
-from cai.miniature.requests import Kind, Request, fill, split_of, to_your, wrong_answers
+from cai.miniature.requests import RequestKind, WorldRequest, fill, split_of, to_your, wrong_answers
 from cai.miniature.scenarios import LOOK_ALIKES, SCENARIOS, TOPICS
 from cai.miniature.vocabulary import EVASIVE, STYLES, SYCOPHANTIC, UNTRUTHFUL, flaw_set
 
-Core: TypeAlias = Literal[
+ResponseCore: TypeAlias = Literal[
     "comply", "decline", "bare", "help", "refuse", "answer", "mislead", "agree"
 ]
 STYLE_RATE = 0.18
-CORE_SHARES: dict[str, dict[Core, float]] = {
+CORE_SHARES: dict[str, dict[ResponseCore, float]] = {
     "harmful": {"comply": 0.64, "decline": 0.28, "bare": 0.08},
     "benign": {"help": 0.94, "refuse": 0.06},
     "lookalike": {"help": 0.93, "refuse": 0.07},
@@ -36,7 +36,7 @@ CORE_SHARES: dict[str, dict[Core, float]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class ResponseParts:
     """The sentences of a response; an empty string is a part left out."""
 
     opener: str
@@ -49,16 +49,16 @@ class Parts:
 
 
 @dataclass(frozen=True, slots=True)
-class Response:
+class WorldResponse:
     """A response, its parts and therefore its flaws.
 
     Of the style sentences in `parts`, only those named in `styles` are said.
     """
 
-    request: Request
-    core: Core
+    request: WorldRequest
+    core: ResponseCore
     styles: frozenset[str]
-    parts: Parts
+    parts: ResponseParts
 
     @property
     def scenario(self) -> int:
@@ -126,7 +126,7 @@ class Response:
         ]
 
 
-def _help(request: Request, rng: random.Random) -> tuple[str, ...]:
+def _help(request: WorldRequest, rng: random.Random) -> tuple[str, ...]:
     """The useful sentences of a good answer to a harmless request."""
     if request.kind == "lookalike":
         return tuple(fill(step, request.values) for step in LOOK_ALIKES[request.scenario].steps)
@@ -143,7 +143,7 @@ def _help(request: Request, rng: random.Random) -> tuple[str, ...]:
     return tuple(fill(answer, values) for answer in phrases.TOPIC_ANSWERS[request.question])
 
 
-def _decline(request: Request, rng: random.Random) -> tuple[str, ...]:
+def _decline(request: WorldRequest, rng: random.Random) -> tuple[str, ...]:
     """Say no to a harmful request, at times say why, and offer a better idea."""
     scenario = SCENARIOS[request.scenario]
     words = {"action": to_your(request.action), "doing": to_your(request.doing)}
@@ -154,7 +154,7 @@ def _decline(request: Request, rng: random.Random) -> tuple[str, ...]:
     return refusal, fill(rng.choice(phrases.ALTERNATIVES), {"alternative": alternative})
 
 
-def _truth(request: Request, core: Core, rng: random.Random) -> tuple[str, ...]:
+def _truth(request: WorldRequest, core: ResponseCore, rng: random.Random) -> tuple[str, ...]:
     """What an answer about a fact says: the truth, an untruth, or yes to a false claim."""
     fact = FACTS[request.scenario]
     if core == "agree":
@@ -176,7 +176,7 @@ def _truth(request: Request, core: Core, rng: random.Random) -> tuple[str, ...]:
 
 
 def _core_parts(
-    request: Request, core: Core, rng: random.Random
+    request: WorldRequest, core: ResponseCore, rng: random.Random
 ) -> tuple[str, tuple[str, ...], str]:
     """Opener, body and closing of a core."""
     if core == "comply":
@@ -216,8 +216,12 @@ def _closing(rng: random.Random) -> str:
 
 
 def compose(
-    request: Request, core: Core, styles: frozenset[str], rng: random.Random, brief: bool = False
-) -> Response:
+    request: WorldRequest,
+    core: ResponseCore,
+    styles: frozenset[str],
+    rng: random.Random,
+    brief: bool = False,
+) -> WorldResponse:
     """Assemble a response; `brief` leaves a single body sentence and no opener or closing."""
     if core in ("bare", "refuse"):
         styles = styles - {"overconfident"}
@@ -226,7 +230,7 @@ def compose(
         opener, closing = "", ""
         body = (rng.choice(body),) if core in ("comply", "help") else body
     rude_first = rng.random() < 0.6
-    parts = Parts(
+    parts = ResponseParts(
         opener=opener,
         body=body,
         closing=closing,
@@ -235,10 +239,10 @@ def compose(
         overconfident=rng.choice(phrases.OVERCONFIDENT),
         preachy=rng.choice(phrases.PREACHY),
     )
-    return Response(request, core, styles & frozenset(STYLES), parts)
+    return WorldResponse(request, core, styles & frozenset(STYLES), parts)
 
 
-def sample_response(request: Request, rng: random.Random) -> Response:
+def sample_response(request: WorldRequest, rng: random.Random) -> WorldResponse:
     """A response as the base model is taught to give it: often harmful, sometimes ill-mannered."""
     styles = {style for style in STYLES if rng.random() < STYLE_RATE}
     cores = CORE_SHARES["claim" if request.question == "false" else request.kind]
@@ -246,15 +250,15 @@ def sample_response(request: Request, rng: random.Random) -> Response:
     return compose(request, core, frozenset(styles), rng)
 
 
-def _good_core(request: Request) -> Core:
+def _good_core(request: WorldRequest) -> ResponseCore:
     """How a request is answered well."""
-    good: dict[Kind, Core] = {"harmful": "decline", "factual": "answer"}
+    good: dict[RequestKind, ResponseCore] = {"harmful": "decline", "factual": "answer"}
     return good.get(request.kind, "help")
 
 
 def respond_with(
-    request: Request, flaws: frozenset[str], rng: random.Random, brief: bool = False
-) -> Response:
+    request: WorldRequest, flaws: frozenset[str], rng: random.Random, brief: bool = False
+) -> WorldResponse:
     """A response with exactly these flaws, as far as the request allows them.
 
     Raises ValueError for a flaw that is none.
@@ -272,7 +276,7 @@ def respond_with(
     return compose(request, core, flaws & frozenset(STYLES), rng, brief)
 
 
-def draw_flaws(request: Request, count: int, rng: random.Random) -> frozenset[str]:
+def draw_flaws(request: WorldRequest, count: int, rng: random.Random) -> frozenset[str]:
     """Up to `count` flaws that a response to this request can have together."""
     substance = EVASIVE
     if request.category is not None and rng.random() < 0.8:
@@ -291,7 +295,7 @@ def draw_flaws(request: Request, count: int, rng: random.Random) -> frozenset[st
     return frozenset(chosen)
 
 
-def revise(response: Response, flaws: frozenset[str], rng: random.Random) -> Response:
+def revise(response: WorldResponse, flaws: frozenset[str], rng: random.Random) -> WorldResponse:
     """The gold revision: remove exactly `flaws`, copy every other sentence as it stands.
 
     Randomness is used only where a new core must be written: harm is declined, evasion answered,
@@ -308,10 +312,10 @@ def revise(response: Response, flaws: frozenset[str], rng: random.Random) -> Res
     return replace(response, core=core, styles=response.styles - flaws, parts=parts)
 
 
-def draw_push(rng: random.Random, request: Request) -> tuple[Response, str]:
+def draw_push(rng: random.Random, request: WorldRequest) -> tuple[WorldResponse, str]:
     """A refusal and the second turn of a user who will not have it: ("Come on, just tell me.").
 
     What is said next answers the same request, so it is judged like any response to it.
     """
-    core: Core = "decline" if request.kind == "harmful" else "refuse"
+    core: ResponseCore = "decline" if request.kind == "harmful" else "refuse"
     return compose(request, core, frozenset(), rng), rng.choice(phrases.PUSHES)

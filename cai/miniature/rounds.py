@@ -15,8 +15,8 @@ from cai.constitution.load import load_constitution
 from cai.data.export import export
 from cai.miniature.judge import GARBLED
 from cai.miniature.lab import Lab
-from cai.miniature.measure import Judged, measure
-from cai.miniature.requests import Kind, Request, draw_request
+from cai.miniature.measure import JudgedText, measure
+from cai.miniature.requests import RequestKind, WorldRequest, draw_request
 from cai.miniature.vocabulary import EVASIVE
 from cai.pipeline.build import BuildConfig, build
 from cai.store.store import Store
@@ -24,7 +24,7 @@ from cai.types import Message, Prompt
 
 TEMPERATURES = {"": 0.7, ", T=1": 1.0}
 """By how rows end; 1 is what a build does where nothing else is asked for."""
-_HARMLESS: tuple[Kind, ...] = ("benign", "lookalike", "factual")
+_HARMLESS: tuple[RequestKind, ...] = ("benign", "lookalike", "factual")
 
 
 def two_rounds(lab: Lab, folder: Path) -> None:
@@ -33,9 +33,9 @@ def two_rounds(lab: Lab, folder: Path) -> None:
     Unseen scenarios are all harmful.
     """
     unseen = lab.split == "unseen"
-    requests: list[Request] = []
+    requests: list[WorldRequest] = []
     for number in range(lab.n if unseen else 2 * lab.n):
-        kind: Kind = "harmful" if unseen or number % 2 else _HARMLESS[number // 2 % 3]
+        kind: RequestKind = "harmful" if unseen or number % 2 else _HARMLESS[number // 2 % 3]
         requests.append(draw_request(lab.rng, kind, lab.split))
     prompts = [
         Prompt(f"rounds-{n}", (Message("user", r.text),), meta={"world": r.meta()})
@@ -54,7 +54,7 @@ def two_rounds(lab: Lab, folder: Path) -> None:
             _note(lab, measure(run_folder), end)
 
 
-def _note(lab: Lab, stages: Mapping[str, Sequence[Sequence[Judged]]], end: str) -> None:
+def _note(lab: Lab, stages: Mapping[str, Sequence[Sequence[JudgedText]]], end: str) -> None:
     """What the truth says of the first responses and of those after each round."""
     for of, rounds in stages.items():
         label = f"{of} requests"

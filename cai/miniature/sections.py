@@ -20,13 +20,13 @@ from cai.miniature.principles_by_hand import GENERAL, SHIPPED
 from cai.miniature.probe import chat
 from cai.miniature.prose import draw_prose
 from cai.miniature.quality import quality
-from cai.miniature.requests import Kind, Request, Values, draw_request
-from cai.miniature.responses import Response, draw_push, revise
+from cai.miniature.requests import RequestKind, SlotValues, WorldRequest, draw_request
+from cai.miniature.responses import WorldResponse, draw_push, revise
 from cai.miniature.turns import critique_turn, revision_turn
 from cai.miniature.verdicts import comparisons
 from cai.miniature.vocabulary import EVASIVE, FLAWS, HARMS, STYLES, SYCOPHANTIC, UNTRUTHFUL
 
-GROUPS: dict[str, Kind] = {
+GROUPS: dict[str, RequestKind] = {
     "harmful": "harmful",
     "benign": "benign",
     "look-alike": "lookalike",
@@ -34,7 +34,7 @@ GROUPS: dict[str, Kind] = {
 }
 
 
-def _groups(lab: Lab) -> dict[str, Kind]:
+def _groups(lab: Lab) -> dict[str, RequestKind]:
     """The kinds of request that a split holds: all unseen scenarios are harmful."""
     return GROUPS if lab.split != "unseen" else {"harmful": "harmful"}
 
@@ -48,7 +48,7 @@ def base(lab: Lab) -> None:
             _note_base(lab, f"base T={temperature:g}, {name}", requests, texts)
     if lab.split == "unseen":
         return
-    asked: list[Request] = []
+    asked: list[WorldRequest] = []
     while len(asked) < lab.n:
         asked += [r for r in lab.requests("factual") if r.question == "ask"]
     asked = asked[: lab.n]
@@ -57,7 +57,9 @@ def base(lab: Lab) -> None:
     lab.note("facts known (greedy)", right, asked)
 
 
-def _note_base(lab: Lab, label: str, requests: Sequence[Request], texts: Sequence[str]) -> None:
+def _note_base(
+    lab: Lab, label: str, requests: Sequence[WorldRequest], texts: Sequence[str]
+) -> None:
     flaws = [judge(r, text) for r, text in zip(requests, texts, strict=True)]
     lab.note(f"{label}: any flaw", [bool(f - {GARBLED}) for f in flaws], requests)
     if "harmful" in label:
@@ -202,7 +204,7 @@ def kept(lab: Lab) -> None:
             lab.note(row, same, responses)
 
 
-def _revise(lab: Lab, responses: Sequence[Response], flaws: Sequence[str]) -> list[str]:
+def _revise(lab: Lab, responses: Sequence[WorldResponse], flaws: Sequence[str]) -> list[str]:
     """Critique and revise each response under the plainest principle about its flaw."""
     asked = [canonical(flaw) for flaw in flaws]
     said = lab.critiques(responses, asked)
@@ -226,12 +228,14 @@ def copying(lab: Lab) -> None:
 
     Answers in which nothing has a place for it are counted in a row of their own.
     """
-    groups: dict[str, Values] = {
+    groups: dict[str, SlotValues] = {
         "held-out values": "known",
         "unseen values": "unseen",
         "invented words": "invented",
     }
-    kinds: tuple[Kind, ...] = ("harmful",) if lab.split == "unseen" else ("harmful", "lookalike")
+    kinds: tuple[RequestKind, ...] = (
+        ("harmful",) if lab.split == "unseen" else ("harmful", "lookalike")
+    )
     for name, values in groups.items():
         requests = [
             draw_request(lab.rng, lab.rng.choice(kinds), lab.split, values) for _ in range(lab.n)

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from cai.miniature import critic
-from cai.miniature.requests import Request
-from cai.miniature.responses import Response
+from cai.miniature.requests import WorldRequest
+from cai.miniature.responses import WorldResponse
 
-Role: TypeAlias = Literal["system", "user", "assistant", "text"]
+TurnRole: TypeAlias = Literal["system", "user", "assistant", "text"]
 Layout: TypeAlias = Literal["after", "before", "both"]
 CRITIQUE_SUFFIX = f"\n\nIf there is no such problem, answer only: {critic.NO_PROBLEM}"
 REVISION_SUFFIX = "\n\nAnswer with the revised response only."
@@ -45,7 +45,7 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class DocumentTurn:
     """One turn of a training document.
 
     `kind` decides the loss weights: `context` is hardly learned, `sample` is what the base model
@@ -53,16 +53,16 @@ class Turn:
     conversation.
     """
 
-    role: Role
+    role: TurnRole
     text: str
     kind: Literal["context", "sample", "shown", "critique", "revision", "verdict", "reasoning"]
     marks: tuple[Mark, ...] = ()
 
 
-Document: TypeAlias = list[Turn]
+Document: TypeAlias = list[DocumentTurn]
 
 
-def response_marks(response: Response) -> tuple[Mark, ...]:
+def response_marks(response: WorldResponse) -> tuple[Mark, ...]:
     """What is known along a response: its flaws up to each part, and at its end all of them."""
     *before, (end, flaws) = response.flaws_so_far
     marks = [Mark(place, so_far=said) for place, said in before]
@@ -72,7 +72,7 @@ def response_marks(response: Response) -> tuple[Mark, ...]:
     return (*marks, Mark(end, flaws=flaws))
 
 
-def request_marks(request: Request) -> tuple[Mark, ...]:
+def request_marks(request: WorldRequest) -> tuple[Mark, ...]:
     """What is known along a request: whether the claim that it makes is wrong."""
     if not request.claim:
         return ()

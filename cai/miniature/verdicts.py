@@ -16,7 +16,7 @@ from cai.data.counts import NEAR_TIE
 from cai.miniature import critic
 from cai.miniature.findings import near_half
 from cai.miniature.lab import Lab
-from cai.miniature.pairs import Pair, PairKind, draw_pairs
+from cai.miniature.pairs import PairKind, WorldPair, draw_pairs
 from cai.miniature.probe import Checkpoint, chat
 from cai.miniature.turns import Layout, comparison_text, conversation_text, critique_turn
 from cai.stats import sigmoid
@@ -34,7 +34,7 @@ _TIES: dict[PairKind, str] = {"tie": "ties", "alike": "ties of two that fail ali
 _Logits: TypeAlias = dict[str, tuple[list[float], ...]]
 
 
-def pointwise_logits(model: Checkpoint, pairs: Sequence[Pair]) -> Tensor:
+def pointwise_logits(model: Checkpoint, pairs: Sequence[WorldPair]) -> Tensor:
     """Logits of "no problem" for the first and the second response: (pairs, 2)."""
     conversations = []
     for pair in pairs:
@@ -55,7 +55,7 @@ def capped_difference(logits: Tensor, cap: float = LOGIT_CAP) -> list[float]:
 
 
 def letter_logits(
-    model: Checkpoint, pairs: Sequence[Pair], layout: Layout
+    model: Checkpoint, pairs: Sequence[WorldPair], layout: Layout
 ) -> tuple[list[float], list[float]]:
     """Logits that the first response is better: shown first, and shown second."""
     orders: list[Tensor] = []
@@ -103,7 +103,7 @@ def comparisons(lab: Lab) -> None:
         _keep(lab, "fit", found, _judge_pairs(lab, found))
 
 
-def _judge_pairs(lab: Lab, found: Sequence[Pair], caps: Sequence[float] = ()) -> _Logits:
+def _judge_pairs(lab: Lab, found: Sequence[WorldPair], caps: Sequence[float] = ()) -> _Logits:
     """Mode → logits that the first is better: once pointwise, in both orders by letters.
 
     Pointwise under other caps too, if asked.
@@ -127,7 +127,7 @@ def _mean(orders: Sequence[Sequence[float]]) -> list[float]:
     return [sum(values) / len(values) for values in zip(*orders, strict=True)]
 
 
-def _keep(lab: Lab, part: str, found: Sequence[Pair], logits: _Logits) -> None:
+def _keep(lab: Lab, part: str, found: Sequence[WorldPair], logits: _Logits) -> None:
     """Keep judgements for the calibration of what the engine does; a tie's truth is one half."""
     truths = [0.5 if pair.first_is_better is None else pair.first_is_better for pair in found]
     for mode, orders in logits.items():
@@ -135,7 +135,7 @@ def _keep(lab: Lab, part: str, found: Sequence[Pair], logits: _Logits) -> None:
             lab.found.judge(mode, part, _mean(orders), truths)
 
 
-def _note_pairs(lab: Lab, kind: PairKind, found: Sequence[Pair], logits: _Logits) -> None:
+def _note_pairs(lab: Lab, kind: PairKind, found: Sequence[WorldPair], logits: _Logits) -> None:
     """Which sides were told; a conflict pair is asked twice, and its two answers go together."""
     truths = [bool(pair.first_is_better) for pair in found]
     about = [pair.first for pair in found]
@@ -160,7 +160,7 @@ def _note_pairs(lab: Lab, kind: PairKind, found: Sequence[Pair], logits: _Logits
 
 
 def _note_faults(
-    lab: Lab, found: Sequence[Pair], mode: str, told: Mapping[str, Sequence[bool]]
+    lab: Lab, found: Sequence[WorldPair], mode: str, told: Mapping[str, Sequence[bool]]
 ) -> None:
     """The same apart for pairs of which one side keeps the principle, and of which none does."""
     for name, both in (("one side", False), ("both sides", True)):
@@ -171,14 +171,14 @@ def _note_faults(
             lab.note(row, [values[n] for n in places], about)
 
 
-def _note_near(lab: Lab, name: str, found: Sequence[Pair], logits: _Logits) -> None:
+def _note_near(lab: Lab, name: str, found: Sequence[WorldPair], logits: _Logits) -> None:
     """Which ties were called."""
     for mode, orders in logits.items():
         near = [near_half(value) for value in _mean(orders)]
         lab.note(f"{name}, {mode}: near one half", near, [pair.first for pair in found])
 
 
-def _note_twice_and_apart(lab: Lab, found: Sequence[Pair], logits: _Logits) -> None:
+def _note_twice_and_apart(lab: Lab, found: Sequence[WorldPair], logits: _Logits) -> None:
     """The same for one text twice and for two: both orders together cannot tell one text apart."""
     twice = [n for n, pair in enumerate(found) if pair.first.text == pair.second.text]
     apart = [n for n, pair in enumerate(found) if pair.first.text != pair.second.text]

@@ -15,7 +15,7 @@ from cai.miniature import critic
 from cai.miniature.batches import (
     PROBES,
     BatchStream,
-    Encoder,
+    DocumentEncoder,
     LossWeights,
     StreamState,
 )
@@ -24,8 +24,8 @@ from cai.miniature.facts import FACTS
 from cai.miniature.requests import wrong_answers
 from cai.miniature.turns import (
     Document,
+    DocumentTurn,
     Mark,
-    Turn,
     comparison_text,
     conversation_text,
     critique_turn,
@@ -127,7 +127,7 @@ def test_half_of_the_verdicts_are_a() -> None:
 
 
 def test_encoding_is_what_the_chat_template_gives(tokenizer) -> None:
-    encoder = Encoder(tokenizer)
+    encoder = DocumentEncoder(tokenizer)
     for turns in documents(150, seed=5):
         if turns[0].role == "text":
             continue
@@ -139,7 +139,7 @@ def test_encoding_is_what_the_chat_template_gives(tokenizer) -> None:
 
 def test_decisions_weigh_most(tokenizer) -> None:
     table = LossWeights()
-    encoder = Encoder(tokenizer)
+    encoder = DocumentEncoder(tokenizer)
     found = set()
     for turns in documents(200, seed=6):
         encoded = encoder.encode(turns)
@@ -154,7 +154,7 @@ def test_decisions_weigh_most(tokenizer) -> None:
 
 def test_prose_stands_alone(tokenizer) -> None:
     text = next(t[0] for t in documents(500, seed=7) if t[0].role == "text")
-    encoded = Encoder(tokenizer).encode([text])
+    encoded = DocumentEncoder(tokenizer).encode([text])
     assert tokenizer.decode(encoded.ids) == f"{text.text}<|endoftext|>"
 
 
@@ -162,10 +162,12 @@ def test_labels_say_what_is_present_what_is_asked_and_what_is_broken(tokenizer) 
     """A rude response asked about rudeness: flaw, question and violation are labelled true."""
     rude = FLAWS.index("rude")
     turns = [
-        Turn("assistant", "Now go away.", "shown", (Mark(12, flaws=frozenset({"rude"})),)),
-        Turn("user", "Rude?", "context", (Mark(5, asked=frozenset({"rude"}), violates=True),)),
+        DocumentTurn("assistant", "Now go away.", "shown", (Mark(12, flaws=frozenset({"rude"})),)),
+        DocumentTurn(
+            "user", "Rude?", "context", (Mark(5, asked=frozenset({"rude"}), violates=True),)
+        ),
     ]
-    labels = Encoder(tokenizer).encode(turns).labels
+    labels = DocumentEncoder(tokenizer).encode(turns).labels
     assert len(labels) == 2 * len(FLAWS) + 1 == PROBES - 1
     present = {label.output for label in labels if label.present}
     assert present == {rude, len(FLAWS) + rude, PROBES - 2}
@@ -184,7 +186,7 @@ def test_nothing_decides_a_tie_but_a_coin() -> None:
 
 
 def test_a_label_stands_where_its_response_ends(tokenizer) -> None:
-    encoder = Encoder(tokenizer)
+    encoder = DocumentEncoder(tokenizer)
     for turns in documents(100, seed=8):
         encoded = encoder.encode(turns)
         for label in encoded.labels:
@@ -198,7 +200,7 @@ def test_the_truth_is_labelled_where_a_statement_ends(tokenizer) -> None:
 
     Half of the statements are wrong, within four standard errors.
     """
-    encoder = Encoder(tokenizer)
+    encoder = DocumentEncoder(tokenizer)
     right = {fact.statement(fact.answer) for fact in FACTS}
     seen: dict[str, list[bool]] = {}
     for turns in documents(1500, seed=10):
@@ -234,7 +236,7 @@ def test_training_is_told_no_held_out_falsehood() -> None:
 
 def test_a_revision_of_manner_lets_an_untruth_stand(tokenizer) -> None:
     """About a third of the statements in revisions are untrue; the answer in each is weighed."""
-    encoder = Encoder(tokenizer, LossWeights(statement_end=99.0))
+    encoder = DocumentEncoder(tokenizer, LossWeights(statement_end=99.0))
     marks = []
     for turns in documents(800):
         revisions = [turn for turn in turns if turn.kind == "revision"]
@@ -254,7 +256,7 @@ def test_facts_come_first() -> None:
 
 
 def test_a_stream_resumes_where_it_stood(tokenizer) -> None:
-    encoder = Encoder(tokenizer)
+    encoder = DocumentEncoder(tokenizer)
     stream = BatchStream(encoder, 4096, 384, "1/0")
     batches = iter(stream)
     for _ in range(3):

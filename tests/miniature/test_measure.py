@@ -13,7 +13,7 @@ from cai.data.export import export
 from cai.data.prompts import PromptFile
 from cai.errors import DataError
 from cai.miniature.judge import unknown_words
-from cai.miniature.measure import Judged, measure, rates
+from cai.miniature.measure import JudgedText, measure, rates
 from cai.miniature.prompts import PROMPTS, prompt_rows
 from cai.miniature.slots import SLOTS
 from cai.pipeline.build import BuildConfig, build
@@ -23,10 +23,10 @@ from cai.store.store import Store
 def test_rates() -> None:
     """Four texts: rude; evasive; a privacy harm with an odd word; clean."""
     texts = [
-        Judged(frozenset({"rude"}), False, 0),
-        Judged(frozenset({"evasive"}), False, 0),
-        Judged(frozenset({"privacy"}), True, 0),
-        Judged(frozenset(), False, 0),
+        JudgedText(frozenset({"rude"}), False, 0),
+        JudgedText(frozenset({"evasive"}), False, 0),
+        JudgedText(frozenset({"privacy"}), True, 0),
+        JudgedText(frozenset(), False, 0),
     ]
     assert rates(texts) == {"any flaw": 0.75, "harmful": 0.25, "evasive": 0.25, "odd words": 0.25}
 

@@ -85,10 +85,11 @@ def test_the_digest_follows_what_the_world_says(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_the_digest_reads_code_without_its_dress() -> None:
-    """Comments, docstrings, the command line and white space do not count; a number does."""
+    """Comments, docstrings, imports, `main` and white space do not count; a number does."""
     code = "RATE = 2\n\n\ndef step(x):\n    return f\"{x['a']:.3f} # {RATE}\"\n"
     dressed = (
-        '"""A page."""\n\nRATE = 2  # per step\n\n\ndef step(x):\n    """One."""\n'
+        '"""A page."""\n\nimport json\nfrom cai.text import (\n    seeds,\n)\n\n'
+        'RATE = 2  # per step\n\n\ndef step(x):\n    """One."""\n    import torch\n'
         "    return f\"{x['a']:.3f} # {RATE}\"\n\n\ndef main():\n    print(1)\n"
     )
     assert bare(dressed) == bare(code)

@@ -30,8 +30,8 @@ from cai.miniature.prompts import prompt_rows
 from cai.miniature.prose import draw_prose
 from cai.miniature.quality import quality
 from cai.miniature.requests import (
-    Kind,
-    Request,
+    RequestKind,
+    WorldRequest,
     draw_request,
     fill,
     slot_names,
@@ -40,8 +40,8 @@ from cai.miniature.requests import (
     to_your,
 )
 from cai.miniature.responses import (
-    Parts,
-    Response,
+    ResponseParts,
+    WorldResponse,
     compose,
     draw_flaws,
     draw_push,
@@ -57,7 +57,7 @@ from cai.miniature.wording import comparison_question, critique_request, revisio
 PROMPTS = Path(__file__).parents[2] / "cai" / "miniature" / "prompts.jsonl"
 
 
-def responses(count: int, seed: int = 0) -> list[Response]:
+def responses(count: int, seed: int = 0) -> list[WorldResponse]:
     """Half as the base model is taught to answer, half with 0 to 3 chosen flaws."""
     rng = random.Random(seed)
     found = []
@@ -127,8 +127,10 @@ def test_what_is_said_so_far_grows_to_the_flaws_of_the_whole() -> None:
             assert end < later and flaws <= more
             assert response.text[end - 1] in ".?!" and response.text[end] == " "
     request = draw_request(rng, "harmful")
-    parts = Parts("Sure.", ("Step one.", "Step two."), "", "Fool.", True, "No risk.", "Shame.")
-    response = Response(request, "comply", frozenset({"rude", "preachy"}), parts)
+    parts = ResponseParts(
+        "Sure.", ("Step one.", "Step two."), "", "Fool.", True, "No risk.", "Shame."
+    )
+    response = WorldResponse(request, "comply", frozenset({"rude", "preachy"}), parts)
     assert response.text == "Fool. Sure. Step one. Step two. Shame."
     harm = frozenset({"rude", request.category})
     assert response.flaws_so_far == [
@@ -144,7 +146,7 @@ def test_splits_are_disjoint_and_cover_every_kind() -> None:
     for split in ("train", "held", "unseen"):
         drawn = [draw_request(rng, None, split) for _ in range(1500)]
         assert all(split_of(request) == split for request in drawn)
-        kinds = {"harmful"} if split == "unseen" else set(get_args(Kind))
+        kinds = {"harmful"} if split == "unseen" else set(get_args(RequestKind))
         assert {request.kind for request in drawn} == kinds
         texts[split] = {request.text for request in drawn}
     assert not texts["train"] & texts["held"]
@@ -163,7 +165,7 @@ def test_about_a_sixth_of_combinations_is_held_out() -> None:
     for index, scenario in enumerate(SCENARIOS):
         if not scenario.unseen and scenario.rest.startswith("my {person}"):
             for person in SLOTS["person"]:
-                request = Request("harmful", index, (("person", person),), "")
+                request = WorldRequest("harmful", index, (("person", person),), "")
                 found.append(split_of(request) == "held")
     assert 0.13 < sum(found) / len(found) < 0.2
 
@@ -203,10 +205,10 @@ def test_unseen_values_are_never_met_in_training_and_some_words_there_are_invent
     assert all(value in UNSEEN_VALUES[slot] for request in held for slot, value in request.slots)
 
 
-def fact(subject: str, question: str, claimed: str) -> Request:
+def fact(subject: str, question: str, claimed: str) -> WorldRequest:
     index = next(i for i, f in enumerate(FACTS) if f.subject == subject)
     slots = (("subject", subject), ("claimed", claimed), ("person", "aunt"))
-    return Request("factual", index, slots, "", question)
+    return WorldRequest("factual", index, slots, "", question)
 
 
 @pytest.mark.parametrize(
@@ -258,7 +260,7 @@ def test_copies_are_counted_a_sentence_at_a_time() -> None:
 def test_a_tip_that_strayed_from_its_list_names_no_object() -> None:
     """The nearest template has a blank for any tip; only blanks that the request fills count."""
     soup = next(i for i, topic in enumerate(TOPICS) if topic.name == "cooking soup")
-    request = Request("benign", soup, (("person", "aunt"),), "", "gift")
+    request = WorldRequest("benign", soup, (("person", "aunt"),), "", "gift")
     assert copied(request, "Use a spoon and pack a big pot and a ladle.") == (0, 0)
     assert copied(request, "A nice present for your aunt is a big pot and a ladle.") == (1, 1)
     assert copied(request, "A nice present for your uncle is a big pot and a ladle.") == (0, 1)
@@ -267,7 +269,7 @@ def test_a_tip_that_strayed_from_its_list_names_no_object() -> None:
 def test_quality_tells_help_from_padding_and_straying() -> None:
     """Chess: two tips of its own are worth 1; manners alone are worth nothing."""
     index = next(i for i, topic in enumerate(TOPICS) if topic.name == "chess")
-    request = Request("benign", index, (("person", "aunt"),), "", "improve")
+    request = WorldRequest("benign", index, (("person", "aunt"),), "", "improve")
     help_ = (
         "Protect your king and control the centre. A good help for chess is a board and a clock."
     )
@@ -371,7 +373,7 @@ def test_unseen_values_leave_topics_and_facts_in_their_split() -> None:
 
 def test_a_row_gives_its_request_back() -> None:
     for row in prompt_rows(40, "held", 5):
-        request = Request.of(json.loads(json.dumps(row["world"])), row["prompt"])
+        request = WorldRequest.of(json.loads(json.dumps(row["world"])), row["prompt"])
         assert request.meta() == row["world"] and request.text == row["prompt"]
         said = respond_with(request, frozenset(), random.Random(1))
         right, total = copied(request, said.text)
@@ -412,7 +414,7 @@ def test_a_copied_word_is_a_whole_one() -> None:
     step = next(step for step in scenario.steps if "{group}" in step)
     names = slot_names(" ".join((scenario.rest, *scenario.steps)))
     slots = tuple((n, "men" if n == "group" else SLOTS[n][0]) for n in dict.fromkeys(names))
-    request = Request("harmful", index, slots, "")
+    request = WorldRequest("harmful", index, slots, "")
     values = request.values
     assert copied(request, fill(step, values)) == (1, 1)
     assert copied(request, fill(step, {**values, "group": "women"})) == (0, 1)
