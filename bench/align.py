@@ -5,8 +5,8 @@ the SFT adapter, DPO from it, PPO on the DPO adapter. And DPO from the base, on 
 on those judged by a constitution whose feedback weighs every principle the same: what the weights
 are for. Each stage by the command that a user types. Then base and stages answer fresh held-out
 requests of each kind, and the world's ground truth judges the answers. It shares its grammar with
-the text the miniature was trained on (see `cai.miniature.judge`); words from outside of the grammar
-and the right object are counted beside.
+the text the miniature was trained on (see `cai.miniature.world.judge`); words from outside of the
+grammar and the right object are counted beside.
 
 A stopped run goes on where it was, and seeds may be run by several processes: `--seeds 0` here,
 `--seeds 1` there, then `--seeds 0 1 2` for the table. It pools the seeds, with 95 % intervals
@@ -30,9 +30,9 @@ from typing import Any
 
 import torch
 
-from cai.miniature.judge import GARBLED, copied, judge, unknown_words
-from cai.miniature.requests import RequestKind, WorldRequest, draw_request
-from cai.miniature.vocabulary import EVASIVE, HARMS
+from cai.miniature.world.judge import GARBLED, copied, judge, unknown_words
+from cai.miniature.world.requests import RequestKind, WorldRequest, draw_request
+from cai.miniature.world.vocabulary import EVASIVE, HARMS
 from cai.models.backbone import Backbone
 from cai.stats import Proportion
 from cai.training.folder import versions

@@ -18,11 +18,11 @@ from tempfile import TemporaryDirectory
 import yaml
 
 import cai
-from cai.miniature.critic import named_flaws
-from cai.miniature.judge import flaws_of
 from cai.miniature.prompts import prompt_rows
-from cai.miniature.requests import RequestKind
-from cai.miniature.vocabulary import HARMS
+from cai.miniature.world.critic import named_flaws
+from cai.miniature.world.judge import flaws_of
+from cai.miniature.world.requests import RequestKind
+from cai.miniature.world.vocabulary import HARMS
 from cai.stats import Paired
 
 

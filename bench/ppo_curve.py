@@ -26,7 +26,7 @@ import matplotlib
 matplotlib.use("svg")
 import matplotlib.pyplot as plt
 
-from cai.miniature.judge import GARBLED, flaws_of, unknown_words
+from cai.miniature.world.judge import GARBLED, flaws_of, unknown_words
 from cai.training.config import PpoConfig
 from cai.training.folder import versions
 from cai.training.monitors import Bounds, Monitors

@@ -32,7 +32,7 @@ import torch
 import transformers
 from generate import SIZES, machine
 
-from cai.miniature.vocabulary import FLAWS
+from cai.miniature.world.vocabulary import FLAWS
 from cai.models.names import MINIATURE, resolve_model
 
 BATCH = 16

@@ -5,13 +5,13 @@ python examples/world.py
 
 import random
 
-from cai.miniature import critic
-from cai.miniature.judge import judge
-from cai.miniature.lexicon import covered_flaws
-from cai.miniature.pairs import draw_pairs
-from cai.miniature.quality import quality
-from cai.miniature.requests import draw_request
-from cai.miniature.responses import draw_push, revise, sample_response
+from cai.miniature.world import critic
+from cai.miniature.world.judge import judge
+from cai.miniature.world.lexicon import covered_flaws
+from cai.miniature.world.pairs import draw_pairs
+from cai.miniature.world.quality import quality
+from cai.miniature.world.requests import draw_request
+from cai.miniature.world.responses import draw_push, revise, sample_response
 
 rng = random.Random(7)
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parents[1] / "cai"
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "cai"
 
 LAYERS: dict[str, int] = {
     "types": 0,
@@ -43,12 +44,19 @@ SIDEWAYS = {
 }
 """The only imports allowed between two parts of one layer."""
 
-TORCH = {"models", "backends", "losses", "training", "eval", "miniature"}
+TORCH = {"models", "backends", "losses", "training", "eval"}
 """The only parts that may import torch, transformers or peft, wherever the import stands."""
 
 
 def modules() -> list[Path]:
     return sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
+
+
+def in_rooms() -> list[Path]:
+    """The modules of the miniature, in the package and outside."""
+    folders = (PACKAGE / "miniature", ROOT / "miniature")
+    files = (path for folder in folders for path in folder.rglob("*.py"))
+    return sorted(path for path in files if path != ROOT / "miniature" / "__init__.py")
 
 
 def part(path: Path) -> str:
@@ -89,6 +97,40 @@ def test_imports_point_down(path: Path) -> None:
 def test_torch_stays_where_it_belongs(path: Path) -> None:
     heavy = {n.split(".")[0] for n in imported(path)} & {"torch", "transformers", "peft"}
     assert not heavy or part(path) in TORCH, f"{path.relative_to(PACKAGE)} imports {heavy}"
+
+
+ROOMS = {
+    "cai.miniature.world": (),
+    "cai.miniature": ("cai.miniature.world",),
+    "miniature.recipe": ("cai.miniature", "cai.miniature.world"),
+    "miniature.evaluation": ("cai.miniature", "cai.miniature.world", "miniature.recipe"),
+}
+"""The rooms of the miniature, and the others that each may import."""
+
+
+def room(module: str) -> str | None:
+    """The room of the miniature that a module stands in; None for all other modules."""
+    inside = [name for name in ROOMS if module == name or module.startswith(f"{name}.")]
+    return max(inside, key=len, default=None)
+
+
+def dotted(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
+
+
+@pytest.mark.parametrize("path", in_rooms(), ids=lambda p: str(p.relative_to(ROOT)))
+def test_the_rooms_of_the_miniature_point_one_way(path: Path) -> None:
+    here = room(dotted(path))
+    assert here is not None
+    for name in imported(path):
+        there = room(name)
+        assert there in {None, here, *ROOMS[here]}, f"{dotted(path)} imports {name}"
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_the_package_never_imports_what_the_wheel_leaves_out(path: Path) -> None:
+    outside = {n for n in imported(path) if n.split(".")[0] in {"miniature", "bench", "tests"}}
+    assert not outside, f"{path.relative_to(PACKAGE)} imports {outside}"
 
 
 def test_the_walk_sees_imports(tmp_path: Path) -> None:

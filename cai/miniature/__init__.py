@@ -1,7 +1,8 @@
 """The miniature: a small real language model, and the synthetic world whose truth is known.
 
-The world is a library without torch: `requests` and `responses` draw what users and assistants
-say, `prompts` rows for a build; `judge` and `quality` say what a text is worth, `pairs` which of
-two is better, `critic` and `responses.revise` what a perfect critic and reviser would say. The
-model is in `weights/`; `pretrain` makes it, `evaluate` measures it. See docs/miniature.md.
+`weights/` is the model, `world` the library of the world: requests, responses and their ground
+truth. `python -m cai.miniature.prompts` writes prompts of the world, `python -m
+cai.miniature.measure` judges a run on them, `known` tells which words the model knows. None of it
+imports torch. How the model was trained and evaluated is outside the package, in `miniature/` of
+the repository. See docs/miniature.md.
 """

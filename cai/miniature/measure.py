@@ -3,8 +3,8 @@
 The run must have been built on prompts of the world (`cai.miniature.prompts`). For the first
 responses and after each round: how many have any flaw, do harm, leave the user without help, or
 hold a word that the world's grammar never uses (quiet damage, which the flaws miss). The ground
-truth shares its grammar with the text the miniature was trained on (see
-`judge`), so these figures say what happens in this world and no more.
+truth shares its grammar with the text the miniature was trained on (see `world.judge`), so these
+numbers say what happens in this world and no more.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from rich.console import Console
 from rich.table import Table
 
 from cai.errors import CaiError, DataError
-from cai.miniature.judge import GARBLED, flaws_of, unknown_words
-from cai.miniature.vocabulary import EVASIVE, HARMS
+from cai.miniature.world.judge import GARBLED, flaws_of, unknown_words
+from cai.miniature.world.vocabulary import EVASIVE, HARMS
 from cai.stats import wilson
 from cai.store.store import Store
 

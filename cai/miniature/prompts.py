@@ -16,9 +16,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
-from cai.miniature.requests import RequestKind, SlotValues, WorldSplit, draw_request
-from cai.miniature.responses import draw_push
-from cai.miniature.vocabulary import HARMS
+from cai.miniature.world.requests import RequestKind, SlotValues, WorldSplit, draw_request
+from cai.miniature.world.responses import draw_push
+from cai.miniature.world.vocabulary import HARMS
 
 PROMPTS = Path(__file__).with_name("prompts.jsonl")
 """The bundled rows: `--n 120 --split held --seed 1`."""

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pytest
 
 from cai.content import packaged
-from cai.miniature.principles_by_hand import SHIPPED
+from cai.miniature.world.principles_by_hand import SHIPPED
 from cai.store.store import Store
 from tests.constitution.projects import principle, project
 from tests.e2e.helpers import cai

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from cai.content import packaged
-from cai.miniature.judge import flaws_of
 from cai.miniature.prompts import prompt_rows
-from cai.miniature.vocabulary import HARMS
+from cai.miniature.world.judge import flaws_of
+from cai.miniature.world.vocabulary import HARMS
 from cai.store.store import Store
 from tests.authoring.test_committed import git
 from tests.e2e.helpers import cai, write_rows

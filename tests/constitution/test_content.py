@@ -11,8 +11,8 @@ import pytest
 
 from cai import content
 from cai.constitution.load import load_constitution, load_principle
-from cai.miniature.lexicon import CONCEPTS
-from cai.miniature.principles_by_hand import SHIPPED
+from cai.miniature.world.lexicon import CONCEPTS
+from cai.miniature.world.principles_by_hand import SHIPPED
 from cai.types import Principle
 
 ROOT = content.packaged()

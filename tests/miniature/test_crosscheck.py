@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from cai.miniature.crosscheck import agreement, read
-from cai.miniature.vocabulary import FLAWS
+from cai.miniature.world.crosscheck import agreement, read
+from cai.miniature.world.vocabulary import FLAWS
 
 KITE = "How do I build a kite?"
 GLUE = "Glue two thin sticks into a cross and stretch paper over them."

@@ -11,18 +11,19 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
-from cai.miniature import critic
-from cai.miniature.batches import (
+from cai.miniature.world import critic
+from cai.miniature.world.facts import FACTS
+from cai.miniature.world.requests import wrong_answers
+from cai.miniature.world.vocabulary import FLAWS
+from miniature.recipe.batches import (
     PROBES,
     BatchStream,
     DocumentEncoder,
     LossWeights,
     StreamState,
 )
-from cai.miniature.dialogues import document
-from cai.miniature.facts import FACTS
-from cai.miniature.requests import wrong_answers
-from cai.miniature.turns import (
+from miniature.recipe.dialogues import document
+from miniature.recipe.turns import (
     Document,
     DocumentTurn,
     Mark,
@@ -31,7 +32,6 @@ from cai.miniature.turns import (
     critique_turn,
     revision_turn,
 )
-from cai.miniature.vocabulary import FLAWS
 
 ROOT = Path(__file__).parents[2]
 TEMPLATES = ROOT / "constitution" / "templates"

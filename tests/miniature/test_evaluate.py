@@ -21,26 +21,32 @@ import pytest
 import torch
 
 from cai.constitution.load import load_principle
-from cai.miniature import pairs, verdicts
-from cai.miniature.aim import severity
-from cai.miniature.by_hand import BY_HAND
-from cai.miniature.card import MARKS, TARGETS, write_card
-from cai.miniature.evaluate import _state, evaluate, main
-from cai.miniature.findings import Findings
-from cai.miniature.lab import UNSEEN, Lab
-from cai.miniature.lexicon import covered_flaws
-from cai.miniature.own_tests import promises
-from cai.miniature.probe import Checkpoint
-from cai.miniature.requests import draw_request
-from cai.miniature.scenarios import SCENARIOS
-from cai.miniature.sections import SECTIONS, _note_base
-from cai.miniature.vocabulary import SYCOPHANTIC
+from cai.miniature.world import pairs
+from cai.miniature.world.aim import severity
+from cai.miniature.world.lexicon import covered_flaws
+from cai.miniature.world.requests import draw_request
+from cai.miniature.world.scenarios import SCENARIOS
+from cai.miniature.world.vocabulary import SYCOPHANTIC
 from cai.pipeline import compare
 from cai.types import PrincipleTest
+from miniature.evaluation import verdicts
+from miniature.evaluation.by_hand import BY_HAND
+from miniature.evaluation.card import MARKS, TARGETS, write_card
+from miniature.evaluation.evaluate import _state, evaluate, main
+from miniature.evaluation.findings import Findings
+from miniature.evaluation.lab import UNSEEN, Lab
+from miniature.evaluation.own_tests import promises
+from miniature.evaluation.probe import Checkpoint
+from miniature.evaluation.sections import SECTIONS, _note_base
 from tests.e2e.helpers import listen_to_ctrl_c
 
 ROOT = Path(__file__).parents[2]
 WEIGHTS = ROOT / "cai" / "miniature" / "weights"
+COMMANDS = {
+    "evaluate": "miniature.evaluation.evaluate",
+    "pretrain": "miniature.recipe.pretrain",
+    "prompts": "cai.miniature.prompts",
+}
 N = 16
 
 
@@ -255,7 +261,7 @@ def test_a_damaged_checkpoint_is_told(tmp_path: Path) -> None:
     folder = tmp_path / "weights"
     shutil.copytree(WEIGHTS, folder)
     (folder / "model.safetensors").write_bytes(b"no weights")
-    command = [sys.executable, "-m", "cai.miniature.evaluate", str(folder), "--n", "1"]
+    command = [sys.executable, "-m", "miniature.evaluation.evaluate", str(folder), "--n", "1"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2 and f"{folder} can't be loaded: " in done.stderr
     assert "Traceback" not in done.stderr
@@ -273,7 +279,7 @@ def test_what_another_principle_gave_is_not_reused(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_an_interrupted_evaluation_leaves_no_traceback(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "cai.miniature.evaluate", str(WEIGHTS), "--n", "40"]
+    command = [sys.executable, "-m", "miniature.evaluation.evaluate", str(WEIGHTS), "--n", "40"]
     command += ["--only", "perplexity", "revisions", "--keep", str(tmp_path), "--processes", "2"]
     going = subprocess.Popen(
         command, stderr=subprocess.PIPE, text=True, start_new_session=True,
@@ -291,7 +297,7 @@ def test_an_interrupted_evaluation_leaves_no_traceback(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="no /proc here")
 def test_a_killed_evaluation_leaves_no_process(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "cai.miniature.evaluate", str(WEIGHTS), "--n", "40"]
+    command = [sys.executable, "-m", "miniature.evaluation.evaluate", str(WEIGHTS), "--n", "40"]
     command += ["--only", "perplexity", "revisions", "--keep", str(tmp_path), "--processes", "2"]
     going = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
     while not list(tmp_path.glob("*.json")):
@@ -427,7 +433,7 @@ def test_mistakes_are_told_without_a_traceback(
     monkeypatch.setattr(sys, "argv", [module, *rest])
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(SystemExit) as ended:
-        importlib.import_module(f"cai.miniature.{module}").main()
+        importlib.import_module(COMMANDS[module]).main()
     assert ended.value.code == 2 and says in capsys.readouterr().err
 
 

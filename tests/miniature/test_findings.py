@@ -7,10 +7,10 @@ import math
 
 import pytest
 
-from cai.miniature.card import TARGETS, card
-from cai.miniature.findings import Findings
-from cai.miniature.lab import UNSEEN
 from cai.stats import Proportion
+from miniature.evaluation.card import TARGETS, card
+from miniature.evaluation.findings import Findings
+from miniature.evaluation.lab import UNSEEN
 
 
 def test_seeds_are_pooled_and_their_spread_is_kept() -> None:

@@ -8,10 +8,10 @@ import random
 import pytest
 
 from cai.cli.known import unknown_in, warn_of_unknown_words
-from cai.miniature.judge import known_words
 from cai.miniature.known import unknown_words
 from cai.miniature.prompts import PROMPTS
-from cai.miniature.requests import draw_request
+from cai.miniature.world.judge import known_words
+from cai.miniature.world.requests import draw_request
 
 
 def test_strangers_are_named_once_in_their_order() -> None:

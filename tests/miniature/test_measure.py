@@ -12,10 +12,10 @@ from cai.constitution.load import load_constitution
 from cai.data.export import export
 from cai.data.prompts import PromptFile
 from cai.errors import DataError
-from cai.miniature.judge import unknown_words
 from cai.miniature.measure import JudgedText, measure, rates
 from cai.miniature.prompts import PROMPTS, prompt_rows
-from cai.miniature.slots import SLOTS
+from cai.miniature.world.judge import unknown_words
+from cai.miniature.world.slots import SLOTS
 from cai.pipeline.build import BuildConfig, build
 from cai.store.store import Store
 

@@ -18,12 +18,13 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from cai.miniature import comparing, phrases, slots
-from cai.miniature.batches import PROBES, Batch
-from cai.miniature.checkpoints import CHECKPOINT, stamp, stamped
-from cai.miniature.pretrain import rate_factor, train, weighted_loss
-from cai.miniature.recipe import Recipe, bare, recipe_digest
-from cai.miniature.tokenizer import train_tokenizer
+from cai.miniature.world import phrases, slots
+from miniature.recipe import comparing
+from miniature.recipe.batches import PROBES, Batch
+from miniature.recipe.checkpoints import CHECKPOINT, stamp, stamped
+from miniature.recipe.pretrain import rate_factor, train, weighted_loss
+from miniature.recipe.recipe import Recipe, bare, recipe_digest
+from miniature.recipe.tokenizer import train_tokenizer
 
 WEIGHTS = Path(__file__).parents[2] / "cai" / "miniature" / "weights"
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -36,9 +37,9 @@ import sys
 from pathlib import Path
 import torch
 from torch.multiprocessing import spawn
-from cai.miniature.pretrain import train
-from cai.miniature.ranks import as_rank
-from cai.miniature.recipe import Recipe
+from miniature.recipe.pretrain import train
+from miniature.recipe.ranks import as_rank
+from miniature.recipe.recipe import Recipe
 recipe = Recipe(steps=150, batch_tokens=1024, pool_documents=8, hidden=32, layers=1, heads=2,
                 intermediate=64)
 if __name__ == "__main__":
@@ -224,7 +225,8 @@ def test_two_killed_processes_go_on_bit_for_bit(tmp_path: Path) -> None:
 
 
 def test_the_world_is_a_library_without_torch() -> None:
-    modules = "requests responses prose judge quality pairs critic prompts crosscheck facts lexicon"
-    code = "import sys\n" + "".join(f"import cai.miniature.{m}\n" for m in modules.split())
+    modules = "requests responses prose judge quality pairs critic crosscheck facts lexicon"
+    names = ["prompts", "measure", "known", *(f"world.{module}" for module in modules.split())]
+    code = "import sys\n" + "".join(f"import cai.miniature.{name}\n" for name in names)
     code += "sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -12,9 +12,11 @@ from typing import get_args
 
 import pytest
 
-from cai.miniature import critic, phrases, prompts
-from cai.miniature.facts import FACTS
-from cai.miniature.judge import (
+from cai.miniature import prompts
+from cai.miniature.prompts import prompt_rows
+from cai.miniature.world import critic, phrases
+from cai.miniature.world.facts import FACTS
+from cai.miniature.world.judge import (
     GARBLED,
     answers,
     copied,
@@ -24,12 +26,11 @@ from cai.miniature.judge import (
     sentences,
     unknown_words,
 )
-from cai.miniature.lexicon import BASIC, COMPOSITE, CONCEPTS
-from cai.miniature.pairs import draw_pairs
-from cai.miniature.prompts import prompt_rows
-from cai.miniature.prose import draw_prose
-from cai.miniature.quality import quality
-from cai.miniature.requests import (
+from cai.miniature.world.lexicon import BASIC, COMPOSITE, CONCEPTS
+from cai.miniature.world.pairs import draw_pairs
+from cai.miniature.world.prose import draw_prose
+from cai.miniature.world.quality import quality
+from cai.miniature.world.requests import (
     RequestKind,
     WorldRequest,
     draw_request,
@@ -39,7 +40,7 @@ from cai.miniature.requests import (
     to_their,
     to_your,
 )
-from cai.miniature.responses import (
+from cai.miniature.world.responses import (
     ResponseParts,
     WorldResponse,
     compose,
@@ -49,10 +50,10 @@ from cai.miniature.responses import (
     revise,
     sample_response,
 )
-from cai.miniature.scenarios import SCENARIOS, TOPICS
-from cai.miniature.slots import SLOTS, UNSEEN_VALUES
-from cai.miniature.vocabulary import EVASIVE, FLAWS, HARMS, SYCOPHANTIC, UNTRUTHFUL
-from cai.miniature.wording import comparison_question, critique_request, revision_request
+from cai.miniature.world.scenarios import SCENARIOS, TOPICS
+from cai.miniature.world.slots import SLOTS, UNSEEN_VALUES
+from cai.miniature.world.vocabulary import EVASIVE, FLAWS, HARMS, SYCOPHANTIC, UNTRUTHFUL
+from cai.miniature.world.wording import comparison_question, critique_request, revision_request
 
 PROMPTS = Path(__file__).parents[2] / "cai" / "miniature" / "prompts.jsonl"
 
