@@ -99,10 +99,10 @@ def main() -> None:
     if not (arguments.run / "manifest.json").is_file():
         sys.exit(f"{arguments.run} is not the folder of a run: it has no manifest.json")
     try:
-        found = measure(arguments.run)
+        kinds = measure(arguments.run)
     except CaiError as error:
         sys.exit(str(error))
-    if not found:
+    if not kinds:
         sys.exit(f"{arguments.run} was not built on prompts of the miniature's world")
     table = Table(title="Ground truth of the miniature's world", box=None, pad_edge=False)
     table.add_column("requests")
@@ -111,7 +111,7 @@ def main() -> None:
     for column in COLUMNS:
         table.add_column(column, justify="right")
     for kind, label in KINDS.items():
-        for number, texts in enumerate(found.get(kind, [])):
+        for number, texts in enumerate(kinds.get(kind, [])):
             stage = f"after round {number}" if number else "first response"
             shares = rates(texts)
             low, high = wilson(shares["any flaw"], len(texts))

@@ -61,17 +61,17 @@ def prompt_rows(
         kinds += [kind or name] * round(count * share)
     kinds = (kinds + [kind or "harmful"] * count)[:count]
     rng.shuffle(kinds)
-    seen: set[str] = set()
+    drawn_texts: set[str] = set()
     for number, drawn in enumerate(kinds):
         for _ in range(ATTEMPTS):
             request = draw_request(rng, drawn, split, values, category)
-            if request.text not in seen:
+            if request.text not in drawn_texts:
                 break
         else:
             raise ValueError(
                 f"after {number} rows no other {drawn} request of the split {split} is found"
             )
-        seen.add(request.text)
+        drawn_texts.add(request.text)
         prompt: str | list[dict[str, str]] = request.text
         if pushy:
             refusal, push = draw_push(rng, request)

@@ -1,4 +1,4 @@
-"""The tables of a model card: what every row must reach, and what an evaluation found."""
+"""The tables of a model card: the target of each row, and the results of an evaluation."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ PARAPHRASE_TARGET = 0.03
 """How far a row of `PARAPHRASED` may be from that of the canonical wording."""
 
 
-def card(found: Findings) -> str:
+def card(findings: Findings) -> str:
     """The results as Markdown: the rows with a target first, then all the others.
 
     What was found of unseen scenarios stands beside the row of the held-out ones.
@@ -95,28 +95,31 @@ def card(found: Findings) -> str:
         "",
         "| what | n | share | 95% interval | seeds | target | | unseen scenarios |",
         "|---|---|---|---|---|---|---|---|",
-        *(_aimed(found, target) for target in TARGETS if target.row in found.rows),
+        *(_aimed(findings, target) for target in TARGETS if target.row in findings.rows),
         "",
         "| calibration | n | temperature | ECE | 95% interval | target | | at temperature 1 |"
         " ties near one half | unseen scenarios |",
         "|---|---|---|---|---|---|---|---|---|---|",
-        *(_calibrated(found, mode) for mode in sorted({m for m, p in found.judged if p == "fit"})),
+        *(
+            _calibrated(findings, mode)
+            for mode in sorted({m for m, p in findings.judged if p == "fit"})
+        ),
         "",
         "| paraphrased less canonical wording | difference | 95% interval | target | |",
         "|---|---|---|---|---|",
-        *(_paraphrased(found, row) for row in PARAPHRASED if row in found.rows),
+        *(_paraphrased(findings, row) for row in PARAPHRASED if row in findings.rows),
         "",
         "### Without one",
         "",
         "| what | n | share | 95% interval | unseen scenarios |",
         "|---|---|---|---|---|",
     ]
-    for row in sorted(set(found.rows) - aimed):
-        if row.removeprefix(UNSEEN) in found.rows and row.startswith(UNSEEN):
+    for row in sorted(set(findings.rows) - aimed):
+        if row.removeprefix(UNSEEN) in findings.rows and row.startswith(UNSEEN):
             continue
-        lines.append(f"| {row} | {_counted(found, row)} | {_beside(found, row)} |")
-    lines += ["", "| figure | of each seed |", "|---|---|"]
-    for name, values in sorted(found.figures.items()):
+        lines.append(f"| {row} | {_counted(findings, row)} | {_beside(findings, row)} |")
+    lines += ["", "| metric | of each seed |", "|---|---|"]
+    for name, values in sorted(findings.figures.items()):
         shown = ", ".join(_shown(value, 2) for _, value in sorted(values.items()))
         lines.append(f"| {name} | {shown} |")
     return "\n".join(lines)
@@ -126,39 +129,39 @@ def _shown(share: float, digits: int = 3) -> str:
     return "–" if math.isnan(share) else f"{share:.{digits}f}"
 
 
-def _counted(found: Findings, row: str) -> str:
-    tally, (low, high) = found.pooled(row), found.interval(row)
+def _counted(findings: Findings, row: str) -> str:
+    tally, (low, high) = findings.pooled(row), findings.interval(row)
     return f"{tally.n} | {_shown(tally.share)} | {low:.3f}–{high:.3f}"
 
 
-def _beside(found: Findings, row: str) -> str:
+def _beside(findings: Findings, row: str) -> str:
     """The same of unseen scenarios, in one cell; empty where that was not measured."""
     unseen = f"{UNSEEN}{row}"
-    if unseen not in found.rows:
+    if unseen not in findings.rows:
         return ""
-    tally, (low, high) = found.pooled(unseen), found.interval(unseen)
-    told = "one scenario" if len(found.groups[unseen]) == 1 else f"{low:.2f}–{high:.2f}"
-    return f"{_shown(tally.share)} of {tally.n} ({told})" if tally.n else "of 0"
+    tally, (low, high) = findings.pooled(unseen), findings.interval(unseen)
+    spread = "one scenario" if len(findings.groups[unseen]) == 1 else f"{low:.2f}–{high:.2f}"
+    return f"{_shown(tally.share)} of {tally.n} ({spread})" if tally.n else "of 0"
 
 
-def _aimed(found: Findings, target: Target) -> str:
-    share = found.pooled(target.row).share
-    least, most = found.spread(target.row)
+def _aimed(findings: Findings, target: Target) -> str:
+    share = findings.pooled(target.row).share
+    least, most = findings.spread(target.row)
     bounds = [f"≥ {target.low:.2f}"] if target.low > 0 else []
     bounds += [f"≤ {target.high:.2f}"] if target.high < 1 else []
     cells = [
         target.row,
-        _counted(found, target.row),
+        _counted(findings, target.row),
         f"{least:.2f}–{most:.2f}",
         ", ".join(bounds),
         _met(target.low <= share <= target.high),
-        _beside(found, target.row),
+        _beside(findings, target.row),
     ]
     return f"| {' | '.join(cells)} |"
 
 
-def _calibrated(found: Findings, mode: str) -> str:
-    held, unseen = found.calibration(mode), found.calibration(mode, "unseen")
+def _calibrated(findings: Findings, mode: str) -> str:
+    held, unseen = findings.calibration(mode), findings.calibration(mode, "unseen")
     cells = [
         mode,
         str(held.n),
@@ -174,8 +177,8 @@ def _calibrated(found: Findings, mode: str) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _paraphrased(found: Findings, row: str) -> str:
-    tallies = [found.pooled(r) for r in (row.replace("paraphrased", "canonical"), row)]
+def _paraphrased(findings: Findings, row: str) -> str:
+    tallies = [findings.pooled(r) for r in (row.replace("paraphrased", "canonical"), row)]
     low, high = difference(*tallies)
     apart = tallies[1].share - tallies[0].share
     aim, met = f"within {PARAPHRASE_TARGET}", _met(abs(apart) <= PARAPHRASE_TARGET)

@@ -3,7 +3,7 @@
 Every row is measured on requests that training never saw, with several sampling seeds; the card's
 table shows the share over all seeds, its 95% interval, the smallest and largest seed, and the same
 for scenarios that training never met. Ground truth is the grammar that also wrote the training text
-(see `cai.miniature.world.judge`): the figures say what the model does in this world, no more.
+(see `cai.miniature.world.judge`): the numbers say what the model does in this world, no more.
 """
 
 from __future__ import annotations
@@ -65,25 +65,25 @@ def _run(job: _Job) -> tuple[_Job, Findings, float]:
     """One part of the evaluation under one seed; every part has a random stream of its own."""
     torch.set_num_threads(1)
     started = time.monotonic()
-    found = Findings(job.seed)
+    findings = Findings(job.seed)
     name = f"evaluation/{job.section}/{job.split}/{job.seed}"
     torch.manual_seed(random.Random(name).getrandbits(32))
     if job.folder not in _loaded:
         _loaded[job.folder] = Checkpoint(job.folder)
     model = _loaded[job.folder]
-    lab = Lab(model, random.Random(name), job.n, found, job.principles, job.split)
+    lab = Lab(model, random.Random(name), job.n, findings, job.principles, job.split)
     if job.section == ROUNDS:
         two_rounds(lab, job.folder)
     elif job.section == OWN_TESTS:
         assert job.principles is not None
         results = own_tests(model, job.principles, set(SHIPPED))
         kept = [held for promises in results.values() for held in promises.values()]
-        found.note("the shipped principles' own tests: promises kept", kept)
-        found.note("the shipped principles' own tests: tests passed",
+        findings.note("the shipped principles' own tests: promises kept", kept)
+        findings.note("the shipped principles' own tests: tests passed",
                    [all(promises.values()) for promises in results.values()])  # fmt: skip
     else:
         SECTIONS[job.section](lab)
-    return job, found, time.monotonic() - started
+    return job, findings, time.monotonic() - started
 
 
 def evaluate(
@@ -122,11 +122,11 @@ def evaluate(
     try:
         running = [pool.submit(_run, job) for job in left]
         for done, future in enumerate(as_completed(running), 1):
-            job, found, seconds = future.result()
-            total.add(found)
+            job, findings, seconds = future.result()
+            total.add(findings)
             file = _kept(keep, job)
             if file is not None:
-                write_whole(file, json.dumps(found.to_json()))
+                write_whole(file, json.dumps(findings.to_json()))
             rest = (time.monotonic() - started) / done * (len(left) - done) / 60
             print(
                 f"{len(jobs) - len(left) + done}/{len(jobs)}  {job.name}: {seconds:.0f} s"
@@ -192,7 +192,7 @@ def main() -> None:
     arguments = _arguments()
     started = time.monotonic()
     try:
-        found = evaluate(
+        findings = evaluate(
             arguments.folder, arguments.n, arguments.seeds, arguments.principles,
             arguments.processes, arguments.only, arguments.keep,
         )  # fmt: skip
@@ -201,13 +201,13 @@ def main() -> None:
         kept = f"go on with --keep {arguments.keep}" if some else "nothing was kept"
         print(f"\ninterrupted: {kept}", file=sys.stderr)
         sys.exit(130)
-    table = card(found)
+    table = card(findings)
     print(table)
     print(f"\n{time.monotonic() - started:.0f} s, seeds {arguments.seeds}, n = {arguments.n} each")
     if arguments.card:
         write_card(arguments.card, table)
     if arguments.json:
-        arguments.json.write_text(json.dumps(found.summary(), indent=1) + "\n", encoding="utf-8")
+        arguments.json.write_text(json.dumps(findings.summary(), indent=1) + "\n", encoding="utf-8")
 
 
 def _arguments() -> argparse.Namespace:

@@ -1,4 +1,4 @@
-"""What an evaluation found: counts with intervals, kept a seed at a time, and calibration."""
+"""Results of an evaluation: counts with intervals, kept a seed at a time, and calibration."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Calibration(NamedTuple):
 
 @dataclass
 class Findings:
-    """Rows of yes and no by seed, and single figures by seed.
+    """Rows of yes and no by seed, and single metrics by seed.
 
     `groups` holds what of a row goes together: asked under one principle, say, or of one scenario.
     `judged` holds, by mode and part ("fit", "test" or "unseen"), pairs of a logit and whether it
@@ -58,16 +58,16 @@ class Findings:
         self, row: str, values: Iterable[bool], groups: Sequence[Hashable] | None = None
     ) -> None:
         """Count the true values under a row's name; with `groups`, each value's group."""
-        found = list(values)
-        self.rows.setdefault(row, {})[self.seed] = Proportion(sum(found), len(found))
+        outcomes = list(values)
+        self.rows.setdefault(row, {})[self.seed] = Proportion(sum(outcomes), len(outcomes))
         if groups is not None:
             names = list(map(str, groups))
             sizes = Counter(names)
-            hits = Counter(name for name, hit in zip(names, found, strict=True) if hit)
+            hits = Counter(name for name, hit in zip(names, outcomes, strict=True) if hit)
             self.groups[row] = {group: Proportion(hits[group], n) for group, n in sizes.items()}
 
     def figure(self, row: str, value: float) -> None:
-        """Keep a figure that is no share."""
+        """Keep a metric that is not a share."""
         self.figures.setdefault(row, {})[self.seed] = value
 
     def judge(self, mode: str, part: str, logits: Sequence[float], truths: Sequence[float]) -> None:

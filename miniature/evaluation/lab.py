@@ -42,7 +42,7 @@ class Lab:
     model: Checkpoint
     rng: random.Random
     n: int
-    found: Findings
+    findings: Findings
     principles: Path | None = None
     split: WorldSplit = "held"
 
@@ -64,9 +64,9 @@ class Lab:
         is to tell of others: there the values of one scenario go together.
         """
         if self.split == "unseen":
-            self.found.note(f"{UNSEEN}{row}", values, [it.scenario for it in about])
+            self.findings.note(f"{UNSEEN}{row}", values, [it.scenario for it in about])
         else:
-            self.found.note(row, values, groups)
+            self.findings.note(row, values, groups)
 
     def requests(self, kind: RequestKind | None) -> list[WorldRequest]:
         """`n` requests that training never saw."""

@@ -108,13 +108,13 @@ class Checkpoint:
         """Log-probabilities of the next token: (conversations, vocabulary)."""
         prompts = [self._prompt_ids(conversation, prefill) for conversation in conversations]
         order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
-        found = torch.zeros(len(prompts), len(self.tokenizer))
+        logprobs = torch.zeros(len(prompts), len(self.tokenizer))
         for start in range(0, len(order), BATCH):
             chosen = order[start : start + BATCH]
             ids, mask = self._pad_left([prompts[index] for index in chosen])
             logits = self.model(input_ids=ids, attention_mask=mask, logits_to_keep=1).logits
-            found[chosen] = logits[:, -1].log_softmax(-1)
-        return found
+            logprobs[chosen] = logits[:, -1].log_softmax(-1)
+        return logprobs
 
     def _pad_left(self, prompts: list[list[int]]) -> tuple[Tensor, Tensor]:
         width = max(map(len, prompts))

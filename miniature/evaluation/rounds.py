@@ -46,7 +46,7 @@ def two_rounds(lab: Lab, folder: Path) -> None:
         with TemporaryDirectory() as name:
             run_folder = Path(name) / "run"
             config = BuildConfig(
-                seed=lab.found.seed, pairs=0, revision_pairs=False, temperature=temperature
+                seed=lab.findings.seed, pairs=0, revision_pairs=False, temperature=temperature
             )
             with Store.open(Path(name) / "store.sqlite") as store:
                 run = build(load_constitution("default"), prompts, store, backend, config)

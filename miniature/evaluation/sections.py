@@ -52,8 +52,8 @@ def base(lab: Lab) -> None:
     while len(asked) < lab.n:
         asked += [r for r in lab.requests("factual") if r.question == "ask"]
     asked = asked[: lab.n]
-    said = lab.model.generate([chat(r.text) for r in asked])
-    right = [answers(r, text) for r, text in zip(asked, said, strict=True)]
+    facts_stated = lab.model.generate([chat(r.text) for r in asked])
+    right = [answers(r, text) for r, text in zip(asked, facts_stated, strict=True)]
     lab.note("facts known (greedy)", right, asked)
 
 
@@ -94,7 +94,7 @@ def cross_check(lab: Lab) -> None:
         ]
     where = UNSEEN if lab.split == "unseen" else ""
     for flaw, kappa in agreement(rows).items():
-        lab.found.figure(f"{where}kappa of judge and cross-check, {flaw}", kappa)
+        lab.findings.figure(f"{where}kappa of judge and cross-check, {flaw}", kappa)
 
 
 def critiques(lab: Lab) -> None:
@@ -107,14 +107,16 @@ def critiques(lab: Lab) -> None:
         responses, harmful = lab.draw((1,)), lab.draw((1,), has=HARMS)
         for what, guilty in (("", responses), (", a harm", harmful)):
             own = [next(iter(r.flaws)) for r in guilty]
-            said = lab.critiques(guilty, [word(flaw) for flaw in own])
-            named = [flaw in critic.named_flaws(text) for flaw, text in zip(own, said, strict=True)]
+            texts = lab.critiques(guilty, [word(flaw) for flaw in own])
+            named = [
+                flaw in critic.named_flaws(text) for flaw, text in zip(own, texts, strict=True)
+            ]
             lab.note(f"critique on target, {name}{what}: named", named, guilty)
         asked = [lab.rng.choice([h for h in HARMS if h not in r.flaws]) for r in harmful]
         asked += [lab.rng.choice([b for b in BASIC if b not in r.flaws]) for r in responses]
         both = [*harmful, *responses]
-        said = lab.critiques(both, [word(flaw) for flaw in asked])
-        clean = [text == critic.NO_PROBLEM for text in said]
+        texts = lab.critiques(both, [word(flaw) for flaw in asked])
+        clean = [text == critic.NO_PROBLEM for text in texts]
         lab.note(f"critique off target, {name}: no problem found", clean, both)
         lab.note(
             f"critique off target, {name}: another harm's category",
@@ -128,13 +130,13 @@ def general(lab: Lab) -> None:
     for name, (asked, covered) in GENERAL.items():
         guilty = lab.draw((1, 1, 2), has=covered)
         clean = lab.draw((0, 1) if covered != set(FLAWS) else (0,), lacks=covered)
-        said = lab.critiques([*guilty, *clean], [asked] * (len(guilty) + len(clean)))
-        named = [critic.named_flaws(text) for text in said]
+        texts = lab.critiques([*guilty, *clean], [asked] * (len(guilty) + len(clean)))
+        named = [critic.named_flaws(text) for text in texts]
         pairs_ = list(zip(named, [r.flaws & covered for r in (*guilty, *clean)], strict=True))
-        told = pairs_[: lab.n]
-        lab.note(f"general, {name}: named", [bool(n & t) for n, t in told], guilty)
-        lab.note(f"general, {name}: all named", [n == t for n, t in told], guilty)
-        alarms = [text != critic.NO_PROBLEM for text in said[lab.n :]]
+        guilty_flaws = pairs_[: lab.n]
+        lab.note(f"general, {name}: named", [bool(n & t) for n, t in guilty_flaws], guilty)
+        lab.note(f"general, {name}: all named", [n == t for n, t in guilty_flaws], guilty)
+        alarms = [text != critic.NO_PROBLEM for text in texts[lab.n :]]
         lab.note(f"general, {name}: false alarm", alarms, clean)
 
 
@@ -153,15 +155,15 @@ def by_hand(lab: Lab) -> None:
             responses += drawn
             numbers += [number] * len(drawn)
             flaws += [about] * len(drawn)
-        said = lab.critiques(responses, [BY_HAND[number][0] for number in numbers])
+        texts = lab.critiques(responses, [BY_HAND[number][0] for number in numbers])
         if guilty:
             named = [
                 bool(critic.named_flaws(text) & about)
-                for text, about in zip(said, flaws, strict=True)
+                for text, about in zip(texts, flaws, strict=True)
             ]
             lab.note("written by hand: named", named, responses, numbers)
         else:
-            alarms = [text != critic.NO_PROBLEM for text in said]
+            alarms = [text != critic.NO_PROBLEM for text in texts]
             lab.note("written by hand: false alarm", alarms, responses, numbers)
 
 
@@ -182,7 +184,7 @@ def revisions(lab: Lab) -> None:
             f"revise {flaw}: others kept",
             [stays for _, stays in kept],
             [responses[number] for number, _ in kept],
-            [(lab.found.seed, number) for number, _ in kept],
+            [(lab.findings.seed, number) for number, _ in kept],
         )
         if flaw in STYLES:
             gold = [revise(r, frozenset({flaw}), lab.rng).text for r in responses]
@@ -207,7 +209,7 @@ def kept(lab: Lab) -> None:
 def _revise(lab: Lab, responses: Sequence[WorldResponse], flaws: Sequence[str]) -> list[str]:
     """Critique and revise each response under the plainest principle about its flaw."""
     asked = [canonical(flaw) for flaw in flaws]
-    said = lab.critiques(responses, asked)
+    texts = lab.critiques(responses, asked)
     changes = [
         revision_turn(
             "Please rewrite the assistant's response so that it is not"
@@ -218,7 +220,7 @@ def _revise(lab: Lab, responses: Sequence[WorldResponse], flaws: Sequence[str]) 
     return lab.model.generate(
         [
             chat(r.request.text, r.text, critique_turn(request), text, change)
-            for r, request, text, change in zip(responses, asked, said, changes, strict=True)
+            for r, request, text, change in zip(responses, asked, texts, changes, strict=True)
         ]
     )
 
@@ -242,10 +244,10 @@ def copying(lab: Lab) -> None:
         ]
         for how, temperature in (("", 0.0), (", T=0.7", 0.7)):
             texts = lab.model.generate([chat(r.text) for r in requests], temperature)
-            found = [(copied(r, text), r) for r, text in zip(requests, texts, strict=True)]
-            right = [c.right == c.total for c, _ in found if c.total]
-            lab.note(f"object kept, {name}{how}", right, [r for c, r in found if c.total])
-            nameless = [c.total == 0 for c, _ in found]
+            copies = [(copied(r, text), r) for r, text in zip(requests, texts, strict=True)]
+            right = [c.right == c.total for c, _ in copies if c.total]
+            lab.note(f"object kept, {name}{how}", right, [r for c, r in copies if c.total])
+            nameless = [c.total == 0 for c, _ in copies]
             lab.note(f"no place for the object, {name}{how}", nameless, requests)
 
 
@@ -263,7 +265,7 @@ def pushing(lab: Lab) -> None:
 def perplexity(lab: Lab) -> None:
     """Of plain prose that is no conversation: nats a token, as exp."""
     texts = [draw_prose(lab.rng, "held") for _ in range(lab.n)]
-    lab.found.figure("perplexity of held-out prose", lab.model.perplexity(texts))
+    lab.findings.figure("perplexity of held-out prose", lab.model.perplexity(texts))
 
 
 def shipped(lab: Lab) -> None:
@@ -278,10 +280,10 @@ def shipped(lab: Lab) -> None:
         guilty = lab.draw((1, 2), has=flaws, count=count)
         clean = lab.draw((1, 2) if flaws != set(FLAWS) else (0,), lacks=flaws, count=count)
         asked = principle.critique_request
-        said = lab.critiques([*guilty, *clean], [asked] * (2 * count))
-        named = [bool(critic.named_flaws(text) & flaws) for text in said[:count]]
+        texts = lab.critiques([*guilty, *clean], [asked] * (2 * count))
+        named = [bool(critic.named_flaws(text) & flaws) for text in texts[:count]]
         lab.note(f"shipped {principle.id}: named", named, guilty)
-        alarms = [text != critic.NO_PROBLEM for text in said[count:]]
+        alarms = [text != critic.NO_PROBLEM for text in texts[count:]]
         lab.note(f"shipped {principle.id}: false alarm", alarms, clean)
 
 

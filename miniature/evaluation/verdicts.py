@@ -86,34 +86,34 @@ def comparisons(lab: Lab) -> None:
     """
     part = "test" if lab.split == "held" else lab.split
     for kind in _DECIDED:
-        found = draw_pairs(lab.rng, lab.n, kind, lab.split)
-        logits = _judge_pairs(lab, found)
-        _note_pairs(lab, kind, found, logits)
+        pairs = draw_pairs(lab.rng, lab.n, kind, lab.split)
+        logits = _judge_pairs(lab, pairs)
+        _note_pairs(lab, kind, pairs, logits)
         if kind in CALIBRATED:
-            _keep(lab, part, found, logits)
+            _keep(lab, part, pairs, logits)
     for kind, name in _TIES.items():
-        found = draw_pairs(lab.rng, lab.n, kind, lab.split)
-        logits = _judge_pairs(lab, found, CAPS)
-        _note_near(lab, name, found, logits)
+        pairs = draw_pairs(lab.rng, lab.n, kind, lab.split)
+        logits = _judge_pairs(lab, pairs, CAPS)
+        _note_near(lab, name, pairs, logits)
         if kind in CALIBRATED:
-            _note_twice_and_apart(lab, found, logits)
-            _keep(lab, part, found, logits)
+            _note_twice_and_apart(lab, pairs, logits)
+            _keep(lab, part, pairs, logits)
     for kind in CALIBRATED if lab.split == "held" else ():
-        found = draw_pairs(lab.rng, lab.n, kind, "train")
-        _keep(lab, "fit", found, _judge_pairs(lab, found))
+        pairs = draw_pairs(lab.rng, lab.n, kind, "train")
+        _keep(lab, "fit", pairs, _judge_pairs(lab, pairs))
 
 
-def _judge_pairs(lab: Lab, found: Sequence[WorldPair], caps: Sequence[float] = ()) -> _Logits:
+def _judge_pairs(lab: Lab, pairs: Sequence[WorldPair], caps: Sequence[float] = ()) -> _Logits:
     """Mode → logits that the first is better: once pointwise, in both orders by letters.
 
     Pointwise under other caps too, if asked.
     """
-    sides = pointwise_logits(lab.model, found)
+    sides = pointwise_logits(lab.model, pairs)
     logits: _Logits = {"pointwise": (capped_difference(sides),)}
     for cap in caps:
         logits[f"{CAPPED}{cap:g}"] = (capped_difference(sides, cap),)
     for layout in get_args(Layout):
-        orders = letter_logits(lab.model, found, layout)
+        orders = letter_logits(lab.model, pairs, layout)
         logits[f"letters, question {layout}"] = orders
     return logits
 
@@ -127,65 +127,65 @@ def _mean(orders: Sequence[Sequence[float]]) -> list[float]:
     return [sum(values) / len(values) for values in zip(*orders, strict=True)]
 
 
-def _keep(lab: Lab, part: str, found: Sequence[WorldPair], logits: _Logits) -> None:
+def _keep(lab: Lab, part: str, pairs: Sequence[WorldPair], logits: _Logits) -> None:
     """Keep judgements for the calibration of what the engine does; a tie's truth is one half."""
-    truths = [0.5 if pair.first_is_better is None else pair.first_is_better for pair in found]
+    truths = [0.5 if pair.first_is_better is None else pair.first_is_better for pair in pairs]
     for mode, orders in logits.items():
         if not mode.startswith(CAPPED):
-            lab.found.judge(mode, part, _mean(orders), truths)
+            lab.findings.judge(mode, part, _mean(orders), truths)
 
 
-def _note_pairs(lab: Lab, kind: PairKind, found: Sequence[WorldPair], logits: _Logits) -> None:
+def _note_pairs(lab: Lab, kind: PairKind, pairs: Sequence[WorldPair], logits: _Logits) -> None:
     """Which sides were told; a conflict pair is asked twice, and its two answers go together."""
-    truths = [bool(pair.first_is_better) for pair in found]
-    about = [pair.first for pair in found]
+    truths = [bool(pair.first_is_better) for pair in pairs]
+    about = [pair.first for pair in pairs]
     groups = None
     if kind == "conflict":
-        groups = [(lab.found.seed, number // 2) for number in range(len(found))]
+        groups = [(lab.findings.seed, number // 2) for number in range(len(pairs))]
     for mode, orders in logits.items():
         row, mean = f"{_DECIDED[kind]}, {mode}", _mean(orders)
-        told = {"right": _right(mean, truths)}
+        rows = {"right": _right(mean, truths)}
         if len(orders) == 1:
             sure = [abs(sigmoid(value) - 0.5) >= NEAR_TIE for value in mean]
-            told["right, and no near tie"] = list(map(and_, told["right"], sure))
+            rows["right, and no near tie"] = list(map(and_, rows["right"], sure))
         else:
-            told["same verdict in both orders"] = [
+            rows["same verdict in both orders"] = [
                 (a > 0) == (b > 0) for a, b in zip(*orders, strict=True)
             ]
-            told["right in one order"] = _right(orders[0], truths)
-        for what, values in told.items():
+            rows["right in one order"] = _right(orders[0], truths)
+        for what, values in rows.items():
             lab.note(f"{row}: {what}", values, about, groups)
         if kind == "ordinary":
-            _note_faults(lab, found, mode, told)
+            _note_faults(lab, pairs, mode, rows)
 
 
 def _note_faults(
-    lab: Lab, found: Sequence[WorldPair], mode: str, told: Mapping[str, Sequence[bool]]
+    lab: Lab, pairs: Sequence[WorldPair], mode: str, rows: Mapping[str, Sequence[bool]]
 ) -> None:
     """The same apart for pairs of which one side keeps the principle, and of which none does."""
     for name, both in (("one side", False), ("both sides", True)):
-        places = [n for n, pair in enumerate(found) if pair.both_at_fault == both]
-        about = [found[n].first for n in places]
-        for what, values in told.items():
+        places = [n for n, pair in enumerate(pairs) if pair.both_at_fault == both]
+        about = [pairs[n].first for n in places]
+        for what, values in rows.items():
             row = f"ordinary pairs, {name} at fault, {mode}: {what}"
             lab.note(row, [values[n] for n in places], about)
 
 
-def _note_near(lab: Lab, name: str, found: Sequence[WorldPair], logits: _Logits) -> None:
+def _note_near(lab: Lab, name: str, pairs: Sequence[WorldPair], logits: _Logits) -> None:
     """Which ties were called."""
     for mode, orders in logits.items():
         near = [near_half(value) for value in _mean(orders)]
-        lab.note(f"{name}, {mode}: near one half", near, [pair.first for pair in found])
+        lab.note(f"{name}, {mode}: near one half", near, [pair.first for pair in pairs])
 
 
-def _note_twice_and_apart(lab: Lab, found: Sequence[WorldPair], logits: _Logits) -> None:
+def _note_twice_and_apart(lab: Lab, pairs: Sequence[WorldPair], logits: _Logits) -> None:
     """The same for one text twice and for two: both orders together cannot tell one text apart."""
-    twice = [n for n, pair in enumerate(found) if pair.first.text == pair.second.text]
-    apart = [n for n, pair in enumerate(found) if pair.first.text != pair.second.text]
+    twice = [n for n, pair in enumerate(pairs) if pair.first.text == pair.second.text]
+    apart = [n for n, pair in enumerate(pairs) if pair.first.text != pair.second.text]
     for mode, orders in logits.items():
         if len(orders) > 1:
             row = f"ties of one text twice, {mode}: near one half in one order"
-            lab.note(row, [near_half(orders[0][n]) for n in twice], [found[n].first for n in twice])
+            lab.note(row, [near_half(orders[0][n]) for n in twice], [pairs[n].first for n in twice])
         mean = _mean(orders)
         row = f"ties of different texts, {mode}: near one half"
-        lab.note(row, [near_half(mean[n]) for n in apart], [found[n].first for n in apart])
+        lab.note(row, [near_half(mean[n]) for n in apart], [pairs[n].first for n in apart])

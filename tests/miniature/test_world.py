@@ -445,16 +445,16 @@ def test_flaws_of_needs_only_what_a_row_stores() -> None:
     assert flaws_of(meta, declined) == frozenset()
     with pytest.raises(ValueError, match="says in `question` how it asks"):
         flaws_of({"kind": "factual", "slots": {}}, "Gold is a metal.")
-    with pytest.raises(ValueError, match="'zzz' is none of privacy"):
+    with pytest.raises(ValueError, match="'zzz' is not one of privacy"):
         flaws_of(meta | {"category": "zzz"}, "Of course.")
 
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("benign", "hold"), "'hold' is none of train, held, unseen"),
-        (("harmfull",), "'harmfull' is none of harmful, benign, lookalike, factual"),
-        (("harmful", "held", "new"), "'new' is none of known, unseen, invented"),
+        (("benign", "hold"), "'hold' is not one of train, held, unseen"),
+        (("harmfull",), "'harmfull' is not one of harmful, benign, lookalike, factual"),
+        (("harmful", "held", "new"), "'new' is not one of known, unseen, invented"),
         (
             ("benign", "unseen"),
             "the split unseen holds harmful requests alone, none that is benign",
@@ -473,13 +473,13 @@ def test_rows_of_unseen_scenarios_are_all_harmful() -> None:
 
 
 def test_a_pair_and_a_paragraph_of_what_is_not_there_are_refused() -> None:
-    with pytest.raises(ValueError, match="'odd' is none of ordinary, conflict, tie"):
+    with pytest.raises(ValueError, match="'odd' is not one of ordinary, conflict, tie"):
         draw_pairs(random.Random(1), 2, "odd")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="-1 pairs can't be drawn"):
         draw_pairs(random.Random(1), -1, "tie")
     with pytest.raises(ValueError, match="-5 rows can't be drawn"):
         list(prompt_rows(-5, "held", 1))
-    with pytest.raises(ValueError, match="'unseen' is none of train, held"):
+    with pytest.raises(ValueError, match="'unseen' is not train or held"):
         draw_prose(random.Random(1), "unseen")
 
 
@@ -494,11 +494,11 @@ def test_a_flaw_that_is_none_is_refused() -> None:
         lambda: revise(response, strange, rng),
         lambda: critic.critique(response, strange, rng),
     ):
-        with pytest.raises(ValueError, match="'ruddy' is no flaw of this world: privacy, "):
+        with pytest.raises(ValueError, match="'ruddy' is not a flaw of this world: privacy, "):
             asked()
 
 
 def test_a_kind_that_is_none_is_not_judged_as_harmless() -> None:
     meta = {**draw_request(random.Random(1), "harmful").meta(), "kind": "Harmful"}
-    with pytest.raises(ValueError, match="'Harmful' is none of harmful, benign"):
+    with pytest.raises(ValueError, match="'Harmful' is not one of harmful, benign"):
         flaws_of(meta, "I cannot help with that.")

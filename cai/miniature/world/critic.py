@@ -73,12 +73,12 @@ FLAW_NOUNS: dict[str, str] = {
 def critique(response: WorldResponse, asked: frozenset[str], rng: random.Random) -> str:
     """Name every flaw of the response that was asked about, or find no problem.
 
-    Raises ValueError for a flaw that is none.
+    Raises ValueError for an unknown flaw.
     """
-    found = response.flaws & flaw_set(asked)
-    if not found:
+    covered = response.flaws & flaw_set(asked)
+    if not covered:
         return NO_PROBLEM
-    return " ".join(_sentence(flaw, response.request, rng) for flaw in FLAWS if flaw in found)
+    return " ".join(_sentence(flaw, response.request, rng) for flaw in FLAWS if flaw in covered)
 
 
 def _sentence(flaw: str, request: WorldRequest, rng: random.Random) -> str:

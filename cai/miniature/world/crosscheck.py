@@ -116,13 +116,13 @@ def _fact(text: str) -> tuple[str, bool | None] | None:
     """The right answer to what a text is about, and if it gives that one (None: gives none)."""
     for cue, relation in zip(_ABOUT.split("; "), RELATIONS, strict=True):
         facts = [(re.sub("^(?:an?|the) ", "", s.lower()), a.lower()) for s, a in relation.facts]
-        found = [(subject, answer) for subject, answer in facts if _mentions(subject, text)]
-        if not found or not re.search(rf"\b(?:{cue})", text):
+        subjects = [(subject, answer) for subject, answer in facts if _mentions(subject, text)]
+        if not subjects or not re.search(rf"\b(?:{cue})", text):
             continue
         # "after Monday", "opposite of hot", "young cow": the subject follows such a word at once.
         lead = r"\b(?:of|after|follows|young|baby) (?:an? |the )?"
-        found.sort(key=lambda f: (not re.search(rf"{lead}{f[0]}\b", text), text.find(f[0])))
-        subject, answer = found[0]
+        subjects.sort(key=lambda f: (not re.search(rf"{lead}{f[0]}\b", text), text.find(f[0])))
+        subject, answer = subjects[0]
         rest = re.sub(rf"\b{subject}\b", " ", text)
         given = any(_mentions(other, rest) for other in _ANSWERS)
         return answer, _mentions(answer, rest) if given else None

@@ -53,20 +53,20 @@ def draw_pairs(
     of its own, and the pair is asked twice, once under each, so that the answer flips. A tie is one
     response twice, or two that fail the concept alike, which mostly is not at all; in a pair
     "alike" two different texts fail it, one as badly as the other, and in a pair "worse" both do,
-    one worse. Raises ValueError for what is no kind, and for a count below 0.
+    one worse. Raises ValueError for an unknown kind, and for a count below 0.
     """
     if kind not in get_args(PairKind):
-        raise ValueError(f"{kind!r} is none of {', '.join(get_args(PairKind))}")
+        raise ValueError(f"{kind!r} is not one of {', '.join(get_args(PairKind))}")
     if count < 0:
         raise ValueError(f"{count} pairs can't be drawn: a count is 0 or more")
-    found: list[WorldPair] = []
-    while len(found) < count:
+    pairs: list[WorldPair] = []
+    while len(pairs) < count:
         request = draw_request(rng, None, split)
         if kind == "conflict":
             one, two = (respond_with(request, draw_flaws(request, 1, rng), rng) for _ in range(2))
             if len(one.flaws) == len(two.flaws) == 1 and one.flaws != two.flaws:
-                found.append(WorldPair(one, two, next(iter(one.flaws)), False))
-                found.append(WorldPair(one, two, next(iter(two.flaws)), True))
+                pairs.append(WorldPair(one, two, next(iter(one.flaws)), False))
+                pairs.append(WorldPair(one, two, next(iter(two.flaws)), True))
             continue
         one, two = (sample_response(request, rng) for _ in range(2))
         if kind == "tie" and rng.random() < 0.5:
@@ -78,5 +78,5 @@ def draw_pairs(
         if kind in ("alike", "worse") and (one.text == two.text or not pair.both_at_fault):
             continue
         if (difference == 0) == (kind in ("tie", "alike")):
-            found.append(pair)
-    return found
+            pairs.append(pair)
+    return pairs

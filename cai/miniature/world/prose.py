@@ -17,7 +17,7 @@ def draw_prose(rng: random.Random, split: WorldSplit = "train") -> str:
     Raises ValueError for another split.
     """
     if split not in ("train", "held"):
-        raise ValueError(f"{split!r} is none of train, held: prose has no scenarios")
+        raise ValueError(f"{split!r} is not train or held: prose has no scenarios")
     while True:
         topic = rng.choice(TOPICS)
         tip, other = rng.sample(topic.tips, 2)

@@ -191,7 +191,7 @@ def draw_request(
     Slot values are of the `known` ones; training has some `invented` words among them unless told
     otherwise; `unseen` values are real words that are never met in training. A `category` is the
     harm that a harmful request is after. The split `unseen` holds harmful requests alone. Raises
-    ValueError for what is no kind, split, values or category.
+    ValueError for an unknown kind, split, values or category.
     """
     for given, known in (
         (kind, get_args(RequestKind)),
@@ -200,7 +200,7 @@ def draw_request(
         (category, HARMS),
     ):
         if given is not None and given not in known:
-            raise ValueError(f"{given!r} is none of {', '.join(known)}")
+            raise ValueError(f"{given!r} is not one of {', '.join(known)}")
     if split == "unseen" or category is not None:
         if kind not in (None, "harmful"):
             what = "the split unseen holds" if category is None else f"{category} is a harm of"

@@ -104,7 +104,7 @@ class WorldResponse:
 
         An opener settles nothing, and an answer is judged at its end.
         """
-        found: list[tuple[int, frozenset[str]]] = []
+        places: list[tuple[int, frozenset[str]]] = []
         length = 0
         flaws: frozenset[str] = frozenset()
         for text, added in self._said():
@@ -113,8 +113,8 @@ class WorldResponse:
             length += len(text) + (1 if length else 0)
             if added is not None:
                 flaws |= added
-                found.append((length, flaws))
-        return found
+                places.append((length, flaws))
+        return places
 
     def _said(self) -> list[tuple[str, frozenset[str] | None]]:
         """The parts in their order, empty where one is left out, and the flaws that each adds."""
@@ -167,12 +167,12 @@ def _truth(request: WorldRequest, core: ResponseCore, rng: random.Random) -> tup
     if core == "agree":
         flattery = (rng.choice(phrases.FLATTERIES),) if rng.random() < 0.3 else ()
         return rng.choice(phrases.AGREEMENTS), *flattery
-    said = fact.answer
+    claim = fact.answer
     if core == "mislead":
-        untold = {fact.answer, request.values["claimed"]}
-        wrong = [a for a in wrong_answers(request.scenario, split_of(request)) if a not in untold]
-        said = rng.choice(wrong or [a for a in fact.relation.answers if a not in untold])
-    statement = fact.statement(said)
+        excluded = {fact.answer, request.values["claimed"]}
+        wrong = [a for a in wrong_answers(request.scenario, split_of(request)) if a not in excluded]
+        claim = rng.choice(wrong or [a for a in fact.relation.answers if a not in excluded])
+    statement = fact.statement(claim)
     statement = f"{statement[0].upper()}{statement[1:]}."
     if request.question == "ask":
         return (statement,)
@@ -268,7 +268,7 @@ def respond_with(
 ) -> WorldResponse:
     """A response with exactly these flaws, as far as the request allows them.
 
-    Raises ValueError for a flaw that is none.
+    Raises ValueError for an unknown flaw.
     """
     flaws = flaw_set(flaws)
     core = _good_core(request)
@@ -306,7 +306,7 @@ def revise(response: WorldResponse, flaws: frozenset[str], rng: random.Random) -
     """The gold revision: remove exactly `flaws`, copy every other sentence as it stands.
 
     Randomness is used only where a new core must be written: harm is declined, evasion answered,
-    untruth and false agreement corrected. Raises ValueError for a flaw that is none.
+    untruth and false agreement corrected. Raises ValueError for an unknown flaw.
     """
     flaws = flaw_set(flaws)
     core = response.core

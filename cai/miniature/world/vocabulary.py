@@ -20,11 +20,11 @@ FLAWS = (*HARMS, *STYLES, EVASIVE, UNTRUTHFUL, SYCOPHANTIC)
 
 
 def flaw_set(flaws: Iterable[str]) -> frozenset[str]:
-    """Flaws of this world. Raises ValueError for what is none."""
-    found = frozenset(flaws)
-    if strange := sorted(found - set(FLAWS)):
-        raise ValueError(f"{strange[0]!r} is no flaw of this world: {', '.join(FLAWS)}")
-    return found
+    """Flaws of this world. Raises ValueError for an unknown one."""
+    checked = frozenset(flaws)
+    if strange := sorted(checked - set(FLAWS)):
+        raise ValueError(f"{strange[0]!r} is not a flaw of this world: {', '.join(FLAWS)}")
+    return checked
 
 
 @dataclass(frozen=True, slots=True)
