@@ -1,4 +1,4 @@
-"""Shares with intervals, and how far probabilities can be trusted. Pure arithmetic."""
+"""Proportions with confidence intervals, paired changes, and the calibration of probabilities."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BINS = 10
 
 @dataclass(frozen=True, slots=True)
 class Proportion:
-    """So many of so many."""
+    """Hits among n trials."""
 
     hits: int
     n: int
@@ -23,17 +23,17 @@ class Proportion:
 
     @property
     def share(self) -> float:
-        """NaN for none of none."""
+        """Hits over trials; NaN without trials."""
         return self.hits / self.n if self.n else float("nan")
 
     @property
     def interval(self) -> tuple[float, float]:
-        """95 % interval."""
+        """95 % interval of the share, by Wilson's score method."""
         return wilson(self.share, self.n)
 
 
 class IntervalEstimate(Protocol):
-    """A share and its 95 % interval, however that was found."""
+    """A share and its 95 % interval, whatever the method."""
 
     @property
     def share(self) -> float: ...
@@ -42,7 +42,7 @@ class IntervalEstimate(Protocol):
 
 
 def difference(first: IntervalEstimate, second: IntervalEstimate) -> tuple[float, float]:
-    """95 % interval of the second share less the first, of two samples that have nothing in common
+    """95 % interval of the second share minus the first, for two independent samples
     (Newcombe 1998, Statistics in Medicine 17:873, method 10)."""
     (low_a, high_a), (low_b, high_b) = first.interval, second.interval
     point = second.share - first.share
@@ -52,7 +52,10 @@ def difference(first: IntervalEstimate, second: IntervalEstimate) -> tuple[float
 
 
 def wilson(share: float, n: float) -> tuple[float, float]:
-    """95 % interval of a share seen in n trials (Wilson 1927); all is possible after none."""
+    """95 % score interval of a share in n trials (Wilson 1927); (0, 1) for no trials.
+
+    n need not be whole: `clustered` passes an effective number of trials.
+    """
     if n == 0:
         return 0.0, 1.0
     z = 1.96
@@ -62,13 +65,13 @@ def wilson(share: float, n: float) -> tuple[float, float]:
 
 
 def clustered(groups: Sequence[Proportion]) -> tuple[float, float]:
-    """95 % interval of the share of all, where what is in one group goes together.
+    """95 % interval of the pooled share where trials of one group (cluster) are correlated.
 
-    Wilson's at the effective number of trials, n over the design effect (Rao and Scott 1992,
-    Biometrics 48:577) and over (t / 1.96)² of so many groups (Korn and Graubard 1998, Survey
-    Methodology 24:193). Never narrower than Wilson's of independent trials, and that one where all
-    are yes or all no, which tells nothing of the design effect. All is possible after fewer than
-    two groups.
+    Wilson's interval at the effective number of trials: n over the design effect (Rao and Scott
+    1992, Biometrics 48:577) and over (t / 1.96)² with groups - 1 degrees of freedom (Korn and
+    Graubard 1998, Survey Methodology 24:193). Never narrower than Wilson's interval of independent
+    trials; equal to it where all trials are yes or all no, since the design effect is unknown
+    there. (0, 1) for fewer than two groups.
     """
     groups = [group for group in groups if group.n]
     if len(groups) < 2:
@@ -86,25 +89,18 @@ def clustered(groups: Sequence[Proportion]) -> tuple[float, float]:
 
 
 def student(degrees: int) -> float:
-    """The 97.5 % point of Student's t, to 0.3 % from five degrees of freedom on.
+    """The 97.5 % point of Student's t."""
+    from scipy.special import stdtrit  # here, since light commands import this module
 
-    The Cornish-Fisher expansion (Abramowitz and Stegun 1964, 26.7.5) around 1.96; the first four
-    are of their table 26.10.
-    """
-    if degrees <= 4:
-        return (12.706, 4.303, 3.182, 2.776)[degrees - 1]
-    z = 1.959964
-    return (
-        z
-        + (z**3 + z) / (4 * degrees)
-        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * degrees**2)
-        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * degrees**3)
-    )
+    return float(stdtrit(degrees, 0.975))
 
 
 @dataclass(frozen=True, slots=True)
 class Paired:
-    """A yes or no asked of the same n twice: yes both times, only before, only after."""
+    """A yes/no outcome of the same n cases before and after an edit.
+
+    both: yes before and after. went: yes before only. came: yes after only.
+    """
 
     n: int
     both: int
@@ -113,31 +109,31 @@ class Paired:
 
     @classmethod
     def of(cls, answers: Iterable[tuple[bool, bool]]) -> Paired:
-        """Counted from (before, after) of each."""
-        found = Counter(answers)
-        n, both = sum(found.values()), found[True, True]
-        return cls(n, both, went=found[True, False], came=found[False, True])
+        """From (before, after) of each case."""
+        counts = Counter(answers)
+        n, both = counts.total(), counts[True, True]
+        return cls(n, both, went=counts[True, False], came=counts[False, True])
 
     @property
     def before(self) -> Proportion:
-        """Yes before."""
+        """The share of yes before."""
         return Proportion(self.both + self.went, self.n)
 
     @property
     def after(self) -> Proportion:
-        """Yes after."""
+        """The share of yes after."""
         return Proportion(self.both + self.came, self.n)
 
     @property
     def change(self) -> float:
-        """Share after less share before; NaN for none."""
+        """Share after minus share before; NaN without cases."""
         return (self.came - self.went) / self.n if self.n else float("nan")
 
     @property
     def interval(self) -> tuple[float, float]:
         """95 % interval of the change (Newcombe 1998, Statistics in Medicine 17:2635, method 10).
 
-        The Wilson limits of both shares, joined by how far the two answers go together.
+        The Wilson limits of both shares, combined with the correlation of the two outcomes.
         """
         if self.n == 0:
             return -1.0, 1.0
@@ -152,7 +148,7 @@ class Paired:
         return low, self.change + reach(q_high - q.share, p.share - p_low)
 
     def _phi(self) -> float:
-        """The correlation of the two answers, drawn towards 0 by n/2 (Newcombe's correction)."""
+        """The correlation (φ) of the two outcomes, with Newcombe's continuity correction n/2."""
         neither = self.n - self.both - self.went - self.came
         product: float = self.both * neither - self.went * self.came
         if product > 0:
@@ -164,7 +160,8 @@ class Paired:
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """An amount measured of the same n twice: both means, and a 95 % interval of their ratio."""
+    """An amount measured on the same n cases before and after: both means, and a 95 % interval of
+    their ratio."""
 
     n: int
     before: float
@@ -173,8 +170,8 @@ class Ratio:
 
     @classmethod
     def of(cls, amounts: Sequence[tuple[float, float]]) -> Ratio:
-        """From (before, after) of each; the interval by Cochran 1977, section 2.11: r ± 1.96 times
-        √(Σ(after - r·before)² / n(n - 1)) / mean before. All is possible for fewer than two."""
+        """From (before, after) of each case; the interval by Cochran 1977, section 2.11: r ± 1.96 ·
+        √(Σ(after - r·before)² / n(n - 1)) / mean before. (0, ∞) for fewer than two cases."""
         n = len(amounts)
         before = math.fsum(b for b, _ in amounts) / max(1, n)
         after = math.fsum(a for _, a in amounts) / max(1, n)
@@ -187,12 +184,12 @@ class Ratio:
 
     @property
     def ratio(self) -> float:
-        """Mean after over mean before; NaN where there was nothing before."""
+        """Mean after over mean before; NaN where the mean before is 0."""
         return self.after / self.before if self.before > 0 else float("nan")
 
 
 def spread(values: Sequence[float]) -> float:
-    """Standard deviation (n - 1); 0 for a single value, and for none."""
+    """Sample standard deviation (n - 1); 0 for fewer than two values."""
     mean = sum(values) / max(1, len(values))
     return math.sqrt(sum((v - mean) ** 2 for v in values) / max(1, len(values) - 1))
 
@@ -209,28 +206,29 @@ def logit(p: float) -> float:
 
 
 def best_temperature(rows: Sequence[tuple[float, float]]) -> float:
-    """The divisor of the logits under which the truths are likeliest (Guo et al. 2017, §4.2).
+    """The divisor of the logits that minimises the cross-entropy (Guo et al. 2017, §4.2).
 
-    A row is a logit and its truth, as a yes or no or as the probability of yes. Searched on a
-    grid from 1/8 to 32, 20 steps a doubling.
+    A row is a logit and its truth, as a yes or no or as the probability of yes. Searched from 1/8
+    to 32: the loss is convex in 1 / temperature, so it has one minimum there.
     """
+    import numpy as np
+    from scipy.optimize import minimize_scalar
 
-    def loss(temperature: float) -> float:
-        total = 0.0
-        for logit, truth in rows:
-            p = sigmoid(logit / temperature)
-            total -= truth * math.log(max(1e-12, p)) + (1 - truth) * math.log(max(1e-12, 1 - p))
-        return total
+    logits, truths = np.array(rows, dtype=float).T
 
-    grid = [2 ** (step / 20) for step in range(-60, 101)]
-    return min(grid, key=loss)
+    def cross_entropy(octaves: float) -> float:
+        scaled = logits / 2**octaves
+        return float(np.sum(np.logaddexp(0, scaled) - truths * scaled))
+
+    fit = minimize_scalar(cross_entropy, bounds=(-3, 5), method="bounded", options={"xatol": 1e-8})
+    return float(2**fit.x)
 
 
 def calibration_error(rows: Sequence[tuple[float, float]], temperature: float = 1.0) -> float:
-    """Expected calibration error of the likelier side's probability (Guo et al. 2017, eq. 3).
+    """Expected calibration error (ECE) of the likelier side's probability (Guo et al. 2017, eq. 3).
 
-    Ten equal bins of confidence; the gap between confidence and accuracy, weighted by the bin.
-    Rows as in `best_temperature`: the accuracy of a probable truth is its probability.
+    Ten equal bins of confidence; the gap between confidence and accuracy, weighted by the size of
+    the bin. Rows as in `best_temperature`; a truth given as a probability counts as that accuracy.
     """
     bins: list[list[tuple[float, float]]] = [[] for _ in range(BINS)]
     for logit, truth in rows:

@@ -59,9 +59,16 @@ def test_a_truth_may_be_a_probability() -> None:
 def test_temperature_makes_confidence_match_accuracy() -> None:
     """Logit 2 and right three times in four: sigma(2 / T) = 0.75, so T = 2 / ln 3 = 1.82."""
     rows = [(2.0, True)] * 3 + [(2.0, False)]
-    found = best_temperature(rows)
-    assert found == pytest.approx(2 / math.log(3), rel=0.04)
-    assert calibration_error(rows, found) < 0.01
+    temperature = best_temperature(rows)
+    assert temperature == pytest.approx(2 / math.log(3), rel=1e-6)
+    assert calibration_error(rows, temperature) < 1e-6
+
+
+def test_the_temperature_stays_within_its_bounds() -> None:
+    """Always right: the smaller the temperature the likelier. Always wrong: the larger."""
+    assert best_temperature([(2.0, True), (-2.0, False)]) == pytest.approx(1 / 8, rel=1e-5)
+    assert best_temperature([(2.0, False), (-2.0, True)]) == pytest.approx(32, rel=1e-5)
+    assert best_temperature([(900.0, False), (900.0, True)]) == pytest.approx(32, rel=1e-5)
 
 
 def test_a_paired_change_has_the_published_interval() -> None:
@@ -135,10 +142,10 @@ def test_a_whole_group_counts_as_one_trial_when_its_members_are_alike() -> None:
 
 
 def test_points_of_students_t() -> None:
-    """Abramowitz and Stegun 1964, table 26.10."""
+    """Abramowitz and Stegun 1964, table 26.10, to its three decimals."""
     table = {1: 12.706, 4: 2.776, 5: 2.571, 9: 2.262, 20: 2.086, 120: 1.980}
     for degrees, point in table.items():
-        assert student(degrees) == pytest.approx(point, rel=2e-3)
+        assert student(degrees) == pytest.approx(point, abs=5e-4)
 
 
 def test_sigmoid_and_logit() -> None:
