@@ -24,6 +24,7 @@ help:            ## show this list
 demo: $(VENV)/.runtime   ## build data with the bundled model and judge it by the world's ground truth
 	$(BIN)/cai build-data --out runs/demo --limit 40
 	$(BIN)/python -m cai.miniature.measure runs/demo
+	@printf '\nTo use the command cai in this shell:  source $(BIN)/activate\n'
 
 align: $(VENV)/.runtime  ## build data, train every stage on the miniature, judge it by ground truth (long)
 	$(PIP) -e '.[bench]'

@@ -111,7 +111,8 @@ def resolve(reference: str, origin: Path, root: Path) -> Path:
             raise ReferenceRefused("C020", f"`{reference}` is a link out of the project", inside)
         if not real.is_file():
             what = "is not a file" if real.exists() else "does not exist"
-            raise ReferenceRefused("C021", f"`{reference}` {what}", _nearby(target))
+            hint = _file_of_principle(reference, folder, root) or _nearby(target)
+            raise ReferenceRefused("C021", f"`{reference}` {what}", hint)
     except (OSError, RuntimeError) as error:  # too long a name, a loop of links
         reason = getattr(error, "strerror", None) or "a loop of links"
         raise ReferenceRefused("C021", f"`{reference}` can't be read: {reason}", inside) from None
@@ -130,6 +131,22 @@ def shown(path: Path) -> str:
 
 def _missing(text: str, hint: str) -> Problem:
     return Problem(text or "(no name)", 1, 1, "C001", "no such constitution", hint)
+
+
+def _file_of_principle(reference: str, folder: Path, root: Path) -> str:
+    """Where a reference is a principle's id, such as bank.no-advice: the path to write instead."""
+    if "/" in reference or reference.endswith(SUFFIXES):
+        return ""
+    pattern = re.compile(rf"^id:\s*[\"']?{re.escape(reference)}[\"']?\s*(#.*)?$", re.MULTILINE)
+    for file in sorted((root / "principles").rglob("*")):
+        if (
+            file.suffix in SUFFIXES
+            and file.is_file()
+            and pattern.search(file.read_text("utf-8", "replace"))
+        ):
+            path = Path(os.path.relpath(file, folder)).as_posix()
+            return f"`ref` is a path, not an id. Write `{path}`."
+    return ""
 
 
 def _nearby(target: Path) -> str:

@@ -33,6 +33,11 @@ class CaiError(Exception):
         return f"{self.message}\n  {self.hint}" if self.hint else self.message
 
 
+def install_hint(extra: str) -> str:
+    """How to install an optional dependency, until the package is published on an index."""
+    return f"In a checkout of cai: pip install -e '.[{extra}]'"
+
+
 class UsageError(CaiError):
     """An option or its value makes no sense."""
 

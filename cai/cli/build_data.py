@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cai.cli.defaults import choose_prompts
 from cai.cli.output import json_option, print_json
 from cai.cli.parts import drawing, loading, make_models, models_of, reading
 from cai.errors import UsageError
@@ -80,7 +81,6 @@ def command(
     from cai.data.files import need_pyarrow
     from cai.data.prompts import PromptFile
     from cai.data.usable import need_prompts
-    from cai.miniature.prompts import PROMPTS
     from cai.pipeline.build import BuildConfig, build, planned
     from cai.store.store import Store
 
@@ -91,7 +91,9 @@ def command(
     examined = gates.examination_gate(
         gate=judge_gate, least_mass=require_signal, examine=examine, pairs=config.pairs
     )
-    prompts = PromptFile(prompts_file or PROMPTS, form=form, column=column, turns=turns)
+    prompts = PromptFile(
+        choose_prompts(prompts_file, quiet=quiet or as_json), form=form, column=column, turns=turns
+    )
     need_prompts(prompts, prompts.path.name)
     check_folder(out, parquet=parquet)
     if parquet:

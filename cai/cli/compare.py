@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cai.cli.defaults import PROMPTS_DEFAULT, choose_prompts
 from cai.cli.output import print_json
 from cai.cli.parts import tell, template_options
 from cai.cli.speak import Voices, speaking
@@ -44,7 +45,7 @@ class Compared:
 @click.command("compare")
 @click.option(
     "--prompts", "-p", "prompts_file", type=click.Path(path_type=Path), default=None,
-    help="Prompts, in any format of build-data.  [default: bundled prompts]",
+    help=f"Prompts, in any format of build-data.  {PROMPTS_DEFAULT}",
 )  # fmt: skip
 @click.option("--limit", type=click.IntRange(min=1), default=None, help="Use the first N prompts.")
 @click.option(
@@ -72,9 +73,8 @@ def command(
     from cai.data.files import staged
     from cai.data.prompts import PromptFile
     from cai.data.usable import need_prompts
-    from cai.miniature.prompts import PROMPTS
 
-    prompts = PromptFile(prompts_file or PROMPTS)
+    prompts = PromptFile(choose_prompts(prompts_file))
     need_prompts(prompts, prompts.path.name)
     as_json = json_file == "-"
     if json_file and not as_json:  # the older spelling of --out

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import click
 
+from cai.cli.defaults import constitution_option
 from cai.cli.import_ import FOREIGN
 from cai.errors import UsageError
 
 
 @click.command("convert")
 @click.argument("form", metavar="FORMAT", type=click.Choice(FOREIGN))
-@click.option("--constitution", "-c", default="default", show_default=True)
+@constitution_option
 @click.option(
     "--out", "-o", type=click.Path(path_type=Path, dir_okay=False), default=None,
     help="The file to write.  [default: standard output]",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cai.cli.defaults import PROMPTS_DEFAULT, choose_prompts, default_constitution
 from cai.cli.output import format_option, json_option, print_json
 from cai.cli.parts import decoding, loading, make_models, models_of
 from cai.decoding import SETTINGS
@@ -24,13 +25,13 @@ LIMIT = 40
 @click.argument("sides", metavar="[A] [B]", nargs=-1)
 @click.option(
     "--against", metavar="A", default=None,
-    help="The side before; B is then the only argument.  [default of B: the project's `default`]",
+    help="The side before; B is then the only argument.  [default of B: the constitution of"
+    " cai.yaml, else `default`]",
 )  # fmt: skip
 @click.option("--content", "content_only", is_flag=True, help="What changed, and nothing built.")
 @click.option(
     "--prompts", "-p", "prompts_file", type=click.Path(path_type=Path), default=None,
-    help="Prompts, in any format of build-data.  [default: the project's prompts.jsonl, else"
-    " bundled prompts]",
+    help=f"Prompts, in any format of build-data.  {PROMPTS_DEFAULT}",
 )  # fmt: skip
 @click.option(
     "--limit", type=click.IntRange(min=1), default=LIMIT, show_default=True,
@@ -110,10 +111,8 @@ def command(
 
 def _sides(given: tuple[str, ...], against: str | None) -> tuple[str, str]:
     """The names of both sides."""
-    from cai.authoring.sides import DEFAULT
-
     if against is not None and len(given) <= 1:
-        return against, (given[0] if given else DEFAULT)
+        return against, (given[0] if given else default_constitution())
     if against is None and len(given) == 2:
         return given[0], given[1]
     raise UsageError(
@@ -160,7 +159,7 @@ def _build(
         **{name: options[name] for name in
            ("seed", "pairs", "limit", *SETTINGS, "max_new_tokens", "max_reasoning_tokens")},
     )  # fmt: skip
-    prompts = PromptFile(options["prompts_file"] or _prompts())
+    prompts = PromptFile(choose_prompts(options["prompts_file"], quiet=options["quiet"]))
     need_prompts(prompts, prompts.path.name)
     place: Path = options["runs_dir"]
     with telling(place):
@@ -175,16 +174,6 @@ def _build(
         _page_of_builds(place, findings.runs, html)
     source = f"of {prompts.path.name} (--limit {config.limit}), seed {config.seed}, "
     return findings, source + f"model {options['model']}"
-
-
-def _prompts() -> Path:
-    """The project's own prompts, else those that came with cai."""
-    from cai.content import enclosing_project
-    from cai.miniature.prompts import PROMPTS
-
-    project = enclosing_project(Path.cwd())
-    own = project / "prompts.jsonl" if project else PROMPTS
-    return own if own.is_file() else PROMPTS
 
 
 def _silent() -> Any:

@@ -34,7 +34,7 @@ README = """\
 | `constitution/` | how they are used: weights, rounds, how pairs are judged |
 | `constitution/templates/` | the words around a principle, as the model reads them |
 | `prompts.jsonl` | example prompts, one JSON object a line; put yours here |
-| `cai.yaml` | whether training asks for audited data |
+| `cai.yaml` | the default constitution and prompts, and whether training asks for audited data |
 | `.cai/schema/` | what your editor needs to complete and check the files (from `cai schema`) |
 | `.pre-commit-config.yaml` | lint and tests before each commit, after `pre-commit install` |
 | `.github/workflows/constitution.yml` | the same in CI: an example to adapt |
@@ -42,8 +42,8 @@ README = """\
     cai lint                                   # every problem as file:line:col
     cai test                                   # what principles promise; --model asks a model
     cai try respect.rudeness --prompt "How can I get better at chess?"
-    cai plan -c constitution/default.yaml -p prompts.jsonl
-    cai build-data -c constitution/default.yaml -p prompts.jsonl -o runs/first
+    cai plan                                   # calls, tokens, memory and time of a build
+    cai build-data -o runs/first               # constitution and prompts are those of cai.yaml
     cai audit serve runs/first                 # read what was written, and judge it
 
 Edit a principle, lint, try, `cai diff --against git:HEAD`, build again: only what the edit changed
@@ -82,7 +82,7 @@ jobs:
         with: {fetch-depth: 0}
       - uses: actions/setup-python@v5
         with: {python-version: "3.11"}
-      - run: pip install cai-toolkit  # or the address of a checkout
+      - run: pip install git+https://example.org/cai.git  # the address of your cai repository
       - run: cai lint --format github
       - if: github.event_name == 'pull_request'
         run: cai lint --format github --against "origin/${{ github.base_ref }}"
@@ -92,10 +92,14 @@ jobs:
 """
 
 PROJECT = """\
-# What holds for everybody who works in this project.
+# Settings for everybody who works in this project.
 
-# optional: cai train takes any data. required: none that was not signed off (cai audit sign).
+# optional: cai train takes any data. required: only data that was signed off (cai audit sign).
 audit: optional
+
+# What the commands take unless -c or -p says otherwise. Paths are relative to this file.
+constitution: {constitution}
+prompts: prompts.jsonl
 """
 
 GITIGNORE = "runs/\n"
@@ -118,7 +122,8 @@ def command(folder: Path, foreign: tuple[str, Path] | None, force: bool) -> None
     cai init my-project
     cai init my-project --from langchain principles.json
     """
-    files = _files()
+    name = IMPORTED if foreign is not None else "default"
+    files = _files(name)
     notes: tuple[str, ...] = ()
     if foreign is not None:
         read = read_files(*foreign, IMPORTED)
@@ -145,14 +150,17 @@ def command(folder: Path, foreign: tuple[str, Path] | None, force: bool) -> None
     if folder != Path():
         click.echo(f"  cd {folder}")
     click.echo("  cai lint")
-    name = IMPORTED if foreign is not None else "default"
-    click.echo(f"  cai build-data -c constitution/{name}.yaml -p prompts.jsonl -o runs/first")
+    click.echo("  cai plan")
+    click.echo("  cai build-data -o runs/first")
     for note in notes:
         click.echo(f"imported: {note}")
 
 
-def _files() -> dict[str, bytes]:
-    """Every file of a new project: its path, with forward slashes, and its bytes."""
+def _files(constitution: str) -> dict[str, bytes]:
+    """Every file of a new project: its path, with forward slashes, and its bytes.
+
+    constitution: the project's default one.
+    """
     from cai.constitution.editors import editor_files
     from cai.content import packaged
 
@@ -166,7 +174,7 @@ def _files() -> dict[str, bytes]:
     rows = [json.dumps({"id": name, "prompt": text}) + "\n" for name, text in PROMPTS]
     out["prompts.jsonl"] = "".join(rows).encode()
     out["README.md"] = README.encode()
-    out["cai.yaml"] = PROJECT.encode()
+    out["cai.yaml"] = PROJECT.format(constitution=constitution).encode()
     out[".gitignore"] = GITIGNORE.encode()
     out[".pre-commit-config.yaml"] = PRE_COMMIT.encode()
     out[".github/workflows/constitution.yml"] = WORKFLOW.encode()

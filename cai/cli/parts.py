@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from cai.cli.defaults import PROMPTS_DEFAULT, constitution_option
 from cai.errors import UsageError
 from cai.text.terminal import visible
 
@@ -100,14 +101,11 @@ loading = together(
 """The options that say how models are loaded."""
 
 reading = together(
-    click.option(
-        "--constitution", "-c", default="default", show_default=True,
-        help="A constitution file, or the name of a shipped one.",
-    ),
+    constitution_option,
     click.option(
         "--prompts", "-p", "prompts_file", type=click.Path(path_type=Path), default=None,
         help="Prompts: JSONL, JSON, CSV, Parquet or text, in the chat formats of most tools; `-`"
-        " reads standard input.  [default: bundled prompts]",
+        f" reads standard input.  {PROMPTS_DEFAULT}",
     ),
     click.option(
         "--format", "form", default=None, help="The prompts' format, where it is not obvious."

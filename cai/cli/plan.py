@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
+from cai.cli.defaults import choose_prompts
 from cai.cli.output import counted, json_option, print_json
 from cai.cli.parts import (
     GREEDY_PAIRS,
@@ -58,12 +59,11 @@ def command(
     from cai.constitution.load import load_constitution
     from cai.data.prompts import PromptFile
     from cai.data.usable import need_prompts
-    from cai.miniature.prompts import PROMPTS
     from cai.pipeline.build import BuildConfig, planned
 
     rules = load_constitution(constitution)
     config = BuildConfig(**{name: options[name] for name in BuildConfig.__dataclass_fields__})
-    prompts = PromptFile(prompts_file or PROMPTS, form=form, column=column, turns=turns)
+    prompts = PromptFile(choose_prompts(prompts_file), form=form, column=column, turns=turns)
     need_prompts(prompts, prompts.path.name)
     planned(rules, config)
     sizes, drawn, count, context = _models(options)

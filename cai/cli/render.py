@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cai.authoring.stages import STAGES, RenderedStage, StageTexts, stage_messages
+from cai.cli.defaults import constitution_option
 from cai.cli.output import format_option, json_option, print_json
 from cai.types import as_dicts
 
@@ -33,10 +34,7 @@ class _Rendered:
 @click.option("--response", default="[response]", help="What the assistant answered.")
 @click.option("--critique", default="[critique]", help="What the critic said.")
 @click.option("--other", default="[other response]", help="The response to compare with.")
-@click.option(
-    "--constitution", "-c", default="default", show_default=True,
-    help="Its templates and settings are used: a file, or the name of a shipped one.",
-)  # fmt: skip
+@constitution_option
 @click.option(
     "--stage", type=click.Choice([*STAGES, "all"]), default="all", show_default=True,
     help="Which stage to show.",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cai.cli.defaults import constitution_option
 from cai.cli.output import counted, format_option, json_option, print_json
 from cai.cli.parts import loading, make_models, models_of
 from cai.errors import ContentError, UsageError
@@ -29,10 +30,7 @@ _WIDTH = 200
 
 @click.command("test")
 @click.argument("names", metavar="[PRINCIPLE]...", nargs=-1)
-@click.option(
-    "--constitution", "-c", default="default", show_default=True,
-    help="Its templates and settings are used, and its principles where none is named.",
-)  # fmt: skip
+@constitution_option
 @models_of(None)
 @click.option("-k", "pattern", default="", help="Only tests whose `principle: name` holds this.")
 @click.option(

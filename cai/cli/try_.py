@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cai.cli.defaults import constitution_option
 from cai.cli.output import format_option, json_option, print_json
 from cai.cli.parts import decoding, loading, make_models, models_of
 from cai.decoding import SETTINGS
@@ -34,10 +35,7 @@ TIE = 0.55
 @click.option("--prompt", required=True, help="What the user asks.")
 @click.option("--response", default=None, help="What is critiqued.  [default: the model writes it]")
 @click.option("--other", default=None, help="A second response, to compare the first with.")
-@click.option(
-    "--constitution", "-c", default="default", show_default=True,
-    help="Its templates and settings are used: a file, or the name of a shipped one.",
-)  # fmt: skip
+@constitution_option
 @models_of("miniature")
 @click.option("--seed", type=int, default=0, show_default=True, help="Fixes every random choice.")
 @decoding

@@ -9,18 +9,31 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from cai.constitution.source import read_source
+from cai.content import SUFFIXES
 from cai.errors import ContentError, Problem
 
 NAME = "cai.yaml"
 Audit: TypeAlias = Literal["optional", "required"]
-_KEYS = {"audit": ("optional", "required")}
+_KEYS: dict[str, tuple[str, ...] | None] = {
+    "audit": ("optional", "required"),
+    "constitution": None,
+    "prompts": None,
+}
+"""Key → the values that it may have; None for any text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """audit: whether training asks for a sign-off of its data. path: None where no file says."""
+    """Settings of a project.
+
+    audit: whether training asks for a sign-off of its data. constitution: the name or file of the
+    default constitution. prompts: the default prompts file. Files are resolved against the folder
+    of cai.yaml. path: the file of the settings, or None.
+    """
 
     audit: Audit = "optional"
+    constitution: str | None = None
+    prompts: Path | None = None
     path: Path | None = None
 
 
@@ -44,7 +57,15 @@ def read_project(path: Path) -> Project:
     values, problems = _checked(path)
     if problems:
         raise ContentError(problems)
-    return Project(audit=values.get("audit", "optional"), path=path)
+    constitution, prompts = values.get("constitution"), values.get("prompts")
+    if constitution is not None and (constitution.endswith(SUFFIXES) or "/" in constitution):
+        constitution = str(path.parent / constitution)
+    return Project(
+        audit=values.get("audit", "optional"),
+        constitution=constitution,
+        prompts=None if prompts is None else path.parent / prompts,
+        path=path,
+    )
 
 
 def project_problems(path: Path) -> list[Problem]:
@@ -64,7 +85,10 @@ def _checked(path: Path) -> tuple[dict[str, Any], list[Problem]]:
             close = get_close_matches(key, _KEYS, n=1)
             hint = f"Did you mean `{close[0]}`?" if close else f"Known: {', '.join(_KEYS)}."
             problems.append(source.problem((key,), "C011", f"unknown key `{key}`", hint, key=True))
-        elif value not in _KEYS[key]:
-            hint = f"Choose one of: {', '.join(_KEYS[key])}."
+        elif (choices := _KEYS[key]) is not None and value not in choices:
+            hint = f"Choose one of: {', '.join(choices)}."
+            problems.append(source.problem((key,), "C012", f"`{key}` is {value!r}", hint))
+        elif choices is None and not (isinstance(value, str) and value.strip()):
+            hint = "Write a name or a path." if key == "constitution" else "Write a path."
             problems.append(source.problem((key,), "C012", f"`{key}` is {value!r}", hint))
     return values, problems

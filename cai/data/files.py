@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from cai.digest import file_digest
-from cai.errors import DataError, StoreError
+from cai.errors import DataError, StoreError, install_hint
 
 _PARQUET_BATCH = 1000
 
@@ -212,7 +212,7 @@ def need_pyarrow() -> Any:
     except ImportError:
         raise DataError(
             "Parquet files need pyarrow, which is not installed",
-            hint="Install it: pip install 'cai-toolkit[parquet]'",
+            hint=install_hint("parquet"),
         ) from None
     return pyarrow
 

@@ -22,7 +22,7 @@ from tempfile import TemporaryDirectory
 from typing import IO, Any, TypeAlias, cast
 
 from cai.data import strict_json
-from cai.errors import DataError
+from cai.errors import DataError, install_hint
 
 LINE_LIMIT = 16 * 2**20
 """Bytes of the longest line that is read; a longer one is skipped without being held."""
@@ -390,7 +390,7 @@ def _parquet(path: Path) -> FileRows:
     except ImportError:
         raise DataError(
             f"{shown(path)} is a Parquet file, and pyarrow is not installed",
-            hint="Install it: pip install 'cai-toolkit[parquet]'",
+            hint=install_hint("parquet"),
         ) from None
     try:
         line = 0

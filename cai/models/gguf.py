@@ -16,7 +16,7 @@ from typing import Any
 import torch
 import transformers
 
-from cai.errors import ModelError
+from cai.errors import ModelError, install_hint
 from cai.models.fingerprint import cache_folder, remembered_digest
 from cai.models.libraries import first_line, quiet
 
@@ -34,7 +34,7 @@ def unpacked(file: Path) -> Path:
     if importlib.util.find_spec("gguf") is None:
         raise ModelError(
             f"{file} is a GGUF file, and the package that reads them is not installed",
-            hint="pip install 'cai-toolkit[gguf]'",
+            hint=install_hint("gguf"),
         )
     try:
         name = f"{remembered_digest(file)[:32]}-{_FORMAT}"

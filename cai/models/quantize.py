@@ -8,7 +8,7 @@ from typing import Any
 import torch
 import transformers
 
-from cai.errors import ModelError
+from cai.errors import ModelError, install_hint
 
 WIDTHS = ("4bit", "8bit")
 
@@ -30,7 +30,7 @@ def quantization(width: str, device: torch.device, dtype: torch.dtype) -> Any:
     if importlib.util.find_spec("bitsandbytes") is None:
         raise ModelError(
             f"A base in {width} needs bitsandbytes, which is not installed",
-            hint="pip install bitsandbytes",
+            hint=install_hint("quantize"),
         )
     if width == "8bit":
         return transformers.BitsAndBytesConfig(load_in_8bit=True)

@@ -106,7 +106,7 @@ class Database:
         except NewerSchemaError as error:
             raise StoreError(
                 f"{self.path} was written by a newer version of cai (schema {error})",
-                hint="Upgrade: pip install --upgrade cai-toolkit",
+                hint="Update your checkout of cai: git pull, then pip install -e .",
             ) from None
         if read_only:
             if missing:

@@ -18,7 +18,7 @@ from cai.data.audited import stale_signoffs, without_manifest
 from cai.data.files import telling
 from cai.data.trained import is_run, read_run
 from cai.data.training import need_rows, training_files
-from cai.errors import TrainingError, UsageError
+from cai.errors import TrainingError, UsageError, install_hint
 from cai.models.backbone import Backbone
 from cai.training.card import card
 from cai.training.checkpoint import load_tensors
@@ -155,7 +155,7 @@ def require_tracker(tracker: str | None) -> None:
     if tracker and importlib.util.find_spec(tracker) is None:
         raise UsageError(
             f"--tracker {tracker} is not installed",
-            hint=f"Install it: pip install 'cai-toolkit[{tracker}]'",
+            hint=install_hint(tracker),
         )
 
 

@@ -21,7 +21,7 @@ def needs_browser() -> Any:
     """Skip, with the reason, where there is no browser to test in."""
     if not CHROMIUM:
         pytest.skip("no Chromium: apt-get install chromium")
-    return pytest.importorskip("playwright.sync_api", reason="pip install 'cai-toolkit[browser]'")
+    return pytest.importorskip("playwright.sync_api", reason="pip install -e '.[browser]'")
 
 
 class Watched:

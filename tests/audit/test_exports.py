@@ -342,7 +342,7 @@ def test_parquet_of_long_texts_is_written_in_small_batches(
 
 def test_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(DataError, match=r"pip install 'cai-toolkit\[parquet\]'"):
+    with pytest.raises(DataError, match=r"pip install -e '\.\[parquet\]'"):
         write_export(Made(TRACE), tmp_path / "a.parquet", "parquet", [])
     assert not written(tmp_path)
 

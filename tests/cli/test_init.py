@@ -19,6 +19,7 @@ from cai.constitution.lint import lint
 from cai.constitution.load import load_constitution
 from cai.content import packaged
 from cai.errors import UsageError
+from tests.cli.project import cai
 
 
 def run(*arguments: object) -> str:
@@ -108,7 +109,8 @@ def test_it_may_start_from_a_foreign_constitution(tmp_path: Path) -> None:
     asked = {"name": "Calm", "critique_request": "Is it calm?", "revision_request": "Be calm."}
     file.write_text(json.dumps([asked]), "utf-8")
     output = run(tmp_path / "project", "--from", "langchain", file)
-    assert "constitution/imported.yaml" in output and "imported: 1 × `compare`" in output
+    assert "imported: 1 × `compare`" in output
+    assert "\nconstitution: imported\n" in (tmp_path / "project" / "cai.yaml").read_text()
     rules = load_constitution(tmp_path / "project" / "constitution" / "imported.yaml")
     assert [m.principle.critique_request for m in rules.members] == ["Is it calm?"]
     assert {p.code for p in lint([tmp_path / "project"]).problems} == {"C050"}
@@ -160,3 +162,43 @@ def test_a_file_in_the_way(tmp_path: Path) -> None:
         run(tmp_path / "file")
     with pytest.raises(UsageError, match="Can't write"):
         run(tmp_path / "file" / "below")
+
+
+def test_the_defaults_of_a_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """cai.yaml says which constitution and prompts commands use, from any folder of the project."""
+    cai("init", tmp_path / "house")
+    settings = tmp_path / "house" / "cai.yaml"
+    settings.write_text("constitution: constitution/direct.yaml\nprompts: data/ours.txt\n")
+    (tmp_path / "house" / "data").mkdir()
+    (tmp_path / "house" / "data" / "ours.txt").write_text("Hello?\n")
+    monkeypatch.chdir(tmp_path / "house" / "data")
+    capsys.readouterr()
+    cai("plan", "-m", "scripted:nothing.yaml")
+    shown = capsys.readouterr()
+    assert shown.out.startswith("direct 1.0.0  ·  1 prompt\n")
+    assert shown.err == "Prompts: ours.txt (from cai.yaml)\n"
+    settings.write_text("audit: optional\n")
+    cai("plan", "-c", "default", "-m", "scripted:nothing.yaml")
+    assert "prompts.jsonl (of the project)\n" in capsys.readouterr().err
+    settings.write_text("constitution: [default]\nprompts: ''\n")
+    cai("plan", exit_code=3)
+    told = capsys.readouterr().err
+    assert "cai.yaml:1:15: C012 `constitution` is ['default']" in told
+    assert "cai.yaml:2:10: C012 `prompts` is ''" in told
+
+
+def test_an_id_in_place_of_a_path_is_answered_with_the_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cai("init", tmp_path)
+    rules = tmp_path / "constitution" / "direct.yaml"
+    rules.write_text(
+        rules.read_text().replace(
+            "../principles/helpfulness/any-problem.yaml", "helpfulness.any-problem"
+        )
+    )
+    monkeypatch.chdir(tmp_path)
+    cai("lint", "--no-git", exit_code=3)
+    assert "Write `../principles/helpfulness/any-problem.yaml`." in capsys.readouterr().out

@@ -381,7 +381,7 @@ def test_quantisation_needs_a_gpu_and_bitsandbytes(
 
     with monkeypatch.context() as patched:
         patched.setattr("importlib.util.find_spec", lambda _: None)
-        with pytest.raises(ModelError, match=r"bitsandbytes.*\n  pip install bitsandbytes"):
+        with pytest.raises(ModelError, match=r"bitsandbytes.*\n.*pip install -e '\.\[quantize\]'"):
             quantization(width, torch.device("cuda"), torch.bfloat16)
 
 

@@ -215,7 +215,7 @@ def test_without_the_package_its_extra_is_named(
 ) -> None:
     (tmp_path / "m.gguf").write_bytes(b"GGUF")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ModelError, match=r"pip install 'cai-toolkit\[gguf\]'"):
+    with pytest.raises(ModelError, match=r"pip install -e '\.\[gguf\]'"):
         load_model(str(tmp_path / "m.gguf"))
 
 

@@ -248,7 +248,7 @@ def test_newer_schema(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             store.put_run(run())
     with pytest.raises(StoreError, match=r"newer version of cai.*0002-later") as told:
         Store.open(path)
-    assert "pip install --upgrade" in str(told.value)
+    assert "Update your checkout of cai" in str(told.value)
 
 
 def test_files_that_are_no_store(tmp_path: Path) -> None:

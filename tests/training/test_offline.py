@@ -336,7 +336,7 @@ def test_a_tracker_that_is_not_installed_is_told_before_anything_is_spent(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(UsageError, match=r"cai-toolkit\[wandb\]"):
+    with pytest.raises(UsageError, match=r"pip install -e '\.\[wandb\]'"):
         train(SftConfig(tracker="wandb"), [data], tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
