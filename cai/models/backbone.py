@@ -13,7 +13,7 @@ The base's own dropout is always off, so that log-probabilities of one text can 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from copy import deepcopy
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from cai.errors import ModelError
-from cai.models.adapters import Adapters, LoraSettings, overwrite, same_training
+from cai.models.adapters import Adapters, LoraSettings, same_training
 from cai.models.libraries import quiet
 from cai.models.load import LoadedModel, load_model
 from cai.models.logprobs import Head, head_of
@@ -159,14 +159,6 @@ class Backbone:
         with quiet():
             self._owner(name).save_pretrained(folder)
             self.encoder.save_tokenizer(folder)
-
-    def adapter_state(self, name: str) -> dict[str, Tensor]:
-        """Copies of an adapter's tensors (all weights, trained in full), on the CPU."""
-        return {k: p.detach().to("cpu", copy=True) for k, p in self._parameters(name).items()}
-
-    def load_adapter_state(self, name: str, tensors: Mapping[str, Tensor]) -> None:
-        """Overwrite an adapter's tensors. Raises `ModelError` where names or shapes differ."""
-        overwrite(self._parameters(name), tensors, f"the state of {name}")
 
     def freeze_reference(self) -> None:
         """Trained in full: keep a frozen copy of all weights as they are, for "reference"."""

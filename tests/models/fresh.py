@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from cai.models.adapters import overwrite
 from cai.models.backbone import Backbone, LoraSettings
 from cai.models.load import LoadedModel
 from tests.models.tiny import VOCABULARY, encoder, tiny
@@ -30,15 +32,25 @@ def backbone(name: str = "llama", dtype: torch.dtype = torch.float32, **options:
     return Backbone(loaded(copy.deepcopy(tiny(name)).to(dtype), name), **options)
 
 
+def adapter_state(bone: Backbone, name: str) -> dict[str, Tensor]:
+    """Copies of an adapter's tensors (all weights, trained in full)."""
+    return {k: p.detach().clone() for k, p in bone._parameters(name).items()}
+
+
+def load_adapter_state(bone: Backbone, name: str, tensors: Mapping[str, Tensor]) -> None:
+    """Overwrite an adapter's tensors."""
+    overwrite(bone._parameters(name), tensors, f"the state of {name}")
+
+
 def add_trained(bone: Backbone, name: str, seed: int, settings: LoraSettings = SMALL) -> None:
     """Add an adapter that changes outputs: its B are no longer 0."""
     bone.add_adapter(name, settings, seed)
     generator = torch.Generator().manual_seed(seed)
-    state = bone.adapter_state(name)
+    state = adapter_state(bone, name)
     for key, tensor in state.items():
         if ".lora_B." in key:
             tensor.copy_(0.05 * torch.randn(tensor.shape, generator=generator))
-    bone.load_adapter_state(name, state)
+    load_adapter_state(bone, name, state)
 
 
 def token_ids(*shape: int, seed: int = 0) -> Tensor:

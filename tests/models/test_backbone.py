@@ -15,10 +15,12 @@ from cai.models.logprobs import token_logprobs
 from cai.types import Sampling
 from tests.models.fresh import (
     SMALL,
+    adapter_state,
     add_trained,
     assert_close,
     backbone,
     gradients,
+    load_adapter_state,
     loaded,
     token_ids,
 )
@@ -247,7 +249,7 @@ def test_a_bfloat16_base_has_float32_masters(name: str) -> None:
     assert bone.dtype == torch.bfloat16
     exact = backbone(name)
     exact.add_adapter("policy", SMALL, 1)
-    ours, theirs = bone.adapter_state("policy"), exact.adapter_state("policy")
+    ours, theirs = adapter_state(bone, "policy"), adapter_state(exact, "policy")
     assert all(torch.equal(ours[k], t) and t.dtype == torch.float32 for k, t in theirs.items())
 
     step(bone, -logprobs(bone, "policy").mean())
@@ -322,7 +324,9 @@ def test_what_full_training_has_not() -> None:
 
 def test_full_weights_are_saved_as_a_model(tmp_path: Path) -> None:
     bone = backbone(full=True)
-    bone.load_adapter_state("policy", {k: 1.1 * t for k, t in bone.adapter_state("policy").items()})
+    load_adapter_state(
+        bone, "policy", {k: 1.1 * t for k, t in adapter_state(bone, "policy").items()}
+    )
     bone.save_adapter("policy", tmp_path)
     again = Backbone.load(str(tmp_path), device="cpu", full=True)
     assert torch.equal(logprobs(again, "policy"), logprobs(bone, "policy"))

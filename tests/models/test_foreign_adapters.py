@@ -23,6 +23,7 @@ from cai.models.load import load_model
 from cai.models.merge import merge_adapter
 from cai.models.names import resolve_model
 from tests.cli.project import cai
+from tests.models.fresh import adapter_state, load_adapter_state
 from tests.models.tiny import SHAPE
 from tests.text.families import family
 
@@ -233,13 +234,13 @@ def test_fused_experts_are_trained_saved_and_merged(tmp_path: Path) -> None:
     backbone.add_adapter("policy", LoraSettings(r=4, alpha=8), seed=1)
     with torch.no_grad(), backbone.using("policy"):
         torch.testing.assert_close(backbone.model(ids).logits, plain, atol=1e-5, rtol=1e-5)
-    state = backbone.adapter_state("policy")
+    state = adapter_state(backbone, "policy")
     assert any("experts" in name for name in state)
     generator = torch.Generator().manual_seed(1)
     for name, tensor in state.items():
         if "lora_B" in name:
             tensor.copy_(0.02 * torch.randn(tensor.shape, generator=generator))
-    backbone.load_adapter_state("policy", state)
+    load_adapter_state(backbone, "policy", state)
     with torch.no_grad(), backbone.using("policy"):
         moved = backbone.model(ids).logits
     with torch.no_grad(), backbone.using(None):

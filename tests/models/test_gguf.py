@@ -22,6 +22,7 @@ from cai.models.folders import local_folder
 from cai.models.load import load_encoder, load_model
 from cai.models.rows import plain_logits
 from cai.types import Message
+from tests.models.fresh import adapter_state, load_adapter_state
 from tests.text.families import family
 
 REAL = Path(sys.prefix) / "real"
@@ -187,8 +188,8 @@ def test_an_adapter_is_trained_saved_and_merged_on_it(tmp_path: Path) -> None:
     write_gguf(file, llama(True))
     bone = Backbone.load(str(file), device="cpu")
     bone.add_adapter("policy", LoraSettings(r=2), 0)
-    state = {k: t + 0.05 for k, t in bone.adapter_state("policy").items()}
-    bone.load_adapter_state("policy", state)
+    state = {k: t + 0.05 for k, t in adapter_state(bone, "policy").items()}
+    load_adapter_state(bone, "policy", state)
     bone.save_adapter("policy", tmp_path / "adapter")
     merge_adapter(str(file), tmp_path / "adapter", tmp_path / "merged")
     ids = torch.tensor([[5, 6, 7]])

@@ -25,6 +25,7 @@ from cai.training.scoring import FunctionScorer, MixedScorer
 from cai.types import Message, Prompt
 from tests.e2e.helpers import rows as read_rows
 from tests.models import fresh
+from tests.models.fresh import adapter_state
 from tests.training.ppo_runs import PROMPTS, backbone, loaded, share_of_e, trainer
 
 
@@ -216,11 +217,11 @@ def test_a_loss_that_is_no_number_stops_the_run() -> None:
     run.update()
     with torch.no_grad():
         run.value_head.get_parameter("bias").fill_(float("nan"))
-    before = run.backbone.adapter_state("policy")
+    before = adapter_state(run.backbone, "policy")
     with pytest.raises(TrainingError, match="not a number") as told:
         run.update()
     assert "prompts p" in told.value.message
-    after = run.backbone.adapter_state("policy")
+    after = adapter_state(run.backbone, "policy")
     assert all(torch.equal(before[name], after[name]) for name in before)  # nothing reached it
 
 

@@ -21,6 +21,7 @@ from cai.training.offline import OfflineTrainer
 from cai.training.policy import resolve
 from cai.training.reward import RewardObjective
 from cai.training.train import make_trainer
+from tests.models.fresh import adapter_state, load_adapter_state
 from tests.training import oracle
 
 GOOD, BAD = "I am happy to help you with that.", "No."
@@ -53,11 +54,11 @@ def begun(config: TrainConfig, data: Path) -> tuple[OfflineTrainer[Any], Backbon
     trainer.prepare(lambda done, total: None)
     assert isinstance(trainer, OfflineTrainer)
     noise = torch.Generator().manual_seed(3)
-    state = trainer.backbone.adapter_state("policy")
+    state = adapter_state(trainer.backbone, "policy")
     for name, tensor in state.items():
         if ".lora_B." in name:
             tensor.copy_(0.03 * torch.randn(tensor.shape, generator=noise))
-    trainer.backbone.load_adapter_state("policy", state)
+    load_adapter_state(trainer.backbone, "policy", state)
     return trainer, trainer.backbone
 
 
