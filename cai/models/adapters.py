@@ -123,7 +123,7 @@ class Adapters:
             raise ModelError(
                 f"{name!r} can't be an adapter's name", hint="Use letters, digits, - and _."
             )
-        if (place := self._outside_trunk(config)) is not None:
+        if (place := self._outside_layers(config)) is not None:
             tied = " (tied to the embeddings)" if self._tied() else ""
             raise ModelError(
                 f"The adapter {label or name} changes {place}{tied}, and only layers between the"
@@ -148,7 +148,7 @@ class Adapters:
         self.activate(self.active)
         self._draw(name, seed)
 
-    def _outside_trunk(self, config: Any) -> str | None:
+    def _outside_layers(self, config: Any) -> str | None:
         """An embedding or output layer that the config's targets name, if any."""
         from peft.tuners.tuners_utils import check_target_module_exists
 

@@ -24,11 +24,11 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from cai.errors import ModelError
 from cai.models.adapters import Adapters, LoraSettings, same_training
+from cai.models.hidden import head_fits, hidden_states, rows_pack
 from cai.models.libraries import quiet
 from cai.models.load import LoadedModel, load_model
 from cai.models.logprobs import Head, head_of
 from cai.models.rows import text_config
-from cai.models.trunk import head_fits, hidden_states, rows_pack
 from cai.text.template import TemplateOptions
 
 __all__ = ["POLICY", "REFERENCE", "Backbone", "LoraSettings"]
@@ -305,7 +305,7 @@ class Backbone:
         with self.using(POLICY if self.full else None):
             return rows_pack(self.model)
 
-    def trunk(
+    def hidden_states(
         self, ids: Tensor, mask: Tensor | None = None, positions: Tensor | None = None
     ) -> Tensor:
         """Hidden states after the final norm, under the active weights.

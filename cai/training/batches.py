@@ -222,8 +222,8 @@ def pack(lengths: Sequence[int], capacity: int) -> list[list[int]]:
 def hidden_states(backbone: Backbone, rows: Batch) -> Tensor:
     """Last hidden states [R, T, H] under the adapter in use."""
     if rows.positions is not None:
-        return backbone.trunk(rows.ids, positions=rows.positions)
-    return backbone.trunk(rows.ids, rows.mask)
+        return backbone.hidden_states(rows.ids, positions=rows.positions)
+    return backbone.hidden_states(rows.ids, rows.mask)
 
 
 def response_logprobs(backbone: Backbone, rows: Batch, temperature: float = 1.0) -> Tensor:

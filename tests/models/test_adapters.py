@@ -30,7 +30,7 @@ IDS = token_ids(2, 9)
 
 def outputs(bone: Backbone, name: str | None) -> torch.Tensor:
     with torch.no_grad(), bone.using(name):
-        return bone.trunk(IDS)
+        return bone.hidden_states(IDS)
 
 
 @pytest.fixture

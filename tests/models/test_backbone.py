@@ -32,7 +32,7 @@ IDS = token_ids(2, 9)
 
 def logprobs(bone: Backbone, name: str | None, ids: Tensor = IDS) -> Tensor:
     with bone.using(name):
-        hidden = bone.trunk(ids)[:, :-1].flatten(0, 1)
+        hidden = bone.hidden_states(ids)[:, :-1].flatten(0, 1)
         return token_logprobs(hidden, bone.head, ids[:, 1:].flatten())
 
 
@@ -125,7 +125,7 @@ def test_checkpointing_keeps_less() -> None:
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            bone.trunk(IDS)
+            bone.hidden_states(IDS)
         kept.append(sum(sizes))
     assert kept[1] < kept[0] / 4
 
@@ -255,7 +255,7 @@ def test_a_bfloat16_base_has_float32_masters(name: str) -> None:
     step(bone, -logprobs(bone, "policy").mean())
     out = logprobs(bone, "policy")
     assert out.isfinite().all() and out.dtype == torch.float32
-    assert bone.trunk(IDS).dtype == torch.bfloat16
+    assert bone.hidden_states(IDS).dtype == torch.bfloat16
     for key, parameter in bone.trainable().items():
         assert parameter.dtype == torch.float32, key
         assert parameter.grad is not None and parameter.grad.dtype == torch.float32
@@ -338,7 +338,7 @@ def test_a_copy_of_a_checkpointed_model_is_a_model_alone() -> None:
     bone.freeze_reference()
     bone.train()
     with bone.using("reference"), torch.no_grad():
-        assert torch.equal(bone.trunk(IDS), backbone().trunk(IDS))
+        assert torch.equal(bone.hidden_states(IDS), backbone().hidden_states(IDS))
 
 
 # -- loading ------------------------------------------------------------------------------------

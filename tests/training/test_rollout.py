@@ -90,7 +90,7 @@ def test_the_distribution_that_was_drawn_from_is_scored() -> None:
             before = slice(len(r.prompt.ids) - 1, ids.shape[1] - 1)
             with base.using(adapter):
                 logits = base.inner(input_ids=ids).logits[0, before]
-                hidden = base.trunk(ids)[0, before]
+                hidden = base.hidden_states(ids)[0, before]
             picked = (logits / HOT).log_softmax(-1).gather(1, torch.tensor(r.ids)[:, None])[:, 0]
             assert torch.allclose(ours[b, : len(r.ids)], picked, atol=1e-4)
             assert torch.allclose(values[b, : len(r.ids)], head(hidden), atol=1e-4)

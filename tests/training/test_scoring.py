@@ -165,7 +165,7 @@ def test_a_reward_model_reads_what_it_was_trained_on() -> None:
         row = (*r.prompt.messages, Message("assistant", r.text))
         ids = encode_tokens(encoder(), row, 512).ids
         with scorer.backbone.using("reward"):
-            hidden = scorer.backbone.trunk(torch.tensor([ids]))
+            hidden = scorer.backbone.hidden_states(torch.tensor([ids]))
         assert score == pytest.approx(scorer.head(hidden[0, -1]).item(), abs=1e-5)
 
 

@@ -175,6 +175,6 @@ def test_a_reward_model_reads_in_ppo_what_it_was_trained_on(name: str, tmp_path:
     for response, score in zip(responses, scorer(responses), strict=True):
         turn = backbone.encoder.turn(asked.messages, response.text)
         with torch.no_grad(), backbone.using(scorer.adapter):
-            hidden = backbone.trunk(torch.tensor([turn.ids]))[0, -1]
+            hidden = backbone.hidden_states(torch.tensor([turn.ids]))[0, -1]
             assert score == pytest.approx(scorer.head(hidden[None]).item(), abs=1e-5)
         assert turn.ids[: len(ready[0].ids)] == ready[0].ids

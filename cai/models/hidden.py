@@ -45,7 +45,7 @@ def hidden_states(
 
 @torch.no_grad()
 def head_fits(model: Any) -> bool:
-    """Whether trunk and head together give the model's own logits."""
+    """Whether hidden states and head together give the model's own logits."""
     ids = _texts(model, [8])[0][None]
 
     def fits() -> bool:

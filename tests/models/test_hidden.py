@@ -11,8 +11,8 @@ from torch import Tensor
 
 from cai.errors import ModelError
 from cai.models.backbone import Backbone
+from cai.models.hidden import head_fits, hidden_states, rows_pack
 from cai.models.logprobs import head_of, token_logprobs
-from cai.models.trunk import head_fits, hidden_states, rows_pack
 from tests.models.fresh import (
     ARCHITECTURES,
     add_trained,
@@ -43,7 +43,7 @@ def numbers(hidden: Tensor) -> Tensor:
 
 
 def alone(bone: Backbone, texts: list[Tensor]) -> tuple[list[Tensor], dict[str, Tensor]]:
-    hidden = [bone.trunk(text[None])[0] for text in texts]
+    hidden = [bone.hidden_states(text[None])[0] for text in texts]
     torch.stack([numbers(h) for h in hidden]).sum().backward()
     return [h.detach() for h in hidden], gradients(bone)
 
@@ -53,7 +53,7 @@ def test_logprobs_are_those_of_the_models_own_logits(bone: Backbone) -> None:
     targets = ids[:, 1:].flatten()
     weights = torch.linspace(-1, 2, len(targets))
 
-    hidden = bone.trunk(ids)[:, :-1].flatten(0, 1)
+    hidden = bone.hidden_states(ids)[:, :-1].flatten(0, 1)
     ours = token_logprobs(hidden, bone.head, targets, chunk=5)
     (weights * ours).sum().backward()
     our_gradients = gradients(bone)
@@ -74,7 +74,7 @@ def test_packed_texts_are_as_each_alone(bone: Backbone) -> None:
     positions = torch.stack([torch.cat([torch.arange(len(t)) for t in row]) for row in rows])
 
     expected, expected_gradients = alone(bone, texts)
-    hidden = bone.trunk(ids, positions=positions)
+    hidden = bone.hidden_states(ids, positions=positions)
     packed = [hidden[0, :11], hidden[0, 11:15], hidden[1, :1], hidden[1, 1:14]]
     torch.stack([numbers(h) for h in packed]).sum().backward()
     assert bone.packs
@@ -88,7 +88,7 @@ def test_padded_rows_are_as_each_alone(bone: Backbone) -> None:
     ids = torch.nn.utils.rnn.pad_sequence(texts, batch_first=True)
     mask = torch.arange(ids.shape[1]) < torch.tensor(LENGTHS)[:, None]
     expected, expected_gradients = alone(bone, texts)
-    hidden = bone.trunk(ids, mask)
+    hidden = bone.hidden_states(ids, mask)
     assert hidden.isfinite().all()
     padded = [row[:n] for row, n in zip(hidden, LENGTHS, strict=True)]
     torch.stack([numbers(h) for h in padded]).sum().backward()
@@ -103,8 +103,8 @@ def test_an_architecture_that_mixes_packed_texts_is_refused() -> None:
     assert not bone.packs
     positions = torch.tensor([[0, 1, 0, 1]])
     with pytest.raises(ModelError, match=r"can't read several texts in one row\n.*packing off"):
-        bone.trunk(token_ids(1, 4), positions=positions)
-    assert bone.trunk(token_ids(1, 4)).shape == (1, 4, 32)
+        bone.hidden_states(token_ids(1, 4), positions=positions)
+    assert bone.hidden_states(token_ids(1, 4)).shape == (1, 4, 32)
 
 
 def test_a_library_that_no_longer_sees_packed_rows_is_noticed(
