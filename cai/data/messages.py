@@ -6,14 +6,21 @@ by its name: a conversation that was read as something else would teach somethin
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
+from cai.digest import canonical_json
 from cai.types import Message, Messages, Role
 
 
 class RowError(Exception):
     """A row can't be used; says why, as `kind: detail`, so that reasons can be counted."""
+
+
+def conversation_digest(messages: Messages) -> bytes:
+    """16 bytes that name a conversation, so that a duplicate is recognised without its text."""
+    return hashlib.sha256(canonical_json(messages).encode()).digest()[:16]
 
 
 def json_kind(value: Any) -> str:

@@ -15,13 +15,14 @@ from cai.data.messages import (
     SYSTEM_KEYS,
     RowError,
     check_keys,
+    conversation_digest,
     json_kind,
     read_messages,
     read_truth,
     with_system,
     without_empty_system,
 )
-from cai.data.transcripts import TranscriptError, dialogue, is_transcript, messages_of
+from cai.data.transcripts import TranscriptError, dialogue, is_transcript
 from cai.digest import canonical_json, digest
 from cai.errors import DataError, UsageError
 from cai.types import Message, Messages, Prompt, SetAside
@@ -238,12 +239,12 @@ class _Seen:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._texts: dict[bytes, int] = {}
+        self._conversations: dict[bytes, int] = {}
         self._ids: dict[str, int] = {}
 
     def check(self, prompt: Prompt, line: int) -> None:
-        text = messages_of(prompt.messages)
-        if (before := self._texts.setdefault(text, line)) != line:
+        key = conversation_digest(prompt.messages)
+        if (before := self._conversations.setdefault(key, line)) != line:
             raise RowError(f"duplicate of {self._name}:{before}")
         if (before := self._ids.setdefault(prompt.id, line)) != line:
             raise RowError(f"same id: {prompt.id!r} is already that of {self._name}:{before}")

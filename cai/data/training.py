@@ -16,10 +16,10 @@ from cai.data.counts import kind_of
 from cai.data.foreign import looks_like, standard
 from cai.data.formats import UnreadableRow, container_of, rows
 from cai.data.manifest import NAME as MANIFEST
-from cai.data.messages import RowError, json_kind
+from cai.data.messages import RowError, conversation_digest, json_kind
 from cai.data.prompts import PromptFile, excerpt_of, plain
 from cai.data.training_rows import PAIR_SHAPES, SFT_SHAPES, Made, PairRow, SftRow, TrainingRowFormat
-from cai.data.transcripts import TranscriptError, messages_of
+from cai.data.transcripts import TranscriptError
 from cai.errors import DataError
 from cai.types import Prompt, SetAside
 
@@ -164,9 +164,9 @@ def read_prompts(paths: Sequence[Path]) -> Iterator[Prompt | SetAside]:
                 if kind_of(row.reason) != "duplicate":
                     yield row
                 continue
-            if (text := messages_of(row.messages)) in seen:
+            if (key := conversation_digest(row.messages)) in seen:
                 continue
-            seen.add(text)
+            seen.add(key)
             name = row.meta.get("prompt_id")
             yield replace(row, id=name) if isinstance(name, str) and name else row
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 
-from cai.digest import canonical_json
 from cai.types import Message, Messages
 
 _MARKER = re.compile(r"(?:\A\n*|\n\n)(Human|Assistant):")
@@ -34,8 +32,3 @@ def dialogue(text: str, turns: str) -> Messages:
         return messages[:1]
     last = max(i for i, m in enumerate(messages) if m.role == "user")
     return messages[: last + 1]
-
-
-def messages_of(messages: Messages) -> bytes:
-    """A short name for a conversation, to know it again."""
-    return hashlib.sha256(canonical_json(messages).encode()).digest()[:16]
