@@ -71,5 +71,5 @@ def play(
         if store is None:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="cai-"))
             store = stack.enter_context(Store.open(Path(folder) / "store.sqlite"))
-        drive(iter(tasks), models.parts, store, tally, finish=finish, give_up=give_up)
+        drive(iter(tasks), models.by_role, store, tally, finish=finish, give_up=give_up)
     return tally

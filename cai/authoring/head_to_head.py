@@ -83,7 +83,7 @@ def head_to_head(
     with store.lock():
         try:
             drive(
-                tasks, models.parts, store, tally, finish=keep, give_up=lambda *_: None, tick=tick
+                tasks, models.by_role, store, tally, finish=keep, give_up=lambda *_: None, tick=tick
             )
         except KeyboardInterrupt:
             raise Interrupted(

@@ -160,7 +160,7 @@ def _warn_of_unknown_words(
 
     asked = islice((row for row in prompts if isinstance(row, Prompt)), limit)
     warn_of_unknown_words(
-        (backend.info.name for backend in models.parts.values()),
+        (backend.info.name for backend in models.by_role.values()),
         {
             "the principles": requests_of(m.principle for m in constitution.members),
             "the prompts": (message.content for row in asked for message in row.messages),

@@ -88,7 +88,7 @@ def _tried(
 
     models = make_models(options)
     warn_of_unknown_words(
-        (backend.info.name for backend in models.parts.values()),
+        (backend.info.name for backend in models.by_role.values()),
         {
             "the principle": requests_of(member.principle for member in rules.members),
             "the prompt and the responses": [

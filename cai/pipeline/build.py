@@ -128,7 +128,7 @@ class BuildConfig:
 
 @dataclass(frozen=True, slots=True)
 class Models:
-    """Who plays which part; they may be one and the same."""
+    """The model of each role; one model may fill several."""
 
     generator: Backend
     critic: Backend
@@ -140,14 +140,14 @@ class Models:
         return cls(backend, backend, backend)
 
     @property
-    def parts(self) -> Mapping[ModelRole, Backend]:
-        """By the names that `Ask` uses."""
+    def by_role(self) -> Mapping[ModelRole, Backend]:
+        """The backend of each role, under the names that `Ask` uses."""
         return {"generator": self.generator, "critic": self.critic, "judge": self.judge}
 
     @property
     def reasoners(self) -> frozenset[ModelRole]:
-        """The parts whose model reasons before it answers."""
-        return frozenset(part for part, backend in self.parts.items() if backend.info.reasons)
+        """The roles whose model reasons before it answers."""
+        return frozenset(role for role, backend in self.by_role.items() if backend.info.reasons)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +176,7 @@ def build(
     """Critique, revise and compare; everything ends up in `store`. Returns the run.
 
     prompts: read several times (once to name the run); an iterator is held in memory for that.
-    models: one backend for all parts, or one for each.
+    models: one backend for all roles, or one for each.
     source: where the prompts come from, for the manifest and the card.
     progress: called often, from this thread.
     wait: where another build holds the store, wait for it instead of raising `StoreError`.
@@ -194,7 +194,7 @@ def build(
     tally = Tally()
 
     def report(on: Tally = tally) -> None:
-        used = [b.throughput for b in {id(b): b for b in models.parts.values()}.values()]
+        used = [b.throughput for b in {id(b): b for b in models.by_role.values()}.values()]
         progress(
             Progress(
                 on,
@@ -219,7 +219,7 @@ def build(
                 examined(_examination(run, constitution, store, models, config, report))
             drive(
                 _tasks(prompts, constitution, config, models.reasoners, recorded, tally),
-                models.parts,
+                models.by_role,
                 store,
                 tally,
                 finish=lambda _, outcome: _record(store, run, outcome),
@@ -259,7 +259,7 @@ def _examination(
         if event.event == "examined" and event.detail["cases"] == cases:
             return Examination.of(event.detail)
     draws = replace(config.draws, reasoners=models.reasoners)
-    made = examine(constitution, models.parts, store, draws, judge=judge, tick=tick)
+    made = examine(constitution, models.by_role, store, draws, judge=judge, tick=tick)
     store.add_event(run.id, "examined", {"cases": cases, **made.plain()})
     return made
 
@@ -324,8 +324,8 @@ def _name(
             "set_aside": digest(sorted(aside)),
         },
         "models": {
-            part: _model(b.info) | _sampling(config.sampling, b.info)
-            for part, b in sorted(models.parts.items())
+            role: _model(b.info) | _sampling(config.sampling, b.info)
+            for role, b in sorted(models.by_role.items())
         },
     }
     constitution_seen = snapshot(constitution)
@@ -412,7 +412,7 @@ def _model(info: ModelInfo) -> dict[str, Any]:
     return {
         "name": info.name,
         "fingerprint": info.fingerprint,
-        **{part: _model(own) for part, own in made_of.items() if own is not None},
+        **{role: _model(own) for role, own in made_of.items() if own is not None},
         **({"template": dict(info.template)} if info.template else {}),
     }
 

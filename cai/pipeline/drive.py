@@ -48,7 +48,7 @@ class Tally:
 
 @dataclass
 class _Open(Generic[T]):
-    """A task that waits for an answer: what it asked, and which parts are still missing."""
+    """A task that waits for an answer: what it asked, and which results are still missing."""
 
     task: PromptTask[T]
     ask: Ask
@@ -62,7 +62,7 @@ class _Open(Generic[T]):
 
 def drive(
     tasks: Iterator[PromptTask[T]],
-    parts: Mapping[ModelRole, Backend],
+    by_role: Mapping[ModelRole, Backend],
     store: Store,
     tally: Tally,
     *,
@@ -77,7 +77,7 @@ def drive(
     tick: called after each round of work.
     Any other error of a backend ends the run; what came back before it is committed.
     """
-    driver = _Driver(parts, store, tally, finish, give_up)
+    driver = _Driver(by_role, store, tally, finish, give_up)
     while driver.take(tasks):
         driver.answer()
         tick()
@@ -89,15 +89,15 @@ class _Driver(Generic[T]):
 
     def __init__(
         self,
-        parts: Mapping[ModelRole, Backend],
+        by_role: Mapping[ModelRole, Backend],
         store: Store,
         tally: Tally,
         finish: Callable[[PromptTask[T], T], None],
         give_up: Callable[[PromptTask[T], PromptError], None],
     ) -> None:
-        self._parts, self._store, self._tally = parts, store, tally
+        self._by_role, self._store, self._tally = by_role, store, tally
         self._finish, self._give_up = finish, give_up
-        self._backends = list({id(b): b for b in parts.values()}.values())
+        self._backends = list({id(b): b for b in by_role.values()}.values())
         self._capacity = max(b.capacity for b in self._backends)
         self._tickets = itertools.count()
         self._waiting: dict[int, _Open[T]] = {}
@@ -152,7 +152,7 @@ class _Driver(Generic[T]):
         try:
             while True:
                 ask = next(task.steps) if results is None else task.steps.send(results)
-                backend = self._parts[ask.part]
+                backend = self._by_role[ask.role]
                 prepared = tuple(backend.prepare(request) for request in ask.group)
                 known = self._store.get_steps([p.key for p in prepared])
                 opened = _Open(task, ask, prepared, known)

@@ -128,7 +128,7 @@ class Examination:
 
 def examine(
     constitution: Constitution,
-    parts: Mapping[ModelRole, Backend],
+    by_role: Mapping[ModelRole, Backend],
     store: Store,
     draws: Draws,
     *,
@@ -148,7 +148,7 @@ def examine(
             PromptTask(name, as_prompt(case.prompt), _ask(case, draws))
             for name, case in by_name.items()
         ),
-        parts,
+        by_role,
         store,
         tally,
         finish=lambda task, answer: answers.update({task.name: (by_name[task.name], answer)}),

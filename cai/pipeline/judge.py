@@ -38,7 +38,7 @@ def judge(
     with store.lock():
         drive(
             iter([PromptTask(f"judge/{prompt.id}", prompt, steps)]),
-            models.parts,
+            models.by_role,
             store,
             Tally(total=1),
             finish=lambda task, comparison: comparisons.append(comparison),

@@ -15,7 +15,7 @@ from cai.text import seeds
 from cai.types import Generate, Generation, Prompt, Request, Result, Sampling, Score, Scores
 
 ModelRole: TypeAlias = Literal["generator", "critic", "judge"]
-"""Who is asked. Parts may be played by different models, or all by one."""
+"""Who is asked. The roles may be filled by different models, or all by one."""
 
 BuildStage: TypeAlias = Literal[
     "response", "critique", "revision", "check", "pair", "reasoning", "judgement"
@@ -32,7 +32,7 @@ class Ask:
     `stage` says what for, in the words that progress and traces use.
     """
 
-    part: ModelRole
+    role: ModelRole
     stage: BuildStage
     group: tuple[Request, ...]
 
@@ -58,7 +58,7 @@ class Draws:
     repetition_penalty: float | None = None
     max_reasoning_tokens: int = 1024
     reasoners: frozenset[ModelRole] = frozenset()
-    """Parts whose model reasons before it answers."""
+    """Roles whose model reasons before it answers."""
 
     def sampling(
         self, prompt: Prompt, stage: BuildStage, *place: object, stop: tuple[str, ...] = ()
@@ -116,13 +116,13 @@ def scored(
     `place` tells this question from the prompt's others. Raises `PromptError` for reasoning that
     does not come to its end.
     """
-    if ask.part not in draws.reasoners:
+    if ask.role not in draws.reasoners:
         return scores((yield ask)), ()
     asked = [request for request in ask.group if isinstance(request, Score)]
     thoughts = generations(
         (
             yield Ask(
-                ask.part,
+                ask.role,
                 "reasoning",
                 tuple(
                     Generate(
@@ -141,4 +141,4 @@ def scored(
         replace(request, reasoning=thought.reasoning)
         for request, thought in zip(asked, thoughts, strict=True)
     )
-    return scores((yield Ask(ask.part, ask.stage, behind))), thoughts
+    return scores((yield Ask(ask.role, ask.stage, behind))), thoughts

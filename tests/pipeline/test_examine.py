@@ -74,7 +74,7 @@ def letters_judge(first: float) -> ScriptedBackend:
 
 def examined(backend: ScriptedBackend, asked: Constitution, folder: Path) -> Examination:
     with Store.open(folder / "store.sqlite") as store, store.lock():
-        return examine(asked, Models.all(backend).parts, store, Draws())
+        return examine(asked, Models.all(backend).by_role, store, Draws())
 
 
 def test_what_is_asked() -> None:
