@@ -11,7 +11,9 @@ import pytest
 from cai.cli.main import COMMANDS, GROUPS
 from tests.e2e.helpers import cai
 
-REPORT = "import sys; print([m for m in ('torch', 'transformers', 'peft', 'scipy') if m in sys.modules])"
+REPORT = (
+    "import sys; print([m for m in ('torch', 'transformers', 'peft', 'scipy') if m in sys.modules])"
+)
 
 
 def python(code: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
