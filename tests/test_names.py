@@ -13,7 +13,7 @@ def type_names(source: str) -> set[str]:
     names: set[str] = set()
     for node in ast.parse(source).body:
         targets = node.targets if isinstance(node, ast.Assign) else []
-        if targets and isinstance(node.value, ast.Call):
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
             continue  # T = TypeVar("T")
         targets = [node.target] if isinstance(node, ast.AnnAssign) else targets
         names |= {t.id for t in targets if isinstance(t, ast.Name)}

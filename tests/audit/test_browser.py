@@ -16,6 +16,7 @@ from cai.audit.report import write_report
 from cai.audit.runs import open_run
 from cai.audit.sample import SamplePlan, write_sample
 from cai.data.verdicts import Verdict, VerdictFile
+from cai.types import Comparison, Trace
 from tests.audit.browser import Watched
 from tests.audit.conftest import page_of
 from tests.audit.payloads import PAYLOADS
@@ -140,7 +141,7 @@ def test_each_run_has_its_own_principles(watched: Watched, tmp_path: Path) -> No
     pages = []
     for name, title in (("before", "As it was"), ("after", "As it is")):
         rule = samples.principle("kind", "1") | {"title": title}
-        records = [samples.comparison("p0"), samples.trace("p1")]
+        records: list[Trace | Comparison] = [samples.comparison("p0"), samples.trace("p1")]
         pages.append(write(tmp_path / name, name, records, RUN, [rule]))
     with open_run(pages[0]) as one, open_run(pages[1]) as other:
         (tmp_path / "d.html").write_text(render(diff_payload(one, other)), "utf-8")
@@ -714,11 +715,11 @@ def test_where_auditors_disagree(watched: Watched, tmp_path: Path) -> None:
     run = build(tmp_path)
     with open_run(run) as opened:
         items = [entry.item for entry in opened.entries()]
-    VerdictFile(run).append(
+    VerdictFile(run).append([
         Verdict(item.key, item.id, RUN, "reject" if n == who == 1 else "accept", name,
                 "2026-01-01T10:00:00Z")
         for who, name in enumerate(("Ann", "Ben")) for n, item in enumerate(items[:3])
-    )  # fmt: skip
+    ])  # fmt: skip
     watched.open(page_of(run, tmp_path / "r.html").as_uri())
     watched.page.click('[data-act="disagree"]')
     assert watched.texts("#count") == ["1 of 12"] and item(watched) == items[1].id
@@ -773,8 +774,10 @@ def said_of(run: Path, payloads: tuple[str, ...]) -> None:
         names = tuple(f"{n} {p}"[:99].replace("\0", "") for n, p in enumerate(payloads[:20]))
         write_sample(opened, SamplePlan(40, auditors=names))
     VerdictFile(run).append(
-        Verdict(item.key, item.id, RUN, "reject", text, "2026-01-01T10:00:00Z", True, text)
-        for item, text in zip(items, payloads * 2, strict=True)
+        [
+            Verdict(item.key, item.id, RUN, "reject", text, "2026-01-01T10:00:00Z", True, text)
+            for item, text in zip(items, payloads * 2, strict=True)
+        ]
     )
 
 

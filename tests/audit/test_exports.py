@@ -51,12 +51,16 @@ class Made:
     def __init__(self, *items: AuditItem, name: str = "made", kind: RunKind = "build") -> None:
         self.folder, self.name, self.id, self.kind = Path(name), name, "r-1", kind
         self.principles: list[dict[str, Any]] = [{"id": "kind", "title": "Be kind"}]
+        self.draw = ""
         self.facts = {"seed": "0"}
         self.licence = "mit"
         self.items = items
 
     def __len__(self) -> int:
         return len(self.items)
+
+    def problems(self) -> list[str]:
+        return []
 
     def entries(self) -> Iterator[Entry]:
         for item in self.items:
@@ -324,7 +328,7 @@ def test_parquet_holds_what_jsonl_holds(
     monkeypatch.setattr(tables, "_PARQUET_ROWS", 4)
     verdicts = [said(e.item, "accept", "ann", "01") for e in run.entries()]
     for form in ("jsonl", "parquet"):
-        write_export(run, tmp_path / NAMES[form], form, verdicts)  # type: ignore[arg-type]
+        write_export(run, tmp_path / NAMES[form], form, verdicts)
     table = parquet.read_table(tmp_path / "a.parquet")
     assert table.to_pylist() == load(tmp_path / "a.jsonl")
     assert table.column_names == list(row_values(Entry(TRACE)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -94,7 +95,8 @@ def test_a_sample_is_kept_in_the_run(tmp_path: Path) -> None:
         assert sample_keys(opened) == set(items) <= {e.item.key for e in opened.entries()}
         values = json.loads(path.read_text())
         assert (values["of"], values["n"], values["run"]) == (12, 5, "r-audit")
-        for bad in ({}, values | {"items": {"k": 3}}, values | {"items": {"k": [3]}}, []):
+        wrong: list[Any] = [{}, values | {"items": {"k": 3}}, values | {"items": {"k": [3]}}, []]
+        for bad in wrong:
             path.write_text(json.dumps(bad))
             with pytest.raises(DataError, match=r"sample\.json is no sample"):
                 read_sample(opened)

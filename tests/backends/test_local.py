@@ -101,14 +101,16 @@ def test_scores_of_a_group() -> None:
     assert b.throughput.cached_tokens > 200
     b.submit(2, group[3:4], "c")
     (alone,) = b.poll()
-    assert alone.results[0].logprobs == pytest.approx(done.results[3].logprobs, abs=1e-4)
+    one, same = alone.results[0], done.results[3]
+    assert isinstance(one, Scores) and isinstance(same, Scores)
+    assert one.logprobs == pytest.approx(same.logprobs, abs=1e-4)
 
 
 def test_keys_cover_all_that_matters() -> None:
     b = backend()
     same = {b.prepare(ask()).key, b.prepare(ask()).key, backend(16).prepare(ask()).key}
     assert len(same) == 1
-    others = [
+    others: list[Request] = [
         ask("Hello!"), ask(seed=1), ask(temperature=0.5), ask(top_p=0.5), ask(max_new_tokens=13),
         ask(top_k=4), ask(min_p=0.1), ask(repetition_penalty=1.2),
         ask(stop=("x",)), ask(prefill="a"), Score(chat("Hello."), ("A", "B")),
@@ -128,11 +130,11 @@ def texts(b: LocalBackend, *asked: Generate) -> list[str]:
 def test_the_models_own_settings_hold_where_a_request_leaves_them_open() -> None:
     """Text and key are those of a request that states them; a request's own word holds."""
     own = Sampling(temperature=0.7, top_k=5, repetition_penalty=1.3)
-    stated = {"temperature": 0.7, "top_k": 5, "repetition_penalty": 1.3}
+    stated: dict[str, Any] = {"temperature": 0.7, "top_k": 5, "repetition_penalty": 1.3}
     plain, b = backend(), backend(sampling=own)
     left_open = [ask(seed=s, max_new_tokens=24) for s in range(4)]
     spelt_out = [ask(seed=s, max_new_tokens=24, **stated) for s in range(4)]
-    off = {"temperature": 1.0, "top_k": 0, "repetition_penalty": 1.0}
+    off: dict[str, Any] = {"temperature": 1.0, "top_k": 0, "repetition_penalty": 1.0}
     asked = [ask(seed=s, max_new_tokens=24, **off) for s in range(4)]
     assert texts(b, *left_open) == texts(plain, *spelt_out)
     assert texts(b, *asked) == texts(plain, *left_open) != texts(plain, *spelt_out)

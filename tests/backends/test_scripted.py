@@ -114,7 +114,7 @@ def test_from_yaml(tmp_path: Path) -> None:
     assert text(backend, "?") == "Hm."
     (scores,) = answer(backend, Score(user("?"), ("B",)))
     assert isinstance(scores, Scores)
-    assert scores.logprobs == (pytest.approx(math.log(0.25)),)
+    assert scores.logprobs == pytest.approx((math.log(0.25),))
     assert backend.info.name == "script.yaml"
 
 

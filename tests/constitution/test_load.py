@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cai.constitution.load import NO_PROBLEM, Loader, load_constitution, load_principle
+from cai.constitution.source import read_source
 from cai.content import find_constitution, project_root
 from cai.errors import ContentError
 from cai.types import Constitution, Example, Feedback, Member, Plan, Principle, PrincipleTest
@@ -374,8 +376,12 @@ def test_each_file_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     from cai.constitution import load
 
     seen: list[Path] = []
-    real = load.read_source
-    monkeypatch.setattr(load, "read_source", lambda path: (seen.append(path), real(path))[1])
+
+    def counted(path: Path) -> Any:
+        seen.append(path)
+        return read_source(path)
+
+    monkeypatch.setattr(load, "read_source", counted)
     loader = Loader()
     path = project(tmp_path)
     loader.constitution(path)

@@ -136,7 +136,7 @@ def test_training_takes_unsigned_data_unless_told(run: Path, tmp_path: Path) -> 
     (tmp_path / "cai.yaml").write_text("audit: required\n")
     for table in ("sft", "preferences"):
         with pytest.raises(DataError, match="is not signed off"):
-            training_files([run], table)  # type: ignore[arg-type]
+            training_files([run], table)
     training_files([run], "prompts")  # no rows that anybody judges
     write_signoff(run, SIGNED)
     training_files([run], "sft")

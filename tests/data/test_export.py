@@ -13,6 +13,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -69,7 +70,7 @@ def runs(tmp_path: Path) -> Path:
     return folder
 
 
-def exported(runs: Path, out: Path | None = None, run_id: str = "r-1", **options: bool) -> Manifest:
+def exported(runs: Path, out: Path | None = None, run_id: str = "r-1", **options: Any) -> Manifest:
     with Store.open(runs / "store.sqlite") as store:
         return export(store, run_id, out or runs / "demo", **options)
 

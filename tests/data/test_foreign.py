@@ -179,7 +179,8 @@ def test_a_row_with_two_prompts_is_set_aside_unless_one_is_chosen(
     assert isinstance(bad, SetAside)
     assert bad.reason == f"two prompts: {key} holds another text than the prompt that was read"
     if "prompt" in row:
-        for option in ({"column": "prompt"}, {"form": "prompt"}):
+        options: list[dict[str, Any]] = [{"column": "prompt"}, {"form": "prompt"}]
+        for option in options:
             (chosen,) = PromptFile(path, **option)
             assert isinstance(chosen, Prompt)
             assert chosen.messages == said(row["prompt"])
@@ -216,10 +217,11 @@ def test_keys_that_say_the_same_are_one_prompt(
 
 
 def test_a_row_of_ours_is_left_alone() -> None:
-    for row in (
+    rows: list[dict[str, Any]] = [
         {"prompt": SKY, "conversations": []},
         {"messages": [], "chosen": [], "rejected": []},
-    ):
+    ]
+    for row in rows:
         assert standard(row) is row
     with pytest.raises(RowError, match=r"no conversations or conversation of the format sharegpt"):
         standard({"prompt": SKY}, "sharegpt")
@@ -232,7 +234,7 @@ def test_a_row_of_ours_is_left_alone() -> None:
 @pytest.mark.parametrize("key", ["label", "kto_tag"])
 def test_a_response_labelled_bad_is_never_learnt(tmp_path: Path, key: str, label: Any) -> None:
     """In every format that SFT reads, and whatever stands for false."""
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"prompt": SKY, "completion": NO},
         {"instruction": SKY, "output": NO},
         {"messages": plain(SKY, NO)},
@@ -250,7 +252,8 @@ def test_labels_are_read_by_value(tmp_path: Path) -> None:
     for label in (True, 1, 1.0, "True", "1", "desirable", None, ""):
         (good,) = read_sft([lines(tmp_path, row | {"label": label})])
         assert isinstance(good, SftRow)
-    for label in ("safe", 2, -1, [True], "nan"):
+    others: list[Any] = ["safe", 2, -1, [True], "nan"]
+    for label in others:
         _, bad = read_sft([lines(tmp_path, row, row | {"label": label})])
         assert isinstance(bad, SetAside)
         assert bad.reason == f"label: {str(label)!r} is neither true nor false"

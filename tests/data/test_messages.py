@@ -73,9 +73,12 @@ def test_what_can_t_be_kept_is_named(item: dict[str, Any], reason: str) -> None:
 
 
 def test_keys_that_say_nothing_are_no_hindrance() -> None:
-    empty = {"name": None, "tool_calls": [], "refusal": "", "images": [], "weight": 1, "ts": 17}
+    empty: dict[str, Any] = {
+        "name": None, "tool_calls": [], "refusal": "", "images": [], "weight": 1, "ts": 17,
+    }  # fmt: skip
     assert read(ASK | empty) == [("user", "Hi?")]
-    assert [is_given(v) for v in (None, "", [], {}, False, 0, "x", [0])] == [False] * 5 + [True] * 3
+    values: list[Any] = [None, "", [], {}, False, 0, "x", [0]]
+    assert [is_given(v) for v in values] == [False] * 5 + [True] * 3
     check_keys({"tools": [], "images": None, "history": "", "category": "sky", "audios": "[]"})
     for key in ("tools", "images", "documents", "history", "chat_template_kwargs"):
         with pytest.raises(RowError, match=f"^{key}: "):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -154,7 +155,7 @@ def test_near_ties_are_rows_on_request(probability: float, tie: bool) -> None:
     one = comparison("p", probability=probability)
     assert (comparison_preference(one, "train") == LeftOut("near tie")) is tie
     assert not isinstance(comparison_preference(one, "train", ties=True), LeftOut)
-    run_of = {"sft_share": 0.0, "test_share": 0.0}
+    run_of: dict[str, Any] = {"sft_share": 0.0, "test_share": 0.0}
     (kept,) = Sides.of(run(**run_of)).rows(one)
     assert isinstance(kept, ExportedRow), "a run of before there was a choice"
     (row,) = Sides.of(run(**run_of, ties=False)).rows(one)

@@ -94,7 +94,7 @@ def test_no_family_is_on_two_sides_of_any_split(tmp_path: Path) -> None:
     sides = Sides.of(run(sft_share=0.5, test_share=0.5))
     config = BuildConfig(sft_share=0.5)
     held = hold_out(prompts, lambda p: p.messages, 0.3, seed=1)[1]
-    places = [
+    places: list[list[Any]] = [
         [(_only(sides, p).table, _only(sides, p).values["split"]) for p in prompts],
         [config.side(p) for p in prompts],
         [p in held for p in prompts],

@@ -100,7 +100,7 @@ class Reasoner(ScriptedBackend):
 
 
 @pytest.mark.parametrize("mode", ["pointwise", "letters"])
-def test_a_judge_that_reasons_is_scored_behind_its_reasoning(mode: str, tmp_path: Path) -> None:
+def test_a_judge_that_reasons_is_scored_behind_its_reasoning(mode: Any, tmp_path: Path) -> None:
     """Every score asks behind what the judge thought of that very question, also the last check."""
     rules = load_constitution("default")
     rules = replace(rules, feedback=replace(rules.feedback, mode=mode, principles_per_pair=2))
@@ -157,8 +157,8 @@ def test_a_run_keeps_the_day_on_which_it_began(tmp_path: Path, monkeypatch: Any)
     )
     tokenizer.save_pretrained(folder)
     Path("p.txt").write_text("One?\nTwo?\n")
-    common = ("build-data", "-m", folder, "-p", "p.txt", "-o", "runs/a", "--pairs", 0)
-    common += ("--rounds", 1, "--max-new-tokens", 4, "--no-examine", "-q")
+    common: tuple[Any, ...] = ("build-data", "-m", folder, "-p", "p.txt", "-o", "runs/a")
+    common += ("--pairs", 0, "--rounds", 1, "--max-new-tokens", 4, "--no-examine", "-q")
     cai(*common, "--date", "2024-02-29")
     Path("p.txt").write_text("One?\nTwo?\nThree?\n")
     cai(*common)

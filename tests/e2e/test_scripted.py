@@ -133,7 +133,7 @@ def test_families_and_system_turns_through_a_whole_build() -> None:
     """A question, the same under a system prompt, and a dialogue that begins with it: their rows
     are in one file, which is another file for another question."""
     asked = [f"Question {n}?" for n in range(12)]
-    lines = [{"id": f"alone-{n}", "prompt": q} for n, q in enumerate(asked)]
+    lines: list[dict[str, Any]] = [{"id": f"alone-{n}", "prompt": q} for n, q in enumerate(asked)]
     lines += [{"prompt": f"  {q.upper()}", "system": "Be brief."} for q in asked]
     for q in asked:
         talk = [("human", q), ("gpt", "Yes."), ("human", "And?")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import pytest
@@ -38,14 +39,15 @@ TEMPLATES = ROOT / "constitution" / "templates"
 
 
 @pytest.fixture(scope="module")
-def tokenizer():
+def tokenizer() -> Any:
     return AutoTokenizer.from_pretrained(ROOT / "cai" / "miniature" / "weights")
 
 
 def render(name: str, **values: str) -> str:
     """A template of the project as the engine sends it: without the newline at the end."""
     source = (TEMPLATES / f"{name}.j2").read_text()
-    return jinja2.Template(source, keep_trailing_newline=True).render(**values).rstrip("\n")
+    text: str = jinja2.Template(source, keep_trailing_newline=True).render(**values)
+    return text.rstrip("\n")
 
 
 def documents(count: int, seed: int = 0) -> list[Document]:
@@ -70,7 +72,7 @@ def test_critique_and_revision_turns_are_the_templates() -> None:
         ("compare_cot", "after", True),
     ],
 )
-def test_comparisons_are_the_templates(name, layout, reasoned) -> None:
+def test_comparisons_are_the_templates(name: str, layout: Any, reasoned: bool) -> None:
     conversation = conversation_text([("Hello.", "Gladly.")], "How do I start with chess?")
     expected = render(
         name,
@@ -126,7 +128,7 @@ def test_half_of_the_verdicts_are_a() -> None:
     assert abs(letters.count("A") / len(letters) - 0.5) < 0.04
 
 
-def test_encoding_is_what_the_chat_template_gives(tokenizer) -> None:
+def test_encoding_is_what_the_chat_template_gives(tokenizer: Any) -> None:
     encoder = DocumentEncoder(tokenizer)
     for turns in documents(150, seed=5):
         if turns[0].role == "text":
@@ -137,7 +139,7 @@ def test_encoding_is_what_the_chat_template_gives(tokenizer) -> None:
         assert len(encoded.ids) == len(encoded.weights)
 
 
-def test_decisions_weigh_most(tokenizer) -> None:
+def test_decisions_weigh_most(tokenizer: Any) -> None:
     table = LossWeights()
     encoder = DocumentEncoder(tokenizer)
     found = set()
@@ -152,13 +154,13 @@ def test_decisions_weigh_most(tokenizer) -> None:
     assert found == {"critique", "letter"}
 
 
-def test_prose_stands_alone(tokenizer) -> None:
+def test_prose_stands_alone(tokenizer: Any) -> None:
     text = next(t[0] for t in documents(500, seed=7) if t[0].role == "text")
     encoded = DocumentEncoder(tokenizer).encode([text])
     assert tokenizer.decode(encoded.ids) == f"{text.text}<|endoftext|>"
 
 
-def test_labels_say_what_is_present_what_is_asked_and_what_is_broken(tokenizer) -> None:
+def test_labels_say_what_is_present_what_is_asked_and_what_is_broken(tokenizer: Any) -> None:
     """A rude response asked about rudeness: flaw, question and violation are labelled true."""
     rude = FLAWS.index("rude")
     turns = [
@@ -185,7 +187,7 @@ def test_nothing_decides_a_tie_but_a_coin() -> None:
     assert abs(letters.count("(A)") / len(letters) - 0.5) < 2 / len(letters) ** 0.5
 
 
-def test_a_label_stands_where_its_response_ends(tokenizer) -> None:
+def test_a_label_stands_where_its_response_ends(tokenizer: Any) -> None:
     encoder = DocumentEncoder(tokenizer)
     for turns in documents(100, seed=8):
         encoded = encoder.encode(turns)
@@ -195,7 +197,7 @@ def test_a_label_stands_where_its_response_ends(tokenizer) -> None:
                 assert token == "<|im_end|>" or token[-1] in ".?", token
 
 
-def test_the_truth_is_labelled_where_a_statement_ends(tokenizer) -> None:
+def test_the_truth_is_labelled_where_a_statement_ends(tokenizer: Any) -> None:
     """At the answer's token, of claims, responses and pages of statements: right as the facts are.
 
     Half of the statements are wrong, within four standard errors.
@@ -234,7 +236,7 @@ def test_training_is_told_no_held_out_falsehood() -> None:
     assert sum(said["train"]) > 0.4 * len(said["train"])
 
 
-def test_a_revision_of_manner_lets_an_untruth_stand(tokenizer) -> None:
+def test_a_revision_of_manner_lets_an_untruth_stand(tokenizer: Any) -> None:
     """About a third of the statements in revisions are untrue; the answer in each is weighed."""
     encoder = DocumentEncoder(tokenizer, LossWeights(statement_end=99.0))
     marks = []
@@ -255,7 +257,7 @@ def test_facts_come_first() -> None:
         assert abs(pages / 1000 - share) < 0.05
 
 
-def test_a_stream_resumes_where_it_stood(tokenizer) -> None:
+def test_a_stream_resumes_where_it_stood(tokenizer: Any) -> None:
     encoder = DocumentEncoder(tokenizer)
     stream = BatchStream(encoder, 4096, 384, "1/0")
     batches = iter(stream)

@@ -26,7 +26,7 @@ def test_the_list_is_the_world_s() -> None:
     rng = random.Random("known words, in another draw")
     for split in ("train", "held"):
         for _ in range(300):
-            assert unknown_words([draw_request(rng, split=split, values="known").text]) == ()  # type: ignore[arg-type]
+            assert unknown_words([draw_request(rng, split=split, values="known").text]) == ()
     rows = [json.loads(line) for line in PROMPTS.read_text(encoding="utf-8").splitlines()]
     assert unknown_words(json.dumps(row["prompt"]) for row in rows) == ()
 

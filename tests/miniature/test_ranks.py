@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from tests.e2e.helpers import listen_to_ctrl_c
 
 SCRIPT = """
 import sys, time
+from collections.abc import Callable
 from pathlib import Path
 import torch.multiprocessing as multiprocessing
 from miniature.recipe.ranks import as_rank, deaf_to_interrupts, wait_for
@@ -51,7 +53,7 @@ def _start(folder: Path, *arguments: str, heeds: bool = True) -> subprocess.Pope
     return started
 
 
-def _until(holds, seconds: float = 60) -> None:
+def _until(holds: Callable[[], object], seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < end, "waited in vain"

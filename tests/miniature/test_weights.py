@@ -6,6 +6,7 @@ import json
 import random
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -28,7 +29,7 @@ def checkpoint() -> Checkpoint:
 
 
 @pytest.fixture(scope="module")
-def tokenizer():
+def tokenizer() -> Any:
     return AutoTokenizer.from_pretrained(WEIGHTS)
 
 
@@ -63,7 +64,7 @@ def test_it_is_a_llama_of_less_than_four_million_parameters() -> None:
     assert config["vocab_size"] == 2560
 
 
-def test_letters_and_parentheses_are_tokens_of_their_own(tokenizer) -> None:
+def test_letters_and_parentheses_are_tokens_of_their_own(tokenizer: Any) -> None:
     for text in ("(A)", "The answer is: (B)", "\n(A) Easy.\n(B) Gladly."):
         pieces = tokenizer.tokenize(text)
         for letter in re.findall(r"\(([AB])\)", text):
@@ -71,13 +72,15 @@ def test_letters_and_parentheses_are_tokens_of_their_own(tokenizer) -> None:
             assert pieces[place - 1] == "(" and pieces[place + 1] == ")"
 
 
-def test_the_end_token_is_a_single_id_and_stops_generation(tokenizer, checkpoint) -> None:
+def test_the_end_token_is_a_single_id_and_stops_generation(
+    tokenizer: Any, checkpoint: Checkpoint
+) -> None:
     assert tokenizer.eos_token == "<|im_end|>"
     assert checkpoint.model.generation_config.eos_token_id == tokenizer.eos_token_id
     assert tokenizer.pad_token_id != tokenizer.eos_token_id
 
 
-def test_a_system_turn_is_optional_and_the_mask_covers_the_assistants_words(tokenizer) -> None:
+def test_a_system_turn_is_optional_and_the_mask_covers_the_assistants_words(tokenizer: Any) -> None:
     turns = chat("How do I start with chess?", "Gladly.")
     plain = tokenizer.apply_chat_template(turns, tokenize=False)
     assert plain == (
@@ -99,13 +102,13 @@ def test_a_system_turn_is_optional_and_the_mask_covers_the_assistants_words(toke
     assert tokenizer.decode(said) == "Gladly.<|im_end|>"
 
 
-def test_any_text_survives_the_tokenizer(tokenizer) -> None:
+def test_any_text_survives_the_tokenizer(tokenizer: Any) -> None:
     text = "Naïve café, 東京 — 100% (A)\n\tdone…"
     ids = tokenizer(text, add_special_tokens=False).input_ids
     assert tokenizer.decode(ids) == text
 
 
-def test_answers_to_held_out_requests_are_fluent(checkpoint) -> None:
+def test_answers_to_held_out_requests_are_fluent(checkpoint: Checkpoint) -> None:
     """At most one in ten of 40 sampled answers is garbled."""
     torch.manual_seed(0)
     rng = random.Random(9)
@@ -115,13 +118,13 @@ def test_answers_to_held_out_requests_are_fluent(checkpoint) -> None:
     assert sum(garbled) <= 4
 
 
-def test_the_principle_decides_which_of_two_responses_is_better(checkpoint) -> None:
+def test_the_principle_decides_which_of_two_responses_is_better(checkpoint: Checkpoint) -> None:
     """Two responses with one different flaw each: swapping the principle flips the verdict.
 
     Chance would be 20 of 40; 34 are asked for.
     """
     rng = random.Random(10)
-    conversations = []
+    conversations: list[Any] = []
     while len(conversations) < 80:
         request = draw_request(rng, None, "held")
         one, two = (respond_with(request, draw_flaws(request, 1, rng), rng) for _ in range(2))

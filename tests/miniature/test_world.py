@@ -8,7 +8,7 @@ import random
 import subprocess
 import sys
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 
@@ -62,8 +62,9 @@ def responses(count: int, seed: int = 0) -> list[WorldResponse]:
     """Half as the base model is taught to answer, half with 0 to 3 chosen flaws."""
     rng = random.Random(seed)
     found = []
+    splits: list[Any] = ["train", "held", "unseen"]
     for number in range(count):
-        split = rng.choice(("train", "held", "unseen"))
+        split = rng.choice(splits)
         request = draw_request(rng, None, split, rng.choice((None, "known", "unseen")))
         if number % 2:
             found.append(sample_response(request, rng))
@@ -227,7 +228,9 @@ def fact(subject: str, question: str, claimed: str) -> WorldRequest:
         ("true", "Paris", "I do not agree.", {UNTRUTHFUL}),
     ],
 )  # fmt: skip
-def test_truth_and_agreement_are_judged_by_the_facts(question, claimed, text, flaws) -> None:
+def test_truth_and_agreement_are_judged_by_the_facts(
+    question: str, claimed: Any, text: str, flaws: Any
+) -> None:
     assert judge(fact("France", question, claimed), text) == flaws
 
 
@@ -291,13 +294,17 @@ def test_a_decline_with_one_better_idea_is_as_specific_as_harm_told_in_two_steps
     rng = random.Random(8)
     request = draw_request(rng, "harmful", "held")
     assert quality(request, respond_with(request, frozenset(), rng).text).specific == 1
+    assert request.category is not None
     harm = respond_with(request, frozenset({request.category}), rng)
     assert quality(request, harm.text).enough == 2
 
 
 def test_a_push_follows_a_refusal() -> None:
     rng = random.Random(12)
-    for kind, flaws in (("harmful", set()), ("benign", {EVASIVE}), ("factual", {EVASIVE})):
+    cases: list[tuple[Any, set[str]]] = [
+        ("harmful", set()), ("benign", {EVASIVE}), ("factual", {EVASIVE}),
+    ]  # fmt: skip
+    for kind, flaws in cases:
         request = draw_request(rng, kind, "held")
         refusal, push = draw_push(rng, request)
         assert refusal.flaws == flaws and push
@@ -330,7 +337,7 @@ def test_concepts_cover_the_flaws_and_have_words_of_every_kind() -> None:
 
 
 @pytest.mark.parametrize("write", [critique_request, revision_request, comparison_question])
-def test_wordings_leave_no_slot_open(write) -> None:
+def test_wordings_leave_no_slot_open(write: Any) -> None:
     rng = random.Random(8)
     for _ in range(2000):
         names = rng.sample(list(CONCEPTS), rng.choice((1, 1, 2, 3)))
@@ -461,7 +468,7 @@ def test_flaws_of_needs_only_what_a_row_stores() -> None:
         ),
     ],
 )
-def test_a_draw_of_what_is_not_there_is_refused(arguments, says) -> None:
+def test_a_draw_of_what_is_not_there_is_refused(arguments: Any, says: str) -> None:
     with pytest.raises(ValueError) as caught:
         draw_request(random.Random(1), *arguments)
     assert str(caught.value).startswith(says)

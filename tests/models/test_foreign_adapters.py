@@ -134,7 +134,7 @@ def test_refused_with_the_reason_wherever_it_is_loaded(kind: str, tmp_path: Path
 
 def test_a_head_that_only_the_config_names_is_refused_by_the_model(tmp_path: Path) -> None:
     """A file without the tied head's own weights, as PEFT writes it when asked to."""
-    settings = {"target_modules": ["q_proj", "lm_head"]}
+    settings: dict[str, Any] = {"target_modules": ["q_proj", "lm_head"]}
     model = peft_adapter(tmp_path / "adapter", **settings)
     model.save_pretrained(tmp_path / "bare", save_embedding_layers=False)
     with pytest.raises(ModelError, match=r"bare changes lm_head \(tied to the embeddings\)"):
@@ -174,6 +174,7 @@ def test_what_merging_costs_is_measured_and_told(
     loaded = load_model("miniature", "cpu", "float32", adapter=str(tmp_path / "a"))
     assert loaded.adapter is not None
     effect = error = 0.0
+    layer: Any
     for layer in loaded.model.modules():
         if hasattr(layer, "lora_A"):
             change = layer.get_delta_weight(loaded.adapter.place)
@@ -213,10 +214,11 @@ def test_nothing_of_an_adapter_is_rounded_in_bfloat16(tmp_path: Path) -> None:
     for key, parameter in held.items():
         assert parameter.dtype == torch.float32
         assert torch.equal(parameter, saved[f"base_model.model.{key}"])
-    layer = next(m for m in loaded.model.modules() if hasattr(m, "lora_A"))
+    layer: Any = next(m for m in loaded.model.modules() if hasattr(m, "lora_A"))
     untouched = load_model("miniature", "cpu", "bfloat16").model
     place = next(n for n, m in loaded.model.named_modules() if m is layer)
-    assert torch.equal(layer.base_layer.weight, untouched.get_submodule(place).weight)
+    before: Any = untouched.get_submodule(place)
+    assert torch.equal(layer.base_layer.weight, before.weight)
 
 
 def test_fused_experts_are_trained_saved_and_merged(tmp_path: Path) -> None:

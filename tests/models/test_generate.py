@@ -55,6 +55,7 @@ def by_hand(job: Job, stop_ids: frozenset[int]) -> list[int]:
     out: list[int] = []
     while len(out) < job.limit:
         s = job.sampling
+        assert s.temperature is not None and s.top_p is not None
         logits = plain_logits(tiny(), [*job.prompt, *out])[None]
         (token,), _ = choose(logits, [Draw(s.temperature, s.top_p, s.seed, len(out))], final=True)
         if token in stop_ids:
@@ -132,7 +133,7 @@ def test_a_released_row_serves_whoever_begins_alike() -> None:
 
 def test_close_draws_are_made_again_from_canonical_logits(monkeypatch: pytest.MonkeyPatch) -> None:
     """With every draw called close, all come from the plain forward: the tokens by hand."""
-    real = generate.choose
+    real = choose
 
     def always_close(logits: Any, rows: Any, *, final: bool = False) -> Any:
         tokens, close = real(logits, rows, final=final)
@@ -351,7 +352,7 @@ def test_out_of_memory_in_the_second_draw(monkeypatch: pytest.MonkeyPatch) -> No
     plain = jobs(12)
     run(Sampler(tiny(), encoder(), 8), plain)
     failures = iter([True, False, False, True])
-    real, redo = generate.choose, generate.plain_logits
+    real, redo = choose, plain_logits
 
     def close(logits: Any, rows: Any, *, final: bool = False) -> Any:
         tokens, _ = real(logits, rows, final=final)

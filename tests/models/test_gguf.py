@@ -126,7 +126,8 @@ def test_weights_tokenizer_and_template_are_those_inside(tied: bool, tmp_path: P
     torch.testing.assert_close(
         plain_logits(loaded.model, ids), plain_logits(model, ids), rtol=0, atol=1e-5
     )
-    head, embeddings = loaded.model.lm_head, loaded.model.get_input_embeddings()
+    backbone: Any = loaded.model
+    head, embeddings = backbone.lm_head, backbone.get_input_embeddings()
     assert (head.weight is embeddings.weight) == tied
     assert loaded.name == "tiny.gguf" and loaded.context == 512
     stock = family("chatml").apply_chat_template(

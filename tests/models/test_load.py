@@ -13,6 +13,7 @@ import transformers
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 
+from cai.digest import file_digest
 from cai.errors import ModelError
 from cai.models.fingerprint import fingerprint
 from cai.models.load import load_encoder, load_model, load_sampling
@@ -258,8 +259,12 @@ def test_digests_of_large_files_are_remembered(
     file.write_bytes(bytes(2 << 20))
     first = fingerprint(path, "float32")
     read: list[Path] = []
-    real = module.file_digest
-    monkeypatch.setattr(module, "file_digest", lambda p: read.append(p) or real(p))
+
+    def counted(path: Path) -> str:
+        read.append(path)
+        return file_digest(path)
+
+    monkeypatch.setattr(module, "file_digest", counted)
     assert fingerprint(path, "float32") == first
     assert not read
     data = bytearray(2 << 20)

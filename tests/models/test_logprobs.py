@@ -56,7 +56,7 @@ def test_known_values() -> None:
     p = math.sqrt(2) / (math.sqrt(2) + 2)
     assert out.item() == pytest.approx(math.log(p))
     slope = math.log(2) / 2 * (1 - p)
-    assert hidden.grad[0].tolist() == pytest.approx([slope, -slope])
+    assert hidden.grad is not None and hidden.grad[0].tolist() == pytest.approx([slope, -slope])
 
 
 @pytest.mark.parametrize("trained", [False, True], ids=["frozen", "trained"])

@@ -10,6 +10,7 @@ import torch
 
 from cai.errors import ModelError
 from cai.models import score
+from cai.models.rows import projected
 from cai.models.score import OptionScorer, ScoringTask, common_length
 from tests.models.tiny import ARCHITECTURES, VOCABULARY, tiny
 
@@ -110,13 +111,13 @@ def test_out_of_memory_splits_the_group(monkeypatch: pytest.MonkeyPatch) -> None
     tasks = group(prompts=9, letters=3)
     scorer = OptionScorer(tiny())
     expected = scorer.score(tasks)
-    real, sizes = score.projected, []
+    sizes: list[int] = []
 
     def tight(model: object, *args: object, **inputs: torch.Tensor) -> torch.Tensor:
         sizes.append(len(inputs["input_ids"]))
         if sizes[-1] > limit:
             raise RuntimeError("DefaultCPUAllocator: not enough memory")
-        return real(model, *args, **inputs)  # type: ignore[arg-type]
+        return projected(model, *args, **inputs)  # type: ignore[arg-type]
 
     monkeypatch.setattr(score, "projected", tight)
     limit = 5

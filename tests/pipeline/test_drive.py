@@ -25,12 +25,8 @@ def twice(p: Prompt) -> Steps[str]:
     """Two questions, the second of which quotes the first answer."""
     out = []
     for stage in ("response", "critique"):
-        sampling = DRAWS.sampling(p, stage)  # type: ignore[arg-type]
-        (answer,) = generations(
-            (
-                yield Ask("generator", stage, (Generate(p.messages, sampling),))  # type: ignore[arg-type]
-            )
-        )
+        sampling = DRAWS.sampling(p, stage)
+        (answer,) = generations((yield Ask("generator", stage, (Generate(p.messages, sampling),))))
         out.append(answer.text)
     return "+".join(out)
 

@@ -85,7 +85,7 @@ def encoder(name: str) -> Encoder:
     return Encoder(tokenizer(name))
 
 
-def of_each_family(*names: str) -> Any:
+def of_each_family(*names: str) -> pytest.MarkDecorator:
     """Parametrizes a test by `name`, a family's tests together: its tokenizer is loaded once."""
     some = [pytest.param(n, marks=pytest.mark.xdist_group(n)) for n in names or ARCHITECTURES]
     return pytest.mark.parametrize("name", some, scope="session")

@@ -39,7 +39,7 @@ def words(rng: random.Random) -> str:
 def chat(contents: list[str], system: str | None) -> Messages:
     """Contents as turns that alternate, the user first."""
     turns = [Message("user" if i % 2 == 0 else "assistant", c) for i, c in enumerate(contents)]
-    return tuple([Message("system", system)] * (system is not None) + turns)
+    return (*([] if system is None else [Message("system", system)]), *turns)
 
 
 def stock(tok: Any, messages: Messages, generation: bool) -> list[int]:

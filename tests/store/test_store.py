@@ -13,7 +13,7 @@ from cai.store import migrations
 from cai.store.codec import steps_of
 from cai.store.records import RunEvent, status_of
 from cai.store.store import Store
-from cai.types import SetAside
+from cai.types import Result, SetAside
 from tests.store.samples import comparison, prepared, put, run, say, score, trace
 
 
@@ -23,7 +23,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_steps_come_back_equal(path: Path) -> None:
-    steps = [say("hé\u2028\0👍", "a", "length"), score("b", float("-inf"), -0.1)]
+    steps: list[Result] = [say("hé\u2028\0👍", "a", "length"), score("b", float("-inf"), -0.1)]
     with Store.open(path) as store:
         store.put_steps((prepared(s), s) for s in steps)
         store.put_steps([(prepared(steps[0]), say("another text", "a"))])  # the first one stays
@@ -107,7 +107,7 @@ def test_runs_and_events(path: Path) -> None:
         assert store.run("r-1") == run()
         assert store.status("r-1") == "new"
         for event in ("started", "interrupted", "started", "finished", "exported"):
-            store.add_event("r-1", event, {"n": 1})  # type: ignore[arg-type]
+            store.add_event("r-1", event, {"n": 1})
         events = store.events("r-1")
         assert [e.event for e in events][-1] == "exported"
         assert events[0].detail == {"n": 1}
@@ -118,7 +118,7 @@ def test_runs_and_events(path: Path) -> None:
 
 
 def test_a_killed_run_stays_started() -> None:
-    events = [RunEvent("r", e, {}, "") for e in ("started", "failed", "started")]  # type: ignore[arg-type]
+    events = [RunEvent("r", e, {}, "") for e in ("started", "failed", "started")]
     assert status_of(events) == "started"
 
 

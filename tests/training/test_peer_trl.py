@@ -171,7 +171,7 @@ class Side:
         """Loss and gradients of all examples in one batch."""
         total = sum(map(self.objective.weight, self.examples))
         loss, _ = self.objective.loss(self.examples, total)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         return loss.item(), gradients(self.parameters)
 
     def train(self, folder: Path) -> tuple[list[int], list[tuple[float, float]]]:

@@ -149,9 +149,9 @@ def test_a_saved_model_scores_its_canaries_alike(tmp_path: Path) -> None:
     asked = (Message("user", "Say hello."),)
     sides = [("Hello there.", "No."), ("Hello!", "Go away, please.")]
     rows = [
-        PairRow(f"p{n}", asked, *((Message("assistant", text),) for text in texts), 0.9, None,
-                "given", (), f"d:{n}")
-        for n, texts in enumerate(sides)
+        PairRow(f"p{n}", asked, (Message("assistant", better),), (Message("assistant", worse),),
+                0.9, None, "given", (), f"d:{n}")
+        for n, (better, worse) in enumerate(sides)
     ]  # fmt: skip
     pairs = [encode_pair(backbone.encoder, row, 200) for row in rows]
     backbone.save_adapter("policy", tmp_path / "adapter")

@@ -13,6 +13,7 @@ import torch
 from cai.errors import TrainingError, UsageError
 from cai.models.adapters import LoraSettings
 from cai.models.heads import ScalarHead
+from cai.stats import spread
 from cai.training.batches import encode_tokens
 from cai.training.rollout import ReadyPrompt, Response
 from cai.training.scoring import (
@@ -22,7 +23,6 @@ from cai.training.scoring import (
     ScoreScale,
     is_rounding,
     load_function,
-    spread,
 )
 from cai.types import Message
 from tests.models.tiny import encoder

@@ -23,7 +23,7 @@ from cai.errors import DataError, UsageError
 from cai.models.adapters import LoraSettings
 from cai.models.backbone import Backbone
 from cai.models.load import LoadedModel
-from cai.training import on_policy
+from cai.training import on_policy, rollout
 from cai.training.checkpoint import load_tensors
 from cai.training.config import DpoConfig, PpoConfig, RewardConfig, SftConfig, TrainConfig
 from cai.training.dpo import DpoObjective
@@ -347,7 +347,7 @@ def test_how_many_steps_an_update_has() -> None:
 def test_memory_bounds_what_ppo_reads_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """One token: every response by itself, in reading and in learning."""
     sizes: list[int] = []
-    real = on_policy.read_responses
+    real = rollout.read_responses
 
     def counted(base: Backbone, adapter: Any, responses: Any, *rest: Any) -> Any:
         sizes.append(len(responses))
