@@ -30,7 +30,9 @@ def test_each_type_name_stands_in_one_module() -> None:
 
 
 def test_the_reader_sees_them() -> None:
-    assert type_names("class A1: ...\nRow: TypeAlias = str\nMade = TypeVar('Made')\nX = 1\n") == {
+    assert type_names(
+        "class Alpha: ...\nRow: TypeAlias = str\nMade = TypeVar('Made')\nX = 1\n"
+    ) == {
         "A1",
         "Row",
     }
