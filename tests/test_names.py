@@ -33,6 +33,6 @@ def test_the_reader_sees_them() -> None:
     assert type_names(
         "class Alpha: ...\nRow: TypeAlias = str\nMade = TypeVar('Made')\nX = 1\n"
     ) == {
-        "A1",
+        "Alpha",
         "Row",
     }
