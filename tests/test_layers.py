@@ -14,6 +14,7 @@ LAYERS: dict[str, int] = {
     "types": 0,
     "errors": 0,
     "digest": 0,
+    "options": 0,
     "stats": 0,
     "decoding": 1,
     "reliability": 1,

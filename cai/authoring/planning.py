@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from cai.backends.base import Prepared
 from cai.backends.scripted import ScriptedBackend
 from cai.errors import PromptError
 from cai.pipeline.build import BuildConfig, Models, Progress, build
-from cai.pipeline.steps import BuildStage
+from cai.pipeline.steps import BuildStage, ModelRole
 from cai.store.store import Store
 from cai.types import (
     Constitution,
@@ -34,6 +34,9 @@ from cai.types import (
 
 SAMPLE = 64
 """Prompts that are gone through; the numbers of all are scaled from theirs."""
+
+KEPT = 32
+"""Groups of requests that are kept of each role and kind."""
 
 Count = Callable[[Messages, str], int]
 """Tokens of messages and the beginning of an answer, as a model reads them."""
@@ -55,7 +58,8 @@ class BuildPlan:
     prompts: that can be used; unusable: rows that can't. sampled: of the prompts, those that were
     gone through. least, most: the work where no critique finds anything, and where every one does.
     longest: tokens of the longest prompt of a step. too_long: of the sampled prompts, those that
-    leave too little of the context.
+    leave too little of the context. requests: by role, the first groups of requests as the build
+    would ask them, to measure a model's speed with.
     """
 
     prompts: int
@@ -65,6 +69,7 @@ class BuildPlan:
     most: PlannedWork
     longest: int
     too_long: int
+    requests: Mapping[ModelRole, tuple[tuple[Request, ...], ...]]
 
 
 class DryBackend(ScriptedBackend):
@@ -79,6 +84,7 @@ class DryBackend(ScriptedBackend):
     ) -> None:
         super().__init__(default=text, name="dry")
         self.longest = 0
+        self.groups: list[tuple[Request, ...]] = []
         self._count, self._tokens, self._context, self._varied = count, tokens, context, varied
 
     def prepare(self, request: Request) -> Prepared:
@@ -88,6 +94,13 @@ class DryBackend(ScriptedBackend):
             raise PromptError(f"{tokens} tokens, and the model takes {self._context}")
         self.longest = max(self.longest, tokens)
         return replace(super().prepare(request), payload=tokens)
+
+    def submit(self, ticket: int, group: Sequence[Prepared], conversation: str) -> None:
+        """Queue a group; the first few of texts and of scores are kept."""
+        kind = type(group[0].request)
+        if sum(isinstance(kept[0], kind) for kept in self.groups) < KEPT:
+            self.groups.append(tuple(prepared.request for prepared in group))
+        super().submit(ticket, group, conversation)
 
     def _answer(self, prepared: Prepared) -> Result:
         request, tokens = prepared.request, prepared.payload
@@ -117,15 +130,16 @@ def plan_build(
     some = usable[::step][:SAMPLE]
     scale = len(usable) / max(1, len(some))
     filler = _filler(count, written)
-    least, longest, too_long = _gone_through(
+    least, longest, too_long, _ = _gone_through(
         constitution, some, config, count, context, (filler, constitution.no_problem[0]), written
     )
-    most, longer, more = _gone_through(
+    most, longer, more, requests = _gone_through(
         constitution, some, config, count, context, (filler, f"{filler} wrong"), written
     )
     return BuildPlan(
         len(usable), len(rows) - sum(isinstance(r, Prompt) for r in rows), len(some),
         _scaled(least, scale), _scaled(most, scale), max(longest, longer), max(too_long, more),
+        requests,
     )  # fmt: skip
 
 
@@ -137,8 +151,9 @@ def _gone_through(
     context: int | None,
     texts: tuple[str, str],
     written: int,
-) -> tuple[PlannedWork, int, int]:
-    """The work of some prompts, the longest prompt of a step, and how many were set aside.
+) -> tuple[PlannedWork, int, int, dict[ModelRole, tuple[tuple[Request, ...], ...]]]:
+    """The work of some prompts, the longest prompt of a step, how many were set aside, and the
+    first groups of requests of each role.
 
     texts: what the generator writes, and what the critic says.
     """
@@ -165,7 +180,12 @@ def _gone_through(
         sum(t.prompt_tokens for t in used),
         sum(t.response_tokens for t in used),
     )
-    return work, max(b.longest for b in backends), len(aside)
+    requests: dict[ModelRole, tuple[tuple[Request, ...], ...]] = {
+        "generator": tuple(generator.groups),
+        "critic": tuple(critic.groups),
+        "judge": tuple(judge.groups),
+    }
+    return work, max(b.longest for b in backends), len(aside), requests
 
 
 def _scaled(work: PlannedWork, scale: float) -> PlannedWork:

@@ -16,7 +16,7 @@ from cai.errors import PromptError
 from cai.pipeline.steps import BuildStage, ModelRole
 from cai.types import Generate, Request
 
-SECONDS = 4.0
+SECONDS = 3.0
 """The longest that texts, and then scores, are measured; a batch that has begun is finished."""
 TOKENS = 32
 """Tokens after which a text is cut."""
@@ -46,7 +46,7 @@ def measure(backend: Backend, groups: Sequence[Sequence[Request]]) -> ModelSpeed
     texts = [group for group in texts if group]
     scores = [group for group in groups if not isinstance(group[0], Generate)]
     _serve(backend, texts[:1])  # the first is slow: memory is reserved, kernels are chosen
-    _, tokens, seconds = _serve(backend, texts)
+    _, tokens, seconds = _serve(backend, texts, backend.capacity)
     requests, _, scoring = _serve(backend, scores)
     return ModelSpeed(
         tokens / seconds if tokens else 0.0,
@@ -61,13 +61,15 @@ def _short(request: Generate) -> Generate:
     return replace(request, sampling=sampling)
 
 
-def _serve(backend: Backend, groups: Sequence[Sequence[Request]]) -> tuple[int, int, float]:
+def _serve(
+    backend: Backend, groups: Sequence[Sequence[Request]], at_once: int = 1
+) -> tuple[int, int, float]:
     """Requests that were answered, tokens that were generated, and the seconds that it took."""
     begin, before = time.monotonic(), backend.throughput.response_tokens
     requests = 0
     waiting = list(enumerate(groups))
     while waiting and time.monotonic() - begin < SECONDS:
-        batch, waiting = waiting[: backend.capacity], waiting[backend.capacity :]
+        batch, waiting = waiting[:at_once], waiting[at_once:]
         for number, group in batch:
             try:
                 prepared = [backend.prepare(request) for request in group]

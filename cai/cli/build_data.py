@@ -9,7 +9,7 @@ import click
 
 from cai.cli.defaults import choose_prompts
 from cai.cli.output import json_option, print_json
-from cai.cli.parts import drawing, loading, make_models, models_of, reading
+from cai.cli.roles import build_options, load_options, make_models, models_of, prompt_options
 from cai.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 
 @click.command("build-data")
-@reading
+@prompt_options
 @models_of("miniature")
 @click.option(
     "--out", "-o", type=click.Path(path_type=Path, file_okay=False), default=None,
     help="The run's folder; its parent holds the store.  [default: runs/<constitution>]",
 )  # fmt: skip
-@drawing
+@build_options
 @click.option("--licence", default="unknown", help="The data's licence, for the dataset card.")
 @click.option("--parquet", is_flag=True, help="Write Parquet files beside the JSONL.")
 @click.option(
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     help="Stop where all labels are one number, or the judge gives less than MASS of probability to"
     " the answers that it is scored by (exit 5).  [default: warn]",
 )
-@loading
+@load_options
 @click.option("--wait", is_flag=True, help="Wait for another build on the same store.")
 @click.option(
     "--repair", is_flag=True, help="Drop damaged steps of the store first, and make them again."

@@ -11,8 +11,8 @@ from typing import Any
 
 import click
 
-from cai.cli.parts import need_adapter, template_options
-from cai.cli.speak import BASE, Voices, nearest, speaking
+from cai.cli.roles import need_adapter, template_options
+from cai.cli.speak import BASE, LoadedModels, chat_options, nearest
 from cai.errors import CaiError
 from cai.text.seeds import derive
 from cai.text.terminal import visible
@@ -30,7 +30,7 @@ HELP = {
 
 
 @click.command("chat")
-@speaking
+@chat_options
 def command(
     model: str | None, adapters: tuple[str, ...], device: str, dtype: str, thinking: str,
     template_args: tuple[str, ...], date: str | None, **sampling: Any,
@@ -47,13 +47,15 @@ def command(
     template = template_options(
         {"thinking": thinking, "template_args": template_args, "date": date}, adapters
     )
-    voices = Voices.load(model, adapters, device=device, dtype=dtype, at_once=1, template=template)
-    chat = Chat(voices, Sampling(**sampling), name_unknown=voices.title == "miniature")
+    models = LoadedModels.load(
+        model, adapters, device=device, dtype=dtype, at_once=1, template=template
+    )
+    chat = Chat(models, Sampling(**sampling), name_unknown=models.title == "miniature")
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(errors="replace")
     with contextlib.suppress(ImportError):
         import readline  # noqa: F401  (arrow keys and history in `input`)
-    _say(f"{voices.title}, answering as {chat.voice}. /help lists the commands.")
+    _say(f"{models.title}, answering as {chat.speaker}. /help lists the commands.")
     try:
         while chat.read(input("you> " if sys.stdin.isatty() else "")):
             pass
@@ -67,13 +69,15 @@ class Chat:
 
     name_unknown: say once which words of a message the miniature does not know.
 
-    An answer depends on the conversation, the voice and the seed alone, so the same lines give the
-    same chat.
+    An answer depends on the conversation, the speaker and the seed alone, so the same lines give
+    the same chat.
     """
 
-    def __init__(self, voices: Voices, sampling: Sampling, *, name_unknown: bool = False) -> None:
-        self.voices = voices
-        self.voice = voices.names[min(1, len(voices.names) - 1)]
+    def __init__(
+        self, models: LoadedModels, sampling: Sampling, *, name_unknown: bool = False
+    ) -> None:
+        self.models = models
+        self.speaker = models.names[min(1, len(models.names) - 1)]
         self.system = ""
         self.turns: list[Message] = []
         self._sampling = sampling
@@ -111,8 +115,8 @@ class Chat:
         self.turns.append(Message("user", text))
         seed = derive(self._sampling.seed, "chat", len(self.turns))
         try:
-            answer = self.voices.answer(
-                self.voice, self.messages, replace(self._sampling, seed=seed)
+            answer = self.models.answer(
+                self.speaker, self.messages, replace(self._sampling, seed=seed)
             )
         except CaiError as error:
             self.turns.pop()
@@ -122,7 +126,7 @@ class Chat:
         self._tell_unknown(text)
         if answer.reasoning:
             _say(answer.reasoning)
-        _show(self.voice, answer.text)
+        _show(self.speaker, answer.text)
         if answer.finish_reason == "length":
             _say(f"(cut off after {answer.response_tokens} tokens)")
 
@@ -139,23 +143,23 @@ class Chat:
     def _adapter(self, name: str) -> None:
         if not name:
             self._adapters("")
-        elif name not in self.voices.names:
-            _say(f"There is no adapter {name}. {nearest(name, self.voices.names)}")
+        elif name not in self.models.names:
+            _say(f"There is no adapter {name}. {nearest(name, self.models.names)}")
         else:
-            self.voice = name
+            self.speaker = name
             _say(f"Answering as {name}.")
 
     def _adapters(self, rest: str) -> None:
-        for name in self.voices.names:
-            title = f" ({self.voices.title})" if name == BASE else ""
-            _say(f"{'*' if name == self.voice else ' '} {name}{title}")
+        for name in self.models.names:
+            title = f" ({self.models.title})" if name == BASE else ""
+            _say(f"{'*' if name == self.speaker else ' '} {name}{title}")
 
     def _load(self, run: str) -> None:
         if not run:
             _say("Say which: /load RUN")
             return
         try:
-            self._adapter(self.voices.put(need_adapter(run)))
+            self._adapter(self.models.put(need_adapter(run)))
         except CaiError as error:
             _say(str(error))
 

@@ -12,8 +12,8 @@ import click
 
 from cai.cli.defaults import PROMPTS_DEFAULT, choose_prompts
 from cai.cli.output import print_json
-from cai.cli.parts import tell, template_options
-from cai.cli.speak import Voices, speaking
+from cai.cli.roles import tell, template_options
+from cai.cli.speak import LoadedModels, chat_options
 from cai.errors import CaiError, DataError, PromptError, UsageError
 from cai.text.terminal import visible
 from cai.types import as_dicts
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from cai.types import Prompt
 
 AT_ONCE = 16
-"""Prompts that are answered together, and shown when all voices have answered them."""
+"""Prompts that are answered together, and shown when all models have answered them."""
 _LEAST_WIDTH = 28
 """Characters of a column that can still be read; below, answers stand under each other."""
 
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """A prompt, and by name what each voice answered or why it did not."""
+    """A prompt, and by name what each speaker answered or why it did not."""
 
     prompt: Prompt
     answers: Mapping[str, str | CaiError]
@@ -56,7 +56,7 @@ class Compared:
     "--json", "json_file", is_flag=False, flag_value="-", default=None, metavar="",
     help="Print one JSON object to stdout; notes go to stderr.",
 )  # fmt: skip
-@speaking
+@chat_options
 def command(
     prompts_file: Path | None, limit: int | None, out: Path | None, json_file: str | None,
     model: str | None,
@@ -84,12 +84,12 @@ def command(
     template = template_options(
         {"thinking": thinking, "template_args": template_args, "date": date}, adapters
     )
-    voices = Voices.load(
+    models = LoadedModels.load(
         model, adapters, device=device, dtype=dtype, at_once=AT_ONCE, template=template
     )
     shown = 0
     rows = []
-    for compared in _compare(voices, islice(_usable(prompts), limit), sampling):
+    for compared in _compare(models, islice(_usable(prompts), limit), sampling):
         shown += 1
         if not as_json:
             _print(shown, compared)
@@ -116,7 +116,7 @@ def _usable(prompts: PromptFile) -> Iterator[Prompt]:
 
 
 def _compare(
-    voices: Voices, prompts: Iterator[Prompt], sampling: Mapping[str, Any]
+    models: LoadedModels, prompts: Iterator[Prompt], sampling: Mapping[str, Any]
 ) -> Iterator[Compared]:
     """Each prompt with all answers; one that the model can't read is told and left out."""
     from cai.pipeline.steps import Draws
@@ -124,7 +124,7 @@ def _compare(
     draws = Draws(**sampling)
     while some := list(islice(prompts, AT_ONCE)):
         asked = [(prompt.messages, draws.sampling(prompt, "response")) for prompt in some]
-        columns = {name: voices.answers(name, asked) for name in voices.names}
+        columns = {name: models.answers(name, asked) for name in models.names}
         for place, prompt in enumerate(some):
             answers = {name: column[place] for name, column in columns.items()}
             refused = next((a for a in answers.values() if isinstance(a, PromptError)), None)

@@ -9,7 +9,7 @@ import click
 
 from cai.cli.defaults import PROMPTS_DEFAULT, choose_prompts, default_constitution
 from cai.cli.output import format_option, json_option, print_json
-from cai.cli.parts import decoding, loading, make_models, models_of
+from cai.cli.roles import load_options, make_models, models_of, sampling_options
 from cai.decoding import SETTINGS
 from cai.errors import UsageError
 
@@ -47,8 +47,8 @@ LIMIT = 40
     show_default=True, help="The folder that holds the store.",
 )  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True, help="Fixes every random choice.")
-@decoding
-@loading
+@sampling_options
+@load_options
 @click.option(
     "--rows", "shown", type=click.IntRange(min=0), default=5, show_default=True,
     help="Changed responses to print, the most changed first.",

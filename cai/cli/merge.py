@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cai.cli.output import json_option, print_json
-from cai.cli.parts import need_adapter, tell
+from cai.cli.roles import need_adapter, tell
 from cai.digest import file_digest
 from cai.errors import DataError, UsageError
 from cai.text.terminal import visible

@@ -1,82 +1,202 @@
-"""`cai plan`: calls, tokens and memory of a build, before anything is spent."""
+"""`cai plan`: calls, tokens, memory and time of a build, before it starts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import asdict
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from cai.cli.defaults import choose_prompts
+from cai.cli.live import duration
 from cai.cli.output import counted, json_option, print_json
-from cai.cli.parts import (
+from cai.cli.roles import (
     GREEDY_PAIRS,
-    drawing,
+    build_options,
     greedy_pairs,
-    loading,
+    load_options,
+    make_models,
     models_of,
-    players,
-    reading,
+    prompt_options,
+    role_models,
     template_options,
 )
 from cai.decoding import Decoding, in_words, origins
+from cai.errors import ModelError
 from cai.pipeline.steps import BuildStage
+from cai.text.terminal import visible
 from cai.types import Sampling
 
 if TYPE_CHECKING:
     from cai.authoring.planning import BuildPlan, Count
+    from cai.authoring.probe import ModelSpeed
+    from cai.data.prompts import PromptFile
     from cai.models.size import Size
     from cai.pipeline.build import BuildConfig
+    from cai.types import Constitution
+
+
+RESPONSE_TOKENS = 64
+"""The assumed length of a text."""
+
+
+@dataclass(frozen=True, slots=True)
+class TimeEstimate:
+    """Seconds of a build where no critique finds a problem and where all do, and what was measured.
+
+    reason: why nothing was measured; the other fields are then None or empty.
+    """
+
+    least: float | None = None
+    most: float | None = None
+    speeds: Mapping[str, ModelSpeed] = field(default_factory=dict)
+    reason: str = ""
+
+
+probe_option = click.option(
+    "--probe/--no-probe", default=True, show_default=True,
+    help="Estimate the time by running the models for a few seconds, if their weights are on this"
+    " machine.",
+)  # fmt: skip
 
 
 @click.command("plan")
-@reading
+@prompt_options
 @models_of("miniature")
-@drawing
-@loading
+@build_options
+@load_options
 @click.option(
-    "--response-tokens", type=click.IntRange(min=1), default=64, show_default=True,
-    help="How long a text is taken to be.",
+    "--response-tokens", type=click.IntRange(min=1), default=RESPONSE_TOKENS, show_default=True,
+    help="The assumed length of a text.",
 )  # fmt: skip
+@probe_option
 @json_option
 @click.option("--output", type=click.Choice(["text", "json"]), default="text", hidden=True)
 def command(
     constitution: str, prompts_file: Path | None, form: str | None, column: str | None,
-    turns: str, response_tokens: int, as_json: bool, output: str, **options: Any,
+    turns: str, response_tokens: int, probe: bool, as_json: bool, output: str, **options: Any,
 ) -> None:  # fmt: skip
-    """Count what `cai build-data` with the same options would ask and need.
+    """Estimate the calls, tokens, memory and time of `cai build-data` with the same options.
 
-    The build's own steps are gone through on up to 64 of the prompts without a model, once as if no
-    critique found anything and once as if every one did. Of the model only tokenizer and config are
-    read.
+    The steps of the build are run without a model on up to 64 of the prompts: once as if no
+    critique found a problem, and once as if every critique did. The time is an estimate: the models
+    generate and score for a few seconds, if their weights are on this machine. For everything else
+    only the tokenizer and the config are read.
 
     \b
-    cai plan -c constitution/default.yaml -p prompts.jsonl -m Qwen/Qwen3-4B
+    cai plan -p prompts.jsonl -m Qwen/Qwen3-4B
     """
-    from cai.authoring.planning import plan_build
     from cai.constitution.load import load_constitution
     from cai.data.prompts import PromptFile
+
+    rules = load_constitution(constitution)
+    prompts = PromptFile(choose_prompts(prompts_file), form=form, column=column, turns=turns)
+    as_json = as_json or output == "json"
+    show_plan(rules, prompts, options, response_tokens, probe=probe, as_json=as_json)
+
+
+def show_plan(
+    rules: Constitution,
+    prompts: PromptFile,
+    options: dict[str, Any],
+    response_tokens: int = RESPONSE_TOKENS,
+    *,
+    probe: bool,
+    as_json: bool,
+) -> None:
+    """Print what a build would need. options: those of `models_of`, `build_options` and
+    `load_options`, by name."""
+    from cai.authoring.planning import plan_build
     from cai.data.usable import need_prompts
     from cai.pipeline.build import BuildConfig, planned
 
-    rules = load_constitution(constitution)
     config = BuildConfig(**{name: options[name] for name in BuildConfig.__dataclass_fields__})
-    prompts = PromptFile(choose_prompts(prompts_file), form=form, column=column, turns=turns)
     need_prompts(prompts, prompts.path.name)
     planned(rules, config)
     sizes, drawn, count, context = _models(options)
     written = min(response_tokens, config.max_new_tokens)
     plan = plan_build(rules, prompts, config, count, context=context, written=written)
-    if as_json or output == "json":
-        print_json(_plain(plan, sizes, drawn, options["batch_size"], config))
+    time = _time(plan, sizes, options) if probe else TimeEstimate(reason="--no-probe")
+    batch = options["batch_size"]
+    if as_json:
+        print_json({**_plain(plan, sizes, drawn, batch, config), "time": _time_values(time)})
         return
-    click.echo(
-        click.style(f"{rules.id} {rules.version}  ·  {counted(plan.prompts, 'prompt')}", bold=True)
-    )
-    for line in _lines(plan, sizes, drawn, options["batch_size"], config, written):
+    title = f"{rules.id} {rules.version}  ·  {counted(plan.prompts, 'prompt')}"
+    click.echo(click.style(title, bold=True))
+    for line in _lines(plan, sizes, drawn, batch, config, written):
         click.echo(line)
+    if sizes:
+        click.echo(_time_line(time, batch))
+
+
+def _time(plan: BuildPlan, sizes: dict[str, Size], options: dict[str, Any]) -> TimeEstimate:
+    """Measure the models that have a role, each once."""
+    from cai.authoring.probe import measure, seconds_of
+    from cai.models.names import on_this_machine
+
+    names = {model.model for model in role_models(options).values()}
+    if any(name.startswith("scripted:") for name in names):
+        return TimeEstimate(reason="a scripted model says nothing of time")
+    for name in sorted(names):
+        if not on_this_machine(name):
+            return TimeEstimate(reason=f"the weights of {name} are not on this machine")
+    needed = sum(sizes[name].weights for name in names)
+    if options["device"] == "cpu" and needed > (free := _free_memory()):
+        return TimeEstimate(reason=f"{_gb(needed)} of weights, and {_gb(free)} of memory are free")
+    try:
+        models = make_models(options)
+    except ModelError as error:
+        return TimeEstimate(reason=error.message)
+    groups: dict[int, list[Any]] = {}
+    for role, backend in models.parts.items():
+        groups.setdefault(id(backend), []).extend(plan.requests[role])
+    speeds = {id(b): measure(b, groups[id(b)]) for b in models.parts.values()}
+    by_role = {role: speeds[id(backend)] for role, backend in models.parts.items()}
+    return TimeEstimate(
+        seconds_of(plan.least, by_role),
+        seconds_of(plan.most, by_role),
+        {backend.info.name: speeds[id(backend)] for backend in models.parts.values()},
+    )
+
+
+def _free_memory() -> int:
+    """Bytes of memory that are free, where the system says so; else more than any model needs."""
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError, AttributeError):
+        return sys.maxsize
+
+
+def _time_line(time: TimeEstimate, batch: int) -> str:
+    if time.least is None or time.most is None:
+        return f"time: not estimated ({visible(time.reason) or 'too little was measured'})"
+    low, high = duration(time.least), duration(time.most)
+    measured = "; ".join(
+        f"{visible(name)} {speed.tokens:,.0f} tokens/s generated, {speed.scores:,.1f} scored/s"
+        for name, speed in time.speeds.items()
+    )
+    seconds = sum(speed.seconds for speed in time.speeds.values())
+    return (
+        f"time: roughly {low if low == high else f'{low} to {high}'}, an estimate from"
+        f" {duration(seconds)} of measurement here\n"
+        f"      (batches of {batch}: {measured})"
+    )
+
+
+def _time_values(time: TimeEstimate) -> dict[str, Any]:
+    speeds = {
+        name: {"tokens_per_second": speed.tokens, "scores_per_second": speed.scores,
+               "measured_seconds": speed.seconds}
+        for name, speed in time.speeds.items()
+    }  # fmt: skip
+    return {
+        "least_seconds": time.least, "most_seconds": time.most, "measured": speeds,
+        "reason": time.reason or None,
+    }  # fmt: skip
 
 
 def _models(
@@ -86,7 +206,7 @@ def _models(
     to count; the least context."""
     from cai.types import Messages
 
-    names = dict.fromkeys(player.model for player in players(options).values())
+    names = dict.fromkeys(role.model for role in role_models(options).values())
     real = [name for name in names if not name.startswith("scripted:")]
     if not real:
         return {}, {}, _words, None

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cai.cli.parts import (
-    decoding,
-    hardware,
+from cai.cli.roles import (
+    chat_template_options,
+    device_options,
     need_adapter,
-    templating,
+    sampling_options,
     together,
     warn_of_another_base,
 )
@@ -35,10 +35,10 @@ def nearest(wanted: str, known: Sequence[str]) -> str:
     return f"Did you mean {close[0]!r}?" if close else f"There are: {', '.join(known)}."
 
 
-class Voices:
+class LoadedModels:
     """One base model that answers as itself and as each adapter put on it, loaded once.
 
-    Each voice has a cache of its own, since what one has read is of no use to another.
+    Each speaker has a cache of its own, since what one has read is of no use to another.
     """
 
     def __init__(self, base: LoadedModel, model: str, at_once: int) -> None:
@@ -58,7 +58,7 @@ class Voices:
         dtype: str,
         at_once: int,
         template: TemplateOptions | None = None,
-    ) -> Voices:
+    ) -> LoadedModels:
         """Load a base and adapters; without a model, the base that the first adapter names.
 
         at_once: answers written together. template: how the chat template is called.
@@ -68,10 +68,10 @@ class Voices:
 
         found = [need_adapter(adapter) for adapter in adapters]
         base = model or (found[0].base if found else "") or "miniature"
-        voices = cls(load_model(base, device, dtype, template=template), base, at_once)
+        models = cls(load_model(base, device, dtype, template=template), base, at_once)
         for adapter in found:
-            voices.put(adapter)
-        return voices
+            models.put(adapter)
+        return models
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -103,13 +103,13 @@ class Voices:
     def answers(
         self, name: str, asked: Sequence[tuple[Messages, Sampling]]
     ) -> list[Generation | CaiError]:
-        """As one voice, an answer to each conversation, or the reason why there is none."""
+        """As one of them, an answer to each conversation, or the reason why there is none."""
         from cai.backends.respond import respond_all
 
         return respond_all(self._backend(name), asked)
 
     def _backend(self, name: str) -> LocalBackend:
-        """The sampler of a voice, with its cache; made when it first speaks."""
+        """The sampler of a speaker, with its cache; made when it first speaks."""
         from cai.backends.local import LocalBackend
 
         if name not in self._backends:
@@ -117,7 +117,7 @@ class Voices:
         return self._backends[name]
 
 
-speaking = together(
+chat_options = together(
     click.option(
         "--model", "-m", default=None,
         help="The base: a hub id, a directory, `miniature`, or the folder of a run that"
@@ -127,9 +127,9 @@ speaking = together(
         "--adapter", "-a", "adapters", multiple=True,
         help="A training run's folder, or a LoRA adapter; may be given several times.",
     ),
-    decoding,
+    sampling_options,
     click.option("--seed", type=int, default=0, show_default=True, help="Fixes every draw."),
-    hardware,
-    templating,
+    device_options,
+    chat_template_options,
 )  # fmt: skip
 """The options of a command that loads a base with adapters and samples from them."""

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cai.cli.output import counted
-from cai.cli.parts import GREEDY_PAIRS, greedy_pairs
+from cai.cli.roles import GREEDY_PAIRS, greedy_pairs
 from cai.data.card import UNEXAMINED, sampling_lines
 from cai.data.export import SET_ASIDE
 from cai.data.manifest import Manifest

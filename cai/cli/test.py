@@ -11,7 +11,7 @@ import click
 
 from cai.cli.defaults import constitution_option
 from cai.cli.output import counted, format_option, json_option, print_json
-from cai.cli.parts import loading, make_models, models_of
+from cai.cli.roles import load_options, make_models, models_of
 from cai.errors import ContentError, UsageError
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ _WIDTH = 200
 )  # fmt: skip
 @json_option
 @format_option()
-@loading
+@load_options
 @click.option(
     "--runs-dir", type=click.Path(path_type=Path, file_okay=False), default=Path("runs"),
     show_default=True, help="The folder of the store, which keeps what a model answered.",

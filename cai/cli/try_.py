@@ -10,7 +10,7 @@ import click
 
 from cai.cli.defaults import constitution_option
 from cai.cli.output import format_option, json_option, print_json
-from cai.cli.parts import decoding, loading, make_models, models_of
+from cai.cli.roles import load_options, make_models, models_of, sampling_options
 from cai.decoding import SETTINGS
 from cai.errors import Interrupted
 
@@ -38,10 +38,10 @@ TIE = 0.55
 @constitution_option
 @models_of("miniature")
 @click.option("--seed", type=int, default=0, show_default=True, help="Fixes every random choice.")
-@decoding
+@sampling_options
 @json_option
 @format_option()
-@loading
+@load_options
 def command(
     principle: str, prompt: str, response: str | None, other: str | None, constitution: str,
     seed: int, as_json: bool, form: str, **options: Any,

@@ -56,3 +56,14 @@ def or_last(folder: Path) -> Path:
         if best.name == "best" and not best.exists() and (home / "run.json").is_file():
             return home / folder.relative_to(best)
     return folder
+
+
+def on_this_machine(name: str) -> bool:
+    """Whether a model's weights can be read without a download."""
+    path = Path(resolve_model(name)).expanduser()
+    if path.exists():
+        return True
+    from huggingface_hub import try_to_load_from_cache
+
+    files = ("model.safetensors", "model.safetensors.index.json")
+    return any(isinstance(try_to_load_from_cache(name, file), str) for file in files)

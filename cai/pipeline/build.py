@@ -21,6 +21,7 @@ from cai.data.usable import need_prompts, no_prompts
 from cai.decoding import SETTINGS, Decoding, origins
 from cai.digest import digest
 from cai.errors import Interrupted, StoreError, UsageError
+from cai.options import option
 from cai.pipeline.compare import compare
 from cai.pipeline.drive import PromptTask, Tally, drive
 from cai.pipeline.examine import Examination, cases_digest, examine
@@ -35,51 +36,77 @@ from cai.types import Comparison, Constitution, Prompt, Sampling, SetAside, Trac
 Outcome: TypeAlias = Trace | Comparison
 
 
+_OWN = "[default: the model's own, else {}]"
+
+
 @dataclass(frozen=True, slots=True)
 class BuildConfig:
     """What to build. Everything here is part of the run's name.
 
-    seed: fixes every random choice of the run.
-    rounds: critique-and-revise rounds; None leaves it to the constitution's plan.
-    pairs: response pairs to compare for each prompt of the preference side; 0 for SFT data alone.
-    limit: use the first so many usable prompts; None for all.
-    temperature, top_p, top_k, min_p, repetition_penalty: how all text is sampled; None leaves a
-        setting to each model's own `generation_config.json`.
-    max_new_tokens: the longest text. max_reasoning_tokens: the longest reasoning before it, of a
-        model that reasons.
-    sft_share: share of prompts that become SFT rows; the others become preferences, so no prompt
-        stands on both sides (1.0 where `pairs` is 0).
-    test_share: share of prompts held out as the test split.
-    revision_pairs: prompts of the preference side are also critiqued and revised, and "the last
-        revision over the first response" is a preference too.
-    judge_revisions: ask the judge whether such a revision is better than the first response, and
-        let it say how probable that is; False takes it as certain, as the paper does.
-    sft_rows: `last` exports the final response, `all` every revision on the way (as the paper).
-    ties: also export pairs whose probability lies so near to one half that it decides nothing.
-    export_reasoning: rows keep what a model that reasons thought before a response.
-    check_gate: export a final response only where the last check gives every principle at least
-        this probability that nothing is wrong; None exports all.
+    A setting of sampling that is None is left to each model's own `generation_config.json`. The
+    sides of SFT and of preferences share no prompt; where `pairs` is 0 all prompts are for SFT.
     """
 
-    seed: int = 0
-    rounds: int | None = None
-    pairs: int = 1
-    limit: int | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    top_k: int | None = None
-    min_p: float | None = None
-    repetition_penalty: float | None = None
-    max_new_tokens: int = 256
-    max_reasoning_tokens: int = 1024
-    sft_share: float = 0.5
-    test_share: float = 0.1
-    revision_pairs: bool = True
-    sft_rows: Literal["last", "all"] = "last"
-    judge_revisions: bool = False
-    ties: bool = False
-    export_reasoning: bool = False
-    check_gate: float | None = None
+    seed: int = option(0, "Fixes every random choice.")
+    rounds: int | None = option(
+        None, "Rounds of critique and revision.  [default: the constitution's]"
+    )
+    pairs: int = option(
+        1, "Pairs of responses to compare for each preference prompt; 0 makes SFT data alone."
+    )
+    limit: int | None = option(None, "Use the first N usable prompts.", metavar="N")
+    temperature: float | None = option(
+        None, f"0 always takes the most likely token.  {_OWN.format('1')}", least=0
+    )
+    top_p: float | None = option(
+        None,
+        f"Sample from the most likely tokens that together have this probability."
+        f"  {_OWN.format('1')}",
+        above=0,
+        most=1,
+    )
+    top_k: int | None = option(
+        None, f"Sample from the K most likely tokens; 0 is off.  {_OWN.format('off')}", least=0
+    )
+    min_p: float | None = option(
+        None,
+        "Drop tokens that are less probable than this share of the most likely one."
+        f"  {_OWN.format('off')}",
+        least=0,
+        most=1,
+    )
+    repetition_penalty: float | None = option(
+        None, f"Above 1 makes repeated tokens less likely.  {_OWN.format('1')}", above=0
+    )
+    max_new_tokens: int = option(256, "The longest text, in tokens.", least=1)
+    max_reasoning_tokens: int = option(
+        1024, "The longest reasoning before an answer, for models that reason.", least=1
+    )
+    sft_share: float = option(
+        0.5, "Share of the prompts for SFT data; the others are for preferences."
+    )
+    test_share: float = option(0.1, "Share of the prompts held out for evaluation.")
+    revision_pairs: bool = option(
+        True, "Also make preferences of the last revision over the first response."
+    )
+    sft_rows: Literal["last", "all"] = option(
+        "last", "Export the last revision, or every revision as in the paper.", ("last", "all")
+    )
+    judge_revisions: bool = option(
+        False,
+        "Let the judge label each pair of a revision and its first response.  [default: certain]",
+    )
+    ties: bool = option(
+        False, "Also export pairs whose label is within 0.05 of one half.  [default: left out]"
+    )
+    export_reasoning: bool = option(
+        False, "Also export a model's reasoning before a response, as `reasoning_content`."
+    )
+    check_gate: float | None = option(
+        None,
+        "Export a final response only if the last check gives every principle at least P.",
+        metavar="P",
+    )
 
     def __post_init__(self) -> None:
         for name in ("sft_share", "test_share", "check_gate"):

@@ -9,11 +9,12 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, ClassVar, Literal, TypeAlias, cast, get_args
 
 from cai.errors import UsageError
+from cai.options import option
 from cai.text.template import TemplateOptions, Thinking, check_date, parse_arguments
 
 StageName: TypeAlias = Literal["sft", "reward", "dpo", "ppo"]
@@ -23,14 +24,6 @@ LORA = ("lora_r", "lora_alpha", "lora_dropout", "lora_targets")
 FORMATS = ("float32", "bfloat16", "float16")
 """Number formats of a base."""
 _SEEDS = 2**63
-
-
-def option(default: Any, help: str, choices: tuple[str, ...] = (), *, several: bool = False) -> Any:
-    """A field with its line of help, and the values that it may take where they are few.
-
-    several: it may be given several times; the values are kept as the lines of one text.
-    """
-    return field(default=default, metadata={"help": help, "choices": choices, "several": several})
 
 
 def _rate(adapter: float, full: float) -> Any:

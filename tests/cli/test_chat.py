@@ -11,7 +11,7 @@ import pytest
 
 from cai.backends.local import LocalBackend
 from cai.cli.chat import Chat
-from cai.cli.speak import Voices
+from cai.cli.speak import LoadedModels
 from cai.models.load import LoadedModel, load_model
 from cai.text.seeds import derive
 from cai.types import Generate, Generation, Message, Messages, Sampling
@@ -49,7 +49,7 @@ def test_adapters_switch_within_a_conversation_and_the_base_is_loaded_once(
     sft_run: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Every answer is that of a model of its own; a voice's cache knows nothing of the other's."""
+    """Every answer is that of a model of its own; no cache knows of another's."""
     loads: list[str] = []
 
     def counted(name: str, *rest: Any, **more: Any) -> LoadedModel:
@@ -108,7 +108,7 @@ def test_a_conversation_that_is_too_long_is_told_and_can_go_on(talk: Talk) -> No
 def test_system_and_history_reach_the_model_and_reset_forgets() -> None:
     seen: list[tuple[Messages, int]] = []
 
-    class Echo(Voices):
+    class Echo(LoadedModels):
         def __init__(self) -> None:
             self._loaded = {"base": None}  # type: ignore[dict-item]
 
@@ -132,7 +132,7 @@ def test_system_and_history_reach_the_model_and_reset_forgets() -> None:
 
 
 def test_a_models_control_characters_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    class Hostile(Voices):
+    class Hostile(LoadedModels):
         def __init__(self) -> None:
             self._loaded = {"base": None}  # type: ignore[dict-item]
 
@@ -162,7 +162,7 @@ def test_values_out_of_range_are_refused(option: tuple[str, int]) -> None:
 def test_the_miniature_says_once_which_words_it_does_not_know(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    class Echo(Voices):
+    class Echo(LoadedModels):
         def __init__(self) -> None:
             self._loaded = {"base": None}  # type: ignore[dict-item]
 

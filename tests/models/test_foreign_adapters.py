@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, MixtralConfig, MixtralForCausalLM
 
 from cai.backends.local import LocalBackend
-from cai.cli.speak import Voices
+from cai.cli.speak import LoadedModels
 from cai.errors import ModelError
 from cai.models.backbone import Backbone, LoraSettings
 from cai.models.load import load_model
@@ -119,7 +119,7 @@ def test_refused_with_the_reason_wherever_it_is_loaded(kind: str, tmp_path: Path
     peft_adapter(adapter, 2600 if "vocabulary" in kind else None, **settings)
     ways = {
         "build-data": lambda: LocalBackend.load("miniature", adapter=str(adapter)),
-        "chat, compare": lambda: Voices.load(
+        "chat, compare": lambda: LoadedModels.load(
             "miniature", [str(adapter)], device="cpu", dtype="auto", at_once=1
         ),
         "merge": lambda: merge_adapter("miniature", adapter, tmp_path / "merged"),

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from cai.cli.parts import template_options
+from cai.cli.roles import template_options
 from cai.data.trained import read_run
 from cai.errors import UsageError
 from cai.models.backbone import Backbone

@@ -1,7 +1,8 @@
-"""The models that play a part in a build: the options that name them, and how they are loaded."""
+"""The models of a build by role (generator, critic, judge): their options and their loading."""
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -11,7 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from cai.cli.defaults import PROMPTS_DEFAULT, constitution_option
+from cai.decoding import SETTINGS
 from cai.errors import UsageError
+from cai.pipeline.build import BuildConfig
 from cai.text.terminal import visible
 
 if TYPE_CHECKING:
@@ -65,14 +68,14 @@ def together(*options: Callable[[Command], Command]) -> Callable[[Command], Comm
     return decorate
 
 
-hardware = together(
+device_options = together(
     click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps."),
     click.option(
         "--dtype", type=click.Choice(["auto", "float32", "bfloat16", "float16"]), default="auto",
         show_default=True, help="auto: bfloat16 where it pays, else float32.",
     ),
 )  # fmt: skip
-templating = together(
+chat_template_options = together(
     click.option(
         "--thinking", type=click.Choice(["auto", "off", "on"]), default="auto", show_default=True,
         help="Reasoning before answers. auto: the chat template's default; off and on: its switch."
@@ -90,17 +93,17 @@ templating = together(
 )  # fmt: skip
 """The options that say how chat templates are called."""
 
-loading = together(
+load_options = together(
     click.option(
         "--batch-size", type=click.IntRange(min=1), default=16, show_default=True,
         help="Changes speed alone.",
     ),
-    hardware,
-    templating,
+    device_options,
+    chat_template_options,
 )  # fmt: skip
 """The options that say how models are loaded."""
 
-reading = together(
+prompt_options = together(
     constitution_option,
     click.option(
         "--prompts", "-p", "prompts_file", type=click.Path(path_type=Path), default=None,
@@ -118,103 +121,64 @@ reading = together(
 )  # fmt: skip
 """The options that name a constitution and a file of prompts."""
 
-_OWN = "[default: the model's own, else {}]"
-decoding = together(
-    click.option(
-        "--temperature", type=click.FloatRange(min=0), default=None,
-        help=f"0 always takes the likeliest token.  {_OWN.format('1')}",
-    ),
-    click.option(
-        "--top-p", type=click.FloatRange(0, 1, min_open=True), default=None,
-        help="Sample from the likeliest tokens that together have this probability.  "
-        + _OWN.format("1"),
-    ),
-    click.option(
-        "--top-k", type=click.IntRange(min=0), default=None,
-        help=f"Sample from the K likeliest tokens; 0 is off.  {_OWN.format('off')}",
-    ),
-    click.option(
-        "--min-p", type=click.FloatRange(0, 1), default=None,
-        help="Leave out tokens less probable than this share of the likeliest one's.  "
-        + _OWN.format("off"),
-    ),
-    click.option(
-        "--repetition-penalty", type=click.FloatRange(min=0, min_open=True), default=None,
-        help=f"Above 1 makes tokens that were there before less likely.  {_OWN.format('1')}",
-    ),
-    click.option("--max-new-tokens", type=click.IntRange(min=1), default=256, show_default=True),
-    click.option(
-        "--max-reasoning-tokens", type=click.IntRange(min=1), default=1024, show_default=True,
-        help="Longest reasoning before an answer, of a model that reasons.",
-    ),
-)  # fmt: skip
-"""The options that say how text is drawn; a model's own are in its `generation_config.json`."""
+_SAMPLING = (*SETTINGS, "max_new_tokens", "max_reasoning_tokens")
 
-drawing = together(
-    click.option("--rounds", type=int, default=None, help="Rounds of critique and revision."),
-    click.option(
-        "--pairs", type=int, default=1, show_default=True, help="Pairs of responses per prompt."
-    ),
-    click.option("--limit", type=int, default=None, help="Use the first N usable prompts."),
-    click.option(
-        "--seed", type=int, default=0, show_default=True, help="Fixes every random choice."
-    ),
-    decoding,
-    click.option(
-        "--sft-share", type=float, default=0.5, show_default=True,
-        help="Share of prompts for SFT; the others become preferences.",
-    ),
-    click.option(
-        "--test-share", type=float, default=0.1, show_default=True,
-        help="Share of prompts held out for evaluation.",
-    ),
-    click.option(
-        "--revision-pairs/--no-revision-pairs", default=True, show_default=True,
-        help="Also make preferences of revision over first response.",
-    ),
-    click.option(
-        "--sft-rows", type=click.Choice(["last", "all"]), default="last", show_default=True,
-        help="Export the last revision, or every revision on the way.",
-    ),
-    click.option(
-        "--judge-revisions", is_flag=True,
-        help="Label each pair of revision and first response by the judge.  [default: certain]",
-    ),
-    click.option(
-        "--export-reasoning", is_flag=True,
-        help="Also export what a model that reasons thought before a response, as"
-        " `reasoning_content`.",
-    ),
-    click.option(
-        "--ties", is_flag=True,
-        help="Also export pairs whose label lies within 0.05 of one half.  [default: left out]",
-    ),
-    click.option(
-        "--check-gate", type=float, default=None, metavar="P",
-        help="Export a final response only where the last check gives every principle at least P.",
-    ),
-)  # fmt: skip
-"""The options that are part of a run's name: those of `BuildConfig`."""
+
+def _options_of(*names: str) -> Callable[[Command], Command]:
+    """Options from fields of `BuildConfig`, which hold their defaults and their help."""
+    known = {item.name: item for item in dataclasses.fields(BuildConfig)}
+    return together(*(_option_of(known[name]) for name in names))
+
+
+def _option_of(item: dataclasses.Field[Any]) -> Callable[[Command], Command]:
+    flag, settings = f"--{item.name.replace('_', '-')}", item.metadata
+    kind = str(item.type).split(" | ")[0]
+    if kind == "bool":
+        name = f"{flag}/--no-{flag[2:]}" if item.default else flag
+        return click.option(
+            name, item.name, is_flag=True, default=item.default, help=settings["help"],
+            show_default=item.default,
+        )  # fmt: skip
+    low = settings["above"] if settings["least"] is None else settings["least"]
+    bounds = {"min": low, "max": settings["most"], "min_open": settings["above"] is not None}
+    bounded = low is not None or settings["most"] is not None
+    types: dict[str, Any] = {
+        "int": click.IntRange(**bounds) if bounded else int,
+        "float": click.FloatRange(**bounds) if bounded else float,
+    }
+    choices = settings["choices"]
+    return click.option(
+        flag, item.name, default=item.default, show_default=item.default is not None,
+        help=settings["help"], metavar=settings["metavar"],
+        type=click.Choice(choices) if choices else types[kind],
+    )  # fmt: skip
+
+
+sampling_options = _options_of(*_SAMPLING)
+"""The options that say how text is sampled; a model's own are in its `generation_config.json`."""
+
+build_options = _options_of(*(item.name for item in dataclasses.fields(BuildConfig)))
+"""The options that are part of a run's name: the fields of `BuildConfig`."""
 
 
 @dataclass(frozen=True, slots=True)
-class Player:
-    """Who plays a part: a model as it was named, and the adapter on it, if any."""
+class RoleModel:
+    """The model of a role as it was named, and the adapter on it, if any."""
 
     model: str
     adapter: str | None = None
 
 
-def players(options: dict[str, Any]) -> dict[ModelRole, Player]:
-    """Who plays each part. A model that is named plays without the adapter of another part."""
-    generator = Player(str(options["model"]), options["adapter"])
-    critic = _player(options["critic"], options["critic_adapter"], generator)
-    judge = _player(options["judge"], options["judge_adapter"], critic)
+def role_models(options: dict[str, Any]) -> dict[ModelRole, RoleModel]:
+    """The model of each role. One that is named gets no adapter of another role."""
+    generator = RoleModel(str(options["model"]), options["adapter"])
+    critic = _role_model(options["critic"], options["critic_adapter"], generator)
+    judge = _role_model(options["judge"], options["judge_adapter"], critic)
     return {"generator": generator, "critic": critic, "judge": judge}
 
 
-def _player(model: str | None, adapter: str | None, default: Player) -> Player:
-    return Player(model or default.model, adapter) if model or adapter else default
+def _role_model(model: str | None, adapter: str | None, default: RoleModel) -> RoleModel:
+    return RoleModel(model or default.model, adapter) if model or adapter else default
 
 
 GREEDY_PAIRS = (
@@ -228,12 +192,12 @@ def greedy_pairs(held: Mapping[str, Any], pairs: int, sft_share: float) -> bool:
 
 
 def make_models(options: dict[str, Any]) -> Models:
-    """Load each model that plays a part; a base that several parts share is loaded once."""
+    """Load the model of each role; a base that several roles share is loaded once."""
     from cai.pipeline.build import Models
 
-    cast = players(options)
-    troupe = _Troupe(options, set(cast.values()))
-    models = Models(**{part: troupe.backend(player) for part, player in cast.items()})
+    chosen = role_models(options)
+    loader = _ModelLoader(options, set(chosen.values()))
+    models = Models(**{part: loader.backend(role_model) for part, role_model in chosen.items()})
     if options["thinking"] == "on" and not models.reasoners:
         click.echo(
             "Warning: --thinking on has no effect: the chat template has no reasoning.", err=True
@@ -244,7 +208,7 @@ def make_models(options: dict[str, Any]) -> Models:
 def template_options(
     options: Mapping[str, Any], adapters: Iterable[str | None] = ()
 ) -> TemplateOptions:
-    """How chat templates are called, by the options of `templating`; the date is today's.
+    """How chat templates are called, by `chat_template_options`; the date is today's.
 
     adapters: where no option says otherwise, the template is called as in their training.
     """
@@ -263,19 +227,19 @@ def template_options(
     return TemplateOptions(date, thinking, parse_arguments(arguments))
 
 
-class _Troupe:
-    """The backends of some players, and the bases that they share."""
+class _ModelLoader:
+    """The backends of some role_models, and the bases that they share."""
 
-    def __init__(self, options: dict[str, Any], cast: set[Player]) -> None:
-        """Raises `CaiError` for what can't play, before any weights are loaded."""
+    def __init__(self, options: dict[str, Any], chosen: set[RoleModel]) -> None:
+        """Raises `CaiError` for what can't be used, before any weights are loaded."""
         self._options = options
         self._bases: dict[str, LoadedModel] = {}
         self._backends: dict[tuple[str, str], Backend] = {}
-        self._adapters = {p.adapter: _adapter_of(p) for p in cast if p.adapter}
-        self._template = template_options(options, [p.adapter for p in cast])
+        self._adapters = {p.adapter: _adapter_of(p) for p in chosen if p.adapter}
+        self._template = template_options(options, [p.adapter for p in chosen])
         if options["batch_size"] < 1:
             raise UsageError(f"--batch-size is {options['batch_size']}; it must be 1 or more.")
-        models = {player.model for player in cast}
+        models = {role_model.model for role_model in chosen}
         self._scripts = {model: _script(model) for model in models if _scripted(model)}
         for model in sorted(models - self._scripts.keys()):
             from cai.models.load import load_config
@@ -284,12 +248,12 @@ class _Troupe:
             base_facts(model)  # a base whose run did not come to its end is refused
             load_config(model, device=str(options["device"]))
 
-    def backend(self, player: Player) -> Backend:
+    def backend(self, role_model: RoleModel) -> Backend:
         """The same object for whoever is the same."""
-        adapter = self._adapters.get(player.adapter) if player.adapter else None
-        who = _place(player.model), str(adapter.folder.resolve()) if adapter else ""
+        adapter = self._adapters.get(role_model.adapter) if role_model.adapter else None
+        who = _place(role_model.model), str(adapter.folder.resolve()) if adapter else ""
         if who not in self._backends:
-            self._backends[who] = self._make(player.model, adapter)
+            self._backends[who] = self._make(role_model.model, adapter)
         return self._backends[who]
 
     def _make(self, model: str, adapter: Adapter | None) -> Backend:
@@ -338,14 +302,14 @@ def _place(model: str) -> str:
     return str(path.resolve()) if path.exists() else name
 
 
-def _adapter_of(player: Player) -> Adapter:
-    assert player.adapter is not None
-    if _scripted(player.model):
+def _adapter_of(role_model: RoleModel) -> Adapter:
+    assert role_model.adapter is not None
+    if _scripted(role_model.model):
         raise UsageError(
-            f"{player.model} takes no adapter, and {player.adapter} is given",
+            f"{role_model.model} takes no adapter, and {role_model.adapter} is given",
             hint="Leave it out, or name a model.",
         )
-    return need_adapter(player.adapter)
+    return need_adapter(role_model.adapter)
 
 
 def need_adapter(given: str, use: Use = "speak") -> Adapter:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cai.cli.parts import Player, make_models, players
+from cai.cli.roles import RoleModel, make_models, role_models
 from cai.errors import ModelError, UsageError
 from cai.models.fingerprint import adapter_digest
 from cai.models.load import LoadedModel, load_model
@@ -28,21 +28,21 @@ def options(**given: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("given", "critic", "judge"),
     [
-        ({}, Player("M", "a"), Player("M", "a")),
-        ({"critic": "M"}, Player("M"), Player("M")),
-        ({"critic": "C"}, Player("C"), Player("C")),
-        ({"judge": "M"}, Player("M", "a"), Player("M")),
-        ({"critic_adapter": "b"}, Player("M", "b"), Player("M", "b")),
-        ({"critic": "C", "critic_adapter": "b"}, Player("C", "b"), Player("C", "b")),
-        ({"critic": "C", "judge_adapter": "d"}, Player("C"), Player("C", "d")),
-        ({"critic": "C", "judge": "M", "judge_adapter": "a"}, Player("C"), Player("M", "a")),
+        ({}, RoleModel("M", "a"), RoleModel("M", "a")),
+        ({"critic": "M"}, RoleModel("M"), RoleModel("M")),
+        ({"critic": "C"}, RoleModel("C"), RoleModel("C")),
+        ({"judge": "M"}, RoleModel("M", "a"), RoleModel("M")),
+        ({"critic_adapter": "b"}, RoleModel("M", "b"), RoleModel("M", "b")),
+        ({"critic": "C", "critic_adapter": "b"}, RoleModel("C", "b"), RoleModel("C", "b")),
+        ({"critic": "C", "judge_adapter": "d"}, RoleModel("C"), RoleModel("C", "d")),
+        ({"critic": "C", "judge": "M", "judge_adapter": "a"}, RoleModel("C"), RoleModel("M", "a")),
     ],
 )
 def test_a_model_that_is_named_plays_without_the_writers_adapter(
-    given: dict[str, str], critic: Player, judge: Player
+    given: dict[str, str], critic: RoleModel, judge: RoleModel
 ) -> None:
-    cast = players(options(model="M", adapter="a", **given))
-    assert cast == {"generator": Player("M", "a"), "critic": critic, "judge": judge}
+    chosen = role_models(options(model="M", adapter="a", **given))
+    assert chosen == {"generator": RoleModel("M", "a"), "critic": critic, "judge": judge}
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_parts_share_what_they_have_in_common(sft_run: Path, loads: list[str]) -> None:
-    """One base, by two of its names: loaded once; the same player is the same backend."""
+    """One base, by two of its names: loaded once; the same chosen_model is the same backend."""
     folder = resolve_model("miniature")
     models = make_models(options(model="miniature", adapter=str(sft_run), critic=folder))
     assert loads == ["miniature"] or loads == [folder]
