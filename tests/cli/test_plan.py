@@ -102,3 +102,32 @@ def test_no_prompt_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     file = write_rows(tmp_path / "p.jsonl", [{"prompt": ""}])
     cai("plan", "-p", file, exit_code=4)
     assert "no prompt of p.jsonl can be used" in capsys.readouterr().err
+
+
+def test_the_time_is_measured_on_this_machine(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write_rows(tmp_path / "p.jsonl", [{"prompt": f"{n} loaves?"} for n in range(4)])
+    cai("plan", "-p", file, "--json")
+    time = json.loads(capsys.readouterr().out)["time"]
+    assert 0 < time["least_seconds"] <= time["most_seconds"] and time["reason"] is None
+    assert time["measured"]["miniature"]["tokens_per_second"] > 0
+    cai("plan", "-p", file, "--no-probe")
+    assert "time: not estimated (--no-probe)" in capsys.readouterr().out
+
+
+def test_seconds_follow_from_the_steps_and_the_speeds() -> None:
+    """100 texts of 50 tokens: 60 by the generator at 100 tokens/s, 40 by the critic at 50; 30
+    checks at 10 a second, 20 judgements at 5: 30 + 40 + 3 + 4 = 77 s."""
+    from collections import Counter
+
+    from cai.authoring.planning import PlannedWork
+    from cai.authoring.probe import ModelSpeed, seconds_of
+
+    steps = Counter({"response": 50, "revision": 10, "critique": 40, "check": 30, "judgement": 20})
+    work = PlannedWork(steps, 0, 5000)  # type: ignore[arg-type]
+    speeds = {"generator": ModelSpeed(100, 0, 1), "critic": ModelSpeed(50, 10, 1),
+              "judge": ModelSpeed(0, 5, 1)}  # fmt: skip
+    assert seconds_of(work, speeds) == pytest.approx(77)  # type: ignore[arg-type]
+    speeds["judge"] = ModelSpeed(0, 0, 1)
+    assert seconds_of(work, speeds) is None  # type: ignore[arg-type]
