@@ -152,14 +152,14 @@ def _time(plan: BuildPlan, sizes: dict[str, Size], options: dict[str, Any]) -> T
     except ModelError as error:
         return TimeEstimate(reason=error.message)
     groups: dict[int, list[Any]] = {}
-    for role, backend in models.parts.items():
+    for role, backend in models.by_role.items():
         groups.setdefault(id(backend), []).extend(plan.requests[role])
-    speeds = {id(b): measure(b, groups[id(b)]) for b in models.parts.values()}
-    by_role = {role: speeds[id(backend)] for role, backend in models.parts.items()}
+    speeds = {id(b): measure(b, groups[id(b)]) for b in models.by_role.values()}
+    by_role = {role: speeds[id(backend)] for role, backend in models.by_role.items()}
     return TimeEstimate(
         seconds_of(plan.least, by_role),
         seconds_of(plan.most, by_role),
-        {backend.info.name: speeds[id(backend)] for backend in models.parts.values()},
+        {backend.info.name: speeds[id(backend)] for backend in models.by_role.values()},
     )
 
 
