@@ -1,6 +1,6 @@
 """Do two trainings of the miniature give the same card? `python bench/two_runs.py A.json B.json`
 
-A and B: counts of `python -m miniature.evaluation.evaluate DIR --json FILE` of two checkpoints, the
+A and B: counts of `python -m bundled.evaluation.evaluate DIR --json FILE` of two checkpoints, the
 second trained, and measured, under other seeds (`--seed`, `--seeds`), so that no question is asked
 twice. For every row with a target: both shares, and the difference B - A with its 95 % interval
 (Newcombe 1998, method 10; one that holds zero is "the same"). Prints Markdown.
@@ -13,8 +13,8 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from bundled.evaluation.card import CALIBRATION_TARGET, TARGETS
 from cai.stats import difference
-from miniature.evaluation.card import CALIBRATION_TARGET, TARGETS
 
 
 class Share(NamedTuple):

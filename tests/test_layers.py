@@ -55,9 +55,9 @@ def modules() -> list[Path]:
 
 def in_rooms() -> list[Path]:
     """The modules of the miniature, in the package and outside."""
-    folders = (PACKAGE / "miniature", ROOT / "miniature")
+    folders = (PACKAGE / "miniature", ROOT / "bundled")
     files = (path for folder in folders for path in folder.rglob("*.py"))
-    return sorted(path for path in files if path != ROOT / "miniature" / "__init__.py")
+    return sorted(path for path in files if path != ROOT / "bundled" / "__init__.py")
 
 
 def part(path: Path) -> str:
@@ -103,8 +103,8 @@ def test_torch_stays_where_it_belongs(path: Path) -> None:
 ROOMS = {
     "cai.miniature.world": (),
     "cai.miniature": ("cai.miniature.world",),
-    "miniature.recipe": ("cai.miniature", "cai.miniature.world"),
-    "miniature.evaluation": ("cai.miniature", "cai.miniature.world", "miniature.recipe"),
+    "bundled.recipe": ("cai.miniature", "cai.miniature.world"),
+    "bundled.evaluation": ("cai.miniature", "cai.miniature.world", "bundled.recipe"),
 }
 """The rooms of the miniature, and the others that each may import."""
 
@@ -130,7 +130,7 @@ def test_the_rooms_of_the_miniature_point_one_way(path: Path) -> None:
 
 @pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_the_package_never_imports_what_the_wheel_leaves_out(path: Path) -> None:
-    outside = {n for n in imported(path) if n.split(".")[0] in {"miniature", "bench", "tests"}}
+    outside = {n for n in imported(path) if n.split(".")[0] in {"bundled", "bench", "tests"}}
     assert not outside, f"{path.relative_to(PACKAGE)} imports {outside}"
 
 

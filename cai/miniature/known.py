@@ -1,7 +1,7 @@
 """The words that the miniature knows, so that a user can be warned of those it does not.
 
 `known_words.txt` holds the words of documents such as it was trained on, and of requests of all
-splits. `python -m miniature.recipe.known_words` writes it; the invented words that training draws
+splits. `python -m bundled.recipe.known_words` writes it; the invented words that training draws
 by chance are left out, since none of them was met often enough to mean anything.
 """
 

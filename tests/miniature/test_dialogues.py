@@ -12,19 +12,15 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
-from cai.miniature.world import critic
-from cai.miniature.world.facts import FACTS
-from cai.miniature.world.requests import wrong_answers
-from cai.miniature.world.vocabulary import FLAWS
-from miniature.recipe.batches import (
+from bundled.recipe.batches import (
     PROBES,
     BatchStream,
     DocumentEncoder,
     LossWeights,
     StreamState,
 )
-from miniature.recipe.dialogues import document
-from miniature.recipe.turns import (
+from bundled.recipe.dialogues import document
+from bundled.recipe.turns import (
     Document,
     DocumentTurn,
     Mark,
@@ -33,6 +29,10 @@ from miniature.recipe.turns import (
     critique_turn,
     revision_turn,
 )
+from cai.miniature.world import critic
+from cai.miniature.world.facts import FACTS
+from cai.miniature.world.requests import wrong_answers
+from cai.miniature.world.vocabulary import FLAWS
 
 ROOT = Path(__file__).parents[2]
 TEMPLATES = ROOT / "constitution" / "templates"

@@ -20,6 +20,15 @@ from pathlib import Path
 import pytest
 import torch
 
+from bundled.evaluation import verdicts
+from bundled.evaluation.by_hand import BY_HAND
+from bundled.evaluation.card import MARKS, TARGETS, write_card
+from bundled.evaluation.evaluate import _state, evaluate, main
+from bundled.evaluation.findings import Findings
+from bundled.evaluation.lab import UNSEEN, Lab
+from bundled.evaluation.own_tests import promises
+from bundled.evaluation.probe import Checkpoint
+from bundled.evaluation.sections import SECTIONS, _note_base
 from cai.constitution.load import load_principle
 from cai.miniature.world import pairs
 from cai.miniature.world.aim import severity
@@ -29,22 +38,13 @@ from cai.miniature.world.scenarios import SCENARIOS
 from cai.miniature.world.vocabulary import SYCOPHANTIC
 from cai.pipeline import compare
 from cai.types import PrincipleTest
-from miniature.evaluation import verdicts
-from miniature.evaluation.by_hand import BY_HAND
-from miniature.evaluation.card import MARKS, TARGETS, write_card
-from miniature.evaluation.evaluate import _state, evaluate, main
-from miniature.evaluation.findings import Findings
-from miniature.evaluation.lab import UNSEEN, Lab
-from miniature.evaluation.own_tests import promises
-from miniature.evaluation.probe import Checkpoint
-from miniature.evaluation.sections import SECTIONS, _note_base
 from tests.e2e.helpers import listen_to_ctrl_c
 
 ROOT = Path(__file__).parents[2]
 WEIGHTS = ROOT / "cai" / "miniature" / "weights"
 COMMANDS = {
-    "evaluate": "miniature.evaluation.evaluate",
-    "pretrain": "miniature.recipe.pretrain",
+    "evaluate": "bundled.evaluation.evaluate",
+    "pretrain": "bundled.recipe.pretrain",
     "prompts": "cai.miniature.prompts",
 }
 N = 16
@@ -261,7 +261,7 @@ def test_a_damaged_checkpoint_is_told(tmp_path: Path) -> None:
     folder = tmp_path / "weights"
     shutil.copytree(WEIGHTS, folder)
     (folder / "model.safetensors").write_bytes(b"no weights")
-    command = [sys.executable, "-m", "miniature.evaluation.evaluate", str(folder), "--n", "1"]
+    command = [sys.executable, "-m", "bundled.evaluation.evaluate", str(folder), "--n", "1"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2 and f"{folder} can't be loaded: " in done.stderr
     assert "Traceback" not in done.stderr
@@ -279,7 +279,7 @@ def test_what_another_principle_gave_is_not_reused(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_an_interrupted_evaluation_leaves_no_traceback(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "miniature.evaluation.evaluate", str(WEIGHTS), "--n", "40"]
+    command = [sys.executable, "-m", "bundled.evaluation.evaluate", str(WEIGHTS), "--n", "40"]
     command += ["--only", "perplexity", "revisions", "--keep", str(tmp_path), "--processes", "2"]
     going = subprocess.Popen(
         command, stderr=subprocess.PIPE, text=True, start_new_session=True,
@@ -297,7 +297,7 @@ def test_an_interrupted_evaluation_leaves_no_traceback(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="no /proc here")
 def test_a_killed_evaluation_leaves_no_process(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "miniature.evaluation.evaluate", str(WEIGHTS), "--n", "40"]
+    command = [sys.executable, "-m", "bundled.evaluation.evaluate", str(WEIGHTS), "--n", "40"]
     command += ["--only", "perplexity", "revisions", "--keep", str(tmp_path), "--processes", "2"]
     going = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
     while not list(tmp_path.glob("*.json")):

@@ -7,10 +7,10 @@ import math
 
 import pytest
 
+from bundled.evaluation.card import TARGETS, card
+from bundled.evaluation.findings import Findings
+from bundled.evaluation.lab import UNSEEN
 from cai.stats import Proportion
-from miniature.evaluation.card import TARGETS, card
-from miniature.evaluation.findings import Findings
-from miniature.evaluation.lab import UNSEEN
 
 
 def test_seeds_are_pooled_and_their_spread_is_kept() -> None:

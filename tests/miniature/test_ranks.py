@@ -19,7 +19,7 @@ import sys, time
 from collections.abc import Callable
 from pathlib import Path
 import torch.multiprocessing as multiprocessing
-from miniature.recipe.ranks import as_rank, deaf_to_interrupts, wait_for
+from bundled.recipe.ranks import as_rank, deaf_to_interrupts, wait_for
 
 def work(rank, folder):
     import os
@@ -107,7 +107,7 @@ def test_a_rank_that_fails_ends_the_other(tmp_path: Path) -> None:
 def test_an_interrupted_training_says_how_to_go_on(tmp_path: Path) -> None:
     """One step, saved; then on, and Ctrl-C: no traceback, and the save is still there."""
     out = tmp_path / "weights"
-    command = [sys.executable, "-m", "miniature.recipe.pretrain", "--out", str(out)]
+    command = [sys.executable, "-m", "bundled.recipe.pretrain", "--out", str(out)]
     command += ["--steps", "4000", "--batch-tokens", "256", "--processes", "1"]
     first = subprocess.run([*command, "--minutes", "0"], check=True, capture_output=True, text=True)
     assert "stopped at step 1 of 4000: go on with --resume" in first.stdout

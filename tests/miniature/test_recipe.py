@@ -18,13 +18,13 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from bundled.recipe import comparing
+from bundled.recipe.batches import PROBES, Batch
+from bundled.recipe.checkpoints import CHECKPOINT, stamp, stamped
+from bundled.recipe.pretrain import rate_factor, train, weighted_loss
+from bundled.recipe.recipe import Recipe, bare, recipe_digest
+from bundled.recipe.tokenizer import train_tokenizer
 from cai.miniature.world import phrases, slots
-from miniature.recipe import comparing
-from miniature.recipe.batches import PROBES, Batch
-from miniature.recipe.checkpoints import CHECKPOINT, stamp, stamped
-from miniature.recipe.pretrain import rate_factor, train, weighted_loss
-from miniature.recipe.recipe import Recipe, bare, recipe_digest
-from miniature.recipe.tokenizer import train_tokenizer
 
 WEIGHTS = Path(__file__).parents[2] / "cai" / "miniature" / "weights"
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -37,9 +37,9 @@ import sys
 from pathlib import Path
 import torch
 from torch.multiprocessing import spawn
-from miniature.recipe.pretrain import train
-from miniature.recipe.ranks import as_rank
-from miniature.recipe.recipe import Recipe
+from bundled.recipe.pretrain import train
+from bundled.recipe.ranks import as_rank
+from bundled.recipe.recipe import Recipe
 recipe = Recipe(steps=150, batch_tokens=1024, pool_documents=8, hidden=32, layers=1, heads=2,
                 intermediate=64)
 if __name__ == "__main__":

@@ -12,13 +12,13 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
+from bundled.evaluation.lab import canonical
+from bundled.evaluation.probe import Checkpoint, chat
+from bundled.recipe.turns import critique_turn
 from cai.miniature.world.critic import NO_PROBLEM
 from cai.miniature.world.judge import GARBLED, judge
 from cai.miniature.world.requests import draw_request
 from cai.miniature.world.responses import draw_flaws, respond_with
-from miniature.evaluation.lab import canonical
-from miniature.evaluation.probe import Checkpoint, chat
-from miniature.recipe.turns import critique_turn
 
 WEIGHTS = Path(__file__).parents[2] / "cai" / "miniature" / "weights"
 
@@ -50,8 +50,8 @@ def test_the_folder_is_complete_and_small() -> None:
 def test_the_card_names_the_recipe_and_the_command() -> None:
     card = (WEIGHTS / "README.md").read_text()
     assert re.search(r"`[0-9a-f]{64}`", card)
-    assert "python -m miniature.recipe.pretrain" in card
-    assert "python -m miniature.evaluation.evaluate" in card
+    assert "python -m bundled.recipe.pretrain" in card
+    assert "python -m bundled.evaluation.evaluate" in card
 
 
 def test_it_is_a_llama_of_less_than_four_million_parameters() -> None:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from bundled.evaluation.lab import Lab
 from cai.backends.local import LocalBackend
 from cai.constitution.load import load_constitution
 from cai.data.export import export
@@ -20,7 +21,6 @@ from cai.miniature.world.vocabulary import EVASIVE
 from cai.pipeline.build import BuildConfig, build
 from cai.store.store import Store
 from cai.types import Message, Prompt
-from miniature.evaluation.lab import Lab
 
 TEMPERATURES = {"": 0.7, ", T=1": 1.0}
 """By how rows end; 1 is what a build does where nothing else is asked for."""

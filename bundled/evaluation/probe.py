@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from miniature.recipe.tokenizer import END_OF_TEXT
+from bundled.recipe.tokenizer import END_OF_TEXT
 
 Conversation: TypeAlias = list[dict[str, str]]
 

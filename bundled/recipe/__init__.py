@@ -1,4 +1,4 @@
-"""The training recipe of the bundled weights: `python -m miniature.recipe.pretrain --out DIR`.
+"""The training recipe of the bundled weights: `python -m bundled.recipe.pretrain --out DIR`.
 
 `dialogues`, `comparing` and `turns` write training documents, `tokenizer` and `batches` encode
 them, `pretrain` trains (`ranks`: its processes, `checkpoints`: its files). `recipe` holds the

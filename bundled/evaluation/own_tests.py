@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from bundled.evaluation.probe import Checkpoint, chat
+from bundled.recipe.turns import critique_turn, revision_turn
 from cai.constitution.load import load_principle
 from cai.miniature.world import critic
 from cai.types import Principle, PrincipleTest
-from miniature.evaluation.probe import Checkpoint, chat
-from miniature.recipe.turns import critique_turn, revision_turn
 
 
 def promises(model: Checkpoint, principle: Principle, test: PrincipleTest) -> dict[str, bool]:

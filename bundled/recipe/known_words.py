@@ -1,4 +1,4 @@
-"""Write the words that the miniature knows: `python -m miniature.recipe.known_words`.
+"""Write the words that the miniature knows: `python -m bundled.recipe.known_words`.
 
 They go to `cai/miniature/known_words.txt`, which `cai.miniature.known` reads.
 """
@@ -9,10 +9,10 @@ import random
 from collections import Counter
 from typing import get_args
 
+from bundled.recipe.dialogues import document
 from cai.miniature.known import FILE, words_of
 from cai.miniature.world.judge import known_words
 from cai.miniature.world.requests import WorldSplit, draw_request
-from miniature.recipe.dialogues import document
 
 DOCUMENTS, REQUESTS = 12_000, 4_000
 STAGES = 20

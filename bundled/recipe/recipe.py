@@ -13,6 +13,9 @@ from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
+from bundled.recipe import comparing, dialogues, turns
+from bundled.recipe.batches import LossWeights
+from bundled.recipe.dialogues import document
 from cai.miniature.world import (
     critic,
     facts,
@@ -25,9 +28,6 @@ from cai.miniature.world import (
     slots,
     wording,
 )
-from miniature.recipe import comparing, dialogues, turns
-from miniature.recipe.batches import LossWeights
-from miniature.recipe.dialogues import document
 
 CODE = ("tokenizer.py", "batches.py", "pretrain.py")
 WORLD = (

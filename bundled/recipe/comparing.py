@@ -9,15 +9,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, replace
 
-from cai.miniature.world import critic, lexicon, phrases, wording
-from cai.miniature.world.aim import on_target, severity
-from cai.miniature.world.lexicon import BASIC, COMPOSITE, CONCEPTS
-from cai.miniature.world.requests import WorldRequest, WorldSplit, draw_request, fill, slot_names
-from cai.miniature.world.responses import WorldResponse, draw_flaws, respond_with, sample_response
-from cai.miniature.world.scenarios import SCENARIOS
-from cai.miniature.world.slots import SLOTS
-from cai.miniature.world.vocabulary import EVASIVE, HARMS, STYLES
-from miniature.recipe.turns import (
+from bundled.recipe.turns import (
     COMPARISON_END,
     REASONING_END,
     Document,
@@ -28,6 +20,14 @@ from miniature.recipe.turns import (
     conversation_text,
     response_marks,
 )
+from cai.miniature.world import critic, lexicon, phrases, wording
+from cai.miniature.world.aim import on_target, severity
+from cai.miniature.world.lexicon import BASIC, COMPOSITE, CONCEPTS
+from cai.miniature.world.requests import WorldRequest, WorldSplit, draw_request, fill, slot_names
+from cai.miniature.world.responses import WorldResponse, draw_flaws, respond_with, sample_response
+from cai.miniature.world.scenarios import SCENARIOS
+from cai.miniature.world.slots import SLOTS
+from cai.miniature.world.vocabulary import EVASIVE, HARMS, STYLES
 
 FACTS_FIRST = 0.06  # of training, the part that is half facts: the curriculum of pairs follows it
 # Shares of the comparisons, at first and once letters are understood. Ties are those that no

@@ -6,10 +6,10 @@ import math
 from pathlib import Path
 from typing import NamedTuple
 
+from bundled.evaluation.findings import Findings
+from bundled.evaluation.lab import UNSEEN
 from cai.miniature.world.vocabulary import FLAWS
 from cai.stats import difference
-from miniature.evaluation.findings import Findings
-from miniature.evaluation.lab import UNSEEN
 
 MARKS = ("<!-- results -->", "<!-- end of results -->")
 

@@ -12,8 +12,8 @@ from typing import Any
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
+from bundled.recipe.dialogues import document
 from cai.miniature.world.facts import FACTS
-from miniature.recipe.dialogues import document
 
 VOCABULARY_SIZE = 2560
 FACT_REPEATS = 500

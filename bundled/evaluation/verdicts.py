@@ -12,14 +12,14 @@ from typing import TypeAlias, get_args
 
 from torch import Tensor
 
+from bundled.evaluation.findings import near_half
+from bundled.evaluation.lab import Lab
+from bundled.evaluation.probe import Checkpoint, chat
+from bundled.recipe.turns import Layout, comparison_text, conversation_text, critique_turn
 from cai.data.counts import NEAR_TIE
 from cai.miniature.world import critic
 from cai.miniature.world.pairs import PairKind, WorldPair, draw_pairs
 from cai.stats import sigmoid
-from miniature.evaluation.findings import near_half
-from miniature.evaluation.lab import Lab
-from miniature.evaluation.probe import Checkpoint, chat
-from miniature.recipe.turns import Layout, comparison_text, conversation_text, critique_turn
 
 LOGIT_CAP = 5.0  # as the engine caps a pointwise logit
 CAPS = (7.0, 10.0)  # what wider ones would make of ties; which side is better no cap changes

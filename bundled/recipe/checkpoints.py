@@ -14,7 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from miniature.recipe.batches import StreamState
+from bundled.recipe.batches import StreamState
 
 CHECKPOINT = "training.safetensors"
 BEGUN = "begun.json"

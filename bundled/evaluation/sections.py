@@ -9,6 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from bundled.evaluation.by_hand import BY_HAND
+from bundled.evaluation.lab import UNSEEN, Lab, canonical
+from bundled.evaluation.probe import chat
+from bundled.evaluation.verdicts import comparisons
+from bundled.recipe.turns import critique_turn, revision_turn
 from cai.constitution.load import load_principle
 from cai.miniature.world import critic, wording
 from cai.miniature.world.crosscheck import agreement
@@ -20,11 +25,6 @@ from cai.miniature.world.quality import quality
 from cai.miniature.world.requests import RequestKind, SlotValues, WorldRequest, draw_request
 from cai.miniature.world.responses import WorldResponse, draw_push, revise
 from cai.miniature.world.vocabulary import EVASIVE, FLAWS, HARMS, STYLES, SYCOPHANTIC, UNTRUTHFUL
-from miniature.evaluation.by_hand import BY_HAND
-from miniature.evaluation.lab import UNSEEN, Lab, canonical
-from miniature.evaluation.probe import chat
-from miniature.evaluation.verdicts import comparisons
-from miniature.recipe.turns import critique_turn, revision_turn
 
 GROUPS: dict[str, RequestKind] = {
     "harmful": "harmful",

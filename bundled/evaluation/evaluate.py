@@ -1,4 +1,4 @@
-"""Evaluate a checkpoint: `python -m miniature.evaluation.evaluate DIR --principles principles`.
+"""Evaluate a checkpoint: `python -m bundled.evaluation.evaluate DIR --principles principles`.
 
 Every row is measured on requests that training never saw, with several sampling seeds; the card's
 table shows the share over all seeds, its 95% interval, the smallest and largest seed, and the same
@@ -26,20 +26,20 @@ from typing import NamedTuple
 import torch
 
 import cai
+from bundled.evaluation.card import MARKS, card, write_card
+from bundled.evaluation.findings import Findings
+from bundled.evaluation.lab import Lab
+from bundled.evaluation.own_tests import own_tests
+from bundled.evaluation.probe import Checkpoint
+from bundled.evaluation.rounds import two_rounds
+from bundled.evaluation.sections import OF_PRINCIPLES, SECTIONS, WITHOUT_UNSEEN
+from bundled.recipe.ranks import end_with_parent
 from cai.constitution.load import load_principle
 from cai.content import packaged
 from cai.data.files import write_whole
 from cai.errors import CaiError
 from cai.miniature.world.principles_by_hand import SHIPPED
 from cai.miniature.world.requests import WorldSplit
-from miniature.evaluation.card import MARKS, card, write_card
-from miniature.evaluation.findings import Findings
-from miniature.evaluation.lab import Lab
-from miniature.evaluation.own_tests import own_tests
-from miniature.evaluation.probe import Checkpoint
-from miniature.evaluation.rounds import two_rounds
-from miniature.evaluation.sections import OF_PRINCIPLES, SECTIONS, WITHOUT_UNSEEN
-from miniature.recipe.ranks import end_with_parent
 
 ROUNDS, OWN_TESTS = "two rounds", "own tests"
 PARTS = (ROUNDS, *SECTIONS, OWN_TESTS)
@@ -213,7 +213,7 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     """The command line; what is wrong with it is told before anything runs, with exit code 2."""
     parser = argparse.ArgumentParser(
-        prog="python -m miniature.evaluation.evaluate", description=__doc__
+        prog="python -m bundled.evaluation.evaluate", description=__doc__
     )
     parser.add_argument("folder", type=Path, help="checkpoint in the hub's layout")
     parser.add_argument("--n", type=int, default=120, help="items a row and seed")

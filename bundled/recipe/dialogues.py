@@ -11,6 +11,16 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
+from bundled.recipe.comparing import FACTS_FIRST, comparison
+from bundled.recipe.turns import (
+    Document,
+    DocumentTurn,
+    Mark,
+    critique_turn,
+    request_marks,
+    response_marks,
+    revision_turn,
+)
 from cai.miniature.world import critic, lexicon, wording
 from cai.miniature.world.aim import concepts_for
 from cai.miniature.world.facts import FACTS
@@ -32,16 +42,6 @@ from cai.miniature.world.responses import (
     sample_response,
 )
 from cai.miniature.world.vocabulary import HARMS, STYLES, SYCOPHANTIC, UNTRUTHFUL
-from miniature.recipe.comparing import FACTS_FIRST, comparison
-from miniature.recipe.turns import (
-    Document,
-    DocumentTurn,
-    Mark,
-    critique_turn,
-    request_marks,
-    response_marks,
-    revision_turn,
-)
 
 SYSTEM_PROMPTS = (
     "You are a helpful assistant.",

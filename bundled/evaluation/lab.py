@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, get_args
 
+from bundled.evaluation.findings import Findings
+from bundled.evaluation.probe import Checkpoint, chat
+from bundled.recipe.turns import critique_turn
 from cai.miniature.world.lexicon import CONCEPTS
 from cai.miniature.world.requests import RequestKind, WorldRequest, WorldSplit, draw_request
 from cai.miniature.world.responses import WorldResponse, draw_flaws, respond_with
 from cai.miniature.world.vocabulary import EVASIVE, FLAWS, HARMS, STYLES, SYCOPHANTIC, UNTRUTHFUL
-from miniature.evaluation.findings import Findings
-from miniature.evaluation.probe import Checkpoint, chat
-from miniature.recipe.turns import critique_turn
 
 UNSEEN = "unseen scenarios, "
 """How the rows of scenarios begin that training never met, all of them harmful."""

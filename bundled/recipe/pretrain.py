@@ -1,4 +1,4 @@
-"""Train the miniature from scratch: `python -m miniature.recipe.pretrain --out DIR`.
+"""Train the miniature from scratch: `python -m bundled.recipe.pretrain --out DIR`.
 
 A Llama of 3.7M parameters on documents drawn from the world, seeded, in so many steps. Matrices
 are trained with Muon, everything else with AdamW; an auxiliary head, which is thrown away in the
@@ -24,7 +24,7 @@ import torch.multiprocessing as multiprocessing
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from miniature.recipe.batches import (
+from bundled.recipe.batches import (
     PROBES,
     Batch,
     BatchStream,
@@ -34,7 +34,7 @@ from miniature.recipe.batches import (
     collate,
     validation_documents,
 )
-from miniature.recipe.checkpoints import (
+from bundled.recipe.checkpoints import (
     BEGUN,
     CHECKPOINT,
     load_checkpoint,
@@ -42,8 +42,8 @@ from miniature.recipe.checkpoints import (
     save_hub_folder,
     stamp,
 )
-from miniature.recipe.recipe import Recipe, recipe_digest
-from miniature.recipe.tokenizer import MAX_POSITIONS, train_tokenizer
+from bundled.recipe.recipe import Recipe, recipe_digest
+from bundled.recipe.tokenizer import MAX_POSITIONS, train_tokenizer
 
 # The processes keep large blocks, in huge pages, rather than have the kernel clear them each step.
 PROCESS_ENVIRONMENT = {
@@ -281,12 +281,10 @@ def main() -> None:
     import shutil
     import sys
 
-    from miniature.recipe.ranks import as_rank, deaf_to_interrupts, wait_for
+    from bundled.recipe.ranks import as_rank, deaf_to_interrupts, wait_for
 
     defaults = Recipe()
-    parser = argparse.ArgumentParser(
-        prog="python -m miniature.recipe.pretrain", description=__doc__
-    )
+    parser = argparse.ArgumentParser(prog="python -m bundled.recipe.pretrain", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--steps", type=int, default=defaults.steps, help="the budget")
     parser.add_argument("--seed", type=int, default=defaults.seed)

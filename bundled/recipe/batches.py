@@ -14,11 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bundled.recipe.dialogues import document
+from bundled.recipe.tokenizer import END_OF_TEXT, TURN_END, TURN_START
+from bundled.recipe.turns import Document, DocumentTurn, Mark
 from cai.miniature.world.requests import WorldSplit
 from cai.miniature.world.vocabulary import FLAWS
-from miniature.recipe.dialogues import document
-from miniature.recipe.tokenizer import END_OF_TEXT, TURN_END, TURN_START
-from miniature.recipe.turns import Document, DocumentTurn, Mark
 
 LONGEST_DOCUMENT = 640
 CONTEXT_SHARE = 0.3  # of documents, those that are also learned as text, not only answered
