@@ -151,10 +151,11 @@ def _time(plan: BuildPlan, sizes: dict[str, Size], options: dict[str, Any]) -> T
         models = make_models(options)
     except ModelError as error:
         return TimeEstimate(reason=error.message)
-    groups: dict[int, list[Any]] = {}
+    backends = {id(backend): backend for backend in models.by_role.values()}
+    groups: dict[int, list[Any]] = {key: [] for key in backends}
     for role, backend in models.by_role.items():
-        groups.setdefault(id(backend), []).extend(plan.requests[role])
-    speeds = {id(b): measure(b, groups[id(b)]) for b in models.by_role.values()}
+        groups[id(backend)] += plan.requests[role]
+    speeds = {key: measure(backend, groups[key]) for key, backend in backends.items()}
     by_role = {role: speeds[id(backend)] for role, backend in models.by_role.items()}
     return TimeEstimate(
         seconds_of(plan.least, by_role),

@@ -89,12 +89,13 @@ class TokenBudget:
             # Outside of the handler, which holds on to the failed forward's tensors.
             clear()
             free_cached(device)
-            longest = max(lengths)
+            read = [lengths[i] for group in groups or [range(len(lengths))] for i in group]
+            longest = max(read)
             if self.tokens <= longest:
                 raise TrainingError(
                     f"Out of memory on {device} with a single example of {longest} tokens",
                     hint="Lower --max-length (for PPO --max-new-tokens), or set"
                     " --gradient-checkpointing or --dtype bfloat16.",
                 )
-            used = min(self.tokens, longest * len(lengths))
+            used = min(self.tokens, longest * len(read))
             self.tokens = max(longest, used // 2)

@@ -18,7 +18,7 @@ NEVER = 'replies:\n  - {say: "No problem found."}\n'
 
 def planned(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[str, Any]:
     capsys.readouterr()
-    cai("plan", *arguments, "--output", "json")
+    cai("plan", *arguments, "--no-probe", "--output", "json")
     found: dict[str, Any] = json.loads(capsys.readouterr().out)
     return found
 
@@ -86,7 +86,7 @@ def test_tokens_and_memory_of_the_miniature(common: tuple[object, ...], capsys: 
 
 
 def test_it_is_printed(common: tuple[object, ...], capsys: pytest.CaptureFixture[str]) -> None:
-    cai("plan", *common)
+    cai("plan", *common, "--no-probe")
     out = capsys.readouterr().out
     assert "20 prompts" in out and "critiques" in out and "miniature: 3.7M parameters" in out
 
@@ -94,7 +94,7 @@ def test_it_is_printed(common: tuple[object, ...], capsys: pytest.CaptureFixture
 def test_prompts_without_room_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [{"id": "a", "prompt": "word " * 3000}, {"id": "b", "prompt": "Hello?"}]
     file = write_rows(tmp_path / "p.jsonl", rows)
-    cai("plan", "-p", file)
+    cai("plan", "-p", file, "--no-probe")
     assert "1 of 2 examined prompts leave no room" in capsys.readouterr().out
 
 
@@ -105,13 +105,25 @@ def test_no_prompt_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
 
 
 def test_the_time_is_measured_on_this_machine(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Once for the one model that has all three roles."""
+    from cai.authoring import probe
+
+    measured: list[object] = []
+    real = probe.measure
+
+    def measure(backend: Any, groups: Any) -> probe.ModelSpeed:
+        measured.append(backend)
+        return real(backend, groups)
+
+    monkeypatch.setattr(probe, "measure", measure)
     file = write_rows(tmp_path / "p.jsonl", [{"prompt": f"{n} loaves?"} for n in range(4)])
     cai("plan", "-p", file, "--json")
     time = json.loads(capsys.readouterr().out)["time"]
     assert 0 < time["least_seconds"] <= time["most_seconds"] and time["reason"] is None
     assert time["measured"]["miniature"]["tokens_per_second"] > 0
+    assert len(measured) == 1
     cai("plan", "-p", file, "--no-probe")
     assert "time: not estimated (--no-probe)" in capsys.readouterr().out
 

@@ -49,6 +49,17 @@ def test_out_of_memory_cuts_smaller_and_begins_again() -> None:
     assert cleared == [True] and budget.tokens == 8
 
 
+def test_rows_outside_of_the_groups_set_no_limit() -> None:
+    """The row of 9 tokens is not read: the two of 2 go one at a time instead of failing."""
+
+    def work(batch: list[int]) -> list[int]:
+        if len(batch) > 1:
+            raise torch.OutOfMemoryError("out of memory")
+        return batch
+
+    assert TokenBudget(9).map(work, [9, 2, 2], CPU, groups=[[1, 2]]) == [[1], [2]]
+
+
 def test_a_single_row_that_does_not_fit_is_an_error() -> None:
     def work(batch: list[int]) -> None:
         raise torch.OutOfMemoryError("out of memory")
