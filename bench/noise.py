@@ -115,9 +115,10 @@ def ppo(bone: Backbone, pairs: Sequence[EncodedPair]) -> dict[str, Any]:
     """The noise of the ratio, in the parts that a rollout was read in and in others."""
     prompts = [Prompt(str(i), p.row.prompt) for i, p in enumerate(pairs[:ROLLOUT])]
     trainer = PpoTrainer(
-        bone, ScalarHead(bone.hidden_size, 0, std=0.0),
+        bone,
         FunctionScorer(lambda p, r: [float(len(x)) for x in r], "length"), prompts,
         PpoConfig(prompts_per_update=ROLLOUT, max_new_tokens=WRITTEN),
+        value_head=ScalarHead(bone.hidden_size, 0, std=0.0),
     )  # fmt: skip
     responses = trainer._write()
     parts = [trainer._minibatches(len(responses), epoch) for epoch in range(2)]

@@ -6,6 +6,11 @@ from dataclasses import field
 from typing import Any
 
 
+def flag(name: str) -> str:
+    """A field's name on the command line."""
+    return "--" + name.replace("_", "-")
+
+
 def option(
     default: Any,
     help: str,

@@ -329,7 +329,7 @@ class Revision:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """The last look: under one principle, the log-probability that nothing is wrong."""
+    """The final check: under one principle, the log-probability that nothing is wrong."""
 
     principle_id: str
     scores: Scores

@@ -33,8 +33,8 @@ class AuditItem:
 
     key: digest of what is shown. id: the record's; a rollout's is `update.prompt-id`. principles:
     ids of those that took part. doubt: how much speaks for reading it first, 0 and up. judge: what
-    the model's own judgement comes to, None where there is none: of a trace, whether the last look
-    finds nothing wrong; of a comparison, whether the first response is better. prompt: its
+    the model's own judgement comes to, None where there is none: of a trace, whether the final
+    check finds nothing wrong; of a comparison, whether the first response is better. prompt: its
     messages. shown: all else that is shown, by kind; every text in it is data, never markup.
     by_round: the flags of each round. source: where the prompt stands. given: what each model call
     was given, by its part of `shown`.
@@ -56,7 +56,7 @@ class AuditItem:
 
 
 def trace_item(trace: Trace) -> AuditItem:
-    """A trace: the first response, each round's critique and revision, the last look."""
+    """A trace: the first response, each round's critique and revision, the final check."""
     rounds, given = [], {"response": trace.response.rendered_prompt}
     for number, revision in enumerate(trace.revisions):
         for part, written in (("critique", revision.critique), ("revision", revision.response)):

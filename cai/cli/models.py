@@ -127,19 +127,19 @@ def _model(name: str, run: Mapping[str, Any], folder: Path) -> TrainedModel:
 
 
 def _result(results: Mapping[str, Any], folder: Path) -> tuple[str, float | None]:
-    """The figure that says most about a run, and what it measures."""
-    figures = _last_look(folder / "metrics.jsonl") | dict(results)
-    side = "trained" if str(figures.get("rows", "")).startswith("trained") else "held-out"
+    """The metric that says most about a run, and its name."""
+    metrics = _last_evaluation(folder / "metrics.jsonl") | dict(results)
+    side = "trained" if str(metrics.get("rows", "")).startswith("trained") else "held-out"
     for name in ("accuracy", "loss"):
-        if isinstance(value := figures.get(name), int | float):
+        if isinstance(value := metrics.get(name), int | float):
             return f"{side} {name}", float(value)
-    if isinstance(value := figures.get("score"), int | float):
+    if isinstance(value := metrics.get("score"), int | float):
         return "score", float(value)
     return "", None
 
 
-def _last_look(file: Path) -> dict[str, Any]:
-    """The last figures of held-out rows; nothing where there are none or the file is damaged."""
+def _last_evaluation(file: Path) -> dict[str, Any]:
+    """The last metrics of the held-out set; empty where there are none or the file is damaged."""
     import json
 
     try:

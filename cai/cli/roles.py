@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from cai.cli.config_options import config_options
 from cai.cli.defaults import PROMPTS_DEFAULT, constitution_option
 from cai.decoding import SETTINGS
 from cai.errors import UsageError
@@ -124,40 +124,10 @@ prompt_options = together(
 _SAMPLING = (*SETTINGS, "max_new_tokens", "max_reasoning_tokens")
 
 
-def _options_of(*names: str) -> Callable[[Command], Command]:
-    """Options from fields of `BuildConfig`, which hold their defaults and their help."""
-    known = {item.name: item for item in dataclasses.fields(BuildConfig)}
-    return together(*(_option_of(known[name]) for name in names))
-
-
-def _option_of(item: dataclasses.Field[Any]) -> Callable[[Command], Command]:
-    flag, settings = f"--{item.name.replace('_', '-')}", item.metadata
-    kind = str(item.type).split(" | ")[0]
-    if kind == "bool":
-        name = f"{flag}/--no-{flag[2:]}" if item.default else flag
-        return click.option(
-            name, item.name, is_flag=True, default=item.default, help=settings["help"],
-            show_default=item.default,
-        )  # fmt: skip
-    low = settings["above"] if settings["least"] is None else settings["least"]
-    bounds = {"min": low, "max": settings["most"], "min_open": settings["above"] is not None}
-    bounded = low is not None or settings["most"] is not None
-    types: dict[str, Any] = {
-        "int": click.IntRange(**bounds) if bounded else int,
-        "float": click.FloatRange(**bounds) if bounded else float,
-    }
-    choices = settings["choices"]
-    return click.option(
-        flag, item.name, default=item.default, show_default=item.default is not None,
-        help=settings["help"], metavar=settings["metavar"],
-        type=click.Choice(choices) if choices else types[kind],
-    )  # fmt: skip
-
-
-sampling_options = _options_of(*_SAMPLING)
+sampling_options = config_options(BuildConfig, _SAMPLING)
 """The options that say how text is sampled; a model's own are in its `generation_config.json`."""
 
-build_options = _options_of(*(item.name for item in dataclasses.fields(BuildConfig)))
+build_options = config_options(BuildConfig)
 """The options that are part of a run's name: the fields of `BuildConfig`."""
 
 
@@ -217,18 +187,16 @@ def template_options(
     date = options["date"] or datetime.date.today().isoformat()
     check_date(date)
     thinking, arguments = options["thinking"], options["template_args"]
-    trained_ones = [adapter for adapter in adapters if adapter]
-    if trained_ones and thinking == "auto" and not arguments:
-        from cai.training.lineage import template_settings
+    trained_adapters = [adapter for adapter in adapters if adapter]
+    if trained_adapters and thinking == "auto" and not arguments:
+        from cai.training.lineage import trained_template
 
-        trained = template_settings(trained_ones)
-        thinking = trained.get("thinking", thinking)
-        arguments = trained.get("template_arg", "").splitlines()
+        return trained_template(trained_adapters, date)
     return TemplateOptions(date, thinking, parse_arguments(arguments))
 
 
 class _ModelLoader:
-    """The backends of some role_models, and the bases that they share."""
+    """The backends of some models of roles, and the bases that they share."""
 
     def __init__(self, options: dict[str, Any], chosen: set[RoleModel]) -> None:
         """Raises `CaiError` for what can't be used, before any weights are loaded."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import click
 
+from cai.cli.config_options import config_options
 from cai.cli.output import json_option, print_json
 from cai.errors import ContentError, UsageError
 from cai.training.config import (
@@ -19,7 +19,6 @@ from cai.training.config import (
     StageName,
     TrainConfig,
     build_config,
-    flag,
 )
 
 HELP: dict[StageName, str] = {
@@ -42,37 +41,6 @@ def command() -> None:
     """
 
 
-def _options(kind: type[TrainConfig]) -> Callable[[Any], Any]:
-    """An option for each setting; one that is not given says nothing, so the file's value holds."""
-
-    def decorate(function: Any) -> Any:
-        for item in reversed(dataclasses.fields(kind)):
-            text = item.metadata["help"]
-            shown = "" if item.default is None else f"  [default: {_shown(item.default)}]"
-            sort = str(item.type).split(" | ")[0]
-            if sort == "bool":
-                name = f"{flag(item.name)}/--no-{flag(item.name)[2:]}"
-                option = click.option(name, item.name, default=None, help=text + shown)
-            else:
-                choices = item.metadata["choices"]
-                kinds: dict[str, Any] = {"int": int, "float": float, "str": str}
-                option = click.option(
-                    flag(item.name), item.name, default=None, help=text + shown,
-                    type=click.Choice(choices) if choices else kinds[sort],
-                    multiple=item.metadata["several"],
-                )  # fmt: skip
-            function = option(function)
-        return function
-
-    return decorate
-
-
-def _shown(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else (
-        f"{value:g}" if isinstance(value, float) else str(value)
-    )  # fmt: skip
-
-
 def _command(stage: StageName) -> click.Command:
     kind = CONFIGS[stage]
 
@@ -92,7 +60,7 @@ def _command(stage: StageName) -> click.Command:
     @click.option("--dry-run", is_flag=True, help="Show rows, tokens, steps and memory; no more.")
     @json_option
     @click.option("--quiet", "-q", is_flag=True, help="No progress and no summary.")
-    @_options(kind)
+    @config_options(kind, unset=True)
     def run(
         data: tuple[Path, ...], out: Path | None, file: Path | None, dry_run: bool, as_json: bool,
         quiet: bool, **options: Any,

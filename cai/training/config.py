@@ -14,7 +14,7 @@ from difflib import get_close_matches
 from typing import Any, ClassVar, Literal, TypeAlias, cast, get_args
 
 from cai.errors import UsageError
-from cai.options import option
+from cai.options import flag, option
 from cai.text.template import TemplateOptions, Thinking, check_date, parse_arguments
 
 StageName: TypeAlias = Literal["sft", "reward", "dpo", "ppo"]
@@ -361,11 +361,6 @@ CONFIGS: dict[StageName, type[TrainConfig]] = {
     "dpo": DpoConfig,
     "ppo": PpoConfig,
 }
-
-
-def flag(name: str) -> str:
-    """A field's name on the command line."""
-    return "--" + name.replace("_", "-")
 
 
 def build_config(kind: type[TrainConfig], values: Mapping[str, Any], where: str) -> TrainConfig:

@@ -28,8 +28,9 @@ from cai.data.manifest import pretty
 from cai.data.trained import FORMAT, NAME, is_run, need_finished, read_run
 from cai.digest import digest, file_digest
 from cai.errors import DataError, StoreError, UsageError
+from cai.options import flag
 from cai.store.lock import held
-from cai.training.config import TrainConfig, flag
+from cai.training.config import TrainConfig
 from cai.types import SetAside
 
 NOISE = ("noise_floor", "ratio_noise")

@@ -14,6 +14,7 @@ from cai.errors import DataError, ModelError, UsageError
 from cai.models.fingerprint import ADAPTER_FILES, adapter_digest, fingerprint
 from cai.models.folders import local_folder
 from cai.models.names import or_last, part_of_run, resolve_model
+from cai.text.template import TemplateOptions, parse_arguments
 from cai.training.config import FORMATS
 
 Use: TypeAlias = Literal["speak", "merge", "start"]
@@ -117,6 +118,16 @@ def template_settings(adapters: Iterable[str]) -> dict[str, Any]:
             hint="Say which to use: --thinking, --template-arg.",
         )
     return found[0] if found else {}
+
+
+def trained_template(adapters: Iterable[str], date: str | None = None) -> TemplateOptions:
+    """The options of the chat template in the training of adapters, as of a given day.
+
+    Raises as `template_settings`.
+    """
+    settings = template_settings(adapters)
+    arguments = parse_arguments((settings.get("template_arg") or "").splitlines())
+    return TemplateOptions(date, settings.get("thinking", "auto"), arguments)
 
 
 def base_facts(model: str) -> list[dict[str, Any]]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 from cai.backends.local import LocalBackend
 from cai.errors import DataError
 from cai.models.names import MINIATURE
-from cai.text.template import TemplateOptions, parse_arguments
-from cai.training.lineage import find_adapter, template_settings
+from cai.text.template import TemplateOptions
+from cai.training.lineage import find_adapter, trained_template
 
 
 def load_model(
@@ -41,11 +40,7 @@ def load_model(
             hint="Leave out the model, or merge the adapter into its base: cai merge.",
         )
     if template is None:
-        settings = template_settings([str(adapter)])
-        arguments = parse_arguments((settings.get("template_arg") or "").splitlines())
-        template = dataclasses.replace(
-            TemplateOptions(), thinking=settings.get("thinking", "auto"), arguments=arguments
-        )
+        template = trained_template([str(adapter)])
     return LocalBackend.load(
         base, device=device, dtype=dtype, adapter=str(trained.folder), batch_size=batch_size,
         template=template,

@@ -12,13 +12,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from cai.data.files import json_line, telling
-from cai.data.training import read_prompts, training_files
 from cai.errors import DataError, UsageError
 from cai.losses.masked import masked_mean
 from cai.models.backbone import Backbone
@@ -26,7 +25,6 @@ from cai.stats import spread
 from cai.text.seeds import derive
 from cai.training.batches import moved
 from cai.training.config import PpoConfig
-from cai.training.examples import data_facts, split
 from cai.training.folder import ROLLOUTS, Facts, last_metrics, start_noise
 from cai.training.kl_controller import AdaptiveKl, FixedKl, KlController
 from cai.training.micro_batches import TokenBudget
@@ -372,42 +370,6 @@ class OnPolicyTrainer(ABC):
             "entropy": -masked_mean(rollout.logprobs, rollout.mask).item(),
         }
         return metrics if observation.check is None else metrics | {"check": observation.check}
-
-
-class PromptSplit(NamedTuple):
-    """Prompts to train on and held out, the invalid rows, and the files they are from."""
-
-    train: list[Prompt]
-    held_out: list[Prompt]
-    set_aside: list[SetAside]
-    data: tuple[dict[str, Any], ...]
-
-
-def load_prompts(config: PpoConfig, data: Sequence[Path]) -> PromptSplit:
-    """The prompts of files; no family of prompts is on both sides."""
-    files = training_files(data, "prompts")
-    prompts, set_aside = _prompts(files.train, config.limit)
-    test = None
-    if files.test:
-        test, unusable = _prompts(files.test, None)
-        set_aside += unusable
-    train, held_out = split(
-        config, prompts, test, lambda p: p.messages, lambda p: p.source or p.id, set_aside
-    )
-    return PromptSplit(train, held_out, set_aside, data_facts(files))
-
-
-def _prompts(paths: Sequence[Path], limit: int | None) -> tuple[list[Prompt], list[SetAside]]:
-    prompts: list[Prompt] = []
-    set_aside: list[SetAside] = []
-    for row in read_prompts(paths):
-        if isinstance(row, SetAside):
-            set_aside.append(row)
-        else:
-            prompts.append(row)
-        if limit is not None and len(prompts) >= limit:
-            break
-    return prompts, set_aside
 
 
 def _require_no_dropout(backbone: Backbone, policy: str) -> None:

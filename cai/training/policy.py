@@ -11,7 +11,8 @@ from cai.errors import DataError, UsageError
 from cai.models.adapters import read_adapter
 from cai.models.backbone import Backbone, LoraSettings
 from cai.models.names import MINIATURE
-from cai.training.config import LORA, TrainConfig, flag
+from cai.options import flag
+from cai.training.config import LORA, TrainConfig
 from cai.training.lineage import Adapter, base_facts, find_adapter, template_settings
 
 Config = TypeVar("Config", bound=TrainConfig)

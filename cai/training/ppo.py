@@ -22,19 +22,17 @@ from cai.errors import ModelError, TrainingError
 from cai.losses.advantages import gae, kl_rewards
 from cai.losses.masked import masked_mean, masked_sum, whiten
 from cai.losses.ppo import policy_loss, value_loss
-from cai.models.backbone import Backbone
 from cai.models.heads import ScalarHead
 from cai.text.seeds import derive
 from cai.training.batches import moved
 from cai.training.config import PpoConfig
 from cai.training.micro_batches import Metrics, sum_metrics
-from cai.training.on_policy import OnPolicyTrainer, load_prompts
+from cai.training.on_policy import OnPolicyTrainer
 from cai.training.policy import load_policy
+from cai.training.prompts import load_prompts
 from cai.training.rewards import build_reward, reward_parts
 from cai.training.rollout import Response, Rollout
-from cai.training.scoring import Scorer
 from cai.training.trainer import floats, require_finite
-from cai.types import Prompt
 
 VALUE = "value.safetensors"
 MAX_START_KL = {torch.float32: 1e-4}
@@ -57,25 +55,15 @@ class Experience(NamedTuple):
 class PpoTrainer(OnPolicyTrainer):
     """Trains a policy adapter and a value head under a scorer: `cai train ppo`.
 
-    Arguments as of `OnPolicyTrainer`.
+    Arguments as of `OnPolicyTrainer`; value_head is needed.
     """
+
+    value_head: nn.Module
 
     screen_metrics: Sequence[str] = (
         "reward", "score", "check", "kl", "length", "repetition", "unended", "entropy",
         "policy_loss", "value_loss",
     )  # fmt: skip
-    value_head: nn.Module
-
-    def __init__(
-        self,
-        backbone: Backbone,
-        value_head: nn.Module,
-        scorer: Scorer,
-        prompts: Sequence[Prompt],
-        settings: PpoConfig,
-        **options: Any,
-    ) -> None:
-        super().__init__(backbone, scorer, prompts, settings, value_head=value_head, **options)
 
     @classmethod
     def load(cls, config: PpoConfig, data: Sequence[Path]) -> PpoTrainer:
@@ -95,10 +83,10 @@ class PpoTrainer(OnPolicyTrainer):
         rewards = [reward, *([check] if check else [])]
         return cls(
             backbone,
-            ScalarHead(backbone.hidden_size, config.seed, std=0.0),
             reward.scorer,
             prompts.train,
             config,
+            value_head=ScalarHead(backbone.hidden_size, config.seed, std=0.0),
             reference=policy.reference,
             check=check.scorer if check else None,
             held=prompts.held_out,

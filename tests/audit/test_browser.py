@@ -154,7 +154,7 @@ def test_each_run_has_its_own_principles(watched: Watched, tmp_path: Path) -> No
 
 
 def test_what_a_reader_can_not_see_is_no_difference(tmp_path: Path) -> None:
-    """A probability that moved in its third digit, and the last look, which a diff never draws."""
+    """A probability that moved in its third digit; the final check, which a diff never draws."""
     made = []
     for name, more in (("a", 0.0), ("b", 0.001)):
         pair = samples.comparison("p0", probability=0.8 + more)

@@ -61,9 +61,9 @@ def trainer(base: Backbone | None = None, **changes: Any) -> PpoTrainer:
     }
     return PpoTrainer(
         base,
-        ScalarHead(base.hidden_size, seed=2, std=0.0),
         rest.pop("scorer"),
         rest.pop("prompts"),
         PpoConfig(**settings),
+        value_head=ScalarHead(base.hidden_size, seed=2, std=0.0),
         **rest,
     )

@@ -181,7 +181,7 @@ class Reader {
     ];
   }
 
-  /** The last look: a bar for each principle, but one sentence for those that all came to the same. */
+  /** The final check: a bar for each principle, but one sentence for those that all came to the same. */
   checked(item) {
     if (!item.checks.length) return null;
     const bar = (c) => h("li", {}, h("span", {}, this.state.run.title(c.principle)),
@@ -191,7 +191,7 @@ class Reader {
     const alike = item.checks.filter((_, n) => shown[n] === common);
     const folded = alike.length > 1 ? alike : [];
     const rest = item.checks.filter((c) => !folded.includes(c));
-    return h("section", { class: "checks" }, h("h2", {}, "The last look",
+    return h("section", { class: "checks" }, h("h2", {}, "The final check",
       h("span", { class: "notes" }, "probability that nothing is wrong with the final response")),
     rest.length ? h("ul", {}, rest.map(bar)) : null,
     folded.length ? h("p", { class: Number(common) < 0.5 ? "warn" : "muted" },

@@ -69,7 +69,7 @@ class Overview {
         h("button", { type: "button", class: "doubt weight-" + flag.weight, "data-flag": flag.code, onclick: () => this.state.only({ flag: flag.code }) },
           h("b", {}, number(n)), h("span", { title: flag.meaning }, h("span", { class: "doubt-name" }, flag.name), h("span", { class: "muted" }, ` ${flag.code} · ${flag.meaning}`)))))) : h("p", {}, "No item carries a flag."),
       this.part(),
-      left ? h("p", {}, `In ${number(left)} final response${left === 1 ? "" : "s"} the last look still finds something: among the most doubtful.`) : null,
+      left ? h("p", {}, `In ${number(left)} final response${left === 1 ? "" : "s"} the final check still finds something: among the most doubtful.`) : null,
       h("button", { type: "button", class: "primary", onclick: () => { this.state.sort = "doubt"; this.state.only({}); } }, "Read, most doubtful first"));
   }
 

@@ -1,0 +1,65 @@
+"""Command-line options made from the fields of a configuration, which hold defaults and help."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+import click
+
+from cai.options import flag
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def config_options(
+    config: type[Any], names: Iterable[str] | None = None, *, unset: bool = False
+) -> Callable[[_Command], _Command]:
+    """An option for each field made by `cai.options.option`, in their order.
+
+    names: the fields; all by default. unset: an option that is not given is None, so that the value
+    of a file holds; else it is the field's default.
+    """
+    fields = {item.name: item for item in dataclasses.fields(config)}
+    chosen = [fields[name] for name in (fields if names is None else names)]
+
+    def decorate(command: _Command) -> _Command:
+        for item in reversed(chosen):
+            command = _option(item, unset)(command)
+        return command
+
+    return decorate
+
+
+def _option(item: dataclasses.Field[Any], unset: bool) -> Callable[[_Command], _Command]:
+    settings, kind = item.metadata, str(item.type).split(" | ")[0]
+    name, help = flag(item.name), settings["help"] + _default(item.default, unset)
+    default = None if unset else item.default
+    if kind == "bool":
+        both = f"{name}/--no-{name[2:]}" if unset or item.default else name
+        return click.option(both, item.name, default=default, is_flag=True, help=help)
+    return click.option(
+        name, item.name, default=default, help=help, type=_type(kind, settings),
+        multiple=settings["several"], metavar=settings["metavar"],
+    )  # fmt: skip
+
+
+def _default(value: Any, unset: bool) -> str:
+    """What the help says of a default; nothing of None, nor of a flag that can only be set."""
+    if value is None or (value is False and not unset):
+        return ""
+    shown = str(value).lower() if isinstance(value, bool) else (
+        f"{value:g}" if isinstance(value, float) else str(value)
+    )  # fmt: skip
+    return f"  [default: {shown}]"
+
+
+def _type(kind: str, settings: Any) -> Any:
+    if settings["choices"]:
+        return click.Choice(settings["choices"])
+    low = settings["above"] if settings["least"] is None else settings["least"]
+    if low is None and settings["most"] is None:
+        return {"int": int, "float": float, "str": str}[kind]
+    bounds = {"min": low, "max": settings["most"], "min_open": settings["above"] is not None}
+    return click.IntRange(**bounds) if kind == "int" else click.FloatRange(**bounds)
