@@ -30,7 +30,7 @@ from cai.models.heads import ScalarHead
 from cai.training.config import PpoConfig
 from cai.training.dpo import DpoObjective
 from cai.training.optimizer import Optimizer, Schedule
-from cai.training.pairs import EncodedPair, encode_pair
+from cai.training.pairs import EncodedPair, both_sides, encode_pair
 from cai.training.ppo import PpoTrainer
 from cai.training.reference import LiveReference, StoredReference
 from cai.training.rows import RowsTrainer, StepPlan
@@ -82,7 +82,7 @@ def dpo(bone: Backbone, pairs: Sequence[EncodedPair]) -> dict[str, Any]:
     told: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as cache:
         stored = StoredReference(bone, None, "bench", 8192, Path(cache))
-        stored.prepare(pairs, lambda done, total: None)
+        stored.prepare(both_sides(pairs), lambda done, total: None)
         for name, reference in (("stored", stored), ("live", LiveReference(bone, None))):
             objective = DpoObjective(bone, reference, 0.1)
             updates = Optimizer(bone.trainable(), Schedule("constant", 1e-6, 1, 0.0))

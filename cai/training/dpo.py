@@ -77,11 +77,12 @@ class DpoObjective:
 
     def _logprobs(self, pairs: Sequence[EncodedPair]) -> tuple[Tensor, Tensor]:
         """Of policy and reference: float32 [2, P] each, the chosen responses first."""
-        rows = collate(both_sides(pairs), self.capacity).to(self.backbone.device)
-        reference = self.reference(pairs, rows)
+        sides = both_sides(pairs)
+        rows = collate(sides, self.capacity).to(self.backbone.device)
+        reference = self.reference(sides, rows)
         with self.backbone.using("policy"):
             policy = sequence_logprobs(self.backbone, rows)
-        return policy.view(2, len(pairs)), reference
+        return policy.view(2, len(pairs)), reference.view(2, len(pairs))
 
 
 class DpoTrainer(OfflineTrainer[EncodedPair]):
@@ -110,7 +111,7 @@ class DpoTrainer(OfflineTrainer[EncodedPair]):
     def prepare(self, progress: OnProgress) -> None:
         """As in `StageTrainer`: the reference reads all pairs."""
         for pairs in filter(None, (self.train, self.test)):
-            self.reference.prepare(pairs, progress)
+            self.reference.prepare(both_sides(pairs), progress)
 
     def warn(self, metrics: Mapping[str, float]) -> str | None:
         """As in `StageTrainer`: chosen responses that have become unlikely."""

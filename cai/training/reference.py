@@ -1,4 +1,4 @@
-"""The reference of DPO: whose log-probabilities the policy's are compared with.
+"""The reference model: the policy's log-probabilities are compared with its own (DPO).
 
 In float32 they are computed once, before the run, and cached under a digest of all that they
 depend on. In half precision a log-probability depends on the shape of the batch that it is read
@@ -26,7 +26,6 @@ from cai.models.backbone import Backbone
 from cai.training.batches import Batch, Tokens, collate, moved, sequence_logprobs
 from cai.training.checkpoint import load_tensors, save_tensors
 from cai.training.micro_batches import TokenBudget
-from cai.training.pairs import EncodedPair, both_sides
 from cai.training.trainer import OnProgress
 
 _SAVE_SECONDS = 30.0
@@ -34,15 +33,15 @@ _SAVE_SECONDS = 30.0
 
 
 class Reference(Protocol):
-    """Gives the reference's log-probabilities of the responses of pairs."""
+    """Gives the reference model's log-probabilities of responses."""
 
-    def prepare(self, pairs: Sequence[EncodedPair], progress: OnProgress) -> None:
-        """Get ready for these pairs. progress: takes the conversations read so far, and all."""
+    def prepare(self, conversations: Sequence[Tokens], progress: OnProgress) -> None:
+        """Get ready for these. progress: takes the conversations read so far, and all."""
 
-    def __call__(self, pairs: Sequence[EncodedPair], rows: Batch) -> Tensor:
-        """Log-probabilities of the chosen and the rejected responses: float32 [2, P], in nats.
+    def __call__(self, conversations: Sequence[Tokens], rows: Batch) -> Tensor:
+        """Log-probability of each conversation's response: float32 [S], in nats.
 
-        rows: both sides of the pairs, as the policy reads them.
+        rows: the conversations in the batch that the policy reads.
         """
 
 
@@ -53,14 +52,14 @@ class LiveReference:
     backbone: Backbone
     adapter: str | None
 
-    def prepare(self, pairs: Sequence[EncodedPair], progress: OnProgress) -> None:
+    def prepare(self, conversations: Sequence[Tokens], progress: OnProgress) -> None:
         """Nothing is read ahead."""
 
     @torch.no_grad()
-    def __call__(self, pairs: Sequence[EncodedPair], rows: Batch) -> Tensor:
+    def __call__(self, conversations: Sequence[Tokens], rows: Batch) -> Tensor:
         """As in `Reference`."""
         with self.backbone.using(self.adapter):
-            return sequence_logprobs(self.backbone, rows).view(2, len(pairs))
+            return sequence_logprobs(self.backbone, rows)
 
 
 class StoredReference:
@@ -85,38 +84,37 @@ class StoredReference:
         self.cache = cache
         self._logprobs: dict[Tokens, float] = {}
 
-    def prepare(self, pairs: Sequence[EncodedPair], progress: OnProgress) -> None:
-        """Read these pairs, or take them from the cache.
+    def prepare(self, conversations: Sequence[Tokens], progress: OnProgress) -> None:
+        """Read these conversations, or take their log-probabilities from the cache.
 
         Raises `Interrupted` after Ctrl-C; what was read until then is kept.
         """
-        sides = both_sides(pairs)
-        rows = [(side.ids, side.counted) for side in sides]
+        rows = [(tokens.ids, tokens.counted) for tokens in conversations]
         name = digest({"reference": self.identity, "dtype": "float32", "rows": rows})
         file = self.cache / f"{name}.safetensors"
         if file.is_file():
             logprobs = load_tensors(file)[0]["logprobs"]
         else:
             partial = file.with_suffix(".partial.safetensors")
-            logprobs = self._read(sides, partial, progress)
+            logprobs = self._read(conversations, partial, progress)
             save_tensors(file, {"logprobs": logprobs}, {})
             partial.unlink(missing_ok=True)
-        self._logprobs.update(zip(sides, logprobs.tolist(), strict=True))
+        self._logprobs.update(zip(conversations, logprobs.tolist(), strict=True))
 
-    def __call__(self, pairs: Sequence[EncodedPair], rows: Batch) -> Tensor:
-        """As in `Reference`; `KeyError` for a pair that it was not prepared for."""
-        logprobs = torch.tensor([self._logprobs[side] for side in both_sides(pairs)])
-        return moved(logprobs, self.backbone.device).view(2, len(pairs))
+    def __call__(self, conversations: Sequence[Tokens], rows: Batch) -> Tensor:
+        """As in `Reference`; `KeyError` for a conversation that it was not prepared for."""
+        logprobs = torch.tensor([self._logprobs[tokens] for tokens in conversations])
+        return moved(logprobs, self.backbone.device)
 
     @torch.no_grad()
-    def _read(self, sides: Sequence[Tokens], partial: Path, progress: OnProgress) -> Tensor:
+    def _read(self, conversations: Sequence[Tokens], partial: Path, progress: OnProgress) -> Tensor:
         """Log-probability of each conversation's response: float32 [S], on the CPU.
 
         partial: keeps what was read before a stop, so that it is not read again.
         """
         backbone = self.backbone
         backbone.train(False)
-        logprobs = torch.full((len(sides),), math.nan)
+        logprobs = torch.full((len(conversations),), math.nan)
         if partial.is_file():
             logprobs = load_tensors(partial)[0]["logprobs"]
         unread = logprobs.isnan().nonzero().flatten().tolist()
@@ -125,15 +123,15 @@ class StoredReference:
         def read(batch: list[int]) -> None:
             nonlocal saved
             places = [unread[i] for i in batch]
-            rows = collate([sides[i] for i in places]).to(backbone.device)
+            rows = collate([conversations[i] for i in places]).to(backbone.device)
             with backbone.using(self.adapter):
                 logprobs[places] = sequence_logprobs(backbone, rows).cpu()
-            progress(len(sides) - int(logprobs.isnan().sum()), len(sides))
+            progress(len(conversations) - int(logprobs.isnan().sum()), len(conversations))
             if time.monotonic() - saved > _SAVE_SECONDS:
                 save_tensors(partial, {"logprobs": logprobs}, {})
                 saved = time.monotonic()
 
-        lengths = [len(sides[i].ids) for i in unread]
+        lengths = [len(conversations[i].ids) for i in unread]
         try:
             TokenBudget(self.micro_tokens).map(read, lengths, backbone.device)
         except KeyboardInterrupt:

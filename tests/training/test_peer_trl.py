@@ -42,7 +42,7 @@ from cai.training.batches import LossOn, encode_turns
 from cai.training.dpo import DpoObjective
 from cai.training.loop import Loop, StepReport
 from cai.training.optimizer import Optimizer, Schedule
-from cai.training.pairs import EncodedPair, encode_pair
+from cai.training.pairs import EncodedPair, both_sides, encode_pair
 from cai.training.reference import StoredReference
 from cai.training.reward import RewardObjective
 from cai.training.rows import Objective, RowsTrainer, StepPlan
@@ -434,7 +434,7 @@ def dpo_side(
 ) -> Side:
     rows = pairs(bone, probability)
     stored = StoredReference(bone, reference, "start", 512, folder / f"cache-{reference}")
-    stored.prepare(rows, lambda done, total: None)
+    stored.prepare(both_sides(rows), lambda done, total: None)
     return Side(DpoObjective(bone, stored, 0.1, nll=nll), rows, bone.trainable(), bone)
 
 

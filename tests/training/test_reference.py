@@ -37,7 +37,8 @@ def silent(done: int, total: int) -> None:
 
 
 def logprobs(reference: LiveReference | StoredReference, some: Sequence[EncodedPair]) -> Tensor:
-    return reference(some, collate(both_sides(some)))
+    sides = both_sides(some)
+    return reference(sides, collate(sides)).view(2, len(some))
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ def test_both_references_are_the_plain_log_probabilities(
 ) -> None:
     """Chosen first, in the order asked for, and of any part of the pairs."""
     stored = StoredReference(bone, adapter, "id", 64, tmp_path)
-    stored.prepare(pairs(), silent)
+    stored.prepare(both_sides(pairs()), silent)
     live = LiveReference(bone, adapter)
     some = [pairs()[i] for i in (3, 0, 4)]
     expected = [
@@ -74,7 +75,7 @@ def test_a_stored_reference_is_read_once(bone: Backbone, tmp_path: Path) -> None
     def read(identity: str, some: Sequence[EncodedPair]) -> Tensor:
         told.clear()
         reference = StoredReference(bone, None, identity, 64, tmp_path)
-        reference.prepare(some, lambda done, total: told.append(done))
+        reference.prepare(both_sides(some), lambda done, total: told.append(done))
         return logprobs(reference, some)
 
     first = read("id", pairs())
@@ -99,7 +100,7 @@ def test_a_stored_reference_that_was_stopped_goes_on(bone: Backbone, tmp_path: P
                 raise KeyboardInterrupt
 
         reference = StoredReference(bone, None, "base", 40, cache)
-        reference.prepare(pairs(), tell)
+        reference.prepare(both_sides(pairs()), tell)
         return logprobs(reference, pairs())
 
     straight = read(tmp_path / "straight")
@@ -213,7 +214,7 @@ def test_a_reference_in_float32_is_stored_and_close(tmp_path: Path) -> None:
     bone.train_only("policy")
     reference = make_reference(bone, None, "id", 40, tmp_path)
     assert isinstance(reference, StoredReference)
-    reference.prepare(pairs(), silent)
+    reference.prepare(both_sides(pairs()), silent)
     figures = trainer_of(bone, DpoObjective(bone, reference, 0.1), 10**6).train_step().metrics
     assert figures is not None
     assert 0 <= figures["noise_floor"] < 1e-4
