@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import cai
+from cai import miniature
 
 ROOT = Path(__file__).parents[1]
 
@@ -49,8 +50,20 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
         cai.bulid  # noqa: B018
 
 
-def test_importing_cai_is_light() -> None:
-    code = "import sys, cai; print([m for m in ('torch', 'yaml', 'pydantic') if m in sys.modules])"
+def test_the_names_of_the_miniature_load_and_are_in_the_docs() -> None:
+    page = (ROOT / "docs" / "miniature.md").read_text(encoding="utf-8")
+    for name in miniature.__all__:
+        assert getattr(miniature, name) is not None
+        assert f"`{name}" in page or name == "RequestKind", name
+        assert name in dir(miniature)
+    with pytest.raises(AttributeError, match="no attribute 'jugde'"):
+        miniature.jugde  # noqa: B018
+
+
+@pytest.mark.parametrize("module", ["cai", "cai.miniature"])
+def test_importing_is_light(module: str) -> None:
+    heavy = "('torch', 'yaml', 'pydantic', 'cai.miniature.world.judge')"
+    code = f"import sys, {module}; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
