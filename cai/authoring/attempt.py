@@ -16,7 +16,7 @@ from typing import TypeVar
 from cai.errors import PromptError
 from cai.pipeline.build import Models
 from cai.pipeline.drive import PromptTask, Tally, drive
-from cai.pipeline.given import compared, given
+from cai.pipeline.fixed_texts import compare_texts, with_texts
 from cai.pipeline.revise import revise
 from cai.pipeline.steps import Draws, Steps
 from cai.store.store import Store
@@ -46,10 +46,10 @@ def attempt(
     response: None lets the generator write it, with the seed that a build would use.
     """
     steps = revise(prompt, constitution, draws)
-    trace = yield from steps if response is None else given(steps, response)
+    trace = yield from steps if response is None else with_texts(steps, response)
     if other is None:
         return Attempt(trace)
-    pair = compared(prompt, constitution, draws, trace.response.text, other)
+    pair = compare_texts(prompt, constitution, draws, trace.response.text, other)
     return Attempt(trace, (yield from pair))
 
 

@@ -13,9 +13,9 @@ from cai.authoring.effects import PromptDiff
 from cai.data.counts import NEAR_TIE
 from cai.errors import Interrupted
 from cai.pipeline.build import Models
-from cai.pipeline.compare import compare, preference
+from cai.pipeline.compare import preference
 from cai.pipeline.drive import PromptTask, Tally, drive
-from cai.pipeline.given import given
+from cai.pipeline.fixed_texts import compare_texts
 from cai.pipeline.steps import Draws
 from cai.stats import Proportion
 from cai.store.store import Store
@@ -77,7 +77,7 @@ def head_to_head(
 
     tasks = (
         PromptTask(f"judged/{row.prompt.id}", row.prompt,
-             given(compare(row.prompt, 0, constitution, draws), row.before.final, row.after.final))
+             compare_texts(row.prompt, constitution, draws, row.before.final, row.after.final))
         for row in over if not row.same
     )  # fmt: skip
     with store.lock():

@@ -24,7 +24,7 @@ from cai.authoring.promises import (
 from cai.errors import Interrupted, PromptError
 from cai.pipeline.build import BuildConfig, Models
 from cai.pipeline.drive import PromptTask, Tally
-from cai.pipeline.given import alone, as_prompt, compared, given
+from cai.pipeline.fixed_texts import as_prompt, compare_texts, single_principle, with_texts
 from cai.pipeline.revise import revise
 from cai.pipeline.steps import Draws, Steps
 from cai.store.store import Store
@@ -182,7 +182,7 @@ class _Trying:
         """A task for each test under each seed."""
         self.progress(0, self.total)
         for case in cases:
-            rules = alone(self.constitution, case.principle)
+            rules = single_principle(self.constitution, case.principle)
             prompt = as_prompt(case.test.prompt, case.principle.path)
             for number, draws in enumerate(self.trials.draws):
                 name = f"{case.name}/{number}"
@@ -235,7 +235,7 @@ def _asked_for(test: PrincipleTest, rules: Constitution, draws: Draws) -> Steps[
     prompt = as_prompt(test.prompt)
     trace = comparison = None
     if test.response is not None and test.expect.keys() & set(OF_RESPONSE):
-        trace = yield from given(revise(prompt, rules, draws), test.response)
+        trace = yield from with_texts(revise(prompt, rules, draws), test.response)
     if test.a is not None and test.b is not None and "prefers" in test.expect:
-        comparison = yield from compared(prompt, rules, draws, test.a, test.b)
+        comparison = yield from compare_texts(prompt, rules, draws, test.a, test.b)
     return Attempt(trace, comparison)

@@ -81,13 +81,13 @@ def command(
     from cai.data.files import need_pyarrow
     from cai.data.prompts import PromptFile
     from cai.data.usable import need_prompts
-    from cai.pipeline.build import BuildConfig, build, planned
+    from cai.pipeline.build import BuildConfig, build, with_rounds
     from cai.store.store import Store
 
     loaded = load_constitution(constitution)
     out = out or Path("runs") / loaded.id
     config = BuildConfig(**{name: options[name] for name in BuildConfig.__dataclass_fields__})
-    planned(loaded, config)
+    with_rounds(loaded, config)
     examined = gates.examination_gate(
         gate=judge_gate, least_mass=require_signal, examine=examine, pairs=config.pairs
     )
@@ -119,7 +119,7 @@ def command(
                 name=out.name,
                 source=prompts.path.name,
                 progress=show,
-                examined=examined,
+                on_examination=examined,
             )
         if require_signal is not None:
             gates.require_signal(store, run.id, require_signal)

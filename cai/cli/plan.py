@@ -112,11 +112,11 @@ def show_plan(
     `load_options`, by name."""
     from cai.authoring.planning import plan_build
     from cai.data.usable import need_prompts
-    from cai.pipeline.build import BuildConfig, planned
+    from cai.pipeline.build import BuildConfig, with_rounds
 
     config = BuildConfig(**{name: options[name] for name in BuildConfig.__dataclass_fields__})
     need_prompts(prompts, prompts.path.name)
-    planned(rules, config)
+    with_rounds(rules, config)
     sizes, drawn, count, context = _models(options)
     written = min(response_tokens, config.max_new_tokens)
     plan = plan_build(rules, prompts, config, count, context=context, written=written)

@@ -56,7 +56,7 @@ def command(
     """
     from cai.cli.content import check_unicode, find_principle
     from cai.constitution.load import load_constitution
-    from cai.pipeline.given import alone, as_prompt
+    from cai.pipeline.fixed_texts import as_prompt, single_principle
     from cai.pipeline.steps import Draws
 
     check_unicode(prompt=prompt, response=response, other=other)
@@ -66,7 +66,7 @@ def command(
     settings = (*SETTINGS, "max_new_tokens", "max_reasoning_tokens")
     draws = Draws(seed=seed, **{name: options[name] for name in settings})
     try:
-        came = _tried(asked, alone(rules, rule), draws, response, other, options)
+        came = _tried(asked, single_principle(rules, rule), draws, response, other, options)
     except KeyboardInterrupt:
         raise Interrupted("Stopped: nothing was kept.") from None
     if as_json or form == "json":
@@ -112,14 +112,14 @@ def _tried(
 
 
 def _lines(rules: Constitution, rule: Principle, prompt: str, came: Attempt) -> Iterator[str]:
-    from cai.pipeline.given import GIVEN
+    from cai.pipeline.fixed_texts import FIXED_TEXT
 
     trace = came.trace
     assert trace is not None
     yield click.style(f"{rule.id} {rule.version}: {rule.title}", bold=True)
     yield from _block("prompt", prompt)
     by = trace.response.model
-    yield from _block("response", trace.response.text, "given" if by == GIVEN else f"by {by}")
+    yield from _block("response", trace.response.text, "given" if by == FIXED_TEXT else f"by {by}")
     for revision in trace.revisions:
         if revision.critique is not None:
             found = _OUTCOMES[revision.outcome or "problem"]

@@ -1,7 +1,7 @@
-"""The main job: prompts in, traces and comparisons in the store.
+"""Build a run: prompts in, traces and comparisons in the store.
 
-A run is named by all that determines it, so the same command takes up the same run, and an edited
-principle makes a new run that shares every step the edit did not touch.
+A run's id is a digest of everything that determines its content, so the same command resumes the
+same run, and an edited principle makes a new run that reuses every step the edit did not change.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from cai.options import option
 from cai.pipeline.compare import compare
 from cai.pipeline.drive import PromptTask, Tally, drive
 from cai.pipeline.examine import Examination, cases_digest, examine
-from cai.pipeline.judged import revise_and_judge
 from cai.pipeline.revise import revise
+from cai.pipeline.revise_and_judge import revise_and_judge
 from cai.pipeline.snapshot import snapshot
 from cai.pipeline.steps import Draws, ModelRole, Steps
 from cai.store.records import RecordKind, Run
@@ -41,10 +41,10 @@ _OWN = "[default: the model's own, else {}]"
 
 @dataclass(frozen=True, slots=True)
 class BuildConfig:
-    """What to build. Everything here is part of the run's name.
+    """Settings of a build. All of them are part of the run's id.
 
-    A setting of sampling that is None is left to each model's own `generation_config.json`. The
-    sides of SFT and of preferences share no prompt; where `pairs` is 0 all prompts are for SFT.
+    A sampling setting that is None is left to each model's own `generation_config.json`. SFT data
+    and preference data share no prompt; with `pairs` 0 all prompts are for SFT.
     """
 
     seed: int = option(0, "Fixes every random choice.")
@@ -133,17 +133,17 @@ class BuildConfig:
     @property
     def draws(self) -> Draws:
         """The run's seed and sampling, for the steps."""
-        asked = {name: getattr(self, name) for name in SETTINGS}
+        settings = {name: getattr(self, name) for name in SETTINGS}
         return Draws(
             seed=self.seed,
             max_new_tokens=self.max_new_tokens,
             max_reasoning_tokens=self.max_reasoning_tokens,
-            **asked,
+            **settings,
         )
 
     @property
     def sampling(self) -> Sampling:
-        """What is asked of every model."""
+        """The sampling settings for every model."""
         return Sampling(**{name: getattr(self, name) for name in SETTINGS})
 
     def side(self, prompt: Prompt) -> Literal["sft", "preference"]:
@@ -179,7 +179,7 @@ class Models:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A look at a running build."""
+    """How far a running build has come, and the tokens it has used."""
 
     tally: Tally
     prompt_tokens: int
@@ -198,36 +198,37 @@ def build(
     source: str = "",
     progress: Callable[[Progress], None] = lambda _: None,
     wait: bool = False,
-    examined: Callable[[Examination], None] | None = None,
+    on_examination: Callable[[Examination], None] | None = None,
 ) -> Run:
-    """Critique, revise and compare; everything ends up in `store`. Returns the run.
+    """Critique, revise and compare; write everything to `store` and return the run.
 
-    prompts: read several times (once to name the run); an iterator is held in memory for that.
+    prompts: read several times (once for the run's id), so an iterator is held in memory.
     models: one backend for all roles, or one for each.
-    source: where the prompts come from, for the manifest and the card.
+    source: where the prompts come from, for the manifest and the dataset card.
     progress: called often, from this thread.
-    wait: where another build holds the store, wait for it instead of raising `StoreError`.
-    examined: examine the critic and the judge first (see `cai.pipeline.examine`), and call this
-        with the result before anything is labelled; what it raises ends the run. None: don't.
-    Raises `Interrupted` on Ctrl-C; call again with the same arguments to go on. Raises `DataError`
-    where no prompt can be used, by its row or by the models.
+    wait: while another build uses the store, wait for it instead of raising `StoreError`.
+    on_examination: examine the critic and the judge first (see `cai.pipeline.examine`), and call
+        this with the result before anything is labelled; an error that it raises ends the run.
+        None: no examination.
+    Raises `Interrupted` on Ctrl-C; call again with the same arguments to resume. Raises `DataError`
+    when no prompt can be used.
     """
     config = config or BuildConfig()
     prompts = list(prompts) if isinstance(prompts, Iterator) else prompts
     models = models if isinstance(models, Models) else Models.all(models)
-    constitution = planned(constitution, config)
+    constitution = with_rounds(constitution, config)
     need_prompts(_rows(prompts, config.limit), source)
     run, usable = _name(constitution, prompts, models, config, name, source)
     tally = Tally()
 
     def report(on: Tally = tally) -> None:
-        used = [b.throughput for b in {id(b): b for b in models.by_role.values()}.values()]
+        throughputs = [b.throughput for b in {id(b): b for b in models.by_role.values()}.values()]
         progress(
             Progress(
                 on,
-                sum(t.prompt_tokens for t in used),
-                sum(t.response_tokens for t in used),
-                sum(t.cached_tokens for t in used),
+                sum(t.prompt_tokens for t in throughputs),
+                sum(t.response_tokens for t in throughputs),
+                sum(t.cached_tokens for t in throughputs),
             )
         )
 
@@ -240,12 +241,12 @@ def build(
                     store.put_set_aside(run.id, "", row)
                     tally.rows_set_aside += 1
         tally.total = sum(len(_wanted(p, config)) for p in _usable(prompts, config.limit))
-        recorded = store.done(run.id)
+        record_keys = store.done(run.id)
         try:
-            if examined is not None:
-                examined(_examination(run, constitution, store, models, config, report))
+            if on_examination is not None:
+                on_examination(_examination(run, constitution, store, models, config, report))
             drive(
-                _tasks(prompts, constitution, config, models.reasoners, recorded, tally),
+                _tasks(prompts, constitution, config, models.reasoners, record_keys, tally),
                 models.by_role,
                 store,
                 tally,
@@ -279,27 +280,27 @@ def _examination(
     config: BuildConfig,
     tick: Callable[[Tally], None],
 ) -> Examination:
-    """The run's examination: the one that it had, if the same was asked, or a new one."""
+    """The run's examination: an earlier one of the same cases if there is one, else a new one."""
     judge = config.pairs > 0
     cases = cases_digest(constitution, judge=judge)
     for event in store.events(run.id):
         if event.event == "examined" and event.detail["cases"] == cases:
             return Examination.of(event.detail)
     draws = replace(config.draws, reasoners=models.reasoners)
-    made = examine(constitution, models.by_role, store, draws, judge=judge, tick=tick)
-    store.add_event(run.id, "examined", {"cases": cases, **made.plain()})
-    return made
+    examination = examine(constitution, models.by_role, store, draws, judge=judge, tick=tick)
+    store.add_event(run.id, "examined", {"cases": cases, **examination.plain()})
+    return examination
 
 
-def planned(constitution: Constitution, config: BuildConfig) -> Constitution:
-    """The constitution with the run's own number of rounds.
+def with_rounds(constitution: Constitution, config: BuildConfig) -> Constitution:
+    """The constitution with the run's number of rounds in its plan.
 
-    Raises `UsageError` where the constitution can't be drawn from so often, or has no last check
-    that the settings ask for.
+    Raises `UsageError` when the constitution has too few principles for the rounds, or no last
+    check while `check_gate` needs one.
     """
     if config.check_gate is not None and not constitution.plan.check:
         raise UsageError(
-            f"{constitution.id} asks no last check, which --check-gate reads.",
+            f"{constitution.id} has no last check, and --check-gate needs one.",
             hint="Set plan.check: true, or leave --check-gate out.",
         )
     if config.rounds is None:
@@ -319,7 +320,7 @@ def planned(constitution: Constitution, config: BuildConfig) -> Constitution:
     number = empty_round(constitution.members, plan)
     if plan.draw != "fixed" and number is not None:
         raise UsageError(
-            f"Round {number} may find no principle left that serves in it.",
+            f"Round {number} may have no principle left to draw.",
             hint="Ask for fewer rounds, or change the principles' `rounds` in the constitution.",
         )
     return replace(constitution, plan=plan)
@@ -333,7 +334,7 @@ def _name(
     name: str,
     source: str,
 ) -> tuple[Run, int]:
-    """The run and the number of usable prompts. The order of the prompts does not matter."""
+    """The run and the number of its usable prompts. The order of the prompts does not matter."""
     names, aside, plan = [], [], constitution.plan
     for row in _rows(prompts, config.limit):
         if isinstance(row, SetAside):
@@ -355,12 +356,12 @@ def _name(
             for role, b in sorted(models.by_role.items())
         },
     }
-    constitution_seen = snapshot(constitution)
+    constitution_snapshot = snapshot(constitution)
     run = Run(
-        id="r-" + digest([settings, constitution_seen])[:12],
+        id="r-" + digest([settings, constitution_snapshot])[:12],
         name=name,
         config=settings,
-        constitution=constitution_seen,
+        constitution=constitution_snapshot,
         seed=config.seed,
         versions=_versions(),
     )
@@ -368,15 +369,15 @@ def _name(
 
 
 def _rows(prompts: Iterable[Prompt | SetAside], limit: int | None) -> Iterator[Prompt | SetAside]:
-    """Up to the first `limit` prompts, each id once, and what was set aside on the way."""
-    seen: set[str] = set()
+    """The first `limit` prompts, each id once, with the invalid rows between them."""
+    ids: set[str] = set()
     for row in prompts:
         if isinstance(row, SetAside):
             yield row
-        elif row.id not in seen:
-            seen.add(row.id)
+        elif row.id not in ids:
+            ids.add(row.id)
             yield row
-            if len(seen) == limit:
+            if len(ids) == limit:
                 return
 
 
@@ -397,14 +398,14 @@ def _tasks(
     constitution: Constitution,
     config: BuildConfig,
     reasoners: frozenset[ModelRole],
-    recorded: set[tuple[str, str, int]],
+    record_keys: set[tuple[str, str, int]],
     tally: Tally,
 ) -> Iterator[PromptTask[Outcome]]:
-    """What is left to do, made as it is needed."""
+    """The tasks that are not yet recorded, made as they are needed."""
     draws = replace(config.draws, reasoners=reasoners)
     for prompt in _usable(prompts, config.limit):
         for kind, pair in _wanted(prompt, config):
-            if (kind, prompt.id, pair) in recorded:
+            if (kind, prompt.id, pair) in record_keys:
                 tally.finished += 1
                 continue
             steps: Steps[Outcome]
@@ -434,24 +435,28 @@ def _counts(tally: Tally) -> dict[str, Any]:
 
 
 def _model(info: ModelInfo) -> dict[str, Any]:
-    """What the record of a run says of a model: itself, and what it is made of."""
-    made_of = {"base": info.base, "adapter": info.adapter}
+    """A model as a run's configuration records it, with its base and adapter."""
+    components = {"base": info.base, "adapter": info.adapter}
     return {
         "name": info.name,
         "fingerprint": info.fingerprint,
-        **{role: _model(own) for role, own in made_of.items() if own is not None},
+        **{
+            part: _model(component)
+            for part, component in components.items()
+            if component is not None
+        },
         **({"template": dict(info.template)} if info.template else {}),
     }
 
 
-def _sampling(asked: Sampling, info: ModelInfo) -> dict[str, Any]:
-    """How a model's text is drawn, and where each setting comes from."""
-    held = asdict(Decoding.of(asked, info.sampling))
-    return {"sampling": held, "sampling_from": origins(asked, info.sampling)}
+def _sampling(sampling: Sampling, info: ModelInfo) -> dict[str, Any]:
+    """A model's sampling settings, and where each of them comes from."""
+    decoding = asdict(Decoding.of(sampling, info.sampling))
+    return {"sampling": decoding, "sampling_from": origins(sampling, info.sampling)}
 
 
 def _versions() -> dict[str, str]:
-    """What ran: Python, cai and the libraries that a model's text depends on, where installed."""
+    """Versions of Python, cai and the installed libraries that a model's text depends on."""
     out = {"cai": cai.__version__, "python": platform.python_version()}
     for package in ("torch", "transformers", "tokenizers", "peft"):
         with suppress(metadata.PackageNotFoundError):

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from cai.constitution import messages
 from cai.digest import digest
-from cai.pipeline.steps import Ask, Draws, Steps, generations, scored, scores
+from cai.pipeline.steps import Ask, Draws, Steps, ask_scores, generations, scores
 from cai.stats import logit, sigmoid
 from cai.text import seeds
 from cai.types import (
@@ -38,26 +38,26 @@ from cai.types import (
 )
 
 LOGIT_CAP = 5.0
-"""What is averaged is capped softly, 5 tanh(x / 5), so that one principle or order of which the
-judge is very sure does not silence the others: the logit of one response's "no problem" in
-pointwise judging, that of one verdict in letters. A clip would call two responses even that both
-fail a principle; the cap still tells, a little, which fails it worse."""
+"""Logits are capped softly before they are averaged, 5 tanh(x / 5), so that one very confident
+principle or order does not outweigh the others. Pointwise judging caps the logit of each response's
+"no problem", judging by letters that of each verdict. A hard clip would make two responses equal
+that both fail a principle; the soft cap still shows, a little, which one fails it worse."""
 
 
 def compare(
     prompt: Prompt, pair: int, constitution: Constitution, draws: Draws
 ) -> Steps[Comparison]:
-    """Sample two responses and judge them under the principles drawn for this pair."""
+    """Sample two responses and have the judge compare them under this pair's principles."""
     sides = tuple(
         Generate(prompt.messages, draws.sampling(prompt, "pair", pair, side)) for side in (0, 1)
     )
     first, second = generations((yield Ask("generator", "pair", sides)))
     judgements: tuple[Judgement, ...] = ()
-    members = judges(prompt, pair, constitution, draws.seed)
+    members = judging_principles(prompt, pair, constitution, draws.seed)
     if first.text != second.text:
         judge = _pointwise if constitution.feedback.mode == "pointwise" else _letters
-        shown = _Pair(prompt, pair, first.text, second.text)
-        judgements = yield from judge(shown, constitution, draws, members)
+        texts = _Pair(prompt, pair, first.text, second.text)
+        judgements = yield from judge(texts, constitution, draws, members)
     p_ab = p_ba = None
     if constitution.feedback.mode == "letters" and judgements:
         p_ab = _mean(constitution, members, [(j, [j.p_first]) for j in judgements])
@@ -77,28 +77,30 @@ def compare(
     )
 
 
-def judges(prompt: Prompt, pair: int, constitution: Constitution, seed: int) -> tuple[Member, ...]:
-    """The principles that judge a pair: all, or some drawn by weight without replacement."""
+def judging_principles(
+    prompt: Prompt, pair: int, constitution: Constitution, seed: int
+) -> tuple[Member, ...]:
+    """The principles that a pair is judged under: all, or some drawn by weight."""
     members = constitution.phase("rl")
-    wanted = constitution.feedback.principles_per_pair
-    if wanted == "all":
+    count = constitution.feedback.principles_per_pair
+    if count == "all":
         return members
-    left = {m.principle.id: m for m in members}
+    remaining = {m.principle.id: m for m in members}
     out: list[Member] = []
-    while left and len(out) < wanted:
-        weights = {name: m.weight for name, m in left.items()}
+    while remaining and len(out) < count:
+        weights = {name: m.weight for name, m in remaining.items()}
         name = seeds.draw(weights, seed, prompt.id, "judge", pair, len(out))
-        out.append(left.pop(name))
+        out.append(remaining.pop(name))
     return tuple(out)
 
 
 def preference(
     constitution: Constitution, members: Sequence[Member], judgements: Sequence[Judgement]
 ) -> float:
-    """One probability from the principles' verdicts: their logits averaged by weight.
+    """The soft label of a pair: the principles' verdicts as one probability.
 
-    Both orders count half each. With one principle drawn its weight was spent in the draw, so
-    the average is the verdict itself. 0.5 where nothing was judged.
+    Their logits are averaged by weight, both orders counting half each. A principle that was drawn
+    alone needs no weight: the average is its verdict. 0.5 without judgements.
     """
     if not judgements:
         return 0.5
@@ -118,24 +120,24 @@ def _mean(
     members: Sequence[Member],
     verdicts: Sequence[tuple[Judgement, Sequence[float]]],
 ) -> float:
-    """The verdicts' logits averaged over their orders and by weight, as a probability.
+    """The mean of the verdicts' logits over orders and by weight, as a probability.
 
-    Letters are capped here, where there are several; pointwise logits were, response by response.
+    Several letter verdicts are capped here; pointwise logits were capped response by response.
     """
     several = sum(len(orders) for _, orders in verdicts) > 1
     letters = constitution.feedback.mode == "letters"
-    read = _capped_logit if letters and several else logit
+    to_logit = _capped_logit if letters and several else logit
     weight = {m.principle.id: m.weight for m in members}
     total = sum(weight[j.principle_id] for j, _ in verdicts)
     mean = sum(
-        weight[j.principle_id] * math.fsum(map(read, orders)) / len(orders)
+        weight[j.principle_id] * math.fsum(map(to_logit, orders)) / len(orders)
         for j, orders in verdicts
     )
     return sigmoid(mean / total / constitution.feedback.temperature)
 
 
 class _Pair(NamedTuple):
-    """What the judge is shown: the number of the pair and both texts."""
+    """A pair of responses to judge, with its number among the prompt's pairs."""
 
     prompt: Prompt
     number: int
@@ -151,16 +153,16 @@ def _pointwise(
     thoughts: list[tuple[Generation, ...]] = []
     for side, text in enumerate((pair.first, pair.second)):
         conversation = (*pair.prompt.messages, Message("assistant", text))
-        asked = tuple(
+        requests = tuple(
             Score(
                 messages.critique(constitution, m.principle, conversation), constitution.no_problem
             )
             for m in members
         )
-        found, thought = yield from scored(
-            Ask("judge", "judgement", asked), pair.prompt, draws, pair.number, side
+        side_scores, thought = yield from ask_scores(
+            Ask("judge", "judgement", requests), pair.prompt, draws, pair.number, side
         )
-        sides.append(found)
+        sides.append(side_scores)
         thoughts.append(thought)
     out = []
     for number, (member, a, b) in enumerate(zip(members, *sides, strict=True)):
@@ -176,8 +178,8 @@ def _capped_logit(p: float) -> float:
     return LOGIT_CAP * math.tanh(logit(p) / LOGIT_CAP)
 
 
-class _View(NamedTuple):
-    """One principle's answer to one order: `p` that the response shown as (A) is the better."""
+class _OrderVerdict(NamedTuple):
+    """A verdict under one principle in one order: `p` that the response shown as (A) is better."""
 
     p: float
     scores: tuple[Scores, ...]
@@ -187,9 +189,12 @@ class _View(NamedTuple):
 def _letters(
     pair: _Pair, constitution: Constitution, draws: Draws, members: Sequence[Member]
 ) -> Steps[tuple[Judgement, ...]]:
-    """Per principle: the normalised probability of the two letters, in one order or in both."""
+    """Per principle: the normalised probability of the two letters.
+
+    Against position bias, both orders are asked where the constitution says so.
+    """
     in_order = yield from _one_order(pair, 0, constitution, draws, members)
-    swapped: Sequence[_View | None] = [None] * len(members)
+    swapped: Sequence[_OrderVerdict | None] = [None] * len(members)
     if constitution.feedback.both_orders:
         swapped = yield from _one_order(pair, 1, constitution, draws, members)
     return tuple(
@@ -207,56 +212,56 @@ def _letters(
 
 def _one_order(
     pair: _Pair, order: int, constitution: Constitution, draws: Draws, members: Sequence[Member]
-) -> Steps[list[_View]]:
+) -> Steps[list[_OrderVerdict]]:
     """Ask every principle with the first response as (A), or in order 1 with the second."""
     a, b = (pair.first, pair.second) if order == 0 else (pair.second, pair.first)
-    asked = [
+    questions = [
         messages.comparison(constitution, m.principle, pair.prompt.messages, a, b) for m in members
     ]
     reasoning: Sequence[tuple[Generation, ...]] = [()] * len(members)
     if constitution.feedback.chain_of_thought:
         places = [(pair.number, order, m.principle.id) for m in members]
         samples = constitution.feedback.reasoning_samples
-        reasoning = yield from _reason(pair.prompt, draws, asked, places, samples)
+        reasoning = yield from _reason(pair.prompt, draws, questions, places, samples)
     if constitution.feedback.chain_of_thought:
         group = tuple(
             Score(conversation, messages.ANSWERS, messages.after_reasoning(g.text), g.reasoning)
-            for conversation, said in zip(asked, reasoning, strict=True)
-            for g in said
+            for conversation, chains in zip(questions, reasoning, strict=True)
+            for g in chains
         )
-        found = scores((yield Ask("judge", "judgement", group)))
+        answers = scores((yield Ask("judge", "judgement", group)))
     else:
-        group = tuple(Score(c, messages.ANSWERS, messages.ANSWER_PREFILL) for c in asked)
-        found, thoughts = yield from scored(
+        group = tuple(Score(c, messages.ANSWERS, messages.ANSWER_PREFILL) for c in questions)
+        answers, thoughts = yield from ask_scores(
             Ask("judge", "judgement", group), pair.prompt, draws, pair.number, order
         )
         reasoning = [(thought,) for thought in thoughts] or reasoning
-    answered = iter(found)
-    views = []
-    for said in reasoning:
-        answers = tuple(itertools.islice(answered, max(1, len(said))))
-        views.append(_View(_first_letter(answers), answers, said))
-    return views
+    remaining = iter(answers)
+    verdicts = []
+    for chains in reasoning:
+        sample_answers = tuple(itertools.islice(remaining, max(1, len(chains))))
+        verdicts.append(_OrderVerdict(_first_letter(sample_answers), sample_answers, chains))
+    return verdicts
 
 
 def _reason(
     prompt: Prompt,
     draws: Draws,
-    asked: Sequence[Messages],
+    questions: Sequence[Messages],
     places: Sequence[tuple[object, ...]],
     samples: int,
 ) -> Steps[tuple[tuple[Generation, ...], ...]]:
-    """Let the judge think aloud, `samples` times for each question."""
+    """Sample the judge's chain of thought, `samples` times for each question."""
     stop = (messages.REASONING_STOP,)
     group = tuple(
         Generate(conversation, draws.sampling(prompt, "reasoning", *place, n, stop=stop))
-        for conversation, place in zip(asked, places, strict=True)
+        for conversation, place in zip(questions, places, strict=True)
         for n in range(samples)
     )
-    said = generations((yield Ask("judge", "reasoning", group)))
-    return tuple(said[i : i + samples] for i in range(0, len(said), samples))
+    chains = generations((yield Ask("judge", "reasoning", group)))
+    return tuple(chains[i : i + samples] for i in range(0, len(chains), samples))
 
 
-def _first_letter(found: Sequence[Scores]) -> float:
+def _first_letter(answers: Sequence[Scores]) -> float:
     """Mean over samples of p(A) / (p(A) + p(B))."""
-    return math.fsum(sigmoid(s.logprobs[0] - s.logprobs[1]) for s in found) / len(found)
+    return math.fsum(sigmoid(s.logprobs[0] - s.logprobs[1]) for s in answers) / len(answers)

@@ -1,7 +1,7 @@
-"""Run many procedures at once: ask the store first, then the models, and keep what comes back.
+"""Run many procedures at once: results come from the store, or else from the models.
 
-Every result is committed before the procedure that asked for it goes on, so a killed run has
-lost only what no procedure had seen, and the next run takes up each of them where it stood.
+Every new result is committed before the procedure that requested it continues. A killed run loses
+only results that no procedure has used yet, and the next run resumes each procedure where it was.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class PromptTask(Generic[T]):
-    """A procedure to run for a prompt; `name` is unique among the tasks of a run."""
+    """A procedure to run for a prompt; `name` is unique within a run."""
 
     name: str
     prompt: Prompt
@@ -32,10 +32,10 @@ class PromptTask(Generic[T]):
 
 @dataclass
 class Tally:
-    """What has been done so far, for progress and for the summary.
+    """Counts of a run so far, for progress and for the summary.
 
     `generated` and `reused` count steps by stage; `finished` and `set_aside` count tasks out of
-    `total`; `rows_set_aside` are input rows that never became a task.
+    `total`; `rows_set_aside` counts invalid input rows, which never became a task.
     """
 
     total: int = 0
@@ -48,16 +48,16 @@ class Tally:
 
 @dataclass
 class _Open(Generic[T]):
-    """A task that waits for an answer: what it asked, and which results are still missing."""
+    """A task that waits for a model: its requests, and the results that the store already has."""
 
     task: PromptTask[T]
     ask: Ask
     prepared: tuple[Prepared, ...]
-    known: dict[str, Result]
+    results: dict[str, Result]
 
     @property
     def missing(self) -> tuple[Prepared, ...]:
-        return tuple(p for p in self.prepared if p.key not in self.known)
+        return tuple(p for p in self.prepared if p.key not in self.results)
 
 
 def drive(
@@ -70,12 +70,12 @@ def drive(
     give_up: Callable[[PromptTask[T], PromptError], None],
     tick: Callable[[], None] = lambda: None,
 ) -> None:
-    """Run all tasks to their end, as many at a time as the backends have room for.
+    """Run all tasks to the end, as many at a time as the backends have capacity for.
 
     finish: called with each task's outcome, inside the transaction that commits its last step.
-    give_up: called, likewise inside a transaction, for a task whose prompt can't be served.
-    tick: called after each round of work.
-    Any other error of a backend ends the run; what came back before it is committed.
+    give_up: called, also inside a transaction, for a task whose prompt a model can't process.
+    tick: called after each batch of results.
+    Any other error of a backend ends the run; the results before it are committed.
     """
     driver = _Driver(by_role, store, tally, finish, give_up)
     while driver.take(tasks):
@@ -85,7 +85,7 @@ def drive(
 
 
 class _Driver(Generic[T]):
-    """The open tasks, and what they wait for."""
+    """The open tasks, and the requests that they wait for."""
 
     def __init__(
         self,
@@ -104,7 +104,7 @@ class _Driver(Generic[T]):
         self._in_flight: Counter[int] = Counter()
 
     def take(self, tasks: Iterator[PromptTask[T]]) -> bool:
-        """Open tasks until all slots wait for a model; False once nothing is left to wait for."""
+        """Open tasks up to the capacity; False when no task is open any more."""
         with self._store.transaction():
             while len(self._waiting) < self._capacity:
                 task = next(tasks, None)
@@ -114,57 +114,58 @@ class _Driver(Generic[T]):
         return bool(self._waiting)
 
     def answer(self) -> None:
-        """Let each backend work, commit what came back, then hand it to those who asked."""
+        """Let each backend work, commit its results, then continue the tasks that need them."""
         for backend in self._backends:
             if not self._in_flight[id(backend)]:
                 continue
-            done = backend.poll()
-            self._in_flight[id(backend)] -= len(done)
+            groups = backend.poll()
+            self._in_flight[id(backend)] -= len(groups)
             with self._store.transaction():
-                failure = self._hand_on(done)
+                failure = self._hand_on(groups)
             if failure is not None:
                 raise failure
 
-    def _hand_on(self, done: list[Done]) -> CaiError | None:
-        answered: list[tuple[_Open[T], tuple[Result, ...]]] = []
+    def _hand_on(self, groups: list[Done]) -> CaiError | None:
+        answers: list[tuple[_Open[T], tuple[Result, ...]]] = []
         failure: CaiError | None = None
-        for d in done:
-            opened = self._waiting.pop(d.ticket)
-            if isinstance(d.error, PromptError):
-                self._quit(opened.task, d.error)
-            elif d.error is not None:
-                failure = d.error
+        for group in groups:
+            open_task = self._waiting.pop(group.ticket)
+            if isinstance(group.error, PromptError):
+                self._quit(open_task.task, group.error)
+            elif group.error is not None:
+                failure = group.error
             else:
-                answered.append((opened, d.results))
-        for opened, results in answered:
+                answers.append((open_task, group.results))
+        for open_task, results in answers:
             new = {
-                p.key: replace(r, key=p.key) for p, r in zip(opened.missing, results, strict=True)
+                p.key: replace(r, key=p.key)
+                for p, r in zip(open_task.missing, results, strict=True)
             }
-            self._store.put_steps((p, new[p.key]) for p in opened.missing)
-            self._tally.generated[opened.ask.stage] += len(results)
-            known = opened.known | new
+            self._store.put_steps((p, new[p.key]) for p in open_task.missing)
+            self._tally.generated[open_task.ask.stage] += len(results)
+            by_key = open_task.results | new
             if failure is None:
-                self._advance(opened.task, tuple(known[p.key] for p in opened.prepared))
+                self._advance(open_task.task, tuple(by_key[p.key] for p in open_task.prepared))
         return failure
 
     def _advance(self, task: PromptTask[T], results: tuple[Result, ...] | None) -> None:
-        """Go on with a task until it needs a model or is finished."""
+        """Continue a task until it needs a model or is finished; stored results are reused."""
         try:
             while True:
                 ask = next(task.steps) if results is None else task.steps.send(results)
                 backend = self._by_role[ask.role]
                 prepared = tuple(backend.prepare(request) for request in ask.group)
-                known = self._store.get_steps([p.key for p in prepared])
-                opened = _Open(task, ask, prepared, known)
-                missing = opened.missing
+                by_key = self._store.get_steps([p.key for p in prepared])
+                open_task = _Open(task, ask, prepared, by_key)
+                missing = open_task.missing
                 self._tally.reused[ask.stage] += len(prepared) - len(missing)
                 if missing:
                     ticket = next(self._tickets)
-                    self._waiting[ticket] = opened
+                    self._waiting[ticket] = open_task
                     self._in_flight[id(backend)] += 1
                     backend.submit(ticket, missing, task.name)
                     return
-                results = tuple(known[p.key] for p in prepared)
+                results = tuple(by_key[p.key] for p in prepared)
         except StopIteration as end:
             self._finish(task, end.value)
             self._tally.finished += 1

@@ -1,9 +1,9 @@
-"""The examination of a critic and a judge before they label: how often are they right?
+"""Examine the critic and the judge before a build: their accuracy on cases with a known answer.
 
-Asked as a build asks, of cases whose answer is known: the `critique_flags` and `prefers` tests of
-the constitution's own principles, and pairs on which people agree at sight, for the themes of the
-principles that judge (`neutral_pairs.yaml`). A judge that is shown both responses is asked in both
-orders. Text is drawn as the build draws it. All answers are kept in the store, so asking again
+The cases are the `critique_flags` and `prefers` tests of the constitution's principles, and pairs
+on which people agree at once, for the themes of the principles that judge (`neutral_pairs.yaml`).
+They are asked as in a build, with its sampling; a judge that compares two responses is asked in
+both orders, which also measures its position bias. Answers are stored, so that examining again
 costs nothing.
 """
 
@@ -19,8 +19,8 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 from cai.backends.base import Backend
 from cai.digest import digest
 from cai.pipeline.drive import PromptTask, Tally, drive
-from cai.pipeline.given import alone, as_prompt, compared
-from cai.pipeline.revise import critiqued
+from cai.pipeline.fixed_texts import as_prompt, compare_texts, single_principle
+from cai.pipeline.revise import critique_response
 from cai.pipeline.steps import Draws, ModelRole, Steps
 from cai.stats import Proportion
 from cai.store.store import Store
@@ -35,7 +35,7 @@ _NONE = Proportion(0, 0)
 
 
 class NeutralPair(NamedTuple):
-    """A prompt with a better and a worse response, on which people agree at sight."""
+    """A prompt with a better and a worse response, on which people agree at once."""
 
     prompt: str
     better: str
@@ -46,9 +46,9 @@ class NeutralPair(NamedTuple):
 class KnownCase:
     """A question with a known answer.
 
-    rules: the constitution under which it is asked. better, worse: the two responses; of a
-    critique, the one response and "". expected: of a critique, the outcome that is right. order: of
-    a pair, the only order whose label counts (0: the better response is shown first, 1: second), as
+    rules: the constitution under which it is asked. better, worse: the two responses; for a
+    critique, the one response and "". expected: for a critique, the right outcome. order: for a
+    pair, the only order whose label counts (0: the better response is shown first, 1: second), as
     in a build that asks in one order; None for the label from both.
     """
 
@@ -64,14 +64,14 @@ class KnownCase:
 
 @dataclass(frozen=True, slots=True)
 class Examination:
-    """How often the judge and the critic were right.
+    """The accuracy of the judge and the critic.
 
-    prefers, neutral: pairs in which the judge took the better response (a tie is wrong), of the
-    principles' own tests and of the neutral pairs. critiques: critiques that came to what the
-    principle's test expects. themes: neutral pairs by theme. first_place: mean probability given to
-    the response that was shown first, None where the judge was shown one response at a time.
-    mean_mass: mean probability that the judge gave to the answers it was scored by; None where it
-    was not asked. skipped: cases that do not fit the model.
+    prefers, neutral: pairs in which the judge preferred the better response (a tie is wrong), of
+    the principles' own tests and of the neutral pairs. critiques: critiques with the outcome that
+    the principle's test expects. themes: neutral pairs by theme. first_place: position bias, the
+    mean probability of the response that was shown first (0.5: none); None where the judge sees one
+    response at a time. mean_mass: mean probability that the judge gave to the answers it was scored
+    by; None without pairs. skipped: cases too long for the model.
     """
 
     prefers: Proportion = _NONE
@@ -84,19 +84,16 @@ class Examination:
 
     @property
     def pairs(self) -> Proportion:
-        """All pairs that the judge was asked about."""
+        """The judge's accuracy on all pairs."""
         return self.prefers + self.neutral
 
     @property
     def no_better_than_a_coin(self) -> bool:
-        """Whether the 95 % interval of the judge's accuracy on pairs reaches down to one half.
-
-        So it does where no pair was asked.
-        """
+        """Whether the 95 % interval of the judge's accuracy includes one half, as without pairs."""
         return not self.pairs.n or self.pairs.interval[0] <= 0.5
 
     def plain(self) -> dict[str, Any]:
-        """As the store and a manifest hold it."""
+        """The values for the store and a manifest, as JSON has them."""
         return {
             "judge": _share(self.pairs),
             "prefers": _share(self.prefers),
@@ -110,7 +107,7 @@ class Examination:
 
     @classmethod
     def of(cls, plain: Mapping[str, Any]) -> Examination:
-        """The examination that `plain` was made from."""
+        """The examination with these values, the inverse of `plain`."""
 
         def share(values: Mapping[str, Any]) -> Proportion:
             return Proportion(values["right"], values["asked"])
@@ -135,9 +132,10 @@ def examine(
     judge: bool = True,
     tick: Callable[[Tally], None] = lambda _: None,
 ) -> Examination:
-    """Ask all cases. judge: False leaves the pairs out, for a build that compares none.
+    """Ask all cases and count the right answers. The caller holds the store's lock.
 
-    tick: called after each round of work. The caller holds the store's lock.
+    judge: False leaves the pairs out, for a build without pairs. tick: called after each batch of
+    results.
     """
     cases = examination_cases(constitution, judge=judge)
     tally = Tally(total=len(cases))
@@ -156,16 +154,16 @@ def examine(
         tick=lambda: tick(tally),
     )
     in_order = [answers[name] for name in by_name if name in answers]
-    return _marked(in_order, skipped=len(cases) - len(in_order))
+    return _examination_of(in_order, skipped=len(cases) - len(in_order))
 
 
 def examination_cases(constitution: Constitution, *, judge: bool = True) -> tuple[KnownCase, ...]:
-    """What a critic and a judge of this constitution are asked, in a fixed order."""
+    """The cases for the critic and the judge of this constitution, in a fixed order."""
     critiques = [
         case
         for member in constitution.phase("sl")
         for test in member.principle.tests
-        for case in _of_critique(constitution, member, test)
+        for case in _critique_cases(constitution, member, test)
     ]
     if not judge or not constitution.phase("rl"):
         return tuple(critiques)
@@ -173,7 +171,7 @@ def examination_cases(constitution: Constitution, *, judge: bool = True) -> tupl
         case
         for member in constitution.members
         for test in member.principle.tests
-        for case in _of_pair(constitution, member, test)
+        for case in _pair_cases(constitution, member, test)
     ]
     themes = dict.fromkeys(_theme(member) for member in constitution.phase("rl"))
     neutral = [
@@ -188,18 +186,18 @@ def examination_cases(constitution: Constitution, *, judge: bool = True) -> tupl
 
 
 def cases_digest(constitution: Constitution, *, judge: bool = True) -> str:
-    """Names what is asked: the same digest, the same examination of the same models."""
-    asked = [
+    """Digest of all cases: with the same models, an equal digest means an equal examination."""
+    questions = [
         [c.kind, c.rules.digest, [m.principle.digest for m in c.rules.members],
          c.prompt, c.better, c.worse, c.expected]
         for c in examination_cases(constitution, judge=judge)
     ]  # fmt: skip
-    return digest(asked)
+    return digest(questions)
 
 
 @cache
 def neutral_pairs() -> Mapping[str, tuple[NeutralPair, ...]]:
-    """The shipped pairs by theme."""
+    """The bundled neutral pairs by theme."""
     import yaml
 
     text = Path(__file__).with_name("neutral_pairs.yaml").read_text(encoding="utf-8")
@@ -216,26 +214,26 @@ def _theme(member: Member) -> str:
     return next((name for name in names if name in neutral_pairs()), own)
 
 
-def _of_critique(
+def _critique_cases(
     constitution: Constitution, member: Member, test: PrincipleTest
 ) -> Iterator[KnownCase]:
     flags = test.expect.get("critique_flags")
     if flags is None or test.response is None or not constitution.plan.critique:
         return
-    rules = alone(constitution, member.principle)
+    rules = single_principle(constitution, member.principle)
     expected: CritiqueOutcome = "problem" if flags == "problem" else "no-problem"
     theme = _theme(member)
     yield KnownCase("critique_flags", theme, rules, test.prompt, test.response, expected=expected)
 
 
-def _of_pair(
+def _pair_cases(
     constitution: Constitution, member: Member, test: PrincipleTest
 ) -> Iterator[KnownCase]:
-    wanted = test.expect.get("prefers")
-    if wanted is None or test.a is None or test.b is None:
+    preferred = test.expect.get("prefers")
+    if preferred is None or test.a is None or test.b is None:
         return
-    better, worse = (test.a, test.b) if wanted == "a" else (test.b, test.a)
-    rules = _both_orders(alone(constitution, member.principle))
+    better, worse = (test.a, test.b) if preferred == "a" else (test.b, test.a)
+    rules = _both_orders(single_principle(constitution, member.principle))
     yield KnownCase("prefers", _theme(member), rules, test.prompt, better, worse)
 
 
@@ -246,14 +244,16 @@ def _both_orders(constitution: Constitution) -> Constitution:
 def _ask(case: KnownCase, draws: Draws) -> Steps[CaseAnswer]:
     prompt = as_prompt(case.prompt)
     if case.kind != "critique_flags":
-        return (yield from compared(prompt, case.rules, draws, case.better, case.worse))
+        return (yield from compare_texts(prompt, case.rules, draws, case.better, case.worse))
     conversation = (*prompt.messages, Message("assistant", case.better))
     (member,) = case.rules.members
-    critique = yield from critiqued(case.rules, draws, prompt, conversation, 0, member.principle)
+    critique = yield from critique_response(
+        case.rules, draws, prompt, conversation, 0, member.principle
+    )
     return read_critique(critique.text, case.rules.no_problem)
 
 
-def _marked(answers: list[tuple[KnownCase, CaseAnswer]], skipped: int) -> Examination:
+def _examination_of(answers: list[tuple[KnownCase, CaseAnswer]], skipped: int) -> Examination:
     shares: dict[CaseKind, Proportion] = {}
     themes: dict[str, Proportion] = {}
     first_place: list[float] = []

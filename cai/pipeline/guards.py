@@ -1,8 +1,8 @@
 """Guards: reasons to keep a response out of the data.
 
 A guarded response stays in the store with its reasons and is left out of the export; the dataset
-card counts every reason. Known failure modes of small revisers (Bai et al. 2022, section 3.4 and
-appendix A) that can be recognised without another model, and critiques that are no verdict.
+card counts every reason. The guards recognise known failure modes of small revisers (Bai et al.
+2022, section 3.4 and appendix A) without another model, and critiques without a verdict.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ GUARDS = {
     "refusal-added": "a benign prompt is refused, and the first response did not refuse",
     "unreviewed": "the critic refused, contradicted itself or wrote nothing, so no one judged it",
 }
-"""Each guard and what it says to an auditor."""
+"""Each guard and its description for auditors."""
 
 
 def guard(
@@ -41,13 +41,13 @@ def guard(
     after: Generation,
     no_problem: Sequence[str] = (),
 ) -> tuple[str, ...]:
-    """The guards that a revision trips, in the order of `GUARDS`; not `unreviewed`, a round's own.
+    """The guards that a revision trips, in the order of `GUARDS`; `unreviewed` is set elsewhere.
 
-    first: the prompt's first response, which says whether a refusal was added on the way.
-    before: the text that was revised. critique: what asked for it, None for a direct revision.
-    after: what the reviser wrote, without an announcement of it.
-    no_problem: the constitution's sentences, which answer a critique and revise nothing.
-    `refusal-added` needs to know that a prompt is benign: its row says `"benign": true`.
+    first: the prompt's first response, to see whether a refusal was added on the way.
+    before: the text that was revised. critique: the critique of it, None for a direct revision.
+    after: the revision, without a preamble that announces it.
+    no_problem: the constitution's "no problem" sentences, which are no revision.
+    `refusal-added` needs prompts that are marked as benign: `"benign": true` in the row.
     """
     text = after.text
     tripped = {

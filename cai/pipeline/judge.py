@@ -1,4 +1,4 @@
-"""A judge's preference between two given responses, under a constitution."""
+"""The judge's preference between two responses, under a constitution."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from cai.backends.base import Backend
 from cai.errors import PromptError
 from cai.pipeline.build import BuildConfig, Models
 from cai.pipeline.drive import PromptTask, Tally, drive
-from cai.pipeline.given import as_prompt, compared
+from cai.pipeline.fixed_texts import as_prompt, compare_texts
 from cai.store.store import Store
 from cai.types import Comparison, Constitution, Prompt
 
@@ -20,16 +20,16 @@ def judge(
     model: Backend | Models,
     config: BuildConfig | None = None,
 ) -> Comparison:
-    """Which of two responses is better: asked as in a build, answered from the store if known.
+    """Compare two responses as in a build; a stored answer is reused.
 
-    The comparison's `probability` is that of `first` being the better one (a soft label), its
-    `judgements` what each principle said. config: its seed draws the principles; the default where
-    None. Raises `PromptError` where the texts do not fit into the model's context, and
-    `StoreError` where another process writes the store.
+    The comparison's `probability` is the soft label, the probability that `first` is better, and
+    its `judgements` are the verdicts under each principle. config: its seed draws the principles;
+    the default settings if None. Raises `PromptError` when the texts exceed the model's context,
+    and `StoreError` while another process writes to the store.
     """
     prompt = as_prompt(prompt) if isinstance(prompt, str) else prompt
     models = model if isinstance(model, Models) else Models.all(model)
-    steps = compared(prompt, constitution, (config or BuildConfig()).draws, first, second)
+    steps = compare_texts(prompt, constitution, (config or BuildConfig()).draws, first, second)
     comparisons: list[Comparison] = []
 
     def fail(task: PromptTask[Comparison], error: PromptError) -> None:

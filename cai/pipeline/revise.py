@@ -1,12 +1,14 @@
-"""The supervised stage: response, then (critique, revision) a round (Bai et al. 2022, section 3.1).
+"""The supervised stage: a response, then rounds of critique and revision.
 
-Departures from the paper: a critique that finds nothing can end its round without a revision
-(`skip_revision_if`), so that a good response is not rewritten for its own sake; after the last
-round every principle is asked once more (`check`), so that a later principle which undid an
-earlier one shows. A critique that is no verdict (a refusal, a contradiction, nothing at all) asks
-for no revision: its round leaves the response alone and marks it `unreviewed`, or, where every
-round revises, revises it as if there had been no critique. A reviser that announces its revision,
-or tells at its end what was changed, is taken at its word: the announcement and the remark go.
+From Bai et al. 2022, section 3.1. Departures from the paper:
+
+- A critique that names no problem can end its round without a revision (`skip_revision_if`), so
+  that a good response is not rewritten for no reason.
+- After the last round the critic checks the response under every principle (`check`), which shows
+  where a later revision undid an earlier one.
+- A critique without a verdict (a refusal, a contradiction, an empty text) leads to no revision: the
+  response is marked `unreviewed`. Where every round revises, it is revised without a critique.
+- A preamble that announces the revision and a closing remark about the changes are removed.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from cai.constitution import messages
 from cai.constitution.plans import serving_in
 from cai.digest import digest
 from cai.pipeline.guards import guard
-from cai.pipeline.steps import Ask, Draws, Steps, generations, scored
+from cai.pipeline.steps import Ask, Draws, Steps, ask_scores, generations
 from cai.text import seeds
 from cai.text.critiques import read_critique
 from cai.text.revisions import strip_preamble
@@ -40,19 +42,21 @@ from cai.types import (
 
 
 def revise(prompt: Prompt, constitution: Constitution, draws: Draws) -> Steps[Trace]:
-    """Answer a prompt, then critique and revise the answer, one drawn principle a round."""
+    """Answer a prompt, then critique and revise the answer under one drawn principle a round."""
     sampling = draws.sampling(prompt, "response")
     (response,) = generations(
         (yield Ask("generator", "response", (Generate(prompt.messages, sampling),)))
     )
     conversation: Messages = (*prompt.messages, Message("assistant", response.text))
     revisions: list[Revision] = []
-    for number, principle in enumerate(drawn(prompt, constitution, draws.seed)):
-        shown = _Shown(prompt, response.text, conversation)
-        revision = yield from _round(constitution, draws, shown, number, principle)
+    for number, principle in enumerate(draw_principles(prompt, constitution, draws.seed)):
+        start = _RoundStart(prompt, response.text, conversation)
+        revision = yield from _round(constitution, draws, start, number, principle)
         revisions.append(revision)
         if revision.response is not None:
-            conversation = _seen_next(prompt, constitution, conversation, principle, revision)
+            conversation = _next_conversation(
+                prompt, constitution, conversation, principle, revision
+            )
     final = conversation[-1].content
     checks: tuple[Check, ...] = ()
     if constitution.plan.check:
@@ -61,33 +65,33 @@ def revise(prompt: Prompt, constitution: Constitution, draws: Draws) -> Steps[Tr
     return Trace(trace_id, prompt, response, tuple(revisions), checks)
 
 
-def drawn(prompt: Prompt, constitution: Constitution, seed: int) -> tuple[Principle, ...]:
-    """The principle of each round, as the plan says; independent of every other prompt."""
+def draw_principles(prompt: Prompt, constitution: Constitution, seed: int) -> tuple[Principle, ...]:
+    """The principle of each round, by the plan; the draw does not depend on other prompts."""
     members, plan = constitution.phase("sl"), constitution.plan
     if plan.draw == "all":
         return tuple(m.principle for m in members)
     if plan.draw == "fixed":
         return tuple(m.principle for m in members[: plan.rounds])
-    left = {m.principle.id: m for m in members}
-    out: list[Principle] = []
+    remaining = {m.principle.id: m for m in members}
+    principles: list[Principle] = []
     for number in range(plan.rounds):
-        serving = [m for m in serving_in(members, number + 1) if m.principle.id in left]
+        serving = [m for m in serving_in(members, number + 1) if m.principle.id in remaining]
         weights = {m.principle.id: _weight(m, plan.draw) for m in serving}
         name = seeds.draw(weights, seed, prompt.id, "principle", number)
-        out.append(left[name].principle)
+        principles.append(remaining[name].principle)
         if not plan.with_replacement:
-            del left[name]
-        if not left:
+            del remaining[name]
+        if not remaining:
             break
-    return tuple(out)
+    return tuple(principles)
 
 
 def _weight(member: Member, draw: str) -> float:
     return member.weight if draw == "weighted" else 1.0
 
 
-class _Shown(NamedTuple):
-    """What a round starts from: the conversation that ends with the response as it stands."""
+class _RoundStart(NamedTuple):
+    """The input of a round: a conversation that ends with the current response."""
 
     prompt: Prompt
     first: str
@@ -95,35 +99,37 @@ class _Shown(NamedTuple):
 
 
 def _round(
-    constitution: Constitution, draws: Draws, shown: _Shown, number: int, principle: Principle
+    constitution: Constitution, draws: Draws, start: _RoundStart, number: int, principle: Principle
 ) -> Steps[Revision]:
-    """One critique and, where it found something, one revision."""
-    prompt, first, conversation = shown
+    """One critique and, if it names a problem, one revision."""
+    prompt, first, conversation = start
     before, plan = conversation[-1].content, constitution.plan
     critique: Generation | None = None
     outcome: CritiqueOutcome | None = None
     if plan.critique:
-        critique = yield from critiqued(
+        critique = yield from critique_response(
             constitution, draws, prompt, conversation, number, principle
         )
         outcome = read_critique(critique.text, constitution.no_problem)
     round_ = Revision(number, principle.id, principle.version, critique, outcome, None)
     if not round_.found_problem and plan.skip_revision_if == "critique_none":
         return round_ if outcome == "no-problem" else replace(round_, guards=("unreviewed",))
-    said = _shown_critique(round_)
-    asked = messages.revision(constitution, principle, conversation, said)
+    critique_text = _critique_in_history(round_)
+    request = messages.revision(constitution, principle, conversation, critique_text)
     sampling = draws.sampling(prompt, "revision", number)
-    (revised,) = generations((yield Ask("generator", "revision", (Generate(asked, sampling),))))
-    text = strip_preamble(revised.text)
-    written = replace(revised, text=text)
-    guards = guard(prompt, first, before, said, written, constitution.no_problem)
-    if outcome != "problem":  # nothing was named, so keeping the text is right
+    (generation,) = generations(
+        (yield Ask("generator", "revision", (Generate(request, sampling),)))
+    )
+    text = strip_preamble(generation.text)
+    revision = replace(generation, text=text)
+    guards = guard(prompt, first, before, critique_text, revision, constitution.no_problem)
+    if outcome != "problem":  # with no problem named, an unchanged text is right
         guards = tuple(g for g in guards if g != "unchanged")
-    stripped = None if text == revised.text else text
-    return replace(round_, response=revised, guards=guards, stripped=stripped)
+    stripped = None if text == generation.text else text
+    return replace(round_, response=generation, guards=guards, stripped=stripped)
 
 
-def critiqued(
+def critique_response(
     constitution: Constitution,
     draws: Draws,
     prompt: Prompt,
@@ -131,56 +137,56 @@ def critiqued(
     number: int,
     principle: Principle,
 ) -> Steps[Generation]:
-    """Ask the critic about the last response of a conversation."""
-    asked = messages.critique(constitution, principle, conversation)
+    """The critique of a conversation's last response, by the critic."""
+    request = messages.critique(constitution, principle, conversation)
     sampling = draws.sampling(prompt, "critique", number)
-    (critique,) = generations((yield Ask("critic", "critique", (Generate(asked, sampling),))))
+    (critique,) = generations((yield Ask("critic", "critique", (Generate(request, sampling),))))
     return critique
 
 
-def _shown_critique(revision: Revision) -> str | None:
-    """The critique as later turns show it: None where there was none, or it was no verdict."""
+def _critique_in_history(revision: Revision) -> str | None:
+    """The critique as later turns show it; None without one, or without a verdict in it."""
     verdict = revision.outcome in ("problem", "no-problem")
     return revision.critique.text if revision.critique and verdict else None
 
 
-def _seen_next(
+def _next_conversation(
     prompt: Prompt,
     constitution: Constitution,
     conversation: Messages,
     principle: Principle,
     revision: Revision,
 ) -> Messages:
-    """What the next round is shown: the revision as the response, or the whole exchange."""
+    """The next round's conversation: ends with the revision, with or without the exchange."""
     assert revision.text is not None
     latest = Message("assistant", revision.text)
     if constitution.plan.history == "replace":
         return (*prompt.messages, latest)
-    said = _shown_critique(revision)
-    return (*messages.exchange(constitution, principle, conversation, said), latest)
+    critique_text = _critique_in_history(revision)
+    return (*messages.exchange(constitution, principle, conversation, critique_text), latest)
 
 
 def _check(
     prompt: Prompt, constitution: Constitution, draws: Draws, final: str
 ) -> Steps[tuple[Check, ...]]:
-    """Ask every principle once more about the final response: one prefix, a suffix each."""
+    """Score the final response under every principle; the requests share one prefix."""
     conversation = (*prompt.messages, Message("assistant", final))
-    asked = tuple(
+    requests = tuple(
         Score(
             messages.critique(constitution, member.principle, conversation),
             constitution.no_problem,
         )
         for member in constitution.members
     )
-    found, _ = yield from scored(Ask("critic", "check", asked), prompt, draws)
+    scores, _ = yield from ask_scores(Ask("critic", "check", requests), prompt, draws)
     ids = (member.principle.id for member in constitution.members)
-    return tuple(Check(i, s) for i, s in zip(ids, found, strict=True))
+    return tuple(Check(i, s) for i, s in zip(ids, scores, strict=True))
 
 
 def _trace_id(
     prompt: Prompt, response: Generation, revisions: list[Revision], checks: tuple[Check, ...]
 ) -> str:
-    """A name that depends on all that happened, and on nothing else."""
+    """A trace's id: a digest of its prompt, principles and steps."""
     steps = [response.key]
     for r in revisions:
         steps += [g.key if g else "" for g in (r.critique, r.response)]

@@ -1,4 +1,4 @@
-"""A constitution as a run remembers it: every text a model or an auditor may have read."""
+"""A constitution as a run records it: every text that a model or an auditor may have read."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cai.types import Constitution
 
 
 def snapshot(constitution: Constitution) -> dict[str, Any]:
-    """All of a constitution that a reader of the run may want to see, as plain values."""
+    """A constitution as plain values, for the run's record."""
     return {
         "id": constitution.id,
         "version": constitution.version,

@@ -1,7 +1,7 @@
-"""What a conversation with models looks like from inside: ask, get an answer, go on.
+"""Procedures of a build: generators that yield requests for models and are sent the results.
 
-A procedure such as `revise` is a generator. It yields an `Ask` and is sent the results; it never
-sees a batch, a cache or the store. `drive` runs many of them at once.
+A procedure such as `revise` yields an `Ask` and is sent its results; it knows nothing of batches,
+caches and the store. `drive` runs many procedures at once.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from cai.text import seeds
 from cai.types import Generate, Generation, Prompt, Request, Result, Sampling, Score, Scores
 
 ModelRole: TypeAlias = Literal["generator", "critic", "judge"]
-"""Who is asked. The roles may be filled by different models, or all by one."""
+"""The role of a model in a build. One model may fill several roles."""
 
 BuildStage: TypeAlias = Literal[
     "response", "critique", "revision", "check", "pair", "reasoning", "judgement"
 ]
-"""What is asked for; also the stage that seeds a draw."""
+"""The stage of a request; random draws are seeded by it."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A group of requests for one model; several scores in a group share their prefix.
+    """A group of requests for one role; several scores in a group share their prefix.
 
-    `stage` says what for, in the words that progress and traces use.
+    `stage` is the name of the stage in progress and traces.
     """
 
     role: ModelRole
@@ -38,15 +38,15 @@ class Ask:
 
 
 Steps: TypeAlias = Generator[Ask, tuple[Result, ...], T]
-"""A procedure under way that will return a T."""
+"""A running procedure that will return a T."""
 
 
 @dataclass(frozen=True, slots=True)
 class Draws:
-    """The run's seed and how text is sampled; makes the `Sampling` of each step.
+    """The run's seed and sampling settings; makes the `Sampling` of each step.
 
-    None leaves a setting to the model that is asked; where it states none, text is drawn at
-    temperature 1, as in the paper.
+    None leaves a setting to the model; without settings of its own it samples at temperature 1, as
+    in the paper.
     """
 
     seed: int = 0
@@ -78,9 +78,9 @@ class Draws:
 
 
 def generations(results: tuple[Result, ...]) -> tuple[Generation, ...]:
-    """The results of a group of `Generate`.
+    """The results of a group of `Generate` requests.
 
-    Raises `PromptError` where one of them is reasoning that never came to an answer.
+    Raises `PromptError` when one of them is reasoning that hit its limit before an answer.
     """
     out = tuple(r for r in results if isinstance(r, Generation))
     if len(out) != len(results):
@@ -88,7 +88,7 @@ def generations(results: tuple[Result, ...]) -> tuple[Generation, ...]:
     for r in out:
         if r.reasoning and not r.text and r.finish_reason == "length":
             raise PromptError(
-                f"no answer: the reasoning of {r.model} did not come to one within"
+                f"no answer: the reasoning of {r.model} was not finished after"
                 f" {r.response_tokens} tokens",
                 hint="Raise --max-reasoning-tokens, or turn reasoning off: --thinking off.",
             )
@@ -96,7 +96,7 @@ def generations(results: tuple[Result, ...]) -> tuple[Generation, ...]:
 
 
 def scores(results: tuple[Result, ...]) -> tuple[Scores, ...]:
-    """The results of a group of `Score`."""
+    """The results of a group of `Score` requests."""
     out = tuple(r for r in results if isinstance(r, Scores))
     if len(out) != len(results):
         raise TypeError("a backend answered a Score with text")
@@ -104,21 +104,21 @@ def scores(results: tuple[Result, ...]) -> tuple[Scores, ...]:
 
 
 _ANSWER = 8
-"""Tokens of an answer that is written for the sake of the reasoning before it."""
+"""Most tokens of an answer that is generated only for the reasoning before it."""
 
 
-def scored(
+def ask_scores(
     ask: Ask, prompt: Prompt, draws: Draws, *place: object
 ) -> Steps[tuple[tuple[Scores, ...], tuple[Generation, ...]]]:
-    """Ask a group of scores; a model that reasons is scored behind its own reasoning.
+    """Request a group of scores; a model that reasons is scored after its own reasoning.
 
-    Returns the scores, and what was reasoned for each of them: nothing by a model that does not.
-    `place` tells this question from the prompt's others. Raises `PromptError` for reasoning that
-    does not come to its end.
+    Returns the scores and the reasoning before each; empty for a model that does not reason.
+    `place` distinguishes this question from the prompt's others. Raises `PromptError` for
+    reasoning that hits its limit.
     """
     if ask.role not in draws.reasoners:
         return scores((yield ask)), ()
-    asked = [request for request in ask.group if isinstance(request, Score)]
+    requests = [request for request in ask.group if isinstance(request, Score)]
     thoughts = generations(
         (
             yield Ask(
@@ -132,13 +132,13 @@ def scored(
                             max_new_tokens=_ANSWER,
                         ),
                     )
-                    for number, request in enumerate(asked)
+                    for number, request in enumerate(requests)
                 ),
             )
         )
     )
-    behind = tuple(
+    with_reasoning = tuple(
         replace(request, reasoning=thought.reasoning)
-        for request, thought in zip(asked, thoughts, strict=True)
+        for request, thought in zip(requests, thoughts, strict=True)
     )
-    return scores((yield Ask(ask.role, ask.stage, behind))), thoughts
+    return scores((yield Ask(ask.role, ask.stage, with_reasoning))), thoughts

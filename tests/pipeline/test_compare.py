@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from cai.pipeline.compare import compare, judges
+from cai.pipeline.compare import compare, judging_principles
 from cai.pipeline.steps import Ask, Draws
 from cai.stats import sigmoid
 from cai.types import Feedback, Generate, Member, Request, Result, Score, Scores
@@ -252,6 +252,9 @@ def test_identical_responses_are_not_judged() -> None:
 
 def test_judges_are_drawn_for_each_pair() -> None:
     rules = constitution(*"abcd", feedback=Feedback(principles_per_pair=2))
-    drawn = {tuple(m.principle.id for m in judges(prompt(), pair, rules, 0)) for pair in range(400)}
+    drawn = {
+        tuple(m.principle.id for m in judging_principles(prompt(), pair, rules, 0))
+        for pair in range(400)
+    }
     assert len(drawn) == 4 * 3
     assert all(len(set(pair)) == 2 for pair in drawn)

@@ -166,9 +166,9 @@ def test_a_build_examines_once_and_before_it_labels(tmp_path: Path) -> None:
         assert found.pairs == Proportion(7, 7)
 
     with Store.open(tmp_path / "store.sqlite") as store:
-        run = build(rules(), [prompt()], store, backend, config, examined=note)
+        run = build(rules(), [prompt()], store, backend, config, on_examination=note)
         asked = len(backend.requests)
-        build(rules(), [prompt()], store, backend, config, examined=note)
+        build(rules(), [prompt()], store, backend, config, on_examination=note)
         assert store.examination(run.id)["judge"]["right"] == 7  # type: ignore[index]
         assert len([e for e in store.events(run.id) if e.event == "examined"]) == 1
     # 2 critiques, and 2 scores for one principle of 1 pair and two principles of 6: 2 + 2 + 24
@@ -185,7 +185,7 @@ def test_what_refuses_an_examination_ends_the_build(tmp_path: Path) -> None:
     config = BuildConfig(sft_share=0.0, revision_pairs=False)
     with Store.open(tmp_path / "store.sqlite") as store:
         with pytest.raises(ValueError, match="no"):
-            build(rules(), [prompt()], store, backend, config, examined=refuse)
+            build(rules(), [prompt()], store, backend, config, on_examination=refuse)
         (run,) = store.runs()
         assert store.status(run.id) == "failed" and store.counts(run.id)["comparison"] == 0
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from cai.pipeline.revise import drawn, revise
+from cai.pipeline.revise import draw_principles, revise
 from cai.pipeline.steps import Ask, Draws
 from cai.types import Generate, Member, Message, Plan, Request, Result
 from tests.factories import constitution, example, generation, last, play, principle, prompt, scores
@@ -185,13 +185,15 @@ def test_steps_are_seeded_by_prompt_stage_and_round() -> None:
 def test_draws_without_replacement_name_each_principle_once() -> None:
     rules = constitution(*"abcd", plan=Plan(rounds=4))
     for n in range(50):
-        names = [p.id for p in drawn(prompt(name=f"p-{n}"), rules, 0)]
+        names = [p.id for p in draw_principles(prompt(name=f"p-{n}"), rules, 0)]
         assert sorted(names) == list("abcd")
 
 
 def test_draws_with_replacement_repeat() -> None:
     rules = constitution(*"ab", plan=Plan(rounds=4, with_replacement=True))
-    names = {tuple(p.id for p in drawn(prompt(name=f"p-{n}"), rules, 0)) for n in range(300)}
+    names = {
+        tuple(p.id for p in draw_principles(prompt(name=f"p-{n}"), rules, 0)) for n in range(300)
+    }
     assert len(names) == 2**4
 
 
@@ -200,7 +202,7 @@ def test_draws_follow_weights_or_not() -> None:
     members = (Member(principle("a"), 3.0), Member(principle("b"), 1.0))
     for draw, share in (("weighted", 0.75), ("uniform", 0.5)):
         rules = constitution(plan=Plan(rounds=1, draw=draw), members=members)  # type: ignore[arg-type]
-        first = [drawn(prompt(name=f"p-{n}"), rules, 0)[0].id for n in range(2000)]
+        first = [draw_principles(prompt(name=f"p-{n}"), rules, 0)[0].id for n in range(2000)]
         assert abs(first.count("a") / 2000 - share) < 0.039
 
 
@@ -211,14 +213,16 @@ def test_rounds_keep_a_principle_for_some_rounds() -> None:
         Member(principle("c"), rounds=(2,)),
     )
     rules = constitution(plan=Plan(rounds=3), members=members)
-    seen = {tuple(p.id for p in drawn(prompt(name=f"p-{n}"), rules, 0)) for n in range(50)}
+    seen = {
+        tuple(p.id for p in draw_principles(prompt(name=f"p-{n}"), rules, 0)) for n in range(50)
+    }
     assert seen == {("a", "c", "b"), ("b", "c", "a")}
 
 
 def test_fixed_and_all_follow_the_file() -> None:
     for draw, names in (("fixed", "ab"), ("all", "abc")):
         rules = constitution(*"abc", plan=Plan(rounds=2, draw=draw))  # type: ignore[arg-type]
-        assert [p.id for p in drawn(prompt(), rules, 0)] == list(names)
+        assert [p.id for p in draw_principles(prompt(), rules, 0)] == list(names)
 
 
 def test_principles_of_the_other_phase_are_not_drawn_but_checked() -> None:

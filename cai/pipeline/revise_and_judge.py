@@ -1,7 +1,7 @@
-"""A trace whose last revision the judge was asked about: is it better than the first response?
+"""Traces whose last revision is judged against the first response.
 
-"The revision is better" is taken as certain in Bai et al. 2022. A weak reviser is often wrong about
-that, so the judge may be asked, as it is asked about any other pair.
+Bai et al. 2022 take it as certain that the revision is better. With a weak reviser that is often
+wrong, so the judge can label this pair as it labels any other.
 """
 
 from __future__ import annotations
@@ -9,21 +9,23 @@ from __future__ import annotations
 from dataclasses import replace
 
 from cai.digest import digest
-from cai.pipeline.given import compared
+from cai.pipeline.fixed_texts import compare_texts
 from cai.pipeline.revise import revise
 from cai.pipeline.steps import Draws, Steps
 from cai.types import Constitution, Label, Prompt, Trace
 
 
 def revise_and_judge(prompt: Prompt, constitution: Constitution, draws: Draws) -> Steps[Trace]:
-    """Revise a response, then compare what it became with what it was.
+    """Revise a response, then have the judge compare the last revision with it.
 
-    A text that came back unchanged is not judged.
+    A response that was not changed is not judged.
     """
     trace = yield from revise(prompt, constitution, draws)
     if trace.final == trace.response.text:
         return trace
-    found = yield from compared(prompt, constitution, draws, trace.final, trace.response.text)
-    label = Label(found.probability, found.judgements, found.p_ab, found.p_ba)
+    comparison = yield from compare_texts(
+        prompt, constitution, draws, trace.final, trace.response.text
+    )
+    label = Label(comparison.probability, comparison.judgements, comparison.p_ab, comparison.p_ba)
     keys = [scores.key for judgement in label.judgements for scores in judgement.scores]
     return replace(trace, id="t-" + digest([trace.id, keys])[:16], label=label)

@@ -1,7 +1,7 @@
-"""Procedures of a build on texts that are given, under one principle or under all.
+"""The build's procedures with fixed texts in place of the generator's first responses.
 
-A given text stands in for what the generator would have written first; everything after it is
-asked as in a build. Tests of principles and the examination of a judge are made of these.
+Everything after the fixed texts runs as in a build, under one principle or under all. Tests of
+principles and the examination of a judge use these.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from cai.types import (
 
 T = TypeVar("T")
 
-GIVEN = "given"
-"""What stands as the model of a text that none wrote."""
+FIXED_TEXT = "given"
+"""The model name of a text that was passed in rather than generated."""
 
 
-def compared(
+def compare_texts(
     prompt: Prompt, constitution: Constitution, draws: Draws, first: str, second: str
 ) -> Steps[Comparison]:
-    """Which of two given responses is better."""
-    return given(compare(prompt, 0, constitution, draws), first, second)
+    """Compare two fixed responses as a build compares two sampled ones."""
+    return with_texts(compare(prompt, 0, constitution, draws), first, second)
 
 
-def alone(constitution: Constitution, principle: Principle) -> Constitution:
-    """The constitution's templates and settings with one principle, asked once and judging alone.
+def single_principle(constitution: Constitution, principle: Principle) -> Constitution:
+    """The constitution reduced to one principle: one round of critique, and the only one to judge.
 
     The principle need not be one of the constitution's.
     """
@@ -46,10 +46,10 @@ def alone(constitution: Constitution, principle: Principle) -> Constitution:
     return replace(constitution, members=(Member(principle),), plan=plan, feedback=feedback)
 
 
-def given(steps: Steps[T], *texts: str) -> Steps[T]:
-    """A procedure that is given what it asks for first: a response, or a pair of them."""
+def with_texts(steps: Steps[T], *texts: str) -> Steps[T]:
+    """Run a procedure with fixed texts as the results of its first request."""
     next(steps)
-    results: tuple[Result, ...] = tuple(_written(text) for text in texts)
+    results: tuple[Result, ...] = tuple(_generation(text) for text in texts)
     try:
         while True:
             results = yield steps.send(results)
@@ -59,10 +59,10 @@ def given(steps: Steps[T], *texts: str) -> Steps[T]:
 
 
 def as_prompt(text: str, source: str = "") -> Prompt:
-    """One user turn, with the id that a row of a prompts file gets where it names none."""
+    """A prompt of one user turn, with the default id of a row in a prompts file."""
     messages = (Message("user", text),)
     return Prompt(default_id(messages), messages, source)
 
 
-def _written(text: str) -> Generation:
-    return Generation(text, (), "stop", GIVEN, "", 0, 0)
+def _generation(text: str) -> Generation:
+    return Generation(text, (), "stop", FIXED_TEXT, "", 0, 0)
