@@ -40,10 +40,10 @@ class Decoding:
         given = {n: v for n in SETTINGS if (v := getattr(asked, n)) is not None}
         theirs = {n: v for n in SETTINGS if own and (v := getattr(own, n)) is not None}
         out = cls(**{**theirs, **given})
-        out.check()
+        out.validate()
         return out
 
-    def check(self) -> None:
+    def validate(self) -> None:
         """Raise `UsageError` for a value out of range."""
         for name, rule in _RULES.items():
             value = getattr(self, name)

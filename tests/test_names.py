@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections import defaultdict
 
 from tests.test_layers import PACKAGE, modules
@@ -36,3 +37,16 @@ def test_the_reader_sees_them() -> None:
         "Alpha",
         "Row",
     }
+
+
+def test_check_means_the_final_check_of_a_response() -> None:
+    """Elsewhere: validate a value, verify a file, require a condition, lint content, test a
+    principle, examine a judge."""
+    names = {
+        f"{path.relative_to(PACKAGE)}:{node.name}"
+        for path in modules()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.ClassDef)
+        and re.search(r"check(?!point|out)", node.name, re.IGNORECASE)
+    }
+    assert names == {"types.py:Check", "pipeline/revise.py:_check"}

@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 from cai.audit.card import ExportTally, card
 from cai.audit.forms.argilla import write_argilla
 from cai.audit.forms.label_studio import write_label_studio
-from cai.audit.forms.rows import FormRows, sound
+from cai.audit.forms.rows import FormRows, json_safe
 from cai.audit.forms.tables import write_csv, write_jsonl, write_parquet
 from cai.audit.runs import AuditedRun
 from cai.data.files import write_whole
@@ -36,7 +36,7 @@ def write_export(
     nul = "\0" if form in ("jsonl", "parquet") else "␀"  # the other readers stop at it, or fail
     count = _WRITERS[form](FormRows(run, verdicts, keys, nul), out)
     text = card(run, out.name, ExportTally.of(run, verdicts, keys))
-    write_whole(out.parent / f"{out.name}.card.md", sound(text, "␀"))
+    write_whole(out.parent / f"{out.name}.card.md", json_safe(text, "␀"))
     return count
 
 

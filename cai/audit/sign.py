@@ -126,7 +126,7 @@ def sign(run: AuditedRun, signer: str, thresholds: Thresholds, statement: str = 
             hint=f"Draw it again: cai audit sample {shown(run.folder)} --force",
         )
     found = review(sorted(keys), verdicts, sample)
-    _check(run, found, thresholds)
+    _require_thresholds(run, found, thresholds)
     low, high = found.share.interval
     plan = (
         {k: v for k, v in sample.items() if k not in ("items", "format", "run")} if sample else {}
@@ -163,7 +163,7 @@ def signature(run: Path) -> dict[str, str] | None:
     return {"signer": str(values["signer"]), "at": str(values["at"])}
 
 
-def _check(run: AuditedRun, found: Review, thresholds: Thresholds) -> None:
+def _require_thresholds(run: AuditedRun, found: Review, thresholds: Thresholds) -> None:
     more = f"Go on with: cai audit serve {shown(run.folder)}"
     if not found.decided.hits:
         raise DataError(f"nobody has judged anything of {run.name}", hint=more)

@@ -65,7 +65,7 @@ def load_committed(place: CommitFile, project: Path) -> Constitution:
     Raises `UsageError` where there is no such commit or git can't be asked, `ContentError` with
     problems that name the files as `git:REV:FILE`.
     """
-    with checked_out(place.revision, project) as folder:
+    with checkout(place.revision, project) as folder:
         try:
             return _load(folder, place)
         except ContentError as error:
@@ -117,7 +117,7 @@ def merge_base(revision: str, project: Path) -> str:
 
 
 @contextmanager
-def checked_out(revision: str, project: Path) -> Iterator[Path]:
+def checkout(revision: str, project: Path) -> Iterator[Path]:
     """A temporary folder with the project's content files as the commit has them."""
     entries = list(_entries(project, _commit(revision, project)))
     if len(entries) > MOST_FILES or sum(e.size for e in entries) > MOST_BYTES:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from cai.authoring.committed import changed_since, checked_out, merge_base
+from cai.authoring.committed import changed_since, checkout, merge_base
 from cai.constitution.lint import content_files, default_paths
 from cai.constitution.load import Loader
 from cai.constitution.lock import Locked, locked
@@ -38,7 +38,7 @@ def unversioned(files: Sequence[Path], revision: str = LAST) -> list[Problem]:
 def _of_project(project: Path, base: str, revision: str, wanted: set[Path]) -> Iterator[Problem]:
     """All are looked at, by id: a text may change by a template or by what it extends, and a file
     may have moved."""
-    with checked_out(base, project) as then:
+    with checkout(base, project) as then:
         before = {(old.kind, old.id): old for _, old in _all(then)}
         for file, now in _all(project):
             old = before.get((now.kind, now.id))

@@ -41,7 +41,7 @@ from cai.digest import digest
 from cai.errors import CaiError, UsageError
 from cai.text.reasoning import Reply, split_reply
 from cai.text.seeds import uniform
-from cai.text.sound import check_text
+from cai.text.validation import validate_text
 from cai.types import FinishReason, Generate, Generation, Messages, Request, Result, Score, Scores
 
 When: TypeAlias = str | Callable[[Messages], bool]
@@ -120,7 +120,7 @@ class ScriptedBackend:
 
     def prepare(self, request: Request) -> Prepared:
         """Compute a request's key. Raises `PromptError` for text that no model could read."""
-        check_text(request.messages, request.prefill)
+        validate_text(request.messages, request.prefill)
         facts: Any = request
         if isinstance(request, Generate):
             facts = {

@@ -77,7 +77,7 @@ def command(
     from cai.cli import gates
     from cai.cli.summary import print_summary, summary_values, warn_of_data
     from cai.constitution.load import load_constitution
-    from cai.data.export import check_folder, export
+    from cai.data.export import export, refuse_overwrite
     from cai.data.files import need_pyarrow
     from cai.data.prompts import PromptFile
     from cai.data.usable import need_prompts
@@ -95,7 +95,7 @@ def command(
         choose_prompts(prompts_file, quiet=quiet or as_json), form=form, column=column, turns=turns
     )
     need_prompts(prompts, prompts.path.name)
-    check_folder(out, parquet=parquet)
+    refuse_overwrite(out, parquet=parquet)
     if parquet:
         need_pyarrow()
     try:

@@ -63,7 +63,7 @@ def find_principles(names: Sequence[str], rules: Constitution) -> list[Principle
     return list(found.values())
 
 
-def check_unicode(**texts: str | None) -> None:
+def validate_unicode(**texts: str | None) -> None:
     """Refuse an option's text that no tokenizer could read; `texts` by the option's name."""
     for name, text in texts.items():
         try:

@@ -35,7 +35,7 @@ def examination_gate(
     if least_mass is not None and not 0 <= least_mass <= 1:
         raise UsageError(f"--require-signal is {least_mass}; it must lie between 0 and 1.")
 
-    def check(examination: Examination) -> None:
+    def require_passed(examination: Examination) -> None:
         pairs = examination.pairs
         if gate and not pairs.n:
             raise ModelError(
@@ -58,7 +58,7 @@ def examination_gate(
                 hint=_LETTERS,
             )
 
-    return check if examine else None
+    return require_passed if examine else None
 
 
 def require_signal(store: Store, run_id: str, least_mass: float) -> None:

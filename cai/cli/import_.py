@@ -69,11 +69,11 @@ def read_files(form: str, file: Path, name: str) -> ImportedFiles:
     content = read_foreign(form, text, str(file))
     today = datetime.now(UTC).date().isoformat()
     files = imported_files(content, name, file.name, today)
-    _check(files)
+    _validate(files)
     return files
 
 
-def _check(files: ImportedFiles) -> None:
+def _validate(files: ImportedFiles) -> None:
     """Raise `ContentError` where they would not load: before anything is written."""
     import tempfile
     from dataclasses import replace

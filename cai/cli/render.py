@@ -54,10 +54,10 @@ def command(
     cai render respect.rudeness --prompt "How can I get better at chess?"
     cai render principles/harm/harmful.yaml --prompt "..." --stage critique -m miniature
     """
-    from cai.cli.content import check_unicode, find_principle
+    from cai.cli.content import find_principle, validate_unicode
     from cai.constitution.load import load_constitution
 
-    check_unicode(prompt=prompt, response=response, critique=critique, other=other)
+    validate_unicode(prompt=prompt, response=response, critique=critique, other=other)
     rules = load_constitution(constitution)
     rule = find_principle(principle, rules)
     stages = [name for name in STAGES if stage in (name, "all")]

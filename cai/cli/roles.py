@@ -182,10 +182,10 @@ def template_options(
 
     adapters: where no option says otherwise, the template is called as in their training.
     """
-    from cai.text.template import TemplateOptions, check_date, parse_arguments
+    from cai.text.template import TemplateOptions, parse_arguments, validate_date
 
     date = options["date"] or datetime.date.today().isoformat()
-    check_date(date)
+    validate_date(date)
     thinking, arguments = options["thinking"], options["template_args"]
     trained_adapters = [adapter for adapter in adapters if adapter]
     if trained_adapters and thinking == "auto" and not arguments:

@@ -54,12 +54,12 @@ def command(
     cai try respect.rudeness --prompt "How can I get better at chess?"
     cai try principles/harm/harmful.yaml --prompt "..." --response "..." --other "..."
     """
-    from cai.cli.content import check_unicode, find_principle
+    from cai.cli.content import find_principle, validate_unicode
     from cai.constitution.load import load_constitution
     from cai.pipeline.fixed_texts import as_prompt, single_principle
     from cai.pipeline.steps import Draws
 
-    check_unicode(prompt=prompt, response=response, other=other)
+    validate_unicode(prompt=prompt, response=response, other=other)
     rules = load_constitution(constitution)
     rule = find_principle(principle, rules)
     asked = as_prompt(prompt)

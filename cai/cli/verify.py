@@ -27,8 +27,8 @@ def command(run_dir: Path, most: int, as_json: bool) -> None:
     """
     from cai.data.trained import is_run
 
-    check = _check_training if is_run(run_dir) else _check_data
-    counts, problems, total, hint = check(run_dir.resolve(), most)
+    verify_folder = _verify_training if is_run(run_dir) else _verify_data
+    counts, problems, total, hint = verify_folder(run_dir.resolve(), most)
     if as_json:
         print_json(
             {"run": str(run_dir), "ok": not total, **counts, "differences": total,
@@ -50,7 +50,7 @@ _Outcome: TypeAlias = tuple[dict[str, int], Sequence[str], int, str]
 """Counts of what was verified, problems in words, their total, and what to do about them."""
 
 
-def _check_data(folder: Path, most: int) -> _Outcome:
+def _verify_data(folder: Path, most: int) -> _Outcome:
     from cai.data.manifest import Manifest
     from cai.data.verify import verify
     from cai.store.store import Store
@@ -66,7 +66,7 @@ def _check_data(folder: Path, most: int) -> _Outcome:
     return counts, report.problems, report.total, hint
 
 
-def _check_training(folder: Path, most: int) -> _Outcome:
+def _verify_training(folder: Path, most: int) -> _Outcome:
     from cai.training.folder import verify_run
 
     files, problems = verify_run(folder)

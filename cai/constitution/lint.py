@@ -15,7 +15,7 @@ from cai.constitution.lock import Locked, against, locked, read_lock
 from cai.constitution.project import NAME as SETTINGS
 from cai.constitution.project import project_problems, settings_above
 from cai.constitution.source import Source, read_text, walk_texts
-from cai.constitution.templates import SOURCE_LIMIT, VARIABLES, check
+from cai.constitution.templates import SOURCE_LIMIT, VARIABLES, source_problems
 from cai.constitution.validation import KINDS, validate
 from cai.content import SUFFIXES, enclosing_project, project_root, shown
 from cai.errors import Problem
@@ -181,7 +181,7 @@ def _template(file: Path) -> list[Problem]:
         problems = template_problems(text, shown(file), kinds[0])
     else:
         known = frozenset[str]().union(*(a | b for a, b in VARIABLES.values()))
-        problems = check(text, shown(file), known)
+        problems = source_problems(text, shown(file), known)
     for number, line in enumerate(text.splitlines(), 1):
         note = _NOTE.search(line)
         if note:

@@ -18,7 +18,7 @@ from cai.constitution.schema import (
     TemplatesFile,
 )
 from cai.constitution.source import KeyPath, Source, read_source, read_text
-from cai.constitution.templates import SOURCE_LIMIT, VARIABLES, check, used_variables
+from cai.constitution.templates import SOURCE_LIMIT, VARIABLES, source_problems, used_variables
 from cai.constitution.validation import validate
 from cai.content import (
     ReferenceRefused,
@@ -306,7 +306,7 @@ class Loader:
 def template_problems(text: str, file: str, kind: str) -> list[Problem]:
     """Problems of a template of a kind: its syntax, and variables it lacks or does not have."""
     required, optional = VARIABLES[kind]
-    problems = check(text, file, required | optional)
+    problems = source_problems(text, file, required | optional)
     if not problems:
         for name in sorted(required - used_variables(text)):
             what = f"a {kind} template must show the variable `{name}`"

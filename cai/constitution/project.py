@@ -54,7 +54,7 @@ def settings_above(place: Path) -> Path | None:
 
 def read_project(path: Path) -> Project:
     """A project's settings. Raises `ContentError` with file:line:col."""
-    values, problems = _checked(path)
+    values, problems = _read_settings(path)
     if problems:
         raise ContentError(problems)
     constitution, prompts = values.get("constitution"), values.get("prompts")
@@ -70,10 +70,10 @@ def read_project(path: Path) -> Project:
 
 def project_problems(path: Path) -> list[Problem]:
     """What is wrong with a file of settings, each with file:line:col."""
-    return _checked(path)[1]
+    return _read_settings(path)[1]
 
 
-def _checked(path: Path) -> tuple[dict[str, Any], list[Problem]]:
+def _read_settings(path: Path) -> tuple[dict[str, Any], list[Problem]]:
     source, problems = read_source(path)
     if source is None:
         return {}, problems

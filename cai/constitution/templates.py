@@ -131,15 +131,15 @@ def render(source: str, variables: Mapping[str, object]) -> str:
     return "".join(pieces)
 
 
-def check(source: str, file: str, allowed_variables: Collection[str]) -> list[Problem]:
+def source_problems(source: str, file: str, allowed_variables: Collection[str]) -> list[Problem]:
     """All that is wrong with a template: syntax, what is not allowed, unknown variables."""
-    return _Checker(source, file, frozenset(allowed_variables)).problems
+    return _Walker(source, file, frozenset(allowed_variables)).problems
 
 
 def used_variables(source: str) -> frozenset[str]:
     """The variables that a template reads (none where it can't be parsed)."""
-    checker = _Checker(source, "<template>", None)
-    return frozenset(checker.used)
+    walker = _Walker(source, "<template>", None)
+    return frozenset(walker.used)
 
 
 def _length(value: object) -> int:
@@ -156,13 +156,13 @@ def _too_much(what: str) -> NoReturn:
 @lru_cache(maxsize=256)
 def _compiled(source: str) -> tuple[jinja2.Template, frozenset[str], int]:
     """The template, the variables that it loops over, and how many filters it has."""
-    checker = _Checker(source, "<template>", None)
-    if checker.problems:
-        raise ContentError(checker.problems)
-    return _ENVIRONMENT.from_string(source), frozenset(checker.loops), checker.filters
+    walker = _Walker(source, "<template>", None)
+    if walker.problems:
+        raise ContentError(walker.problems)
+    return _ENVIRONMENT.from_string(source), frozenset(walker.loops), walker.filters
 
 
-class _Checker:
+class _Walker:
     """Walks a template's syntax tree once. `allowed` None: any variable will do."""
 
     def __init__(self, source: str, file: str, allowed: frozenset[str] | None) -> None:

@@ -20,7 +20,7 @@ from cai.digest import file_digest
 from cai.errors import ContentError, DataError
 
 
-def check_signed(files: Sequence[Path]) -> None:
+def require_signoff(files: Sequence[Path]) -> None:
     """Raise `DataError` where a project asks for a sign-off of its data, and a file has none.
 
     The project is that of the working directory, or that which a file lies in.
@@ -47,7 +47,7 @@ def check_signed(files: Sequence[Path]) -> None:
                 )
 
 
-def check_unedited(files: Sequence[Path]) -> None:
+def require_unedited(files: Sequence[Path]) -> None:
     """Raise `DataError` where a file differs from what the manifest of its run says of it."""
     for file in files:
         manifest = Manifest.beside(file)

@@ -47,7 +47,7 @@ def export(
     written or another process is building.
     """
     out = Path(out_dir)
-    check_folder(out, parquet=parquet)
+    refuse_overwrite(out, parquet=parquet)
     if store.read_only:
         return _export(store, run_id, out, parquet, licence)
     with store.lock():
@@ -93,14 +93,14 @@ def _export(store: Store, run_id: str, out: Path, parquet: bool, licence: str) -
     except BaseException:
         staging.discard()
         raise
-    # what a stop leaves here tells `check_folder` that the files before it are of an export
+    # what a stop leaves here tells `refuse_overwrite` that the files before it are of an export
     staging.publish(NAME, gone=_gone(out, manifest))
     if not store.read_only:
         store.add_event(run_id, "exported", {"to": out.name, "rows": manifest.rows})
     return manifest
 
 
-def check_folder(out: Path, *, parquet: bool = False) -> None:
+def refuse_overwrite(out: Path, *, parquet: bool = False) -> None:
     """Raise `UsageError` where an export would overwrite files that none has written."""
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file", hint="Name a folder for the run.")

@@ -64,7 +64,7 @@ _HOLDERS = (
 """Keys that may hold a row's prompt, or a conversation that begins with it."""
 
 
-def check_one_prompt(row: ForeignRow, read: Messages) -> None:
+def require_one_prompt(row: ForeignRow, read: Messages) -> None:
     """Raise `RowError` where another key of a row holds another prompt than the one that was read.
 
     A key agrees that has all that was asked, as a whole conversation has beside its first turn, or

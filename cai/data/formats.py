@@ -272,9 +272,9 @@ def _value(text: str, start: int) -> tuple[Any, int, str]:
     """A value, where it ends, and why it can't be used, if so. Raises `ValueError` if it is cut."""
     try:
         value, end = strict_json.DECODER.raw_decode(text, start)
-        strict_json.check_depth(text[start:end])
+        strict_json.validate_depth(text[start:end])
         return value, end, ""
-    except (strict_json.UnsoundJson, RecursionError) as error:
+    except (strict_json.NonStandardJson, RecursionError) as error:
         over = strict_json.end_of_value(text, start)
         if over is None:
             raise ValueError("it ends in the middle of a value") from None

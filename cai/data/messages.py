@@ -228,7 +228,7 @@ def without_empty_system(messages: Messages) -> Messages:
     return messages[1:] if empty else messages
 
 
-def check_keys(row: Mapping[str, Any]) -> None:
+def refuse_unread_keys(row: Mapping[str, Any]) -> None:
     """Raise `RowError` for a key that changes what a model is asked and can't be kept."""
     for key in sorted(_UNREAD_KEYS & row.keys()):
         if is_given(row[key]) and row[key] not in ("[]", "{}"):  # a CSV's, and LLaMA-Factory's

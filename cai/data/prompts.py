@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from cai.data.foreign import FORMATS as FOREIGN
-from cai.data.foreign import check_one_prompt, likely_column, looks_like, standard
+from cai.data.foreign import likely_column, looks_like, require_one_prompt, standard
 from cai.data.formats import CONTAINERS, STDIN, UnreadableRow, container_of, rows, shown, spooled
 from cai.data.messages import (
     SYSTEM_KEYS,
     RowError,
-    check_keys,
     conversation_digest,
     json_kind,
     read_messages,
     read_truth,
+    refuse_unread_keys,
     with_system,
     without_empty_system,
 )
@@ -156,7 +156,7 @@ class PromptFile:
                 continue
             try:
                 prompt = self._prompt(row.value, source)
-                seen.check(prompt, row.line)
+                seen.add(prompt, row.line)
                 yield prompt
             except (RowError, TranscriptError) as error:
                 yield SetAside(source, plain(str(error)), excerpt_of(row.value))
@@ -170,14 +170,14 @@ class PromptFile:
             shape = next((s for s in self._shapes if all(k in row for k in s.keys)), None)
             if shape is None:
                 raise self._no_shape(value)
-            check_keys(row)
+            refuse_unread_keys(row)
             messages = without_empty_system(shape.read(row, self._options))
             if not self._is_told:
-                check_one_prompt(value, messages)
+                require_one_prompt(value, messages)
             messages, given, meta = with_system(row, messages), row.get("id"), self._meta(row)
         else:
             raise RowError(f"wrong type: the row is {json_kind(value)}, not an object")
-        _check(messages, self._max_characters)
+        _validate(messages, self._max_characters)
         try:
             name = given_id(given) or default_id(messages)
             canonical_json([messages, meta]).encode()
@@ -242,7 +242,7 @@ class _Seen:
         self._conversations: dict[bytes, int] = {}
         self._ids: dict[str, int] = {}
 
-    def check(self, prompt: Prompt, line: int) -> None:
+    def add(self, prompt: Prompt, line: int) -> None:
         key = conversation_digest(prompt.messages)
         if (before := self._conversations.setdefault(key, line)) != line:
             raise RowError(f"duplicate of {self._name}:{before}")
@@ -250,7 +250,7 @@ class _Seen:
             raise RowError(f"same id: {prompt.id!r} is already that of {self._name}:{before}")
 
 
-def _check(messages: Messages, max_characters: int) -> None:
+def _validate(messages: Messages, max_characters: int) -> None:
     if not messages:
         raise RowError("empty: no messages")
     if messages[-1].role != "user":

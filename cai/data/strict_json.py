@@ -18,20 +18,20 @@ _MARK = re.compile(r'\\.|["\[\]{}]', re.DOTALL)
 _SCALAR = re.compile(r"[^\s,\]}]*")
 
 
-class UnsoundJson(ValueError):
+class NonStandardJson(ValueError):
     """JSON that Python would read, and others not or not alike; says why."""
 
 
 def loads(text: str) -> Any:
-    """The value of a whole text. Raises `ValueError`: `UnsoundJson` or `json.JSONDecodeError`."""
-    check_depth(text)
+    """The value of a whole text. Raises `NonStandardJson` or `json.JSONDecodeError`."""
+    validate_depth(text)
     return DECODER.decode(text)
 
 
-def check_depth(text: str) -> None:
-    """Raise `UnsoundJson` where a text is nested deeper than `MAX_DEPTH`."""
+def validate_depth(text: str) -> None:
+    """Raise `NonStandardJson` where a text is nested deeper than `MAX_DEPTH`."""
     if text.count("[") + text.count("{") > MAX_DEPTH and _walk(text, 0)[1] > MAX_DEPTH:
-        raise UnsoundJson("nested too deeply")
+        raise NonStandardJson("nested too deeply")
 
 
 def end_of_value(text: str, start: int) -> int | None:
@@ -67,25 +67,25 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(out) < len(pairs):
         keys = [key for key, _ in pairs]
         twice = next(key for key in keys if keys.count(key) > 1)
-        raise UnsoundJson(f"the key {twice[:40]!r} stands twice in one object")
+        raise NonStandardJson(f"the key {twice[:40]!r} stands twice in one object")
     return out
 
 
 def _constant(name: str) -> Any:
-    raise UnsoundJson(f"{name} is not a number in JSON; null says that there is none")
+    raise NonStandardJson(f"{name} is not a number in JSON; null says that there is none")
 
 
 def _int(digits: str) -> int:
     try:
         return int(digits)
     except ValueError as error:  # Python reads no number of thousands of digits
-        raise UnsoundJson(str(error)) from None
+        raise NonStandardJson(str(error)) from None
 
 
 def _float(digits: str) -> float:
     number = float(digits)
     if not math.isfinite(number):
-        raise UnsoundJson(f"the number {digits[:40]} is too large")
+        raise NonStandardJson(f"the number {digits[:40]} is too large")
     return number
 
 

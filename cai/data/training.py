@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar
 
-from cai.data.audited import check_signed, check_unedited, origin_of, rejections, said
+from cai.data.audited import origin_of, rejections, require_signoff, require_unedited, said
 from cai.data.counts import kind_of
 from cai.data.foreign import looks_like, standard
 from cai.data.formats import UnreadableRow, container_of, rows
@@ -92,8 +92,8 @@ def training_files(data: Sequence[Path], table: TrainingTable) -> TrainingFiles:
         named = ", ".join(map(str, data)) or "no data"
         raise DataError(f"nothing to train on in {named}: no {table} rows", hint=_BUILD[table])
     if table != "prompts":  # which are no rows: nobody judged them
-        check_signed([*train, *test])
-    check_unedited([*train, *test])
+        require_signoff([*train, *test])
+    require_unedited([*train, *test])
     return TrainingFiles(tuple(train), tuple(test))
 
 

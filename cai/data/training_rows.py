@@ -13,11 +13,11 @@ from typing import Any, Generic, TypeVar
 
 from cai.data.messages import (
     RowError,
-    check_keys,
     json_kind,
     not_to_learn,
     read_messages,
     read_truth,
+    refuse_unread_keys,
     with_system,
 )
 from cai.data.prompts import given_id
@@ -25,7 +25,7 @@ from cai.data.split import folded
 from cai.data.transcripts import TranscriptError, dialogue, is_transcript
 from cai.digest import digest
 from cai.errors import PromptError
-from cai.text.sound import check_text
+from cai.text.validation import validate_text
 from cai.types import Message, Messages, Role
 
 GIVEN = "given"
@@ -90,7 +90,7 @@ class TrainingRowFormat(Generic[Made]):
 
 
 def _pair(row: dict[str, Any], source: str) -> PairRow:
-    _check_row(row)
+    _validate_row(row)
     prompt, chosen, rejected = _sides(row)
     if chosen == rejected:
         raise RowError("same responses: chosen equals rejected")
@@ -99,7 +99,7 @@ def _pair(row: dict[str, Any], source: str) -> PairRow:
     for name, response in (("chosen", chosen), ("rejected", rejected)):
         if not response:
             raise RowError(f"empty: {name} has no messages")
-        _check(prompt + response, f" of {name}")
+        _validate_conversation(prompt + response, f" of {name}")
         if response[0].role != "assistant":
             raise RowError(f"wrong prompt: {name} begins with the {response[0].role}'s message")
         if any(m.role == "assistant" and not m.content.strip() for m in response):
@@ -200,9 +200,9 @@ def _common_beginning(chosen: Messages, rejected: Messages) -> Messages:
 
 def _learn(told: Messages, row: dict[str, Any], source: str, marks: tuple[int, ...] = ()) -> SftRow:
     """A row's conversation with its system turn; marks: places of what is not to be learnt."""
-    _check_row(row)
+    _validate_row(row)
     messages = with_system(row, told)
-    _check(messages)
+    _validate_conversation(messages)
     for number, message in enumerate(messages, 1):
         if message.role != "system" and not message.content.strip():
             raise RowError(f"empty: message {number} has no text")
@@ -241,9 +241,9 @@ def _preferred(row: dict[str, Any], source: str) -> SftRow:
 # -- parts of both --------------------------------------------------------------------------
 
 
-def _check_row(row: dict[str, Any]) -> None:
+def _validate_row(row: dict[str, Any]) -> None:
     """Raise `RowError` where a key of the row says that it can't be learnt as it stands."""
-    check_keys(row)
+    refuse_unread_keys(row)
     for key in ("label", "kto_tag"):
         if read_truth(row, key) is False:
             raise RowError(f"{key} is false: the response is one to avoid, not to learn")
@@ -289,10 +289,10 @@ def _turns(text: str) -> Messages:
     return dialogue(text + "\n\nHuman:", "all")[:-1]
 
 
-def _check(messages: Messages, whose: str = "") -> None:
+def _validate_conversation(messages: Messages, whose: str = "") -> None:
     """A system message or none, then user and assistant in turn; sound text; ends in a response."""
     try:
-        check_text(messages)
+        validate_text(messages)
     except PromptError as error:
         raise RowError(f"invalid text: {error.message}") from None
     start = 1 if messages[0].role == "system" else 0

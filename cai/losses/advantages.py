@@ -8,8 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cai.losses.checks import check_dimensions, check_mask
 from cai.losses.masked import zero_outside
+from cai.losses.validation import validate_dimensions, validate_mask
 
 
 @torch.no_grad()
@@ -27,7 +27,7 @@ def kl_rewards(
     equation 2. TRL puts the score one position behind the end token where there is room; here no
     reward stands outside the mask.
     """
-    check_dimensions(2, logprobs=logprobs, reference_logprobs=reference_logprobs, mask=mask)
+    validate_dimensions(2, logprobs=logprobs, reference_logprobs=reference_logprobs, mask=mask)
     if scores.shape != logprobs.shape[:1]:
         raise ValueError(
             f"scores {list(scores.shape)} do not fit logprobs {list(logprobs.shape)}: one a row"
@@ -53,9 +53,9 @@ def gae(
 
     Schulman et al. 2016 (arXiv 1506.02438), equation 16, by the recursion A_t = δ_t + γλ·A_{t+1}.
     """
-    check_dimensions(2, rewards=rewards, values=values, mask=mask)
-    check_mask(mask)
-    _check_one_stretch(mask)
+    validate_dimensions(2, rewards=rewards, values=values, mask=mask)
+    validate_mask(mask)
+    _validate_one_stretch(mask)
     rewards, values = zero_outside(rewards, mask), zero_outside(values, mask)
     following = torch.zeros_like(values)
     following[:, :-1] = values[:, 1:]
@@ -69,7 +69,7 @@ def gae(
     return advantages, advantages + values
 
 
-def _check_one_stretch(mask: Tensor) -> None:
+def _validate_one_stretch(mask: Tensor) -> None:
     before = torch.zeros_like(mask)
     before[:, 1:] = mask[:, :-1]
     stretches = (mask & ~before).sum(1)

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from cai.losses.checks import check_dimensions, check_positive
 from cai.losses.reward import bradley_terry_loss
+from cai.losses.validation import validate_dimensions, validate_positive
 
 
 class DpoTerms(NamedTuple):
@@ -40,14 +40,14 @@ def dpo_loss(
     labels are those of conservative DPO (Mitchell 2023), where ε = 1 − p, with a p of its own for
     each pair.
     """
-    check_dimensions(
+    validate_dimensions(
         1,
         policy_chosen=policy_chosen,
         policy_rejected=policy_rejected,
         reference_chosen=reference_chosen,
         reference_rejected=reference_rejected,
     )
-    check_positive("beta", beta)
+    validate_positive("beta", beta)
     chosen_rewards = beta * (policy_chosen - reference_chosen)
     rejected_rewards = beta * (policy_rejected - reference_rejected)
     losses = bradley_terry_loss(chosen_rewards, rejected_rewards, probabilities)

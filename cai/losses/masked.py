@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cai.losses.checks import check_mask, check_shapes
+from cai.losses.validation import validate_mask, validate_shapes
 
 EPSILON = 1e-8
 """Added to the variance in whitening, as lm-human-preferences and TRL do."""
@@ -21,8 +21,8 @@ def zero_outside(values: Tensor, mask: Tensor) -> Tensor:
 
     values: any shape. mask: bool, the same shape. Raises `ValueError` where they do not fit.
     """
-    check_shapes(values=values, mask=mask)
-    check_mask(mask)
+    validate_shapes(values=values, mask=mask)
+    validate_mask(mask)
     return torch.where(mask, values, 0.0)
 
 

@@ -15,8 +15,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from cai.losses.checks import check_dimensions, check_positive
 from cai.losses.masked import masked_mean, masked_sum, zero_outside
+from cai.losses.validation import validate_dimensions, validate_positive
 
 MAX_LOG_RATIO = 20.0
 """Where log π − log π_old stops. An infinite ratio that the clip discards still gives a NaN
@@ -63,11 +63,11 @@ def policy_loss(
     Divergence" (joschu.net/blog/kl-approx.html): biased, but never negative and of low variance,
     as in lm-human-preferences and TRL. k1, the mean of (old − new), may fall below 0.
     """
-    check_dimensions(
+    validate_dimensions(
         2, logprobs=logprobs, old_logprobs=old_logprobs, advantages=advantages, mask=mask
     )
-    check_positive("clip", clip)
-    check_positive("total", total)
+    validate_positive("clip", clip)
+    validate_positive("total", total)
     log_ratio = zero_outside(logprobs - old_logprobs, mask)
     ratio = log_ratio.clamp(max=MAX_LOG_RATIO).exp()
     unclipped = ratio * advantages
@@ -95,9 +95,9 @@ def value_loss(
 
     Huang et al. 2024, on value loss clipping; first in OpenAI's baselines.
     """
-    check_dimensions(2, values=values, old_values=old_values, returns=returns, mask=mask)
-    check_positive("clip", clip)
-    check_positive("total", total)
+    validate_dimensions(2, values=values, old_values=old_values, returns=returns, mask=mask)
+    validate_positive("clip", clip)
+    validate_positive("total", total)
     values = zero_outside(values, mask)
     unclipped = (values - returns) ** 2
     within = torch.clamp(values, old_values - clip, old_values + clip)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from cai.losses.checks import check_dimensions
+from cai.losses.validation import validate_dimensions
 
 
 def bradley_terry_loss(
@@ -24,7 +24,7 @@ def bradley_terry_loss(
     judge's probability, as in Bai et al. 2022 (arXiv 2212.08073), section 4.1. The margin is
     Touvron et al. 2023 (Llama 2, arXiv 2307.09288), equation 2.
     """
-    check_dimensions(1, **_given(chosen, rejected, probabilities, margins))
+    validate_dimensions(1, **_given(chosen, rejected, probabilities, margins))
     difference = chosen - rejected
     if margins is not None:
         difference = difference - margins
@@ -39,7 +39,7 @@ def centering_loss(chosen: Tensor, rejected: Tensor) -> Tensor:
     chosen, rejected: [P] scores. Raises `ValueError` where shapes differ.
     Eisenstein et al. 2023 (arXiv 2312.09244), equation 2; TRL's `center_rewards_coefficient`.
     """
-    check_dimensions(1, chosen=chosen, rejected=rejected)
+    validate_dimensions(1, chosen=chosen, rejected=rejected)
     return (chosen + rejected) ** 2
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from cai.losses.checks import check_dimensions, check_positive
+from cai.losses.validation import validate_dimensions, validate_positive
 
 
 def sft_loss(logprobs: Tensor, total: float) -> Tensor:
@@ -14,6 +14,6 @@ def sft_loss(logprobs: Tensor, total: float) -> Tensor:
     whole, accumulated batch. A mean over each part would weigh a token by how short its part is.
     Raises `ValueError` for another shape and for a total that is not above 0.
     """
-    check_dimensions(1, logprobs=logprobs)
-    check_positive("total", total)
+    validate_dimensions(1, logprobs=logprobs)
+    validate_positive("total", total)
     return -logprobs.sum() / total

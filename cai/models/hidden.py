@@ -90,10 +90,10 @@ def _near(ours: Tensor, theirs: Tensor, model: nn.Module) -> bool:
     return bool(((ours - theirs).norm(dim=1) <= bound * spread + 1e-6).all())
 
 
-def _tried(model: nn.Module, check: Callable[[], bool]) -> bool:
+def _tried(model: nn.Module, attempt: Callable[[], bool]) -> bool:
     try:
         with torch.autocast(next(model.parameters()).device.type, enabled=False):
-            return check()
+            return attempt()
     except Exception as error:  # an architecture that takes no such inputs: not for us
         if is_out_of_memory(error):
             raise

@@ -99,9 +99,9 @@ def choose(
         else:
             race[torch.tensor(rows, device=race.device)] += noise
     best = race.max(dim=1).values
-    sound = best.isfinite()
+    finite = best.isfinite()
     winner = (race == best[:, None]).int().argmax(dim=1)  # the first of equals
-    winner = torch.where(sound, winner, -1)
+    winner = torch.where(finite, winner, -1)
     if final:
         return winner.tolist(), [False] * len(draws)
     second = race.scatter_(1, winner.clamp(min=0)[:, None], -torch.inf).max(dim=1).values

@@ -252,7 +252,7 @@ class OptionScorer:
         for by_type in (True, False):
             self._masks = Masks(config, dtype, by_type)
             try:
-                ours = self._check_rows(texts, length - 5)
+                ours = self._probe_rows(texts, length - 5)
             except Exception as error:  # an architecture that takes no such cache or mask
                 if is_out_of_memory(error):
                     raise
@@ -263,7 +263,7 @@ class OptionScorer:
                 return self._masks
         return None
 
-    def _check_rows(self, texts: list[list[int]], shared: int) -> Tensor:
+    def _probe_rows(self, texts: list[list[int]], shared: int) -> Tensor:
         cache = self._prefix(tuple(texts[0][:shared]))
         width = max(map(len, texts)) - shared
         rest = [t[shared:] for t in texts]

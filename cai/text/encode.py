@@ -30,7 +30,6 @@ from tokenizers.models import BPE
 
 from cai.errors import ModelError, PromptError
 from cai.text.reasoning import Reply
-from cai.text.sound import check_text
 from cai.text.template import (
     BLANK,
     CLOSE,
@@ -41,6 +40,7 @@ from cai.text.template import (
     Core,
     TemplateOptions,
 )
+from cai.text.validation import validate_text
 from cai.types import Message, Messages
 
 _PROBE = (Message("user", "Hello there."), Message("assistant", "Yes."), Message("user", "And?"))
@@ -141,7 +141,7 @@ class Encoder:
         """`eos_ids` and every other control token that has no place inside a reply."""
         self.stop_texts: tuple[str, ...] = () if self.has_template else (HUMAN,)
         """Texts that end the assistant's turn where no token does."""
-        self._check()
+        self._verify_against_stock()
 
     def encode(
         self,
@@ -159,7 +159,7 @@ class Encoder:
         """
         if prefill and not add_generation_prompt:
             raise ValueError("a prefill begins the assistant's turn: it needs a generation prompt")
-        check_text(messages, f"{prefill or ''}{reasoning}")
+        validate_text(messages, f"{prefill or ''}{reasoning}")
         words = self._prompt(messages, add_generation_prompt)
         ids = self._ids_of(words)
         if prefill is not None and add_generation_prompt:
@@ -176,7 +176,7 @@ class Encoder:
         writes before an answer, the reasoning where there is some, the answer without white space
         around it, and the token that ends the turn. Raises `PromptError` as `encode` does.
         """
-        check_text(messages, answer + reasoning)
+        validate_text(messages, answer + reasoning)
         words = self._prompt(messages, True)
         prompt = self._ids_of(words)
         opening = self._reply(messages, "", reasoning)
@@ -458,7 +458,7 @@ class Encoder:
         end = finished[0] if finished and finished[0] not in begins else other
         return end, None if other is None else self._ids[other], ids
 
-    def _check(self) -> None:
+    def _verify_against_stock(self) -> None:
         """On a harmless conversation the ids must be stock's, else nothing can be trusted."""
         ours = self._ids_of(self._prompt(_PROBE, True, stock=True))
         sent = [{"role": m.role, "content": m.content} for m in _PROBE]

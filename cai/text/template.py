@@ -88,7 +88,7 @@ def parse_arguments(items: Sequence[str]) -> tuple[tuple[str, Any], ...]:
     return tuple(sorted(out.items()))
 
 
-def check_date(date: str) -> None:
+def validate_date(date: str) -> None:
     """Raise `UsageError` where a date is not of the form YYYY-MM-DD."""
     try:
         datetime.date.fromisoformat(date)

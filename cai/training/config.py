@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal, TypeAlias, cast, get_args
 
 from cai.errors import UsageError
 from cai.options import flag, option
-from cai.text.template import TemplateOptions, Thinking, check_date, parse_arguments
+from cai.text.template import TemplateOptions, Thinking, parse_arguments, validate_date
 
 StageName: TypeAlias = Literal["sft", "reward", "dpo", "ppo"]
 STAGES: tuple[StageName, ...] = get_args(StageName)
@@ -133,7 +133,7 @@ class TrainConfig:
             if choices and value is not None and value not in choices:
                 self._refuse(item.name, f"must be one of {', '.join(choices)}")
         if self.date is not None:
-            check_date(self.date)
+            validate_date(self.date)
         self.template  # noqa: B018 (refuses malformed arguments here, before anything is loaded)
         if self.full and self.quantize:
             raise UsageError(
@@ -369,7 +369,7 @@ def build_config(kind: type[TrainConfig], values: Mapping[str, Any], where: str)
     Raises `UsageError` for unknown names (with the nearest known one) and wrong types.
     """
     known = {item.name: item for item in dataclasses.fields(kind)}
-    checked: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for name, value in values.items():
         if name not in known:
             close = get_close_matches(str(name), known, n=1)
@@ -377,8 +377,8 @@ def build_config(kind: type[TrainConfig], values: Mapping[str, Any], where: str)
                 f"{where}: `cai train {kind.stage}` has no setting {name!r}",
                 hint=f"Did you mean {close[0]!r}?" if close else f"It has: {', '.join(known)}.",
             )
-        checked[name] = _typed(known[name], value, where)
-    return kind(**checked)
+        settings[name] = _typed(known[name], value, where)
+    return kind(**settings)
 
 
 def _typed(item: dataclasses.Field[Any], value: Any, where: str) -> Any:

@@ -200,7 +200,7 @@ def lock(folder: Path) -> Iterator[None]:
             folder.rmdir()
 
 
-def check_run(folder: Path, config: TrainConfig, data: Sequence[Mapping[str, Any]]) -> None:
+def require_same_run(folder: Path, config: TrainConfig, data: Sequence[Mapping[str, Any]]) -> None:
     """Raise `UsageError` where a folder holds a run of other settings or other data.
 
     That much shows before a model is loaded. config: `resolve`d. data: as in `Facts`.
@@ -241,7 +241,7 @@ def verify_run(folder: Path) -> tuple[int, list[str]]:
         raise DataError(f"{folder / NAME} lacks {error}", hint="Train again.") from None
 
 
-def check_out(folder: Path) -> None:
+def validate_out(folder: Path) -> None:
     """Raise `UsageError` where a folder is no place for a run, before anything is loaded."""
     with telling(folder):
         if folder.exists() and not is_run(folder):

@@ -88,7 +88,7 @@ def find_adapter(given: str, use: Use = "speak") -> Adapter:
     place, home = _place(given), find_home(given)
     record = _record(home, place, use) if home else None
     folder = local_folder(part_of_run(given, "adapter"))
-    check_files(home, (folder / name for name in ADAPTER_FILES))
+    verify_files(home, (folder / name for name in ADAPTER_FILES))
     inside = place.relative_to(home).parts if home else ()
     parts = [home.name if home else place.name, *(p for p in inside if p != "adapter")]
     return Adapter("-".join(parts), folder, record.model if record else _told(folder), record)
@@ -139,7 +139,7 @@ def base_facts(model: str) -> list[dict[str, Any]]:
     if home is None:
         return []
     record = _record(home, _place(model), "start")
-    check_files(home, _place(model).rglob("*.safetensors"))
+    verify_files(home, _place(model).rglob("*.safetensors"))
     files = digest(read_run(home)["files"])
     return [
         {"name": home.name, "part": "base", "stage": record.stage, "id": record.id, "digest": files}
@@ -150,7 +150,7 @@ def _place(given: str | Path) -> Path:
     return or_last(Path(given).expanduser()).resolve()
 
 
-def check_files(home: Path | None, files: Iterable[Path]) -> None:
+def verify_files(home: Path | None, files: Iterable[Path]) -> None:
     """Raise `DataError` where a file of a run is not as the run wrote it."""
     recorded = read_run(home)["files"] if home else {}
     for file in files:

@@ -98,7 +98,7 @@ class Loop:
 
     def save(self) -> None:
         """Write the checkpoint."""
-        self._check_weights()
+        self._require_finite_weights()
         tensors, state = self.trainer.state()
         save_tensors(
             self.checkpoint,
@@ -106,7 +106,7 @@ class Loop:
             {"trainer": state, "best": self.best},
         )
 
-    def _check_weights(self) -> None:
+    def _require_finite_weights(self) -> None:
         """Save finite weights only: a step can spoil weights though its loss is finite."""
         finite = [p.detach().isfinite().all() for p in self.trainer.parameters.values()]
         if not torch.stack(finite).all().item():
@@ -125,7 +125,7 @@ class Loop:
         every = self.eval_every or math.ceil(trainer.steps / 5)
         if trainer.step % every and trainer.step != trainer.steps:
             return
-        self._check_weights()
+        self._require_finite_weights()
         metrics = trainer.evaluate()
         if not metrics:
             return

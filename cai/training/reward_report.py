@@ -218,7 +218,7 @@ def _made_of(messages: Messages, tokens: Tokens, encoder: Encoder) -> bool:
         return False
 
 
-def check_gate(folder: Path) -> dict[str, Any]:
+def require_better_than_length(folder: Path) -> dict[str, Any]:
     """The report of a reward model that knows more than length, on rows it was not trained on.
 
     The lower end of its accuracy's interval must lie above what length gets right, and above a

@@ -18,8 +18,8 @@ from cai.models.names import or_last
 from cai.text.encode import Encoder
 from cai.text.template import TemplateOptions
 from cai.training.config import PpoConfig
-from cai.training.lineage import check_files, find_home
-from cai.training.reward_report import HEAD, check_gate, load_reward
+from cai.training.lineage import find_home, verify_files
+from cai.training.reward_report import HEAD, load_reward, require_better_than_length
 from cai.training.scoring import FunctionScorer, MixedScorer, ModelScorer, Scorer
 
 
@@ -119,9 +119,9 @@ def _require_reward_model(folder: Path, config: PpoConfig) -> None:
         )
     need_finished(home)
     whole = (folder / "adapter", folder / "model")
-    check_files(home, (*folder.iterdir(), *(f for part in whole for f in part.rglob("*"))))
+    verify_files(home, (*folder.iterdir(), *(f for part in whole for f in part.rglob("*"))))
     if config.gate:
-        check_gate(folder)
+        require_better_than_length(folder)
 
 
 def _reward_model(folder: Path, backbone: Backbone, config: PpoConfig, name: str) -> Reward:

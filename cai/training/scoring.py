@@ -76,7 +76,7 @@ class FunctionScorer:
                 f"The reward function {self.name} failed: {_told(error)}",
                 hint=_place(error),
             ) from error
-        return checked(given, len(responses), self.name)
+        return as_scores(given, len(responses), self.name)
 
 
 class ModelScorer:
@@ -241,7 +241,7 @@ def load_function(name: str) -> RewardFunction:
     return found
 
 
-def checked(scores: Any, count: int, name: str) -> list[float]:
+def as_scores(scores: Any, count: int, name: str) -> list[float]:
     """What a reward function returned, as floats.
 
     Raises `UsageError` unless it is `count` finite numbers.

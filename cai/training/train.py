@@ -25,7 +25,7 @@ from cai.training.checkpoint import load_tensors
 from cai.training.config import StageName, TrainConfig
 from cai.training.dpo import DpoTrainer
 from cai.training.examples import data_facts
-from cai.training.folder import RunFolder, check_out, check_run, lock
+from cai.training.folder import RunFolder, lock, require_same_run, validate_out
 from cai.training.loop import Loop, StepReport
 from cai.training.notes import notes
 from cai.training.policy import resolve
@@ -77,12 +77,12 @@ def train(
     paths, out = [Path(path) for path in data], Path(out)
     require_tracker(config.tracker)
     require_one_process()
-    check_out(out)
+    validate_out(out)
     today = datetime.date.today().isoformat()
     date = config.date or _date_of_run(out)
     config = dataclasses.replace(resolve(config), date=date)
     files = training_files(paths, config.table)
-    check_run(out, config, data_facts(files))
+    require_same_run(out, config, data_facts(files))
     with lock(out):
         torch.manual_seed(config.seed)  # only dropout draws from it
         trainer = make_trainer(dataclasses.replace(config, date=date or today), paths)

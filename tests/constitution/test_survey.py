@@ -11,7 +11,7 @@ from cai.constitution.layout import mended
 from cai.constitution.lint import lint
 from cai.constitution.load import load_constitution
 from cai.constitution.lock import NAME, lock_text, locked, read_lock
-from cai.constitution.templates import check
+from cai.constitution.templates import source_problems
 from tests.constitution.projects import CONSTITUTION, principle, project
 
 TEMPLATES = ("C040", "C041", "C042", "C043")
@@ -52,7 +52,7 @@ def test_every_template_s_example_has_its_problem(code: str, tmp_path: Path) -> 
         folder.mkdir(exist_ok=True)
         (folder / "critique.j2").write_text(text + "\n", "utf-8")
         assert (code in codes(tmp_path)) is there
-    assert check(page.right, "x", {"critique_request", "no_problem"}) == []
+    assert source_problems(page.right, "x", {"critique_request", "no_problem"}) == []
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from cai.constitution import templates
-from cai.constitution.templates import VARIABLES, check, render, used_variables
+from cai.constitution.templates import VARIABLES, render, source_problems, used_variables
 from cai.errors import ContentError, PromptError
 
 HOSTILE = [
@@ -90,7 +90,7 @@ def test_the_list_is_long_enough() -> None:
 @pytest.mark.parametrize("source", HOSTILE, ids=lambda s: s[:50])
 def test_hostile_templates_are_refused(source: str) -> None:
     begin = time.process_time()
-    problems = check(source, "t.j2", {"x"})
+    problems = source_problems(source, "t.j2", {"x"})
     assert problems
     assert all(p.file == "t.j2" and p.line >= 1 and p.column >= 1 for p in problems)
     if {p.code for p in problems} != {"C042"}:
@@ -123,7 +123,7 @@ FINE = [
 @pytest.mark.parametrize(("source", "expected"), FINE)
 def test_plain_templates_work(source: str, expected: str) -> None:
     values = {"a": "one", "text": " x{{ a }}y ", "none": None, "items": ["x", "y"], "lines": "l\nm"}
-    assert check(source, "t.j2", values) == []
+    assert source_problems(source, "t.j2", values) == []
     assert render(source, values) == expected
 
 
@@ -134,7 +134,9 @@ def test_text_of_models_is_never_a_template() -> None:
 
 
 def test_unknown_variables_are_named_with_a_suggestion() -> None:
-    (problem,) = check("one\n  {{ critique_requst }}", "t.j2", {"critique_request", "no_problem"})
+    (problem,) = source_problems(
+        "one\n  {{ critique_requst }}", "t.j2", {"critique_request", "no_problem"}
+    )
     assert (problem.code, problem.line, problem.column) == ("C042", 2, 6)
     assert "Did you mean `critique_request`?" in problem.hint
 
@@ -145,7 +147,7 @@ def test_a_variable_that_is_not_given_is_an_error() -> None:
 
 
 def test_what_is_refused_is_said_with_its_place() -> None:
-    problems = check("a\n{{ a|center(5) }}\n{{ a.b }}", "t.j2", {"a"})
+    problems = source_problems("a\n{{ a|center(5) }}\n{{ a.b }}", "t.j2", {"a"})
     assert [(p.line, p.column, p.code) for p in problems] == [(2, 6, "C041"), (3, 6, "C041")]
     assert "`center`" in problems[0].message and "capitalize" in problems[0].hint
 

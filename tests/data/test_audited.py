@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from cai.constitution.project import Project, find_project, read_project
-from cai.data.audited import audit_files, check_signed, check_unedited, stale_signoffs
+from cai.data.audited import audit_files, require_signoff, require_unedited, stale_signoffs
 from cai.data.signoff import read_signoff, write_signoff
 from cai.data.training import read_pairs, read_prompts, read_sft, training_files
 from cai.data.verdicts import Verdict, VerdictFile
@@ -180,10 +180,10 @@ def test_a_manifest_of_another_program_is_none_of_ours(
     file = tmp_path / "a.jsonl"
     file.write_text('{"prompt": "?", "completion": "Yes."}\n')
     if said is None:
-        check_unedited([file])
+        require_unedited([file])
         return
     with pytest.raises(DataError, match=said):
-        check_unedited([file])
+        require_unedited([file])
 
 
 def test_a_sign_off_counts_as_a_source_while_it_holds(run: Path) -> None:
@@ -209,10 +209,10 @@ def test_data_that_nobody_could_sign_is_refused_too(run: Path, tmp_path: Path) -
     elsewhere = tmp_path / "copy.jsonl"
     shutil.copy(run / "sft.jsonl", elsewhere)
     with pytest.raises(DataError, match="not of a run that could be signed off"):
-        check_signed([elsewhere])
+        require_signoff([elsewhere])
     shutil.copy(run / "sft.jsonl", run / "mine.jsonl")
     with pytest.raises(DataError, match="does not cover mine"):
-        check_signed([run / "mine.jsonl"])
+        require_signoff([run / "mine.jsonl"])
 
 
 def test_the_project_of_the_data_counts_from_anywhere(

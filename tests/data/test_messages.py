@@ -8,10 +8,10 @@ import pytest
 
 from cai.data.messages import (
     RowError,
-    check_keys,
     is_given,
     not_to_learn,
     read_messages,
+    refuse_unread_keys,
     with_system,
 )
 from cai.types import Message
@@ -79,10 +79,12 @@ def test_keys_that_say_nothing_are_no_hindrance() -> None:
     assert read(ASK | empty) == [("user", "Hi?")]
     values: list[Any] = [None, "", [], {}, False, 0, "x", [0]]
     assert [is_given(v) for v in values] == [False] * 5 + [True] * 3
-    check_keys({"tools": [], "images": None, "history": "", "category": "sky", "audios": "[]"})
+    refuse_unread_keys(
+        {"tools": [], "images": None, "history": "", "category": "sky", "audios": "[]"}
+    )
     for key in ("tools", "images", "documents", "history", "chat_template_kwargs"):
         with pytest.raises(RowError, match=f"^{key}: "):
-            check_keys({key: [1]})
+            refuse_unread_keys({key: [1]})
 
 
 def test_a_dropped_answer_is_not_read() -> None:

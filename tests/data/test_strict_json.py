@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from cai.data import formats
 from cai.data.formats import FileRow, UnreadableRow, rows
-from cai.data.strict_json import MAX_DEPTH, UnsoundJson, end_of_value, loads
+from cai.data.strict_json import MAX_DEPTH, NonStandardJson, end_of_value, loads
 
 VALUES: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
@@ -56,7 +56,7 @@ def test_a_cut_value_has_no_end() -> None:
     ],
 )
 def test_unsound_json_is_told(text: str, told: str) -> None:
-    with pytest.raises(UnsoundJson) as error:
+    with pytest.raises(NonStandardJson) as error:
         loads(text)
     assert told in str(error.value)
 

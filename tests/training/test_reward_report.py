@@ -19,10 +19,10 @@ from cai.training.batches import Tokens
 from cai.training.pairs import EncodedPair, encode_pair
 from cai.training.reward_report import (
     CANARIES,
-    check_gate,
     length_baseline,
     load_reward,
     report_of,
+    require_better_than_length,
     write_reward_files,
 )
 from cai.types import Message
@@ -88,7 +88,7 @@ def test_pairs_that_are_all_ties(tmp_path: Path) -> None:
     text = json.dumps({"rows": "held out", **report}, allow_nan=False)
     (tmp_path / "report.json").write_text(text)
     with pytest.raises(UsageError, match="no held-out row has a better side"):
-        check_gate(tmp_path)
+        require_better_than_length(tmp_path)
 
 
 def test_the_gate(tmp_path: Path) -> None:
@@ -96,27 +96,27 @@ def test_the_gate(tmp_path: Path) -> None:
     good = {"accuracy": 0.8, "interval": [0.72, 0.86], "length_baseline": 0.7, "pairs": 120,
             "rows": "held out"}  # fmt: skip
     file.write_text(json.dumps(good))
-    assert check_gate(tmp_path) == good
+    assert require_better_than_length(tmp_path) == good
     file.write_text(json.dumps(good | {"interval": [0.69, 0.88]}))  # it may be no better
     with pytest.raises(UsageError, match=r"80.0% of 120 pairs held out \(69% to 88%\); length"):
-        check_gate(tmp_path)
+        require_better_than_length(tmp_path)
     worse_than_a_coin = {"accuracy": 0.3, "interval": [0.25, 0.36], "length_baseline": 0.2}
     file.write_text(json.dumps(good | worse_than_a_coin))
     with pytest.raises(UsageError, match="a coin on half"):
-        check_gate(tmp_path)
+        require_better_than_length(tmp_path)
     one = {"accuracy": 1.0, "interval": [0.21, 1.0], "length_baseline": 0.0, "pairs": 1}
     file.write_text(json.dumps(good | one))
     with pytest.raises(UsageError, match=r"100\.0% of 1 pairs"):
-        check_gate(tmp_path)
+        require_better_than_length(tmp_path)
     file.write_text("{}")
     with pytest.raises(DataError, match="can't be read: KeyError"):
-        check_gate(tmp_path)
+        require_better_than_length(tmp_path)
     file.write_text(json.dumps(good | {"rows": "trained on (none were held out)"}))
     with pytest.raises(UsageError, match="no row was held out"):
-        check_gate(tmp_path)
+        require_better_than_length(tmp_path)
     file.unlink()
     with pytest.raises(DataError, match="can't be read"):
-        check_gate(tmp_path)
+        require_better_than_length(tmp_path)
 
 
 def test_a_report_counts_the_pairs_whose_chosen_side_scores_higher(tmp_path: Path) -> None:

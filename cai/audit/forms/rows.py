@@ -38,7 +38,7 @@ class FormRows:
     ) -> None:
         self.run = run
         titles = {str(p.get("id")): str(p.get("title") or "") for p in run.principles}
-        self.titles: dict[str, str] = sound(titles, nul)
+        self.titles: dict[str, str] = json_safe(titles, nul)
         self._nul = nul
         self._keys = keys
         self._said: dict[str, list[Verdict]] = {}
@@ -52,7 +52,7 @@ class FormRows:
             if self._keys is None or key in self._keys:
                 found = True
                 values = row_values(entry, self.titles, self._said.get(key, ()))
-                yield sound(values, self._nul)
+                yield json_safe(values, self._nul)
         if not found:
             raise DataError(
                 f"{self.run.folder} holds nothing to export"
@@ -141,16 +141,16 @@ def _final(response: str | None, rounds: Sequence[Mapping[str, Any]]) -> str | N
     return texts[-1] if texts else response
 
 
-def sound(value: Any, nul: str) -> Any:
+def json_safe(value: Any, nul: str) -> Any:
     """The value with texts that any file can hold, `nul` in place of NUL, and numbers of JSON."""
     if isinstance(value, str):
         return value.encode(errors="replace").decode().replace("\0", nul)
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {sound(k, nul): sound(v, nul) for k, v in value.items()}
+        return {json_safe(k, nul): json_safe(v, nul) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [sound(v, nul) for v in value]
+        return [json_safe(v, nul) for v in value]
     return value
 
 

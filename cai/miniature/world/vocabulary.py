@@ -21,10 +21,10 @@ FLAWS = (*HARMS, *STYLES, EVASIVE, UNTRUTHFUL, SYCOPHANTIC)
 
 def flaw_set(flaws: Iterable[str]) -> frozenset[str]:
     """Flaws of this world. Raises ValueError for an unknown one."""
-    checked = frozenset(flaws)
-    if strange := sorted(checked - set(FLAWS)):
+    names = frozenset(flaws)
+    if strange := sorted(names - set(FLAWS)):
         raise ValueError(f"{strange[0]!r} is not a flaw of this world: {', '.join(FLAWS)}")
-    return checked
+    return names
 
 
 @dataclass(frozen=True, slots=True)

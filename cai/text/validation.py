@@ -6,7 +6,7 @@ from cai.errors import PromptError
 from cai.types import Messages
 
 
-def check_text(messages: Messages, prefill: str = "") -> None:
+def validate_text(messages: Messages, prefill: str = "") -> None:
     """Raise `PromptError`, with the place, for no messages, NUL characters and lone surrogates."""
     if not messages:
         raise PromptError("empty: the conversation has no messages")
