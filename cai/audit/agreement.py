@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from cai.audit.flags import FLAGS
 from cai.audit.items import AuditItem, ItemKind
-from cai.data.verdicts import Decision, Verdict, standing
+from cai.data.verdicts import Decision, Verdict, standing_verdicts
 from cai.reliability import (
     Unit,
     agreed,
@@ -122,7 +122,7 @@ def report(
     out. The judge's word is part of what auditors are shown, so theirs is no blind second opinion.
     """
     said: dict[str, dict[str, Decision]] = {}
-    for verdict in standing(verdicts).values():
+    for verdict in standing_verdicts(verdicts).values():
         if verdict.verdict != "none":
             said.setdefault(verdict.item, {})[verdict.author] = verdict.verdict
     by_principle: dict[str, _Sum] = {}

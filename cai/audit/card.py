@@ -11,7 +11,7 @@ from typing import Any
 from cai.audit.flags import FLAGS
 from cai.audit.runs import AuditedRun
 from cai.data.card import cell
-from cai.data.verdicts import Verdict, standing
+from cai.data.verdicts import Verdict, standing_verdicts
 
 _VERDICTS = {"accept": "accepted", "reject": "rejected", "unsure": "unsure"}
 
@@ -37,7 +37,7 @@ class ExportTally:
     ) -> ExportTally:
         """Count a run, or these of its items alone."""
         said: dict[str, list[Verdict]] = {}
-        for verdict in standing(verdicts).values():
+        for verdict in standing_verdicts(verdicts).values():
             if verdict.verdict != "none":
                 said.setdefault(verdict.item, []).append(verdict)
         tally = cls()

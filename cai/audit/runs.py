@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal, Protocol, TypeAlias
 
 from cai.audit.items import AuditItem, comparison_item, rollout_item, trace_item
-from cai.data.card import made_by, sampling_lines
+from cai.data.card import provenance, sampling_lines
 from cai.data.counts import RunCounts, in_order, kind_of
 from cai.data.manifest import Manifest
 from cai.data.rows import ExportedRow, Sides
@@ -145,7 +145,7 @@ class BuiltRun:
             counts.left_out.update(m.reason for m in made if isinstance(m, LeftOut))
         aside = self._store.set_asides(self.id)
         counts.set_aside.update(kind_of(left.reason) for left in aside)
-        return made_by(self._record, counts, self._store.examination(self.id))
+        return provenance(self._record, counts, self._store.examination(self.id))
 
 
 def _built(events: Sequence[RunEvent]) -> dict[str, str]:

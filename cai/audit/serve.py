@@ -24,10 +24,10 @@ from cai.audit.page import render
 from cai.audit.runs import open_run
 from cai.audit.sign import Thresholds, sign, signature
 from cai.content import shown
-from cai.data.files import telling
+from cai.data.files import store_errors
 from cai.data.verdicts import FOLDER, Verdict, VerdictFile, verdict_line, verdict_of
 from cai.errors import CaiError, DataError, UsageError
-from cai.store.lock import held
+from cai.store.lock import file_lock
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _LARGEST = 8_000_000  # bytes of a request
@@ -192,10 +192,10 @@ def serve_again(
     was asked for. Raises `UsageError` where the run is served already.
     """
     place = run / FOLDER / ".serve.json"
-    with telling(place):
+    with store_errors(place):
         place.parent.mkdir(parents=True, exist_ok=True)
     token, old = _address(place)
-    with held(place.with_suffix(".lock"), wait=False, busy=lambda: _served(run, host, place)):
+    with file_lock(place.with_suffix(".lock"), wait=False, busy=lambda: _served(run, host, place)):
         token = token or secrets.token_urlsafe(24)
         missed = None
         try:
@@ -206,7 +206,7 @@ def serve_again(
                 raise
             server, missed = AuditServer(data, run, host=host, token=token), old
         server.missed = missed
-        with telling(place):
+        with store_errors(place):
             place.touch(mode=0o600)
             place.chmod(0o600)
             kept = {"token": token, "port": missed or server.port, "now": server.port}

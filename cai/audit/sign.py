@@ -12,7 +12,7 @@ from cai.audit.runs import AuditedRun
 from cai.audit.sample import read_sample
 from cai.content import shown
 from cai.data.signoff import read_signoff, write_signoff
-from cai.data.verdicts import Decision, Verdict, VerdictFile, standing
+from cai.data.verdicts import Decision, Verdict, VerdictFile, standing_verdicts
 from cai.errors import CaiError, DataError, UsageError
 from cai.stats import Proportion
 from cai.text.terminal import visible
@@ -78,7 +78,7 @@ def review(
     keys: those of all items, which are to be read where there is no sample.
     """
     said: dict[str, dict[str, Decision]] = {}
-    for verdict in standing(verdicts).values():
+    for verdict in standing_verdicts(verdicts).values():
         if verdict.verdict != "none":
             said.setdefault(verdict.item, {})[verdict.author] = verdict.verdict
     wanted = list(sample["items"]) if sample else list(keys)
@@ -144,7 +144,9 @@ def sign(run: AuditedRun, signer: str, thresholds: Thresholds, statement: str = 
                 "rejected_outside_the_sample": found.elsewhere,
                 "accepted_share": round(found.share.share, 4),
                 "interval": [round(low, 4), round(high, 4)],
-                "auditors": sorted({visible(v.author) for v in standing(verdicts).values()}),
+                "auditors": sorted(
+                    {visible(v.author) for v in standing_verdicts(verdicts).values()}
+                ),
             },
             "thresholds": {"reviewed": thresholds.reviewed, "accepted": thresholds.accepted},
             "signer": visible(signer.strip()),  # what can't be seen can't be signed

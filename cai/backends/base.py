@@ -46,7 +46,7 @@ class Prepared:
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class GroupResult:
     """One submitted group, finished: `results` in the group's order, or `error`."""
 
     ticket: int
@@ -92,7 +92,7 @@ class Backend(Protocol):
         """
         ...
 
-    def poll(self) -> list[Done]:
+    def poll(self) -> list[GroupResult]:
         """Work until at least one group is finished; empty only when nothing is queued."""
         ...
 

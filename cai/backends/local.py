@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from cai.backends.base import Done, ModelInfo, Prepared, Throughput
+from cai.backends.base import GroupResult, ModelInfo, Prepared, Throughput
 from cai.decoding import Decoding, key_facts
 from cai.digest import digest
 from cai.errors import CaiError, PromptError, UsageError
@@ -168,7 +168,7 @@ class LocalBackend:
             self._writing[id(job)] = (job, opened, place)
             self._sampler.submit(job)
 
-    def poll(self) -> list[Done]:
+    def poll(self) -> list[GroupResult]:
         """Work until at least one group is finished; empty only when nothing is queued.
 
         Scores go first: they are short, and what waits for them comes back to be written.
@@ -176,7 +176,7 @@ class LocalBackend:
         with self._weights():
             if self._scoring:
                 return [self._score(self._scoring.popleft())]
-            done: list[Done] = []
+            done: list[GroupResult] = []
             while not done and self._sampler.busy:
                 for job in self._sampler.step():
                     done += self._written(job)
@@ -225,12 +225,12 @@ class LocalBackend:
 
     # -- results --------------------------------------------------------------------------------
 
-    def _score(self, group: _Group) -> Done:
+    def _score(self, group: _Group) -> GroupResult:
         payloads = [p.payload for p in group.parts]
         try:
             values = self._scorer.score([p.task for p in payloads])
         except CaiError as error:
-            return Done(group.ticket, error=error)
+            return GroupResult(group.ticket, error=error)
         results = tuple(
             Scores(
                 logprobs=logprobs,
@@ -243,16 +243,16 @@ class LocalBackend:
             for part, logprobs in zip(group.parts, values, strict=True)
             if isinstance(part.request, Score)
         )
-        return Done(group.ticket, results)
+        return GroupResult(group.ticket, results)
 
-    def _written(self, job: Job) -> list[Done]:
+    def _written(self, job: Job) -> list[GroupResult]:
         """Put a finished response in its group; returns the group when that completes it."""
         _, group, place = self._writing.pop(id(job))
         if group.failed:
             return []
         if job.error is not None:
             group.failed = True
-            return [Done(group.ticket, error=job.error)]
+            return [GroupResult(group.ticket, error=job.error)]
         part = group.parts[place]
         encoded: Encoded = part.payload.encoded
         group.results[place] = Generation(
@@ -268,4 +268,4 @@ class LocalBackend:
         )
         if len(group.results) < len(group.parts):
             return []
-        return [Done(group.ticket, tuple(group.results[i] for i in range(len(group.parts))))]
+        return [GroupResult(group.ticket, tuple(group.results[i] for i in range(len(group.parts))))]

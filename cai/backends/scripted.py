@@ -35,7 +35,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from cai.backends.base import Done, ModelInfo, Prepared, Throughput
+from cai.backends.base import GroupResult, ModelInfo, Prepared, Throughput
 from cai.decoding import key_facts
 from cai.digest import digest
 from cai.errors import CaiError, UsageError
@@ -134,15 +134,15 @@ class ScriptedBackend:
         """Queue a group."""
         self._queue.append((ticket, tuple(group)))
 
-    def poll(self) -> list[Done]:
+    def poll(self) -> list[GroupResult]:
         """Answer the oldest group. A rule that raises a `CaiError` fails its group alone."""
         if not self._queue:
             return []
         ticket, group = self._queue.popleft()
         try:
-            return [Done(ticket, tuple(self._answer(p) for p in group))]
+            return [GroupResult(ticket, tuple(self._answer(p) for p in group))]
         except CaiError as error:
-            return [Done(ticket, error=error)]
+            return [GroupResult(ticket, error=error)]
 
     def release(self, conversation: str) -> None:
         """Nothing is kept, so nothing is let go."""

@@ -71,13 +71,13 @@ def report_command(run_dir: Path, out: Path | None, sampled: bool, covered: bool
     from cai.audit.report import write_report
     from cai.audit.runs import open_run
     from cai.audit.sample import sample_keys
-    from cai.data.files import telling
+    from cai.data.files import store_errors
     from cai.data.verdicts import FOLDER
 
     with open_run(run_dir) as run:
         keys = sample_keys(run) if sampled else None
         place = page_place(out or run.folder / FOLDER / "report.html")
-        with telling(place.parent):
+        with store_errors(place.parent):
             place.parent.mkdir(parents=True, exist_ok=True)
         files = write_report(run, place, keys=keys, covered=covered)
     for file in files:

@@ -148,7 +148,7 @@ def _build(
 ) -> tuple[DiffResult, str]:
     from cai.authoring.diff import built
     from cai.cli.progress import BuildProgress
-    from cai.data.files import telling
+    from cai.data.files import store_errors
     from cai.data.prompts import PromptFile
     from cai.data.usable import need_prompts
     from cai.pipeline.build import BuildConfig
@@ -162,7 +162,7 @@ def _build(
     prompts = PromptFile(choose_prompts(options["prompts_file"], quiet=options["quiet"]))
     need_prompts(prompts, prompts.path.name)
     place: Path = options["runs_dir"]
-    with telling(place):
+    with store_errors(place):
         place.mkdir(parents=True, exist_ok=True)
     with Store.open(place / "store.sqlite") as store, store.lock(wait=options["wait"]):
         models = make_models(options)  # once nothing else can be in the way

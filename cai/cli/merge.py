@@ -51,12 +51,12 @@ def command(
     cai merge runs/dpo --out models/aligned
     cai build-data --model models/aligned
     """
-    from cai.data.files import partial_of, telling
+    from cai.data.files import partial_of, store_errors
     from cai.models.merge import merge_adapter
     from cai.models.names import part_of_run
     from cai.training.lineage import find_home
 
-    with telling(out):
+    with store_errors(out):
         if out.exists() and any(out.iterdir()):
             raise UsageError(f"{out} is not empty", hint="Choose another --out, or empty it.")
     if find_home(given) and (Path(given).expanduser() / "model").is_dir():
@@ -81,7 +81,7 @@ def command(
         click.echo(f"Trained on the base in {bits}; merged, its answers differ a little.", err=True)
     place = out.resolve()
     partial = partial_of(place)
-    with telling(out):
+    with store_errors(out):
         try:
             lost = merge_adapter(base, adapter.folder, partial, dtype)
             (partial / "README.md").write_text(_card(adapter, base, dtype), encoding="utf-8")

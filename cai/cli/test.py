@@ -134,11 +134,11 @@ def _asked(
 
     from cai.authoring.testing import run_on
     from cai.cli.live import LiveLine
-    from cai.data.files import telling
+    from cai.data.files import store_errors
     from cai.store.store import Store
 
     place: Path = options["runs_dir"]
-    with telling(place):
+    with store_errors(place):
         place.mkdir(parents=True, exist_ok=True)
     with Store.open(place / "store.sqlite") as store, store.lock(wait=options["wait"]):
         models = make_models(options)  # once nothing else can be in the way

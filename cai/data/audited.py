@@ -15,7 +15,7 @@ from cai.data.manifest import NAME as MANIFEST
 from cai.data.manifest import Manifest
 from cai.data.signoff import NAME as SIGNOFF
 from cai.data.signoff import read_signoff
-from cai.data.verdicts import FOLDER, Verdict, VerdictFile, rejected
+from cai.data.verdicts import FOLDER, Verdict, VerdictFile, standing_rejections
 from cai.digest import file_digest
 from cai.errors import ContentError, DataError
 
@@ -77,7 +77,7 @@ def without_manifest(data: Sequence[Path]) -> list[str]:
 
 def rejections(run: Path) -> dict[str, Verdict]:
     """Record id → why it may not be trained on, by the verdicts in a run's folder."""
-    return rejected(VerdictFile(run).read()) if (run / MANIFEST).is_file() else {}
+    return standing_rejections(VerdictFile(run).read()) if (run / MANIFEST).is_file() else {}
 
 
 def origin_of(row: dict[str, Any]) -> str:
@@ -85,7 +85,7 @@ def origin_of(row: dict[str, Any]) -> str:
     return str(row.get("trace_id") or row.get("comparison_id") or "")
 
 
-def said(verdict: Verdict) -> str:
+def rejection_reason(verdict: Verdict) -> str:
     """The reason for which a rejected row is set aside; what differs stands in brackets."""
     why = f": {verdict.why}" if verdict.why else ""
     return f"rejected by an auditor ({verdict.author}{why})"

@@ -29,14 +29,14 @@ def card(
         _front_matter(run, rows, licence),
         _head(run),
         _files(rows),
-        made_by(run, counts, examination),
+        provenance(run, counts, examination),
         _columns(),
         _tracing(),
     ]
     return "\n".join(parts)
 
 
-def made_by(run: Run, counts: RunCounts, examination: Mapping[str, Any] | None = None) -> str:
+def provenance(run: Run, counts: RunCounts, examination: Mapping[str, Any] | None = None) -> str:
     """What made the data, and what of it is not there: sections of Markdown."""
     parts = [
         _constitution(run, counts),

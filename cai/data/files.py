@@ -40,7 +40,7 @@ class Staging:
         self._folder = folder
         self._partials: dict[str, Path] = {}
         self.entries: dict[str, FileEntry] = {}
-        with telling(folder):
+        with store_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
 
     def _partial(self, name: str) -> Path:
@@ -49,7 +49,7 @@ class Staging:
     def text(self, name: str, text: str) -> None:
         """Stage a text file."""
         data = text.encode()
-        with telling(self._folder), self._partial(name).open("wb") as file:
+        with store_errors(self._folder), self._partial(name).open("wb") as file:
             file.write(data)
             _sync(file.fileno())
         self.entries[name] = FileEntry(None, len(data), hashlib.sha256(data).hexdigest())
@@ -57,7 +57,7 @@ class Staging:
     @contextmanager
     def lines(self, name: str) -> Iterator[JsonLines]:
         """Stage a JSONL file, row by row."""
-        with telling(self._folder), self._partial(name).open("wb") as file:
+        with store_errors(self._folder), self._partial(name).open("wb") as file:
             writer = JsonLines(file)
             yield writer
             file.flush()
@@ -68,7 +68,7 @@ class Staging:
     def parquet(self, name: str, table: str) -> Iterator[ParquetRows]:
         """Stage a Parquet file, in batches of rows. Raises `DataError` without pyarrow."""
         path = self._partial(name)
-        with telling(self._folder):
+        with store_errors(self._folder):
             writer = ParquetRows(path, table)
             yield writer
             writer.close()
@@ -81,7 +81,7 @@ class Staging:
     def stream(self, name: str) -> Iterator[BinaryIO]:
         """Stage a file of any kind, written bit by bit."""
         path = self._partial(name)
-        with telling(self._folder), path.open("wb") as file:
+        with store_errors(self._folder), path.open("wb") as file:
             yield file
             file.flush()
             _sync(file.fileno())
@@ -89,7 +89,7 @@ class Staging:
 
     def publish(self, last: str, gone: Sequence[str] = ()) -> None:
         """Put all staged files in their places, `last` at the end; remove those that are gone."""
-        with telling(self._folder):
+        with store_errors(self._folder):
             for name in (*(n for n in self.entries if n != last), last):
                 self._partial(name).replace(self._folder / name)
             for name in gone:
@@ -240,7 +240,7 @@ def _sync(descriptor: int) -> None:
 
 
 @contextmanager
-def telling(path: Path) -> Iterator[None]:
+def store_errors(path: Path) -> Iterator[None]:
     """Turn the system's errors while writing below `path` into `StoreError`s."""
     try:
         yield

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from cai.data.messages import RowError, is_given, json_kind, read_messages
+from cai.data.messages import RowError, has_value, json_kind, read_messages
 from cai.data.transcripts import dialogue, is_transcript
 from cai.types import Messages
 
@@ -38,7 +38,7 @@ class ForeignRowFormat:
     def fits(self, row: ForeignRow) -> bool:
         """Whether a row is of this format and not of ours."""
         ours = (key for key in _OURS if key not in self.beside)
-        return self.has_keys(row) and not any(is_given(row.get(key)) for key in ours)
+        return self.has_keys(row) and not any(has_value(row.get(key)) for key in ours)
 
 
 def standard(row: ForeignRow, name: str | None = None) -> ForeignRow:
@@ -130,7 +130,7 @@ def _alpaca(row: ForeignRow) -> ForeignRow:
 
     `history` holds earlier (instruction, response) pairs, as LLaMA-Factory has them.
     """
-    parts = [row[k] for k in ("instruction", "input", "context") if is_given(row.get(k))]
+    parts = [row[k] for k in ("instruction", "input", "context") if has_value(row.get(k))]
     if any(not isinstance(part, str) for part in parts):
         raise RowError("wrong type: instruction and input are not both text")
     answer = next((key for key in ("output", "response") if row.get(key) is not None), "output")
@@ -141,7 +141,7 @@ def _alpaca(row: ForeignRow) -> ForeignRow:
 
 
 def _history(value: Any) -> list[ForeignRow]:
-    if not is_given(value):
+    if not has_value(value):
         return []
     if not isinstance(value, list) or any(not isinstance(p, list) or len(p) != 2 for p in value):
         raise RowError("wrong type: history is not a list of (instruction, response) pairs")

@@ -61,9 +61,9 @@ def container_of(path: Path, named: str | None = None) -> str:
     Raises `DataError` with what to do.
     """
     if path.is_dir():
-        raise DataError(f"{shown(path)} is a folder", hint="Name a file of prompts in it.")
+        raise DataError(f"{label(path)} is a folder", hint="Name a file of prompts in it.")
     if not path.exists():
-        raise DataError(f"there is no file {shown(path)}", hint="Check the path.")
+        raise DataError(f"there is no file {label(path)}", hint="Check the path.")
     head = _head(path)
     if head.startswith(b"PAR1"):
         return "parquet"
@@ -71,12 +71,12 @@ def container_of(path: Path, named: str | None = None) -> str:
     odd = sum(c == "\ufffd" or (c < " " and c not in "\t\n\r\f") for c in text)
     if odd >= 16 and odd > len(text) / 5:
         raise DataError(
-            f"{shown(path)} is not UTF-8 text",
+            f"{label(path)} is not UTF-8 text",
             hint="Prompts are read from JSONL, JSON, CSV, text or Parquet; text in another "
             "encoding can be converted with: iconv -f ENCODING -t UTF-8",
         )
     if not text.strip():
-        raise DataError(f"{shown(path)} is empty", hint="Write a prompt a line, as text or JSON.")
+        raise DataError(f"{label(path)} is empty", hint="Write a prompt a line, as text or JSON.")
     if named is not None:
         return named
     ending = Path(path.name.removesuffix(".gz")).suffix.lower()
@@ -85,14 +85,14 @@ def container_of(path: Path, named: str | None = None) -> str:
         first = text.lstrip()[0]
         if text.lstrip().partition("\n")[0].strip() == "{":
             raise DataError(
-                f"{shown(path)} is one JSON object over several lines",
+                f"{label(path)} is one JSON object over several lines",
                 hint=f"Write an object a line (JSONL), or a list of objects. {_AS_TEXT}",
             )
         return {"{": "jsonl", "[": "json"}.get(first, container or "text")
     return container
 
 
-def shown(path: Path) -> str:
+def label(path: Path) -> str:
     """What a file is called in messages."""
     return STDIN if path.name == STDIN else str(path)
 
@@ -103,10 +103,11 @@ def rows(path: Path, container: str) -> FileRows:
         yield from CONTAINERS[container](path)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(
-            f"{shown(path)} is a damaged or cut gzip file: {error}", hint="Download it again."
+            f"{label(path)} is a damaged or cut gzip file: {error}",
+            hint="Download it again.",
         ) from None
     except OSError as error:
-        raise DataError(f"{shown(path)} can't be read: {error.strerror or error}") from None
+        raise DataError(f"{label(path)} can't be read: {error.strerror or error}") from None
 
 
 def _open(path: Path) -> IO[bytes]:
@@ -120,7 +121,7 @@ def _head(path: Path) -> bytes:
         with _open(path) as file:
             return file.read(_HEAD)
     except (EOFError, zlib.error, OSError) as error:
-        raise DataError(f"{shown(path)} can't be read: {error}", hint="Check the file.") from None
+        raise DataError(f"{label(path)} can't be read: {error}", hint="Check the file.") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +242,7 @@ def _json(path: Path) -> FileRows:
                 more = file.read(size)
                 if not more or len(buffer) - place > LINE_LIMIT:
                     raise DataError(
-                        f"{shown(path)}:{line}: the JSON list is broken here: {error}",
+                        f"{label(path)}:{line}: the JSON list is broken here: {error}",
                         hint="Repair it, or write JSONL, where a broken row stands alone. "
                         + _AS_TEXT,
                     ) from None
@@ -289,7 +290,7 @@ def _csv(path: Path, delimiter: str = ",") -> FileRows:
         if header is None:
             if isinstance(row, UnreadableRow):
                 raise DataError(
-                    f"{shown(path)}:{row.line}: the header can't be read: {row.reason}",
+                    f"{label(path)}:{row.line}: the header can't be read: {row.reason}",
                     hint="The first line names the columns: mend it.",
                 )
             header = [name.strip() for name in row.value]
@@ -375,7 +376,7 @@ def _need_once(path: Path, columns: Sequence[str]) -> None:
     twice = next((name for name in columns if name and columns.count(name) > 1), None)
     if twice:
         raise DataError(
-            f"{shown(path)} has the column {twice!r} twice", hint="Rename one of the two."
+            f"{label(path)} has the column {twice!r} twice", hint="Rename one of the two."
         )
 
 
@@ -389,7 +390,7 @@ def _parquet(path: Path) -> FileRows:
         from pyarrow import parquet
     except ImportError:
         raise DataError(
-            f"{shown(path)} is a Parquet file, and pyarrow is not installed",
+            f"{label(path)} is a Parquet file, and pyarrow is not installed",
             hint=install_hint("parquet"),
         ) from None
     try:
@@ -409,11 +410,12 @@ def _parquet(path: Path) -> FileRows:
                     yield FileRow(line, json.loads(plain))
     except pyarrow.ArrowException as error:
         raise DataError(
-            f"{shown(path)} is a damaged Parquet file: {error}", hint="Make or download it again."
+            f"{label(path)} is a damaged Parquet file: {error}",
+            hint="Make or download it again.",
         ) from None
 
 
-def spooled() -> TemporaryDirectory[str]:
+def spool_stdin() -> TemporaryDirectory[str]:
     """Standard input in a file named `STDIN` of a folder that goes with the object returned."""
     folder = TemporaryDirectory(prefix="cai-")
     with (Path(folder.name) / STDIN).open("wb") as file:

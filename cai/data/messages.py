@@ -29,7 +29,7 @@ def json_kind(value: Any) -> str:
     return names.get(type(value), "a number")
 
 
-def is_given(value: Any) -> bool:
+def has_value(value: Any) -> bool:
     """Whether a row says something under a key: neither null nor empty nor false."""
     return value is not None and value is not False and value not in ("", [], {})
 
@@ -92,7 +92,7 @@ def _message(item: Any, number: int) -> Message:
         raise RowError(f"wrong type: message {number} is {json_kind(item)}, not an object")
     role, text_key = _head(item, number)
     for key in sorted(_UNREAD.keys() & item):
-        if is_given(item[key]):
+        if has_value(item[key]):
             raise RowError(
                 f"{_UNREAD[key]}: message {number} has the key {key!r}, which is not read here"
             )
@@ -100,7 +100,7 @@ def _message(item: Any, number: int) -> Message:
 
 
 def _reasoning(item: Mapping[str, Any], role: Role, number: int) -> str:
-    texts = {key: item[key] for key in _REASONING if is_given(item.get(key))}
+    texts = {key: item[key] for key in _REASONING if has_value(item.get(key))}
     for key, text in texts.items():
         if role != "assistant":
             raise RowError(f"{key}: message {number} is the {role}'s, who does not reason")
@@ -213,7 +213,7 @@ def with_system(row: Mapping[str, Any], messages: Messages) -> Messages:
 
 def system_turn(row: Mapping[str, Any]) -> Messages:
     """The system's turn that stands in a column of its own, or nothing. Raises `RowError`."""
-    texts = {key: row[key] for key in sorted(SYSTEM_KEYS & row.keys()) if is_given(row[key])}
+    texts = {key: row[key] for key in sorted(SYSTEM_KEYS & row.keys()) if has_value(row[key])}
     for key, text in texts.items():
         if not isinstance(text, str):
             raise RowError(f"wrong type: {key} is {json_kind(text)}, not text")
@@ -231,5 +231,5 @@ def without_empty_system(messages: Messages) -> Messages:
 def refuse_unread_keys(row: Mapping[str, Any]) -> None:
     """Raise `RowError` for a key that changes what a model is asked and can't be kept."""
     for key in sorted(_UNREAD_KEYS & row.keys()):
-        if is_given(row[key]) and row[key] not in ("[]", "{}"):  # a CSV's, and LLaMA-Factory's
+        if has_value(row[key]) and row[key] not in ("[]", "{}"):  # a CSV's, and LLaMA-Factory's
             raise RowError(f"{key}: the row has some, and only text is read here")

@@ -10,7 +10,15 @@ from typing import Any, TypeAlias
 
 from cai.data.foreign import FORMATS as FOREIGN
 from cai.data.foreign import likely_column, looks_like, require_one_prompt, standard
-from cai.data.formats import CONTAINERS, STDIN, UnreadableRow, container_of, rows, shown, spooled
+from cai.data.formats import (
+    CONTAINERS,
+    STDIN,
+    UnreadableRow,
+    container_of,
+    label,
+    rows,
+    spool_stdin,
+)
 from cai.data.messages import (
     SYSTEM_KEYS,
     RowError,
@@ -134,7 +142,7 @@ class PromptFile:
             raise UsageError(f"turns is {turns!r}; it must be 'first' or 'all'.")
         if form is not None and form not in FORMATS:
             raise UsageError(f"no format {form!r}", hint=f"Choose one of: {', '.join(FORMATS)}")
-        self._spool = spooled() if str(path) == "-" else None
+        self._spool = spool_stdin() if str(path) == "-" else None
         self.path = Path(self._spool.name) / STDIN if self._spool else Path(path)
         container, shape = FORMATS[form] if form else (None, None)
         self.container = container_of(self.path, container)
@@ -179,7 +187,7 @@ class PromptFile:
             raise RowError(f"wrong type: the row is {json_kind(value)}, not an object")
         _validate(messages, self._max_characters)
         try:
-            name = given_id(given) or default_id(messages)
+            name = row_id(given) or default_id(messages)
             canonical_json([messages, meta]).encode()
         except UnicodeEncodeError as error:
             half = ord(error.object[error.start])
@@ -206,7 +214,8 @@ class PromptFile:
                     " a line of names above it, such as: prompt"
                 )
             return DataError(
-                f"{shown(self.path)} has no column {wanted}; its columns are: {has}", hint=advice
+                f"{label(self.path)} has no column {wanted}; its columns are: {has}",
+                hint=advice,
             )
         reason = f"no prompt: no key {wanted}; its keys are: {has}"
         if known := looks_like(row):
@@ -271,7 +280,7 @@ def _validate(messages: Messages, max_characters: int) -> None:
             raise RowError(f"NUL: character {place + 1} of message {number}")
 
 
-def given_id(value: Any) -> str:
+def row_id(value: Any) -> str:
     """The id that a row gives, or nothing. Raises `RowError` where it is no text or number."""
     if value is None or value == "":
         return ""

@@ -11,7 +11,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar
 
-from cai.data.audited import origin_of, rejections, require_signoff, require_unedited, said
+from cai.data.audited import (
+    origin_of,
+    rejection_reason,
+    rejections,
+    require_signoff,
+    require_unedited,
+)
 from cai.data.counts import kind_of
 from cai.data.foreign import looks_like, standard
 from cai.data.formats import UnreadableRow, container_of, rows
@@ -184,7 +190,7 @@ def _rows_of(path: Path, shapes: Sequence[TrainingRowFormat[Made]]) -> Iterator[
             if not isinstance(row.value, dict):
                 raise RowError(f"wrong type: the row is {json_kind(row.value)}, not an object")
             if no and (verdict := no.get(origin_of(row.value))):
-                yield SetAside(source, plain(said(verdict)), excerpt_of(row.value))
+                yield SetAside(source, plain(rejection_reason(verdict)), excerpt_of(row.value))
                 continue
             ours = standard(row.value)
             shape = shape or next((s for s in shapes if s.fits(ours)), None)

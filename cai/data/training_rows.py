@@ -20,7 +20,7 @@ from cai.data.messages import (
     refuse_unread_keys,
     with_system,
 )
-from cai.data.prompts import given_id
+from cai.data.prompts import row_id
 from cai.data.split import folded
 from cai.data.transcripts import TranscriptError, dialogue, is_transcript
 from cai.digest import digest
@@ -111,7 +111,7 @@ def _pair(row: dict[str, Any], source: str) -> PairRow:
     if margin is not None and abs(margin) > _LARGEST_MARGIN:
         raise RowError(f"wrong margin: {margin:g}, beyond {_LARGEST_MARGIN:g}")
     return PairRow(
-        id=given_id(row.get("id")) or _id("pair", prompt, chosen, rejected),
+        id=row_id(row.get("id")) or _id("pair", prompt, chosen, rejected),
         prompt=prompt,
         chosen=better,
         rejected=worse,
@@ -206,7 +206,7 @@ def _learn(told: Messages, row: dict[str, Any], source: str, marks: tuple[int, .
     for number, message in enumerate(messages, 1):
         if message.role != "system" and not message.content.strip():
             raise RowError(f"empty: message {number} has no text")
-    name = given_id(row.get("id")) or _id("sft", messages)
+    name = row_id(row.get("id")) or _id("sft", messages)
     moved = len(messages) - len(told)
     return SftRow(name, messages, source, tuple(place + moved for place in marks))
 

@@ -15,9 +15,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
-from cai.data.files import json_line, telling
+from cai.data.files import json_line, store_errors
 from cai.errors import DataError, StoreError
-from cai.store.lock import held
+from cai.store.lock import file_lock
 
 FOLDER = "audit"
 """The folder, in a run's, that holds what auditors made."""
@@ -133,12 +133,12 @@ class VerdictFile:
 
         Raises `StoreError` where the file can't be written.
         """
-        with telling(self.path):
+        with store_errors(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
         lock = self.path.with_name(f".{NAME}.lock")
         with (
-            held(lock, wait=True, busy=lambda: StoreError(f"{self.path} is locked")),
-            telling(self.path),
+            file_lock(lock, wait=True, busy=lambda: StoreError(f"{self.path} is locked")),
+            store_errors(self.path),
             self.path.open("a+b") as file,
         ):
             _end_line(file)
@@ -184,7 +184,7 @@ def _read(path: Path, number: int, line: bytes) -> Verdict:
         ) from None
 
 
-def standing(verdicts: Iterable[Verdict]) -> dict[tuple[str, str], Verdict]:
+def standing_verdicts(verdicts: Iterable[Verdict]) -> dict[tuple[str, str], Verdict]:
     """(item, author) → the last word of each author on each item; what was taken back is gone."""
     out: dict[tuple[str, str], Verdict] = {}
     for verdict in sorted(verdicts, key=lambda v: datetime.fromisoformat(v.at)):
@@ -192,6 +192,6 @@ def standing(verdicts: Iterable[Verdict]) -> dict[tuple[str, str], Verdict]:
     return {key: v for key, v in out.items() if v.verdict != "none" or v.flagged or v.why}
 
 
-def rejected(verdicts: Iterable[Verdict]) -> dict[str, Verdict]:
+def standing_rejections(verdicts: Iterable[Verdict]) -> dict[str, Verdict]:
     """Record id → a standing rejection of it, by whoever: one auditor's no is enough."""
-    return {v.record: v for v in standing(verdicts).values() if v.verdict == "reject"}
+    return {v.record: v for v in standing_verdicts(verdicts).values() if v.verdict == "reject"}

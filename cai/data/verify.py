@@ -113,7 +113,7 @@ def _rows(path: Path, store: Store, run_id: str, found: VerificationReport) -> N
             try:
                 row = json.loads(line)
                 name = row.get("trace_id") or row["comparison_id"]
-                record = store.holds(run_id, name)
+                record = store.record(run_id, name)
                 problem = (
                     f"no record {name} in the run" if record is None else _differs(row, record)
                 )

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
-from cai.backends.base import Backend, Done, Prepared
+from cai.backends.base import Backend, GroupResult, Prepared
 from cai.errors import CaiError, PromptError
 from cai.pipeline.steps import Ask, BuildStage, ModelRole, Steps
 from cai.store.store import Store
@@ -125,7 +125,7 @@ class _Driver(Generic[T]):
             if failure is not None:
                 raise failure
 
-    def _hand_on(self, groups: list[Done]) -> CaiError | None:
+    def _hand_on(self, groups: list[GroupResult]) -> CaiError | None:
         answers: list[tuple[_Open[T], tuple[Result, ...]]] = []
         failure: CaiError | None = None
         for group in groups:

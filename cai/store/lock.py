@@ -18,7 +18,7 @@ SECONDS_BETWEEN_TRIES = 0.2
 
 
 @contextmanager
-def held(path: Path, *, wait: bool, busy: Callable[[], CaiError]) -> Iterator[None]:
+def file_lock(path: Path, *, wait: bool, busy: Callable[[], CaiError]) -> Iterator[None]:
     """Hold the lock `path`. Raises what `busy` makes where another holds it, unless told to wait.
 
     Raises `StoreError` where there can be no lock.
@@ -35,7 +35,7 @@ def held(path: Path, *, wait: bool, busy: Callable[[], CaiError]) -> Iterator[No
         yield
 
 
-def is_held(path: Path) -> bool:
+def is_locked(path: Path) -> bool:
     """Whether some process holds the lock `path` at this moment."""
     if not path.exists():
         return False

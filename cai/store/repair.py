@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cai.digest import digest
-from cai.store import recorded
+from cai.store import record_sql
 from cai.store.database import Database
 from cai.store.migrations import deletable
 
@@ -38,7 +38,7 @@ def repair(db: Database) -> Repaired:
     """Drop all that is damaged, inside the caller's transaction."""
     steps = list(_damaged_steps(db))
     prompts = list(_damaged_prompts(db))
-    records = {seq for seq, _ in recorded.damaged_records(db)}
+    records = {seq for seq, _ in record_sql.damaged_records(db)}
     for step in steps:
         records |= _column(db, "SELECT record FROM record_steps WHERE step = ?", step)
     for prompt in prompts:
@@ -69,7 +69,7 @@ def _damaged_steps(db: Database) -> Iterator[int]:
         "SELECT seq, CAST(result AS BLOB), sha256 FROM steps WHERE seq > ? ORDER BY seq LIMIT ?",
         (after, _AT_A_TIME),
     ):
-        yield from (seq for seq, body, sha256 in rows if not recorded.is_whole(body, sha256))
+        yield from (seq for seq, body, sha256 in rows if not record_sql.is_whole(body, sha256))
         after = rows[-1][0]
 
 

@@ -19,9 +19,9 @@ from typing import Any, Protocol
 
 from cai.digest import canonical_json
 from cai.errors import StoreError, UsageError
-from cai.store import codec, recorded
+from cai.store import codec, record_sql
 from cai.store.database import Database
-from cai.store.lock import held, is_held
+from cai.store.lock import file_lock, is_locked
 from cai.store.migrations import now
 from cai.store.records import Event, Run, RunEvent, RunStatus, StoredRecord, status_of
 from cai.store.repair import Repaired, repair
@@ -91,7 +91,7 @@ class Store:
         if self._holds_lock:
             yield
             return
-        with held(self._lock_path, wait=wait, busy=self._busy):
+        with file_lock(self._lock_path, wait=wait, busy=self._busy):
             self._db.execute("INSERT INTO locks (pid, at) VALUES (?, ?)", (os.getpid(), now()))
             self._holds_lock = True
             try:
@@ -101,7 +101,7 @@ class Store:
 
     def locked(self) -> bool:
         """Whether a build is using the store at this moment."""
-        return is_held(self._lock_path)
+        return is_locked(self._lock_path)
 
     @property
     def _lock_path(self) -> Path:
@@ -127,9 +127,9 @@ class Store:
             part = keys[start : start + _KEYS_A_QUERY]
             marks = ",".join("?" * len(part))
             rows = self._db.all(
-                f"SELECT {recorded.RESULT} FROM steps t WHERE t.key IN ({marks})", part
+                f"SELECT {record_sql.RESULT} FROM steps t WHERE t.key IN ({marks})", part
             )
-            out |= {row[1]: recorded.result(*row) for row in rows}
+            out |= {row[1]: record_sql.result(*row) for row in rows}
         return out
 
     def put_steps(self, items: Iterable[tuple[Keyed, Result]]) -> None:
@@ -202,11 +202,11 @@ class Store:
 
     def put_trace(self, run_id: str, trace: Trace) -> None:
         """Record a trace for a run. Its steps must be stored before."""
-        recorded.put(self._db, self._run(run_id), "trace", trace)
+        record_sql.put(self._db, self._run(run_id), "trace", trace)
 
     def put_comparison(self, run_id: str, comparison: Comparison) -> None:
         """Record a comparison for a run. Its steps must be stored before."""
-        recorded.put(self._db, self._run(run_id), "comparison", comparison)
+        record_sql.put(self._db, self._run(run_id), "comparison", comparison)
 
     def put_set_aside(self, run_id: str, prompt_id: str, row: SetAside) -> None:
         """Keep what could not be used, once. `prompt_id` is "" for a row that is no prompt."""
@@ -219,12 +219,12 @@ class Store:
 
     def traces(self, run_id: str) -> Iterator[Trace]:
         """A run's traces in the order of prompt ids, a few in memory at a time."""
-        records = recorded.stream(self._db, self._run(run_id), "trace")
+        records = record_sql.stream(self._db, self._run(run_id), "trace")
         return (r for r in records if isinstance(r, Trace))
 
     def comparisons(self, run_id: str) -> Iterator[Comparison]:
         """A run's comparisons in the order of prompt ids, then pairs; a few at a time."""
-        records = recorded.stream(self._db, self._run(run_id), "comparison")
+        records = record_sql.stream(self._db, self._run(run_id), "comparison")
         return (r for r in records if isinstance(r, Comparison))
 
     def set_asides(self, run_id: str) -> Iterator[SetAside]:
@@ -253,19 +253,19 @@ class Store:
         A prompt's records come together. Raises `UsageError` where nothing, or more than one id,
         begins with `name`.
         """
-        return recorded.find(self._db, name)
+        return record_sql.find(self._db, name)
 
-    def holds(self, run_id: str, record_id: str) -> Trace | Comparison | None:
+    def record(self, run_id: str, record_id: str) -> Trace | Comparison | None:
         """The run's own record with this id."""
-        return recorded.held_by(self._db, self._run(run_id), record_id)
+        return record_sql.run_record(self._db, self._run(run_id), record_id)
 
     def damaged_steps(self, run_id: str) -> Iterator[str]:
         """Recompute the digest of every step result of a run; yields the keys that differ."""
-        return recorded.damaged_steps(self._db, self._run(run_id))
+        return record_sql.damaged_steps(self._db, self._run(run_id))
 
     def damaged_records(self, run_id: str) -> Iterator[str]:
         """Recompute the digest of every record of a run; yields the ids that differ."""
-        return (name for _, name in recorded.damaged_records(self._db, self._run(run_id)))
+        return (name for _, name in record_sql.damaged_records(self._db, self._run(run_id)))
 
     def repair(self) -> Repaired:
         """Drop damaged steps and records of all runs; a build makes again what its run then lacks.

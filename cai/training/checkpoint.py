@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from cai.data.files import partial_of, telling
+from cai.data.files import partial_of, store_errors
 from cai.errors import DataError, StoreError
 
 _STATE = "state"
@@ -27,7 +27,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, 
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = partial_of(path)
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    with telling(path.parent):
+    with store_errors(path.parent):
         try:
             save_file(plain, partial, metadata={_STATE: json.dumps(dict(state))})
         except SafetensorError as error:  # which wraps the system's

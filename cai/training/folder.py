@@ -23,13 +23,13 @@ from typing import Any
 import yaml
 
 from cai import __version__
-from cai.data.files import partial_of, sweep, telling
+from cai.data.files import partial_of, store_errors, sweep
 from cai.data.manifest import pretty
 from cai.data.trained import FORMAT, NAME, is_run, need_finished, read_run
 from cai.digest import digest, file_digest
 from cai.errors import DataError, StoreError, UsageError
 from cai.options import flag
-from cai.store.lock import held
+from cai.store.lock import file_lock
 from cai.training.config import TrainConfig
 from cai.types import SetAside
 
@@ -113,7 +113,7 @@ class RunFolder:
 
     def _begin(self) -> None:
         self._write("running", {})  # first: it is what makes this the folder of a run
-        with telling(self.path):
+        with store_errors(self.path):
             text = yaml.safe_dump(
                 {"stage": self.config.stage, **settings(self.config)}, sort_keys=False
             )
@@ -127,7 +127,7 @@ class RunFolder:
 
     def log(self, values: Mapping[str, Any]) -> None:
         """Add a line to the metrics."""
-        with telling(self.path), (self.path / METRICS).open("a", encoding="utf-8") as file:
+        with store_errors(self.path), (self.path / METRICS).open("a", encoding="utf-8") as file:
             file.write(json.dumps(dict(values)) + "\n")
 
     def metrics(self) -> list[dict[str, Any]]:
@@ -137,7 +137,7 @@ class RunFolder:
     def set_aside(self, rows: Sequence[SetAside]) -> None:
         """Keep the rows that could not be used."""
         lines = [json.dumps(dataclasses.asdict(row), ensure_ascii=False) for row in rows]
-        with telling(self.path):
+        with store_errors(self.path):
             text = "".join(f"{line}\n" for line in lines)
             (self.path / "set_aside.jsonl").write_text(text, encoding="utf-8", errors="replace")
 
@@ -168,7 +168,7 @@ class RunFolder:
             "files": files,
         }
         partial = partial_of(self.path / NAME)
-        with telling(self.path):
+        with store_errors(self.path):
             partial.write_text(pretty(values), encoding="utf-8")
             partial.replace(self.path / NAME)
 
@@ -179,7 +179,7 @@ def lock(folder: Path) -> Iterator[None]:
 
     Where nothing was begun in it, a folder that was made for the lock is removed again.
     """
-    with telling(folder):
+    with store_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
 
     def busy() -> StoreError:
@@ -189,7 +189,7 @@ def lock(folder: Path) -> Iterator[None]:
         )
 
     try:
-        with held(folder / _LOCK, wait=False, busy=busy):
+        with file_lock(folder / _LOCK, wait=False, busy=busy):
             try:
                 yield
             finally:  # a run that came to its end, well or not, is nothing to guard any more
@@ -243,7 +243,7 @@ def verify_run(folder: Path) -> tuple[int, list[str]]:
 
 def validate_out(folder: Path) -> None:
     """Raise `UsageError` where a folder is no place for a run, before anything is loaded."""
-    with telling(folder):
+    with store_errors(folder):
         if folder.exists() and not is_run(folder):
             others = [p.name for p in folder.iterdir() if p.name not in (_LOCK, f"{_LOCK}-journal")]
             if others:
@@ -260,7 +260,7 @@ def forget_lines(file: Path, key: str, last: int) -> None:
     """
     lines = file.read_bytes().split(b"\n")[:-1]
     partial = partial_of(file)
-    with telling(file):
+    with store_errors(file):
         partial.write_bytes(
             b"".join(line + b"\n" for line in lines if json.loads(line)[key] <= last)
         )

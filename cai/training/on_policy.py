@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from cai.data.files import json_line, telling
+from cai.data.files import json_line, store_errors
 from cai.errors import DataError, UsageError
 from cai.losses.masked import masked_mean
 from cai.models.backbone import Backbone
@@ -355,7 +355,7 @@ class OnPolicyTrainer(ABC):
                 }
                 for i, response in enumerate(responses)
             ]
-            with telling(self.rollouts), self.rollouts.open("ab") as file:
+            with store_errors(self.rollouts), self.rollouts.open("ab") as file:
                 file.writelines(map(json_line, rows))
         metrics = {
             "kl": observation.kl,

@@ -15,7 +15,7 @@ import torch
 from accelerate import Accelerator
 
 from cai.data.audited import stale_signoffs, without_manifest
-from cai.data.files import telling
+from cai.data.files import store_errors
 from cai.data.trained import is_run, read_run
 from cai.data.training import need_rows, training_files
 from cai.errors import TrainingError, UsageError, install_hint
@@ -124,7 +124,7 @@ def _train(
     run.forget_after(trainer.step)
     trainer.attach(out)
     loop.run()
-    with telling(out):
+    with store_errors(out):
         results = trainer.save(out)
         if loop.best:
             results |= _save_best(trainer, loop, out)

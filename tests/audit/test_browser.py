@@ -608,7 +608,7 @@ def test_help_opens_at_its_top(watched: Watched, page_file: Path) -> None:
 
 
 def test_verdicts_outlive_a_reload_and_are_exported(watched: Watched, page_file: Path) -> None:
-    from cai.data.verdicts import read_verdicts, standing
+    from cai.data.verdicts import read_verdicts, standing_verdicts
 
     read(watched, page_file, "sort=order")
     first = item(watched)
@@ -626,7 +626,7 @@ def test_verdicts_outlive_a_reload_and_are_exported(watched: Watched, page_file:
     said = read_verdicts(file)
     assert [v.verdict for v in said] == ["accept", "reject", "none", "unsure"]
     assert {v.author for v in said} == {"Ann"} and said[0].record == first
-    assert [v.verdict for v in standing(said).values()] == ["accept", "unsure"]
+    assert [v.verdict for v in standing_verdicts(said).values()] == ["accept", "unsure"]
 
 
 def test_verdicts_of_others_are_imported(
@@ -679,7 +679,7 @@ def test_what_accepting_means_stands_by_the_buttons(
 
 def test_reasons_are_chosen_from_a_list(watched: Watched, page_file: Path) -> None:
     """By key, by a press, in the dialog; kept with the verdict, filtered by, exported."""
-    from cai.data.verdicts import read_verdicts, standing
+    from cai.data.verdicts import read_verdicts, standing_verdicts
 
     read(watched, page_file, "sort=order")
     pressed = '.reason[aria-pressed="true"]'
@@ -702,7 +702,7 @@ def test_reasons_are_chosen_from_a_list(watched: Watched, page_file: Path) -> No
     watched.page.click("#menu")
     with watched.page.expect_download() as loading:
         watched.page.click("#export")
-    (last,) = standing(read_verdicts(Path(loading.value.path()))).values()
+    (last,) = standing_verdicts(read_verdicts(Path(loading.value.path()))).values()
     assert (last.verdict, last.reasons) == ("reject", ("untrue", "preachy"))
     assert last.why == "untrue; preachy; no kettle is blue"
     watched.press("Escape", "o")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cai.backends.base import Backend, Done
+from cai.backends.base import Backend, GroupResult
 from cai.backends.local import LocalBackend
 from cai.errors import PromptError, UsageError
 from cai.models.load import LoadedModel
@@ -33,7 +33,7 @@ def ask(text: str = "Hello.", prefill: str = "", **fields: Any) -> Generate:
     return Generate(chat(text), Sampling(**{"max_new_tokens": 12, **fields}), prefill)
 
 
-def drain(b: LocalBackend) -> list[Done]:
+def drain(b: LocalBackend) -> list[GroupResult]:
     done = []
     while some := b.poll():
         done += some
@@ -50,7 +50,7 @@ def requests(n: int) -> list[Request]:
     return out
 
 
-def everything(batch_size: int, order: int) -> dict[int, Done]:
+def everything(batch_size: int, order: int) -> dict[int, GroupResult]:
     b = backend(batch_size)
     wanted = list(enumerate(requests(60)))
     random.Random(order).shuffle(wanted)

@@ -8,7 +8,7 @@ import pytest
 
 from cai.data.messages import (
     RowError,
-    is_given,
+    has_value,
     not_to_learn,
     read_messages,
     refuse_unread_keys,
@@ -78,7 +78,7 @@ def test_keys_that_say_nothing_are_no_hindrance() -> None:
     }  # fmt: skip
     assert read(ASK | empty) == [("user", "Hi?")]
     values: list[Any] = [None, "", [], {}, False, 0, "x", [0]]
-    assert [is_given(v) for v in values] == [False] * 5 + [True] * 3
+    assert [has_value(v) for v in values] == [False] * 5 + [True] * 3
     refuse_unread_keys(
         {"tools": [], "images": None, "history": "", "category": "sky", "audios": "[]"}
     )

@@ -19,8 +19,8 @@ from cai.data.verdicts import (
     Verdict,
     VerdictFile,
     read_verdicts,
-    rejected,
-    standing,
+    standing_rejections,
+    standing_verdicts,
     verdict_of,
 )
 from cai.errors import DataError
@@ -53,17 +53,21 @@ def test_the_last_word_of_each_author_stands() -> None:
         later(3, item="i2"),
         later(4, item="i2", verdict="none"),
     ]
-    found = standing(said)
+    found = standing_verdicts(said)
     assert found == {("i1", "Ann"): said[0], ("i1", "Ben"): ben}
-    assert rejected([YES, later(1, verdict="reject")]) == {"t-p1": later(1, verdict="reject")}
-    assert rejected([later(1, verdict="reject"), later(2)]) == {}
-    assert set(rejected([YES, ben])) == {"t-p1"}  # one auditor's no is enough
+    assert standing_rejections([YES, later(1, verdict="reject")]) == {
+        "t-p1": later(1, verdict="reject")
+    }
+    assert standing_rejections([later(1, verdict="reject"), later(2)]) == {}
+    assert set(standing_rejections([YES, ben])) == {"t-p1"}  # one auditor's no is enough
 
 
 def test_times_are_compared_across_zones() -> None:
     """12:30 in Berlin is 11:30 UTC, which is after 11:00 UTC."""
     berlin = replace(YES, verdict="reject", at="2026-01-01T12:30:00+01:00")
-    assert standing([berlin, replace(YES, at="2026-01-01T11:00:00Z")])["i1", "Ann"] == berlin
+    assert (
+        standing_verdicts([berlin, replace(YES, at="2026-01-01T11:00:00Z")])["i1", "Ann"] == berlin
+    )
 
 
 @pytest.mark.parametrize(
@@ -172,4 +176,4 @@ def test_reasons_are_kept_and_cost_nothing_where_there_are_none(tmp_path: Path) 
     assert file.read() == [YES, chosen]
     assert chosen.why == "preachy; untrue; twice" and YES.why == ""
     only = replace(YES, verdict="none", reasons=("preachy",))
-    assert list(standing([only]).values()) == [only]
+    assert list(standing_verdicts([only]).values()) == [only]

@@ -56,7 +56,7 @@ def test_a_damaged_step_is_told_when_it_is_read(kind: str, path: Path) -> None:
         lambda store: store.get_steps([STEP]),
         lambda store: list(store.traces("r-1")),
         lambda store: list(store.traces("r-2")),
-        lambda store: store.holds("r-1", FIRST.id),
+        lambda store: store.record("r-1", FIRST.id),
         lambda store: store.find(FIRST.id),
     ]
     with Store.open(path) as store:

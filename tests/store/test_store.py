@@ -152,8 +152,8 @@ def test_find_by_id_prefix_and_prompt(path: Path) -> None:
         for name in ("", "nothing", "%", "t_p"):
             with pytest.raises(UsageError, match="no trace, comparison or prompt"):
                 store.find(name)
-        assert store.holds("r-1", "t-p-b") == trace("p-b")
-        assert store.holds("r-2", "t-p-b") is None
+        assert store.record("r-1", "t-p-b") == trace("p-b")
+        assert store.record("r-2", "t-p-b") is None
 
 
 def test_an_exact_id_wins_over_longer_ones(path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, TypeAlias
 
 from cai.audit.items import AuditItem
 from cai.audit.runs import AuditedRun, Entry
-from cai.data.verdicts import Verdict, standing
+from cai.data.verdicts import Verdict, standing_verdicts
 from cai.errors import DataError
 from cai.types import as_dicts
 
@@ -42,7 +42,7 @@ class FormRows:
         self._nul = nul
         self._keys = keys
         self._said: dict[str, list[Verdict]] = {}
-        for verdict in standing(verdicts).values():
+        for verdict in standing_verdicts(verdicts).values():
             self._said.setdefault(verdict.item, []).append(verdict)
 
     def __iter__(self) -> Iterator[FormRow]:

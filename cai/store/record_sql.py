@@ -115,7 +115,7 @@ def find(db: Database, name: str) -> tuple[StoredRecord, ...]:
     )
 
 
-def held_by(db: Database, run: int, record_id: str) -> Trace | Comparison | None:
+def run_record(db: Database, run: int, record_id: str) -> Trace | Comparison | None:
     """A run's own record with this id."""
     rows = _where(db, f"c.id = ? AND {_OF_RUN}", (record_id, run))
     return _decode(db, rows)[0] if rows else None
