@@ -104,11 +104,11 @@ class DryBackend(ScriptedBackend):
 
     def _answer(self, prepared: Prepared) -> Result:
         request, tokens = prepared.request, prepared.payload
-        self._read += tokens
+        self._prompt_tokens += tokens
         if isinstance(request, Score):
             even = (-1.0,) * len(request.options)
             return Scores(even, request.options, self.info.name, "", tokens, prepared.key)
-        self._wrote += self._tokens
+        self._response_tokens += self._tokens
         # Two responses to one prompt differ, or there would be nothing to judge.
         text = f"{self.default} {request.sampling.seed}" if self._varied else self.default
         return Generation(text, (), "stop", self.info.name, "", tokens, self._tokens, prepared.key)

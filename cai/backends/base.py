@@ -1,8 +1,8 @@
-"""The port between the engine and whatever writes the text.
+"""The interface between a build and the models that generate and score text.
 
-The engine hands over requests and collects results; how they are batched, and on what, is the
-backend's own affair. A result may depend on its request and its group alone: never on the batch
-it shared, on the order of arrival, or on what ran before.
+A build submits requests and polls for results; batching and hardware are up to the backend. A
+result may depend on its request and its group alone: never on its batch, on the order of arrival,
+or on earlier requests.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from cai.types import Request, Result, Sampling
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """Which model: `name` as people know it, `fingerprint` a digest of everything that matters.
+    """A model: its name in results, and a digest of everything that changes what it writes.
 
-    sampling: its own settings, which hold where a request leaves them open. base, adapter: what it
-    is made of, where it is a base with an adapter on it. template: how its chat template is called,
-    where that is not the default. reasons: whether it reasons before it answers.
+    sampling: its own settings, for what a request leaves open. base, adapter: of a base model with
+    a LoRA adapter. template: arguments of its chat template other than the defaults. reasons:
+    whether it reasons before it answers.
     """
 
     name: str
@@ -35,9 +35,9 @@ class ModelInfo:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A request made ready. `key` digests all that determines its result.
+    """An encoded request. `key` is a digest of everything that determines its result.
 
-    `payload` is the backend's own (token ids, say) and is handed back to it untouched.
+    `payload` belongs to the backend (token ids, say), which gets it back unchanged.
     """
 
     request: Request
@@ -47,7 +47,7 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class GroupResult:
-    """One submitted group, finished: `results` in the group's order, or `error`."""
+    """The results of a submitted group in its order, or the error that it failed with."""
 
     ticket: int
     results: tuple[Result, ...] = ()
@@ -56,7 +56,7 @@ class GroupResult:
 
 @dataclass(frozen=True, slots=True)
 class Throughput:
-    """Counters since the backend was made: tokens read, written, and spared by caching."""
+    """Token counts since the backend was made: prompt, response, and reused from a cache."""
 
     prompt_tokens: int = 0
     response_tokens: int = 0
@@ -64,7 +64,7 @@ class Throughput:
 
 
 class Backend(Protocol):
-    """Something that can answer requests."""
+    """A model that answers requests."""
 
     @property
     def info(self) -> ModelInfo:
@@ -73,29 +73,29 @@ class Backend(Protocol):
 
     @property
     def capacity(self) -> int:
-        """How many conversations are worth keeping open at once."""
+        """The number of conversations that the backend can work on at once."""
         ...
 
     @property
     def throughput(self) -> Throughput:
-        """What has been computed so far."""
+        """Token counts so far."""
         ...
 
     def prepare(self, request: Request) -> Prepared:
-        """Encode a request and compute its key. Raises `PromptError` where it can't be served."""
+        """Encode a request and compute its key. Raises `PromptError` if it can't be processed."""
         ...
 
     def submit(self, ticket: int, group: Sequence[Prepared], conversation: str) -> None:
-        """Queue a group. A group of several `Score`s shares the prefix of its prompts.
+        """Queue a group. Several `Score`s in a group share the prefix of their prompts.
 
-        `conversation` names what later groups will extend, so that its cache can be kept.
+        conversation: the name of a conversation that later groups extend, whose KV cache is kept.
         """
         ...
 
     def poll(self) -> list[GroupResult]:
-        """Work until at least one group is finished; empty only when nothing is queued."""
+        """Compute until at least one group is finished; empty only when nothing is queued."""
         ...
 
     def release(self, conversation: str) -> None:
-        """Nothing more will come for this conversation: its cache may go."""
+        """Free the KV cache of a conversation that is over."""
         ...

@@ -1,4 +1,4 @@
-"""A model on this machine behind the port: encoding, keys, queues; the work is in `cai.models`."""
+"""The backend of a local model: encoding, cache keys and queues. `cai.models` computes."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from cai.text.encode import Encoded
 from cai.text.template import TemplateOptions
 from cai.types import Generate, Generation, Request, Result, Sampling, Score, Scores
 
-LEAST = 16
-"""Tokens a response must have room for (or `max_new_tokens`, where that is less)."""
+MIN_RESPONSE = 16
+"""Fewest tokens of context left for a response (or `max_new_tokens`, if that is less)."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Writing:
-    """A prepared `Generate`: what is read, how it is drawn, and the most tokens to write."""
+class _GeneratePayload:
+    """A prepared `Generate`: its tokens, sampling and token limits."""
 
     encoded: Encoded
     limit: int
@@ -33,8 +33,8 @@ class _Writing:
 
 
 @dataclass(frozen=True, slots=True)
-class _Scoring:
-    """A prepared `Score`."""
+class _ScorePayload:
+    """A prepared `Score`: its tokens and options."""
 
     encoded: Encoded
     task: ScoringTask
@@ -42,18 +42,18 @@ class _Scoring:
 
 @dataclass
 class _Group:
-    """A submitted group: its parts, and the results so far."""
+    """A submitted group: its requests, and the results so far."""
 
     ticket: int
-    parts: tuple[Prepared, ...]
+    requests: tuple[Prepared, ...]
     results: dict[int, Result] = field(default_factory=dict)
     failed: bool = False
 
 
 def _info(loaded: LoadedModel) -> ModelInfo:
-    mounted = loaded.adapter
-    base = _info(mounted.base) if mounted else None
-    adapter = ModelInfo(mounted.name, mounted.digest) if mounted else None
+    lora = loaded.adapter
+    base = _info(lora.base) if lora else None
+    adapter = ModelInfo(lora.name, lora.digest) if lora else None
     template = loaded.encoder.template
     return ModelInfo(
         loaded.name,
@@ -67,9 +67,9 @@ def _info(loaded: LoadedModel) -> ModelInfo:
 
 
 class LocalBackend:
-    """Answers requests with a loaded model, whose adapter is in use while it works and only then.
+    """Answers requests with a loaded model; its adapter is active only while it computes.
 
-    batch_size: responses written at once. It changes speed and memory, and in float32 nothing else.
+    batch_size: responses generated at once. In float32 it changes speed and memory alone.
     """
 
     def __init__(self, loaded: LoadedModel, batch_size: int = 16) -> None:
@@ -78,11 +78,11 @@ class LocalBackend:
         self._info = _info(loaded)
         self._capacity = batch_size
         self._weights = loaded.weights
-        with self._weights():  # both try out how this very model can be batched
+        with self._weights():  # both test how this model can be batched
             self._sampler = Sampler(loaded.model, loaded.encoder, batch_size)
             self._scorer = OptionScorer(loaded.model)
         self._scoring: deque[_Group] = deque()
-        self._writing: dict[int, tuple[Job, _Group, int]] = {}
+        self._jobs: dict[int, tuple[Job, _Group, int]] = {}
 
     @classmethod
     def load(
@@ -108,12 +108,12 @@ class LocalBackend:
 
     @property
     def capacity(self) -> int:
-        """How many conversations are worth keeping open at once."""
+        """The number of conversations that the backend can work on at once."""
         return self._capacity
 
     @property
     def throughput(self) -> Throughput:
-        """Tokens read, written and spared since the backend was made."""
+        """Token counts since the backend was made."""
         sampler, counts = self._sampler, self._scorer.counts
         return Throughput(
             sampler.prompt_tokens + counts.read,
@@ -122,68 +122,72 @@ class LocalBackend:
         )
 
     def prepare(self, request: Request) -> Prepared:
-        """Encode a request and compute its key.
+        """Encode a request and compute its cache key.
 
-        Raises `PromptError` where the text can't be encoded or leaves too little of the context.
+        Raises `PromptError` when the text can't be encoded or leaves too little of the context.
         """
         if isinstance(request, Generate):
             encoded = self.encoder.encode(request.messages, request.prefill or None)
             limit = self._limit(len(encoded.ids), request.sampling)
             room = self.context - len(encoded.ids)
-            reasoning = 0
+            reasoning_limit = 0
             if self.encoder.marker_ids:
-                reasoning = min(request.sampling.max_reasoning_tokens, room - limit)
+                reasoning_limit = min(request.sampling.max_reasoning_tokens, room - limit)
             own = self._info.sampling
-            held = replace(request.sampling, **asdict(Decoding.of(request.sampling, own)))
-            writing = {"sampling": key_facts(held), "limit": limit}
-            if reasoning:
-                writing["reasoning"] = reasoning
-            key = self._key("generate", encoded, writing)
-            return Prepared(request, key, _Writing(encoded, limit, held, reasoning))
+            sampling = replace(request.sampling, **asdict(Decoding.of(request.sampling, own)))
+            facts = {"sampling": key_facts(sampling), "limit": limit}
+            if reasoning_limit:
+                facts["reasoning"] = reasoning_limit
+            key = self._key("generate", encoded, facts)
+            return Prepared(
+                request, key, _GeneratePayload(encoded, limit, sampling, reasoning_limit)
+            )
         encoded = self.encoder.encode(
             request.messages, request.prefill, reasoning=request.reasoning
         )
         task = self._task(request, encoded)
         key = self._key("score", encoded, {"options": task.options, "start": task.start})
-        return Prepared(request, key, _Scoring(encoded, task))
+        return Prepared(request, key, _ScorePayload(encoded, task))
 
     def submit(self, ticket: int, group: Sequence[Prepared], conversation: str) -> None:
         """Queue a group of requests of one kind."""
-        parts = tuple(group)
-        opened = _Group(ticket, parts)
-        if all(isinstance(p.payload, _Scoring) for p in parts):
-            self._scoring.append(opened)
+        requests = tuple(group)
+        pending = _Group(ticket, requests)
+        if all(isinstance(p.payload, _ScorePayload) for p in requests):
+            self._scoring.append(pending)
             return
-        for place, part in enumerate(parts):
-            if not isinstance(part.payload, _Writing) or not isinstance(part.request, Generate):
+        for place, prepared in enumerate(requests):
+            if not isinstance(prepared.payload, _GeneratePayload) or not isinstance(
+                prepared.request, Generate
+            ):
                 raise ValueError("a group holds generations or scores, not both")
-            writing = part.payload
+            payload = prepared.payload
             job = Job(
-                writing.encoded.ids,
-                writing.sampling,
-                writing.limit,
+                payload.encoded.ids,
+                payload.sampling,
+                payload.limit,
                 conversation,
-                writing.reasoning_limit,
+                payload.reasoning_limit,
             )
-            self._writing[id(job)] = (job, opened, place)
+            self._jobs[id(job)] = (job, pending, place)
             self._sampler.submit(job)
 
     def poll(self) -> list[GroupResult]:
-        """Work until at least one group is finished; empty only when nothing is queued.
+        """Compute until at least one group is finished; empty only when nothing is queued.
 
-        Scores go first: they are short, and what waits for them comes back to be written.
+        Scores go first: they are short, and tasks that wait for them then have text to generate.
         """
         with self._weights():
             if self._scoring:
                 return [self._score(self._scoring.popleft())]
-            done: list[GroupResult] = []
-            while not done and self._sampler.busy:
+            results: list[GroupResult] = []
+            while not results and self._sampler.busy:
                 for job in self._sampler.step():
-                    done += self._written(job)
-            return done
+                    results += self._finish(job)
+            return results
 
     def release(self, conversation: str) -> None:
-        """Nothing more will come for this conversation: its cache may go."""
+        """Free the KV cache of a conversation that is over."""
         self._sampler.release(conversation)
 
     # -- requests -------------------------------------------------------------------------------
@@ -193,11 +197,11 @@ class LocalBackend:
         return digest({"kind": kind, "model": model, "ids": encoded.ids, **rest})
 
     def _limit(self, tokens: int, sampling: Sampling) -> int:
-        """Most tokens to write behind a prompt of so many tokens."""
+        """The most tokens of a response to a prompt of `tokens` tokens."""
         if sampling.max_new_tokens < 1:
             raise UsageError(f"max_new_tokens is {sampling.max_new_tokens}; it must be 1 or more.")
         room = self.context - tokens
-        if room < min(LEAST, sampling.max_new_tokens):
+        if room < min(MIN_RESPONSE, sampling.max_new_tokens):
             raise PromptError(
                 f"too long: the prompt has {tokens} tokens; the model takes {self.context} in all,"
                 f" which leaves {max(room, 0)} for the response",
@@ -226,7 +230,7 @@ class LocalBackend:
     # -- results --------------------------------------------------------------------------------
 
     def _score(self, group: _Group) -> GroupResult:
-        payloads = [p.payload for p in group.parts]
+        payloads = [p.payload for p in group.requests]
         try:
             values = self._scorer.score([p.task for p in payloads])
         except CaiError as error:
@@ -234,27 +238,27 @@ class LocalBackend:
         results = tuple(
             Scores(
                 logprobs=logprobs,
-                options=part.request.options,
+                options=prepared.request.options,
                 model=self._info.name,
-                rendered_prompt=part.payload.encoded.text,
-                prompt_tokens=len(part.payload.encoded.ids),
-                key=part.key,
+                rendered_prompt=prepared.payload.encoded.text,
+                prompt_tokens=len(prepared.payload.encoded.ids),
+                key=prepared.key,
             )
-            for part, logprobs in zip(group.parts, values, strict=True)
-            if isinstance(part.request, Score)
+            for prepared, logprobs in zip(group.requests, values, strict=True)
+            if isinstance(prepared.request, Score)
         )
         return GroupResult(group.ticket, results)
 
-    def _written(self, job: Job) -> list[GroupResult]:
-        """Put a finished response in its group; returns the group when that completes it."""
-        _, group, place = self._writing.pop(id(job))
+    def _finish(self, job: Job) -> list[GroupResult]:
+        """Add a finished response to its group; return the group's results if that completes it."""
+        _, group, place = self._jobs.pop(id(job))
         if group.failed:
             return []
         if job.error is not None:
             group.failed = True
             return [GroupResult(group.ticket, error=job.error)]
-        part = group.parts[place]
-        encoded: Encoded = part.payload.encoded
+        prepared = group.requests[place]
+        encoded: Encoded = prepared.payload.encoded
         group.results[place] = Generation(
             text=job.text,
             token_ids=tuple(job.out),
@@ -263,9 +267,11 @@ class LocalBackend:
             rendered_prompt=encoded.text,
             prompt_tokens=len(encoded.ids),
             response_tokens=job.written,
-            key=part.key,
+            key=prepared.key,
             reasoning=job.reasoning,
         )
-        if len(group.results) < len(group.parts):
+        if len(group.results) < len(group.requests):
             return []
-        return [GroupResult(group.ticket, tuple(group.results[i] for i in range(len(group.parts))))]
+        return [
+            GroupResult(group.ticket, tuple(group.results[i] for i in range(len(group.requests))))
+        ]

@@ -14,8 +14,8 @@ def respond(
 ) -> Generation:
     """The model's response to a conversation, or to a user's text.
 
-    sampling: the model's own settings and seed 0 where None. Raises `CaiError` where there is no
-    response, such as `PromptError` for a conversation longer than the context.
+    sampling: the model's own settings and seed 0 if None. Raises `CaiError` if the model can't
+    respond, such as `PromptError` for a conversation longer than the context.
     """
     if isinstance(conversation, str):
         conversation = (Message("user", conversation),)
@@ -28,7 +28,7 @@ def respond(
 def respond_all(
     model: Backend, conversations: Sequence[tuple[Messages, Sampling]]
 ) -> list[Generation | CaiError]:
-    """A response to each conversation, or the reason why there is none."""
+    """The response to each conversation, or its error."""
     responses: dict[int, Generation | CaiError] = {}
     for place, (messages, sampling) in enumerate(conversations):
         try:
@@ -36,9 +36,9 @@ def respond_all(
             model.submit(place, [prepared], f"conversation {place}")
         except PromptError as error:
             responses[place] = error
-    while done := model.poll():
-        for one in done:
-            result = one.error or one.results[0]
+    while groups := model.poll():
+        for group in groups:
+            result = group.error or group.results[0]
             assert isinstance(result, Generation | CaiError)
-            responses[one.ticket] = result
+            responses[group.ticket] = result
     return [responses[place] for place in range(len(conversations))]

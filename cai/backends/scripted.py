@@ -7,11 +7,11 @@ No model, no torch; the same rules give the same results in any order and batch.
         scores=[("Which response", {"A": 0.8, "B": 0.2})],
     )
 
-A rule is a condition and what follows. The condition is a regular expression, searched in the last
-message, or a function of the messages. The first rule that holds is taken; "" always holds. A
-reply is a text, several texts (one is drawn by the request's seed), or a function of the request.
-A score is a probability by option, or a function of the request and the option. Reasoning in a
-reply (`<think>…</think>`) is told from the answer as a model's is.
+A rule is a condition and an outcome. The condition is a regular expression, searched in the last
+message, or a function of the messages. The first rule that matches counts; "" always matches. A
+reply is a text, several texts (the request's seed draws one), or a function of the request. A score
+is a probability for each option, or a function of the request and the option. Reasoning in a reply
+(`<think>…</think>`) is split from the answer as a model's is.
 
 On the command line, `--model scripted:FILE` reads the rules from YAML:
 
@@ -50,11 +50,11 @@ Rate: TypeAlias = Mapping[str, float] | Callable[[Score, str], float]
 
 
 class ScriptedBackend:
-    """Answers by rules, and remembers in `requests` everything it was asked, in order.
+    """Answers by rules, and records every request in `requests`, in order.
 
-    default: the reply where no rule holds; without a rule options are equally likely.
-    name: tells one script from another in keys. Rules that are functions can't be told apart by
-        their content: give changed functions a new name.
+    default: the reply when no rule matches; options are then equally likely.
+    name: distinguishes scripts in cache keys. The content of functions is not part of the key: give
+        changed functions a new name.
     """
 
     def __init__(
@@ -74,11 +74,11 @@ class ScriptedBackend:
         self._info = ModelInfo(name, digest([name, rules, len(self.replies), default]))
         self._capacity = capacity
         self._queue: deque[tuple[int, tuple[Prepared, ...]]] = deque()
-        self._read = self._wrote = 0
+        self._prompt_tokens = self._response_tokens = 0
 
     @classmethod
     def from_yaml(cls, path: Path) -> ScriptedBackend:
-        """Read rules from a file (see the module). Raises `UsageError` with what is wrong."""
+        """Read rules from a file (see the module). Raises `UsageError` for a file with errors."""
         import yaml
 
         try:
@@ -110,16 +110,16 @@ class ScriptedBackend:
 
     @property
     def capacity(self) -> int:
-        """How many conversations are worth keeping open at once."""
+        """The number of conversations that the backend can work on at once."""
         return self._capacity
 
     @property
     def throughput(self) -> Throughput:
-        """Words read and written."""
-        return Throughput(self._read, self._wrote)
+        """Counts of words, which stand in for tokens."""
+        return Throughput(self._prompt_tokens, self._response_tokens)
 
     def prepare(self, request: Request) -> Prepared:
-        """Compute a request's key. Raises `PromptError` for text that no model could read."""
+        """Compute a request's cache key. Raises `PromptError` for text that no model can encode."""
         validate_text(request.messages, request.prefill)
         facts: Any = request
         if isinstance(request, Generate):
@@ -145,7 +145,7 @@ class ScriptedBackend:
             return [GroupResult(ticket, error=error)]
 
     def release(self, conversation: str) -> None:
-        """Nothing is kept, so nothing is let go."""
+        """Do nothing: there is no cache to free."""
 
     def _answer(self, prepared: Prepared) -> Result:
         request = prepared.request
@@ -153,17 +153,17 @@ class ScriptedBackend:
         rendered = "".join(f"\n\n{m.role}: {m.content}" for m in request.messages)
         rendered += f"\n\nassistant: {request.prefill}"
         words = len(_words(rendered))
-        self._read += words
+        self._prompt_tokens += words
         if isinstance(request, Score):
             logprobs = tuple(self._logprob(request, option) for option in request.options)
             name = self._info.name
             return Scores(logprobs, request.options, name, rendered, words, prepared.key)
         reply, tokens, reason = self._write(request)
-        self._wrote += len(tokens)
+        self._response_tokens += len(tokens)
         ids = tuple(zlib.crc32(t.encode()) for t in tokens)
-        written = len(ids) + (reason == "stop")
+        token_count = len(ids) + (reason == "stop")
         return Generation(
-            reply.answer, ids, reason, self._info.name, rendered, words, written, prepared.key,
+            reply.answer, ids, reason, self._info.name, rendered, words, token_count, prepared.key,
             reply.reasoning,
         )  # fmt: skip
 
@@ -190,8 +190,8 @@ class ScriptedBackend:
         words = _words(answer)
         limit = request.sampling.max_new_tokens
         reason: FinishReason = "stop" if len(words) <= limit else "length"
-        kept = "".join(words[:limit]).strip()
-        return Reply(kept, reply.reasoning), thought + words[:limit], reason
+        answer = "".join(words[:limit]).strip()
+        return Reply(answer, reply.reasoning), thought + words[:limit], reason
 
     def _logprob(self, request: Score, option: str) -> float:
         rate: Rate | None = _first(self.scores, request.messages)

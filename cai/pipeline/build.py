@@ -241,7 +241,7 @@ def build(
                     store.put_set_aside(run.id, "", row)
                     tally.rows_set_aside += 1
         tally.total = sum(len(_wanted(p, config)) for p in _usable(prompts, config.limit))
-        record_keys = store.done(run.id)
+        record_keys = store.record_keys(run.id)
         try:
             if on_examination is not None:
                 on_examination(_examination(run, constitution, store, models, config, report))

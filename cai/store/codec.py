@@ -1,4 +1,4 @@
-"""Between the nouns and what a row of the store holds: JSON, with steps in place of their texts."""
+"""Conversion between `cai.types` and rows of the store: JSON, with numbers in place of steps."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def result_digest(result: Result) -> str:
 
 
 def result_of(kind: str, key: str, body: Body) -> Result:
-    """The result that `result_body` was made from."""
+    """The result with this body, the inverse of `result_body`."""
     if kind == "generate":
         return Generation(**{**body, "token_ids": tuple(body["token_ids"]), "key": key})
     return Scores(
@@ -60,13 +60,13 @@ def prompt_body(prompt: Prompt) -> Body:
 
 
 def prompt_of(prompt_id: str, body: Body) -> Prompt:
-    """The prompt that `prompt_body` was made from."""
+    """The prompt with this body, the inverse of `prompt_body`."""
     messages = tuple(map(message_of, body["messages"]))
     return Prompt(prompt_id, messages, body["source"], body["meta"])
 
 
 def steps_of(record: Trace | Comparison) -> Iterator[Result]:
-    """All steps of a record, in the order in which the store counts them."""
+    """All steps of a record, in the order in which the store numbers them."""
     if isinstance(record, Trace):
         yield record.response
         for revision in record.revisions:
@@ -82,7 +82,7 @@ def steps_of(record: Trace | Comparison) -> Iterator[Result]:
 
 
 def trace_body(trace: Trace) -> Body:
-    """A trace without its id and prompt; a step is the number of its place in `steps_of`."""
+    """A trace without its id and prompt; each step is its position in `steps_of`."""
     place = iter(range(len(list(steps_of(trace)))))
     body: Body = {
         "response": next(place),
@@ -107,7 +107,7 @@ def trace_body(trace: Trace) -> Body:
 
 
 def trace_of(trace_id: str, prompt: Prompt, body: Body, steps: Sequence[Result]) -> Trace:
-    """The trace that `trace_body` was made from."""
+    """The trace with this body, the inverse of `trace_body`."""
     return Trace(
         id=trace_id,
         prompt=prompt,
@@ -133,7 +133,7 @@ def trace_of(trace_id: str, prompt: Prompt, body: Body, steps: Sequence[Result])
 
 
 def _outcome(revision: Body) -> CritiqueOutcome | None:
-    """Records of earlier versions say only whether a problem was found."""
+    """A critique's outcome; records of earlier versions say only whether it named a problem."""
     if "outcome" in revision:
         outcome: CritiqueOutcome | None = revision["outcome"]
         return outcome
@@ -143,7 +143,7 @@ def _outcome(revision: Body) -> CritiqueOutcome | None:
 
 
 def _label_body(label: Label | Comparison, place: Iterator[int]) -> Body:
-    """What a judge made of a pair; `place` gives the number of each of its steps."""
+    """A label without its steps; `place` gives the position of each of them."""
     return {
         "judgements": [
             {
@@ -163,7 +163,7 @@ def _label_body(label: Label | Comparison, place: Iterator[int]) -> Body:
 
 
 def _label_of(body: Body, steps: Sequence[Result]) -> Label:
-    """The label that `_label_body` was made from."""
+    """The label with this body, the inverse of `_label_body`."""
     judgements = tuple(
         Judgement(
             principle_id=j["principle_id"],
@@ -191,7 +191,7 @@ def comparison_body(comparison: Comparison) -> Body:
 def comparison_of(
     comparison_id: str, prompt: Prompt, pair: int, body: Body, steps: Sequence[Result]
 ) -> Comparison:
-    """The comparison that `comparison_body` was made from."""
+    """The comparison with this body, the inverse of `comparison_body`."""
     first, second = (_at(steps, i, Generation) for i in body["responses"])
     label = _label_of(body, steps)
     return Comparison(

@@ -1,4 +1,4 @@
-"""One SQLite file: opened safely, written in transactions, its errors told in words."""
+"""One SQLite file: opened safely, written in transactions, with errors that say what to do."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ BUSY_SECONDS = 30.0
 """How long a write waits for another process's transaction."""
 
 _AGAIN = "What was committed is intact; run the same command again after that."
-_TOLD: dict[int, tuple[str, str]] = {
+_MESSAGES: dict[int, tuple[str, str]] = {
     sqlite3.SQLITE_FULL: ("no space is left to write to {path}", f"Free some space. {_AGAIN}"),
     sqlite3.SQLITE_IOERR: (
         "{path} can't be read or written: {error}",
-        f"Look after the disk, and for space on it. {_AGAIN}",
+        f"Check the disk and its free space. {_AGAIN}",
     ),
     sqlite3.SQLITE_CORRUPT: (
         "{path} is damaged: {error}",
@@ -38,7 +38,7 @@ _TOLD: dict[int, tuple[str, str]] = {
     sqlite3.SQLITE_PERM: ("{path} can't be accessed", "Give yourself access to the file."),
     sqlite3.SQLITE_CANTOPEN: (
         "{path} can't be opened: {error}",
-        "Look whether it exists and whether you may read and write it and its folder.",
+        "Check that it exists, and that you may read and write it and its folder.",
     ),
     sqlite3.SQLITE_BUSY: (
         "another process has been writing to {path} for too long",
@@ -46,7 +46,7 @@ _TOLD: dict[int, tuple[str, str]] = {
     ),
     sqlite3.SQLITE_LOCKED: (
         "{path} is in use by this process",
-        "Finish reading before writing; this is a bug if you used only commands.",
+        "Finish reading before writing; with commands alone, this is a bug.",
     ),
 }
 
@@ -71,10 +71,10 @@ class Database:
                 f"the folder {path.parent} can't be made: {error.strerror}",
                 hint="Choose another folder.",
             ) from None
-        with self._telling():
+        with self._store_errors():
             self._connection = self._connect(read_only)
         try:
-            with self._telling():
+            with self._store_errors():
                 self._prepare(read_only)
         except BaseException:
             self._connection.close()
@@ -124,22 +124,22 @@ class Database:
 
     def execute(self, sql: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
         """Run one statement. Read its rows at once: errors while reading are not translated."""
-        with self._telling():
+        with self._store_errors():
             return self._connection.execute(sql, values)
 
     def all(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
-        """All rows of a query that has few."""
-        with self._telling():
+        """All rows of a query with a small result."""
+        with self._store_errors():
             return self._connection.execute(sql, values).fetchall()
 
     def many(self, sql: str, rows: Iterable[Sequence[Any]]) -> int:
-        """Run one statement for many rows; how many rows it wrote."""
-        with self._telling():
+        """Run one statement for many rows; return the number of rows it wrote."""
+        with self._store_errors():
             return self._connection.executemany(sql, rows).rowcount
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All or nothing. Inside another one, the inner part is undone on its own if it fails."""
+        """A transaction: all or nothing. If a nested one fails, it alone is rolled back."""
         inner = f"inner_{self._depth}" if self._depth else ""
         self.execute(f"SAVEPOINT {inner}" if inner else "BEGIN IMMEDIATE")
         self._depth += 1
@@ -154,27 +154,27 @@ class Database:
             self._depth -= 1
 
     def close(self) -> None:
-        """Close the file; what was not committed is undone."""
-        with self._telling():
+        """Close the file; changes that were not committed are rolled back."""
+        with self._store_errors():
             self._connection.close()
 
     @contextmanager
-    def _telling(self) -> Iterator[None]:
+    def _store_errors(self) -> Iterator[None]:
         """Turn SQLite's errors into `StoreError`s that say what to do."""
         try:
             yield
         except sqlite3.Error as error:
             code = getattr(error, "sqlite_errorcode", None)
-            told = _TOLD.get(code & 0xFF if code is not None else -1)
-            if told is None:
+            entry = _MESSAGES.get(code & 0xFF if code is not None else -1)
+            if entry is None:
                 raise StoreError(f"{self.path}: {error}") from error
-            message, hint = told
+            message, hint = entry
             raise StoreError(message.format(path=self.path, error=error), hint=hint) from error
         except UnicodeEncodeError as error:
             raise StoreError(
-                f"a text for {self.path} holds half a character "
+                f"a text for {self.path} is not valid Unicode "
                 f"(lone surrogate U+{ord(error.object[error.start]):04X})",
-                hint="Repair the text where it comes from; no file could keep it.",
+                hint="Repair the text at its source; no file can store it.",
             ) from error
 
     def __enter__(self) -> Database:

@@ -1,7 +1,7 @@
-"""One build at a time: a lock that the operating system frees when its holder dies.
+"""A lock for one build at a time, which the operating system frees when the process dies.
 
-The lock is a transaction held open on an empty SQLite file beside the store. The file stays, and
-means nothing by itself, so there is no stale lock to remove after a kill.
+The lock is an open transaction on an empty SQLite file beside the store. The file stays and means
+nothing by itself, so there is no stale lock to remove after a kill.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ SECONDS_BETWEEN_TRIES = 0.2
 
 @contextmanager
 def file_lock(path: Path, *, wait: bool, busy: Callable[[], CaiError]) -> Iterator[None]:
-    """Hold the lock `path`. Raises what `busy` makes where another holds it, unless told to wait.
+    """Hold the lock `path` inside the block. Raises `StoreError` where no lock file can be made.
 
-    Raises `StoreError` where there can be no lock.
+    wait: wait while another process holds it, instead of raising the error that `busy` returns.
     """
     try:
         connection = sqlite3.connect(path, timeout=0, isolation_level=None)
@@ -36,7 +36,7 @@ def file_lock(path: Path, *, wait: bool, busy: Callable[[], CaiError]) -> Iterat
 
 
 def is_locked(path: Path) -> bool:
-    """Whether some process holds the lock `path` at this moment."""
+    """Whether a process holds the lock `path` now."""
     if not path.exists():
         return False
     try:
@@ -61,5 +61,5 @@ def _take(connection: sqlite3.Connection, path: Path) -> bool:
 def _unusable(path: Path, error: sqlite3.Error) -> StoreError:
     return StoreError(
         f"the lock {path} can't be taken: {error}",
-        hint="Look whether you may write to its folder; the file itself may be deleted.",
+        hint="Check that you may write to its folder. The file itself can be deleted.",
     )

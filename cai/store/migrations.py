@@ -1,7 +1,7 @@
 """The store's schema, as named migrations. Append new ones; never edit or reorder those released.
 
-Nothing in a store is ever changed: triggers refuse UPDATE and DELETE on every table. Only a repair
-lifts those of DELETE, for as long as its transaction lasts.
+Rows of a store never change: triggers refuse UPDATE and DELETE on every table. Only a repair drops
+the triggers of DELETE, for the duration of its transaction.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 APPLICATION_ID = 0x63616931
-"""`PRAGMA application_id` of a store ("cai1"), so that another SQLite file is not taken for one."""
+"""`PRAGMA application_id` of a store ("cai1"), which no other SQLite file has."""
 
 
 def _refusal(table: str, verb: str) -> str:
@@ -28,7 +28,7 @@ def _append_only(*tables: str) -> str:
 
 @contextmanager
 def deletable(execute: Callable[[str], object], *tables: str) -> Iterator[None]:
-    """Let rows of these tables be deleted inside the block, which lies in a transaction."""
+    """Allow DELETE on these tables inside the block, which must be in a transaction."""
     for table in tables:
         execute(f"DROP TRIGGER IF EXISTS {table}_no_delete")
     yield
@@ -121,11 +121,11 @@ class NewerSchemaError(Exception):
 
 
 def pending(connection: sqlite3.Connection) -> list[tuple[str, str]]:
-    """The migrations still to apply. Raises `NewerSchemaError`."""
-    known = connection.execute(
+    """The migrations that are not applied yet. Raises `NewerSchemaError`."""
+    exists = connection.execute(
         "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'migrations'"
     ).fetchone()[0]
-    rows = connection.execute("SELECT name FROM migrations") if known else []
+    rows = connection.execute("SELECT name FROM migrations") if exists else []
     applied = {str(row[0]) for row in rows}
     if newer := sorted(applied - {name for name, _ in MIGRATIONS}):
         raise NewerSchemaError(", ".join(newer))
@@ -133,7 +133,7 @@ def pending(connection: sqlite3.Connection) -> list[tuple[str, str]]:
 
 
 def migrate(connection: sqlite3.Connection) -> None:
-    """Apply what is pending, inside the caller's transaction."""
+    """Apply the pending migrations, inside the caller's transaction."""
     connection.execute(
         "CREATE TABLE IF NOT EXISTS migrations "
         "(name TEXT PRIMARY KEY NOT NULL, applied TEXT NOT NULL) STRICT"
@@ -155,5 +155,5 @@ def statements(sql: str) -> Iterator[str]:
 
 
 def now() -> str:
-    """UTC, to the millisecond, sortable as text."""
+    """The time in UTC, to the millisecond, sortable as text."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,4 +1,4 @@
-"""The SQL of traces and comparisons: kept once, rebuilt from their steps, found, checked."""
+"""SQL for traces and comparisons: write, stream, find by id, and verify by digest."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from cai.store.database import Database
 from cai.store.records import RecordKind, StoredRecord
 from cai.types import Comparison, Result, Trace
 
-_AT_A_TIME = 32
-"""Records are read so many at a time, whatever the size of the run."""
-_MOST_FOUND = 1000
+_BATCH_SIZE = 32
+"""Records that are read at once, whatever the size of the run."""
+_FIND_LIMIT = 1000
 _COLUMNS = "c.seq, c.id, c.kind, c.pair, p.id, p.body, c.body"
-"""What `_decode` reads."""
+"""The columns that `_decode` reads."""
 RESULT = "t.kind, t.key, CAST(t.result AS BLOB), t.sha256"
-"""What `result` reads of a step `t`."""
+"""The columns of a step `t` that `result` reads."""
 REPAIR = (
-    "Run the build-data command again with --repair: it drops what is damaged and makes it again."
+    "Run the build-data command again with --repair: it drops damaged steps and makes them again."
 )
 _OF_RUN = "EXISTS (SELECT 1 FROM run_records r WHERE r.record = c.seq AND r.run = ?)"
 
 
 def put(db: Database, run: int, kind: RecordKind, record: Trace | Comparison) -> None:
-    """Keep a record, and that a run has it. Raises `StoreError` where its steps are missing."""
+    """Write a record and its place in a run. Raises `StoreError` where its steps are missing."""
     if isinstance(record, Trace):
         pair, body = 0, codec.trace_body(record)
     else:
@@ -49,26 +49,26 @@ def put(db: Database, run: int, kind: RecordKind, record: Trace | Comparison) ->
         ).rowcount
         seq = db.all("SELECT seq FROM records WHERE digest = ?", (name,))[0][0]
         if new:
-            written = db.many(
+            count = db.many(
                 "INSERT INTO record_steps SELECT ?, ?, seq FROM steps WHERE key = ?",
                 ((seq, position, key) for position, key in enumerate(keys)),
             )
-            if written != len(keys):
+            if count != len(keys):
                 raise StoreError(
-                    f"{kind} {record.id} refers to {len(keys) - written} steps that "
+                    f"{kind} {record.id} refers to {len(keys) - count} steps that "
                     f"{db.path} does not hold",
-                    hint="Keep the steps first, with put_steps.",
+                    hint="Write the steps first, with put_steps.",
                 )
         place = (run, kind, record.prompt.id, pair)
         db.execute("INSERT OR IGNORE INTO run_records VALUES (?, ?, ?, ?, ?)", (*place, seq))
-        (kept,) = db.all(
+        (recorded_seq,) = db.all(
             "SELECT record FROM run_records WHERE (run, kind, prompt_id, pair) = (?, ?, ?, ?)",
             place,
         )
-        if kept[0] != seq:
+        if recorded_seq[0] != seq:
             raise StoreError(
                 f"the run already has another {kind} for prompt {record.prompt.id!r}",
-                hint="A run records each prompt once; ask done() what it has.",
+                hint="A run records each prompt once; record_keys() lists its records.",
             )
 
 
@@ -77,13 +77,13 @@ def _name(kind: str, record_id: str, prompt: str, pair: int, body: Any, keys: Se
 
 
 def stream(db: Database, run: int, kind: RecordKind) -> Iterator[Trace | Comparison]:
-    """A run's records of one kind in the order of prompt ids, then pairs."""
+    """Stream a run's records of one kind in the order of prompt ids, then pairs."""
     after: tuple[str, int] = ("", -1)
     while rows := db.all(
         f"SELECT {_COLUMNS} FROM run_records r JOIN records c ON c.seq = r.record "
         "JOIN prompts p ON p.seq = c.prompt "
         "WHERE r.run = ? AND r.kind = ? AND (r.prompt_id, r.pair) > (?, ?) "
-        f"ORDER BY r.prompt_id, r.pair LIMIT {_AT_A_TIME}",
+        f"ORDER BY r.prompt_id, r.pair LIMIT {_BATCH_SIZE}",
         (run, kind, *after),
     ):
         yield from _decode(db, rows)
@@ -91,7 +91,7 @@ def stream(db: Database, run: int, kind: RecordKind) -> Iterator[Trace | Compari
 
 
 def find(db: Database, name: str) -> tuple[StoredRecord, ...]:
-    """The records whose id, or whose prompt's, is `name` or the only one that begins with it."""
+    """The records whose id or prompt id is `name`, or begins with it if only one id does."""
     rows = _where(db, "c.id = ? OR p.id = ?", (name, name))
     if not rows and name:
         end = name + "\U0010ffff"
@@ -116,7 +116,7 @@ def find(db: Database, name: str) -> tuple[StoredRecord, ...]:
 
 
 def run_record(db: Database, run: int, record_id: str) -> Trace | Comparison | None:
-    """A run's own record with this id."""
+    """A run's record with this id; None if the run has none."""
     rows = _where(db, f"c.id = ? AND {_OF_RUN}", (record_id, run))
     return _decode(db, rows)[0] if rows else None
 
@@ -124,7 +124,7 @@ def run_record(db: Database, run: int, record_id: str) -> Trace | Comparison | N
 def _where(db: Database, match: str, values: Sequence[Any]) -> list[Any]:
     return db.all(
         f"SELECT {_COLUMNS} FROM records c JOIN prompts p ON p.seq = c.prompt "
-        f"WHERE {match} ORDER BY c.seq LIMIT {_MOST_FOUND}",
+        f"WHERE {match} ORDER BY c.seq LIMIT {_FIND_LIMIT}",
         values,
     )
 
@@ -139,21 +139,23 @@ def _runs_of(db: Database, record: int) -> tuple[str, ...]:
 
 
 def _decode(db: Database, rows: Sequence[Any]) -> list[Trace | Comparison]:
-    """Records from rows of `_COLUMNS`, with their steps."""
+    """The records of some rows of `_COLUMNS`, with their steps."""
     steps: dict[int, list[Result]] = {row[0]: [] for row in rows}
     for record, *step in _steps(db, list(steps), RESULT):
         steps[record].append(result(*step))
-    out: list[Trace | Comparison] = []
+    records: list[Trace | Comparison] = []
     for seq, record_id, kind, pair, prompt_id, prompt, body in rows:
         try:
-            of, what = codec.prompt_of(prompt_id, json.loads(prompt)), json.loads(body)
+            record_prompt, fields = codec.prompt_of(prompt_id, json.loads(prompt)), json.loads(body)
             if kind == "trace":
-                out.append(codec.trace_of(record_id, of, what, steps[seq]))
+                records.append(codec.trace_of(record_id, record_prompt, fields, steps[seq]))
             else:
-                out.append(codec.comparison_of(record_id, of, pair, what, steps[seq]))
+                records.append(
+                    codec.comparison_of(record_id, record_prompt, pair, fields, steps[seq])
+                )
         except (ValueError, TypeError, KeyError, IndexError) as error:
             raise _damaged(f"{kind} {record_id}", error) from error
-    return out
+    return records
 
 
 def _steps(db: Database, records: Sequence[int], columns: str) -> list[Any]:
@@ -166,7 +168,7 @@ def _steps(db: Database, records: Sequence[int], columns: str) -> list[Any]:
 
 
 def result(kind: str, key: str, body: bytes, sha256: str) -> Result:
-    """A step's result from its row. Raises `StoreError` where it is not as it was kept."""
+    """A step's result from its row. Raises `StoreError` if the row was changed."""
     if not is_whole(body, sha256):
         raise _damaged(f"step {key}", "its result was changed")
     try:
@@ -176,7 +178,7 @@ def result(kind: str, key: str, body: bytes, sha256: str) -> Result:
 
 
 def is_whole(body: bytes, sha256: str) -> bool:
-    """Whether a step's result has the digest that it was kept with."""
+    """Whether a step's result still has its digest."""
     return hashlib.sha256(body).hexdigest() == sha256
 
 
@@ -185,20 +187,17 @@ def _damaged(what: str, error: object) -> StoreError:
 
 
 def damaged_steps(db: Database, run: int) -> Iterator[str]:
-    """Keys of a run's steps whose result no longer has the digest it was stored with."""
-    found: set[str] = set()
+    """Keys of a run's steps whose result no longer has its digest."""
+    keys: set[str] = set()
     for records in _batches(db, run):
         for _, _, key, body, sha256 in _steps(db, records, RESULT):
-            if key not in found and not is_whole(body, sha256):
-                found.add(key)
+            if key not in keys and not is_whole(body, sha256):
+                keys.add(key)
                 yield key
 
 
 def damaged_records(db: Database, run: int | None = None) -> Iterator[tuple[int, str]]:
-    """Rows and ids of a run's records that no longer have the digest they were stored with.
-
-    run: None for those of all runs.
-    """
+    """Rows and ids of a run's records that no longer have their digest. run: None for all runs."""
     for records in _batches(db, run):
         keys: dict[int, list[str]] = {record: [] for record in records}
         for record, key in _steps(db, records, "t.key"):
@@ -211,19 +210,21 @@ def damaged_records(db: Database, run: int | None = None) -> Iterator[tuple[int,
         ):
             try:
                 prompt_name = digest([prompt_id, json.loads(prompt)])
-                now = _name(kind, record_id, prompt_name, pair, json.loads(body), keys[seq])
+                current_name = _name(
+                    kind, record_id, prompt_name, pair, json.loads(body), keys[seq]
+                )
             except ValueError:
-                now = ""
-            if now != name:
+                current_name = ""
+            if current_name != name:
                 yield seq, record_id
 
 
 def _batches(db: Database, run: int | None) -> Iterator[list[int]]:
-    """The rows of a run's records, or of all, a few at a time."""
+    """Row numbers of a run's records in batches; of all records if `run` is None."""
     after, which = -1, "TRUE" if run is None else _OF_RUN
     while rows := db.all(
         f"SELECT c.seq FROM records c WHERE c.seq > ? AND {which} ORDER BY c.seq "
-        f"LIMIT {_AT_A_TIME}",
+        f"LIMIT {_BATCH_SIZE}",
         (after,) if run is None else (after, run),
     ):
         yield [row[0] for row in rows]

@@ -1,4 +1,4 @@
-"""What the store knows about runs, and what it hands out when asked for an id."""
+"""The store's records of runs: their configuration, events and status."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ RecordKind: TypeAlias = Literal["trace", "comparison"]
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A build: everything that determines what it makes. Values must be JSON's.
+    """A build and everything that determines its content. Values must be JSON values.
 
-    constitution: a full snapshot, so that a run can be read when the files have changed.
-    versions: what ran; the only part that may differ between two runs of one id.
+    constitution: a full snapshot, so that the run can be read after its files have changed.
+    versions: of Python and the libraries; the only part that may differ between runs of one id.
     """
 
     id: str
@@ -33,7 +33,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class RunEvent:
-    """Something that happened to a run; `at` is UTC, ISO 8601."""
+    """An event in the life of a run; `at` is UTC, ISO 8601."""
 
     run_id: str
     event: Event
@@ -43,10 +43,10 @@ class RunEvent:
 
 @dataclass(frozen=True, slots=True)
 class StoredRecord:
-    """A record found by its id or its prompt's, and the ids of the runs that hold it, oldest first.
+    """A record, and the ids of the runs that hold it, oldest first.
 
-    One id can be found twice: under a new principle version, say, the texts and so the id may stay
-    the same while the record does not.
+    Two records can have one id: under a new principle version, say, the texts and so the id may
+    stay the same while the record changes.
     """
 
     kind: RecordKind
@@ -55,9 +55,9 @@ class StoredRecord:
 
 
 def status_of(events: Sequence[RunEvent]) -> RunStatus:
-    """What the events of one run, in their order, make of it.
+    """The status of a run, from its events in order.
 
-    A killed run stays `started`; whether a build is still at it is for the lock to say.
+    A killed run stays `started`; whether a build is still running is for the lock to say.
     """
     states: dict[str, RunStatus] = {
         "started": "started",

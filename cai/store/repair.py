@@ -1,7 +1,7 @@
-"""Dropping what was damaged: the one thing that is ever removed from a store.
+"""Repair of a damaged store: the only deletion that a store allows.
 
-A step whose result no longer has its digest goes, and with it every record that rests on it; so do
-prompts and records that no longer have theirs. A build then makes again what its run lacks.
+A step whose result no longer has its digest is dropped, and with it every record that refers to it.
+So are prompts and records that no longer have theirs. The next build makes them again.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from cai.store import record_sql
 from cai.store.database import Database
 from cai.store.migrations import deletable
 
-_AT_A_TIME = 500
+_BATCH_SIZE = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Repaired:
-    """How many damaged steps were dropped, how many records with them, and which runs held those.
+class RepairCounts:
+    """The numbers of dropped steps and records, and the runs that held those records.
 
-    records: damaged themselves, or resting on a damaged step or prompt.
+    records: damaged themselves, or referring to a damaged step or prompt.
     """
 
     steps: int
@@ -34,8 +34,8 @@ class Repaired:
         return bool(self.steps or self.records)
 
 
-def repair(db: Database) -> Repaired:
-    """Drop all that is damaged, inside the caller's transaction."""
+def repair(db: Database) -> RepairCounts:
+    """Drop all damaged rows, inside the caller's transaction."""
     steps = list(_damaged_steps(db))
     prompts = list(_damaged_prompts(db))
     records = {seq for seq, _ in record_sql.damaged_records(db)}
@@ -45,8 +45,8 @@ def repair(db: Database) -> Repaired:
         records |= _column(db, "SELECT seq FROM records WHERE prompt = ?", prompt)
     runs: set[str] = set()
     for record in records:
-        held = "SELECT u.id FROM run_records r JOIN runs u ON u.seq = r.run WHERE r.record = ?"
-        runs |= _column(db, held, record)
+        query = "SELECT u.id FROM run_records r JOIN runs u ON u.seq = r.run WHERE r.record = ?"
+        runs |= _column(db, query, record)
     with deletable(db.execute, "run_records", "record_steps", "records", "prompts", "steps"):
         for table, column in (
             ("run_records", "record"),
@@ -56,7 +56,7 @@ def repair(db: Database) -> Repaired:
             db.many(f"DELETE FROM {table} WHERE {column} = ?", ((record,) for record in records))
         db.many("DELETE FROM prompts WHERE seq = ?", ((prompt,) for prompt in prompts))
         db.many("DELETE FROM steps WHERE seq = ?", ((step,) for step in steps))
-    return Repaired(len(steps), len(records), tuple(sorted(runs)))
+    return RepairCounts(len(steps), len(records), tuple(sorted(runs)))
 
 
 def _column(db: Database, query: str, value: int) -> set[Any]:
@@ -67,7 +67,7 @@ def _damaged_steps(db: Database) -> Iterator[int]:
     after = -1
     while rows := db.all(
         "SELECT seq, CAST(result AS BLOB), sha256 FROM steps WHERE seq > ? ORDER BY seq LIMIT ?",
-        (after, _AT_A_TIME),
+        (after, _BATCH_SIZE),
     ):
         yield from (seq for seq, body, sha256 in rows if not record_sql.is_whole(body, sha256))
         after = rows[-1][0]
@@ -78,7 +78,7 @@ def _damaged_prompts(db: Database) -> Iterator[int]:
     while rows := db.all(
         "SELECT seq, digest, id, CAST(body AS BLOB) FROM prompts WHERE seq > ? "
         "ORDER BY seq LIMIT ?",
-        (after, _AT_A_TIME),
+        (after, _BATCH_SIZE),
     ):
         for seq, name, prompt_id, body in rows:
             try:

@@ -1,7 +1,8 @@
-"""The store: every step, trace, comparison and run, in one SQLite file, append-only.
+"""The store: every step, trace, comparison and run, in one append-only SQLite file.
 
-A step is kept under the digest of all that determined it, so no work is ever done twice, and a
-killed run has lost only what was not committed. Traces and comparisons refer to their steps.
+A step is stored under its key, the digest of everything that determines its result, so no step is
+computed twice and a killed run loses only uncommitted results. Traces and comparisons refer to
+their steps.
 """
 
 from __future__ import annotations
@@ -24,18 +25,18 @@ from cai.store.database import Database
 from cai.store.lock import file_lock, is_locked
 from cai.store.migrations import now
 from cai.store.records import Event, Run, RunEvent, RunStatus, StoredRecord, status_of
-from cai.store.repair import Repaired, repair
+from cai.store.repair import RepairCounts, repair
 from cai.types import Comparison, Generation, Request, Result, SetAside, Trace
 
 _KEYS_A_QUERY = 500
 
 
-class Keyed(Protocol):
-    """A request and the key of its result; a backend's `Prepared` is one."""
+class KeyedRequest(Protocol):
+    """A request and the key of its result, as in a backend's `Prepared`."""
 
     @property
     def request(self) -> Request:
-        """What was asked."""
+        """The request."""
         ...
 
     @property
@@ -45,7 +46,7 @@ class Keyed(Protocol):
 
 
 class Store:
-    """All that was ever built in one place. Make one with `Store.open`; use it in a `with`."""
+    """The steps, records and runs of one file. Open it with `Store.open`, in a `with`."""
 
     def __init__(self, database: Database) -> None:
         self._db = database
@@ -55,9 +56,9 @@ class Store:
 
     @classmethod
     def open(cls, path: Path | str, *, read_only: bool = False) -> Store:
-        """Open a store, making it where there is none. Raises `StoreError`.
+        """Open a store; create it if there is none. Raises `StoreError`.
 
-        read_only: change nothing, and refuse where there is no store.
+        read_only: write nothing, and raise if there is no store.
         """
         return cls(Database(Path(path), read_only=read_only))
 
@@ -77,16 +78,16 @@ class Store:
         self.close()
 
     def transaction(self) -> AbstractContextManager[None]:
-        """Commit everything written inside at once, or nothing. May be nested."""
+        """A transaction: commits everything written inside it, or nothing. May be nested."""
         return self._db.transaction()
 
     # -- the build lock ---------------------------------------------------------------------
 
     @contextmanager
     def lock(self, *, wait: bool = False) -> Iterator[None]:
-        """Let no other build use the store meanwhile. Raises `StoreError` unless told to wait.
+        """Hold the build lock, so that no other build uses the store. May be nested.
 
-        May be nested: who holds it may call what takes it, such as `build` and `export`.
+        wait: wait for another build to end, instead of raising `StoreError`.
         """
         if self._holds_lock:
             yield
@@ -100,7 +101,7 @@ class Store:
                 self._holds_lock = False
 
     def locked(self) -> bool:
-        """Whether a build is using the store at this moment."""
+        """Whether a build is using the store now."""
         return is_locked(self._lock_path)
 
     @property
@@ -118,33 +119,30 @@ class Store:
     # -- steps ------------------------------------------------------------------------------
 
     def get_steps(self, keys: Sequence[str]) -> dict[str, Result]:
-        """The results that the store has under these keys.
-
-        Raises `StoreError` for one that is not as it was kept.
-        """
+        """The stored results of these keys. Raises `StoreError` for one that was damaged."""
         out: dict[str, Result] = {}
         for start in range(0, len(keys), _KEYS_A_QUERY):
-            part = keys[start : start + _KEYS_A_QUERY]
-            marks = ",".join("?" * len(part))
+            chunk = keys[start : start + _KEYS_A_QUERY]
+            marks = ",".join("?" * len(chunk))
             rows = self._db.all(
-                f"SELECT {record_sql.RESULT} FROM steps t WHERE t.key IN ({marks})", part
+                f"SELECT {record_sql.RESULT} FROM steps t WHERE t.key IN ({marks})", chunk
             )
             out |= {row[1]: record_sql.result(*row) for row in rows}
         return out
 
-    def put_steps(self, items: Iterable[tuple[Keyed, Result]]) -> None:
-        """Keep results, all in one transaction; a key that is known stays as it is."""
+    def put_steps(self, items: Iterable[tuple[KeyedRequest, Result]]) -> None:
+        """Write results in one transaction; a result that is already stored is not replaced."""
         with self.transaction():
             self._db.many(
                 "INSERT OR IGNORE INTO steps (key, kind, request, result, sha256) "
                 "VALUES (?, ?, ?, ?, ?)",
-                [_step_row(asked, result) for asked, result in items],
+                [_step_row(request, result) for request, result in items],
             )
 
     # -- runs -------------------------------------------------------------------------------
 
     def put_run(self, run: Run) -> None:
-        """Keep a run; one that is known stays as it is."""
+        """Write a run; one that is already stored is not replaced."""
         body = asdict(run)
         del body["id"]
         self._db.execute(
@@ -157,7 +155,7 @@ class Store:
         return [Run(id=row[0], **json.loads(row[1])) for row in rows]
 
     def run(self, run_id: str) -> Run:
-        """One run. Raises `UsageError` where the store has no such run."""
+        """The run with this id. Raises `UsageError` if there is none."""
         rows = self._db.all("SELECT id, body FROM runs WHERE id = ?", (run_id,))
         if not rows:
             raise UsageError(
@@ -166,30 +164,30 @@ class Store:
         return Run(id=rows[0][0], **json.loads(rows[0][1]))
 
     def add_event(self, run_id: str, event: Event, detail: dict[str, Any] | None = None) -> None:
-        """Note that something happened to a run, now."""
+        """Record an event of a run, now."""
         self._db.execute(
             "INSERT INTO events (run, event, detail, at) VALUES (?, ?, ?, ?)",
             (self._run(run_id), event, canonical_json(detail or {}), now()),
         )
 
     def events(self, run_id: str) -> list[RunEvent]:
-        """What happened to a run, in order."""
+        """The events of a run, in order."""
         rows = self._db.all(
             "SELECT event, detail, at FROM events WHERE run = ? ORDER BY seq", (self._run(run_id),)
         )
         return [RunEvent(run_id, row[0], json.loads(row[1]), row[2]) for row in rows]
 
     def examination(self, run_id: str) -> dict[str, Any] | None:
-        """How a run's critic and judge did on known cases, the last time they were asked."""
-        asked = [e.detail for e in self.events(run_id) if e.event == "examined"]
-        return asked[-1] if asked else None
+        """The last examination of a run's critic and judge; None without one."""
+        details = [e.detail for e in self.events(run_id) if e.event == "examined"]
+        return details[-1] if details else None
 
     def status(self, run_id: str) -> RunStatus:
-        """How a run stands, by its events."""
+        """The status of a run, from its events."""
         return status_of(self.events(run_id))
 
     def counts(self, run_id: str) -> dict[str, int]:
-        """How many records of each kind a run has: `trace`, `comparison`, `set_aside`."""
+        """The number of a run's records by kind: `trace`, `comparison`, `set_aside`."""
         run = self._run(run_id)
         rows = self._db.all(
             "SELECT kind, count(*) FROM run_records WHERE run = ? GROUP BY kind "
@@ -201,17 +199,17 @@ class Store:
     # -- records ----------------------------------------------------------------------------
 
     def put_trace(self, run_id: str, trace: Trace) -> None:
-        """Record a trace for a run. Its steps must be stored before."""
+        """Write a trace of a run. Its steps must be stored before."""
         record_sql.put(self._db, self._run(run_id), "trace", trace)
 
     def put_comparison(self, run_id: str, comparison: Comparison) -> None:
-        """Record a comparison for a run. Its steps must be stored before."""
+        """Write a comparison of a run. Its steps must be stored before."""
         record_sql.put(self._db, self._run(run_id), "comparison", comparison)
 
     def put_set_aside(self, run_id: str, prompt_id: str, row: SetAside) -> None:
-        """Keep what could not be used, once. `prompt_id` is "" for a row that is no prompt."""
+        """Write an invalid row or prompt, once. `prompt_id` is "" for a row that is no prompt."""
         line = re.search(r":(\d{1,18})$", row.source)
-        texts = (_whole(t) for t in (row.source, row.reason, row.excerpt))
+        texts = (_escape_surrogates(t) for t in (row.source, row.reason, row.excerpt))
         self._db.execute(
             "INSERT OR IGNORE INTO set_aside VALUES (?, ?, ?, ?, ?, ?)",
             (self._run(run_id), prompt_id, int(line[1]) if line else 0, *texts),
@@ -228,7 +226,7 @@ class Store:
         return (r for r in records if isinstance(r, Comparison))
 
     def set_asides(self, run_id: str) -> Iterator[SetAside]:
-        """What a run could not use: input rows in the order of lines, then prompts by id."""
+        """A run's invalid rows in the order of lines, then its prompts without a result, by id."""
         after: tuple[Any, ...] = ("", -1, "", "", "")
         columns = "prompt_id, line, source, reason, excerpt"
         while rows := self._db.all(
@@ -239,8 +237,8 @@ class Store:
             yield from (SetAside(*row[2:]) for row in rows)
             after = rows[-1]
 
-    def done(self, run_id: str) -> set[tuple[str, str, int]]:
-        """What a run has recorded already: (kind, prompt id, pair)."""
+    def record_keys(self, run_id: str) -> set[tuple[str, str, int]]:
+        """The keys of a run's records: (kind, prompt id, pair)."""
         return set(
             self._db.all(
                 "SELECT kind, prompt_id, pair FROM run_records WHERE run = ?", (self._run(run_id),)
@@ -248,29 +246,28 @@ class Store:
         )
 
     def find(self, name: str) -> tuple[StoredRecord, ...]:
-        """The records with this trace, comparison or prompt id, or whose id begins with it.
+        """The records with this trace, comparison or prompt id, or the only id that begins so.
 
-        A prompt's records come together. Raises `UsageError` where nothing, or more than one id,
-        begins with `name`.
+        Raises `UsageError` when no id, or more than one, begins with `name`.
         """
         return record_sql.find(self._db, name)
 
     def record(self, run_id: str, record_id: str) -> Trace | Comparison | None:
-        """The run's own record with this id."""
+        """The run's record with this id; None if the run has none."""
         return record_sql.run_record(self._db, self._run(run_id), record_id)
 
     def damaged_steps(self, run_id: str) -> Iterator[str]:
-        """Recompute the digest of every step result of a run; yields the keys that differ."""
+        """Keys of a run's steps whose result no longer has its digest."""
         return record_sql.damaged_steps(self._db, self._run(run_id))
 
     def damaged_records(self, run_id: str) -> Iterator[str]:
-        """Recompute the digest of every record of a run; yields the ids that differ."""
+        """Ids of a run's records that no longer have their digest."""
         return (name for _, name in record_sql.damaged_records(self._db, self._run(run_id)))
 
-    def repair(self) -> Repaired:
-        """Drop damaged steps and records of all runs; a build makes again what its run then lacks.
+    def repair(self) -> RepairCounts:
+        """Drop damaged steps and records of all runs; the next build makes them again.
 
-        Every run that held one has an event of it. Hold the lock meanwhile.
+        Each run that held one gets the event `repaired`. The caller holds the lock.
         """
         with self.transaction():
             dropped = repair(self._db)
@@ -290,15 +287,15 @@ class Store:
         return int(rows[0][0])
 
 
-def _step_row(asked: Keyed, result: Result) -> tuple[str, ...]:
-    if result.key not in ("", asked.key):
-        raise ValueError(f"a result with key {result.key} for the request with key {asked.key}")
+def _step_row(request: KeyedRequest, result: Result) -> tuple[str, ...]:
+    if result.key not in ("", request.key):
+        raise ValueError(f"a result with key {result.key} for the request with key {request.key}")
     kind = "generate" if isinstance(result, Generation) else "score"
     body = canonical_json(codec.result_body(result))
     sha256 = hashlib.sha256(body.encode(errors="replace")).hexdigest()
-    return asked.key, kind, canonical_json(asked.request), body, sha256
+    return request.key, kind, canonical_json(request.request), body, sha256
 
 
-def _whole(text: str) -> str:
-    """The text, with half characters (lone surrogates) written out."""
+def _escape_surrogates(text: str) -> str:
+    """The text with its lone surrogates escaped."""
     return text.encode(errors="backslashreplace").decode()

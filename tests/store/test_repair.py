@@ -76,7 +76,7 @@ def test_a_repair_drops_the_step_and_what_rests_on_it(kind: str, path: Path) -> 
         assert (dropped.steps, dropped.records, dropped.runs) == (1, 1, ("r-1", "r-2"))
         assert list(store.traces("r-1")) == [trace("q")]
         assert list(store.traces("r-2")) == [trace("s")]
-        assert ("trace", "p", 0) not in store.done("r-1")
+        assert ("trace", "p", 0) not in store.record_keys("r-1")
         assert store.get_steps([STEP]) == {}
         assert len(store.get_steps([s.key for s in steps_of(FIRST)])) == 4  # of 5
         assert store.status("r-1") == "interrupted"

@@ -57,7 +57,7 @@ def test_records_come_back_equal_and_in_order(path: Path) -> None:
             comparison(n, pair) for n in names for pair in (0, 1)
         ]
         assert next(store.traces("r-1")).prompt.meta == {"benign": True, "tags": ["a"]}
-        assert store.done("r-1") == {
+        assert store.record_keys("r-1") == {
             *(("trace", n, 0) for n in names),
             *(("comparison", n, pair) for n in names for pair in (0, 1)),
         }
@@ -87,7 +87,7 @@ def test_a_record_needs_its_steps(path: Path) -> None:
         with pytest.raises(StoreError, match="refers to 5 steps"):
             store.put_trace("r-1", trace("p"))
         assert list(store.traces("r-1")) == []
-        assert store.done("r-1") == set()
+        assert store.record_keys("r-1") == set()
 
 
 def test_a_run_holds_one_record_a_place(path: Path) -> None:
@@ -169,13 +169,13 @@ def test_a_transaction_is_all_or_nothing(path: Path) -> None:
         with pytest.raises(KeyboardInterrupt), store.transaction():
             put(store, "r-1", trace("p"))
             raise KeyboardInterrupt
-        assert store.done("r-1") == set()
+        assert store.record_keys("r-1") == set()
         with store.transaction():
             put(store, "r-1", trace("q"))
             with pytest.raises(ZeroDivisionError), store.transaction():
                 put(store, "r-1", trace("p"))
                 raise ZeroDivisionError
-        assert store.done("r-1") == {("trace", "q", 0)}
+        assert store.record_keys("r-1") == {("trace", "q", 0)}
 
 
 @pytest.mark.parametrize("table", ["steps", "prompts", "records", "record_steps", "runs",
@@ -283,7 +283,7 @@ def test_a_full_disk_is_told_and_leaves_the_store_whole(path: Path) -> None:
         assert told.value.exit_code == 6
     with Store.open(path) as store:  # there is room again
         assert store._db.all("PRAGMA integrity_check") == [("ok",)]
-        assert store.done("r-1") == {("trace", "p", 0)}
+        assert store.record_keys("r-1") == {("trace", "p", 0)}
         put(store, "r-1", trace("q0"))
 
 
