@@ -27,21 +27,27 @@ def config_options(
     def decorate(command: _Command) -> _Command:
         for item in reversed(chosen):
             command = _option(item, unset)(command)
+            if alias := item.metadata["alias"]:
+                command = _option(item, unset, alias)(command)
         return command
 
     return decorate
 
 
-def _option(item: dataclasses.Field[Any], unset: bool) -> Callable[[_Command], _Command]:
+def _option(
+    item: dataclasses.Field[Any], unset: bool, alias: str = ""
+) -> Callable[[_Command], _Command]:
+    """The option of a field. alias: an older name, for a hidden option of its own."""
     settings, kind = item.metadata, str(item.type).split(" | ")[0]
-    name, help = flag(item.name), settings["help"] + _default(item.default, unset)
-    default = None if unset else item.default
+    key = alias or item.name
+    name, help = flag(key), settings["help"] + _default(item.default, unset)
+    default = None if unset or alias else item.default
     if kind == "bool":
         both = f"{name}/--no-{name[2:]}" if unset or item.default else name
-        return click.option(both, item.name, default=default, is_flag=True, help=help)
+        return click.option(both, key, default=default, is_flag=True, help=help, hidden=bool(alias))
     return click.option(
-        name, item.name, default=default, help=help, type=_type(kind, settings),
-        multiple=settings["several"], metavar=settings["metavar"],
+        name, key, default=default, help=help, type=_type(kind, settings),
+        multiple=settings["several"], metavar=settings["metavar"], hidden=bool(alias),
     )  # fmt: skip
 
 

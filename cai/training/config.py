@@ -234,7 +234,9 @@ class RewardConfig(RowsConfig):
         ("soft", "hard"),
     )
     centering: float = option(
-        0.01, "Centering coefficient: weight of the squared sum of a pair's scores."
+        0.01,
+        "Centering coefficient: weight of the squared sum of a pair's scores.",
+        alias="centring",
     )
     margins: bool = option(
         True, "Subtract a row's `margin` from the score difference, where it has one."
@@ -284,10 +286,11 @@ class PpoConfig(TrainConfig):
         "The reward: a reward model's run, a Python function `module:function`, or a weighted sum:"
         " `runs/reward, 0.5*rewards:polite`, each divided by its standard deviation at the start.",
     )
-    check: str | None = option(
+    second_reward: str | None = option(
         None,
-        "A second reward, as a check against reward hacking: nothing is trained on it, and the run"
-        " stops if it falls.",
+        "A second reward to detect reward hacking: nothing is trained on it, and the run stops if"
+        " it falls while the score rises.",
+        alias="check",
     )
     gate: bool = option(
         True, "Refuse a reward model that predicts no better than response length does."
@@ -369,8 +372,10 @@ def build_config(kind: type[TrainConfig], values: Mapping[str, Any], where: str)
     Raises `UsageError` for unknown names (with the nearest known one) and wrong types.
     """
     known = {item.name: item for item in dataclasses.fields(kind)}
+    aliases = {item.metadata["alias"]: item.name for item in known.values()}
     settings: dict[str, Any] = {}
     for name, value in values.items():
+        name = aliases.get(name, name)
         if name not in known:
             close = get_close_matches(str(name), known, n=1)
             raise UsageError(

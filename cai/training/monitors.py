@@ -28,8 +28,8 @@ class Observation:
     kl: mean KL of a response to the reference, nats. length: mean tokens. repetition: mean share of
     a response's 4-grams that it has said before. unended: share of responses without a proper end
     (`cai.training.rollout.has_ended`). distinct: share of different texts among all. score: mean of
-    what the policy is trained on. check: mean of the second reward, None without one.
-    check_spread: its standard deviation over the responses.
+    what the policy is trained on. second_score: mean of the second reward, None without one.
+    second_spread: its standard deviation over the responses.
     """
 
     kl: float
@@ -38,8 +38,8 @@ class Observation:
     unended: float
     distinct: float
     score: float
-    check: float | None = None
-    check_spread: float = 0.0
+    second_score: float | None = None
+    second_spread: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ def observe(
     responses: Sequence[Response],
     kl: float,
     scores: Sequence[float],
-    check: Sequence[float] | None = None,
+    second_scores: Sequence[float] | None = None,
 ) -> Observation:
     """Sum up one update's responses; `kl`: mean over them."""
     count = len(responses)
@@ -91,8 +91,8 @@ def observe(
         unended=sum(not r.ended for r in responses) / count,
         distinct=len({r.text for r in responses}) / count,
         score=_mean(scores),
-        check=None if check is None else _mean(check),
-        check_spread=0.0 if check is None else spread(check),
+        second_score=None if second_scores is None else _mean(second_scores),
+        second_spread=0.0 if second_scores is None else spread(second_scores),
     )
 
 
@@ -133,7 +133,7 @@ class Monitors:
     def blind(self) -> bool:
         """Whether a fall of the second reward can't be seen: at the start it had no spread."""
         start = self._history[:1]
-        return any(o.check is not None and o.check_spread == 0 for o in start)
+        return any(o.second_score is not None and o.second_spread == 0 for o in start)
 
     def state(self) -> dict[str, Any]:
         """All observations, for JSON."""
@@ -215,20 +215,20 @@ def responses_identical(history: Sequence[Observation], bounds: Bounds) -> str |
 
 
 def reward_hacking(history: Sequence[Observation], bounds: Bounds) -> str | None:
-    """The score rises while the second reward, the check, falls from its best."""
-    window, unit = bounds.window, history[0].check_spread
-    if len(history) < 2 * window or history[-1].check is None or unit == 0:
+    """Over-optimization: the score rises while the second reward falls from its best."""
+    window, unit = bounds.window, history[0].second_spread
+    if len(history) < 2 * window or history[-1].second_score is None or unit == 0:
         return None
-    checks = _windows([o.check or 0.0 for o in history], window)
+    second = _windows([o.second_score or 0.0 for o in history], window)
     scores = _windows([o.score for o in history], window)
-    earlier = range(len(checks) - window)  # windows that share no update with the last one
-    best = max(earlier, key=lambda i: checks[i])
-    if checks[-1] >= checks[best] - bounds.fall * unit or scores[-1] <= scores[best]:
+    earlier = range(len(second) - window)  # windows that share no update with the last one
+    best = max(earlier, key=lambda i: second[i])
+    if second[-1] >= second[best] - bounds.fall * unit or scores[-1] <= scores[best]:
         return None
     return (
         f"Reward hacking: since update {best + window} the score has risen from"
-        f" {scores[best]:.2f} to {scores[-1]:.2f} while the check fell from"
-        f" {checks[best]:.2f} to {checks[-1]:.2f}."
+        f" {scores[best]:.2f} to {scores[-1]:.2f} while the second reward fell from"
+        f" {second[best]:.2f} to {second[-1]:.2f}."
     )
 
 
@@ -273,8 +273,9 @@ def rollout_warnings(
     if blind and several:
         yield (
             "blind",
-            f"--check gave all responses of the first update the value {metrics['check']:g}: it"
-            " has no spread to measure a fall in, so it can't stop the run.",
+            f"--second-reward gave all responses of the first update the value"
+            f" {metrics['check']:g}: it has no spread to measure a fall in, so it can't stop the"
+            " run.",
         )
 
 

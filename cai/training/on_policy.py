@@ -56,7 +56,7 @@ class OnPolicyTrainer(ABC):
 
     policy: the adapter that learns. reference: the adapter of the reference model, a frozen copy of
     the policy's start; None where the policy is a fresh adapter, for the base with adapters off.
-    check: a second reward that nothing is trained on, for the monitors. held: prompts that are
+    second_scorer: a reward that nothing is trained on, for the monitors. held: prompts that are
     answered in evaluations alone. value_head: read beside the policy, and trained with it.
     set_aside: invalid prompts so far; those that are too long are added. parents, data: for the
     record of the run. other_models: bases that are held beside the policy's.
@@ -78,7 +78,7 @@ class OnPolicyTrainer(ABC):
         *,
         policy: str = "policy",
         reference: str | None = None,
-        check: Scorer | None = None,
+        second_scorer: Scorer | None = None,
         held: Sequence[Prompt] = (),
         bounds: Bounds | None = None,
         value_head: nn.Module | None = None,
@@ -92,7 +92,7 @@ class OnPolicyTrainer(ABC):
         self.settings = settings
         self.policy = policy
         self.reference = reference
-        self.check = check
+        self.second_scorer = second_scorer
         self.value_head = value_head.to(backbone.device) if value_head is not None else None
         self.rollouts: Path | None = None
         """The file that every update's responses are written to, for auditors."""
@@ -260,7 +260,7 @@ class OnPolicyTrainer(ABC):
             self.last_good = LastGoodWeights(state["last_good"], weights)
 
     def _mixtures(self) -> list[MixedScorer]:
-        return [s for s in (self.scorer, self.check) if isinstance(s, MixedScorer)]
+        return [s for s in (self.scorer, self.second_scorer) if isinstance(s, MixedScorer)]
 
     # -- the rollout ----------------------------------------------------------------------------
 
@@ -333,8 +333,8 @@ class OnPolicyTrainer(ABC):
         weights that wrote these responses are the last good ones.
         """
         kl = rollout.kl.tolist()
-        check = None if self.check is None else self.check(responses)
-        observation = observe(responses, sum(kl) / len(kl), scores, check)
+        second = None if self.second_scorer is None else self.second_scorer(responses)
+        observation = observe(responses, sum(kl) / len(kl), scores, second)
         self.stopped = self.monitors.watch(observation)
         if self.monitors.calm:
             weights = {n: p.detach().to("cpu", copy=True) for n, p in self.parameters.items()}
@@ -351,7 +351,7 @@ class OnPolicyTrainer(ABC):
                     "kl": kl[i],
                     "tokens": len(response.ids),
                     "ended": response.ended,
-                    **({} if check is None else {"check": check[i]}),
+                    **({} if second is None else {"check": second[i]}),
                 }
                 for i, response in enumerate(responses)
             ]
@@ -369,7 +369,9 @@ class OnPolicyTrainer(ABC):
             "distinct": observation.distinct,
             "entropy": -masked_mean(rollout.logprobs, rollout.mask).item(),
         }
-        return metrics if observation.check is None else metrics | {"check": observation.check}
+        if observation.second_score is not None:
+            metrics["check"] = observation.second_score
+        return metrics
 
 
 def _require_no_dropout(backbone: Backbone, policy: str) -> None:

@@ -72,15 +72,19 @@ class PpoTrainer(OnPolicyTrainer):
         config: `resolve`d. Raises `UsageError` and `DataError` for what can't be used.
         """
         prompts = load_prompts(config, data)
-        for spec in (config.reward, *([config.check] if config.check else [])):
+        for spec in (config.reward, *([config.second_reward] if config.second_reward else [])):
             reward_parts(spec, config)  # so that errors come before weights are loaded
         policy = load_policy(config, reference=True)
         backbone = policy.backbone
         if not config.full:
             backbone.no_dropout("policy")
         reward = build_reward(config.reward, backbone, config, "reward")
-        check = build_reward(config.check, backbone, config, "check") if config.check else None
-        rewards = [reward, *([check] if check else [])]
+        second = (
+            build_reward(config.second_reward, backbone, config, "check")
+            if config.second_reward
+            else None
+        )
+        rewards = [reward, *([second] if second else [])]
         return cls(
             backbone,
             reward.scorer,
@@ -88,7 +92,7 @@ class PpoTrainer(OnPolicyTrainer):
             config,
             value_head=ScalarHead(backbone.hidden_size, config.seed, std=0.0),
             reference=policy.reference,
-            check=check.scorer if check else None,
+            second_scorer=second.scorer if second else None,
             held=prompts.held_out,
             set_aside=prompts.set_aside,
             parents=(*policy.parents, *(facts for r in rewards for facts in r.facts)),

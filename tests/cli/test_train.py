@@ -38,6 +38,19 @@ def test_help_names_every_setting(stage: str, capsys: pytest.CaptureFixture[str]
         assert f"--{item.name.replace('_', '-')}" in said
 
 
+def test_older_names_of_options_work_and_are_hidden(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for stage, old in (("ppo", "--check"), ("reward", "--centring")):
+        cai("train", stage, "--help")
+        assert f"{old} " not in capsys.readouterr().out
+    given = ("-d", data, "-o", tmp_path / "out", "--dry-run")
+    cai("train", "ppo", *given, "--reward", "json:dumps", "--check", "nowhere", exit_code=2)
+    assert "no folder nowhere" in capsys.readouterr().err
+    cai("train", "reward", *given, "--centring", "-1", exit_code=2)
+    assert "--centering is -1.0" in capsys.readouterr().err
+
+
 def test_options_override_the_file(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

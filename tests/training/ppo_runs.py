@@ -47,7 +47,7 @@ def share_of_e(prompts: Any, responses: list[str]) -> list[float]:
 def trainer(base: Backbone | None = None, **changes: Any) -> PpoTrainer:
     """A trainer that is paid for the letter e. changes: settings, or arguments of the trainer."""
     base = base or backbone()
-    known = PpoConfig.__dataclass_fields__.keys() - {"check"}
+    known = PpoConfig.__dataclass_fields__.keys() - {"second_reward"}
     settings = {
         "prompts_per_update": 8,
         "max_new_tokens": 8,

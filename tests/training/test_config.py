@@ -51,6 +51,13 @@ def test_what_can_t_be_is_refused(values: dict[str, Any], said: str) -> None:
     assert re.search(said, str(error.value), re.DOTALL)
 
 
+def test_older_names_of_settings_still_work() -> None:
+    config = build_config(PpoConfig, {"check": "rewards:polite"}, "x")
+    assert isinstance(config, PpoConfig) and config.second_reward == "rewards:polite"
+    with_coefficient = build_config(RewardConfig, {"centring": 0.5}, "x")
+    assert isinstance(with_coefficient, RewardConfig) and with_coefficient.centering == 0.5
+
+
 def test_whole_numbers_serve_for_fractions_and_nothing_for_what_is_optional() -> None:
     config = build_config(DpoConfig, {"epochs": 3, "max_steps": None, "beta": 1}, "x")
     assert isinstance(config, DpoConfig)

@@ -13,8 +13,8 @@ from cai.training.monitors import Bounds, Monitors, Observation, observe, repeat
 from cai.training.rollout import ReadyPrompt, Response
 
 START = Observation(
-    kl=0.0, length=20.0, repetition=0.1, unended=0.1, distinct=0.8, score=1.0, check=5.0,
-    check_spread=2.0,
+    kl=0.0, length=20.0, repetition=0.1, unended=0.1, distinct=0.8, score=1.0, second_score=5.0,
+    second_spread=2.0,
 )  # fmt: skip
 
 
@@ -49,11 +49,17 @@ def test_an_observation_sums_up_a_batch() -> None:
         ],
         kl=1.5,
         scores=[1.0, 2.0, 3.0, 4.0],
-        check=[1.0, 2.0, 3.0, 6.0],
+        second_scores=[1.0, 2.0, 3.0, 6.0],
     )
-    assert seen.check_spread == pytest.approx((14 / 3) ** 0.5)
-    assert replace(seen, check_spread=0.0) == Observation(
-        kl=1.5, length=3.0, repetition=0.125, unended=0.25, distinct=0.75, score=2.5, check=3.0
+    assert seen.second_spread == pytest.approx((14 / 3) ** 0.5)
+    assert replace(seen, second_spread=0.0) == Observation(
+        kl=1.5,
+        length=3.0,
+        repetition=0.125,
+        unended=0.25,
+        distinct=0.75,
+        score=2.5,
+        second_score=3.0,
     )
 
 
@@ -82,21 +88,21 @@ def test_a_sign_that_stands_twice_stops_the_run(
     assert words in reason
 
 
-def checked(monitors: Monitors, values: list[tuple[float, float]]) -> list[str | None]:
-    return [monitors.watch(replace(START, score=s, check=c)) for s, c in values]
+def reasons(monitors: Monitors, values: list[tuple[float, float]]) -> list[str | None]:
+    return [monitors.watch(replace(START, score=s, second_score=c)) for s, c in values]
 
 
-def test_a_score_that_rises_while_the_second_opinion_falls_is_hacking() -> None:
-    """Window 4, fall 0.5 · 2 = 1. Both rise to (4, 8), then the score goes on and the check falls.
+def test_a_score_that_rises_while_the_second_reward_falls_is_hacking() -> None:
+    """Window 4, fall 0.5 · 2 = 1. Both rise to (4, 8), then the score goes on and the second falls.
 
-    Windows of the check: 6.5 at best (5, 6, 7, 8); after 7, 6, 5, 4 it is 5.5, no fall of more than
-    1 yet; after one more 4 it is 4.75, and 4.25 at the next: patience 2.
+    Windows of the second reward: 6.5 at best (5, 6, 7, 8); after 7, 6, 5, 4 it is 5.5, no fall of
+    more than 1 yet; after one more 4 it is 4.75, and 4.25 at the next: patience 2.
     """
     monitors = Monitors(Bounds())
     rising = [(1.0, 5.0), (2.0, 6.0), (3.0, 7.0), (4.0, 8.0)]
-    assert checked(monitors, rising) == [None] * 4
-    assert checked(monitors, [(5.0, 7.0), (6.0, 6.0), (7.0, 5.0), (8.0, 4.0)]) == [None] * 4
-    first, second = checked(monitors, [(9.0, 4.0), (9.0, 4.0)])
+    assert reasons(monitors, rising) == [None] * 4
+    assert reasons(monitors, [(5.0, 7.0), (6.0, 6.0), (7.0, 5.0), (8.0, 4.0)]) == [None] * 4
+    first, second = reasons(monitors, [(9.0, 4.0), (9.0, 4.0)])
     assert first is None
     assert second is not None
     assert second.startswith("Reward hacking: since update ")
@@ -104,12 +110,14 @@ def test_a_score_that_rises_while_the_second_opinion_falls_is_hacking() -> None:
 
 def test_a_score_that_falls_too_is_no_hacking() -> None:
     monitors = Monitors(Bounds())
-    assert checked(monitors, [(5.0 - i, 9.0 - i) for i in range(9)]) == [None] * 9
+    assert reasons(monitors, [(5.0 - i, 9.0 - i) for i in range(9)]) == [None] * 9
 
 
-def test_without_a_second_opinion_nobody_cries_hacking() -> None:
+def test_without_a_second_reward_nobody_cries_hacking() -> None:
     monitors = Monitors(Bounds())
-    plain = [replace(START, score=float(i), check=None, check_spread=0.0) for i in range(12)]
+    plain = [
+        replace(START, score=float(i), second_score=None, second_spread=0.0) for i in range(12)
+    ]
     assert [monitors.watch(o) for o in plain] == [None] * 12
 
 

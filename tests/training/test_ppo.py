@@ -227,7 +227,7 @@ def test_a_loss_that_is_no_number_stops_the_run() -> None:
 
 def test_auditors_get_every_response(tmp_path: Path) -> None:
     longer = FunctionScorer(lambda p, r: [len(x) for x in r], "longer")
-    run = trainer(check=longer)
+    run = trainer(second_scorer=longer)
     run.attach(tmp_path)
     figures = [run.update(), run.update()]
     rows = read_rows(tmp_path / ROLLOUTS)
@@ -242,21 +242,21 @@ def test_auditors_get_every_response(tmp_path: Path) -> None:
         assert [r["score"] for r in rowed] == share_of_e([], [r["response"] for r in rowed])
 
 
-def test_a_second_opinion_that_falls_stops_the_run() -> None:
-    """The score rises by itself and the check falls by itself, whatever is written."""
-    calls = {"score": 0.0, "check": 0.0}
+def test_a_second_reward_that_falls_stops_the_run() -> None:
+    """The score rises by itself and the second reward falls by itself, whatever is written."""
+    calls = {"score": 0.0, "second": 0.0}
 
     def rising(prompts: Any, responses: Any) -> list[float]:
         calls["score"] += 1
         return [calls["score"] + i / 8 for i in range(len(responses))]
 
     def falling(prompts: Any, responses: Any) -> list[float]:
-        calls["check"] -= 1
-        return [calls["check"] + i / 8 for i in range(len(responses))]
+        calls["second"] -= 1
+        return [calls["second"] + i / 8 for i in range(len(responses))]
 
     run = trainer(
         scorer=FunctionScorer(rising, "rising"),
-        check=FunctionScorer(falling, "falling"),
+        second_scorer=FunctionScorer(falling, "falling"),
         bounds=Bounds(window=2),
         epochs=1,
         minibatches=1,

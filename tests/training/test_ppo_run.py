@@ -194,7 +194,7 @@ def test_a_flat_reward_is_told_once(score: str, data: Path, tmp_path: Path) -> N
     assert notes.count(flat) == 1
 
 
-def test_a_second_opinion_without_a_spread_is_told() -> None:
+def test_a_second_reward_without_a_spread_is_told() -> None:
     """It is measured in its own spread at the start, which is 0; and a rollout of one text."""
     config = PpoConfig(**SMALL)
     figures = {"score": 1.0, "score_spread": 1.0, "distinct": 1.0, "unended": 0.0, "check": 2.0}

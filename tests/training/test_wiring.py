@@ -405,10 +405,10 @@ def test_ppo_s_reasoning_has_a_budget_of_its_own(budget: int) -> None:
 
 
 def test_what_ppo_is_given(model: str, data: Path) -> None:
-    """The reward and the second opinion, each its own, and which prompts are held out."""
+    """The reward and the second reward, each its own, and which prompts are held out."""
     changes: dict[str, Any] = {
         "prompts_per_update": 4, "max_new_tokens": 6, "epochs": 1,
-        "check": "rewards_of_wiring:longer",
+        "second_reward": "rewards_of_wiring:longer",
     }  # fmt: skip
     run = built(PpoConfig, model, data, limit=5, **changes)
     assert isinstance(run, PpoTrainer) and len(run.prompts) == 5 and not run.held
