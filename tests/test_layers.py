@@ -18,6 +18,7 @@ LAYERS: dict[str, int] = {
     "stats": 0,
     "decoding": 1,
     "reliability": 1,
+    "serving": 1,
     "content": 1,
     "constitution": 1,
     "text": 1,

@@ -105,8 +105,9 @@ def serve_command(run_dir: Path, port: int | None, host: str, opened: bool, cove
     """
     from cai.audit.report import PAGE_ITEMS, run_payload
     from cai.audit.runs import open_run
-    from cai.audit.serve import LOOPBACK, serve_again
+    from cai.audit.serve import serve_again
     from cai.data.verdicts import VerdictFile
+    from cai.serving import LOOPBACK
 
     if host not in LOOPBACK:
         raise UsageError(
@@ -128,10 +129,11 @@ def serve_command(run_dir: Path, port: int | None, host: str, opened: bool, cove
         folder = run.folder
     with serve_again(data, folder, host, port) as server:
         click.echo(f"{len(entries):,} items at {server.url}")
-        if server.missed is not None:
+        if server.busy_port is not None:
             click.echo(
-                f"Port {server.missed}, where pages left open look, belongs to another program now."
-                " What such a page could not send yet waits in it: free the port and serve again."
+                f"Port {server.busy_port}, where pages left open look, belongs to another program"
+                " now. What such a page could not send yet waits in it: free the port and serve"
+                " again."
             )
         click.echo("Ctrl-C ends it; verdicts are in " + shown_path(VerdictFile(folder).path))
         if opened:

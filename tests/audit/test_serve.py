@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
+from email.message import Message
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def server(run: Path) -> Iterator[AuditServer]:
 
 def ask(
     server: AuditServer, method: str, path: str, body: Any = None, **headers: str
-) -> tuple[int, dict[str, str], Any]:
+) -> tuple[int, Message, Any]:
     """Status, headers and body (JSON where it is)."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
     given = {"Content-Type": "application/json"} | {
@@ -60,15 +61,26 @@ def ask(
     answer = connection.getresponse()
     raw = answer.read()
     connection.close()
-    found = dict(answer.getheaders())
-    is_json = found.get("Content-Type") == "application/json"
-    return answer.status, found, json.loads(raw) if is_json else raw
+    is_json = answer.headers.get("Content-Type") == "application/json"
+    return answer.status, answer.headers, json.loads(raw) if is_json else raw
+
+
+def say(server: AuditServer, text: str) -> str:
+    """What the server answers to bytes on the wire, until it closes the connection."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as raw:
+        raw.sendall(text.encode())
+        return b"".join(iter(lambda: raw.recv(4096), b"")).decode()
 
 
 def word(server: AuditServer, n: int = 0, **changes: Any) -> dict[str, Any]:
-    key = server._data["items"][n]["key"]
+    key = server.audit.data["items"][n]["key"]
     verdict = Verdict(
-        key, server._data["items"][n]["id"], "r-audit", "accept", "Ann", f"2026-01-01T10:00:{n:02}Z"
+        key,
+        server.audit.data["items"][n]["id"],
+        "r-audit",
+        "accept",
+        "Ann",
+        f"2026-01-01T10:00:{n:02}Z",
     )
     return asdict(verdict) | changes
 
@@ -90,7 +102,7 @@ def test_only_who_has_the_token_gets_anything(server: AuditServer) -> None:
         assert ask(server, "GET", path)[0] == 404
         assert ask(server, "POST", path, [word(server)])[0] == 404
     assert ask(server, "GET", own + "../secret")[0] == 404
-    assert VerdictFile(server._file.path.parent.parent).read() == []
+    assert VerdictFile(server.audit.file.path.parent.parent).read() == []
 
 
 def test_another_name_of_the_host_is_refused(server: AuditServer) -> None:
@@ -105,7 +117,7 @@ def test_what_the_answers_forbid(server: AuditServer) -> None:
     assert headers["Cache-Control"] == "no-store"
     assert headers["X-Content-Type-Options"] == "nosniff" and headers["X-Frame-Options"] == "DENY"
     assert headers["Referrer-Policy"] == "no-referrer"
-    assert not any(name.startswith("Access-Control") for name in headers)
+    assert not any(name.lower().startswith("access-control") for name in headers)
     policy = re.search(rb'Content-Security-Policy" content="([^"]*)"', page)
     assert policy and b"connect-src 'self'" in policy[1] and b"unsafe" not in policy[1]
 
@@ -113,7 +125,7 @@ def test_what_the_answers_forbid(server: AuditServer) -> None:
 def test_it_listens_on_this_machine_alone(run: Path) -> None:
     server = made(run)
     try:
-        assert server._http.server_address[0] == "127.0.0.1"
+        assert server._socket.getsockname()[0] == "127.0.0.1"
         assert server.token not in ("", made(run).token)
         with pytest.raises(UsageError, match=f"Can't listen on 127.0.0.1:{server.port}"):
             made(run, port=server.port)
@@ -128,7 +140,7 @@ def test_a_verdict_is_on_disk_when_it_is_acknowledged(server: AuditServer, run: 
     path = f"/{server.token}/verdicts"
     kept = ask(server, "POST", path, [word(server), word(server, 1)])[2]
     assert kept == {"kept": 2, "refused": []}
-    ids = [item["id"] for item in server._data["items"]]
+    ids = [item["id"] for item in server.audit.data["items"]]
     assert [v.record for v in VerdictFile(run).read()] == ids[:2]
     assert ask(server, "POST", path, [word(server), word(server, 2)])[2]["kept"] == 1  # again
     assert len(VerdictFile(run).read()) == 3
@@ -170,22 +182,38 @@ def test_a_damaged_file_of_verdicts_is_told(server: AuditServer, run: Path) -> N
     ask(server, "POST", f"/{server.token}/verdicts", [word(server)])
     with VerdictFile(run).path.open("a") as file:
         file.write('{"bad": 1}\n')
-    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as raw:
-        raw.sendall(f"GET /{server.token}/ HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
-        told = b"".join(iter(lambda: raw.recv(4096), b"")).decode()
-    assert " 500 " in told and "verdicts.jsonl:2" in told
+    answer = say(server, f"GET /{server.token}/ HTTP/1.0\r\nHost: localhost\r\n\r\n")
+    assert " 500 " in answer and "verdicts.jsonl:2" in answer
 
 
 def test_requests_that_are_none(server: AuditServer) -> None:
     path = f"/{server.token}/verdicts"
     assert ask(server, "POST", path, "[]", Content_Type="text/plain")[0] == 415
     assert ask(server, "POST", path, "", Content_Length="99999999")[0] == 413
-    assert ask(server, "POST", path, "", Content_Length="-1")[0] == 413
-    assert ask(server, "PUT", path, "[]")[0] == 501
-    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as raw:
-        raw.sendall(b"\x16\x03\x01 no http at all\r\n\r\n")
-        assert b"400" in raw.recv(1000)
+    assert ask(server, "POST", path, "", Content_Length="-1")[0] == 400
+    assert ask(server, "PUT", path, "[]")[0] == 405
+    assert "400" in say(server, "\x16\x03\x01 no http at all\r\n\r\n")
     assert ask(server, "GET", path)[0] == 200  # it goes on
+
+
+def test_a_body_of_no_declared_length_is_refused(server: AuditServer) -> None:
+    head = f"POST /{server.token}/verdicts HTTP/1.1\r\nHost: localhost\r\n"
+    answer = say(
+        server, head + "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
+    assert answer.startswith("HTTP/1.1 411 ")
+
+
+def test_who_never_ends_a_request_is_cut_off(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing at all, half a head, half a body: `say` returns only once the server hangs up."""
+    monkeypatch.setattr("cai.serving.IDLE_SECONDS", 1)
+    monkeypatch.setattr("cai.serving.BODY_SECONDS", 0.5)
+    with made(run).running() as server:
+        assert say(server, "") == ""
+        assert say(server, f"GET /{server.token}/ HTTP/1.1\r\nHost: local") == ""
+        head = f"POST /{server.token}/sign HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n"
+        answer = say(server, head + "Content-Type: application/json\r\n\r\n{")
+        assert answer.startswith("HTTP/1.1 408 ") and "cache-control: no-store" in answer
 
 
 def test_a_full_disk_is_no_acknowledgement(
@@ -241,8 +269,8 @@ def test_an_auditor_signs_where_they_have_read(watched: Watched, run: Path) -> N
         watched.page.click("[data-act=onward]")
         assert watched.page.input_value("#signer") == "Ann"
         saved(run, 12)
-        saved_all = "!document.querySelector('#progress').textContent.includes('not saved')"
-        watched.page.wait_for_function(saved_all)
+        all_saved = "#progress:not(:has-text('not saved'))"
+        watched.page.wait_for_selector(all_saved)
         watched.page.click("[data-act=sign]")
         watched.page.wait_for_selector("#notice:has-text('Signed off by Ann')")
         assert read_signoff(run)["reviewed"]["rejected"] == 1
@@ -252,6 +280,7 @@ def test_an_auditor_signs_where_they_have_read(watched: Watched, run: Path) -> N
         assert watched.texts(".signed")[0].startswith("Signed off by Ann")
         watched.press("o", "x", "o")
         assert watched.page.locator(".signed").count() == 0
+        watched.page.wait_for_selector(all_saved)
         watched.page.click("[data-act=sign-off]")
         watched.page.click("[data-act=sign]")
         watched.page.wait_for_selector("text=Not signed: 83.3% of the judged items are accepted")
@@ -425,7 +454,23 @@ def test_two_auditors_at_once(chromium: Any, run: Path) -> None:
 
 
 def test_ctrl_c_ends_it_with_a_word(run: Path) -> None:
+    """Even with a page that is open and a request that never ends."""
     server = Command(run)
-    assert server.end(signal.SIGINT) == 130
+    idle = http.client.HTTPConnection("127.0.0.1", server.port)
+    path = "/" + server.url.split("/", 3)[3]
+    idle.request("GET", path)
+    assert idle.getresponse().status == 200
+    stuck = socket.create_connection(("127.0.0.1", server.port))
+    stuck.sendall(
+        f"POST {path}sign HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n"
+        "Content-Type: application/json\r\n\r\n{".encode()
+    )
+    server.process.send_signal(signal.SIGINT)
+    _, errors = server.process.communicate(timeout=20)
+    idle.close()
+    stuck.close()
+    assert server.process.returncode == 130
+    assert "Every verdict that was taken is on disk." in errors and "Traceback" not in errors
+    assert len(errors.splitlines()) == 1, errors
     again = Command(run, server.port)  # the address is free again
     assert again.end(signal.SIGTERM) != 0
