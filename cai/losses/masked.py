@@ -61,20 +61,4 @@ def whiten(values: Tensor, mask: Tensor) -> Tensor:
     Huang et al. 2024 (arXiv 2403.17031), on advantage whitening.
     """
     centred = zero_outside(values, mask) - masked_mean(values, mask)
-    return zero_outside(centred * _scale(values, mask), mask)
-
-
-def whiten_keep_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """The counted values with variance 1 about their own mean; 0 outside the mask (rewards in PPO).
-
-    values: any shape. mask: bool, the same shape. A lone value stays as it is.
-    Raises `ValueError` where the shapes do not fit.
-    A function of its own: `shift_mean=True` means opposite things in two well-known libraries.
-    """
-    mean = masked_mean(values, mask)
-    centred = zero_outside(values, mask) - mean
-    return zero_outside(centred * _scale(values, mask) + mean, mask)
-
-
-def _scale(values: Tensor, mask: Tensor) -> Tensor:
-    return torch.rsqrt(masked_variance(values, mask) + EPSILON)
+    return zero_outside(centred * torch.rsqrt(masked_variance(values, mask) + EPSILON), mask)

@@ -14,7 +14,6 @@ from cai.losses.masked import (
     masked_sum,
     masked_variance,
     whiten,
-    whiten_keep_mean,
     zero_outside,
 )
 
@@ -26,7 +25,6 @@ ALL: list[Callable[[Tensor, Tensor], Tensor]] = [
     masked_mean,
     masked_variance,
     whiten,
-    whiten_keep_mean,
 ]
 
 
@@ -53,17 +51,8 @@ def test_whitening() -> None:
     assert masked_variance(out, MASK).item() == pytest.approx(1)
 
 
-def test_whitening_that_keeps_the_mean() -> None:
-    """3 + (−2, −1, 0, 3) · 0.4629100 = 2.0741800, 2.5370900, 3, 4.3887301, 0 outside."""
-    out = whiten_keep_mean(VALUES, MASK)
-    assert out[0].tolist() == pytest.approx([2.0741800, 2.5370900, 0], abs=1e-5)
-    assert out[1].tolist() == pytest.approx([3, 4.3887301, 0], abs=1e-5)
-    assert masked_mean(out, MASK).item() == pytest.approx(3)
-    assert masked_variance(out, MASK).item() == pytest.approx(1)
-
-
 def test_few_values() -> None:
-    """Of none the mean is 0; one value has variance 0, whitens to 0 and keeps itself as mean."""
+    """Of none the mean is 0; one value has variance 0, and whitens to 0."""
     none, one = torch.zeros(2, 3, dtype=torch.bool), torch.zeros(2, 3, dtype=torch.bool)
     one[1, 0] = True
     for function in ALL:
@@ -71,14 +60,12 @@ def test_few_values() -> None:
     assert masked_mean(VALUES, one).item() == 3
     assert masked_variance(VALUES, one).item() == 0
     assert whiten(VALUES, one)[1, 0].item() == 0
-    assert whiten_keep_mean(VALUES, one)[1, 0].item() == 3
 
 
 def test_equal_values_whiten_to_nothing() -> None:
     """Variance 0: (v − v) / √(0 + 1e-8) = 0."""
     same = torch.full((2, 3), 2.5)
     assert not whiten(same, MASK).any()
-    assert torch.equal(whiten_keep_mean(same, MASK), zero_outside(same, MASK))
 
 
 @pytest.mark.parametrize("function", ALL)
