@@ -30,14 +30,23 @@ from typing import Any
 
 import torch
 
-from cai.miniature.world.judge import GARBLED, copied, judge, unknown_words
-from cai.miniature.world.requests import RequestKind, WorldRequest, draw_request
-from cai.miniature.world.vocabulary import EVASIVE, HARMS
+import cai
+from cai.miniature import (
+    EVASIVE,
+    GARBLED,
+    HARMS,
+    RequestKind,
+    WorldRequest,
+    copied,
+    draw_request,
+    judge,
+    unknown_words,
+)
+
+# KL is read as PPO reads it: on the very tokens drawn, at the temperature of the draw.
 from cai.models.backbone import Backbone
 from cai.stats import Proportion
-from cai.training.folder import versions
 from cai.training.rollout import Response, read_responses, ready_prompts, write_responses
-from cai.types import Message, Prompt
 
 HERE = Path(__file__).resolve().parent
 KINDS: tuple[RequestKind, ...] = ("harmful", "benign", "lookalike")
@@ -187,7 +196,7 @@ def judged(
     seed: int,
 ) -> dict[str, list[float]]:
     """An answer to each request, in numbers."""
-    prompts = [Prompt(str(n), (Message("user", r.text),)) for n, r in enumerate(requests)]
+    prompts = [cai.Prompt(str(n), (cai.Message("user", r.text),)) for n, r in enumerate(requests)]
     ready, _ = ready_prompts(backbone.encoder, prompts, backbone.context - NEW_TOKENS - 1)
     drawn = [(prompt, 0) for prompt in ready]
     answers = write_responses(backbone, adapter, drawn, NEW_TOKENS, heat, seed, 0)
@@ -257,7 +266,8 @@ def last_figures(folder: Path, stage: str) -> str:
 
 def report(arguments: argparse.Namespace, pooled: dict[str, dict[str, list[float]]]) -> list[str]:
     """All that is told, as Markdown."""
-    used = ", ".join(f"{k} {v}" for k, v in versions().items())
+    run = cai.read_run(arguments.out / f"seed-{arguments.seeds[0]}" / "sft")
+    versions = ", ".join(f"{k} {v}" for k, v in run["versions"].items())
     told = {**SETTINGS, "ppo after dpo, besides": GENTLER}
     settings = [f"- {n}: `{' '.join(map(str, given))}`" for n, given in told.items()]
     ends = [
@@ -271,7 +281,7 @@ def report(arguments: argparse.Namespace, pooled: dict[str, dict[str, list[float
         f"`python bench/align.py`, {datetime.now(UTC):%Y-%m-%d}, on a CPU. Seeds {arguments.seeds};"
         f" {arguments.prompts} requests of the training split a seed;"
         f" {arguments.n} held-out requests of each kind and seed; {arguments.updates} updates of"
-        f" PPO; answers of up to {NEW_TOKENS} tokens. {used}.",
+        f" PPO; answers of up to {NEW_TOKENS} tokens. {versions}.",
         "",
         "Shares of answers, with 95 % intervals. Evasive: refuses or dodges what could be answered."
         " Odd word: one that the world's grammar never uses, or a garbled answer. KL: to the base,"

@@ -29,10 +29,12 @@ from typing import Any
 
 from playwright.sync_api import sync_playwright
 
+import cai
+
+# The page alone is measured: its run is made up, without a build.
 from cai.audit.items import trace_item
 from cai.audit.report import write_report
 from cai.audit.runs import Entry
-from cai.types import CritiqueOutcome, Generation, Message, Prompt, Revision, Trace
 
 HERE = Path(__file__).resolve().parent
 DATA = Path(os.environ.get("CAI_TEST_DATA", HERE.parents[1] / "shared" / "data"))
@@ -71,26 +73,29 @@ class Made:
         for n in range(self._count):
             yield Entry(trace_item(self._trace(random.Random(n), n)), (("sft.jsonl", f"t{n}.2"),))
 
-    def _trace(self, rng: random.Random, n: int) -> Trace:
-        def say(low: int, high: int, given: str) -> Generation:
+    def _trace(self, rng: random.Random, n: int) -> cai.Trace:
+        def say(low: int, high: int, given: str) -> cai.Generation:
             text = " ".join(rng.sample(self._sentences, rng.randint(low, high)))
-            return Generation(text, (), "stop", "m", given, 100, len(text) // 4)
+            return cai.Generation(text, (), "stop", "m", given, 100, len(text) // 4)
 
         asked = rng.choice(self._sentences)
-        prompt = Prompt(f"p{n}", (Message("user", asked),), f"prompts.jsonl:{n}")
+        prompt = cai.Prompt(f"p{n}", (cai.Message("user", asked),), f"prompts.jsonl:{n}")
         first = say(2, 5, f"<user>{asked}<assistant>")
         rounds = []
         for number in range(2):
             principle = rng.choice(PRINCIPLES)
             given = f"<user>{asked}<assistant>{first.text}<user>{principle['critique_request']}"
-            outcome: CritiqueOutcome = "problem" if rng.random() < 0.6 else "no-problem"
+            problem = rng.random() < 0.6
             critique = say(1, 3, given)
             told = f"{given}<assistant>{critique.text}"
-            revision = say(2, 5, told) if outcome == "problem" else None
+            revision = say(2, 5, told) if problem else None
             rounds.append(
-                Revision(number, str(principle["id"]), "1.0.0", critique, outcome, revision)
-            )
-        return Trace(f"t{n}", prompt, first, tuple(rounds))
+                cai.Revision(
+                    number, str(principle["id"]), "1.0.0", critique,
+                    "problem" if problem else "no-problem", revision,
+                )
+            )  # fmt: skip
+        return cai.Trace(f"t{n}", prompt, first, tuple(rounds))
 
 
 def sentences_of(file: Path) -> list[str]:

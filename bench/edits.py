@@ -18,11 +18,7 @@ from tempfile import TemporaryDirectory
 import yaml
 
 import cai
-from cai.miniature.prompts import prompt_rows
-from cai.miniature.world.critic import named_flaws
-from cai.miniature.world.judge import flaws_of
-from cai.miniature.world.requests import RequestKind
-from cai.miniature.world.vocabulary import HARMS
+from cai.miniature import HARMS, RequestKind, flaws_of, named_flaws, prompt_rows
 from cai.stats import Paired
 
 

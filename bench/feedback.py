@@ -27,7 +27,7 @@ import torch
 import transformers
 from generate import SIZES, VOCABULARY, machine, make_model
 
-from cai.models.score import OptionScorer, ScoringTask
+from cai.models.score import OptionScorer, ScoringTask  # measured on token ids, without texts
 
 LETTERS = (100, 101)
 Scores = list[tuple[float, ...]]

@@ -34,8 +34,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import torch
 import transformers
 
-from cai.models.generate import Job, Sampler
-from cai.types import Sampling
+import cai
+from cai.models.generate import Job, Sampler  # the sampler is measured, without texts
 
 SIZES = {
     "s": {"hidden_size": 256, "num_hidden_layers": 6, "intermediate_size": 704, "heads": 4},
@@ -106,7 +106,7 @@ def make_chains(count: int, seed: int = 1) -> list[Chain]:
 def ours(model: Any, chains: Sequence[Chain], batch: int) -> list[list[int]]:
     """All three stages of all chains through the sampler."""
     sampler = Sampler(model, NoStops(), batch)  # type: ignore[arg-type]
-    greedy = Sampling(temperature=0.0)
+    greedy = cai.Sampling(temperature=0.0)
     context: list[list[int]] = [[] for _ in chains]
     said: list[list[int]] = [[] for _ in chains]
     waiting = list(range(len(chains)))[::-1]

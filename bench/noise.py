@@ -22,12 +22,13 @@ from typing import Any
 
 import torch
 
+import cai
+
+# Rounding inside a step is measured: each piece of a trainer is called by itself.
 from cai.data.training import PairRow, read_pairs
-from cai.errors import PromptError
 from cai.models.adapters import LoraSettings
 from cai.models.backbone import Backbone
 from cai.models.heads import ScalarHead
-from cai.training.config import PpoConfig
 from cai.training.dpo import DpoObjective
 from cai.training.optimizer import Optimizer, Schedule
 from cai.training.pairs import EncodedPair, both_sides, encode_pair
@@ -35,7 +36,6 @@ from cai.training.ppo import PpoTrainer
 from cai.training.reference import LiveReference, StoredReference
 from cai.training.rows import RowsTrainer, StepPlan
 from cai.training.scoring import FunctionScorer
-from cai.types import Prompt
 
 ROLLOUT, WRITTEN = 8, 16
 
@@ -72,7 +72,7 @@ def usable(bone: Backbone, file: Path, count: int, longest: int) -> list[Encoded
         if len(pairs) < count and isinstance(row, PairRow):
             try:
                 pairs.append(encode_pair(bone.encoder, row, min(longest, bone.context)))
-            except PromptError:
+            except cai.CaiError:
                 continue
     return pairs
 
@@ -113,11 +113,11 @@ def gaps(objective: DpoObjective, pairs: Sequence[EncodedPair]) -> list[float]:
 @torch.no_grad()
 def ppo(bone: Backbone, pairs: Sequence[EncodedPair]) -> dict[str, Any]:
     """The noise of the ratio, in the parts that a rollout was read in and in others."""
-    prompts = [Prompt(str(i), p.row.prompt) for i, p in enumerate(pairs[:ROLLOUT])]
+    prompts = [cai.Prompt(str(i), p.row.prompt) for i, p in enumerate(pairs[:ROLLOUT])]
     trainer = PpoTrainer(
         bone,
         FunctionScorer(lambda p, r: [float(len(x)) for x in r], "length"), prompts,
-        PpoConfig(prompts_per_update=ROLLOUT, max_new_tokens=WRITTEN),
+        cai.PpoConfig(prompts_per_update=ROLLOUT, max_new_tokens=WRITTEN),
         value_head=ScalarHead(bone.hidden_size, 0, std=0.0),
     )  # fmt: skip
     responses = trainer._write()

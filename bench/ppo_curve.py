@@ -26,8 +26,10 @@ import matplotlib
 matplotlib.use("svg")
 import matplotlib.pyplot as plt
 
-from cai.miniature.world.judge import GARBLED, flaws_of, unknown_words
-from cai.training.config import PpoConfig
+import cai
+from cai.miniature import GARBLED, flaws_of, unknown_words
+
+# The monitors are measured: `cai.train` ends where they stop a run, and this goes on.
 from cai.training.folder import versions
 from cai.training.monitors import Bounds, Monitors
 from cai.training.policy import resolve
@@ -53,7 +55,7 @@ class Curve:
     samples: list[dict[str, Any]] = field(default_factory=list)
 
 
-def follow(config: PpoConfig, prompts: Path) -> Curve:
+def follow(config: cai.PpoConfig, prompts: Path) -> Curve:
     """Train, and judge every rollout."""
     rows = (json.loads(line) for line in prompts.read_text(encoding="utf-8").splitlines())
     worlds = {row["id"]: row["world"] for row in rows}
@@ -171,7 +173,7 @@ def main() -> None:
     curves = {}
     for title, settings in RUNS.items():
         print(title, file=sys.stderr)
-        config = PpoConfig(
+        config = cai.PpoConfig(
             test_share=0.0,
             reward=arguments.reward, updates=arguments.updates, seed=arguments.seed,
             device="cpu", dtype="float32", **settings,

@@ -3,7 +3,7 @@
     python bench/train.py [--size m|l] [--device cuda] [--json FILE]
 
 A random-weight Llama in the hub's layout with the miniature's tokenizer, and conversations of
-random words whose lengths are spread as real ones are. `cai train sft` against `Trainer` with the
+random words whose lengths are spread as real ones are. `cai.train` against `Trainer` with the
 same adapter, rows, batch and optimizer, in bfloat16 on a GPU: the Trainer pads each batch, the
 first as its rows come, the second grouped by length. Then reward model, DPO and PPO by themselves.
 Every side has a process of its own, which runs it three times: few steps to warm up, few, many.
@@ -23,6 +23,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -32,17 +33,19 @@ import torch
 import transformers
 from generate import SIZES, machine
 
-from cai.miniature.world.vocabulary import FLAWS
-from cai.models.names import MINIATURE, resolve_model
+import cai
+from cai.miniature import FLAWS, WEIGHTS
 
 BATCH = 16
 RATE = 1e-4
-STAGES = ("sft", "reward", "dpo", "ppo")
+CONFIGS = {
+    "sft": cai.SftConfig, "reward": cai.RewardConfig, "dpo": cai.DpoConfig, "ppo": cai.PpoConfig,
+}  # fmt: skip
 
 
 def write_model(size: str, folder: Path) -> float:
     """A random-weight model that reads and ends turns as the miniature does; its parameters."""
-    tokenizer = transformers.AutoTokenizer.from_pretrained(resolve_model(MINIATURE))
+    tokenizer = transformers.AutoTokenizer.from_pretrained(WEIGHTS)
     shape = dict(SIZES[size])
     heads = shape.pop("heads")
     transformers.utils.logging.disable_progress_bar()
@@ -77,31 +80,22 @@ def write_rows(folder: Path, count: int) -> None:
 
 
 def cai_side(stage: str, folder: Path, steps: int, device: str, out: Path) -> None:
-    """One `cai train`, in this process, so that its memory can be read."""
-    from cai.cli.main import cli
-
-    data = "sft.jsonl" if stage == "sft" else "pairs.jsonl"
-    arguments = [
-        "train", stage, "--data", str(folder / data), "--model", str(folder / "model"), "--device",
-        device, "--out", str(out), "--quiet", "--eval-every", "1000",
-        "--save-every", "1000", "--schedule", "constant", "--test-share", "0.02",
-    ]  # fmt: skip
+    """One training run, in this process, so that its memory can be read."""
+    settings: dict[str, Any] = {
+        "model": str(folder / "model"), "device": device, "eval_every": 1000, "save_every": 1000,
+        "schedule": "constant", "test_share": 0.02,
+    }  # fmt: skip
     if stage == "ppo":
-        reward = folder / "reward-0"
-        arguments += ["--reward", str(reward), "--updates", str(steps), "--no-gate"]
-        arguments += ["--prompts-per-update", "64", "--max-new-tokens", "64"]
+        settings |= {
+            "reward": str(folder / "reward-0"), "updates": steps, "gate": False,
+            "prompts_per_update": 64, "max_new_tokens": 64,
+        }  # fmt: skip
     else:
-        arguments += [
-            "--learning-rate",
-            str(RATE),
-            "--max-steps",
-            str(steps),
-            "--batch-size",
-            str(BATCH),
-            "--epochs",
-            "9",
-        ]
-    cli.main(arguments, standalone_mode=False)
+        settings |= {
+            "learning_rate": RATE, "max_steps": steps, "batch_size": BATCH, "epochs": 9,
+        }  # fmt: skip
+    data = "sft.jsonl" if stage == "sft" else "pairs.jsonl"
+    cai.train(CONFIGS[stage](**settings), [folder / data], out)
 
 
 def trainer_side(folder: Path, steps: int, device: str, grouped: bool) -> None:
@@ -155,7 +149,7 @@ def run_side(side: str, folder: Path, steps: Sequence[int], device: str) -> None
     seconds = []
     for turn, count in enumerate((few, few, many)):
         begin = time.perf_counter()
-        if side in STAGES:
+        if side in CONFIGS:
             cai_side(side, folder, count, device, folder / f"{side}-{turn}")
         else:
             trainer_side(folder, count, device, grouped=side == "trainer, grouped")
@@ -182,7 +176,7 @@ def main() -> None:
         folder = Path(name)
         parameters = write_model(options.size, folder / "model")
         write_rows(folder, BATCH * options.steps[1] + 100)
-        for side in ("trainer", "trainer, grouped", *STAGES):
+        for side in ("trainer", "trainer, grouped", *CONFIGS):
             steps = options.updates if side == "ppo" else options.steps
             found[side] = measured(side, folder, steps, options.device)
             print(f"{side}: {found[side]}", file=sys.stderr, flush=True)

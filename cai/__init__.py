@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         Preference,
         Principle,
         Prompt,
+        Revision,
         Sampling,
         Trace,
     )
@@ -66,6 +67,7 @@ _HOMES = {
     "Principle": "cai.types",
     "Prompt": "cai.types",
     "PromptFile": "cai.data.prompts",
+    "Revision": "cai.types",
     "RewardConfig": "cai.training.config",
     "Sampling": "cai.types",
     "ScriptedBackend": "cai.backends.scripted",
@@ -114,6 +116,7 @@ __all__ = [  # noqa: RUF022 — in the order of their use
     "Preference",
     "Principle",
     "Prompt",
+    "Revision",
     "Trace",
     "__version__",
 ]

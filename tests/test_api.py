@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 NAMES = {
     "BuildConfig", "CaiError", "Callbacks", "Comparison", "Constitution", "DpoConfig",
     "Generation", "LocalBackend", "Manifest", "Message", "Models", "PpoConfig", "Preference",
-    "Principle", "Prompt", "PromptFile", "RewardConfig", "Sampling", "ScriptedBackend",
+    "Principle", "Prompt", "PromptFile", "Revision", "RewardConfig", "Sampling", "ScriptedBackend",
     "SftConfig", "Store", "Trace", "__version__", "build", "export", "judge",
     "load_constitution", "load_model", "load_principle", "read_run", "respond", "train",
 }  # fmt: skip
