@@ -35,7 +35,10 @@ import torch
 import transformers
 
 import cai
-from cai.models.generate import Job, Sampler  # the sampler is measured, without texts
+
+# The sampler is measured by itself, on token ids.
+from cai.models.generate import Job, Sampler
+from cai.text.reasoning import Reply
 
 SIZES = {
     "s": {"hidden_size": 256, "num_hidden_layers": 6, "intermediate_size": 704, "heads": 4},
@@ -58,11 +61,14 @@ class Chain:
 class NoStops:
     """In an encoder's place: nothing ends a turn before its limit, and ids need no text."""
 
-    stop_ids: frozenset[int] = frozenset()
+    stop_ids = answer_end_ids = marker_ids = frozenset[int]()
     stop_texts: tuple[str, ...] = ()
 
-    def decode(self, ids: Sequence[int]) -> str:
-        return ""
+    def opens_reasoning(self, ids: Sequence[int]) -> bool:
+        return False
+
+    def read(self, ids: Sequence[int], opened: bool = False) -> Reply:
+        return Reply("")
 
 
 def make_model(size: str, device: str = "cpu") -> Any:
