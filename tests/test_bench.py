@@ -10,16 +10,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "bench" / "results"
+MINIATURE = ROOT / "bench" / "results" / "2026-11-26-miniature"
 RUNS = {
     "edits": ("--n", "6"),
     "feedback": ("--repeats", "1", "--principles", "3", "--prefix", "40"),
     "generate": ("--repeats", "1", "--conversations", "2", "--batch", "2"),
     "startup": ("--runs", "1"),
     "train": ("--size", "s", "--device", "cpu", "--steps", "1", "2", "--updates", "1", "2"),
-    "two_runs": (
-        str(RESULTS / "2026-11-26-miniature.json"), str(RESULTS / "2026-11-26-miniature-seed-0.json"),
-    ),
+    "two_runs": (f"{MINIATURE}.json", f"{MINIATURE}-seed-0.json"),
 }  # fmt: skip
 """Those left out need a browser, the `peers` extra, a data set, or an hour."""
 
