@@ -37,7 +37,7 @@ README = """\
 | `cai.yaml` | the default constitution and prompts, and whether training asks for audited data |
 | `.cai/schema/` | what your editor needs to complete and check the files (from `cai schema`) |
 | `.pre-commit-config.yaml` | lint and tests before each commit, after `pre-commit install` |
-| `.github/workflows/constitution.yml` | the same in CI: an example to adapt |
+| `.github/workflows/constitution.yml` | the same in CI, to adapt: set its variable `CAI_SOURCE` |
 
     cai lint                                   # every problem as file:line:col
     cai test                                   # what principles promise; --model asks a model
@@ -71,7 +71,8 @@ repos:
 """
 
 WORKFLOW = """\
-# An example: what a change of the constitution must pass.
+# An example: what a change of the constitution must pass. Set the repository variable CAI_SOURCE
+# to what pip installs cai from: git+https://HOST/PATH, a wheel's address, or its folder in here.
 name: constitution
 on: [push, pull_request]
 jobs:
@@ -82,7 +83,15 @@ jobs:
         with: {fetch-depth: 0}
       - uses: actions/setup-python@v5
         with: {python-version: "3.11"}
-      - run: pip install git+https://example.org/cai.git  # the address of your cai repository
+      - name: Install cai
+        env:
+          CAI_SOURCE: ${{ vars.CAI_SOURCE }}
+        run: |
+          if [ -z "$CAI_SOURCE" ]; then
+            echo "::error::Set the repository variable CAI_SOURCE to what pip installs cai from"
+            exit 1
+          fi
+          pip install "$CAI_SOURCE"
       - run: cai lint --format github
       - if: github.event_name == 'pull_request'
         run: cai lint --format github --against "origin/${{ github.base_ref }}"

@@ -20,6 +20,7 @@ from cai.constitution.load import load_constitution
 from cai.content import packaged
 from cai.errors import UsageError
 from tests.cli.project import cai
+from tests.test_project import assert_host_reads
 
 
 def run(*arguments: object) -> str:
@@ -102,6 +103,34 @@ def test_its_workflow_says_what_cai_knows(tmp_path: Path) -> None:
         known = cli.get_command(None, name).params  # type: ignore[arg-type, union-attr]
         options = {option for p in known for option in p.opts}
         assert {a for a in arguments if a.startswith("--")} <= options
+
+
+@pytest.mark.parametrize("source", ["", "git+https://host.invalid/cai"])
+def test_its_workflow_installs_what_the_team_names(tmp_path: Path, source: str) -> None:
+    """The step itself, with a `pip` that prints: no address is made up."""
+    run(tmp_path)
+    text = (tmp_path / ".github" / "workflows" / "constitution.yml").read_text("utf-8")
+    steps = yaml.safe_load(text)["jobs"]["check"]["steps"]
+    (step,) = [s for s in steps if s.get("name") == "Install cai"]
+    assert step["env"] == {"CAI_SOURCE": "${{ vars.CAI_SOURCE }}"}
+    pip = tmp_path / "bin" / "pip"
+    pip.parent.mkdir()
+    pip.write_text('#!/bin/sh\necho pip "$@"\n')
+    pip.chmod(0o755)
+    done = subprocess.run(
+        ["bash", "-e", "-c", step["run"]], capture_output=True, text=True, check=False,
+        env={"PATH": f"{pip.parent}:{os.environ['PATH']}", "CAI_SOURCE": source},
+    )  # fmt: skip
+    if source:
+        assert (done.returncode, done.stdout) == (0, f"pip install {source}\n")
+    else:
+        assert done.returncode == 1
+        assert done.stdout.startswith("::error::Set the repository variable CAI_SOURCE")
+
+
+def test_the_code_host_can_read_its_workflow(tmp_path: Path) -> None:
+    run(tmp_path)
+    assert_host_reads(tmp_path / ".github" / "workflows" / "constitution.yml")
 
 
 def test_it_may_start_from_a_foreign_constitution(tmp_path: Path) -> None:
