@@ -14,6 +14,9 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 SHARED := -n $(WORKERS) --dist worksteal
 # Known-good versions; `make test-newest` empties it.
 PINS   := -c constraints.txt
+# On Linux the package index has the CUDA build of torch, several gigabytes. For another build:
+# PIP_EXTRA_INDEX_URL=… or PIP_FIND_LINKS=…, and TORCH=torch==… where that one is not the newest.
+TORCH  ?= $(if $(PINS),$(shell grep '^torch==' constraints.txt),torch)
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PINS)
 
 .PHONY: demo align test test-newest test-real test-slow test-peers lint format docs wheel-check clean help
@@ -78,7 +81,7 @@ $(VENV)/bin/python:
 
 # torch first, so that nothing else chooses another version or build of it.
 $(VENV)/.runtime: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(PIP) $(if $(PINS),$$(grep '^torch==' constraints.txt),torch)
+	$(PIP) $(TORCH)
 	$(PIP) -e .
 	@touch $@
 
