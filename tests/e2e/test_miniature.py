@@ -99,8 +99,16 @@ def test_batch_size_and_order_change_nothing(built: Path, tmp_path: Path, batch:
 
 
 def test_another_seed_changes_the_data(built: Path, tmp_path: Path) -> None:
-    other = build(tmp_path / "runs" / "other", "--seed", 1)
-    assert digests(other)["preferences.jsonl"] != digests(built)["preferences.jsonl"]
+    other = build(tmp_path / "runs" / "other", "--seed", 1, "--limit", 3)
+
+    def responses(run: Path) -> dict[str, str]:
+        with Store.open(run.parent / "store.sqlite") as store:
+            (row,) = store.runs()
+            return {t.prompt.id: t.response.text for t in store.traces(row.id)}
+
+    first, second = responses(built), responses(other)
+    assert len(second) == 3
+    assert all(first[prompt] != text for prompt, text in second.items())
 
 
 def test_an_edited_principle_redoes_only_its_own_steps(built: Path, tmp_path: Path) -> None:
