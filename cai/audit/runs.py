@@ -17,7 +17,7 @@ from cai.audit.items import AuditItem, comparison_item, rollout_item, trace_item
 from cai.data.card import provenance, sampling_lines
 from cai.data.counts import RunCounts, in_order, kind_of
 from cai.data.manifest import Manifest
-from cai.data.rows import ExportedRow, Sides
+from cai.data.rows import ExportedRow, ExportSettings
 from cai.data.sft import LeftOut
 from cai.data.signoff import data_files
 from cai.data.trained import is_run, read_run
@@ -92,7 +92,7 @@ class BuiltRun:
                 hint="Move the folder back beside the store that it was built with.",
             )
         run = store.run(self.id)
-        self._sides = Sides.of(run)
+        self._sides = ExportSettings.of(run)
         constitution = run.constitution
         self.principles: list[dict[str, Any]] = constitution.get("principles", [])
         self.draw: str = (constitution.get("plan") or {}).get("draw", "")

@@ -101,11 +101,11 @@ def _view(store: Store, found: StoredRecord, run_id: str | None) -> dict[str, An
     """All that is known of a record, as plain values."""
     from dataclasses import asdict
 
-    from cai.data.rows import ExportedRow, Sides
+    from cai.data.rows import ExportedRow, ExportSettings
     from cai.types import Trace
 
     run = store.run(run_id if run_id in found.runs else found.runs[-1])
-    made = Sides.of(run).rows(found.record)
+    made = ExportSettings.of(run).rows(found.record)
     folder = [e.detail.get("to", run.name) for e in store.events(run.id) if e.event == "exported"]
     record = asdict(found.record)
     label = found.record.label if isinstance(found.record, Trace) else found.record

@@ -125,8 +125,8 @@ def _unsigned(folder: Path, names: Sequence[str]) -> str:
 
 def _by_run(files: Sequence[Path]) -> dict[Path, list[str]]:
     """The folders of runs that files lie in, each with the names of its files."""
-    found: dict[Path, list[str]] = {}
+    names_by_folder: dict[Path, list[str]] = {}
     for file in (path.resolve() for path in files):
         if (file.parent / MANIFEST).is_file():
-            found.setdefault(file.parent, []).append(file.name)
-    return found
+            names_by_folder.setdefault(file.parent, []).append(file.name)
+    return names_by_folder

@@ -41,11 +41,11 @@ def provenance(run: Run, counts: RunCounts, examination: Mapping[str, Any] | Non
     parts = [
         _constitution(run, counts),
         _models(run),
-        _examined(examination, compared=run.config.get("pairs", 0) > 0),
+        _examination(examination, compared=run.config.get("pairs", 0) > 0),
         _critiques(counts),
         _labels(counts),
     ]
-    return "\n".join(part for part in (*parts, _left_out(counts)) if part)
+    return "\n".join(part for part in (*parts, _exclusions(counts)) if part)
 
 
 def _front_matter(run: Run, rows: Mapping[str, int], licence: str) -> str:
@@ -115,10 +115,10 @@ def _constitution(run: Run, counts: RunCounts) -> str:
             else (0,) * 6
         )
         flips = f"{c.flipped} ({c.flipped / c.swapped:.0%})" if c and c.swapped else "–"
-        left = f"{c.left} of {c.checked}" if c and c.checked else "–"
+        remaining = f"{c.left} of {c.checked}" if c and c.checked else "–"
         name = f"`{principle['id']}` {cell(principle.get('title', ''))}"
-        shown = " | ".join(map(str, cells))
-        lines.append(f"| {name} | {principle['version']} | {shown} | {flips} | {left} |")
+        counted = " | ".join(map(str, cells))
+        lines.append(f"| {name} | {principle['version']} | {counted} | {flips} | {remaining} |")
     return (
         f"## Constitution\n\n`{constitution['id']}` {constitution.get('version', '')}, digest "
         f"`{constitution.get('digest', '')}`.\n\n" + header + "\n".join(lines) + "\n\n"
@@ -132,12 +132,12 @@ def _constitution(run: Run, counts: RunCounts) -> str:
 def _models(run: Run) -> str:
     models = run.config.get("models", {})
     lines = [
-        f"| {part} | {cell(model['name'])} | `{model['fingerprint'][:16]}` |"
-        for part, model in sorted(models.items())
+        f"| {role} | {cell(model['name'])} | `{model['fingerprint'][:16]}` |"
+        for role, model in sorted(models.items())
     ]
     text = "## Models\n\n| part | model | fingerprint |\n|---|---|---|\n" + "\n".join(lines) + "\n"
-    drawn = sampling_lines(models)
-    text += "".join(f"\nSampling{line}.\n" for line in drawn)
+    sampling = sampling_lines(models)
+    text += "".join(f"\nSampling{line}.\n" for line in sampling)
     if len(models) > 1 and len({m["fingerprint"] for m in models.values()}) == 1:
         text += "\nOne model writes, critiques and judges: it may be blind to its own faults.\n"
     return text
@@ -150,22 +150,22 @@ UNEXAMINED = (
 """What is said of a judge that could not be examined."""
 
 
-def _examined(examination: Mapping[str, Any] | None, *, compared: bool) -> str:
+def _examination(examination: Mapping[str, Any] | None, *, compared: bool) -> str:
     """How often the critic and the judge were right on cases with a known answer."""
     head = "## Examination\n\n"
     if examination is None:
         return head + "Critic and judge were not examined.\n"
-    asked = {
+    shares = {
         "judge: pairs of the principles' own tests": examination["prefers"],
         "judge: neutral pairs": examination["neutral"],
         "judge: all pairs": examination["judge"],
         "critic: the principles' own tests": examination["critic"],
     }
-    asked |= {f"judge: neutral pairs, {t}": share for t, share in examination["themes"].items()}
+    shares |= {f"judge: neutral pairs, {t}": share for t, share in examination["themes"].items()}
     lines = [
         f"| {cell(what)} | {share['right']} of {share['asked']} | {share['interval'][0]:.2f} to "
         f"{share['interval'][1]:.2f} |"
-        for what, share in asked.items()
+        for what, share in shares.items()
         if share["asked"]
     ]
     unknown = f"{UNEXAMINED}.\n" if compared and not examination["judge"]["asked"] else ""
@@ -201,7 +201,9 @@ def _critiques(counts: RunCounts) -> str:
     """What the critiques came to, and how many revisions were announced."""
     if not counts.critiques:
         return ""
-    lines = [f"| {said} | {counts.critiques[name]} |" for name, said in _OUTCOMES.items()]
+    lines = [
+        f"| {description} | {counts.critiques[name]} |" for name, description in _OUTCOMES.items()
+    ]
     return (
         "## Critiques\n\n| the critique | count |\n|---|---|\n" + "\n".join(lines) + "\n\n"
         "Only the first two are verdicts. A response that got none of them is guarded as "
@@ -228,17 +230,17 @@ def _labels(counts: RunCounts) -> str:
 
 def sampling_lines(models: Mapping[str, Any]) -> list[str]:
     """How each part's text was drawn, by a run's record; one line where all are drawn alike."""
-    told = {
-        part: in_words(model["sampling"], model["sampling_from"])
-        for part, model in sorted(models.items())
+    descriptions = {
+        role: in_words(model["sampling"], model["sampling_from"])
+        for role, model in sorted(models.items())
         if "sampling" in model  # not in runs of earlier versions
     }
-    if len(set(told.values())) == 1:
-        return [f": {next(iter(told.values()))}"]
-    return [f" ({part}): {words}" for part, words in told.items()]
+    if len(set(descriptions.values())) == 1:
+        return [f": {next(iter(descriptions.values()))}"]
+    return [f" ({role}): {words}" for role, words in descriptions.items()]
 
 
-def _left_out(counts: RunCounts) -> str:
+def _exclusions(counts: RunCounts) -> str:
     sections = (
         ("Rows that were not made", "reason", counts.left_out),
         ("Guards that revisions tripped", "guard", counts.guards),

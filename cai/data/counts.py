@@ -144,29 +144,29 @@ class RunCounts:
             near = abs(record.probability - 0.5) < NEAR_TIE
             self.near_ties += near and bool(record.judgements)
             for judgement in record.judgements:
-                of = self._of(judgement.principle_id)
-                of.judged += 1
-                of.swapped += judgement.p_first_swapped is not None
-                of.flipped += judgement.flipped
+                counts = self._of(judgement.principle_id)
+                counts.judged += 1
+                counts.swapped += judgement.p_first_swapped is not None
+                counts.flipped += judgement.flipped
             return
         self.traces += 1
         self.changed += record.final != record.response.text
         self.guarded += any(r.guards for r in record.revisions)
         for revision in record.revisions:
-            of = self._of(revision.principle_id)
-            of.asked += 1
-            of.found += revision.outcome == "problem"
+            counts = self._of(revision.principle_id)
+            counts.asked += 1
+            counts.found += revision.outcome == "problem"
             if revision.outcome is not None:
                 self.critiques[revision.outcome] += 1
-                of.no_verdict += revision.outcome not in ("problem", "no-problem")
+                counts.no_verdict += revision.outcome not in ("problem", "no-problem")
             self.announced += revision.stripped is not None
-            of.revised += revision.response is not None
-            of.guarded += bool(revision.guards)
+            counts.revised += revision.response is not None
+            counts.guarded += bool(revision.guards)
             self.guards.update(revision.guards)
         for check in record.checks:
-            of = self._of(check.principle_id)
-            of.checked += 1
-            of.left += check.scores.mass < 0.5
+            counts = self._of(check.principle_id)
+            counts.checked += 1
+            counts.left += check.scores.mass < 0.5
 
     def _of(self, principle_id: str) -> PrincipleCounts:
         return self.principles.setdefault(principle_id, PrincipleCounts())

@@ -15,7 +15,7 @@ from cai.data.card import card
 from cai.data.counts import RunCounts, StepsDigest, in_order, kind_of
 from cai.data.files import JsonLines, ParquetRows, Staging, leftovers, sweep
 from cai.data.manifest import NAME, Manifest, pretty
-from cai.data.rows import DATA_FILES, Sides
+from cai.data.rows import DATA_FILES, ExportSettings
 from cai.data.sft import LeftOut
 from cai.errors import DataError, UsageError
 from cai.store.store import Store
@@ -57,7 +57,7 @@ def export(
 
 def _export(store: Store, run_id: str, out: Path, parquet: bool, licence: str) -> Manifest:
     run = store.run(run_id)
-    sides, counts, steps = Sides.of(run), RunCounts(), StepsDigest()
+    settings, counts, steps = ExportSettings.of(run), RunCounts(), StepsDigest()
     staging = Staging(out)
     try:
         with ExitStack() as open_files:
@@ -72,16 +72,18 @@ def _export(store: Store, run_id: str, out: Path, parquet: bool, licence: str) -
             for record in in_order(store.traces(run_id), store.comparisons(run_id)):
                 counts.add(record)
                 steps.add(record)
-                for row in sides.rows(record):
+                for row in settings.rows(record):
                     if isinstance(row, LeftOut):
                         counts.left_out[row.reason] += 1
                         continue
                     for file in files[row.file]:
                         file.write(row.values)
-            aside = open_files.enter_context(staging.lines(SET_ASIDE))
-            for left in store.set_asides(run_id):
-                aside.write({"source": left.source, "reason": left.reason, "excerpt": left.excerpt})
-                counts.set_aside[kind_of(left.reason)] += 1
+            invalid_file = open_files.enter_context(staging.lines(SET_ASIDE))
+            for invalid in store.set_asides(run_id):
+                invalid_file.write(
+                    {"source": invalid.source, "reason": invalid.reason, "excerpt": invalid.excerpt}
+                )
+                counts.set_aside[kind_of(invalid.reason)] += 1
         staging.text(CONSTITUTION, pretty(run.constitution))
         rows = {name: e.rows for name, e in staging.entries.items() if e.rows is not None}
         examination = store.examination(run_id)
@@ -94,7 +96,7 @@ def _export(store: Store, run_id: str, out: Path, parquet: bool, licence: str) -
         staging.discard()
         raise
     # what a stop leaves here tells `refuse_overwrite` that the files before it are of an export
-    staging.publish(NAME, gone=_gone(out, manifest))
+    staging.publish(NAME, stale=_stale_files(out, manifest))
     if not store.read_only:
         store.add_event(run_id, "exported", {"to": out.name, "rows": manifest.rows})
     return manifest
@@ -104,17 +106,17 @@ def refuse_overwrite(out: Path, *, parquet: bool = False) -> None:
     """Raise `UsageError` where an export would overwrite files that none has written."""
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file", hint="Name a folder for the run.")
-    ours = _written(out)
+    ours = _export_names(out)
     for name in _NAMES:
-        written = parquet or not name.endswith(".parquet")
-        if written and name not in ours and os.path.lexists(out / name):
+        exported = parquet or not name.endswith(".parquet")
+        if exported and name not in ours and os.path.lexists(out / name):
             raise UsageError(
                 f"{out} holds a {name} that is not of a run",
                 hint="Name another folder, such as runs/first.",
             )
 
 
-def _written(out: Path) -> Collection[str]:
+def _export_names(out: Path) -> Collection[str]:
     """Names of the files of a folder that exports have written.
 
     The manifest lists them. Without one that can be read, they are known by what a killed export
@@ -129,11 +131,11 @@ def _written(out: Path) -> Collection[str]:
         return _NAMES if unreadable else ()
 
 
-def _gone(out: Path, manifest: Manifest) -> list[str]:
+def _stale_files(out: Path, manifest: Manifest) -> list[str]:
     """Files of the export before that this one does not make again."""
     try:
         before = Manifest.read(out).files
     except DataError:
         return []
-    known = {f"{name}.parquet" for name in DATA_FILES}
-    return [name for name in before if name in known and name not in manifest.files]
+    parquet_names = {f"{name}.parquet" for name in DATA_FILES}
+    return [name for name in before if name in parquet_names and name not in manifest.files]

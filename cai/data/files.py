@@ -87,12 +87,12 @@ class Staging:
             _sync(file.fileno())
         self.entries[name] = FileEntry(None, path.stat().st_size, file_digest(path))
 
-    def publish(self, last: str, gone: Sequence[str] = ()) -> None:
+    def publish(self, last: str, stale: Sequence[str] = ()) -> None:
         """Put all staged files in their places, `last` at the end; remove those that are gone."""
         with store_errors(self._folder):
             for name in (*(n for n in self.entries if n != last), last):
                 self._partial(name).replace(self._folder / name)
-            for name in gone:
+            for name in stale:
                 (self._folder / name).unlink(missing_ok=True)
             with suppress(PermissionError):  # a folder can't be opened everywhere
                 folder = os.open(self._folder, os.O_RDONLY)

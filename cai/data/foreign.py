@@ -41,20 +41,20 @@ class ForeignRowFormat:
         return self.has_keys(row) and not any(has_value(row.get(key)) for key in ours)
 
 
-def standard(row: ForeignRow, name: str | None = None) -> ForeignRow:
+def normalize(row: ForeignRow, name: str | None = None) -> ForeignRow:
     """A row under our keys; unchanged where it is of no other format. Raises `RowError`.
 
     name: the format that the row must be of.
     """
     if name is None:
-        found = next((f for f in FORMATS if f.fits(row)), None)
-        return found.rewrite(row) if found else row
-    named = [f for f in FORMATS if f.name == name]
-    found = next((f for f in named if f.has_keys(row)), None)
-    if found is None:
-        wanted = " or ".join("+".join(f.keys) for f in named)
-        raise RowError(f"other keys: no {wanted} of the format {name}; {_keys_of(row)}")
-    return found.rewrite(row)
+        row_format = next((f for f in FORMATS if f.fits(row)), None)
+        return row_format.rewrite(row) if row_format else row
+    formats = [f for f in FORMATS if f.name == name]
+    row_format = next((f for f in formats if f.has_keys(row)), None)
+    if row_format is None:
+        keys = " or ".join("+".join(f.keys) for f in formats)
+        raise RowError(f"other keys: no {keys} of the format {name}; {_keys_of(row)}")
+    return row_format.rewrite(row)
 
 
 _HOLDERS = (
@@ -64,22 +64,22 @@ _HOLDERS = (
 """Keys that may hold a row's prompt, or a conversation that begins with it."""
 
 
-def require_one_prompt(row: ForeignRow, read: Messages) -> None:
+def require_one_prompt(row: ForeignRow, messages: Messages) -> None:
     """Raise `RowError` where another key of a row holds another prompt than the one that was read.
 
     A key agrees that has all that was asked, as a whole conversation has beside its first turn, or
     of which everything stands in what was read, as an instruction in a prompt that was made of it.
     """
-    asked = {_folded(m.content) for m in read if m.role == "user"}
-    said = [_folded(m.content) for m in read]
-    if asked == {""}:
+    user_texts = {_folded(m.content) for m in messages if m.role == "user"}
+    texts = [_folded(m.content) for m in messages]
+    if user_texts == {""}:
         return
     for key in _HOLDERS:
         turns = _turns_under(row, key)
         other = [text for role, text in turns if role == "user"]
-        if not other or asked <= {text for _, text in turns}:
+        if not other or user_texts <= {text for _, text in turns}:
             continue
-        if not all(any(text in one for one in said) for text in other):
+        if not all(any(text in one for one in texts) for text in other):
             raise RowError(f"two prompts: {key} holds another text than the prompt that was read")
 
 
@@ -157,14 +157,14 @@ def _turn(role: str, content: Any) -> ForeignRow:
 
 def _openai_preference(row: ForeignRow) -> ForeignRow:
     """OpenAI's: `input` holds the messages, and perhaps tools."""
-    asked = row["input"]
-    if not isinstance(asked, dict) or "messages" not in asked:
-        raise RowError(f"wrong type: input is {json_kind(asked)}, not an object with messages")
+    value = row["input"]
+    if not isinstance(value, dict) or "messages" not in value:
+        raise RowError(f"wrong type: input is {json_kind(value)}, not an object with messages")
     rest = _without(row, "input", "preferred_output", "non_preferred_output")
     return {
         **rest,
-        **_without(asked, "messages", "parallel_tool_calls"),
-        "prompt": asked["messages"],
+        **_without(value, "messages", "parallel_tool_calls"),
+        "prompt": value["messages"],
         "chosen": row["preferred_output"],
         "rejected": row["non_preferred_output"],
     }
@@ -201,7 +201,7 @@ FORMATS = (
 
 _TO_PAIRS = "write prompt, chosen and rejected"
 _TO_COMPLETION = "rename {0} to prompt and {1} to completion"
-_UNREAD: tuple[tuple[tuple[str, ...], str, str], ...] = (
+_UNSUPPORTED: tuple[tuple[tuple[str, ...], str, str], ...] = (
     (("prompt", "completions", "labels"), "TRL's stepwise supervision",
      "write the completion whose steps are all right as completion"),
     (("segments",), "Axolotl's template-free segments", "write them as messages"),
@@ -238,7 +238,7 @@ _SINGLE: tuple[tuple[tuple[str, ...], str, str], ...] = (
 
 def looks_like(row: Mapping[str, Any], *, as_pair: bool = False) -> str:
     """What a row that can't be read seems to be, and what to do; empty where nothing is known."""
-    for keys, name, advice in (*(_SINGLE if as_pair else ()), *_UNREAD):
+    for keys, name, advice in (*(_SINGLE if as_pair else ()), *_UNSUPPORTED):
         if all(key in row for key in keys):
             return f"this looks like {name}: {advice}"
     return ""
@@ -260,7 +260,7 @@ def likely_column(keys: Sequence[str]) -> str:
         return ""
     keys = [key for key in keys if len(key.split()) <= _NAME_WORDS]
     for word in _PROMPT_WORDS:
-        named = [key for key in keys if word in key.lower()]
-        if named:
-            return named[0] if len(named) == 1 else ""
+        matches = [key for key in keys if word in key.lower()]
+        if matches:
+            return matches[0] if len(matches) == 1 else ""
     return ""

@@ -55,7 +55,7 @@ class UnreadableRow:
 FileRows: TypeAlias = Iterator[FileRow | UnreadableRow]
 
 
-def container_of(path: Path, named: str | None = None) -> str:
+def container_of(path: Path, choice: str | None = None) -> str:
     """The container of a file: the named one, or by its content and ending.
 
     Raises `DataError` with what to do.
@@ -77,8 +77,8 @@ def container_of(path: Path, named: str | None = None) -> str:
         )
     if not text.strip():
         raise DataError(f"{label(path)} is empty", hint="Write a prompt a line, as text or JSON.")
-    if named is not None:
-        return named
+    if choice is not None:
+        return choice
     ending = Path(path.name.removesuffix(".gz")).suffix.lower()
     container = _ENDINGS.get(ending, "")
     if container in ("", "jsonl", "json"):
@@ -212,22 +212,22 @@ def _json(path: Path) -> FileRows:
     """
     decode = codecs.getincrementaldecoder("utf-8")("surrogateescape")
     buffer, place, line, size = "", 0, 1, _CHUNK
-    opened = closed = False
+    in_list = list_ended = False
     with _open(path) as file:
         while True:
             begin = place
             while place < len(buffer) and (
-                buffer[place] in " \t\r\n\ufeff" or (opened and buffer[place] == ",")
+                buffer[place] in " \t\r\n\ufeff" or (in_list and buffer[place] == ",")
             ):
                 place += 1
             line += buffer.count("\n", begin, place)
-            if not opened and buffer[place : place + 1] == "[":
-                opened, place = True, place + 1
+            if not in_list and buffer[place : place + 1] == "[":
+                in_list, place = True, place + 1
                 continue
-            if opened and buffer[place : place + 1] == "]":
-                opened, closed, place = False, True, place + 1
+            if in_list and buffer[place : place + 1] == "]":
+                in_list, list_ended, place = False, True, place + 1
                 continue
-            if closed and not opened:
+            if list_ended and not in_list:
                 if place < len(buffer):
                     rest = len(buffer[place:].encode(errors="surrogateescape"))
                     offset = file.tell() - len(decode.getstate()[0]) - rest
@@ -332,31 +332,31 @@ def _csv_records(path: Path, delimiter: str) -> FileRows:
     lines that follow are read anew.
     """
     csv.field_size_limit(max(csv.field_size_limit(), LINE_LIMIT))  # as for lines
-    source, again = _csv_lines(path), deque[_CsvLine]()
-    taken: list[_CsvLine] = []
+    source, pushback = _csv_lines(path), deque[_CsvLine]()
+    row_lines: list[_CsvLine] = []
 
     def texts() -> Iterator[str]:
-        while (line := again.popleft() if again else next(source, None)) is not None:
-            taken.append(line)
+        while (line := pushback.popleft() if pushback else next(source, None)) is not None:
+            row_lines.append(line)
             yield line.text
 
     while True:
-        taken.clear()
+        row_lines.clear()
         try:
             fields = next(csv.reader(texts(), delimiter=delimiter, strict=True), None)
         except csv.Error as error:
-            first, *rest = taken
-            again.extendleft(reversed(rest))
+            first, *rest = row_lines
+            pushback.extendleft(reversed(rest))
             yield UnreadableRow(
-                first.number, first.fault or _csv_fault(error, taken), first.text[:80].strip()
+                first.number, first.fault or _csv_fault(error, row_lines), first.text[:80].strip()
             )
             continue
         if fields is None:
             return
-        if fault := next((line.fault for line in taken if line.fault), ""):
-            yield UnreadableRow(taken[0].number, fault, " ".join(fields)[:80])
+        if fault := next((line.fault for line in row_lines if line.fault), ""):
+            yield UnreadableRow(row_lines[0].number, fault, " ".join(fields)[:80])
         else:
-            yield FileRow(taken[0].number, fields)
+            yield FileRow(row_lines[0].number, fields)
 
 
 def _csv_fault(error: csv.Error, lines: Sequence[_CsvLine]) -> str:

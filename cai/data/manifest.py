@@ -92,8 +92,8 @@ class Manifest:
             values = json.loads((folder / NAME).read_bytes())
         except (OSError, ValueError, RecursionError):
             return cls.read(folder)  # which says what is wrong
-        known = isinstance(values, dict) and str(values.get("format", "")).startswith("cai-run/")
-        return cls.read(folder) if known else None  # another program's file of that name
+        is_ours = isinstance(values, dict) and str(values.get("format", "")).startswith("cai-run/")
+        return cls.read(folder) if is_ours else None  # another program's file of that name
 
     @classmethod
     def read(cls, folder: Path) -> Manifest:

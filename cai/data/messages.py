@@ -51,7 +51,7 @@ _TOOLS = (
 )  # fmt: skip
 """Roles of messages to and from tools."""
 
-_UNREAD = {
+_UNSUPPORTED = {
     **dict.fromkeys(("tool_calls", "function_call", "tool_call_id"), "tool calls"),
     **{
         key: key
@@ -69,7 +69,7 @@ Of OpenAI's chat format, TRL (`images`), Axolotl (`train_detail`) and LLaMA-Fact
 _REASONING = ("reasoning_content", "reasoning", "thinking")
 """Keys under which servers and templates have the reasoning before an answer."""
 
-_LEARNT = ("weight", "train", "training", "loss")
+_TRAIN_MARKS = ("weight", "train", "training", "loss")
 """Keys of a message by which OpenAI, Axolotl and ms-swift say whether it is to be learnt."""
 
 
@@ -91,10 +91,10 @@ def _message(item: Any, number: int) -> Message:
     if not isinstance(item, dict):
         raise RowError(f"wrong type: message {number} is {json_kind(item)}, not an object")
     role, text_key = _head(item, number)
-    for key in sorted(_UNREAD.keys() & item):
+    for key in sorted(_UNSUPPORTED.keys() & item):
         if has_value(item[key]):
             raise RowError(
-                f"{_UNREAD[key]}: message {number} has the key {key!r}, which is not read here"
+                f"{_UNSUPPORTED[key]}: message {number} has the key {key!r}, which is not read here"
             )
     return Message(role, _text(item.get(text_key), number), _reasoning(item, role, number))
 
@@ -113,17 +113,17 @@ def _reasoning(item: Mapping[str, Any], role: Role, number: int) -> str:
 
 def _head(item: Mapping[str, Any], number: int) -> tuple[Role, str]:
     """Whose message it is, and the key of its text."""
-    name, key, known = item.get("role"), "content", _ROLES
+    name, key, roles = item.get("role"), "content", _ROLES
     if name is None and "from" in item:
-        name, key, known = item["from"], "value", _SPEAKERS
+        name, key, roles = item["from"], "value", _SPEAKERS
     if name in _TOOLS:
         raise RowError(f"tool calls: message {number} is a {name}'s, and only text is read here")
-    if not isinstance(name, str) or name not in known:
+    if not isinstance(name, str) or name not in roles:
         raise RowError(
             f"wrong role: message {number} has {str(name)[:20]!r}; "
             f"only {', '.join(_ROLES)} are known"
         )
-    return known[name], key
+    return roles[name], key
 
 
 def _text(content: Any, number: int) -> str:
@@ -159,7 +159,7 @@ def not_to_learn(items: Any) -> tuple[int, ...]:
     for place, item in enumerate(items if isinstance(items, list) else []):
         if not isinstance(item, dict):
             continue
-        marks = {key: item[key] for key in _LEARNT if item.get(key) is not None}
+        marks = {key: item[key] for key in _TRAIN_MARKS if item.get(key) is not None}
         for key, mark in marks.items():
             if mark not in (0, 1):  # True is 1, False is 0
                 raise RowError(f"{key}: that of message {place + 1} is neither 0 nor 1")
@@ -185,16 +185,16 @@ def read_truth(row: Mapping[str, Any], key: str) -> bool | None:
     value = row.get(key)
     if value is None or value == "":
         return None
-    says = _TRUTHS.get(str(value).strip().lower())
-    if says is None:
+    truth = _TRUTHS.get(str(value).strip().lower())
+    if truth is None:
         raise RowError(f"{key}: {str(value)[:20]!r} is neither true nor false")
-    return says
+    return truth
 
 
 SYSTEM_KEYS = frozenset({"system", "system_prompt", "system_message"})
 """Columns that hold the system's turn of a row."""
 
-_UNREAD_KEYS = frozenset({
+_UNSUPPORTED_KEYS = frozenset({
     "tools", "functions", "image", "images", "video", "videos", "audio", "audios", "documents",
     "chat_template_kwargs", "history",
 })  # fmt: skip
@@ -230,6 +230,6 @@ def without_empty_system(messages: Messages) -> Messages:
 
 def refuse_unread_keys(row: Mapping[str, Any]) -> None:
     """Raise `RowError` for a key that changes what a model is asked and can't be kept."""
-    for key in sorted(_UNREAD_KEYS & row.keys()):
+    for key in sorted(_UNSUPPORTED_KEYS & row.keys()):
         if has_value(row[key]) and row[key] not in ("[]", "{}"):  # a CSV's, and LLaMA-Factory's
             raise RowError(f"{key}: the row has some, and only text is read here")

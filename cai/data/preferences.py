@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cai.data.counts import NEAR_TIE
-from cai.data.sft import FAILED, LeftOut, candidates, fails, faults_of
+from cai.data.sft import CHECK_FAILED, LeftOut, candidates, fails_check, faults_of
 from cai.data.split import folded
 from cai.types import Comparison, Label, Preference, Split, Trace
 
@@ -64,8 +64,8 @@ def revision_preference(
         return LeftOut(f"guarded: {', '.join(last.guards)}")
     if folded(last.text) == folded(first.text):
         return LeftOut("revised back to the first response")
-    if fails(trace, check_gate):
-        return FAILED
+    if fails_check(trace, check_gate):
+        return CHECK_FAILED
     if faults := faults_of(trace.response):
         return LeftOut(f"guarded: {', '.join(faults)}")
     label = trace.label or Label(1.0, ())

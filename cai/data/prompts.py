@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from cai.data.foreign import FORMATS as FOREIGN
-from cai.data.foreign import likely_column, looks_like, require_one_prompt, standard
+from cai.data.foreign import likely_column, looks_like, normalize, require_one_prompt
 from cai.data.formats import (
     CONTAINERS,
     STDIN,
@@ -115,7 +115,7 @@ FORMATS: dict[str, tuple[str | None, str | None]] = {
 }
 """What `--format` may say → (container, kind of row); None is found out."""
 
-Reading: TypeAlias = Iterator[Prompt | SetAside]
+PromptRows: TypeAlias = Iterator[Prompt | SetAside]
 
 
 class PromptFile:
@@ -149,14 +149,14 @@ class PromptFile:
         self._foreign = shape if shape in {f.name for f in FOREIGN} else None
         self._shapes = tuple(s for s in SHAPES if shape in (None, self._foreign, s.name))
         self._rewrites = column is None and (shape is None or self._foreign is not None)
-        self._is_told = column is not None or shape is not None
+        self._is_explicit = column is not None or shape is not None
         if column is not None:
             self._shapes = (PromptFormat(column, (column,), _column),)
         self._options = _Options(column, turns)
         self._max_characters = max_characters
 
-    def __iter__(self) -> Reading:
-        seen = _Seen(self.path.name)
+    def __iter__(self) -> PromptRows:
+        duplicates = _Duplicates(self.path.name)
         for row in rows(self.path, self.container):
             source = f"{self.path.name}:{row.line}"
             if isinstance(row, UnreadableRow):
@@ -164,7 +164,7 @@ class PromptFile:
                 continue
             try:
                 prompt = self._prompt(row.value, source)
-                seen.add(prompt, row.line)
+                duplicates.add(prompt, row.line)
                 yield prompt
             except (RowError, TranscriptError) as error:
                 yield SetAside(source, plain(str(error)), excerpt_of(row.value))
@@ -172,22 +172,22 @@ class PromptFile:
     def _prompt(self, value: Any, source: str) -> Prompt:
         messages: Messages
         if isinstance(value, str):
-            messages, given, meta = (Message("user", value),), None, {}
+            messages, id_value, meta = (Message("user", value),), None, {}
         elif isinstance(value, dict):
-            row = standard(value, self._foreign) if self._rewrites else value
+            row = normalize(value, self._foreign) if self._rewrites else value
             shape = next((s for s in self._shapes if all(k in row for k in s.keys)), None)
             if shape is None:
                 raise self._no_shape(value)
             refuse_unread_keys(row)
             messages = without_empty_system(shape.read(row, self._options))
-            if not self._is_told:
+            if not self._is_explicit:
                 require_one_prompt(value, messages)
-            messages, given, meta = with_system(row, messages), row.get("id"), self._meta(row)
+            messages, id_value, meta = with_system(row, messages), row.get("id"), self._meta(row)
         else:
             raise RowError(f"wrong type: the row is {json_kind(value)}, not an object")
         _validate(messages, self._max_characters)
         try:
-            name = row_id(given) or default_id(messages)
+            name = row_id(id_value) or default_id(messages)
             canonical_json([messages, meta]).encode()
         except UnicodeEncodeError as error:
             half = ord(error.object[error.start])
@@ -196,14 +196,14 @@ class PromptFile:
 
     def _meta(self, row: dict[str, Any]) -> dict[str, Any]:
         """A row's other keys; `benign`, which a guard reads, as true or false or not at all."""
-        known = _NOT_META | {self._options.column, "benign"}
-        meta = {k: v for k, v in row.items() if k not in known}
+        reserved = _NOT_META | {self._options.column, "benign"}
+        meta = {k: v for k, v in row.items() if k not in reserved}
         benign = read_truth(row, "benign")
         return meta if benign is None else {**meta, "benign": benign}
 
     def _no_shape(self, row: dict[str, Any]) -> Exception:
-        wanted = " or ".join("+".join(s.keys) for s in self._shapes)
-        has = ", ".join(list(row)[:8]) or "none"
+        keys = " or ".join("+".join(s.keys) for s in self._shapes)
+        row_keys = ", ".join(list(row)[:8]) or "none"
         column = likely_column(list(row))
         hint = f"with --column {column}" if column else "with --column"
         if self.container in ("csv", "tsv", "parquet"):  # one header: no other row can be better
@@ -214,12 +214,12 @@ class PromptFile:
                     " a line of names above it, such as: prompt"
                 )
             return DataError(
-                f"{label(self.path)} has no column {wanted}; its columns are: {has}",
+                f"{label(self.path)} has no column {keys}; its columns are: {row_keys}",
                 hint=advice,
             )
-        reason = f"no prompt: no key {wanted}; its keys are: {has}"
-        if known := looks_like(row):
-            reason += f"; {known}"
+        reason = f"no prompt: no key {keys}; its keys are: {row_keys}"
+        if likely_format := looks_like(row):
+            reason += f"; {likely_format}"
         if self._rewrites:
             reason += f"; if one of them holds the prompt, name it {hint}"
         return RowError(reason)
@@ -237,13 +237,13 @@ def read_prompts(
     column: str | None = None,
     turns: str = "all",
     max_characters: int = MAX_CHARACTERS,
-) -> Reading:
+) -> PromptRows:
     """The prompts of a file and, in their places, the rows that can't be used. See `PromptFile`."""
     file = PromptFile(path, form=form, column=column, turns=turns, max_characters=max_characters)
     return iter(file)
 
 
-class _Seen:
+class _Duplicates:
     """What stood in the file before: one conversation is used once, and an id means one."""
 
     def __init__(self, name: str) -> None:

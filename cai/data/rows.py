@@ -27,7 +27,7 @@ class ExportedRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Sides:
+class ExportSettings:
     """Where a run puts its prompts, and what it keeps of them.
 
     ties: near ties become rows. check_gate: the least probability, by the last check, that nothing
@@ -45,7 +45,7 @@ class Sides:
     reasoning: bool
 
     @classmethod
-    def of(cls, run: Run) -> Sides:
+    def of(cls, run: Run) -> ExportSettings:
         """As the run's configuration says; a run without pairs is all SFT."""
         config = run.config
         revision_pairs = bool(config.get("revision_pairs", True))
@@ -63,20 +63,20 @@ class Sides:
 
     def rows(self, record: Trace | Comparison) -> list[ExportedRow | LeftOut]:
         """The rows of a record, or why there are none."""
-        of = family(record.prompt.messages)
-        split = split_of(of, self.seed, self.test_share)
-        for_sft = side_of(of, self.seed, self.sft_share) == "sft"
-        made: Sequence[SftExample | Preference | LeftOut]
+        family_id = family(record.prompt.messages)
+        split = split_of(family_id, self.seed, self.test_share)
+        for_sft = side_of(family_id, self.seed, self.sft_share) == "sft"
+        examples: Sequence[SftExample | Preference | LeftOut]
         if isinstance(record, Trace) and for_sft:
-            made = sft_examples(record, split, self.sft_rows, self.check_gate, self.reasoning)
+            examples = sft_examples(record, split, self.sft_rows, self.check_gate, self.reasoning)
         elif isinstance(record, Trace):
             pair = revision_preference(record, split, check_gate=self.check_gate, ties=self.ties)
-            made = [pair] if self.revision_pairs else []
+            examples = [pair] if self.revision_pairs else []
         elif for_sft:
-            made = [LeftOut("a pair for a prompt on the SFT side")]
+            examples = [LeftOut("a pair for a prompt on the SFT side")]
         else:
-            made = [comparison_preference(record, split, ties=self.ties)]
-        return [m if isinstance(m, LeftOut) else self._row(m) for m in made]
+            examples = [comparison_preference(record, split, ties=self.ties)]
+        return [m if isinstance(m, LeftOut) else self._row(m) for m in examples]
 
     def _row(self, example: SftExample | Preference) -> ExportedRow:
         if isinstance(example, Preference) and not self.reasoning:
@@ -120,8 +120,8 @@ def preference_values(preference: Preference) -> dict[str, Any]:
     return {
         "id": preference.origin_id,
         "prompt": as_dicts(preference.prompt),
-        "chosen": _said(preference.chosen, preference.chosen_reasoning),
-        "rejected": _said(preference.rejected, preference.rejected_reasoning),
+        "chosen": _assistant(preference.chosen, preference.chosen_reasoning),
+        "rejected": _assistant(preference.rejected, preference.rejected_reasoning),
         "probability": preference.probability,
         "p_ab": preference.p_ab,
         "p_ba": preference.p_ba,
@@ -135,5 +135,5 @@ def preference_values(preference: Preference) -> dict[str, Any]:
     }
 
 
-def _said(text: str, reasoning: str) -> list[dict[str, str]]:
+def _assistant(text: str, reasoning: str) -> list[dict[str, str]]:
     return as_dicts((Message("assistant", text, reasoning),))

@@ -16,7 +16,7 @@ class LeftOut:
     reason: str
 
 
-FAILED = LeftOut("the last check finds a problem")
+CHECK_FAILED = LeftOut("the last check finds a problem")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,17 +39,19 @@ def candidates(trace: Trace) -> list[Candidate]:
     """The texts of a trace in their order; a round that left the text alone adds none."""
     first = trace.response
     out = [Candidate(first.text, 0, faults_of(first), reasoning=first.reasoning)]
-    asked: list[str] = []
+    principle_ids: list[str] = []
     for revision in trace.revisions:
-        if revision.principle_id not in asked:
-            asked.append(revision.principle_id)
+        if revision.principle_id not in principle_ids:
+            principle_ids.append(revision.principle_id)
         last, new = out[-1], revision.text
         if new is not None and (revision.guards or new != last.text):
-            thought = revision.response.reasoning if revision.response else ""
-            out.append(Candidate(new, revision.round + 1, revision.guards, tuple(asked), thought))
+            reasoning = revision.response.reasoning if revision.response else ""
+            out.append(
+                Candidate(new, revision.round + 1, revision.guards, tuple(principle_ids), reasoning)
+            )
         else:
             guards = tuple(dict.fromkeys((*last.guards, *revision.guards)))
-            out[-1] = Candidate(last.text, last.round, guards, tuple(asked), last.reasoning)
+            out[-1] = Candidate(last.text, last.round, guards, tuple(principle_ids), last.reasoning)
     return out
 
 
@@ -75,10 +77,10 @@ def sft_examples(
     reasoning: keep what was thought before each text, and before earlier turns of the prompt.
     """
     texts = candidates(trace)
-    chosen = texts[-1:] if which == "last" else texts[1:] or texts
-    rows = [_example(trace, text, split, reasoning) for text in chosen]
-    if fails(trace, check_gate) and not isinstance(rows[-1], LeftOut):
-        rows[-1] = FAILED
+    selection = texts[-1:] if which == "last" else texts[1:] or texts
+    rows = [_example(trace, text, split, reasoning) for text in selection]
+    if fails_check(trace, check_gate) and not isinstance(rows[-1], LeftOut):
+        rows[-1] = CHECK_FAILED
     return rows
 
 
@@ -87,7 +89,7 @@ def without_reasoning(messages: Messages) -> Messages:
     return tuple(replace(m, reasoning="") if m.reasoning else m for m in messages)
 
 
-def fails(trace: Trace, check_gate: float | None) -> bool:
+def fails_check(trace: Trace, check_gate: float | None) -> bool:
     """Whether the last check gives some principle less probability that nothing is wrong."""
     return check_gate is not None and any(c.scores.mass < check_gate for c in trace.checks)
 

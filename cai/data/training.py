@@ -19,12 +19,19 @@ from cai.data.audited import (
     require_unedited,
 )
 from cai.data.counts import kind_of
-from cai.data.foreign import looks_like, standard
+from cai.data.foreign import looks_like, normalize
 from cai.data.formats import UnreadableRow, container_of, rows
 from cai.data.manifest import NAME as MANIFEST
 from cai.data.messages import RowError, conversation_digest, json_kind
 from cai.data.prompts import PromptFile, excerpt_of, plain
-from cai.data.training_rows import PAIR_SHAPES, SFT_SHAPES, Made, PairRow, SftRow, TrainingRowFormat
+from cai.data.training_rows import (
+    PAIR_SHAPES,
+    SFT_SHAPES,
+    PairRow,
+    SftRow,
+    TrainingRowFormat,
+    TrainingRowT,
+)
 from cai.data.transcripts import TranscriptError
 from cai.errors import DataError
 from cai.types import Prompt, SetAside
@@ -95,8 +102,8 @@ def training_files(data: Sequence[Path], table: TrainingTable) -> TrainingFiles:
         else:
             train[path] = None
     if not train:
-        named = ", ".join(map(str, data)) or "no data"
-        raise DataError(f"nothing to train on in {named}: no {table} rows", hint=_BUILD[table])
+        names = ", ".join(map(str, data)) or "no data"
+        raise DataError(f"nothing to train on in {names}: no {table} rows", hint=_BUILD[table])
     if table != "prompts":  # which are no rows: nobody judged them
         require_signoff([*train, *test])
     require_unedited([*train, *test])
@@ -105,24 +112,24 @@ def training_files(data: Sequence[Path], table: TrainingTable) -> TrainingFiles:
 
 def need_rows(files: TrainingFiles, table: TrainingTable) -> None:
     """Raise `DataError` where a file has no row that can be used; each is read up to the first."""
-    read: dict[TrainingTable, Callable[[Sequence[Path]], Iterator[object]]] = {
+    readers: dict[TrainingTable, Callable[[Sequence[Path]], Iterator[object]]] = {
         "sft": read_sft, "preferences": read_pairs, "prompts": read_prompts,
     }  # fmt: skip
     for path in (*files.train, *files.test):
-        next((row for row in read[table]([path]) if not isinstance(row, SetAside)), None)
+        next((row for row in readers[table]([path]) if not isinstance(row, SetAside)), None)
 
 
 def _of_run(folder: Path, table: TrainingTable, split: str) -> list[Path]:
     """The files of a run that have rows; each kind as JSONL, or else as Parquet."""
     names = [f"{name}{split}" for name in _FILES[table]]
-    found = [
+    paths = [
         next((p for p in (folder / f"{n}.jsonl", folder / f"{n}.parquet") if p.exists()), None)
         for n in names
     ]
-    out = [path for path in found if path is not None and _has_rows(path)]
+    out = [path for path in paths if path is not None and _has_rows(path)]
     if out or split:
         return out
-    if any(found):
+    if any(paths):
         raise DataError(f"the run {folder} has no {table} rows", hint=_BUILD[table])
     if (folder / MANIFEST).exists():
         raise DataError(f"the run {folder} has lost its {names[0]}.jsonl", hint=_BUILD[table])
@@ -163,24 +170,26 @@ def read_prompts(paths: Sequence[Path]) -> Iterator[Prompt | SetAside]:
     A row of ours keeps the `prompt_id` as the prompt's id. What came before is left out without
     a word, since several rows share a prompt. Raises `DataError` as the other readers do.
     """
-    seen: set[bytes] = set()
+    digests: set[bytes] = set()
     for path in paths:
         for row in _usable(path, iter(PromptFile(path)), "prompts"):
             if isinstance(row, SetAside):
                 if kind_of(row.reason) != "duplicate":
                     yield row
                 continue
-            if (key := conversation_digest(row.messages)) in seen:
+            if (key := conversation_digest(row.messages)) in digests:
                 continue
-            seen.add(key)
+            digests.add(key)
             name = row.meta.get("prompt_id")
             yield replace(row, id=name) if isinstance(name, str) and name else row
 
 
-def _rows_of(path: Path, shapes: Sequence[TrainingRowFormat[Made]]) -> Iterator[Made | SetAside]:
+def _rows_of(
+    path: Path, shapes: Sequence[TrainingRowFormat[TrainingRowT]]
+) -> Iterator[TrainingRowT | SetAside]:
     """A file's rows, all read by the shape of the first one that has known keys."""
     container, shape = container_of(path), None
-    no = rejections(path.resolve().parent)
+    rejected = rejections(path.resolve().parent)
     for row in rows(path, container):
         source = f"{path.name}:{row.line}"
         if isinstance(row, UnreadableRow):
@@ -189,10 +198,10 @@ def _rows_of(path: Path, shapes: Sequence[TrainingRowFormat[Made]]) -> Iterator[
         try:
             if not isinstance(row.value, dict):
                 raise RowError(f"wrong type: the row is {json_kind(row.value)}, not an object")
-            if no and (verdict := no.get(origin_of(row.value))):
+            if rejected and (verdict := rejected.get(origin_of(row.value))):
                 yield SetAside(source, plain(rejection_reason(verdict)), excerpt_of(row.value))
                 continue
-            ours = standard(row.value)
+            ours = normalize(row.value)
             shape = shape or next((s for s in shapes if s.fits(ours)), None)
             if shape is None or not shape.fits(ours):
                 raise _other_keys(row.value, ours, (shape,) if shape else shapes)
@@ -202,13 +211,13 @@ def _rows_of(path: Path, shapes: Sequence[TrainingRowFormat[Made]]) -> Iterator[
 
 
 def _other_keys(
-    row: dict[str, Any], ours: dict[str, Any], shapes: Sequence[TrainingRowFormat[Made]]
+    row: dict[str, Any], ours: dict[str, Any], shapes: Sequence[TrainingRowFormat[TrainingRowT]]
 ) -> RowError:
     """What to tell of a row, under its own keys and under ours, that no shape fits."""
-    wanted = " or ".join("+".join(s.keys) for s in shapes)
-    reason = f"other keys: no {wanted}; its keys are: {', '.join(list(row)[:8]) or 'none'}"
-    known = looks_like(ours, as_pair=shapes[0] is PAIR_SHAPES[0])
-    return RowError(f"{reason}; {known}" if known else reason)
+    keys = " or ".join("+".join(s.keys) for s in shapes)
+    reason = f"other keys: no {keys}; its keys are: {', '.join(list(row)[:8]) or 'none'}"
+    likely_format = looks_like(ours, as_pair=shapes[0] is PAIR_SHAPES[0])
+    return RowError(f"{reason}; {likely_format}" if likely_format else reason)
 
 
 def _usable(

@@ -28,7 +28,7 @@ from cai.errors import PromptError
 from cai.text.validation import validate_text
 from cai.types import Message, Messages, Role
 
-GIVEN = "given"
+UNSTATED_ORIGIN = "given"
 """The origin of a pair whose row states none: the file gives the preference as it is."""
 _ID_DIGITS = 16
 _LARGEST_MARGIN = 1e4  # of a difference of scores
@@ -68,18 +68,18 @@ class PairRow:
     source: str
 
 
-Made = TypeVar("Made", SftRow, PairRow)
+TrainingRowT = TypeVar("TrainingRowT", SftRow, PairRow)
 
 
 @dataclass(frozen=True, slots=True)
-class TrainingRowFormat(Generic[Made]):
+class TrainingRowFormat(Generic[TrainingRowT]):
     """A kind of row: the keys it is known by, and how one is read, given its source.
 
     `read` raises `RowError` or `TranscriptError` for a row that can't be used.
     """
 
     keys: tuple[str, ...]
-    read: Callable[[dict[str, Any], str], Made]
+    read: Callable[[dict[str, Any], str], TrainingRowT]
 
     def fits(self, row: dict[str, Any]) -> bool:
         """Whether a row has the keys."""
@@ -106,7 +106,7 @@ def _pair(row: dict[str, Any], source: str) -> PairRow:
             raise RowError(f"empty: {name} has no text")
     if not prompt[-1].content.strip():
         raise RowError("empty: the prompt's last message has no text")
-    probability, better, worse = _judged(row, chosen, rejected)
+    probability, better, worse = _by_probability(row, chosen, rejected)
     margin = _number(row, "margin")
     if margin is not None and abs(margin) > _LARGEST_MARGIN:
         raise RowError(f"wrong margin: {margin:g}, beyond {_LARGEST_MARGIN:g}")
@@ -117,7 +117,7 @@ def _pair(row: dict[str, Any], source: str) -> PairRow:
         rejected=worse,
         probability=probability,
         margin=margin if margin is None or better is chosen else -margin,
-        origin=_names(row, "origin")[0] if row.get("origin") else GIVEN,
+        origin=_names(row, "origin")[0] if row.get("origin") else UNSTATED_ORIGIN,
         principle_ids=_names(row, "principle_ids"),
         source=source,
     )
@@ -129,18 +129,18 @@ def _words(messages: Messages) -> list[tuple[Role, str, str]]:
 
 def _sides(row: dict[str, Any]) -> tuple[Messages, Messages, Messages]:
     """Prompt, chosen, rejected, with the row's system turn in front of the prompt."""
-    prompt, chosen, rejected = _given_sides(row)
+    prompt, chosen, rejected = _split_sides(row)
     return with_system(row, prompt), chosen, rejected
 
 
-def _given_sides(row: dict[str, Any]) -> tuple[Messages, Messages, Messages]:
+def _split_sides(row: dict[str, Any]) -> tuple[Messages, Messages, Messages]:
     """Prompt, chosen, rejected; a prompt inside the two is their common beginning."""
     key = next((k for k in ("prompt", "init_prompt") if row.get(k) not in (None, "", [])), None)
     if key is None:
-        chosen, rejected = (_alone(row, side) for side in ("chosen", "rejected"))
+        chosen, rejected = (_conversation_of(row, side) for side in ("chosen", "rejected"))
     else:
-        prompt = _asked(row, key)
-        chosen, rejected = (_answer(row, side, key) for side in ("chosen", "rejected"))
+        prompt = _prompt(row, key)
+        chosen, rejected = (_response(row, side, key) for side in ("chosen", "rejected"))
         if not (_is_whole(chosen) and _is_whole(rejected)):
             return prompt, chosen, rejected
     shared = _common_beginning(chosen, rejected)
@@ -154,7 +154,7 @@ def _given_sides(row: dict[str, Any]) -> tuple[Messages, Messages, Messages]:
     return shared, chosen[len(shared) :], rejected[len(shared) :]
 
 
-def _judged(
+def _by_probability(
     row: dict[str, Any], chosen: Messages, rejected: Messages
 ) -> tuple[float | None, Messages, Messages]:
     """The better response's probability, that response, and the other.
@@ -171,13 +171,13 @@ def _judged(
     return probability, chosen, rejected
 
 
-def _alone(row: dict[str, Any], key: str) -> Messages:
+def _conversation_of(row: dict[str, Any], key: str) -> Messages:
     """A conversation with no prompt beside it: messages, or a transcript."""
     value = row[key]
     if value in ("", []):
         raise RowError(f"empty: {key} has no text")
     try:
-        return _turns(value) if isinstance(value, str) else _talk(row, key, "user")
+        return _turns(value) if isinstance(value, str) else _messages(row, key, "user")
     except TranscriptError:
         raise RowError(f"no prompt: the row has none, and {key} is not a transcript") from None
 
@@ -198,44 +198,46 @@ def _common_beginning(chosen: Messages, rejected: Messages) -> Messages:
 # -- conversations --------------------------------------------------------------------------
 
 
-def _learn(told: Messages, row: dict[str, Any], source: str, marks: tuple[int, ...] = ()) -> SftRow:
+def _sft_row(
+    conversation: Messages, row: dict[str, Any], source: str, marks: tuple[int, ...] = ()
+) -> SftRow:
     """A row's conversation with its system turn; marks: places of what is not to be learnt."""
     _validate_row(row)
-    messages = with_system(row, told)
+    messages = with_system(row, conversation)
     _validate_conversation(messages)
     for number, message in enumerate(messages, 1):
         if message.role != "system" and not message.content.strip():
             raise RowError(f"empty: message {number} has no text")
     name = row_id(row.get("id")) or _id("sft", messages)
-    moved = len(messages) - len(told)
+    moved = len(messages) - len(conversation)
     return SftRow(name, messages, source, tuple(place + moved for place in marks))
 
 
 def _conversation(row: dict[str, Any], source: str) -> SftRow:
-    return _learn(_talk(row, "messages", "user"), row, source, not_to_learn(row["messages"]))
+    return _sft_row(_messages(row, "messages", "user"), row, source, not_to_learn(row["messages"]))
 
 
-def _answered(prompt_key: str, key: str) -> Callable[[dict[str, Any], str], SftRow]:
+def _completion_reader(prompt_key: str, key: str) -> Callable[[dict[str, Any], str], SftRow]:
     """A reader of rows that hold a prompt under one key and its response under another."""
 
     def read(row: dict[str, Any], source: str) -> SftRow:
-        prompt, response = _asked(row, prompt_key), _answer(row, key, prompt_key)
+        prompt, response = _prompt(row, prompt_key), _response(row, key, prompt_key)
         marks = not_to_learn(row[prompt_key])
         marks += tuple(len(prompt) + place for place in not_to_learn(row[key]))
-        return _learn(prompt + response, row, source, marks)
+        return _sft_row(prompt + response, row, source, marks)
 
     return read
 
 
-def _preferred(row: dict[str, Any], source: str) -> SftRow:
+def _chosen_response(row: dict[str, Any], source: str) -> SftRow:
     """The better response of a pair, as Rafailov et al. 2023 start DPO on HH-RLHF (section 6)."""
     prompt, chosen, rejected = _sides(row)
-    probability, better, _ = _judged(row, chosen, rejected)
+    probability, better, _ = _by_probability(row, chosen, rejected)
     if probability == 0.5:
         raise RowError("tie: by its probability, neither response is the better one to learn")
     if any(not_to_learn(row.get(key)) for key in ("prompt", "chosen", "rejected")):
         raise RowError("weight: messages of a pair have some, and are not weighted here")
-    return _learn(prompt + better, row, source)
+    return _sft_row(prompt + better, row, source)
 
 
 # -- parts of both --------------------------------------------------------------------------
@@ -254,23 +256,23 @@ def _validate_row(row: dict[str, Any]) -> None:
         raise RowError(f"scores: chosen has {better:g}, and rejected has more, {worse:g}")
 
 
-def _asked(row: dict[str, Any], key: str) -> Messages:
+def _prompt(row: dict[str, Any], key: str) -> Messages:
     """A prompt; a transcript may end with the assistant's turn left open."""
-    messages = _talk(row, key, "user")
+    messages = _messages(row, key, "user")
     is_open = isinstance(row[key], str) and messages[-1] == Message("assistant", "")
     return messages[:-1] if is_open else messages
 
 
-def _answer(row: dict[str, Any], key: str, prompt_key: str) -> Messages:
+def _response(row: dict[str, Any], key: str, prompt_key: str) -> Messages:
     """A response; after a transcript, text loses the spaces at its ends as turns there do."""
-    messages = _talk(row, key, "assistant")
+    messages = _messages(row, key, "assistant")
     prompt = row[prompt_key]
     if isinstance(row[key], str) and isinstance(prompt, str) and is_transcript(prompt):
         return tuple(replace(m, content=m.content.strip()) for m in messages)
     return messages
 
 
-def _talk(row: dict[str, Any], key: str, role: Role) -> Messages:
+def _messages(row: dict[str, Any], key: str, role: Role) -> Messages:
     """Messages, a transcript's turns, or a text as one message of `role`."""
     value = row[key]
     if isinstance(value, dict):  # a message that stands alone
@@ -344,10 +346,10 @@ PAIR_SHAPES = (TrainingRowFormat(("chosen", "rejected"), _pair),)
 
 SFT_SHAPES = (
     TrainingRowFormat(("messages",), _conversation),
-    TrainingRowFormat(("prompt", "completion"), _answered("prompt", "completion")),
+    TrainingRowFormat(("prompt", "completion"), _completion_reader("prompt", "completion")),
     TrainingRowFormat(
-        ("init_prompt", "revision_response"), _answered("init_prompt", "revision_response")
+        ("init_prompt", "revision_response"), _completion_reader("init_prompt", "revision_response")
     ),
-    TrainingRowFormat(("chosen", "rejected"), _preferred),
+    TrainingRowFormat(("chosen", "rejected"), _chosen_response),
 )
 """Known rows; a file is read by the first whose keys its first usable row has."""

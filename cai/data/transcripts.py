@@ -25,8 +25,8 @@ def dialogue(text: str, turns: str) -> Messages:
     if before or not parts or parts[0] != "Human":
         raise TranscriptError("wrong transcript: it does not begin with a human turn")
     messages: Messages = tuple(
-        Message("user" if who == "Human" else "assistant", said.strip())
-        for who, said in zip(parts[::2], parts[1::2], strict=True)
+        Message("user" if speaker == "Human" else "assistant", content.strip())
+        for speaker, content in zip(parts[::2], parts[1::2], strict=True)
     )
     if turns == "first":
         return messages[:1]

@@ -8,7 +8,7 @@ from itertools import islice
 from cai.errors import DataError
 from cai.types import Prompt, SetAside
 
-_SHOWN = 3
+_MAX_REASONS = 3
 """Reasons that an error names."""
 
 
@@ -30,8 +30,10 @@ def no_prompts(rows: Iterable[SetAside], source: str) -> DataError:
     rows = list(rows)
     count = f"{len(rows):,} row{'s were' if len(rows) != 1 else ' was'} set aside"
     lines = [f"no prompt of {source or 'the given ones'} can be used: {count}"]
-    lines += [f"  {row.source or '(no source)'}: {row.reason}" for row in islice(rows, _SHOWN)]
-    if len(rows) > _SHOWN:
+    lines += [
+        f"  {row.source or '(no source)'}: {row.reason}" for row in islice(rows, _MAX_REASONS)
+    ]
+    if len(rows) > _MAX_REASONS:
         lines.append("  …")
     return DataError("\n".join(lines), hint=_advice(rows))
 

@@ -25,9 +25,9 @@ NAME = "verdicts.jsonl"
 Decision: TypeAlias = Literal["accept", "reject", "unsure", "none"]
 """`none` takes an earlier verdict back."""
 _DECISIONS = get_args(Decision)
-_AHEAD = timedelta(hours=1)  # that a clock may be wrong: a later word would always win
-_LONGEST = 10_000  # characters of a text in a verdict
-_MOST_REASONS, _LONGEST_REASON = 20, 100
+_CLOCK_TOLERANCE = timedelta(hours=1)  # that a clock may be wrong: a later word would always win
+_MAX_TEXT = 10_000  # characters of a text in a verdict
+_MAX_REASONS, _MAX_REASON_TEXT = 20, 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +59,13 @@ def verdict_of(values: Any) -> Verdict:
     """A verdict from plain values. Raises `ValueError` with what is wrong."""
     if not isinstance(values, dict):
         raise ValueError("not an object")
-    known = {f.name for f in fields(Verdict)}
-    if extra := sorted(set(values) - known):
+    keys = {f.name for f in fields(Verdict)}
+    if extra := sorted(set(values) - keys):
         raise ValueError(f"unknown keys: {', '.join(extra[:5])}")
     texts = {n: values.get(n, "") for n in ("item", "record", "run", "author", "at", "reason")}
     for name, text in texts.items():
-        if not isinstance(text, str) or len(text) > _LONGEST:
-            raise ValueError(f"{name} is not a text of up to {_LONGEST} characters")
+        if not isinstance(text, str) or len(text) > _MAX_TEXT:
+            raise ValueError(f"{name} is not a text of up to {_MAX_TEXT} characters")
         if not text and name != "reason":
             raise ValueError(f"{name} is missing")
     texts = {n: t.encode(errors="replace").decode() for n, t in texts.items()}
@@ -78,7 +78,7 @@ def verdict_of(values: Any) -> Verdict:
         at = datetime.fromisoformat(texts["at"])
         if at.tzinfo is None:
             raise ValueError("it names no time zone")
-        if at > datetime.now(UTC) + _AHEAD:
+        if at > datetime.now(UTC) + _CLOCK_TOLERANCE:
             raise ValueError("it lies in the future")
     except ValueError as error:
         raise ValueError(f"at is not a time in ISO 8601: {error}") from None
@@ -88,11 +88,11 @@ def verdict_of(values: Any) -> Verdict:
 
 
 def _reasons_of(values: Any) -> tuple[str, ...]:
-    if not isinstance(values, list | tuple) or len(values) > _MOST_REASONS:
-        raise ValueError(f"reasons is not a list of up to {_MOST_REASONS} texts")
+    if not isinstance(values, list | tuple) or len(values) > _MAX_REASONS:
+        raise ValueError(f"reasons is not a list of up to {_MAX_REASONS} texts")
     for text in values:
-        if not isinstance(text, str) or not 0 < len(text) <= _LONGEST_REASON:
-            raise ValueError(f"a reason is not a text of 1 to {_LONGEST_REASON} characters")
+        if not isinstance(text, str) or not 0 < len(text) <= _MAX_REASON_TEXT:
+            raise ValueError(f"a reason is not a text of 1 to {_MAX_REASON_TEXT} characters")
     return tuple(dict.fromkeys(t.encode(errors="replace").decode() for t in values))
 
 

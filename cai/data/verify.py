@@ -40,76 +40,78 @@ class VerificationReport:
 
 def verify(folder: Path, store: Store, *, limit: int = 20) -> VerificationReport:
     """Check a run's folder against its manifest and its store. Raises `DataError` without one."""
-    found, manifest = VerificationReport(limit), Manifest.read(folder)
-    _files(folder, manifest, found)
+    report, manifest = VerificationReport(limit), Manifest.read(folder)
+    _files(folder, manifest, report)
     run_id = manifest.run["id"]
     if run_id not in {run.id for run in store.runs()}:
-        found.add(f"{store.path}: no run {run_id}: the folder and the store are not of one project")
-        return found
-    _run(store, manifest, found)
+        report.add(
+            f"{store.path}: no run {run_id}: the folder and the store are not of one project"
+        )
+        return report
+    _run(store, manifest, report)
     try:
-        _store(store, manifest, found)
+        _store(store, manifest, report)
         for name in DATA_FILES:
-            _rows(folder / f"{name}.jsonl", store, run_id, found)
+            _rows(folder / f"{name}.jsonl", store, run_id, report)
     except CaiError as error:  # damaged beyond reading
-        found.add(error.message)
-    return found
+        report.add(error.message)
+    return report
 
 
-def _files(folder: Path, manifest: Manifest, found: VerificationReport) -> None:
+def _files(folder: Path, manifest: Manifest, report: VerificationReport) -> None:
     for name, entry in manifest.files.items():
         path = folder / name
-        found.files += 1
+        report.files += 1
         try:
             if not path.is_file() or Path(name).name != name:
-                found.add(f"{name}: the file is missing")
+                report.add(f"{name}: the file is missing")
             elif path.stat().st_size != entry.bytes:
-                found.add(f"{name}: {path.stat().st_size} bytes; the manifest says {entry.bytes}")
+                report.add(f"{name}: {path.stat().st_size} bytes; the manifest says {entry.bytes}")
             elif file_digest(path) != entry.sha256:
-                found.add(f"{name}: its digest is not the manifest's: the file was changed")
+                report.add(f"{name}: its digest is not the manifest's: the file was changed")
         except OSError as error:
-            found.add(f"{name}: can't be read: {error.strerror}")
+            report.add(f"{name}: can't be read: {error.strerror}")
 
 
-def _run(store: Store, manifest: Manifest, found: VerificationReport) -> None:
+def _run(store: Store, manifest: Manifest, report: VerificationReport) -> None:
     """The manifest says what the store says of the run."""
     run = store.run(manifest.run["id"])
     expected = Manifest.of(run, manifest.counts, manifest.steps, manifest.files)
     for name in ("run", "config", "constitution", "models"):
         if getattr(manifest, name) != getattr(expected, name):
-            found.add(f"manifest.json: its {name} is not what the store says of the run")
+            report.add(f"manifest.json: its {name} is not what the store says of the run")
     entry = manifest.files.get(CONSTITUTION)
     expected_text = pretty(run.constitution).encode()
     if entry is None or entry.sha256 != hashlib.sha256(expected_text).hexdigest():
-        found.add(f"{CONSTITUTION}: not the constitution that the store holds for the run")
+        report.add(f"{CONSTITUTION}: not the constitution that the store holds for the run")
 
 
-def _store(store: Store, manifest: Manifest, found: VerificationReport) -> None:
+def _store(store: Store, manifest: Manifest, report: VerificationReport) -> None:
     run_id = manifest.run["id"]
-    before = found.total
+    before = report.total
     for key in store.damaged_steps(run_id):
-        found.add(f"{store.path.name}: step {key}: its result was changed")
+        report.add(f"{store.path.name}: step {key}: its result was changed")
     for record in store.damaged_records(run_id):
-        found.add(f"{store.path.name}: record {record}: it was changed")
-    if found.total > before:
+        report.add(f"{store.path.name}: record {record}: it was changed")
+    if report.total > before:
         return
     steps = StepsDigest()
     for item in in_order(store.traces(run_id), store.comparisons(run_id)):
         steps.add(item)
-    found.steps = steps.count
+    report.steps = steps.count
     if steps.plain() != manifest.steps:
-        found.add(
+        report.add(
             f"{store.path.name}: the run's records rest on {steps.count} steps that are not the "
             f"manifest's {manifest.steps.get('count')}; if the run went on, export it again"
         )
 
 
-def _rows(path: Path, store: Store, run_id: str, found: VerificationReport) -> None:
+def _rows(path: Path, store: Store, run_id: str, report: VerificationReport) -> None:
     if not path.is_file():
         return  # told already
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
-            found.rows += 1
+            report.rows += 1
             try:
                 row = json.loads(line)
                 name = row.get("trace_id") or row["comparison_id"]
@@ -120,19 +122,19 @@ def _rows(path: Path, store: Store, run_id: str, found: VerificationReport) -> N
             except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
                 problem = f"not a row of this format ({error})"
             if problem:
-                found.add(f"{path.name}:{number}: {problem}")
+                report.add(f"{path.name}:{number}: {problem}")
 
 
 def _differs(row: dict[str, Any], record: Trace | Comparison) -> str:
     """How a row's texts differ from its record's; empty where they don't."""
     texts = set(_texts(record))
     if "messages" in row:
-        *asked, answer = row["messages"]
+        *prompt_messages, answer = row["messages"]
         answers = [answer]
     else:
-        asked, answers = row["prompt"], [*row["chosen"], *row["rejected"]]
-    told = tuple(message_of(m) for m in asked)
-    if told not in (record.prompt.messages, without_reasoning(record.prompt.messages)):
+        prompt_messages, answers = row["prompt"], [*row["chosen"], *row["rejected"]]
+    prompt = tuple(message_of(m) for m in prompt_messages)
+    if prompt not in (record.prompt.messages, without_reasoning(record.prompt.messages)):
         return f"its prompt is not that of {record.id}"
     if any(a["role"] != "assistant" or a["content"] not in texts for a in answers):
         return f"a response is not one of {record.id}"

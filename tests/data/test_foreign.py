@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cai.data.foreign import likely_column, looks_like, standard
+from cai.data.foreign import likely_column, looks_like, normalize
 from cai.data.messages import RowError
 from cai.data.prompts import FORMATS, PromptFile
 from cai.data.training import read_pairs, read_prompts, read_sft
@@ -222,9 +222,9 @@ def test_a_row_of_ours_is_left_alone() -> None:
         {"messages": [], "chosen": [], "rejected": []},
     ]
     for row in rows:
-        assert standard(row) is row
+        assert normalize(row) is row
     with pytest.raises(RowError, match=r"no conversations or conversation of the format sharegpt"):
-        standard({"prompt": SKY}, "sharegpt")
+        normalize({"prompt": SKY}, "sharegpt")
 
 
 # -- labels and weights -----------------------------------------------------------------------

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cai.data.preferences import comparison_preference, revision_preference
-from cai.data.rows import ExportedRow, Sides
+from cai.data.rows import ExportedRow, ExportSettings
 from cai.data.sft import LeftOut, candidates, sft_examples
 from cai.data.split import side_of, split_of
 from cai.types import Label, Message, Prompt, Revision, SftExample, Trace
@@ -44,7 +44,7 @@ def test_reasoning_of_earlier_turns_is_exported_where_it_is_asked_for() -> None:
     for keep in (False, True):
         found = set()
         for share in (0.0, 1.0):
-            sides = Sides.of(run(export_reasoning=keep, sft_share=share))
+            sides = ExportSettings.of(run(export_reasoning=keep, sft_share=share))
             for row in (row for record in made for row in sides.rows(record)):
                 if isinstance(row, LeftOut):
                     continue
@@ -156,9 +156,9 @@ def test_near_ties_are_rows_on_request(probability: float, tie: bool) -> None:
     assert (comparison_preference(one, "train") == LeftOut("near tie")) is tie
     assert not isinstance(comparison_preference(one, "train", ties=True), LeftOut)
     run_of: dict[str, Any] = {"sft_share": 0.0, "test_share": 0.0}
-    (kept,) = Sides.of(run(**run_of)).rows(one)
+    (kept,) = ExportSettings.of(run(**run_of)).rows(one)
     assert isinstance(kept, ExportedRow), "a run of before there was a choice"
-    (row,) = Sides.of(run(**run_of, ties=False)).rows(one)
+    (row,) = ExportSettings.of(run(**run_of, ties=False)).rows(one)
     assert isinstance(row, LeftOut) is tie
 
 
@@ -259,7 +259,7 @@ def test_traces_without_a_preference(whole: Trace, reason: str) -> None:
 
 
 def test_sides_follow_the_configuration() -> None:
-    sides = Sides.of(run(sft_share=0.5, test_share=0.5))
+    sides = ExportSettings.of(run(sft_share=0.5, test_share=0.5))
     seen = set()
     for n in range(40):
         name = f"p{n}"
@@ -271,14 +271,14 @@ def test_sides_follow_the_configuration() -> None:
         assert row.values["split"] == split
         seen.add(row.file)
     assert len(seen) == 4
-    everything = Sides.of(run(pairs=0, revision_pairs=False, sft_share=0.0))
+    everything = ExportSettings.of(run(pairs=0, revision_pairs=False, sft_share=0.0))
     assert all(everything.rows(trace(f"p{n}"))[0].table == "sft" for n in range(20))  # type: ignore[union-attr]
-    none = Sides.of(run(revision_pairs=False, sft_share=0.0))
+    none = ExportSettings.of(run(revision_pairs=False, sft_share=0.0))
     assert none.rows(trace("p")) == []
 
 
 def test_values_of_rows() -> None:
-    sides = Sides.of(run(sft_share=1.0, test_share=0.0))
+    sides = ExportSettings.of(run(sft_share=1.0, test_share=0.0))
     (row,) = sides.rows(trace("p"))
     assert isinstance(row, ExportedRow)
     assert row.values == {
@@ -294,7 +294,7 @@ def test_values_of_rows() -> None:
         "split": "train",
     }
     assert sides.rows(comparison("p")) == [LeftOut("a pair for a prompt on the SFT side")]
-    (row,) = Sides.of(run(sft_share=0.0, test_share=0.0)).rows(comparison("p"))
+    (row,) = ExportSettings.of(run(sft_share=0.0, test_share=0.0)).rows(comparison("p"))
     assert isinstance(row, ExportedRow)
     assert row.values == {
         "id": "c-p-0",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cai.data.prompts import read_prompts
-from cai.data.rows import ExportedRow, Sides
+from cai.data.rows import ExportedRow, ExportSettings
 from cai.data.split import family, side_of, split_of
 from cai.pipeline.build import BuildConfig
 from cai.training.examples import hold_out
@@ -91,7 +91,7 @@ def test_no_family_is_on_two_sides_of_any_split(tmp_path: Path) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     prompts = [p for p in read_prompts(path) if isinstance(p, Prompt)]
     assert len(prompts) == 60 * 6
-    sides = Sides.of(run(sft_share=0.5, test_share=0.5))
+    sides = ExportSettings.of(run(sft_share=0.5, test_share=0.5))
     config = BuildConfig(sft_share=0.5)
     held = hold_out(prompts, lambda p: p.messages, 0.3, seed=1)[1]
     places: list[list[Any]] = [
@@ -109,7 +109,7 @@ def _said(*texts: str) -> list[dict[str, str]]:
     return [{"role": ("user", "assistant")[n % 2], "content": t} for n, t in enumerate(texts)]
 
 
-def _only(sides: Sides, prompt: Prompt) -> ExportedRow:
+def _only(sides: ExportSettings, prompt: Prompt) -> ExportedRow:
     (row,) = sides.rows(replace(trace("p"), prompt=prompt))
     assert isinstance(row, ExportedRow)
     return row
