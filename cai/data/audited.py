@@ -1,7 +1,7 @@
-"""What training owes to those who built and audited the data.
+"""Audit rules that training respects.
 
-Rows that an auditor rejected stay out, edited files are refused, unsigned ones where a project asks
-for a sign-off, and a sign-off counts as a source only while it holds.
+Rows that an auditor rejected are left out. Edited files are refused, and so are unsigned ones in a
+project that requires a sign-off. A sign-off is recorded as a source only while it is valid.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from cai.errors import ContentError, DataError
 
 
 def require_signoff(files: Sequence[Path]) -> None:
-    """Raise `DataError` where a project asks for a sign-off of its data, and a file has none.
+    """Raise `DataError` if a project requires a sign-off of its data and a file has none.
 
-    The project is that of the working directory, or that which a file lies in.
+    The project is that of the working directory, or of a file's folder.
     """
     project = find_project(
         [Path.cwd(), *(p for f in files for p in (f.parent, f.resolve().parent))]
@@ -34,8 +34,8 @@ def require_signoff(files: Sequence[Path]) -> None:
         names = [file.name for file in files if file.resolve().parent == folder]
         if not (folder / MANIFEST).is_file():
             raise DataError(
-                f"{names[0]} is not of a run that could be signed off, and {project.path} says"
-                " `audit: required`",
+                f"{names[0]} does not belong to a run that could be signed off, and {project.path}"
+                " says `audit: required`",
                 hint="Train on the folder of an audited run.",
             )
         signed = read_signoff(folder)["data"]
@@ -48,13 +48,13 @@ def require_signoff(files: Sequence[Path]) -> None:
 
 
 def require_unedited(files: Sequence[Path]) -> None:
-    """Raise `DataError` where a file differs from what the manifest of its run says of it."""
+    """Raise `DataError` if a file no longer has the digest in the manifest of its run."""
     for file in files:
         manifest = Manifest.beside(file)
         entry = manifest.files.get(file.resolve().name) if manifest else None
         if manifest and entry is None:
             raise DataError(
-                f"{file} lies in a run's folder, and {MANIFEST} there does not list it",
+                f"{file} is in a run's folder, but its {MANIFEST} does not list the file",
                 hint="Copy it out of the folder to train on it, or run the build again.",
             )
         if entry is not None and file_digest(file) != entry.sha256:
@@ -66,35 +66,34 @@ def require_unedited(files: Sequence[Path]) -> None:
 
 
 def without_manifest(data: Sequence[Path]) -> list[str]:
-    """For each folder of data without a manifest, what can't be said of it."""
+    """A warning for each folder of data without a manifest."""
     return [
-        f"{folder} has no {MANIFEST} of a run: nothing says whether its files are as they were"
-        " built"
+        f"{folder} has no {MANIFEST} of a run, so edits of its files can't be detected"
         for folder in data
         if folder.is_dir() and Manifest.beside(folder / MANIFEST) is None
     ]
 
 
 def rejections(run: Path) -> dict[str, Verdict]:
-    """Record id → why it may not be trained on, by the verdicts in a run's folder."""
+    """Record id → the verdict that rejects it, by the verdicts in a run's folder."""
     return standing_rejections(VerdictFile(run).read()) if (run / MANIFEST).is_file() else {}
 
 
 def origin_of(row: dict[str, Any]) -> str:
-    """The record that a training row is of; empty for rows that were not built by us."""
+    """The id of the record that a training row was made from; empty for rows of other tools."""
     return str(row.get("trace_id") or row.get("comparison_id") or "")
 
 
 def rejection_reason(verdict: Verdict) -> str:
-    """The reason for which a rejected row is set aside; what differs stands in brackets."""
+    """The reason for setting a rejected row aside; the details are in brackets."""
     why = f": {verdict.why}" if verdict.why else ""
     return f"rejected by an auditor ({verdict.author}{why})"
 
 
 def audit_files(files: Sequence[Path]) -> list[Path]:
-    """What auditors wrote of the runs that training files lie in: part of what is trained on.
+    """Verdicts and sign-offs of the runs that training files belong to: sources of the training.
 
-    A sign-off that does not hold for the files is left out; `stale_signoffs` says why.
+    A sign-off that is not valid for the files is left out; `stale_signoffs` says why.
     """
     places: list[Path] = []
     for folder, names in _by_run(files).items():
@@ -105,14 +104,14 @@ def audit_files(files: Sequence[Path]) -> list[Path]:
 
 
 def stale_signoffs(files: Sequence[Path]) -> list[str]:
-    """For each sign-off beside training files that does not hold for them, what is wrong."""
+    """For each sign-off that is not valid for the training files beside it, the reason."""
     signed = {f: n for f, n in _by_run(files).items() if (f / FOLDER / SIGNOFF).is_file()}
     reasons = [_unsigned(folder, names) for folder, names in signed.items()]
     return [f"{why}; it is not recorded as a source of this training" for why in reasons if why]
 
 
 def _unsigned(folder: Path, names: Sequence[str]) -> str:
-    """Why a run's sign-off does not hold for its files of these names; empty where it does."""
+    """Why a run's sign-off is not valid for these files; empty if it is."""
     try:
         signed = read_signoff(folder)["data"]
     except DataError as error:
@@ -124,7 +123,7 @@ def _unsigned(folder: Path, names: Sequence[str]) -> str:
 
 
 def _by_run(files: Sequence[Path]) -> dict[Path, list[str]]:
-    """The folders of runs that files lie in, each with the names of its files."""
+    """Run folder → the names of its files among `files`."""
     names_by_folder: dict[Path, list[str]] = {}
     for file in (path.resolve() for path in files):
         if (file.parent / MANIFEST).is_file():

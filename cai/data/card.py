@@ -1,4 +1,4 @@
-"""The dataset card beside an export: `README.md` as dataset hubs read it, written for auditors."""
+"""The dataset card of an export: `README.md` as dataset hubs read it, written for auditors."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def card(
     licence: str,
     examination: Mapping[str, Any] | None = None,
 ) -> str:
-    """The whole card. rows: file name → rows, as exported. examination: see `Manifest`."""
+    """The text of the card. rows: file name → number of rows. examination: see `Manifest`."""
     parts = [
         _front_matter(run, rows, licence),
         _head(run),
@@ -37,7 +37,7 @@ def card(
 
 
 def provenance(run: Run, counts: RunCounts, examination: Mapping[str, Any] | None = None) -> str:
-    """What made the data, and what of it is not there: sections of Markdown."""
+    """The sections on how the data was made and what was left out, as Markdown."""
     parts = [
         _constitution(run, counts),
         _models(run),
@@ -95,16 +95,16 @@ def _files(rows: Mapping[str, int]) -> str:
     what = "\n".join(f"- `{table}`: {meaning}." for table, meaning in _TABLES)
     return (
         "## Files\n\n| file | rows |\n|---|---|\n" + "\n".join(lines) + f"\n\n{what}\n"
-        "- A prompt stands in one of the four files alone. `set_aside.jsonl` has the input rows "
-        "that could not be used.\n"
+        "- Each prompt is in only one of the four files. `set_aside.jsonl` has the invalid input "
+        "rows.\n"
     )
 
 
 def _constitution(run: Run, counts: RunCounts) -> str:
     constitution = run.constitution
     header = (
-        "| principle | version | asked | found | no verdict | revised | guarded | judged | flips "
-        "| left |\n|---|---|---|---|---|---|---|---|---|---|\n"
+        "| principle | version | critiques | problems | no verdict | revised | guarded | judged "
+        "| flips | remaining |\n|---|---|---|---|---|---|---|---|---|---|\n"
     )
     lines = []
     for principle in constitution.get("principles", []):
@@ -122,10 +122,11 @@ def _constitution(run: Run, counts: RunCounts) -> str:
     return (
         f"## Constitution\n\n`{constitution['id']}` {constitution.get('version', '')}, digest "
         f"`{constitution.get('digest', '')}`.\n\n" + header + "\n".join(lines) + "\n\n"
-        "asked: rounds of critique; found: critiques that named a problem; no verdict: critiques "
-        "that refuse, contradict themselves or are empty; guarded: responses kept out of the data; "
-        "flips: verdicts on pairs that depend on the order of the two responses; left: final "
-        "responses with which the last check still finds a problem.\n"
+        "critiques: rounds of critique; problems: critiques that named a problem; no verdict: "
+        "critiques that refuse, contradict themselves or are empty; revised: revisions; guarded: "
+        "responses kept out of the data; judged: verdicts on pairs; flips: verdicts that depend on "
+        "the order of the two responses (position bias); remaining: final responses in which the "
+        "last check still finds a problem.\n"
     )
 
 
@@ -135,7 +136,7 @@ def _models(run: Run) -> str:
         f"| {role} | {cell(model['name'])} | `{model['fingerprint'][:16]}` |"
         for role, model in sorted(models.items())
     ]
-    text = "## Models\n\n| part | model | fingerprint |\n|---|---|---|\n" + "\n".join(lines) + "\n"
+    text = "## Models\n\n| role | model | fingerprint |\n|---|---|---|\n" + "\n".join(lines) + "\n"
     sampling = sampling_lines(models)
     text += "".join(f"\nSampling{line}.\n" for line in sampling)
     if len(models) > 1 and len({m["fingerprint"] for m in models.values()}) == 1:
@@ -147,11 +148,11 @@ UNEXAMINED = (
     "Nothing is known of the judge: no principle that judges has a `prefers` test, and none has a"
     " theme with neutral pairs"
 )
-"""What is said of a judge that could not be examined."""
+"""The note on a judge that could not be examined."""
 
 
 def _examination(examination: Mapping[str, Any] | None, *, compared: bool) -> str:
-    """How often the critic and the judge were right on cases with a known answer."""
+    """The accuracy of the critic and the judge on cases with a known answer."""
     head = "## Examination\n\n"
     if examination is None:
         return head + "Critic and judge were not examined.\n"
@@ -172,16 +173,16 @@ def _examination(examination: Mapping[str, Any] | None, *, compared: bool) -> st
     if not lines:
         return head + (unknown or "No principle has tests to examine the critic by.\n")
     text = (
-        head + "Before it labelled, the model was asked about cases with a known answer, in both "
-        "orders where it is shown two responses; a tie is wrong.\n\n"
-        "| asked | right | 95 % interval |\n|---|---|---|\n" + "\n".join(lines) + "\n"
+        head + "Before the build, the models were asked about cases with a known answer, in both "
+        "orders where two responses are shown; a tie is wrong.\n\n"
+        "| cases | right | 95 % interval |\n|---|---|---|\n" + "\n".join(lines) + "\n"
     )
     if unknown:
         text += f"\n{unknown}"
     if examination["first_place"] is not None:
         text += (
-            f"\nOn average it gave {examination['first_place']:.2f} to the response that was shown "
-            "first (0.50: no position is favoured).\n"
+            f"\nPosition bias: the judge gave {examination['first_place']:.2f} on average to the "
+            "response that was shown first (0.50: no bias).\n"
         )
     if examination["judge"]["asked"] and examination["judge"]["interval"][0] <= 0.5:
         text += "\n**On these pairs the judge is not shown to be better than a coin.**\n"
@@ -198,7 +199,7 @@ _OUTCOMES = {
 
 
 def _critiques(counts: RunCounts) -> str:
-    """What the critiques came to, and how many revisions were announced."""
+    """The outcomes of the critiques, and the number of revisions with a preamble."""
     if not counts.critiques:
         return ""
     lines = [
@@ -206,14 +207,14 @@ def _critiques(counts: RunCounts) -> str:
     ]
     return (
         "## Critiques\n\n| the critique | count |\n|---|---|\n" + "\n".join(lines) + "\n\n"
-        "Only the first two are verdicts. A response that got none of them is guarded as "
-        "`unreviewed` unless a later round rewrote it. Revisions whose opening announced them "
-        f'("Here is the revised response:") and was removed: {counts.announced}.\n'
+        "Only the first two are verdicts. A response without a verdict is guarded as `unreviewed` "
+        'unless a later round rewrote it. Revisions with a preamble that was removed ("Here is '
+        f'the revised response:"): {counts.announced}.\n'
     )
 
 
 def _labels(counts: RunCounts) -> str:
-    """How far the judge answered what it was asked, and a warning where it did not."""
+    """How much probability the judge gave to its answers, with a warning where it is low."""
     signal = counts.signal
     if signal.mean_mass is None:
         return ""
@@ -229,7 +230,7 @@ def _labels(counts: RunCounts) -> str:
 
 
 def sampling_lines(models: Mapping[str, Any]) -> list[str]:
-    """How each part's text was drawn, by a run's record; one line where all are drawn alike."""
+    """The sampling settings of each role, from a run's record; one line if all are equal."""
     descriptions = {
         role: in_words(model["sampling"], model["sampling_from"])
         for role, model in sorted(models.items())
@@ -244,7 +245,7 @@ def _exclusions(counts: RunCounts) -> str:
     sections = (
         ("Rows that were not made", "reason", counts.left_out),
         ("Guards that revisions tripped", "guard", counts.guards),
-        ("Inputs set aside", "reason", counts.set_aside),
+        ("Invalid rows (set aside)", "reason", counts.set_aside),
     )
     text = "## What was left out\n"
     for title, column, counter in sections:
@@ -264,10 +265,10 @@ def _columns() -> str:
         "- `p_ab`, `p_ba`: the same, where `chosen` was shown first, and second; empty where that "
         "order was not asked.\n"
         "- `judge_mass`: how much probability the judge gave to the answers that it was scored by; "
-        "near 0, it did not answer what it was asked, and `probability` says little. Empty where "
-        "no judge was asked.\n"
+        "near 0, it answered something else, and `probability` says little. Empty where no judge "
+        "was asked.\n"
         "- `round`: how many rounds of critique the response has been through.\n"
-        "- `principle_ids`: the principles that had a say in the row.\n"
+        "- `principle_ids`: the principles that the row was made under.\n"
         "- `id`, `trace_id`, `comparison_id`, `prompt_id`: for tracing.\n"
     )
 
@@ -276,12 +277,12 @@ def _tracing() -> str:
     return (
         "## Tracing a row\n\n"
         "`cai trace ID`, with any id of a row, shows its label, principles, critiques and the "
-        "exact text that each model was given. `cai verify FOLDER` recomputes every digest.\n"
+        "exact prompt of each model. `cai verify FOLDER` recomputes every digest.\n"
     )
 
 
 def cell(text: str) -> str:
-    """Text that can stand in a table: one line, no markup."""
+    """Text for a cell of a table: one line, no markup."""
     plain = visible(text)
     for character in "\\|<>[]`*_":
         plain = plain.replace(character, f"&#{ord(character)};")

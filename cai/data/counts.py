@@ -1,4 +1,4 @@
-"""What a run made and left out, counted while its records stream by."""
+"""Counts of a run's records, labels and exclusions, for the manifest and the dataset card."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _DETAIL = re.compile(r":| \(")
 _NUMBER = re.compile(r"\b\d+\b")
 
 NEAR_TIE = 0.05
-"""A comparison whose probability lies within this of one half decides nothing."""
+"""Distance from one half below which a comparison's probability is a near tie."""
 NO_SIGNAL = 0.01
-"""A judge that gives less probability than this to the answers it is scored by does not answer."""
+"""Probability mass of the answers below which a judge did not answer the question."""
 SAME_LABEL = 1e-6
-"""Labels that lie within this of each other are one number."""
+"""Distance below which two labels are equal."""
 
 
 @dataclass
 class PrincipleCounts:
-    """What one principle did.
+    """Counts of one principle.
 
     asked: rounds; found: critiques that named a problem; revised: revisions written; guarded:
     responses kept out; no_verdict: critiques that refuse, contradict themselves or are empty;
@@ -49,11 +49,11 @@ class PrincipleCounts:
 
 @dataclass
 class Signal:
-    """What the labels of a build say about their judge.
+    """Statistics of a build's labels that show whether they carry a signal.
 
-    labels: how many. mass: sum over labels of the probability that the judge gave to the answers it
-    was scored by. weak: labels with less than `NO_SIGNAL` of it. low, high: the least and the
-    greatest probability that the first response is better.
+    labels: their number. mass: sum over labels of the probability that the judge gave to the
+    answers it was scored by. weak: labels with less than `NO_SIGNAL` of it. low, high: the least
+    and the greatest probability that the first response is better.
     """
 
     labels: int = 0
@@ -63,7 +63,7 @@ class Signal:
     high: float = 0.0
 
     def add(self, record: Trace | Comparison) -> None:
-        """Count a record's label, if the judge was asked for one."""
+        """Count a record's label, if it has one by the judge."""
         label = record.label if isinstance(record, Trace) else record
         if label is None or label.mass is None:
             return
@@ -80,13 +80,13 @@ class Signal:
 
     @property
     def one_number(self) -> bool:
-        """Whether two labels or more are all the same."""
+        """Whether all labels are equal, where there are two or more."""
         return self.labels > 1 and self.high - self.low < SAME_LABEL
 
     def lacking(self, least: float = NO_SIGNAL) -> str | None:
-        """Why these labels carry no signal, in words; None where they carry one.
+        """The reason why these labels carry no signal; None if they do.
 
-        least: the mean mass that is asked for.
+        least: the lowest mean mass that is accepted.
         """
         if self.one_number:
             return f"all {self.labels} labels are one number, {self.low:.3f}"
@@ -113,12 +113,11 @@ class Signal:
 
 @dataclass
 class RunCounts:
-    """Records; guards by name; rows left out by reason; inputs set aside by kind; principles.
+    """Counts of a run: records, guards by name, rows left out by reason, invalid rows by kind.
 
     changed: traces whose last text is not their first; guarded: traces with a guarded response;
-    critiques: how many came to what, by outcome; announced: revisions whose announcement was
-    removed; flipped: comparisons with a verdict that depends on the order; near_ties: see
-    `NEAR_TIE`; signal: what the labels say about the judge.
+    critiques: by outcome; announced: revisions whose preamble was removed; flipped: comparisons
+    with a verdict that depends on the order; near_ties: see `NEAR_TIE`; signal: of the labels.
     """
 
     traces: int = 0
@@ -191,14 +190,14 @@ class RunCounts:
 
 
 class StepsDigest:
-    """One digest over all steps of the records seen, in their order."""
+    """One digest over all steps of the added records, in their order."""
 
     def __init__(self) -> None:
         self._digest = hashlib.sha256()
         self.count = 0
 
     def add(self, record: Trace | Comparison) -> None:
-        """Add a record's steps: their keys and what they gave."""
+        """Add a record's steps: their keys and results."""
         for step in steps_of(record):
             self._digest.update(f"{step.key} {result_digest(step)}\n".encode())
             self.count += 1
@@ -211,8 +210,8 @@ class StepsDigest:
 def kind_of(reason: str) -> str:
     """`too long: 20001 characters, …` → `too long`; `duplicate of p.jsonl:3` → `duplicate`.
 
-    A bracket ends it too, and its numbers are left out, so that reasons worded in another way, as
-    those of a template or of runs of before, are counted together all the same.
+    A bracket ends it too, and numbers become N, so that reasons with other details (those of a
+    template, or of earlier versions) are counted together.
     """
     kind = _DETAIL.split(reason, maxsplit=1)[0]
     return "duplicate" if kind.startswith("duplicate of ") else _NUMBER.sub("N", kind)

@@ -1,6 +1,6 @@
-"""From the store to a folder of training data: rows, manifest, constitution, dataset card.
+"""Export a run from the store to a folder: training rows, manifest, constitution, dataset card.
 
-Records stream by in the order of prompt ids, whatever the size of the run. Equal runs make equal
+Records are streamed in the order of prompt ids, whatever the size of the run. Equal runs make equal
 bytes. A kill leaves each file old or new, never a part of it.
 """
 
@@ -40,11 +40,11 @@ def export(
 ) -> Manifest:
     """Write a run's training data to a folder, replacing an earlier export.
 
-    parquet: also write each file of rows as Parquet. licence: for the dataset card, in the words
-    of the hub (`mit`, `cc-by-4.0`, …). Unless the store is opened for reading alone, its build lock
-    is held meanwhile, so that the files of two runs never mix. Raises `UsageError` where the folder
-    holds files that an export would overwrite but did not write, `StoreError` where it can't be
-    written or another process is building.
+    parquet: also write each file of rows as Parquet. licence: for the dataset card, by its name on
+    the hub (`mit`, `cc-by-4.0`, …). Holds the build lock, unless the store is read-only, so that
+    the files of two runs never mix. Raises `UsageError` when the folder holds files of the same
+    names that no export wrote, and `StoreError` when it can't be written or another process is
+    building.
     """
     out = Path(out_dir)
     refuse_overwrite(out, parquet=parquet)
@@ -103,7 +103,7 @@ def _export(store: Store, run_id: str, out: Path, parquet: bool, licence: str) -
 
 
 def refuse_overwrite(out: Path, *, parquet: bool = False) -> None:
-    """Raise `UsageError` where an export would overwrite files that none has written."""
+    """Raise `UsageError` if an export would overwrite files that no export wrote."""
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file", hint="Name a folder for the run.")
     ours = _export_names(out)
@@ -117,7 +117,7 @@ def refuse_overwrite(out: Path, *, parquet: bool = False) -> None:
 
 
 def _export_names(out: Path) -> Collection[str]:
-    """Names of the files of a folder that exports have written.
+    """Names of the files in a folder that an earlier export wrote.
 
     The manifest lists them. Without one that can be read, they are known by what a killed export
     left, or by two files that hardly anyone else has beside each other.
@@ -132,7 +132,7 @@ def _export_names(out: Path) -> Collection[str]:
 
 
 def _stale_files(out: Path, manifest: Manifest) -> list[str]:
-    """Files of the export before that this one does not make again."""
+    """Files of the previous export that are not in this one."""
     try:
         before = Manifest.read(out).files
     except DataError:

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all: written beside their place, synced, then renamed."""
+"""Atomic files: written beside their place, synced, then renamed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PARQUET_BATCH = 1000
 
 @dataclass(frozen=True, slots=True)
 class FileEntry:
-    """A file as a manifest lists it; `rows` is None where a file has none."""
+    """A file as a manifest lists it; `rows` is None for a file without rows."""
 
     rows: int | None
     bytes: int
@@ -30,7 +30,7 @@ class FileEntry:
 
 
 class Staging:
-    """New files of a folder, invisible under their names until `publish`.
+    """New files of a folder, under temporary names until `publish`.
 
     Two stagings of one folder never write to the same file. A kill before `publish` leaves
     `.NAME.….partial` files, which `sweep` removes.
@@ -79,7 +79,7 @@ class Staging:
 
     @contextmanager
     def stream(self, name: str) -> Iterator[BinaryIO]:
-        """Stage a file of any kind, written bit by bit."""
+        """Stage a binary file, written in parts."""
         path = self._partial(name)
         with store_errors(self._folder), path.open("wb") as file:
             yield file
@@ -88,7 +88,7 @@ class Staging:
         self.entries[name] = FileEntry(None, path.stat().st_size, file_digest(path))
 
     def publish(self, last: str, stale: Sequence[str] = ()) -> None:
-        """Put all staged files in their places, `last` at the end; remove those that are gone."""
+        """Move all staged files into place, `last` last, then remove the stale ones."""
         with store_errors(self._folder):
             for name in (*(n for n in self.entries if n != last), last):
                 self._partial(name).replace(self._folder / name)
@@ -101,33 +101,33 @@ class Staging:
         self.discard()
 
     def discard(self) -> None:
-        """Remove what was staged and not published."""
+        """Remove staged files that were not published."""
         for path in self._partials.values():
             with suppress(OSError):
                 path.unlink()
 
 
 def partial_of(path: Path) -> Path:
-    """A new name beside a file, to write it under; no other process or call is given the same."""
+    """A temporary path beside a file, unique to this call."""
     return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
 
 
 def sweep(folder: Path, names: Iterable[str]) -> None:
-    """Remove what a killed process left of these files: only while nobody else writes them."""
+    """Remove partial files that a killed process left; only while no other process writes them."""
     for path in leftovers(folder, names):
         with suppress(OSError):
             path.unlink()
 
 
 def leftovers(folder: Path, names: Iterable[str]) -> Iterator[Path]:
-    """What a killed process, or one that writes just now, has of these files."""
+    """Partial files of these names, of a killed process or of one that is writing."""
     for name in names:
         yield from folder.glob(f".{glob.escape(name)}.*partial")
 
 
 @contextmanager
 def staged(folder: Path, last: str) -> Iterator[Staging]:
-    """New files of a folder, published together at the end, `last` last; none where it fails."""
+    """A staging that is published at the end, `last` last, and discarded on an error."""
     staging = Staging(folder)
     try:
         yield staging
@@ -138,13 +138,13 @@ def staged(folder: Path, last: str) -> Iterator[Staging]:
 
 
 def write_whole(file: Path, text: str) -> None:
-    """Write a text file that is there whole or not at all. Raises `StoreError`."""
+    """Write a text file atomically. Raises `StoreError`."""
     with staged(file.parent, file.name) as staging:
         staging.text(file.name, text)
 
 
 class JsonLines:
-    """Writes rows as UTF-8 JSON, one a line, and digests them on the way."""
+    """Writes rows as UTF-8 JSON lines, and computes their digest."""
 
     def __init__(self, file: Any) -> None:
         self._file = file
@@ -162,12 +162,12 @@ class JsonLines:
 
     @property
     def sha256(self) -> str:
-        """Of all rows so far."""
+        """The digest of all rows so far."""
         return self._digest.hexdigest()
 
 
 def json_line(values: dict[str, Any]) -> bytes:
-    """One line; the characters that some readers take for line breaks are escaped."""
+    """A row as one line of JSON; characters that some readers take for line breaks are escaped."""
     text = json.dumps(values, ensure_ascii=False, separators=(", ", ": "))
     for character in "\x85\u2028\u2029":
         if character in text:
@@ -198,14 +198,14 @@ class ParquetRows:
         self._batch.clear()
 
     def close(self) -> None:
-        """Write what is left and the footer."""
+        """Write the remaining rows and the footer."""
         if self._batch:
             self._flush()
         self._writer.close()
 
 
 def need_pyarrow() -> Any:
-    """pyarrow with its Parquet. Raises `DataError` where it is not installed."""
+    """The module pyarrow, with Parquet. Raises `DataError` if it is not installed."""
     try:
         import pyarrow
         import pyarrow.parquet
@@ -241,7 +241,7 @@ def _sync(descriptor: int) -> None:
 
 @contextmanager
 def store_errors(path: Path) -> Iterator[None]:
-    """Turn the system's errors while writing below `path` into `StoreError`s."""
+    """Turn operating system errors while writing below `path` into `StoreError`s."""
     try:
         yield
     except OSError as error:

@@ -1,7 +1,7 @@
-"""Rows of other tools' formats, written under the keys that are read here.
+"""Rows in other tools' formats, rewritten under this project's keys.
 
-A conversation stands under `prompt` or `messages`, responses under `completion`, or `chosen` and
-`rejected`. What a format can't be brought to is named, with what to do.
+A conversation is under `prompt` or `messages`, responses are under `completion`, or `chosen` and
+`rejected`. For formats that are not supported, a message says what to do.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ _OURS = ("prompt", "messages", "init_prompt", "transcript")
 
 @dataclass(frozen=True, slots=True)
 class ForeignRowFormat:
-    """A format: its name for `--format`, the keys it is known by, and how a row is rewritten.
+    """A format: its name for `--format`, the keys that identify it, and how its rows are rewritten.
 
-    beside: those of our own keys that its rows may have; others say that a row is one of ours.
+    beside: this project's keys that its rows may have; a row with others is in our own format.
     """
 
     name: str
@@ -36,15 +36,15 @@ class ForeignRowFormat:
         return all(key in row for key in self.keys)
 
     def fits(self, row: ForeignRow) -> bool:
-        """Whether a row is of this format and not of ours."""
+        """Whether a row is in this format and not in our own."""
         ours = (key for key in _OURS if key not in self.beside)
         return self.has_keys(row) and not any(has_value(row.get(key)) for key in ours)
 
 
 def normalize(row: ForeignRow, name: str | None = None) -> ForeignRow:
-    """A row under our keys; unchanged where it is of no other format. Raises `RowError`.
+    """The row under our own keys; unchanged if it is in no other format. Raises `RowError`.
 
-    name: the format that the row must be of.
+    name: the format that the row must have.
     """
     if name is None:
         row_format = next((f for f in FORMATS if f.fits(row)), None)
@@ -65,10 +65,10 @@ _HOLDERS = (
 
 
 def require_one_prompt(row: ForeignRow, messages: Messages) -> None:
-    """Raise `RowError` where another key of a row holds another prompt than the one that was read.
+    """Raise `RowError` if another key of the row holds a different prompt.
 
-    A key agrees that has all that was asked, as a whole conversation has beside its first turn, or
-    of which everything stands in what was read, as an instruction in a prompt that was made of it.
+    Two keys agree if one contains all user turns of the other, like a conversation and its first
+    turn, or if its text is part of the other's, like an instruction and the prompt made of it.
     """
     user_texts = {_folded(m.content) for m in messages if m.role == "user"}
     texts = [_folded(m.content) for m in messages]
@@ -84,7 +84,7 @@ def require_one_prompt(row: ForeignRow, messages: Messages) -> None:
 
 
 def _turns_under(row: ForeignRow, key: str) -> list[tuple[str, str]]:
-    """(role, text) of the turns under a key; none where it holds no prompt."""
+    """(role, text) of the turns under a key; empty if it holds no prompt."""
     value = row.get(key)
     if key == "input":
         value = value.get("messages") if isinstance(value, dict) else None
@@ -101,7 +101,7 @@ def _turns_under(row: ForeignRow, key: str) -> list[tuple[str, str]]:
 
 
 _TEXTS = frozenset({"init_prompt", "prompt", "instruction", "question"})
-"""Those of `_HOLDERS` that may hold a prompt as plain text."""
+"""The keys of `_HOLDERS` that may hold a prompt as plain text."""
 
 
 def _folded(text: str) -> str:
@@ -126,7 +126,7 @@ def _sharegpt(row: ForeignRow) -> ForeignRow:
 
 
 def _alpaca(row: ForeignRow) -> ForeignRow:
-    """`instruction` and `input`, joined by a line break; Dolly says `context` and `response`.
+    """`instruction` and `input`, joined by a line break; in Dolly `context` and `response`.
 
     `history` holds earlier (instruction, response) pairs, as LLaMA-Factory has them.
     """
@@ -156,7 +156,7 @@ def _turn(role: str, content: Any) -> ForeignRow:
 
 
 def _openai_preference(row: ForeignRow) -> ForeignRow:
-    """OpenAI's: `input` holds the messages, and perhaps tools."""
+    """OpenAI's preference format: `input` holds the messages, and perhaps tools."""
     value = row["input"]
     if not isinstance(value, dict) or "messages" not in value:
         raise RowError(f"wrong type: input is {json_kind(value)}, not an object with messages")
@@ -194,10 +194,10 @@ FORMATS = (
     ForeignRowFormat("orca", ("question", "chosen", "rejected"), _question_pair),
     ForeignRowFormat("axolotl", ("messages", "chosen", "rejected"), _axolotl_pair, ("messages",)),
 )  # fmt: skip
-"""The first that a row is of rewrites it."""
+"""The first format that fits a row rewrites it."""
 
 
-# -- what can't be read -----------------------------------------------------------------------
+# -- formats that are not supported -----------------------------------------------------------
 
 _TO_PAIRS = "write prompt, chosen and rejected"
 _TO_COMPLETION = "rename {0} to prompt and {1} to completion"
@@ -223,7 +223,7 @@ _UNSUPPORTED: tuple[tuple[tuple[str, ...], str, str], ...] = (
     (("text",), "text as TRL and Axolotl pre-train on it, whose turns can't be told apart",
      "write messages, or prompt and completion"),
 )  # fmt: skip
-"""Rows that are not read: their keys, what they are, and what to do. The first that fits counts."""
+"""Unsupported rows: their keys, what they are, and what to do. The first that fits counts."""
 
 _SINGLE: tuple[tuple[tuple[str, ...], str, str], ...] = (
     (("prompt", "completion", "label"), "TRL's KTO rows, a labelled response each",
@@ -237,7 +237,7 @@ _SINGLE: tuple[tuple[tuple[str, ...], str, str], ...] = (
 
 
 def looks_like(row: Mapping[str, Any], *, as_pair: bool = False) -> str:
-    """What a row that can't be read seems to be, and what to do; empty where nothing is known."""
+    """The likely format of a row that can't be read, with advice; empty if it is unknown."""
     for keys, name, advice in (*(_SINGLE if as_pair else ()), *_UNSUPPORTED):
         if all(key in row for key in keys):
             return f"this looks like {name}: {advice}"
@@ -252,9 +252,9 @@ _NAME_WORDS = 4
 
 
 def likely_column(keys: Sequence[str]) -> str:
-    """The key that most likely holds prompts, by its name; empty where none or two do.
+    """The key that most likely holds the prompts, by its name; empty if none or several do.
 
-    `context` and the like say that one key alone is not the prompt.
+    With a key like `context`, one key alone is not the prompt.
     """
     if any(word in key.lower() for key in keys for word in ("context", "passage", "article")):
         return ""

@@ -1,7 +1,7 @@
-"""Containers of rows: JSONL, JSON, text, CSV, Parquet, plain or gzipped, read a row at a time.
+"""File formats of rows: JSONL, JSON, text, CSV, Parquet, plain or gzipped, read a row at a time.
 
-A row that can't be read comes as `UnreadableRow` and the next one follows; only a file that can't
-be read at all raises `DataError`.
+An invalid row is yielded as an `UnreadableRow`, and reading continues with the next one. Only a
+file that can't be read at all raises `DataError`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from cai.data import strict_json
 from cai.errors import DataError, install_hint
 
 LINE_LIMIT = 16 * 2**20
-"""Bytes of the longest line that is read; a longer one is skipped without being held."""
+"""Bytes of the longest line that is read; a longer one is skipped without loading it."""
 STDIN = "<stdin>"
 """The name of standard input, in messages and as the source of rows."""
 _CHUNK = 2**16
@@ -37,7 +37,7 @@ _AS_TEXT = "If it is plain text, a prompt a line: --format text"
 
 @dataclass(frozen=True, slots=True)
 class FileRow:
-    """A row and the line, from 1, on which it begins. A line of plain text is a string."""
+    """A row and the number of its first line, from 1. A line of plain text is a string."""
 
     line: int
     value: Any
@@ -45,7 +45,7 @@ class FileRow:
 
 @dataclass(frozen=True, slots=True)
 class UnreadableRow:
-    """A row that can't be read."""
+    """An invalid row, which can't be read, with the reason."""
 
     line: int
     reason: str
@@ -56,9 +56,9 @@ FileRows: TypeAlias = Iterator[FileRow | UnreadableRow]
 
 
 def container_of(path: Path, choice: str | None = None) -> str:
-    """The container of a file: the named one, or by its content and ending.
+    """The container format of a file: the user's choice, or by its content and ending.
 
-    Raises `DataError` with what to do.
+    Raises `DataError` with advice.
     """
     if path.is_dir():
         raise DataError(f"{label(path)} is a folder", hint="Name a file of prompts in it.")
@@ -93,12 +93,12 @@ def container_of(path: Path, choice: str | None = None) -> str:
 
 
 def label(path: Path) -> str:
-    """What a file is called in messages."""
+    """The name of a file in messages."""
     return STDIN if path.name == STDIN else str(path)
 
 
 def rows(path: Path, container: str) -> FileRows:
-    """The rows of a file. Raises `DataError` where the file itself is broken."""
+    """The rows of a file. Raises `DataError` if the file itself is damaged."""
     try:
         yield from CONTAINERS[container](path)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
@@ -126,14 +126,14 @@ def _head(path: Path) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where reading begins: a line, from 1, and the offset of its first byte."""
+    """A position in a file: the line, from 1, and the offset of its first byte."""
 
     line: int = 1
     offset: int = 0
 
 
 def _lines(path: Path, start: _Place = _Place()) -> Iterator[tuple[int, int, bytes | None]]:
-    """(line, byte offset, bytes) of each line that \\n ends; None for one over the limit."""
+    """(line number, byte offset, bytes) of each line; None for one over the limit."""
     line, offset = start.line - 1, start.offset
     with _open(path) as file:
         file.seek(offset)
@@ -206,10 +206,7 @@ def _jsonl(path: Path, start: _Place = _Place()) -> FileRows:
 
 
 def _json(path: Path) -> FileRows:
-    """The elements of JSON lists, without ever holding all of one, and of what follows them.
-
-    What follows a list and is none begins lines of JSON.
-    """
+    """The elements of JSON lists, streamed, and then of the JSON lines that may follow them."""
     decode = codecs.getincrementaldecoder("utf-8")("surrogateescape")
     buffer, place, line, size = "", 0, 1, _CHUNK
     in_list = list_ended = False
@@ -261,7 +258,7 @@ def _json(path: Path) -> FileRows:
 
 
 def _elements(rows: FileRows) -> FileRows:
-    """The rows; of one that is a list, its elements."""
+    """The rows, with lists replaced by their elements."""
     for row in rows:
         if isinstance(row, FileRow) and isinstance(row.value, list):
             yield from (FileRow(row.line, value) for value in row.value)
@@ -270,7 +267,7 @@ def _elements(rows: FileRows) -> FileRows:
 
 
 def _value(text: str, start: int) -> tuple[Any, int, str]:
-    """A value, where it ends, and why it can't be used, if so. Raises `ValueError` if it is cut."""
+    """A value, its end, and why it is invalid, if it is. Raises `ValueError` if it is cut off."""
     try:
         value, end = strict_json.DECODER.raw_decode(text, start)
         strict_json.validate_depth(text[start:end])
@@ -284,14 +281,14 @@ def _value(text: str, start: int) -> tuple[Any, int, str]:
 
 
 def _csv(path: Path, delimiter: str = ",") -> FileRows:
-    """Rows as objects under the header's names; a row begins on the line of its first field."""
+    """Rows as objects with the header's keys."""
     header: list[str] | None = None
     for row in _csv_records(path, delimiter):
         if header is None:
             if isinstance(row, UnreadableRow):
                 raise DataError(
                     f"{label(path)}:{row.line}: the header can't be read: {row.reason}",
-                    hint="The first line names the columns: mend it.",
+                    hint="The first line names the columns: correct it.",
                 )
             header = [name.strip() for name in row.value]
             _need_once(path, header)
@@ -306,7 +303,7 @@ def _csv(path: Path, delimiter: str = ",") -> FileRows:
 
 @dataclass(frozen=True, slots=True)
 class _CsvLine:
-    """A line of a CSV file; fault: why its text is not what the file has."""
+    """A line of a CSV file; fault: why it could not be decoded."""
 
     number: int
     text: str
@@ -328,8 +325,8 @@ def _csv_lines(path: Path) -> Iterator[_CsvLine]:
 def _csv_records(path: Path, delimiter: str) -> FileRows:
     """The fields of each row.
 
-    Of a row that is no CSV, as where a quote is never closed, the first line alone is bad, and the
-    lines that follow are read anew.
+    In a row that is not CSV, such as one with an unclosed quote, only the first line is invalid;
+    the lines after it are read again.
     """
     csv.field_size_limit(max(csv.field_size_limit(), LINE_LIMIT))  # as for lines
     source, pushback = _csv_lines(path), deque[_CsvLine]()
@@ -360,7 +357,7 @@ def _csv_records(path: Path, delimiter: str) -> FileRows:
 
 
 def _csv_fault(error: csv.Error, lines: Sequence[_CsvLine]) -> str:
-    """Why lines are no row of CSV."""
+    """The reason why these lines are not a CSV row."""
     if "unexpected end" in str(error) or "field limit" in str(error):
         return "invalid CSV: a quote that opens in this row is never closed"
     if len(lines) > 1:
@@ -372,7 +369,7 @@ def _csv_fault(error: csv.Error, lines: Sequence[_CsvLine]) -> str:
 
 
 def _need_once(path: Path, columns: Sequence[str]) -> None:
-    """Raise `DataError` for a column that stands twice: a row would hold one of the two alone."""
+    """Raise `DataError` for a duplicate column: a row could hold only one of the two."""
     twice = next((name for name in columns if name and columns.count(name) > 1), None)
     if twice:
         raise DataError(
@@ -416,7 +413,7 @@ def _parquet(path: Path) -> FileRows:
 
 
 def spool_stdin() -> TemporaryDirectory[str]:
-    """Standard input in a file named `STDIN` of a folder that goes with the object returned."""
+    """A temporary folder with standard input in a file named `STDIN`, deleted with the object."""
     folder = TemporaryDirectory(prefix="cai-")
     with (Path(folder.name) / STDIN).open("wb") as file:
         shutil.copyfileobj(sys.stdin.buffer, file)

@@ -1,6 +1,6 @@
-"""The manifest of an exported run: what made it, and a digest of every file.
+"""The manifest of an exported run: its configuration, and a digest of every file.
 
-It holds no time and no path, so that equal runs have equal manifests on every machine.
+It holds no time and no path, so equal runs have equal manifests on every machine.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from cai.store.records import Run
 
 NAME = "manifest.json"
 FORMAT = "cai-run/1"
-"""Changes when the files of a run change in a way that a reader has to know."""
+"""The version of the run format; it changes when readers have to change."""
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What `manifest.json` says.
+    """The content of `manifest.json`.
 
-    run: `id` and `seed`. constitution: id, version, digest, and each principle's. models: part →
-    name and fingerprint. counts: see `cai.data.counts`. steps: how many model steps the run's
-    records rest on, and one digest over all. files: every other file of the folder. licence: of
-    the data, as its card says it. examination: how often the critic and the judge were right on
-    known cases, None where they were not asked.
+    run: `id` and `seed`. constitution: id, version, digest, and each principle's. models: role →
+    name and fingerprint. counts: see `cai.data.counts`. steps: the number of model steps behind the
+    run's records, and one digest over all. files: every other file of the folder. licence: of the
+    data, as in its card. examination: the accuracy of the critic and the judge on known cases, None
+    without one.
     """
 
     run: dict[str, Any]
@@ -72,18 +72,18 @@ class Manifest:
 
     @property
     def rows(self) -> dict[str, int]:
-        """File name → rows, for the files that have rows."""
+        """File name → number of rows, for the files that have rows."""
         return {name: f.rows for name, f in self.files.items() if f.rows is not None}
 
     def text(self) -> str:
-        """The file's text."""
+        """The text of `manifest.json`."""
         return pretty({"format": FORMAT, **asdict(self)})
 
     @classmethod
     def beside(cls, file: Path) -> Manifest | None:
-        """The manifest of the run that a file lies in; None where it lies in none.
+        """The manifest in a file's folder; None if that is no run's folder.
 
-        Raises `DataError` where it can't be read.
+        Raises `DataError` if it can't be read.
         """
         folder = file.resolve().parent
         if not (folder / NAME).is_file():
@@ -122,5 +122,5 @@ class Manifest:
 
 
 def pretty(values: Any) -> str:
-    """JSON for reading: sorted, indented, ending in a line break."""
+    """Sorted and indented JSON, with a final line break."""
     return json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False) + "\n"

@@ -1,7 +1,7 @@
-"""Conversations as they stand in rows: messages of OpenAI's and of ShareGPT's kind.
+"""Conversations in rows: messages in OpenAI's and in ShareGPT's format.
 
-A key or a part with a meaning that can't be kept (a tool call, an image, a name) sets the row aside
-by its name: a conversation that was read as something else would teach something else.
+A row with a key or part that is not supported (a tool call, an image, a name) is invalid and set
+aside: without it, the conversation would teach something else.
 """
 
 from __future__ import annotations
@@ -15,29 +15,29 @@ from cai.types import Message, Messages, Role
 
 
 class RowError(Exception):
-    """A row can't be used; says why, as `kind: detail`, so that reasons can be counted."""
+    """An invalid row; the message is `kind: detail`, so that reasons can be counted."""
 
 
 def conversation_digest(messages: Messages) -> bytes:
-    """16 bytes that name a conversation, so that a duplicate is recognised without its text."""
+    """A 16-byte digest of a conversation, to recognise duplicates."""
     return hashlib.sha256(canonical_json(messages).encode()).digest()[:16]
 
 
 def json_kind(value: Any) -> str:
-    """What JSON calls a value: "an object"."""
+    """The JSON type of a value, such as "an object"."""
     names = {dict: "an object", list: "a list", str: "text", bool: "a boolean", type(None): "null"}
     return names.get(type(value), "a number")
 
 
 def has_value(value: Any) -> bool:
-    """Whether a row says something under a key: neither null nor empty nor false."""
+    """Whether a value is neither null nor empty nor false."""
     return value is not None and value is not False and value not in ("", [], {})
 
 
 _ROLES: Mapping[Any, Role] = {
     "system": "system", "developer": "system", "user": "user", "assistant": "assistant",
 }  # fmt: skip
-"""Values of `role`. OpenAI's newer models call the system's message the developer's."""
+"""Values of `role`. OpenAI's newer models have a developer message in place of the system's."""
 
 _SPEAKERS: Mapping[Any, Role] = {
     **_ROLES, "human": "user", "gpt": "assistant", "chatgpt": "assistant", "model": "assistant",
@@ -61,16 +61,16 @@ _UNSUPPORTED = {
         )
     },
 }  # fmt: skip
-"""Keys of a message that change what it says → the kind of the reason.
+"""Keys of a message that change its meaning and are not supported → the kind of the reason.
 
 Of OpenAI's chat format, TRL (`images`), Axolotl (`train_detail`) and LLaMA-Factory.
 """
 
 _REASONING = ("reasoning_content", "reasoning", "thinking")
-"""Keys under which servers and templates have the reasoning before an answer."""
+"""Keys of servers and templates for the reasoning before an answer."""
 
 _TRAIN_MARKS = ("weight", "train", "training", "loss")
-"""Keys of a message by which OpenAI, Axolotl and ms-swift say whether it is to be learnt."""
+"""Keys of a message by which OpenAI, Axolotl and ms-swift include it in the loss or exclude it."""
 
 
 def read_messages(value: Any, *, drop_answer: bool = False) -> Messages:
@@ -112,7 +112,7 @@ def _reasoning(item: Mapping[str, Any], role: Role, number: int) -> str:
 
 
 def _head(item: Mapping[str, Any], number: int) -> tuple[Role, str]:
-    """Whose message it is, and the key of its text."""
+    """The role of a message, and the key of its text."""
     name, key, roles = item.get("role"), "content", _ROLES
     if name is None and "from" in item:
         name, key, roles = item["from"], "value", _SPEAKERS
@@ -127,7 +127,7 @@ def _head(item: Mapping[str, Any], number: int) -> tuple[Role, str]:
 
 
 def _text(content: Any, number: int) -> str:
-    """A message's text; a list of text parts is joined as chat templates do, with nothing."""
+    """A message's text; text parts are joined without a separator, as chat templates do."""
     if isinstance(content, str):
         return content
     if not isinstance(content, list):
@@ -150,10 +150,10 @@ def _part(part: Any, number: int) -> str:
 
 
 def not_to_learn(items: Any) -> tuple[int, ...]:
-    """Places, from 0, of the assistant's messages that are marked as not to be learnt.
+    """Indices of the assistant's messages that are excluded from the loss.
 
     By `weight: 0` (OpenAI), `train: false` (Axolotl) or `loss: false` (ms-swift). Raises `RowError`
-    for a weight between.
+    for a weight between 0 and 1.
     """
     out = []
     for place, item in enumerate(items if isinstance(items, list) else []):
@@ -174,13 +174,13 @@ _TRUTHS = {
     **dict.fromkeys(("true", "1", "1.0", "yes", "good", "desirable"), True),
     **dict.fromkeys(("false", "0", "0.0", "no", "bad", "undesirable"), False),
 }
-"""What yes and no are called, in the words that files have for them."""
+"""Words for true and false in files."""
 
 
 def read_truth(row: Mapping[str, Any], key: str) -> bool | None:
-    """What a row says under a key, true or false; None where it says nothing. Raises `RowError`.
+    """A row's boolean under a key; None if it has none. Raises `RowError`.
 
-    Read by value: a CSV has nothing but text.
+    Text counts too, since a CSV has nothing else.
     """
     value = row.get(key)
     if value is None or value == "":
@@ -192,17 +192,17 @@ def read_truth(row: Mapping[str, Any], key: str) -> bool | None:
 
 
 SYSTEM_KEYS = frozenset({"system", "system_prompt", "system_message"})
-"""Columns that hold the system's turn of a row."""
+"""Columns that hold a row's system prompt."""
 
 _UNSUPPORTED_KEYS = frozenset({
     "tools", "functions", "image", "images", "video", "videos", "audio", "audios", "documents",
     "chat_template_kwargs", "history",
 })  # fmt: skip
-"""Columns of TRL, OpenAI and LLaMA-Factory that change what a model is asked, and are not read."""
+"""Columns of TRL, OpenAI and LLaMA-Factory that change the prompt and are not supported."""
 
 
 def with_system(row: Mapping[str, Any], messages: Messages) -> Messages:
-    """The messages, with the row's system turn in front. Raises `RowError` where there are two."""
+    """The messages after the row's system turn. Raises `RowError` for two different ones."""
     turn = system_turn(row)
     if turn and messages[:1] and messages[0].role == "system":
         if messages[:1] != turn:
@@ -212,7 +212,7 @@ def with_system(row: Mapping[str, Any], messages: Messages) -> Messages:
 
 
 def system_turn(row: Mapping[str, Any]) -> Messages:
-    """The system's turn that stands in a column of its own, or nothing. Raises `RowError`."""
+    """The system turn in a column of its own; empty if there is none. Raises `RowError`."""
     texts = {key: row[key] for key in sorted(SYSTEM_KEYS & row.keys()) if has_value(row[key])}
     for key, text in texts.items():
         if not isinstance(text, str):
@@ -223,13 +223,13 @@ def system_turn(row: Mapping[str, Any]) -> Messages:
 
 
 def without_empty_system(messages: Messages) -> Messages:
-    """The messages without a first system turn that says nothing, as an empty column is none."""
+    """The messages without an empty system turn at their start."""
     empty = messages[:1] and messages[0].role == "system" and not messages[0].content.strip()
     return messages[1:] if empty else messages
 
 
 def refuse_unread_keys(row: Mapping[str, Any]) -> None:
-    """Raise `RowError` for a key that changes what a model is asked and can't be kept."""
+    """Raise `RowError` for a key that changes the prompt and is not supported."""
     for key in sorted(_UNSUPPORTED_KEYS & row.keys()):
         if has_value(row[key]) and row[key] not in ("[]", "{}"):  # a CSV's, and LLaMA-Factory's
             raise RowError(f"{key}: the row has some, and only text is read here")

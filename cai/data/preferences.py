@@ -1,4 +1,4 @@
-"""From comparisons and traces to preference rows: chosen, rejected, and how sure that is."""
+"""Preference rows from comparisons and traces: chosen, rejected, and the soft label."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ from cai.types import Comparison, Label, Preference, Split, Trace
 def comparison_preference(
     comparison: Comparison, split: Split, *, ties: bool = False
 ) -> Preference | LeftOut:
-    """The pair with the side of probability one half or more as chosen.
+    """The preference row of a comparison; `chosen` is the side with a probability of 0.5 or more.
 
-    ties: keep a pair whose probability lies within `NEAR_TIE` of one half; a trainer that reads
-    `chosen` as certain would learn a coin's throw. A pair with an empty side or one that was cut
-    off is left out, whichever side it is, since the other's length would be its merit. `p_ab` is
-    the probability that `chosen` is better from the order in which it was shown first,
-    `p_ba` from the other; None where that order was not asked.
+    ties: keep pairs whose probability is within `NEAR_TIE` of one half; with hard labels a trainer
+    would learn noise from them. A pair with an empty or truncated side is left out, since the other
+    would win by its length. `p_ab` is the probability that `chosen` is better in the order in which
+    it was shown first, `p_ba` in the other; None where that order was not asked.
     """
     first, second = (g.text for g in comparison.responses)
     if first == second:
@@ -51,10 +50,10 @@ def comparison_preference(
 def revision_preference(
     trace: Trace, split: Split, *, check_gate: float | None = None, ties: bool = False
 ) -> Preference | LeftOut:
-    """The last revision over the first response.
+    """The preference row of a trace: the last revision over the first response.
 
-    Its probability is the judge's where the judge was asked, and 1 elsewhere. A revision that the
-    judge finds worse is no row; near ties as in `comparison_preference`. check_gate: see `fails`.
+    Its probability is the judge's if the judge was asked, else 1. A revision that the judge finds
+    worse makes no row; near ties as in `comparison_preference`. check_gate: see `fails_check`.
     """
     texts = candidates(trace)
     first, last = texts[0], texts[-1]

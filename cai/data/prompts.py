@@ -1,4 +1,4 @@
-"""Prompts from files: what stands in a row, and which rows can't be used and why."""
+"""Prompts from files, and the invalid rows among them with their reasons."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from cai.errors import DataError, UsageError
 from cai.types import Message, Messages, Prompt, SetAside
 
 MAX_CHARACTERS = 20_000
-"""Characters of the longest conversation that is used, all its messages together."""
+"""Characters of the longest valid conversation, over all its messages."""
 _EXCERPT = 80
 _ID_LENGTH = 200
 
@@ -49,7 +49,7 @@ class _Options:
 
 @dataclass(frozen=True, slots=True)
 class PromptFormat:
-    """A kind of row: the keys it is known by, and how to read its conversation."""
+    """A row format: the keys that identify it, and how to read its conversation."""
 
     name: str
     keys: tuple[str, ...]
@@ -96,9 +96,9 @@ SHAPES = (
     PromptFormat("hh", ("chosen", "rejected"), _pair),
     PromptFormat("red-team", ("transcript",), lambda row, o: _transcript(row["transcript"], o)),
 )  # fmt: skip
-"""Known rows; the first whose keys are there reads one. Anthropic's evaluations are `prompt`.
+"""Known row formats; the first whose keys a row has reads it. Anthropic's evaluations are `prompt`.
 
-Rows of other tools' formats (`cai.data.foreign`) are brought under these keys first.
+Rows in other tools' formats (`cai.data.foreign`) are rewritten under these keys first.
 """
 
 _NOT_META = {
@@ -113,20 +113,20 @@ FORMATS: dict[str, tuple[str | None, str | None]] = {
     **{shape.name: (None, shape.name) for shape in SHAPES},
     **{form.name: (None, form.name) for form in FOREIGN},
 }
-"""What `--format` may say → (container, kind of row); None is found out."""
+"""Values of `--format` → (container, row format); None is detected."""
 
 PromptRows: TypeAlias = Iterator[Prompt | SetAside]
 
 
 class PromptFile:
-    """A file of prompts that can be iterated again and again, a row in memory at a time.
+    """A file of prompts that can be iterated many times, with one row in memory at a time.
 
-    path: `-` is standard input, which is kept in a temporary file as long as this object lives.
-    form: one of `FORMATS`, where content and ending mislead. column: the key or CSV column that
-    holds the prompt, beside which a `system` column is read. turns: of a transcript, the `first`
-    human turn alone, or `all` up to the last human turn. max_characters: of a whole conversation;
-    a longer one is set aside.
-    Raises `DataError` at once where the file is missing, empty or no text.
+    path: `-` is standard input, which is copied to a temporary file for the life of this object.
+    form: one of `FORMATS`, if the format can't be detected. column: the key or CSV column that
+    holds the prompt; a `system` column is read too. turns: of a transcript, the `first` human turn
+    alone, or `all` up to the last human turn. max_characters: of a whole conversation; a longer
+    one is invalid.
+    Raises `DataError` at once if the file is missing, empty or not text.
     """
 
     def __init__(
@@ -195,7 +195,7 @@ class PromptFile:
         return Prompt(name, messages, source, meta)
 
     def _meta(self, row: dict[str, Any]) -> dict[str, Any]:
-        """A row's other keys; `benign`, which a guard reads, as true or false or not at all."""
+        """A row's other keys; `benign`, which a guard reads, as a boolean if it is there."""
         reserved = _NOT_META | {self._options.column, "benign"}
         meta = {k: v for k, v in row.items() if k not in reserved}
         benign = read_truth(row, "benign")
@@ -226,7 +226,7 @@ class PromptFile:
 
 
 def default_id(messages: Messages) -> str:
-    """The id of a prompt that was given none: a digest of its text."""
+    """The id of a prompt whose row has none: a digest of its text."""
     return "p-" + digest(messages)[:12]
 
 
@@ -238,13 +238,13 @@ def read_prompts(
     turns: str = "all",
     max_characters: int = MAX_CHARACTERS,
 ) -> PromptRows:
-    """The prompts of a file and, in their places, the rows that can't be used. See `PromptFile`."""
+    """The prompts of a file, and its invalid rows in between. See `PromptFile`."""
     file = PromptFile(path, form=form, column=column, turns=turns, max_characters=max_characters)
     return iter(file)
 
 
 class _Duplicates:
-    """What stood in the file before: one conversation is used once, and an id means one."""
+    """Conversations and ids of the rows so far, to find duplicates."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -281,7 +281,7 @@ def _validate(messages: Messages, max_characters: int) -> None:
 
 
 def row_id(value: Any) -> str:
-    """The id that a row gives, or nothing. Raises `RowError` where it is no text or number."""
+    """A row's id, or "" if it has none. Raises `RowError` if it is neither text nor a number."""
     if value is None or value == "":
         return ""
     if isinstance(value, bool) or not isinstance(value, str | int):
@@ -293,11 +293,11 @@ def row_id(value: Any) -> str:
 
 
 def excerpt_of(value: Any) -> str:
-    """The beginning of a value, as JSON or as it is, for a row that is set aside."""
+    """The beginning of an invalid row: of its text, or of its JSON."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return plain(text[:_EXCERPT])
 
 
 def plain(text: str) -> str:
-    """Text that any file takes: lone surrogates are written out."""
+    """The text with its lone surrogates escaped, so that any file can store it."""
     return text.encode(errors="backslashreplace").decode()

@@ -1,4 +1,4 @@
-"""Which training rows a record becomes in a run, and what stands in them."""
+"""Training rows from the records of a run: which file they go to, and their values."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DATA_FILES = ("sft", "sft.test", "preferences", "preferences.test")
 
 @dataclass(frozen=True, slots=True)
 class ExportedRow:
-    """A training row: its table, the file it stands in (no ending), and its values."""
+    """A training row: its table, its file (without the ending), and its values."""
 
     table: ExportTable
     file: str
@@ -28,11 +28,11 @@ class ExportedRow:
 
 @dataclass(frozen=True, slots=True)
 class ExportSettings:
-    """Where a run puts its prompts, and what it keeps of them.
+    """The settings of a run that decide which rows its records become.
 
-    ties: near ties become rows. check_gate: the least probability, by the last check, that nothing
-    is wrong with a final response under any principle; None asks for none. reasoning: rows keep
-    what was thought before a response, as `reasoning_content`.
+    ties: near ties become rows. check_gate: the lowest probability of "no problem" that the last
+    check must give a final response under every principle; None for no gate. reasoning: rows keep
+    the reasoning before a response, as `reasoning_content`.
     """
 
     seed: int
@@ -46,7 +46,7 @@ class ExportSettings:
 
     @classmethod
     def of(cls, run: Run) -> ExportSettings:
-        """As the run's configuration says; a run without pairs is all SFT."""
+        """The settings of a run; without pairs, all its prompts are for SFT."""
         config = run.config
         revision_pairs = bool(config.get("revision_pairs", True))
         no_preferences = config.get("pairs", 1) == 0
@@ -62,7 +62,7 @@ class ExportSettings:
         )
 
     def rows(self, record: Trace | Comparison) -> list[ExportedRow | LeftOut]:
-        """The rows of a record, or why there are none."""
+        """The rows of a record, or the reasons why there are none."""
         family_id = family(record.prompt.messages)
         split = split_of(family_id, self.seed, self.test_share)
         for_sft = side_of(family_id, self.seed, self.sft_share) == "sft"
@@ -102,7 +102,7 @@ def _file(table: ExportTable, split: str) -> str:
 
 
 def sft_values(example: SftExample) -> dict[str, Any]:
-    """A row of `sft.jsonl`: `messages` as trainers read them, ids beside them."""
+    """A row of `sft.jsonl`: `messages` as trainers read them, and ids for tracing."""
     return {
         "id": f"{example.trace_id}.{example.round}",
         "messages": as_dicts(example.messages),
@@ -115,7 +115,7 @@ def sft_values(example: SftExample) -> dict[str, Any]:
 
 
 def preference_values(preference: Preference) -> dict[str, Any]:
-    """A row of `preferences.jsonl`: conversational texts, and the label beside them."""
+    """A row of `preferences.jsonl`: conversations as trainers read them, and the soft label."""
     of_trace = preference.origin == "revision"
     return {
         "id": preference.origin_id,

@@ -1,4 +1,4 @@
-"""SFT rows from traces: a prompt and the response that critique and revision ended with."""
+"""SFT rows from traces: a prompt and the response after the last revision."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cai.types import Generation, Message, Messages, SftExample, Split, Trace
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A row that was not made, and why; reasons are counted on the dataset card."""
+    """The reason why a row was left out of the data, counted on the dataset card."""
 
     reason: str
 
@@ -23,9 +23,9 @@ CHECK_FAILED = LeftOut("the last check finds a problem")
 class Candidate:
     """A text of a trace that could become a row: the first response, or a revision of it.
 
-    round: the rounds before it was written; 0 for the first response. guards: the faults that keep
-    it out of the data. principle_ids: the principles whose critiques led to it or left it as it
-    is. reasoning: what the model thought before it wrote the text.
+    round: the number of rounds before it; 0 for the first response. guards: the faults that keep it
+    out of the data. principle_ids: the principles of those rounds. reasoning: the model's reasoning
+    before the text.
     """
 
     text: str
@@ -36,7 +36,7 @@ class Candidate:
 
 
 def candidates(trace: Trace) -> list[Candidate]:
-    """The texts of a trace in their order; a round that left the text alone adds none."""
+    """The texts of a trace in their order; a round without a change adds none."""
     first = trace.response
     out = [Candidate(first.text, 0, faults_of(first), reasoning=first.reasoning)]
     principle_ids: list[str] = []
@@ -56,7 +56,7 @@ def candidates(trace: Trace) -> list[Candidate]:
 
 
 def faults_of(response: Generation) -> tuple[str, ...]:
-    """The faults that a response has whatever it says: it is empty, or was cut off."""
+    """The faults that any response can have: `empty`, `truncated`."""
     empty = ("empty",) if not re.search(r"\w", response.text) else ()
     return (*empty, *(("truncated",) if response.finish_reason == "length" else ()))
 
@@ -68,13 +68,12 @@ def sft_examples(
     check_gate: float | None = None,
     reasoning: bool = False,
 ) -> list[SftExample | LeftOut]:
-    """The rows of a trace.
+    """The SFT rows of a trace.
 
-    last: the response after the last round, also where no critique found anything in it.
-    all: every revision on the way (Bai et al. 2022, section 3.1), or the first response where
-        there was none.
-    check_gate: see `fails`; texts on the way were not checked, so it holds for the last alone.
-    reasoning: keep what was thought before each text, and before earlier turns of the prompt.
+    last: the response after the last round, even if no critique named a problem.
+    all: every revision (Bai et al. 2022, section 3.1), or the first response if there is none.
+    check_gate: see `fails_check`; only the last text was checked, so it applies to that alone.
+    reasoning: keep the reasoning before each text, and before earlier turns of the prompt.
     """
     texts = candidates(trace)
     selection = texts[-1:] if which == "last" else texts[1:] or texts
@@ -85,12 +84,12 @@ def sft_examples(
 
 
 def without_reasoning(messages: Messages) -> Messages:
-    """The messages without what was thought before them."""
+    """The messages without their reasoning."""
     return tuple(replace(m, reasoning="") if m.reasoning else m for m in messages)
 
 
 def fails_check(trace: Trace, check_gate: float | None) -> bool:
-    """Whether the last check gives some principle less probability that nothing is wrong."""
+    """Whether the last check gives "no problem" less than `check_gate` under some principle."""
     return check_gate is not None and any(c.scores.mass < check_gate for c in trace.checks)
 
 

@@ -1,8 +1,8 @@
-"""The sign-off of a run's data: who looked at what of it, and what exactly they signed.
+"""The sign-off of a run's data: who reviewed it, and exactly what they signed.
 
-`audit/signoff.yaml` names every file of rows by its digest, the verdicts by theirs, the sample and
-the thresholds that were held. It is no cryptographic signature: it shows that data, verdicts and
-the file itself have not changed since, not who wrote it.
+`audit/signoff.yaml` holds the digests of all files of rows and of the verdicts, the sample and the
+thresholds. It is not a cryptographic signature: it shows that data, verdicts and the file itself
+have not changed since, not who wrote it.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ def data_files(run: Path) -> list[str]:
 
 
 def subject(run: Path) -> dict[str, Any]:
-    """What a sign-off is about, by digests: the files of rows, the sample and the verdicts.
+    """The digests that a sign-off covers: the files of rows, the sample and the verdicts.
 
-    Raises `DataError` where the folder holds no run.
+    Raises `DataError` if the folder holds no run.
     """
     manifest = Manifest.read(run)
     file, sample = VerdictFile(run).path, run / FOLDER / SAMPLE
@@ -49,9 +49,9 @@ def subject(run: Path) -> dict[str, Any]:
 
 
 def write_signoff(run: Path, values: dict[str, Any]) -> Path:
-    """Write a sign-off over what the folder holds at this moment; returns its path.
+    """Write a sign-off of the folder's current content; return its path.
 
-    values: what the signer adds, in the order of reading. Raises `StoreError`.
+    values: what the signer adds, in reading order. Raises `StoreError`.
     """
     body = {"format": FORMAT, **subject(run), **values}
     body["digest"] = digest(body)
@@ -62,7 +62,7 @@ def write_signoff(run: Path, values: dict[str, Any]) -> Path:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes every text that our reader would take for something else."""
+    """Quotes every text that our YAML reader would take for another type."""
 
 
 def _text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
@@ -74,10 +74,10 @@ _Dumper.add_representer(str, _text)
 
 
 def read_signoff(run: Path) -> dict[str, Any]:
-    """The sign-off of a run's folder, held against what the folder holds now.
+    """The sign-off of a run's folder, verified against its current content.
 
-    Raises `DataError` where there is none, where it was edited, and where data or verdicts have
-    changed since; the message names what.
+    Raises `DataError` if there is none, if it was edited, and if data or verdicts have changed
+    since; the message names them.
     """
     path = run / FOLDER / NAME
     if not path.is_file():
@@ -88,7 +88,7 @@ def read_signoff(run: Path) -> dict[str, Any]:
     values = source.value
     again = f"Look at it again, then: cai audit sign {run}"
     if not isinstance(values, dict) or values.get("format") != FORMAT:
-        raise DataError(f"{path} is no sign-off of the format {FORMAT}", hint=again)
+        raise DataError(f"{path} is not a sign-off in the format {FORMAT}", hint=again)
     if values.get("digest") != digest({k: v for k, v in values.items() if k != "digest"}):
         raise DataError(f"{path} was edited after it was signed", hint=again)
     if not set(values) >= _KEYS or not isinstance(values["reviewed"], dict):

@@ -1,4 +1,4 @@
-"""Which prompt goes where: by a hash of its family, so that no family is on two sides."""
+"""Splits of prompts by a hash of their family, so that no family is on both sides of a split."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def family(messages: Messages) -> str:
 
 
 def folded(text: str) -> str:
-    """A text whose runs of white space are one space, with none at its ends."""
+    """The text with runs of white space as one space, and none at its ends."""
     return " ".join(text.split())
 
 
 def split_of(family: str, seed: int, test_share: float) -> Split:
-    """`test` for this share of families. A larger share keeps all that were in it before."""
+    """`test` for this share of families; a larger share contains every smaller one."""
     return "test" if seeds.uniform(seed, family, "split") < test_share else "train"
 
 

@@ -1,7 +1,7 @@
-"""JSON that every reader understands alike: each key once, finite numbers, a bounded depth.
+"""Strict JSON, which all readers understand alike: unique keys, finite numbers, bounded depth.
 
-Python's own `json` keeps the last of two equal keys, takes NaN, and reads nesting that the next
-program to handle the row, or this one a few calls deeper, does not survive.
+Python's own `json` keeps the last of two equal keys, accepts NaN, and reads nesting so deep that
+other programs, or this one a few calls later, fail on it.
 """
 
 from __future__ import annotations

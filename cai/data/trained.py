@@ -18,7 +18,7 @@ def is_run(folder: Path) -> bool:
 
 
 def read_run(folder: Path) -> dict[str, Any]:
-    """What `run.json` says. Raises `DataError` where the folder holds no training run."""
+    """The content of `run.json`. Raises `DataError` if the folder holds no training run."""
     file = folder / NAME
     try:
         values: dict[str, Any] = json.loads(file.read_bytes())
@@ -35,7 +35,7 @@ def read_run(folder: Path) -> dict[str, Any]:
 
 
 def need_finished(home: Path) -> dict[str, Any]:
-    """What the run of a folder says. Raises `DataError` where it has not come to its end."""
+    """The content of `run.json`. Raises `DataError` if the training is not finished."""
     run = read_run(home)
     if run["status"] == "running":
         raise DataError(

@@ -1,7 +1,7 @@
-"""Training files: which ones a run or a path stands for, and their rows, one at a time.
+"""Training files of runs and paths, and their rows, one at a time.
 
-A row that can't be used comes as `SetAside`, in its place, and the next one follows. Only a file
-of which nothing can be used raises `DataError`.
+An invalid row is yielded as a `SetAside`, and reading continues with the next one. Only a file
+without a valid row raises `DataError`.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ _FILES: dict[TrainingTable, tuple[str, ...]] = {
     "preferences": ("preferences",),
     "prompts": ("preferences", "sft"),
 }
-"""The files of a run that hold a table, without their ending; prompts stand in both kinds."""
+"""The files of a run that hold a table, without their ending; both kinds hold prompts."""
 
 _BUILD: dict[TrainingTable, str] = {
     "sft": "Build some with: cai build-data --sft-share 0.5",
@@ -63,7 +63,7 @@ _BUILD: dict[TrainingTable, str] = {
 }
 _KEYS: dict[TrainingTable, str] = {
     "sft": "An SFT row has messages, or prompt and completion, or chosen and rejected.",
-    "preferences": "A preference row has chosen and rejected, and mostly a prompt.",
+    "preferences": "A preference row has chosen and rejected, and usually a prompt.",
     "prompts": "A row has a prompt, messages, or chosen and rejected.",
 }
 
@@ -72,19 +72,19 @@ RowT = TypeVar("RowT", SftRow, PairRow, Prompt)
 
 @dataclass(frozen=True, slots=True)
 class TrainingFiles:
-    """Files to train on, and those held out for evaluation (there may be none)."""
+    """Files to train on, and the held-out files for evaluation (there may be none)."""
 
     train: tuple[Path, ...]
     test: tuple[Path, ...]
 
 
 def training_files(data: Sequence[Path], table: TrainingTable) -> TrainingFiles:
-    """The files that `data` stands for, each once, in order.
+    """The training files and held-out files of `data`, each once, in order.
 
-    data: folders of runs of `cai build-data`, whose JSONL (or else Parquet) files with rows are
-    taken, and files; a file named `NAME.test.ENDING` is held out, as in a run. Raises `DataError`
-    for what is missing, where nothing is left to train on, for files that were changed after they
-    were built, and for data that is not signed off where the project requires it.
+    data: files, and folders of runs of `cai build-data`, from which the JSONL (or else Parquet)
+    files with rows are read. A file named `NAME.test.ENDING` is held out, as in a run. Raises
+    `DataError` for missing files, without any rows to train on, for files that were changed after
+    they were built, and for data without the sign-off that the project requires.
     """
     train: dict[Path, None] = {}
     test: dict[Path, None] = {}
@@ -111,7 +111,7 @@ def training_files(data: Sequence[Path], table: TrainingTable) -> TrainingFiles:
 
 
 def need_rows(files: TrainingFiles, table: TrainingTable) -> None:
-    """Raise `DataError` where a file has no row that can be used; each is read up to the first."""
+    """Raise `DataError` if a file has no valid row; each is read up to the first one."""
     readers: dict[TrainingTable, Callable[[Sequence[Path]], Iterator[object]]] = {
         "sft": read_sft, "preferences": read_pairs, "prompts": read_prompts,
     }  # fmt: skip
@@ -144,31 +144,30 @@ def _has_rows(path: Path) -> bool:
 
 
 def read_sft(paths: Sequence[Path]) -> Iterator[SftRow | SetAside]:
-    """Conversations to learn, of all files in their order.
+    """The SFT rows of all files, in order: conversations to learn.
 
     Rows: `messages`; `prompt` and `completion`; llm-swarm; pairs, of which `chosen` is learnt.
-    Raises `DataError` where a file is missing, broken or has no usable row.
+    Raises `DataError` if a file is missing, damaged or has no valid row.
     """
     for path in paths:
         yield from _usable(path, _rows_of(path, SFT_SHAPES), "sft")
 
 
 def read_pairs(paths: Sequence[Path]) -> Iterator[PairRow | SetAside]:
-    """Pairs of responses, of all files in their order.
+    """The preference rows of all files, in order: pairs of responses.
 
-    Rows: our own; conversational or text `chosen` and `rejected`, the prompt beside or inside
-    them; HH-RLHF; llm-swarm. Raises `DataError` where a file is missing, broken or has no usable
-    row.
+    Rows: our own; conversational or text `chosen` and `rejected`, with the prompt beside or inside
+    them; HH-RLHF; llm-swarm. Raises `DataError` if a file is missing, damaged or has no valid row.
     """
     for path in paths:
         yield from _usable(path, _rows_of(path, PAIR_SHAPES), "preferences")
 
 
 def read_prompts(paths: Sequence[Path]) -> Iterator[Prompt | SetAside]:
-    """Prompts to answer, of any file that `PromptFile` reads; each conversation once.
+    """The prompts of all files that `PromptFile` reads, in order; each conversation once.
 
-    A row of ours keeps the `prompt_id` as the prompt's id. What came before is left out without
-    a word, since several rows share a prompt. Raises `DataError` as the other readers do.
+    A row of ours keeps its `prompt_id` as the prompt's id. Duplicates are left out without a
+    message, since several rows share a prompt. Raises `DataError` as the other readers do.
     """
     digests: set[bytes] = set()
     for path in paths:
@@ -187,7 +186,7 @@ def read_prompts(paths: Sequence[Path]) -> Iterator[Prompt | SetAside]:
 def _rows_of(
     path: Path, shapes: Sequence[TrainingRowFormat[TrainingRowT]]
 ) -> Iterator[TrainingRowT | SetAside]:
-    """A file's rows, all read by the shape of the first one that has known keys."""
+    """A file's rows, all read in the format of the first one that has known keys."""
     container, shape = container_of(path), None
     rejected = rejections(path.resolve().parent)
     for row in rows(path, container):
@@ -213,7 +212,7 @@ def _rows_of(
 def _other_keys(
     row: dict[str, Any], ours: dict[str, Any], shapes: Sequence[TrainingRowFormat[TrainingRowT]]
 ) -> RowError:
-    """What to tell of a row, under its own keys and under ours, that no shape fits."""
+    """The error for a row, given under its own and under our keys, that no format fits."""
     keys = " or ".join("+".join(s.keys) for s in shapes)
     reason = f"other keys: no {keys}; its keys are: {', '.join(list(row)[:8]) or 'none'}"
     likely_format = looks_like(ours, as_pair=shapes[0] is PAIR_SHAPES[0])
@@ -223,7 +222,7 @@ def _other_keys(
 def _usable(
     path: Path, items: Iterator[RowT | SetAside], table: TrainingTable
 ) -> Iterator[RowT | SetAside]:
-    """The items as they are. Raises `DataError` at the end where all were set aside."""
+    """The items unchanged. Raises `DataError` at the end if all of them were invalid rows."""
     usable, first = False, None
     for item in items:
         if not isinstance(item, SetAside):

@@ -1,7 +1,7 @@
-"""What stands in a training row: a conversation to learn, or a pair of responses to a prompt.
+"""Formats of training rows: a conversation to learn, or a pair of responses to a prompt.
 
 A prompt or a response is a list of messages, a transcript as in HH-RLHF, or plain text. A pair's
-`chosen` and `rejected` are what follows the `prompt`, or whole conversations with it in them.
+`chosen` and `rejected` are responses to the `prompt`, or whole conversations that contain it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from cai.text.validation import validate_text
 from cai.types import Message, Messages, Role
 
 UNSTATED_ORIGIN = "given"
-"""The origin of a pair whose row states none: the file gives the preference as it is."""
+"""The origin of a pair whose row states none."""
 _ID_DIGITS = 16
 _LARGEST_MARGIN = 1e4  # of a difference of scores
 
@@ -38,7 +38,7 @@ _LARGEST_MARGIN = 1e4  # of a difference of scores
 class SftRow:
     """A conversation whose last message is the response to learn. `source` is `file:line`.
 
-    not_to_learn: places, from 0, of earlier responses that the row marks so (`weight: 0`).
+    not_to_learn: indices of earlier responses that are excluded from the loss (`weight: 0`).
     """
 
     id: str
@@ -51,10 +51,10 @@ class SftRow:
 class PairRow:
     """Two responses to one prompt; `chosen` and `rejected` are the messages after it.
 
-    The prompt ends with the user's message, both responses begin and end with the assistant's:
-    mostly they are one message each. probability: that `chosen` is the better one, one half or
-    more, None where the row says nothing. margin: by how much a reward model should tell them
-    apart. origin: `comparison` or `revision` in our own rows, `given` where none is stated.
+    The prompt ends with the user's message; both responses begin and end with the assistant's and
+    are usually one message each. probability: the soft label, that `chosen` is better, 0.5 or more;
+    None if the row has none. margin: the margin of the reward model's loss. origin: `comparison` or
+    `revision` in our own rows, `given` where none is stated.
     """
 
     id: str
@@ -73,9 +73,9 @@ TrainingRowT = TypeVar("TrainingRowT", SftRow, PairRow)
 
 @dataclass(frozen=True, slots=True)
 class TrainingRowFormat(Generic[TrainingRowT]):
-    """A kind of row: the keys it is known by, and how one is read, given its source.
+    """A row format: the keys that identify it, and how a row with its source is read.
 
-    `read` raises `RowError` or `TranscriptError` for a row that can't be used.
+    `read` raises `RowError` or `TranscriptError` for an invalid row.
     """
 
     keys: tuple[str, ...]
@@ -134,7 +134,7 @@ def _sides(row: dict[str, Any]) -> tuple[Messages, Messages, Messages]:
 
 
 def _split_sides(row: dict[str, Any]) -> tuple[Messages, Messages, Messages]:
-    """Prompt, chosen, rejected; a prompt inside the two is their common beginning."""
+    """Prompt, chosen, rejected; a prompt inside the responses is their common prefix."""
     key = next((k for k in ("prompt", "init_prompt") if row.get(k) not in (None, "", [])), None)
     if key is None:
         chosen, rejected = (_conversation_of(row, side) for side in ("chosen", "rejected"))
@@ -157,9 +157,9 @@ def _split_sides(row: dict[str, Any]) -> tuple[Messages, Messages, Messages]:
 def _by_probability(
     row: dict[str, Any], chosen: Messages, rejected: Messages
 ) -> tuple[float | None, Messages, Messages]:
-    """The better response's probability, that response, and the other.
+    """The better response's probability, that response, and the other one.
 
-    Where a row gives its `chosen` less than one half, the other one is the better.
+    If a row gives its `chosen` less than one half, `rejected` is the better one.
     """
     probability = _number(row, "probability")
     if probability is None:
@@ -172,7 +172,7 @@ def _by_probability(
 
 
 def _conversation_of(row: dict[str, Any], key: str) -> Messages:
-    """A conversation with no prompt beside it: messages, or a transcript."""
+    """A whole conversation, with the prompt in it: messages, or a transcript."""
     value = row[key]
     if value in ("", []):
         raise RowError(f"empty: {key} has no text")
@@ -187,7 +187,7 @@ def _is_whole(messages: Messages) -> bool:
 
 
 def _common_beginning(chosen: Messages, rejected: Messages) -> Messages:
-    """The longest one that ends with the user's message; what both answered alike comes after."""
+    """The longest common prefix that ends with the user's message."""
     both = zip(chosen, rejected, strict=False)
     length = next((i for i, (a, b) in enumerate(both) if a != b), min(len(chosen), len(rejected)))
     while length and chosen[length - 1].role != "user":
@@ -201,7 +201,7 @@ def _common_beginning(chosen: Messages, rejected: Messages) -> Messages:
 def _sft_row(
     conversation: Messages, row: dict[str, Any], source: str, marks: tuple[int, ...] = ()
 ) -> SftRow:
-    """A row's conversation with its system turn; marks: places of what is not to be learnt."""
+    """The SFT row of a conversation. marks: indices of messages excluded from the loss."""
     _validate_row(row)
     messages = with_system(row, conversation)
     _validate_conversation(messages)
@@ -218,7 +218,7 @@ def _conversation(row: dict[str, Any], source: str) -> SftRow:
 
 
 def _completion_reader(prompt_key: str, key: str) -> Callable[[dict[str, Any], str], SftRow]:
-    """A reader of rows that hold a prompt under one key and its response under another."""
+    """A reader of rows with a prompt under one key and its response under another."""
 
     def read(row: dict[str, Any], source: str) -> SftRow:
         prompt, response = _prompt(row, prompt_key), _response(row, key, prompt_key)
@@ -244,7 +244,7 @@ def _chosen_response(row: dict[str, Any], source: str) -> SftRow:
 
 
 def _validate_row(row: dict[str, Any]) -> None:
-    """Raise `RowError` where a key of the row says that it can't be learnt as it stands."""
+    """Raise `RowError` if a key of the row excludes it from training or is not supported."""
     refuse_unread_keys(row)
     for key in ("label", "kto_tag"):
         if read_truth(row, key) is False:
@@ -257,14 +257,14 @@ def _validate_row(row: dict[str, Any]) -> None:
 
 
 def _prompt(row: dict[str, Any], key: str) -> Messages:
-    """A prompt; a transcript may end with the assistant's turn left open."""
+    """A prompt; a transcript may end with an open turn of the assistant."""
     messages = _messages(row, key, "user")
     is_open = isinstance(row[key], str) and messages[-1] == Message("assistant", "")
     return messages[:-1] if is_open else messages
 
 
 def _response(row: dict[str, Any], key: str, prompt_key: str) -> Messages:
-    """A response; after a transcript, text loses the spaces at its ends as turns there do."""
+    """A response; after a transcript, text is stripped, as turns of a transcript are."""
     messages = _messages(row, key, "assistant")
     prompt = row[prompt_key]
     if isinstance(row[key], str) and isinstance(prompt, str) and is_transcript(prompt):
@@ -292,7 +292,7 @@ def _turns(text: str) -> Messages:
 
 
 def _validate_conversation(messages: Messages, whose: str = "") -> None:
-    """A system message or none, then user and assistant in turn; sound text; ends in a response."""
+    """Raise `RowError` unless user and assistant alternate and the last turn is a response."""
     try:
         validate_text(messages)
     except PromptError as error:
@@ -315,7 +315,7 @@ def _validate_conversation(messages: Messages, whose: str = "") -> None:
 
 
 def _number(row: dict[str, Any], key: str) -> float | None:
-    """A finite number or none; as text too, since a CSV has nothing else."""
+    """A row's finite number under a key; None if it has none. Text counts too, as in a CSV."""
     value = row.get(key)
     if value is None or value == "":
         return None
@@ -337,7 +337,7 @@ def _names(row: dict[str, Any], key: str) -> tuple[str, ...]:
 
 
 def _id(kind: str, *parts: Messages) -> str:
-    """The id of a row that was given none: a digest of its texts, the same on every machine."""
+    """The id of a row without one: a digest of its texts, the same on every machine."""
     return f"{kind}-{digest(parts)[:_ID_DIGITS]}"
 
 
@@ -352,4 +352,4 @@ SFT_SHAPES = (
     ),
     TrainingRowFormat(("chosen", "rejected"), _chosen_response),
 )
-"""Known rows; a file is read by the first whose keys its first usable row has."""
+"""Known formats; a file is read in the first one whose keys its first valid row has."""

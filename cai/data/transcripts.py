@@ -1,4 +1,4 @@
-"""Dialogues written as one text, as in HH-RLHF: `\\n\\nHuman: …\\n\\nAssistant: …`."""
+"""Dialogues in one text, as in HH-RLHF: `\\n\\nHuman: …\\n\\nAssistant: …`."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import re
 from cai.types import Message, Messages
 
 _MARKER = re.compile(r"(?:\A\n*|\n\n)(Human|Assistant):")
-"""A turn begins here and nowhere else; "Human: " inside a line is text."""
+"""The start of a turn; "Human: " inside a line is text."""
 
 
 class TranscriptError(Exception):
-    """A text is not a dialogue that can be used; says why."""
+    """A text that is not a valid dialogue, with the reason."""
 
 
 def is_transcript(text: str) -> bool:

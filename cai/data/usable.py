@@ -1,4 +1,4 @@
-"""An end with a reason where there is nothing to work with: no prompt that can be used."""
+"""The error for prompts of which none is valid, with the first reasons."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from cai.errors import DataError
 from cai.types import Prompt, SetAside
 
 _MAX_REASONS = 3
-"""Reasons that an error names."""
+"""Reasons that the error names."""
 
 
 def need_prompts(prompts: Iterable[Prompt | SetAside], source: str) -> None:
-    """Raise `DataError` with the first reasons where no prompt can be used.
+    """Raise `DataError` with the first reasons if no prompt is valid.
 
-    prompts: read up to the first one that can. source: where they come from, for the message.
+    prompts: read up to the first valid one. source: where they come from, for the message.
     """
     rows: list[SetAside] = []
     for row in prompts:
@@ -26,7 +26,7 @@ def need_prompts(prompts: Iterable[Prompt | SetAside], source: str) -> None:
 
 
 def no_prompts(rows: Iterable[SetAside], source: str) -> DataError:
-    """The error that names the first rows of `source`, all set aside, with their reasons."""
+    """The error that names the first invalid rows of `source` with their reasons."""
     rows = list(rows)
     count = f"{len(rows):,} row{'s were' if len(rows) != 1 else ' was'} set aside"
     lines = [f"no prompt of {source or 'the given ones'} can be used: {count}"]
@@ -39,7 +39,7 @@ def no_prompts(rows: Iterable[SetAside], source: str) -> DataError:
 
 
 def _advice(rows: Sequence[SetAside]) -> str:
-    """What to do, where the reasons tell it."""
+    """A hint that follows from the reasons; empty if there is none."""
     if any(row.reason.startswith("no prompt") for row in rows):
         return "Name the key or column that holds the prompt with --column."
     if all(row.reason.startswith("invalid JSON") for row in rows):

@@ -1,8 +1,8 @@
-"""What auditors said of a run: an append-only file in its folder, a line a verdict.
+"""Auditors' verdicts on a run: an append-only file in its folder, one verdict a line.
 
-A verdict is about one item (a trace, a comparison, a rollout), known by a digest of what the
-auditor saw. Nothing is ever changed: who thinks better of it says so in a new line, and the last
-one of each author stands.
+A verdict is on one item (a trace, a comparison, a rollout), identified by a digest of what the
+auditor saw. Lines never change: an auditor who changes their mind adds a line, and the last verdict
+of each author on an item stands.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from cai.errors import DataError, StoreError
 from cai.store.lock import file_lock
 
 FOLDER = "audit"
-"""The folder, in a run's, that holds what auditors made."""
+"""The folder in a run's folder that holds verdicts and sign-offs."""
 NAME = "verdicts.jsonl"
 Decision: TypeAlias = Literal["accept", "reject", "unsure", "none"]
 """`none` takes an earlier verdict back."""
 _DECISIONS = get_args(Decision)
-_CLOCK_TOLERANCE = timedelta(hours=1)  # that a clock may be wrong: a later word would always win
+_CLOCK_TOLERANCE = timedelta(hours=1)  # of clocks: a verdict from the future would always stand
 _MAX_TEXT = 10_000  # characters of a text in a verdict
 _MAX_REASONS, _MAX_REASON_TEXT = 20, 100
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One auditor's word on one item.
+    """One auditor's verdict on one item.
 
-    item: digest of what was seen. record: the trace, comparison or rollout's id. run: the run's.
-    flagged: the auditor wants to come back to it. at: UTC, ISO 8601. reason: free text. reasons:
-    chosen from the page's list (`cai.audit.reasons`); other short texts are kept as they are.
+    item: digest of what the auditor saw. record: id of the trace, comparison or rollout. run: id of
+    the run. flagged: the auditor wants to come back to it. at: UTC, ISO 8601. reason: free text.
+    reasons: from the page's list (`cai.audit.reasons`); other short texts are allowed.
     """
 
     item: str
@@ -51,12 +51,12 @@ class Verdict:
 
     @property
     def why(self) -> str:
-        """All reasons as one text; empty where none was given."""
+        """All reasons as one text; empty without any."""
         return "; ".join((*self.reasons, *([self.reason] if self.reason else [])))
 
 
 def verdict_of(values: Any) -> Verdict:
-    """A verdict from plain values. Raises `ValueError` with what is wrong."""
+    """A verdict from JSON values. Raises `ValueError` for invalid ones."""
     if not isinstance(values, dict):
         raise ValueError("not an object")
     keys = {f.name for f in fields(Verdict)}
@@ -112,10 +112,10 @@ class VerdictFile:
         self.path = run / FOLDER / NAME
 
     def read(self) -> list[Verdict]:
-        """All that was ever said, in order; none where nobody said anything.
+        """All verdicts in order; empty without a file.
 
         A last line that a kill cut off was never acknowledged, and is left out. Raises `DataError`
-        with the line for anything else that is no verdict.
+        with the line number of any other line that is not a verdict.
         """
         try:
             data = self.path.read_bytes()
@@ -129,9 +129,9 @@ class VerdictFile:
         return [_read(self.path, n, line) for n, line in enumerate(lines, 1)]
 
     def append(self, verdicts: Sequence[Verdict]) -> None:
-        """Add verdicts, on disk before this returns; several processes may do so at once.
+        """Append verdicts and sync them to disk; several processes may do so at once.
 
-        Raises `StoreError` where the file can't be written.
+        Raises `StoreError` if the file can't be written.
         """
         with store_errors(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -148,7 +148,7 @@ class VerdictFile:
 
 
 def _end_line(file: Any) -> None:
-    """Drop what a kill left of a last line, so that the next one begins at its start."""
+    """Truncate a partial last line, so that the next verdict begins on its own line."""
     file.seek(0)
     data = file.read()
     whole = data.rfind(b"\n") + 1
@@ -166,7 +166,7 @@ def _is_whole(line: bytes) -> bool:
 
 
 def read_verdicts(path: Path) -> list[Verdict]:
-    """Verdicts of a file that somebody sent. Raises `DataError` with the line of a bad one."""
+    """The verdicts of an exported file. Raises `DataError` with the line of an invalid one."""
     try:
         lines = path.read_bytes().splitlines()
     except OSError as error:
@@ -179,13 +179,13 @@ def _read(path: Path, number: int, line: bytes) -> Verdict:
         return verdict_of(json.loads(line))
     except (ValueError, RecursionError) as error:
         raise DataError(
-            f"{path}:{number} is no verdict: {error}",
+            f"{path}:{number} is not a verdict: {error}",
             hint="Each line is a JSON object as the audit page exports it.",
         ) from None
 
 
 def standing_verdicts(verdicts: Iterable[Verdict]) -> dict[tuple[str, str], Verdict]:
-    """(item, author) → the last word of each author on each item; what was taken back is gone."""
+    """(item, author) → the last verdict of each author on each item, without withdrawn ones."""
     out: dict[tuple[str, str], Verdict] = {}
     for verdict in sorted(verdicts, key=lambda v: datetime.fromisoformat(v.at)):
         out[verdict.item, verdict.author] = verdict
@@ -193,5 +193,5 @@ def standing_verdicts(verdicts: Iterable[Verdict]) -> dict[tuple[str, str], Verd
 
 
 def standing_rejections(verdicts: Iterable[Verdict]) -> dict[str, Verdict]:
-    """Record id → a standing rejection of it, by whoever: one auditor's no is enough."""
+    """Record id → a standing rejection of it; one auditor's is enough."""
     return {v.record: v for v in standing_verdicts(verdicts).values() if v.verdict == "reject"}

@@ -1,4 +1,4 @@
-"""Recompute everything a run's folder claims: files, rows, and the steps they rest on."""
+"""Verify a run's folder by its digests: files, rows, and the steps behind them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from cai.types import Comparison, Trace, message_of
 
 @dataclass
 class VerificationReport:
-    """What was looked at, and what differs; only the first `limit` problems are kept in words."""
+    """Counts of what was verified, and the problems; the text of the first `limit` is kept."""
 
     limit: int = 20
     files: int = 0
@@ -32,14 +32,14 @@ class VerificationReport:
     total: int = 0
 
     def add(self, problem: str) -> None:
-        """Note a problem."""
+        """Add a problem."""
         self.total += 1
         if len(self.problems) < self.limit:
             self.problems.append(problem)
 
 
 def verify(folder: Path, store: Store, *, limit: int = 20) -> VerificationReport:
-    """Check a run's folder against its manifest and its store. Raises `DataError` without one."""
+    """Verify a run's folder against its manifest and the store. Raises `DataError` without one."""
     report, manifest = VerificationReport(limit), Manifest.read(folder)
     _files(folder, manifest, report)
     run_id = manifest.run["id"]
@@ -74,7 +74,7 @@ def _files(folder: Path, manifest: Manifest, report: VerificationReport) -> None
 
 
 def _run(store: Store, manifest: Manifest, report: VerificationReport) -> None:
-    """The manifest says what the store says of the run."""
+    """Compare the manifest with the run in the store."""
     run = store.run(manifest.run["id"])
     expected = Manifest.of(run, manifest.counts, manifest.steps, manifest.files)
     for name in ("run", "config", "constitution", "models"):
@@ -108,7 +108,7 @@ def _store(store: Store, manifest: Manifest, report: VerificationReport) -> None
 
 def _rows(path: Path, store: Store, run_id: str, report: VerificationReport) -> None:
     if not path.is_file():
-        return  # told already
+        return  # reported by `_files`
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             report.rows += 1
@@ -126,7 +126,7 @@ def _rows(path: Path, store: Store, run_id: str, report: VerificationReport) -> 
 
 
 def _differs(row: dict[str, Any], record: Trace | Comparison) -> str:
-    """How a row's texts differ from its record's; empty where they don't."""
+    """How a row's texts differ from its record's; empty if they are equal."""
     texts = set(_texts(record))
     if "messages" in row:
         *prompt_messages, answer = row["messages"]

@@ -107,7 +107,9 @@ def test_a_judge_no_better_than_a_coin_is_refused(capsys: pytest.CaptureFixture[
     assert examined["judge"] == {"right": 0, "asked": 39, "interval": [0.0, 0.0897]}
     assert examined["critic"]["asked"] == 24
     card = Path("runs/a/README.md").read_text()
+    assert "| cases | right | 95 % interval |" in card
     assert "| judge: all pairs | 0 of 39 | 0.00 to 0.09 |" in card
+    assert "| role | model | fingerprint |" in card
     assert "not shown to be better than a coin" in card
 
 
@@ -153,7 +155,7 @@ def test_a_judge_that_can_not_be_examined_is_told(capsys: pytest.CaptureFixture[
     build(model, "-c", rules)
     assert "Nothing is known of the judge" in " ".join(capsys.readouterr().out.split())
     card = Path("runs/a/README.md").read_text()
-    assert "Nothing is known of the judge" in card and "| asked | right |" not in card
+    assert "Nothing is known of the judge" in card and "| cases | right |" not in card
     build(model, "-c", rules, "--pairs", 0)
     assert "Nothing is known of the judge" not in " ".join(capsys.readouterr().out.split())
 

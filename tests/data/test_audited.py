@@ -91,7 +91,7 @@ def test_an_edited_sign_off_is_none(run: Path) -> None:
     with pytest.raises(DataError, match="was edited after it was signed"):
         read_signoff(run)
     path.write_text("format: something else\n")
-    with pytest.raises(DataError, match="no sign-off of the format"):
+    with pytest.raises(DataError, match="not a sign-off in the format"):
         read_signoff(run)
     path.write_text("format: [\n")
     with pytest.raises(ContentError, match=r"signoff\.yaml:2:1: C005"):
@@ -197,7 +197,7 @@ def test_a_sign_off_counts_as_a_source_while_it_holds(run: Path) -> None:
     VerdictFile(run).append([no("t-p1")])
     assert audit_files(data) == [VerdictFile(run).path]
     assert "is stale: the verdicts changed since" in stale_signoffs(data)[0]
-    for text, said in (("format: [", "can't be read"), ("format: x", "is no sign-off")):
+    for text, said in (("format: [", "can't be read"), ("format: x", "is not a sign-off")):
         path.write_text(text)
         assert audit_files(data) == [VerdictFile(run).path]
         assert said in stale_signoffs(data)[0]
@@ -208,7 +208,7 @@ def test_data_that_nobody_could_sign_is_refused_too(run: Path, tmp_path: Path) -
     (tmp_path / "cai.yaml").write_text("audit: required\n")
     elsewhere = tmp_path / "copy.jsonl"
     shutil.copy(run / "sft.jsonl", elsewhere)
-    with pytest.raises(DataError, match="not of a run that could be signed off"):
+    with pytest.raises(DataError, match="does not belong to a run that could be signed off"):
         require_signoff([elsewhere])
     shutil.copy(run / "sft.jsonl", run / "mine.jsonl")
     with pytest.raises(DataError, match="does not cover mine"):

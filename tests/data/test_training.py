@@ -547,7 +547,7 @@ def test_a_build_without_pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert training_files([Path("runs/a")], "prompts").train == files.train
     assert without_manifest([Path("runs/a"), Path("runs/a/sft.jsonl")]) == []
     shutil.copy("runs/a/sft.jsonl", "runs/a/extra.jsonl")
-    with pytest.raises(DataError, match=r"manifest\.json there does not list it"):
+    with pytest.raises(DataError, match=r"manifest\.json does not list the file"):
         training_files([Path("runs/a/extra.jsonl")], "sft")
     for manifest in ("{}", None):  # another program's, and none
         Path("runs/a/manifest.json").unlink()

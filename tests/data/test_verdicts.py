@@ -92,7 +92,7 @@ def test_what_is_no_verdict_is_told(changes: dict[str, Any], why: str, tmp_path:
         verdict_of(asdict(YES) | changes)
     file = tmp_path / "v.jsonl"
     file.write_text(json.dumps(asdict(YES)) + "\n" + json.dumps(asdict(YES) | changes) + "\n")
-    with pytest.raises(DataError, match=r"v\.jsonl:2 is no verdict: "):
+    with pytest.raises(DataError, match=r"v\.jsonl:2 is not a verdict: "):
         read_verdicts(file)
 
 
@@ -100,7 +100,7 @@ def test_what_is_no_verdict_is_told(changes: dict[str, Any], why: str, tmp_path:
 def test_lines_that_are_no_object(line: str, tmp_path: Path) -> None:
     file = tmp_path / "v.jsonl"
     file.write_text(line + "\n")
-    with pytest.raises(DataError, match=r"v\.jsonl:1 is no verdict"):
+    with pytest.raises(DataError, match=r"v\.jsonl:1 is not a verdict"):
         read_verdicts(file)
 
 
