@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 import yaml
 
 import cai
+from tests.test_layers import imported, modules
 
 ROOT = Path(__file__).parents[1]
 GITHUB = ROOT / ".github"
@@ -55,6 +57,26 @@ def test_the_hosted_ci_runs_every_supported_python() -> None:
     job = read(GITHUB / "workflows" / "ci.yml")["jobs"]["pinned"]
     assert job["strategy"]["matrix"]["python"] == promised
     assert {"run": "bash .ci/run"} in job["steps"]
+
+
+def test_the_dependencies_are_what_the_package_imports() -> None:
+    """What another package happens to bring may go with its next release."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+
+    def names(requirements: list[str]) -> set[str]:
+        matches = (re.match(r"[\w-]+", requirement) for requirement in requirements)
+        return {match[0].replace("-", "_") for match in matches if match}
+
+    required = names(project["dependencies"])
+    optional = {n for group in project["optional-dependencies"].values() for n in names(group)}
+    imports = {name.split(".")[0] for path in modules() for name in imported(path)}
+    others = imports - sys.stdlib_module_names - {"cai"}
+    packages = {"pyyaml" if name == "yaml" else name for name in others}
+    assert packages - optional == required
+    explained = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8").partition("Extras:")
+    rows = [line for line in explained[0].splitlines() if line.startswith("| ")]
+    listed = {name for row in rows[1:] for name in row.split("|")[1].strip().split(", ")}
+    assert {name.lower().replace("-", "_") for name in listed} == required
 
 
 def test_each_page_of_the_docs_is_in_the_site() -> None:
