@@ -12,24 +12,10 @@ import click
 from cai.cli.config_options import config_options
 from cai.cli.output import json_option, print_json
 from cai.errors import ContentError, UsageError
-from cai.training.config import (
-    CONFIGS,
-    STAGES,
-    PpoConfig,
-    StageName,
-    TrainConfig,
-    build_config,
-)
-
-HELP: dict[StageName, str] = {
-    "sft": "Learn the responses of SFT data (or of conversations in any known format).",
-    "reward": "Learn to score responses from preferences.",
-    "dpo": "Learn preferences directly, against a reference.",
-    "ppo": "Learn from a reward on the model's own responses.",
-}
+from cai.training.config import CONFIGS, TrainConfig, build_config
 
 
-@click.group("train", short_help="Train a model on a run's data: sft, reward, dpo, ppo.")
+@click.group("train", short_help=f"Train a model on a run's data: {', '.join(CONFIGS)}.")
 def command() -> None:
     """Align a model with the data of `cai build-data`, or with files of your own.
 
@@ -41,10 +27,10 @@ def command() -> None:
     """
 
 
-def _command(stage: StageName) -> click.Command:
+def _command(stage: str) -> click.Command:
     kind = CONFIGS[stage]
 
-    @click.command(stage, short_help=HELP[stage], help=HELP[stage])
+    @click.command(stage, short_help=kind.summary, help=kind.summary)
     @click.option(
         "--data", "-d", "data", multiple=True, required=True, type=click.Path(path_type=Path),
         help="A run's folder or a file; may be given several times.",
@@ -79,7 +65,7 @@ def _command(stage: StageName) -> click.Command:
     return run
 
 
-def _from_file(file: Path, stage: StageName) -> dict[str, Any]:
+def _from_file(file: Path, stage: str) -> dict[str, Any]:
     """The settings of a YAML file, such as a run's config.yaml."""
     from cai.constitution.source import read_source
 
@@ -102,9 +88,7 @@ def _dry_run(config: TrainConfig, data: tuple[Path, ...], as_json: bool) -> None
     from cai.training.policy import resolve
     from cai.training.train import make_trainer
 
-    if isinstance(config, PpoConfig) and not config.reward:
-        config = dataclasses.replace(config, reward="cai.training.estimate:placeholder_reward")
-    config = resolve(config)
+    config = resolve(config.for_dry_run())
     need = estimate(config, make_trainer(config, data))
     if as_json:
         print_json({**dataclasses.asdict(need), "reasons": dict(need.reasons)})
@@ -146,5 +130,5 @@ def _train(
     click.echo(f"{'written':>16}  {out}")
 
 
-for _stage in STAGES:
+for _stage in CONFIGS:
     command.add_command(_command(_stage))

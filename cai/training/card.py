@@ -10,19 +10,12 @@ from cai.data.counts import kind_of
 from cai.training.folder import RunFolder, versions
 from cai.types import SetAside
 
-TITLES = {
-    "sft": "Supervised fine-tuning",
-    "reward": "Reward model",
-    "dpo": "Direct preference optimisation",
-    "ppo": "Proximal policy optimisation",
-}
-
 
 def card(run: RunFolder, results: Mapping[str, Any], set_aside: Sequence[SetAside]) -> str:
     """The card as Markdown."""
     facts = run.facts
     lines = [
-        f"# {TITLES[run.config.stage]}: {run.path.name}",
+        f"# {run.config.title}: {run.path.name}",
         "",
         f"Run `{run.id}` of `cai train {run.config.stage}`, on the base {facts.base['name']}"
         f" (fingerprint `{facts.base['fingerprint'][:16]}`).",

@@ -11,14 +11,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, ClassVar, Literal, TypeAlias, cast, get_args
+from typing import Any, ClassVar, Self, cast
 
+from cai.data.training import TrainingTable
 from cai.errors import UsageError
 from cai.options import flag, option
 from cai.text.template import TemplateOptions, Thinking, parse_arguments, validate_date
 
-StageName: TypeAlias = Literal["sft", "reward", "dpo", "ppo"]
-STAGES: tuple[StageName, ...] = get_args(StageName)
 LORA = ("lora_r", "lora_alpha", "lora_dropout", "lora_targets")
 """The settings of an adapter's shape: None until it is known where the adapter is from."""
 FORMATS = ("float32", "bfloat16", "float16")
@@ -35,8 +34,14 @@ def _rate(adapter: float, full: float) -> Any:
 class TrainConfig:
     """Settings of all stages."""
 
-    stage: ClassVar[StageName]
-    table: ClassVar[Literal["sft", "preferences", "prompts"]]
+    stage: ClassVar[str]
+    """The name of the stage: `cai train STAGE`."""
+    title: ClassVar[str]
+    """What the model card calls it."""
+    summary: ClassVar[str]
+    """Its line of help."""
+    table: ClassVar[TrainingTable]
+    """The rows it learns from."""
     rates: ClassVar[tuple[float, float]] = (2e-4, 2e-5)
     """Peak learning rates of an adapter, and of all weights, which need a far lower one."""
 
@@ -152,6 +157,10 @@ class TrainConfig:
             self.date, thinking, parse_arguments((self.template_arg or "").splitlines())
         )
 
+    def for_dry_run(self) -> Self:
+        """The settings of a dry run, with a stand-in for what may be missing until training."""
+        return self
+
     @property
     def rate(self) -> float:
         """The peak learning rate: the one asked for, or that of what is trained."""
@@ -178,7 +187,7 @@ class TrainConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class RowsConfig(TrainConfig):
-    """Settings of the stages that learn from rows: all but PPO."""
+    """Settings of the stages that learn from rows: SFT, the reward model, DPO."""
 
     epochs: float = option(1.0, "Passes over the data.")
     batch_size: int = option(16, "Rows per step.")
@@ -203,8 +212,12 @@ class RowsConfig(TrainConfig):
 class SftConfig(RowsConfig):
     """Supervised fine-tuning on responses (Bai et al. 2022, section 3)."""
 
-    stage: ClassVar[StageName] = "sft"
-    table: ClassVar[Literal["sft"]] = "sft"
+    stage: ClassVar[str] = "sft"
+    title: ClassVar[str] = "Supervised fine-tuning"
+    summary: ClassVar[str] = (
+        "Learn the responses of SFT data (or of conversations in any known format)."
+    )
+    table: ClassVar[TrainingTable] = "sft"
     learned: str = option(
         "last",
         "Which assistant turns the loss is on: the last one of a conversation, or all (for chat"
@@ -224,8 +237,10 @@ class SftConfig(RowsConfig):
 class RewardConfig(RowsConfig):
     """A reward model on preferences (Bradley and Terry 1952; Ouyang et al. 2022, eq. 1)."""
 
-    stage: ClassVar[StageName] = "reward"
-    table: ClassVar[Literal["preferences"]] = "preferences"
+    stage: ClassVar[str] = "reward"
+    title: ClassVar[str] = "Reward model"
+    summary: ClassVar[str] = "Learn to score responses from preferences."
+    table: ClassVar[TrainingTable] = "preferences"
     rates: ClassVar[tuple[float, float]] = (1e-4, 1e-5)
     learning_rate: float | None = _rate(*rates)
     labels: str = option(
@@ -251,8 +266,10 @@ class RewardConfig(RowsConfig):
 class DpoConfig(RowsConfig):
     """Direct preference optimisation (Rafailov et al. 2023)."""
 
-    stage: ClassVar[StageName] = "dpo"
-    table: ClassVar[Literal["preferences"]] = "preferences"
+    stage: ClassVar[str] = "dpo"
+    title: ClassVar[str] = "Direct preference optimisation"
+    summary: ClassVar[str] = "Learn preferences directly, against a reference."
+    table: ClassVar[TrainingTable] = "preferences"
     rates: ClassVar[tuple[float, float]] = (5e-5, 5e-7)
     learning_rate: float | None = _rate(*rates)
     beta: float = option(
@@ -275,12 +292,46 @@ class DpoConfig(RowsConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PpoConfig(TrainConfig):
-    """Proximal policy optimisation (Schulman et al. 2017; Ouyang et al. 2022)."""
+class OnPolicyConfig(TrainConfig):
+    """Settings of the stages that learn from the policy's own responses."""
 
-    stage: ClassVar[StageName] = "ppo"
-    table: ClassVar[Literal["prompts"]] = "prompts"
-    rates: ClassVar[tuple[float, float]] = (1e-4, 3e-6)
+    table: ClassVar[TrainingTable] = "prompts"
+    schedule: str = option(
+        "constant", "Learning rate schedule after the warm-up.", ("cosine", "linear", "constant")
+    )
+    warmup: float = option(0.0, "Warm-up: share of the updates in which the learning rate rises.")
+    updates: int = option(50, "Updates: rollouts, each learnt from in several epochs.")
+    prompts_per_update: int = option(32, "Rollout batch size: prompts answered in an update.")
+    max_new_tokens: int = option(64, "Longest response in tokens.")
+    max_reasoning_tokens: int = option(
+        1024, "Longest reasoning before an answer, in tokens, of a model that reasons."
+    )
+    temperature: float = option(
+        1.0, "Sampling temperature of rollouts; log-probabilities are taken at the same one."
+    )
+    max_kl: float = option(
+        30.0, "Stop the run if the mean KL per response, in nats, stays above this."
+    )
+    save_every: int = option(5, "Updates between checkpoints.")
+
+    @property
+    def steps(self) -> int:
+        """Updates in the run."""
+        return self.updates if self.max_steps is None else min(self.updates, self.max_steps)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("updates", "prompts_per_update", "max_new_tokens"):
+            self._at_least(name, 1)
+        self._at_least("max_reasoning_tokens", 0)
+        for name in ("temperature", "max_kl"):
+            self._above_zero(name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RlConfig(OnPolicyConfig):
+    """Settings of the stages that learn from a reward: its parts, its scale and the KL penalty."""
+
     reward: str | None = option(
         None,
         "The reward: a reward model's run, a Python function `module:function`, or a weighted sum:"
@@ -295,35 +346,11 @@ class PpoConfig(TrainConfig):
     gate: bool = option(
         True, "Refuse a reward model that predicts no better than response length does."
     )
-    learning_rate: float | None = _rate(*rates)
-    schedule: str = option(
-        "constant", "Learning rate schedule after the warm-up.", ("cosine", "linear", "constant")
-    )
-    warmup: float = option(0.0, "Warm-up: share of the updates in which the learning rate rises.")
-    updates: int = option(50, "Updates: rollouts, each learnt from in several epochs.")
-    prompts_per_update: int = option(32, "Rollout batch size: prompts answered in an update.")
-    max_new_tokens: int = option(64, "Longest response in tokens.")
-    max_reasoning_tokens: int = option(
-        1024, "Longest reasoning before an answer, in tokens, of a model that reasons."
-    )
-    temperature: float = option(
-        1.0, "Sampling temperature of rollouts; log-probabilities are taken at the same one."
-    )
-    epochs: int = option(4, "PPO epochs: passes over a rollout.")
-    minibatches: int = option(2, "Minibatches of a rollout; each is an optimizer step.")
-    clip: float = option(0.2, "Clip range of the policy's probability ratio.")
-    value_clip: float = option(0.2, "Clip range of the value function.")
-    value_coef: float = option(0.1, "Value loss coefficient.")
-    gamma: float = option(1.0, "Discount factor of rewards.")
-    lam: float = option(0.95, "GAE's lambda.")
     kl_coef: float = option(
         0.05, "KL penalty coefficient: what a nat of KL to the reference model costs in reward."
     )
     target_kl: float | None = option(
         None, "Adapt the KL penalty coefficient to this KL per response, in nats."
-    )
-    max_kl: float = option(
-        30.0, "Stop the run if the mean KL per response, in nats, stays above this."
     )
     normalise_scores: bool = option(
         True, "Normalise scores by the mean and standard deviation of the first rollout's."
@@ -332,38 +359,58 @@ class PpoConfig(TrainConfig):
     missing_eos_penalty: float = option(
         1.0, "Penalty for a response without an EOS token, in normalised score."
     )
-    save_every: int = option(5, "Updates between checkpoints.")
 
-    @property
-    def steps(self) -> int:
-        """Updates in the run."""
-        return self.updates if self.max_steps is None else min(self.updates, self.max_steps)
+    def for_dry_run(self) -> Self:
+        """As in `TrainConfig`: a reward of 0 where none is named."""
+        stand_in = "cai.training.estimate:placeholder_reward"
+        return self if self.reward else dataclasses.replace(self, reward=stand_in)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("updates", "prompts_per_update", "max_new_tokens", "epochs", "minibatches"):
-            self._at_least(name, 1)
-        self._at_least("max_reasoning_tokens", 0)
-        for name in ("temperature", "clip", "value_clip", "target_kl", "score_clip", "max_kl"):
+        for name in ("target_kl", "score_clip"):
             self._above_zero(name)
-        for name in ("value_coef", "kl_coef", "missing_eos_penalty"):
+        for name in ("kl_coef", "missing_eos_penalty"):
             self._at_least(name, 0)
+        if self.target_kl is not None and not self.kl_coef:
+            self._refuse("target_kl", "needs a --kl-coef above 0 to start from")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PpoConfig(RlConfig):
+    """Proximal policy optimisation (Schulman et al. 2017; Ouyang et al. 2022)."""
+
+    stage: ClassVar[str] = "ppo"
+    title: ClassVar[str] = "Proximal policy optimisation"
+    summary: ClassVar[str] = "Learn from a reward on the model's own responses."
+    rates: ClassVar[tuple[float, float]] = (1e-4, 3e-6)
+    learning_rate: float | None = _rate(*rates)
+    epochs: int = option(4, "PPO epochs: passes over a rollout.")
+    minibatches: int = option(2, "Minibatches of a rollout; each is an optimizer step.")
+    clip: float = option(0.2, "Clip range of the policy's probability ratio.")
+    value_clip: float = option(0.2, "Clip range of the value function.")
+    value_coef: float = option(0.1, "Value loss coefficient.")
+    gamma: float = option(1.0, "Discount factor of rewards.")
+    lam: float = option(0.95, "GAE's lambda.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("epochs", "minibatches"):
+            self._at_least(name, 1)
+        for name in ("clip", "value_clip"):
+            self._above_zero(name)
+        self._at_least("value_coef", 0)
         for name in ("gamma", "lam"):
             if not 0 <= getattr(self, name) <= 1:
                 self._refuse(name, "must be from 0 to 1")
         if self.minibatches > self.prompts_per_update:
             most = self.prompts_per_update
             self._refuse("minibatches", f"must be at most the prompts of an update, {most}")
-        if self.target_kl is not None and not self.kl_coef:
-            self._refuse("target_kl", "needs a --kl-coef above 0 to start from")
 
 
-CONFIGS: dict[StageName, type[TrainConfig]] = {
-    "sft": SftConfig,
-    "reward": RewardConfig,
-    "dpo": DpoConfig,
-    "ppo": PpoConfig,
+CONFIGS: dict[str, type[TrainConfig]] = {
+    config.stage: config for config in (SftConfig, RewardConfig, DpoConfig, PpoConfig)
 }
+"""The stages of `cai train`; their trainers are in `cai.training.train.TRAINERS`."""
 
 
 def build_config(kind: type[TrainConfig], values: Mapping[str, Any], where: str) -> TrainConfig:

@@ -94,7 +94,7 @@ class DpoTrainer(OfflineTrainer[EncodedPair]):
         self.reference = make_reference(
             backbone, policy.reference, identity, config.micro_tokens, cache_folder() / "reference"
         )
-        capacity = row_capacity(config, backbone)
+        capacity = row_capacity(config, backbone, config.packing)
         objective = DpoObjective(
             backbone, self.reference, config.beta, config.labels == "soft", config.nll, capacity
         )

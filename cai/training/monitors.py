@@ -14,7 +14,7 @@ from typing import Any
 
 from cai.errors import UsageError
 from cai.stats import spread
-from cai.training.config import PpoConfig
+from cai.training.config import OnPolicyConfig
 from cai.training.rollout import Response
 from cai.training.scoring import is_rounding
 
@@ -247,7 +247,7 @@ _MANY_UNENDED = 0.5  # of an update's responses
 
 
 def rollout_warnings(
-    config: PpoConfig, metrics: Mapping[str, float], blind: bool
+    config: OnPolicyConfig, metrics: Mapping[str, float], blind: bool
 ) -> Iterator[tuple[str, str]]:
     """What is worth a warning in an update's metrics, each with a name; blind: as of `Monitors`."""
     several = config.prompts_per_update > 1

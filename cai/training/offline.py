@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 
 from cai.models.backbone import Backbone
-from cai.training.config import DpoConfig, RowsConfig, SftConfig
+from cai.training.config import RowsConfig
 from cai.training.examples import Examples
 from cai.training.folder import WITHOUT_REASONING, Facts
 from cai.training.optimizer import Optimizer, Schedule
@@ -103,6 +103,6 @@ class OfflineTrainer(RowsTrainer[ExampleT]):
         return {}
 
 
-def row_capacity(config: SftConfig | DpoConfig, backbone: Backbone) -> int:
+def row_capacity(config: RowsConfig, backbone: Backbone, packing: bool) -> int:
     """Tokens of a packed row; 0 where rows are not packed, or the model can't keep them apart."""
-    return config.longest(backbone.context) if config.packing and backbone.packs else 0
+    return config.longest(backbone.context) if packing and backbone.packs else 0

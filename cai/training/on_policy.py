@@ -1,7 +1,8 @@
-"""Training on the policy's own responses: what PPO is made of beside its losses and its value head.
+"""Training on the policy's own responses: rollouts, evaluation, monitors, checkpoints.
 
 Prompts are answered, the responses are scored and read by policy and reference, and the monitors
-watch. How a policy learns from such a rollout is the business of `cai.training.ppo`.
+watch. Scores that are rewards are the business of `cai.training.rl`; how a policy learns from a
+rollout is that of a method, such as `cai.training.ppo`.
 
 Every random choice is a function of (seed, update) and of a prompt's id, so the state of a run is
 its parameters, AdamW's moments and a few numbers.
@@ -24,9 +25,9 @@ from cai.models.backbone import Backbone
 from cai.stats import spread
 from cai.text.seeds import derive
 from cai.training.batches import moved
-from cai.training.config import PpoConfig
+from cai.training.config import OnPolicyConfig
 from cai.training.folder import ROLLOUTS, Facts, last_metrics, start_noise
-from cai.training.kl_controller import AdaptiveKl, FixedKl, KlController
+from cai.training.kl_controller import FixedKl, KlController
 from cai.training.micro_batches import TokenBudget
 from cai.training.monitors import Bounds, Monitors, observe, rollout_warnings
 from cai.training.optimizer import Optimizer, Schedule
@@ -38,11 +39,12 @@ from cai.training.rollout import (
     read_responses,
     ready_prompts,
     response_mask,
+    rollout_rows,
     write_responses,
 )
-from cai.training.scoring import MixedScorer, Scorer, ScoreScale
+from cai.training.scoring import Scorer, ScoreScale
 from cai.training.trainer import LastGoodWeights, OnProgress, StepResult, Workload
-from cai.types import Prompt, SetAside, as_dicts
+from cai.types import Prompt, SetAside
 
 T = TypeVar("T")
 
@@ -54,9 +56,11 @@ _EVALUATION = -1  # instead of an update, in the seed of a draw
 class OnPolicyTrainer(ABC):
     """Draws, scores, reads and watches rollouts: a `StageTrainer` but for its `update`.
 
+    scorer: gives the scores that evaluations and monitors go by.
+
     policy: the adapter that learns. reference: the adapter of the reference model, a frozen copy of
     the policy's start; None where the policy is a fresh adapter, for the base with adapters off.
-    second_scorer: a reward that nothing is trained on, for the monitors. held: prompts that are
+    second_scorer: a reward that nothing is trained on, for the monitors. held_out: prompts that are
     answered in evaluations alone. value_head: read beside the policy, and trained with it.
     set_aside: invalid prompts so far; those that are too long are added. parents, data: for the
     record of the run. other_models: bases that are held beside the policy's.
@@ -74,12 +78,12 @@ class OnPolicyTrainer(ABC):
         backbone: Backbone,
         scorer: Scorer,
         prompts: Sequence[Prompt],
-        settings: PpoConfig,
+        settings: OnPolicyConfig,
         *,
         policy: str = "policy",
         reference: str | None = None,
         second_scorer: Scorer | None = None,
-        held: Sequence[Prompt] = (),
+        held_out: Sequence[Prompt] = (),
         bounds: Bounds | None = None,
         value_head: nn.Module | None = None,
         set_aside: Sequence[SetAside] = (),
@@ -102,15 +106,10 @@ class OnPolicyTrainer(ABC):
         """Why the monitors ended the run."""
         self.last_good: LastGoodWeights | None = None
         """What was trained, before the last update without an alarm."""
-        self.kl: KlController = (
-            FixedKl(settings.kl_coef)
-            if settings.target_kl is None
-            else AdaptiveKl(settings.kl_coef, settings.target_kl)
-        )
+        self.kl = self._kl_controller()
+        self._start_kl_coef = self.kl.coef
         self.monitors = Monitors(bounds or Bounds(kl=settings.max_kl))
-        self.scale = ScoreScale(
-            settings.normalise_scores, settings.score_clip, settings.missing_eos_penalty
-        )
+        self.scale = self._score_scale()
         self.budget = TokenBudget(settings.micro_tokens)
         self._warned: set[str] = set()
 
@@ -119,10 +118,10 @@ class OnPolicyTrainer(ABC):
         )
         room = backbone.context - settings.max_new_tokens - self.max_reasoning_tokens - 1
         self.prompts, too_long = ready_prompts(backbone.encoder, prompts, room)
-        held_out, too_long_held = ready_prompts(backbone.encoder, held, room)
-        self.set_aside = [*set_aside, *too_long, *too_long_held]
-        held_out.sort(key=lambda prompt: derive(settings.seed, "evaluated", prompt.id))
-        self.held = held_out[:EVALUATION_PROMPTS]
+        evaluated, too_long_held_out = ready_prompts(backbone.encoder, held_out, room)
+        self.set_aside = [*set_aside, *too_long, *too_long_held_out]
+        evaluated.sort(key=lambda prompt: derive(settings.seed, "evaluated", prompt.id))
+        self.held_out = evaluated[:EVALUATION_PROMPTS]
         if not self.prompts:
             why = f": {self.set_aside[0].reason}" if self.set_aside else ""
             raise DataError(
@@ -148,13 +147,13 @@ class OnPolicyTrainer(ABC):
             data=tuple(data),
             counts={
                 "prompts": len(self.prompts),
-                "held out": len(self.held),
+                "held out": len(self.held_out),
                 "set aside": len(self.set_aside),
             },
         )
         self.workload = Workload(
             rows=len(self.prompts),
-            held_out=len(self.held),
+            held_out=len(self.held_out),
             tokens=self.steps * settings.prompts_per_update * settings.max_new_tokens,
             steps=self.steps,
             longest=settings.max_new_tokens + max(len(p.ids) for p in self.prompts),
@@ -183,20 +182,21 @@ class OnPolicyTrainer(ABC):
     def evaluate(self) -> dict[str, float]:
         """Metrics of responses to the held-out prompts; the same draws every time.
 
-        reward: the mean score, normalised as in training, less the KL penalty.
+        reward: the mean score, scaled as in training, less the KL penalty at the coefficient that
+        the run began with.
         """
-        if not self.held:
+        if not self.held_out:
             return {}
         s = self.settings
         responses = write_responses(
-            self.backbone, self.policy, [(prompt, 0) for prompt in self.held], s.max_new_tokens,
+            self.backbone, self.policy, [(prompt, 0) for prompt in self.held_out], s.max_new_tokens,
             s.temperature, s.seed, _EVALUATION, self.max_reasoning_tokens,
         )  # fmt: skip
         scores = self.scorer(responses)
         rollout = self._read(responses, self.scale(scores, responses), [range(len(responses))])
         kl = rollout.kl.mean().item()
         return {
-            "reward": rollout.scores.mean().item() - s.kl_coef * kl,
+            "reward": rollout.scores.mean().item() - self._start_kl_coef * kl,
             "score": sum(scores) / len(scores),
             "kl": kl,
             "length": sum(len(r.ids) for r in responses) / len(responses),
@@ -238,7 +238,6 @@ class OnPolicyTrainer(ABC):
             "stopped": self.stopped,
             "kl_coef": self.kl.coef,
             "start_scores": self.scale.start,
-            "units": [scorer.units for scorer in self._mixtures()],
             "micro_tokens": self.budget.tokens,
             "monitors": self.monitors.state(),
             "last_good": good.step if good else None,
@@ -251,16 +250,19 @@ class OnPolicyTrainer(ABC):
         self.kl.coef = state["kl_coef"]
         start = state["start_scores"]
         self.scale.start = None if start is None else (start[0], start[1])
-        for scorer, units in zip(self._mixtures(), state["units"], strict=True):
-            scorer.units = units
         self.budget.tokens = min(self.budget.tokens, state["micro_tokens"])
         self.monitors.load_state(state["monitors"])
         if state["last_good"] is not None:
             weights = {n: tensors[f"last_good/{n}"] for n in self.parameters}
             self.last_good = LastGoodWeights(state["last_good"], weights)
 
-    def _mixtures(self) -> list[MixedScorer]:
-        return [s for s in (self.scorer, self.second_scorer) if isinstance(s, MixedScorer)]
+    def _kl_controller(self) -> KlController:
+        """The coefficient of the KL penalty in the reward; 0 for a method without a reward."""
+        return FixedKl(0.0)
+
+    def _score_scale(self) -> ScoreScale:
+        """How scores are scaled; a method without a reward takes them as they are."""
+        return ScoreScale(normalise=False, clip=None, missing_eos=None)
 
     # -- the rollout ----------------------------------------------------------------------------
 
@@ -340,21 +342,7 @@ class OnPolicyTrainer(ABC):
             weights = {n: p.detach().to("cpu", copy=True) for n, p in self.parameters.items()}
             self.last_good = LastGoodWeights(self.step, weights)
         if self.rollouts is not None:
-            rows = [
-                {
-                    "update": self.step + 1,
-                    "prompt_id": response.prompt.id,
-                    "prompt": as_dicts(response.prompt.messages),
-                    "response": response.text,
-                    **({"reasoning": response.reasoning} if response.reasoning else {}),
-                    "score": scores[i],
-                    "kl": kl[i],
-                    "tokens": len(response.ids),
-                    "ended": response.ended,
-                    **({} if second is None else {"check": second[i]}),
-                }
-                for i, response in enumerate(responses)
-            ]
+            rows = rollout_rows(self.step + 1, responses, scores, kl, second)
             with store_errors(self.rollouts), self.rollouts.open("ab") as file:
                 file.writelines(map(json_line, rows))
         metrics = {
@@ -378,7 +366,7 @@ def _require_no_dropout(backbone: Backbone, policy: str) -> None:
     for name, module in backbone.model.named_modules():
         if name.endswith(f".lora_dropout.{policy}") and getattr(module, "p", 0) > 0:
             raise UsageError(
-                f"The adapter {policy!r} has dropout {module.p:g}; PPO learns from exactly what"
-                " was drawn, and needs 0.",
+                f"The adapter {policy!r} has dropout {module.p:g}; training on a policy's own"
+                " responses needs 0, or it would not learn from what was drawn.",
                 hint="Backbone.no_dropout(policy) turns it off.",
             )

@@ -22,15 +22,13 @@ from cai.errors import ModelError, TrainingError
 from cai.losses.advantages import gae, kl_rewards
 from cai.losses.masked import masked_mean, masked_sum, whiten
 from cai.losses.ppo import policy_loss, value_loss
+from cai.models.backbone import Backbone
 from cai.models.heads import ScalarHead
 from cai.text.seeds import derive
 from cai.training.batches import moved
 from cai.training.config import PpoConfig
 from cai.training.micro_batches import Metrics, sum_metrics
-from cai.training.on_policy import OnPolicyTrainer
-from cai.training.policy import load_policy
-from cai.training.prompts import load_prompts
-from cai.training.rewards import build_reward, reward_parts
+from cai.training.rl import RlTrainer
 from cai.training.rollout import Response, Rollout
 from cai.training.trainer import floats, require_finite
 
@@ -52,12 +50,13 @@ class Experience(NamedTuple):
     returns: Tensor
 
 
-class PpoTrainer(OnPolicyTrainer):
+class PpoTrainer(RlTrainer):
     """Trains a policy adapter and a value head under a scorer: `cai train ppo`.
 
     Arguments as of `OnPolicyTrainer`; value_head is needed.
     """
 
+    settings: PpoConfig
     value_head: nn.Module
 
     screen_metrics: Sequence[str] = (
@@ -71,34 +70,11 @@ class PpoTrainer(OnPolicyTrainer):
 
         config: `resolve`d. Raises `UsageError` and `DataError` for what can't be used.
         """
-        prompts = load_prompts(config, data)
-        for spec in (config.reward, *([config.second_reward] if config.second_reward else [])):
-            reward_parts(spec, config)  # so that errors come before weights are loaded
-        policy = load_policy(config, reference=True)
-        backbone = policy.backbone
-        if not config.full:
-            backbone.no_dropout("policy")
-        reward = build_reward(config.reward, backbone, config, "reward")
-        second = (
-            build_reward(config.second_reward, backbone, config, "check")
-            if config.second_reward
-            else None
-        )
-        rewards = [reward, *([second] if second else [])]
-        return cls(
-            backbone,
-            reward.scorer,
-            prompts.train,
-            config,
-            value_head=ScalarHead(backbone.hidden_size, config.seed, std=0.0),
-            reference=policy.reference,
-            second_scorer=second.scorer if second else None,
-            held=prompts.held_out,
-            set_aside=prompts.set_aside,
-            parents=(*policy.parents, *(facts for r in rewards for facts in r.facts)),
-            data=prompts.data,
-            other_models=[model for r in rewards for model in r.models],
-        )
+
+        def value_head(backbone: Backbone) -> ScalarHead:
+            return ScalarHead(backbone.hidden_size, config.seed, std=0.0)
+
+        return cls.load_rl(config, data, value_head)
 
     def update(self) -> dict[str, float]:
         """One rollout, and the epochs that learn from it. Returns the update's metrics.
@@ -219,7 +195,7 @@ class PpoTrainer(OnPolicyTrainer):
         }
 
     def _require_reference(self, rollout: Rollout) -> None:
-        """Before the first step policy and reference are one: their KL is 0."""
+        """Raise `ModelError` where the KL before the first step is more than rounding."""
         bound = MAX_START_KL.get(self.backbone.dtype, MAX_START_KL_HALF)
         largest = float(rollout.kl.abs().max())
         if not largest < bound:

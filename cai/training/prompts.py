@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cai.data.training import read_prompts, training_files
-from cai.training.config import PpoConfig
+from cai.training.config import OnPolicyConfig
 from cai.training.examples import data_facts, split
 from cai.types import Prompt, SetAside
 
@@ -21,7 +21,7 @@ class PromptSplit(NamedTuple):
     data: tuple[dict[str, Any], ...]
 
 
-def load_prompts(config: PpoConfig, data: Sequence[Path]) -> PromptSplit:
+def load_prompts(config: OnPolicyConfig, data: Sequence[Path]) -> PromptSplit:
     """The prompts of files; no family of prompts is on both sides."""
     files = training_files(data, "prompts")
     prompts, set_aside = _prompts(files.train, config.limit)

@@ -17,7 +17,7 @@ from cai.models.backbone import Backbone
 from cai.models.names import or_last
 from cai.text.encode import Encoder
 from cai.text.template import TemplateOptions
-from cai.training.config import PpoConfig
+from cai.training.config import RlConfig
 from cai.training.lineage import find_home, verify_files
 from cai.training.reward_report import HEAD, load_reward, require_better_than_length
 from cai.training.scoring import FunctionScorer, MixedScorer, ModelScorer, Scorer
@@ -35,8 +35,8 @@ class Reward:
     models: list[nn.Module] = field(default_factory=list)
 
 
-def build_reward(spec: str | None, backbone: Backbone, config: PpoConfig, part: str) -> Reward:
-    """A reward by its description (see `PpoConfig.reward`). part: "reward" or "check".
+def build_reward(spec: str | None, backbone: Backbone, config: RlConfig, part: str) -> Reward:
+    """A reward by its description (see `RlConfig.reward`). part: "reward" or "check".
 
     Raises `UsageError` and `DataError` for what can't be used.
     """
@@ -59,7 +59,7 @@ def build_reward(spec: str | None, backbone: Backbone, config: PpoConfig, part: 
     )
 
 
-def reward_parts(spec: str | None, config: PpoConfig) -> list[tuple[float, Path | FunctionScorer]]:
+def reward_parts(spec: str | None, config: RlConfig) -> list[tuple[float, Path | FunctionScorer]]:
     """The parts of a reward, each with its weight: the folder of a reward model, or a function.
 
     No weights are read. Raises as `build_reward`.
@@ -104,7 +104,7 @@ def _weight_and_name(item: str, spec: str) -> tuple[float, str]:
     return factor, name.strip()
 
 
-def _require_reward_model(folder: Path, config: PpoConfig) -> None:
+def _require_reward_model(folder: Path, config: RlConfig) -> None:
     """Raise where a folder holds no reward model that may be used."""
     home = find_home(folder)
     if home is None:
@@ -124,10 +124,10 @@ def _require_reward_model(folder: Path, config: PpoConfig) -> None:
         require_better_than_length(folder)
 
 
-def _reward_model(folder: Path, backbone: Backbone, config: PpoConfig, name: str) -> Reward:
+def _reward_model(folder: Path, backbone: Backbone, config: RlConfig, name: str) -> Reward:
     """A reward model on the policy's own base where it fits, else on its own."""
     home = find_home(folder)
-    assert home is not None  # as `_check_model` saw to
+    assert home is not None  # `_require_reward_model` saw to it
     run = need_finished(home)
     own = folder / "model"
     inside = None if own.is_dir() else name
@@ -152,7 +152,7 @@ def _reward_model(folder: Path, backbone: Backbone, config: PpoConfig, name: str
     return Reward(scorer, [facts], [] if base is backbone else [base.model])
 
 
-def _template_of(run: Mapping[str, Any], config: PpoConfig) -> TemplateOptions:
+def _template_of(run: Mapping[str, Any], config: RlConfig) -> TemplateOptions:
     """How a reward model's chat template was called when it was trained."""
     settings = run["settings"]
     own = {name: settings.get(name) for name in ("template_arg", "date")}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ from cai.models.logprobs import token_logprobs
 from cai.text.encode import Encoder
 from cai.text.seeds import derive
 from cai.training.batches import Tokens, collate, hidden_states, moved
-from cai.types import Messages, Prompt, Sampling, SetAside
+from cai.types import Messages, Prompt, Sampling, SetAside, as_dicts
 
 SLOTS = 64
 """Most responses written at once."""
@@ -198,3 +198,28 @@ def read_responses(
         hidden = hidden_states(backbone, rows).flatten(0, 1)[rows.places]
         logprobs = spread(token_logprobs(hidden, backbone.head, rows.targets, temperature))
     return logprobs, None if value_head is None else spread(value_head(hidden))
+
+
+def rollout_rows(
+    update: int,
+    responses: Sequence[Response],
+    scores: Sequence[float],
+    kl: Sequence[float],
+    second_scores: Sequence[float] | None,
+) -> list[dict[str, Any]]:
+    """The rows of `rollouts.jsonl` for one update; `second_scores`: the second reward's."""
+    return [
+        {
+            "update": update,
+            "prompt_id": response.prompt.id,
+            "prompt": as_dicts(response.prompt.messages),
+            "response": response.text,
+            **({"reasoning": response.reasoning} if response.reasoning else {}),
+            "score": scores[i],
+            "kl": kl[i],
+            "tokens": len(response.ids),
+            "ended": response.ended,
+            **({} if second_scores is None else {"check": second_scores[i]}),
+        }
+        for i, response in enumerate(responses)
+    ]

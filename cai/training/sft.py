@@ -79,7 +79,7 @@ class SftTrainer(OfflineTrainer[EncodedTurn]):
         """Load the base and encode the conversations. config: `resolve`d."""
         policy = load_policy(config)
         backbone = policy.backbone
-        capacity = row_capacity(config, backbone)
+        capacity = row_capacity(config, backbone, config.packing)
         turns = load_conversations(config, data, backbone)
         return cls(config, policy, SftObjective(backbone, capacity), turns)
 

@@ -22,7 +22,7 @@ from cai.errors import TrainingError, UsageError, install_hint
 from cai.models.backbone import Backbone
 from cai.training.card import card
 from cai.training.checkpoint import load_tensors
-from cai.training.config import StageName, TrainConfig
+from cai.training.config import TrainConfig
 from cai.training.dpo import DpoTrainer
 from cai.training.examples import data_facts
 from cai.training.folder import RunFolder, lock, require_same_run, validate_out
@@ -34,7 +34,7 @@ from cai.training.reward import RewardTrainer
 from cai.training.sft import SftTrainer
 from cai.training.trainer import StageTrainer
 
-TRAINERS: Mapping[StageName, Callable[[Any, Sequence[Path]], StageTrainer]] = {
+TRAINERS: Mapping[str, Callable[[Any, Sequence[Path]], StageTrainer]] = {
     "sft": SftTrainer.load,
     "reward": RewardTrainer.load,
     "dpo": DpoTrainer.load,

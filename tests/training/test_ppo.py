@@ -136,10 +136,10 @@ def test_a_rollout_is_read_as_the_first_epoch_learns_it(monkeypatch: pytest.Monk
     rolled, again, first, second = (read[i * size : (i + 1) * size] for i in range(4))
     assert rolled == first and again == second and first != second
     assert len(rolled) > 2, "more pieces than minibatches"
-    run = trainer(held=PROMPTS[:3], micro_tokens=60)
+    run = trainer(held_out=PROMPTS[:3], micro_tokens=60)
     read.clear()
     run.evaluate()
-    assert sorted(p for some in read for p in some) == sorted(p.id for p in run.held)
+    assert sorted(p for some in read for p in some) == sorted(p.id for p in run.held_out)
 
 
 def test_a_reference_that_is_not_the_start_is_refused() -> None:
@@ -289,7 +289,7 @@ def test_what_it_was_before_the_signs_is_kept() -> None:
 
 def test_held_out_prompts_are_answered_alike_every_time() -> None:
     """At the start: no KL, so the reward is the mean score in its unit; the same draws twice."""
-    run = trainer(held=PROMPTS[:3], kl_coef=0.5, missing_eos_penalty=0.0)
+    run = trainer(held_out=PROMPTS[:3], kl_coef=0.5, missing_eos_penalty=0.0)
     run.update()  # which sets the unit of a score
     with torch.no_grad():
         for parameter in run.parameters.values():

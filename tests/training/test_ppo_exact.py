@@ -146,14 +146,14 @@ def test_every_gradient_of_an_update_is_that_of_a_plain_loop(
 def test_a_look_at_held_out_prompts_takes_off_the_price_of_the_kl() -> None:
     """reward = mean of what a response is worth − kl_coef · mean KL, at the run's temperature; the
     price is the one that the run began with, so that looks can be compared."""
-    run = run_of(held=PROMPTS[6:], updates=3)
+    run = run_of(held_out=PROMPTS[6:], updates=3)
     first = length_and_e([], [r.text for r in run._write()])
     run.update()
     run.update()
     mean = sum(first) / 6
     unit = (sum((x - mean) ** 2 for x in first) / 5) ** 0.5
     responses = write_responses(
-        run.backbone, "policy", [(prompt, 0) for prompt in run.held], 9, HOT, 2, -1
+        run.backbone, "policy", [(prompt, 0) for prompt in run.held_out], 9, HOT, 2, -1
     )
     worth, kl = [], []
     head = run.value_head
@@ -177,7 +177,7 @@ def test_the_best_is_chosen_with_the_price_of_the_kl(tmp_path: Path) -> None:
     """At a high rate the policy leaves its reference: one look has the highest score, another the
     highest reward, which is the score less 1 a nat of KL."""
     run = run_of(
-        held=PROMPTS[6:], kl_coef=1.0, target_kl=None, learning_rate=5e-2, updates=3,
+        held_out=PROMPTS[6:], kl_coef=1.0, target_kl=None, learning_rate=5e-2, updates=3,
         normalise_scores=False, missing_eos_penalty=0.0, seed=1,
     )  # fmt: skip
     looks: list[StepReport] = []

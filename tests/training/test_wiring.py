@@ -397,7 +397,7 @@ def test_ppo_s_reasoning_has_a_budget_of_its_own(budget: int) -> None:
     )  # fmt: skip
     base = Backbone(loaded)
     base.add_adapter("policy", LoraSettings(r=4, alpha=8), seed=1)
-    run = trainer(base, max_new_tokens=3, max_reasoning_tokens=budget, held=PROMPTS[:3])
+    run = trainer(base, max_new_tokens=3, max_reasoning_tokens=budget, held_out=PROMPTS[:3])
     lengths = [len(response.ids) for response in run._write()]
     assert (max(lengths) > 12) == (budget > 0), lengths
     run.update()
@@ -411,11 +411,11 @@ def test_what_ppo_is_given(model: str, data: Path) -> None:
         "second_reward": "rewards_of_wiring:longer",
     }  # fmt: skip
     run = built(PpoConfig, model, data, limit=5, **changes)
-    assert isinstance(run, PpoTrainer) and len(run.prompts) == 5 and not run.held
+    assert isinstance(run, PpoTrainer) and len(run.prompts) == 5 and not run.held_out
     figures = run.update()
     assert figures["score"] < 0 and figures["check"] == -figures["score"]
     run = built(PpoConfig, model, data, test_share=0.999, **changes)
-    assert isinstance(run, PpoTrainer) and len(run.prompts) == 1 and len(run.held) == 7
+    assert isinstance(run, PpoTrainer) and len(run.prompts) == 1 and len(run.held_out) == 7
 
 
 def test_ppo_s_reference_is_its_start(model: str, data: Path, tmp_path: Path) -> None:

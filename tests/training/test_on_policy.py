@@ -1,0 +1,133 @@
+"""What a method on the policy's own responses has to add: an `update`, and for a reward no more.
+
+Two small methods stand for those to come: REINFORCE with a leave-one-out baseline on a reward, and
+distillation from a teacher, which has none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+
+from cai.losses.masked import masked_sum
+from cai.models.backbone import Backbone
+from cai.training.config import CONFIGS, OnPolicyConfig, RlConfig
+from cai.training.kl_controller import AdaptiveKl
+from cai.training.loop import Loop
+from cai.training.on_policy import OnPolicyTrainer
+from cai.training.rl import RlTrainer
+from cai.training.rollout import Response, draw_prompts, read_responses, write_responses
+from cai.training.scoring import FunctionScorer
+from cai.training.train import TRAINERS
+from tests.models.fresh import add_trained
+from tests.training.ppo_runs import PROMPTS, backbone, share_of_e
+
+SAMPLES = 4
+SETTINGS = {
+    "prompts_per_update": 8, "max_new_tokens": 8, "updates": 6, "learning_rate": 1e-2,
+    "temperature": 1.0,
+}  # fmt: skip
+
+
+class Rloo(RlTrainer):
+    """Ahmadian et al. 2024: the baseline of a response is the mean of its prompt's others."""
+
+    def update(self) -> dict[str, float]:
+        s = self.settings
+        prompts = draw_prompts(self.prompts, s.prompts_per_update // SAMPLES, s.seed, self.step)
+        responses = write_responses(
+            self.backbone, self.policy, [(p, k) for p, _ in prompts for k in range(SAMPLES)],
+            s.max_new_tokens, s.temperature, s.seed, self.step,
+        )  # fmt: skip
+        scores = self.scorer(responses)
+        rollout = self._read(responses, self.scale(scores, responses), [range(len(responses))])
+        metrics = self._watch(responses, rollout, scores)
+        rewards = (rollout.scores - self.kl.coef * rollout.kl).view(-1, SAMPLES)
+        baseline = (rewards.sum(1, keepdim=True) - rewards) / (SAMPLES - 1)
+        logprobs, _ = self._forward(responses, rollout.mask.shape[1])
+        loss = -(masked_sum(logprobs, rollout.mask, 1) * (rewards - baseline).flatten()).mean()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step(self.step)
+        self.kl.update(metrics["kl"])
+        self.step += 1
+        return metrics | {"policy_loss": loss.item()}
+
+
+class Distill(OnPolicyTrainer):
+    """The student's responses, read by a teacher: here the adapter "teacher" of the same base."""
+
+    def update(self) -> dict[str, float]:
+        responses = self._write()
+        scores = self.scorer(responses)
+        rollout = self._read(responses, self.scale(scores, responses), [range(len(responses))])
+        metrics = self._watch(responses, rollout, scores)
+        width = rollout.mask.shape[1]
+        with torch.no_grad():
+            teacher, _ = read_responses(self.backbone, "teacher", responses, width, 1.0)
+        logprobs, _ = self._forward(responses, width)
+        penalty = (logprobs.detach() - teacher) * logprobs  # the gradient of the reverse KL
+        loss = masked_sum(penalty, rollout.mask) / rollout.mask.sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step(self.step)
+        self.step += 1
+        return metrics
+
+
+class TeacherScorer:
+    """A response's log-probability under the teacher."""
+
+    name = "teacher"
+
+    def __init__(self, base: Backbone) -> None:
+        self.base = base
+
+    @torch.no_grad()
+    def __call__(self, responses: Sequence[Response]) -> list[float]:
+        width = max(len(response.ids) for response in responses)
+        logprobs, _ = read_responses(self.base, "teacher", responses, width, 1.0)
+        return [float(x) for x in logprobs.sum(1)]
+
+
+def run(trainer: OnPolicyTrainer, folder: Path) -> list[dict[str, float]]:
+    metrics: list[dict[str, float]] = []
+    Loop(
+        trainer, folder, 2, torch.device("cpu"), lambda report: metrics.append(report.metrics)
+    ).run()
+    return metrics
+
+
+def test_a_method_on_a_reward_adds_its_update(tmp_path: Path) -> None:
+    """The KL controller, the score scale, checkpoints and evaluation come from `RlTrainer`."""
+    settings = RlConfig(**SETTINGS, kl_coef=0.1, target_kl=1.0)  # type: ignore[arg-type]
+    trainer = Rloo(
+        backbone(), FunctionScorer(share_of_e, "e"), PROMPTS[:6], settings, held_out=PROMPTS[6:]
+    )
+    metrics = run(trainer, tmp_path)
+    assert isinstance(trainer.kl, AdaptiveKl) and trainer.kl.coef != 0.1
+    assert trainer.scale.normalise and trainer.scale.start is not None
+    assert {"policy_loss", "kl", "score"} <= metrics[0].keys() and "reward" in metrics[-1]
+    again = Rloo(backbone(), FunctionScorer(share_of_e, "e"), PROMPTS[:6], settings)
+    assert Loop(again, tmp_path, 2, torch.device("cpu"), lambda report: None).resume()
+    assert again.step == 6 and again.kl.coef == trainer.kl.coef
+
+
+def test_a_method_without_a_reward_adds_its_update(tmp_path: Path) -> None:
+    """No penalty, scores as they are: what is evaluated is the teacher's own log-probability."""
+    base = backbone()
+    add_trained(base, "teacher", seed=3)
+    settings = OnPolicyConfig(**SETTINGS)  # type: ignore[arg-type]
+    trainer = Distill(base, TeacherScorer(base), PROMPTS[:6], settings, held_out=PROMPTS[6:])
+    before = trainer.evaluate()
+    metrics = run(trainer, tmp_path)
+    assert metrics[0]["kl_coef"] == 0.0 and trainer.step == 6
+    assert before["reward"] == pytest.approx(before["score"])
+    assert trainer.evaluate()["score"] != before["score"]
+
+
+def test_every_stage_has_its_trainer() -> None:
+    assert TRAINERS.keys() == CONFIGS.keys()
+    for stage, config in CONFIGS.items():
+        assert config.stage == stage and config.title and config.summary and config.table
