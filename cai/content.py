@@ -41,9 +41,9 @@ def project_root(place: Path) -> Path:
     """
     folder = Path(os.path.abspath(place))  # noqa: PTH100 — no link is followed here
     folder = folder if folder.is_dir() else folder.parent
-    found = enclosing_project(folder)
-    if found is not None:
-        return found
+    root = enclosing_project(folder)
+    if root is not None:
+        return root
     top = folder.parent in (Path(folder.anchor), Path.home())
     return folder if top else folder.parent
 
@@ -64,10 +64,10 @@ def find_constitution(path_or_name: str | Path) -> Path:
     Raises `ContentError` where there is none.
     """
     text = os.fspath(path_or_name)
-    given = Path(text)
-    if text and (given.suffix in SUFFIXES or given.name != text or given.is_file()):
-        if given.is_file():
-            return given
+    path = Path(text)
+    if text and (path.suffix in SUFFIXES or path.name != text or path.is_file()):
+        if path.is_file():
+            return path
         raise ContentError([_missing(text, "Check the path.")])
     project = enclosing_project(Path.cwd())
     roots = [project, packaged()] if project else [packaged()]

@@ -35,11 +35,15 @@ class Decoding:
     repetition_penalty: float = 1.0
 
     @classmethod
-    def of(cls, asked: Sampling, own: Sampling | None = None) -> Decoding:
+    def of(cls, sampling: Sampling, model_sampling: Sampling | None = None) -> Decoding:
         """What holds. own: the model's settings. Raises `UsageError` for a value out of range."""
-        given = {n: v for n in SETTINGS if (v := getattr(asked, n)) is not None}
-        theirs = {n: v for n in SETTINGS if own and (v := getattr(own, n)) is not None}
-        out = cls(**{**theirs, **given})
+        explicit = {n: v for n in SETTINGS if (v := getattr(sampling, n)) is not None}
+        defaults = {
+            n: v
+            for n in SETTINGS
+            if model_sampling and (v := getattr(model_sampling, n)) is not None
+        }
+        out = cls(**{**defaults, **explicit})
         out.validate()
         return out
 
@@ -80,35 +84,35 @@ def of_generation_config(values: Mapping[str, Any]) -> Sampling:
     `do_sample: false`, where it is stated, is temperature 0. Raises `ValueError` for a value that
     means nothing.
     """
-    stated = {n: v for n in SETTINGS if (v := values.get(n)) is not None}
-    for name, value in stated.items():
+    settings = {n: v for n in SETTINGS if (v := values.get(n)) is not None}
+    for name, value in settings.items():
         if not _holds(name, value):
             raise ValueError(f"{name} is {value!r}; it must be {_RULES[name]}")
-        stated[name] = value if name == "top_k" else float(value)
+        settings[name] = value if name == "top_k" else float(value)
     if values.get("do_sample") is False:
-        stated["temperature"] = 0.0
-    return Sampling(**stated)
+        settings["temperature"] = 0.0
+    return Sampling(**settings)
 
 
-def key_facts(sampling: Sampling, own: Sampling | None = None) -> dict[str, Any]:
+def key_facts(sampling: Sampling, model_sampling: Sampling | None = None) -> dict[str, Any]:
     """What the key of a step says of its sampling; settings that are off are left out.
 
     So a step that was kept before a setting existed is still found.
     """
-    held = asdict(Decoding.of(sampling, own))
+    values = asdict(Decoding.of(sampling, model_sampling))
     off = asdict(Decoding())
-    kept = {n: v for n, v in held.items() if n in _FIRST or v != off[n]}
+    settings = {n: v for n, v in values.items() if n in _FIRST or v != off[n]}
     rest = {"max_new_tokens": sampling.max_new_tokens, "stop": sampling.stop, "seed": sampling.seed}
-    return kept | rest
+    return settings | rest
 
 
-def origins(asked: Sampling, own: Sampling) -> dict[str, str]:
+def origins(sampling: Sampling, model_sampling: Sampling) -> dict[str, str]:
     """Where each setting that holds comes from: `option`, `generation_config.json`, `default`."""
     out = {}
     for name in SETTINGS:
-        given, theirs = getattr(asked, name), getattr(own, name)
-        stated = "default" if theirs is None else "generation_config.json"
-        out[name] = stated if given is None else "option"
+        explicit, default = getattr(sampling, name), getattr(model_sampling, name)
+        source = "default" if default is None else "generation_config.json"
+        out[name] = source if explicit is None else "option"
     return out
 
 

@@ -76,8 +76,10 @@ def interval(
     pool = [i for i, unit in enumerate(sorts) for _ in range(table[unit])]
     rng = random.Random(seed)
     tables = (Counter(rng.choices(pool, k=len(pool))) for _ in range(draws))
-    found = (statistic({sorts[i]: drawn[i] for i in sorted(drawn)}) for drawn in tables)
-    values = sorted(v for v in found if not math.isnan(v))
+    statistics = (
+        statistic({sorts[i]: resample[i] for i in sorted(resample)}) for resample in tables
+    )
+    values = sorted(v for v in statistics if not math.isnan(v))
     if not values or len(values) < (1 - 2 * _TAIL) * draws:
         return math.nan, math.nan
     cut = int(_TAIL * len(values))

@@ -31,8 +31,8 @@ def masked_sum(values: Tensor, mask: Tensor, dim: int | None = None) -> Tensor:
 
     values: any shape. mask: bool, the same shape. Raises `ValueError` where they do not fit.
     """
-    kept = zero_outside(values, mask)
-    return kept.sum() if dim is None else kept.sum(dim)
+    counted = zero_outside(values, mask)
+    return counted.sum() if dim is None else counted.sum(dim)
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ def bradley_terry_loss(
     judge's probability, as in Bai et al. 2022 (arXiv 2212.08073), section 4.1. The margin is
     Touvron et al. 2023 (Llama 2, arXiv 2307.09288), equation 2.
     """
-    validate_dimensions(1, **_given(chosen, rejected, probabilities, margins))
+    validate_dimensions(1, **_present(chosen, rejected, probabilities, margins))
     difference = chosen - rejected
     if margins is not None:
         difference = difference - margins
@@ -43,7 +43,7 @@ def centering_loss(chosen: Tensor, rejected: Tensor) -> Tensor:
     return (chosen + rejected) ** 2
 
 
-def _given(
+def _present(
     chosen: Tensor, rejected: Tensor, probabilities: Tensor | None, margins: Tensor | None
 ) -> dict[str, Tensor]:
     tensors = {

@@ -51,8 +51,8 @@ def prompt_rows(
     """
     if count < 0:
         raise ValueError(f"{count} rows can't be drawn: a count is 0 or more")
-    asked = filter(None, (kind, category, values, "pushy" if pushy else None))
-    draw = "-".join(("miniature", split, *asked, str(seed)))
+    options = filter(None, (kind, category, values, "pushy" if pushy else None))
+    draw = "-".join(("miniature", split, *options, str(seed)))
     rng = random.Random(f"prompts/{split}/{seed}")
     if split == "unseen" or category is not None:
         kind = kind or "harmful"
@@ -62,14 +62,14 @@ def prompt_rows(
     kinds = (kinds + [kind or "harmful"] * count)[:count]
     rng.shuffle(kinds)
     drawn_texts: set[str] = set()
-    for number, drawn in enumerate(kinds):
+    for number, drawn_kind in enumerate(kinds):
         for _ in range(ATTEMPTS):
-            request = draw_request(rng, drawn, split, values, category)
+            request = draw_request(rng, drawn_kind, split, values, category)
             if request.text not in drawn_texts:
                 break
         else:
             raise ValueError(
-                f"after {number} rows no other {drawn} request of the split {split} is found"
+                f"after {number} rows no other {drawn_kind} request of the split {split} is found"
             )
         drawn_texts.add(request.text)
         prompt: str | list[dict[str, str]] = request.text

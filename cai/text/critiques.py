@@ -223,7 +223,7 @@ class _Phrase(NamedTuple):
     """A `no_problem` sentence, and whether the rules for English know it as one."""
 
     pattern: re.Pattern[str]
-    known: bool
+    is_general: bool
 
 
 def read_critique(critique: str, no_problem: Sequence[str]) -> CritiqueOutcome:
@@ -243,10 +243,10 @@ def read_critique(critique: str, no_problem: Sequence[str]) -> CritiqueOutcome:
     if not sentences:
         return "empty"
     phrases = [_phrase(sentence) for sentence in no_problem]
-    withdrawn = [_none(sentence, phrases) for sentence in sentences]
-    others = [s for s, said in zip(sentences, withdrawn, strict=True) if said is None]
+    withdrawals = [_withdraws(sentence, phrases) for sentence in sentences]
+    others = [s for s, withdrawal in zip(sentences, withdrawals, strict=True) if withdrawal is None]
     if others != sentences:
-        against = any(withdrawn) or any(_TURNS.match(s) or _faulty(s) for s in others)
+        against = any(withdrawals) or any(_TURNS.match(s) or _faulty(s) for s in others)
         return "contradictory" if against else "no-problem"
     if _refused(sentences):
         return "refused"
@@ -288,18 +288,18 @@ def _phrase(sentence: str) -> _Phrase:
     """A `no_problem` sentence however it is spaced and cased, an s at a word's end or not."""
     words = re.findall(r"\w[\w'’-]*", sentence)
     pattern = r"[^\w]+".join(f"{re.escape(word)}s?" for word in words) or r"(?!)"
-    known = any(general.fullmatch(" ".join(words)) for general in _GENERAL)
-    return _Phrase(re.compile(pattern, re.IGNORECASE), known)
+    is_general = any(general.fullmatch(" ".join(words)) for general in _GENERAL)
+    return _Phrase(re.compile(pattern, re.IGNORECASE), is_general)
 
 
-def _none(sentence: str, phrases: Sequence[_Phrase]) -> bool | None:
+def _withdraws(sentence: str, phrases: Sequence[_Phrase]) -> bool | None:
     """Whether a sentence takes back at its end that there is no problem; None: it says no such."""
     for text in (sentence, _HEADING.sub("", sentence)):
         for phrase in phrases:
             match = phrase.pattern.match(text)
             tail = text[match.end() :] if match else None
             if tail is not None and _ends_here(tail):
-                return _takes_back(tail) or not (phrase.known or _readable(tail))
+                return _takes_back(tail) or not (phrase.is_general or _readable(tail))
     for pattern in _GENERAL:
         if match := pattern.match(sentence):
             tail = sentence[match.end() :]

@@ -106,13 +106,13 @@ class Encoder:
             )
         self.tokenizer = tokenizer
         self.template = ChatTemplate(tokenizer, options)
-        self.has_template = self.template.own
+        self.has_template = self.template.has_template
         self._secret = secrets.token_hex(16)
         self._names: dict[str, str] = {}
         self._ids: dict[str, int] = {}
         self._normalized: set[str] = set()
         self._unknown: set[int] = set()
-        self._twin, self._moved = self._make_twin(backend)
+        self._twin, self._original_ids = self._make_twin(backend)
         self._finders = tuple(
             re.compile("|".join(map(re.escape, sorted(some, key=len, reverse=True))) or r"(?!)")
             for some in (self._names.keys() - self._normalized, self._normalized)
@@ -120,7 +120,7 @@ class Encoder:
         self.control_ids = frozenset(self._ids.values()) - self._unknown
         """Ids that no text can become (the one for unknown characters is no control token)."""
         self._bos = self._stock_bos()
-        end, earlier, written = self._written_end()
+        end, earlier, template_ids = self._template_ends()
         self.ends_turns = end is not None
         """Whether the template (or the plain format) ends an assistant's turn with a token."""
         self.turn_end_id: int | None = tokenizer.eos_token_id if end is None else self._ids[end]
@@ -137,7 +137,7 @@ class Encoder:
         )
         """Ids that end a reply once its answer has begun, and stand inside it before."""
         special = {i for i, t in backend.get_added_tokens_decoder().items() if t.special}
-        self.stop_ids = self.eos_ids | (self.control_ids & (special | written)) - inside
+        self.stop_ids = self.eos_ids | (self.control_ids & (special | template_ids)) - inside
         """`eos_ids` and every other control token that has no place inside a reply."""
         self.stop_texts: tuple[str, ...] = () if self.has_template else (HUMAN,)
         """Texts that end the assistant's turn where no token does."""
@@ -180,11 +180,15 @@ class Encoder:
         words = self._prompt(messages, True)
         prompt = self._ids_of(words)
         opening = self._reply(messages, "", reasoning)
-        begun = self._behind(words, prompt, opening)
+        opening_ids = self._behind(words, prompt, opening)
         reply = self._behind(words, prompt, self._reply(messages, answer.strip(), reasoning, True))
         if self.turn_end_id is not None and reply[-1:] != [self.turn_end_id]:
             reply.append(self.turn_end_id)
-        start = len(begun) if reply[: len(begun)] == begun else _common(begun, reply)
+        start = (
+            len(opening_ids)
+            if reply[: len(opening_ids)] == opening_ids
+            else _common(opening_ids, reply)
+        )
         return Turn(tuple(prompt), tuple(reply), start)
 
     def reply_of(self, message: Message) -> Reply:
@@ -272,7 +276,7 @@ class Encoder:
         secret: list[str] = []
         control: list[int] = []
         for left, gap, right in zip([Core(), *cores], gaps, [*cores, Core()], strict=True):
-            words = self._named(gap, left.trail, right.lead)
+            words = self._with_secret_names(gap, left.trail, right.lead)
             secret += (words.secret, right.text)
             text += (gap, right.text)
             control += words.control
@@ -283,13 +287,13 @@ class Encoder:
     ) -> _Words:
         """A reply in the template's words; `ended`: with the token that ends it."""
         words = self.template.words(messages, bool(reasoning))
-        out = self._named(words.opening)
+        out = self._with_secret_names(words.opening)
         if reasoning and self.template.reasons:
             out = _joined(out, _Words(reasoning.strip(), [], reasoning.strip()))
-            out = _joined(out, self._named(words.closing))
+            out = _joined(out, self._with_secret_names(words.closing))
         out = _joined(out, _Words(answer, [], answer))
         if ended and self.ends_turns:
-            out = _joined(out, self._named(self._end(words.after)))
+            out = _joined(out, self._with_secret_names(self._end(words.after)))
         return out
 
     def _end(self, after: str) -> str:
@@ -301,7 +305,7 @@ class Encoder:
                 return text
         return ""
 
-    def _named(self, text: str, trail: int = 0, lead: int = 0) -> _Words:
+    def _with_secret_names(self, text: str, trail: int = 0, lead: int = 0) -> _Words:
         """Template words under secret names; `trail` and `lead` as in `_split`."""
         secret: list[str] = []
         control: list[int] = []
@@ -347,24 +351,28 @@ class Encoder:
     def _make_twin(self, backend: Tokenizer) -> tuple[Tokenizer, dict[int, int]]:
         """The same tokenizer under secret names, and where its control ids stood before."""
         added = sorted(backend.get_added_tokens_decoder().items())
-        named = {i: t for i, t in added if t.content.strip(BLANK)}
-        for i, token in named.items():
+        visible_tokens = {i: t for i, t in added if t.content.strip(BLANK)}
+        for i, token in visible_tokens.items():
             name = f"{OPEN}{self._secret}t{i}{CLOSE}"
             self._names[token.content] = name
             self._ids[token.content] = i
             if token.normalized:
                 self._normalized.add(token.content)
-        plain = (self._names[t.content] for t in named.values() if not (t.rstrip or t.normalized))
+        plain = (
+            self._names[t.content]
+            for t in visible_tokens.values()
+            if not (t.rstrip or t.normalized)
+        )
         self._anchor = next(plain, None)
         """A control token's secret name: text behind it is tokenised as in a conversation."""
         twin = self._around_model(backend, added) or self._copy(backend)
-        moved = {}
+        original_ids = {}
         for content, name in self._names.items():
             there = twin.token_to_id(name)
             if there is None:
                 raise ModelError(f"The tokenizer lost its token {content!r} when it was copied")
-            moved[there] = self._ids[content]
-        return twin, {a: b for a, b in moved.items() if a != b}
+            original_ids[there] = self._ids[content]
+        return twin, {a: b for a, b in original_ids.items() if a != b}
 
     def _around_model(
         self, backend: Tokenizer, added: Sequence[tuple[int, AddedToken]]
@@ -384,7 +392,7 @@ class Encoder:
         if backend.pre_tokenizer is not None:
             twin.pre_tokenizer = backend.pre_tokenizer
         for i, token in added:
-            twin.add_tokens([_called(token, self._names.get(token.content, token.content))])
+            twin.add_tokens([_with_content(token, self._names.get(token.content, token.content))])
             if token.content not in self._names and twin.token_to_id(token.content) != i:
                 return None
         if model.unk_token is not None:
@@ -405,7 +413,7 @@ class Encoder:
 
     def _tokenize(self, text: str) -> list[int]:
         ids: list[int] = self._twin.encode(text, add_special_tokens=False).ids
-        return [self._moved.get(i, i) for i in ids] if self._moved else ids
+        return [self._original_ids.get(i, i) for i in ids] if self._original_ids else ids
 
     def _split(self, gap: str, trail: int = 0, lead: int = 0) -> Iterator[tuple[str, bool]]:
         """A stretch of template words, cut at its control tokens: (piece, is a control token).
@@ -439,7 +447,7 @@ class Encoder:
         bos = self.tokenizer.bos_token_id
         return bos if bos is not None and list(ids[:1]) == [bos] else None
 
-    def _written_end(self) -> tuple[str | None, int | None, set[int]]:
+    def _template_ends(self) -> tuple[str | None, int | None, set[int]]:
         """The control token that ends an assistant's turn, and all that the template writes.
 
         The end is the first control token behind a finished reply; where the template writes none
@@ -447,26 +455,26 @@ class Encoder:
         ends the last turn and earlier ones in two tokens: the second is the other end.
         """
         gaps, cores = self.template.stock(_PROBE, True)
-        written = [[p for p, token in self._split(gap) if token] for gap in gaps]
-        earlier = written[cores.index(Core(_PROBE[1].content)) + 1]
+        written_tokens = [[p for p, token in self._split(gap) if token] for gap in gaps]
+        earlier = written_tokens[cores.index(Core(_PROBE[1].content)) + 1]
         finished = [p for p, token in self._split(self.template.words(_PROBE).after) if token]
-        ids = {self._ids[p] for some in (*written, finished) for p in some}
+        ids = {self._ids[p] for some in (*written_tokens, finished) for p in some}
         markers = self.template.markers
-        begins = written[-1][-1:]  # of a template that writes a generation prompt unasked
-        inside = (*begins, *written[0], *(markers.inside if markers else ()))
+        begins = written_tokens[-1][-1:]  # of a template that writes a generation prompt unasked
+        inside = (*begins, *written_tokens[0], *(markers.inside if markers else ()))
         other = earlier[0] if earlier and earlier[0] not in inside else None
         end = finished[0] if finished and finished[0] not in begins else other
         return end, None if other is None else self._ids[other], ids
 
     def _verify_against_stock(self) -> None:
         """On a harmless conversation the ids must be stock's, else nothing can be trusted."""
-        ours = self._ids_of(self._prompt(_PROBE, True, stock=True))
-        sent = [{"role": m.role, "content": m.content} for m in _PROBE]
+        ids = self._ids_of(self._prompt(_PROBE, True, stock=True))
+        chat = [{"role": m.role, "content": m.content} for m in _PROBE]
         if self.has_template:
-            stock = self.template.apply(sent, True, tokenize=True, return_dict=False)
+            stock = self.template.apply(chat, True, tokenize=True, return_dict=False)
         else:
             stock = self.tokenizer(self._prompt(_PROBE, True, stock=True).text)["input_ids"]
-        if ours != list(stock):
+        if ids != list(stock):
             raise ModelError(
                 "The tokenizer can't be encoded safely: a plain conversation gives other ids than"
                 " its own chat template call",
@@ -495,7 +503,7 @@ def _common(a: Sequence[int], b: Sequence[int]) -> int:
     )
 
 
-def _called(token: AddedToken, name: str) -> AddedToken:
+def _with_content(token: AddedToken, name: str) -> AddedToken:
     """The same token under another name."""
     return AddedToken(
         name,

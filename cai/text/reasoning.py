@@ -110,8 +110,8 @@ def markers_of(template: str) -> Markers | None:
 
 def parted(text: str, markers: Markers | None, opened: bool = False) -> Reply:
     """As `Markers.parted`, by a model's own markers; by any tags where it knows none."""
-    known = (markers,) if markers is not None else TAGS
-    replies = (m.parted(text, opened and markers is not None) for m in known)
+    candidates = (markers,) if markers is not None else TAGS
+    replies = (m.parted(text, opened and markers is not None) for m in candidates)
     return next((r for r in replies if r.reasoning or not r.closed), Reply(text.strip()))
 
 

@@ -52,7 +52,15 @@ _NOW = "strftime_now"
 """The function by which chat templates write today's date."""
 _DIRECTIVES = "aAbBcdDeFgGhHIjmMnpRSTuUVwWxXyYZz"
 """Of `strftime`."""
-_GIVEN = {_NOW, "messages", "add_generation_prompt", "tools", "documents", "bos_token", "eos_token"}
+_BUILT_IN = {
+    _NOW,
+    "messages",
+    "add_generation_prompt",
+    "tools",
+    "documents",
+    "bos_token",
+    "eos_token",
+}
 _OPENER = Message("user", "Hello there.")
 
 
@@ -139,9 +147,9 @@ class ChatTemplate:
     def __init__(self, tokenizer: Any, options: TemplateOptions | None = None) -> None:
         self.tokenizer = tokenizer
         self.options = options or TemplateOptions()
-        self.own = bool(getattr(tokenizer, "chat_template", None))
+        self.has_template = bool(getattr(tokenizer, "chat_template", None))
         """Whether the tokenizer has a template; else turns are written as in `PLAIN_TEMPLATE`."""
-        self.source: str = tokenizer.get_chat_template() if self.own else ""
+        self.source: str = tokenizer.get_chat_template() if self.has_template else ""
         added = [str(token) for token in tokenizer.get_added_vocab()]
         self.markers: Markers | None = markers_of(self.source)
         self.variables = _variables(self.source)
@@ -174,7 +182,7 @@ class ChatTemplate:
     def stock(self, messages: Messages, generation: bool) -> Rendering:
         """As `render`, in the words of the template alone."""
         turns = self._turns(messages)
-        return self._render(turns, _sent(turns), generation)
+        return self._render(turns, _chat(turns), generation)
 
     def words(self, messages: Messages, reasoned: bool = False) -> ReplyWords:
         """What stands around a reply to a conversation; `reasoned`: one that begins with reasoning.
@@ -250,7 +258,7 @@ class ChatTemplate:
         """The conversation with a reply; None where the template refuses or rewrites it."""
         turns = [*self._turns(messages), Message("assistant", "Yes.")]
         try:
-            rendering = self._render(turns, _sent(turns), False)
+            rendering = self._render(turns, _chat(turns), False)
         except PromptError:
             return None
         return rendering if rendering.cores[-1] == Core("Yes.") else None
@@ -261,15 +269,15 @@ class ChatTemplate:
         turns = self._turns(messages)
         reasoning, answer = self._mark(len(turns)), self._mark(len(turns) + 1)
         keys = {"reasoning_content": reasoning, "thinking": reasoning}
-        sent = [*_sent(turns), {"role": "assistant", "content": answer, **keys}]
+        chat = [*_chat(turns), {"role": "assistant", "content": answer, **keys}]
         try:
-            text = self._apply(sent, False)
+            text = self._apply(chat, False)
         except PromptError:
             text = ""
-        before, written, rest = text.rpartition(reasoning)
-        closing, answered, _ = rest.partition(answer)
-        opening = _behind(self._apply(_sent(turns), True), before)
-        if written and answered and opening is not None:
+        before, marker, rest = text.rpartition(reasoning)
+        closing, end, _ = rest.partition(answer)
+        opening = _behind(self._apply(_chat(turns), True), before)
+        if marker and end and opening is not None:
             return opening, closing
         if self.markers.opened(prompt):
             return "", _closing(self.markers, prompt)
@@ -278,11 +286,11 @@ class ChatTemplate:
     # -- rendering ------------------------------------------------------------------------------
 
     def _render(
-        self, turns: Sequence[Message], sent: list[dict[str, str]], generation: bool
+        self, turns: Sequence[Message], chat: list[dict[str, str]], generation: bool
     ) -> Rendering:
         cores = [Core.of(turn.content) for turn in turns]
         marked = []
-        for i, (message, core) in enumerate(zip(sent, cores, strict=True)):
+        for i, (message, core) in enumerate(zip(chat, cores, strict=True)):
             content = message["content"]
             if core.text:
                 content = content.replace(core.text, self._mark(i), 1)
@@ -290,12 +298,12 @@ class ChatTemplate:
                 content = ""
             marked.append({**message, "content": content})
         pieces = self._stand_in.split(self._apply(marked, generation))
-        seen = [int(i) for i in pieces[1::2]]
-        lost = {i for i, core in enumerate(cores) if core.text} - set(seen)
-        if lost:
-            role = turns[min(lost)].role
-            raise PromptError(f"The chat template leaves out message {min(lost) + 1} ({role})")
-        return Rendering(pieces[0::2], [cores[i] for i in seen])
+        places = [int(i) for i in pieces[1::2]]
+        missing = {i for i, core in enumerate(cores) if core.text} - set(places)
+        if missing:
+            role = turns[min(missing)].role
+            raise PromptError(f"The chat template leaves out message {min(missing) + 1} ({role})")
+        return Rendering(pieces[0::2], [cores[i] for i in places])
 
     def _turns(self, messages: Messages) -> list[Message]:
         """Neighbours of one role merged; system text folded into a user turn where it has to be."""
@@ -321,7 +329,7 @@ class ChatTemplate:
         return f"{OPEN}{self._secret}c{i}{CLOSE}"
 
     def _apply(self, messages: list[dict[str, str]], generation: bool) -> str:
-        if not self.own:
+        if not self.has_template:
             return self._plain(messages, generation)
         try:
             text: str = self.apply(messages, generation, tokenize=False)
@@ -348,18 +356,18 @@ class ChatTemplate:
         """What the template is called with, beside the conversation."""
         out: dict[str, Any] = dict(self.options.arguments)
         for name in out:
-            if name not in self.variables - _GIVEN:
-                own = self.variables - _GIVEN - _set_inside(self.source)
-                known = ", ".join(sorted(own)) or "none"
+            if name not in self.variables - _BUILT_IN:
+                variables = self.variables - _BUILT_IN - _set_inside(self.source)
+                names = ", ".join(sorted(variables)) or "none"
                 raise UsageError(
-                    f"The chat template has no variable {name!r}", hint=f"It reads: {known}."
+                    f"The chat template has no variable {name!r}", hint=f"It reads: {names}."
                 )
         if self.switch and self.options.thinking != "auto":
             out[self.switch] = self.options.thinking == "on"
         return out
 
     def _takes_system(self) -> bool:
-        if not self.own:
+        if not self.has_template:
             return False
         try:
             self.stock((Message("system", "Be brief."), _OPENER), True)
@@ -371,14 +379,14 @@ class ChatTemplate:
 def _clock(date: str) -> str:
     """A macro in place of `strftime_now`, for transformers hands no function to a template."""
     day = datetime.date.fromisoformat(date)
-    known = [f"%{flag}{letter}" for letter in _DIRECTIVES for flag in ("", "-")]
-    marks = [("%%", OPEN), *((mark, day.strftime(mark)) for mark in known), (OPEN, "%")]
+    directives = [f"%{flag}{letter}" for letter in _DIRECTIVES for flag in ("", "-")]
+    marks = [("%%", OPEN), *((mark, day.strftime(mark)) for mark in directives), (OPEN, "%")]
     filters = "".join(f" | replace({json.dumps(a)}, {json.dumps(b)})" for a, b in marks)
     # An expression behind the macro keeps a line break that the template begins with.
     return f"{{% macro {_NOW}(format) %}}{{{{ format{filters} }}}}{{% endmacro %}}{{{{ '' }}}}"
 
 
-def _sent(turns: Sequence[Message]) -> list[dict[str, str]]:
+def _chat(turns: Sequence[Message]) -> list[dict[str, str]]:
     """Messages as templates take them."""
     return [{"role": turn.role, "content": turn.content} for turn in turns]
 
@@ -399,8 +407,8 @@ def _set_inside(source: str) -> set[str]:
     if tree is None:
         return set()
     names = {n.name for n in tree.find_all(nodes.Name) if n.ctx in ("store", "param")}
-    called = {n.node.name for n in tree.find_all(nodes.Call) if isinstance(n.node, nodes.Name)}
-    return names | called
+    functions = {n.node.name for n in tree.find_all(nodes.Call) if isinstance(n.node, nodes.Name)}
+    return names | functions
 
 
 def _variables(source: str) -> set[str]:

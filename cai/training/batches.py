@@ -75,14 +75,14 @@ def encode_reply(
     reasoning: LossOnReasoning = "learn",
 ) -> Tokens:
     """As `encode_tokens`, of a prompt and a reply whose answer is known from its reasoning."""
-    thought = "" if reasoning == "drop" else reply.reasoning
-    turn = encoder.turn(prompt, reply.answer, thought)
+    thoughts = "" if reasoning == "drop" else reply.reasoning
+    turn = encoder.turn(prompt, reply.answer, thoughts)
     if len(turn.ids) > limit:
         raise PromptError(
             "too long: more than --max-length and the model's context allow"
             f" ({len(turn.ids)} tokens, over {limit})"
         )
-    before = len(turn.prompt) + (turn.answer if thought and reasoning == "context" else 0)
+    before = len(turn.prompt) + (turn.answer if thoughts and reasoning == "context" else 0)
     return Tokens(turn.ids, tuple(i >= before for i in range(len(turn.ids))))
 
 
@@ -98,7 +98,7 @@ def encode_turns(
     encoder: Encoder,
     messages: Messages,
     limit: int,
-    learned: LossOn = "last",
+    loss_on: LossOn = "last",
     reasoning: LossOnReasoning = "learn",
     not_to_learn: Collection[int] = (),
 ) -> list[Tokens]:
@@ -109,7 +109,7 @@ def encode_turns(
     not_to_learn: places of earlier turns that do not count all the same.
     Raises `PromptError` as `encode_tokens` does.
     """
-    if learned == "last":
+    if loss_on == "last":
         return [encode_tokens(encoder, messages, limit, reasoning)]
     turns = enumerate(messages)
     ends = [i for i, m in turns if i and m.role == "assistant" and i not in not_to_learn]
@@ -125,7 +125,7 @@ def encode_turns(
     return out
 
 
-def moved(tensor: Tensor, device: torch.device) -> Tensor:
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     """The same tensor on a device; from pinned memory where that is a GPU, so as not to wait."""
     if device.type == "cuda":
         tensor = tensor.pin_memory()
@@ -152,9 +152,9 @@ class Batch(NamedTuple):
 
     def to(self, device: torch.device) -> Batch:
         """The same on a device."""
-        positions = None if self.positions is None else moved(self.positions, device)
-        rest = (moved(t, device) for t in (self.places, self.targets, self.owner, self.last))
-        return Batch(moved(self.ids, device), moved(self.mask, device), positions, *rest)
+        positions = None if self.positions is None else to_device(self.positions, device)
+        rest = (to_device(t, device) for t in (self.places, self.targets, self.owner, self.last))
+        return Batch(to_device(self.ids, device), to_device(self.mask, device), positions, *rest)
 
 
 def collate(sequences: Sequence[Tokens], capacity: int = 0) -> Batch:
@@ -208,7 +208,7 @@ def pack(lengths: Sequence[int], capacity: int) -> list[list[int]]:
     bins: list[list[int]] = []
     room: list[int] = []
     for i in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        fits = [b for b, left in enumerate(room) if left >= lengths[i]]
+        fits = [b for b, space in enumerate(room) if space >= lengths[i]]
         if fits:
             best = min(fits, key=lambda b: (room[b], b))
             bins[best].append(i)

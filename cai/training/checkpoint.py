@@ -55,10 +55,10 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 def rng_tensors(device: torch.device) -> dict[str, Tensor]:
     """The states of the generators that dropout draws from."""
-    found = {"rng/cpu": torch.get_rng_state()}
+    states = {"rng/cpu": torch.get_rng_state()}
     if device.type == "cuda":
-        found["rng/cuda"] = torch.cuda.get_rng_state(device)
-    return found
+        states["rng/cuda"] = torch.cuda.get_rng_state(device)
+    return states
 
 
 def restore_rng(tensors: Mapping[str, Tensor], device: torch.device) -> None:

@@ -418,32 +418,32 @@ def build_config(kind: type[TrainConfig], values: Mapping[str, Any], where: str)
 
     Raises `UsageError` for unknown names (with the nearest known one) and wrong types.
     """
-    known = {item.name: item for item in dataclasses.fields(kind)}
-    aliases = {item.metadata["alias"]: item.name for item in known.values()}
+    fields = {item.name: item for item in dataclasses.fields(kind)}
+    aliases = {item.metadata["alias"]: item.name for item in fields.values()}
     settings: dict[str, Any] = {}
     for name, value in values.items():
         name = aliases.get(name, name)
-        if name not in known:
-            close = get_close_matches(str(name), known, n=1)
+        if name not in fields:
+            close = get_close_matches(str(name), fields, n=1)
             raise UsageError(
                 f"{where}: `cai train {kind.stage}` has no setting {name!r}",
-                hint=f"Did you mean {close[0]!r}?" if close else f"It has: {', '.join(known)}.",
+                hint=f"Did you mean {close[0]!r}?" if close else f"It has: {', '.join(fields)}.",
             )
-        settings[name] = _typed(known[name], value, where)
+        settings[name] = _typed(fields[name], value, where)
     return kind(**settings)
 
 
 def _typed(item: dataclasses.Field[Any], value: Any, where: str) -> Any:
-    wanted = str(item.type)
+    annotation = str(item.type)
     if item.metadata["several"] and isinstance(value, list | tuple):
         value = "\n".join(map(str, value)) or None
-    if value is None and "None" in wanted:
+    if value is None and "None" in annotation:
         return None
-    sort = "str" if item.metadata["choices"] else wanted.split(" | ")[0]
+    sort = "str" if item.metadata["choices"] else annotation.split(" | ")[0]
     if sort == "float" and isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
-    found: dict[str, type] = {"int": int, "bool": bool, "str": str}
-    if sort in found and type(value) is found[sort]:
+    types: dict[str, type] = {"int": int, "bool": bool, "str": str}
+    if sort in types and type(value) is types[sort]:
         return value
     words = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text"}
     raise UsageError(f"{where}: {item.name} is {value!r}; it must be {words[sort]}.")

@@ -14,7 +14,7 @@ from torch import Tensor
 from cai.losses.dpo import dpo_loss
 from cai.models.backbone import Backbone
 from cai.models.fingerprint import cache_folder
-from cai.training.batches import collate, moved, sequence_logprobs
+from cai.training.batches import collate, sequence_logprobs, to_device
 from cai.training.config import DpoConfig
 from cai.training.examples import Examples
 from cai.training.folder import start_noise
@@ -56,7 +56,7 @@ class DpoObjective:
         terms = dpo_loss(chosen, rejected, reference[0], reference[1], self.beta, labels)
         losses = terms.losses
         if self.nll:
-            counted = moved(torch.tensor([p.chosen.counted for p in examples]), chosen.device)
+            counted = to_device(torch.tensor([p.chosen.counted for p in examples]), chosen.device)
             losses = losses - self.nll * chosen / counted
         loss = losses.sum() / total
         margins = terms.chosen_rewards - terms.rejected_rewards

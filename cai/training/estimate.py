@@ -48,17 +48,16 @@ def placeholder_reward(prompts: Sequence[object], responses: Sequence[object]) -
 def estimate(config: TrainConfig, trainer: StageTrainer) -> RunEstimate:
     """What a run needs, before its first step."""
     work, backbone = trainer.workload, trainer.backbone
-    inside = list(backbone.model.parameters())
-    beside = [p for module in (*work.other_models, *backbone.copies) for p in module.parameters()]
-    held = {id(p): p for p in (*inside, *beside, *trainer.parameters.values())}.values()
+    beside = (*work.other_models, *backbone.copies)
+    parameters = {id(p): p for p in (*backbone.model.parameters(), *trainer.parameters.values())}
+    loaded = parameters | {id(p): p for module in beside for p in module.parameters()}
     trained = sum(p.numel() for p in trainer.parameters.values())
     shape = text_config(backbone.model)
-    bytes_kept = _CHECKPOINTED if config.gradient_checkpointing else _ACTIVATIONS
+    activation_bytes = _CHECKPOINTED if config.gradient_checkpointing else _ACTIVATIONS
     together = max(work.longest, min(config.micro_tokens, work.tokens))  # tokens in one pass
     units = together * shape.num_hidden_layers * shape.hidden_size
-    activations = _MEASURED * units * bytes_kept * backbone.dtype.itemsize // 2
-    weights = sum(p.numel() * p.element_size() for p in held)
-    own = {id(p): p for p in (*inside, *trainer.parameters.values())}.values()
+    activations = _MEASURED * units * activation_bytes * backbone.dtype.itemsize // 2
+    weights = sum(p.numel() * p.element_size() for p in loaded.values())
     return RunEstimate(
         rows=work.rows,
         held_out=work.held_out,
@@ -67,6 +66,6 @@ def estimate(config: TrainConfig, trainer: StageTrainer) -> RunEstimate:
         tokens=work.tokens,
         steps=work.steps,
         trained=trained,
-        parameters=sum(p.numel() for p in own),
+        parameters=sum(p.numel() for p in parameters.values()),
         memory=_PROCESS + weights + trained * _OPTIMIZER + activations,
     )

@@ -129,10 +129,10 @@ def hold_out(
     families = [family(prompt_of(example)) for example in examples]
     places = {name: uniform("held-out", seed, name) for name in families}
     order = sorted(places, key=places.__getitem__)
-    held = set(order[: min(len(order) - 1, max(1, sum(p < share for p in places.values())))])
+    held_out = set(order[: min(len(order) - 1, max(1, sum(p < share for p in places.values())))])
     sides: tuple[list[ExampleT], list[ExampleT]] = [], []
     for example, name in zip(examples, families, strict=True):
-        sides[name in held].append(example)
+        sides[name in held_out].append(example)
     return sides
 
 

@@ -308,16 +308,16 @@ def _run_id(run: Mapping[str, Any]) -> str:
     return f"m-{digest(identity)[:12]}"
 
 
-def _difference(record: Mapping[str, Any], wanted: RunFolder) -> str:
+def _difference(record: Mapping[str, Any], run: RunFolder) -> str:
     """What sets the run in a folder apart from the one that is asked for."""
-    changed = _other_settings(record, wanted.config)
+    changed = _other_settings(record, run.config)
     if changed:
         return changed
     names = {p["name"]: p["digest"] for p in record["parents"]}
-    others = [p["name"] for p in wanted.facts.parents if names.get(p["name"]) != p["digest"]]
+    others = [p["name"] for p in run.facts.parents if names.get(p["name"]) != p["digest"]]
     if others:
         return f"{', '.join(others)} changed"
-    same = record["base"]["fingerprint"] == wanted.facts.base["fingerprint"]
+    same = record["base"]["fingerprint"] == run.facts.base["fingerprint"]
     return "of other data" if same else f"of another base, {record['base']['name']}"
 
 
@@ -325,10 +325,10 @@ def _other_settings(record: Mapping[str, Any], config: TrainConfig) -> str:
     """The settings in which a run's record differs; empty where they lead to the same."""
     if record["stage"] != config.stage:
         return f"of the stage {record['stage']}"
-    theirs, ours = record["settings"], settings(config)
+    before, now = record["settings"], settings(config)
     changed = [
-        f"{flag(name)} {theirs.get(name)} there, {ours[name]} here"
-        for name in ours
-        if theirs.get(name) != ours[name] and name not in _WITHOUT_EFFECT
+        f"{flag(name)} {before.get(name)} there, {now[name]} here"
+        for name in now
+        if before.get(name) != now[name] and name not in _WITHOUT_EFFECT
     ]
     return "; ".join(changed[:4])

@@ -71,27 +71,27 @@ class Adapter:
         }
 
 
-def find_home(given: str | Path) -> Path | None:
+def find_home(path: str | Path) -> Path | None:
     """The training run that a folder is or lies in: RUN, RUN/adapter, RUN/best/adapter."""
-    place = _place(given)
+    place = _place(path)
     if not place.exists():  # a hub id, whoever's folder we are in
         return None
     return next((f for f in (place, *list(place.parents)[:2]) if is_run(f)), None)
 
 
-def find_adapter(given: str, use: Use = "speak") -> Adapter:
+def find_adapter(name: str, use: Use = "speak") -> Adapter:
     """An adapter by its training run's folder, the run's `best`, its own folder or its hub id.
 
     Raises `UsageError` for a reward model's that should speak, `DataError` for that of a run that
     is not finished or stopped itself, and for damaged records, `ModelError` where there is none.
     """
-    place, home = _place(given), find_home(given)
+    place, home = _place(name), find_home(name)
     record = _record(home, place, use) if home else None
-    folder = local_folder(part_of_run(given, "adapter"))
+    folder = local_folder(part_of_run(name, "adapter"))
     verify_files(home, (folder / name for name in ADAPTER_FILES))
     inside = place.relative_to(home).parts if home else ()
     parts = [home.name if home else place.name, *(p for p in inside if p != "adapter")]
-    return Adapter("-".join(parts), folder, record.model if record else _told(folder), record)
+    return Adapter("-".join(parts), folder, record.model if record else _base_name(folder), record)
 
 
 TEMPLATE = ("thinking", "template_arg")
@@ -103,21 +103,21 @@ def template_settings(adapters: Iterable[str]) -> dict[str, Any]:
 
     Raises `UsageError` where they were trained with different settings.
     """
-    told: dict[str, dict[str, Any]] = {}
+    by_adapter: dict[str, dict[str, Any]] = {}
     for adapter in adapters:
         if home := find_home(adapter):
             settings = read_run(home)["settings"]
-            told[adapter] = {n: settings.get(n) for n in TEMPLATE if settings.get(n)}
-            if told[adapter].get("thinking") == "auto":
-                del told[adapter]["thinking"]
-    found = list(told.values())
-    if any(other != found[0] for other in found[1:]):
+            by_adapter[adapter] = {n: settings.get(n) for n in TEMPLATE if settings.get(n)}
+            if by_adapter[adapter].get("thinking") == "auto":
+                del by_adapter[adapter]["thinking"]
+    variants = list(by_adapter.values())
+    if any(other != variants[0] for other in variants[1:]):
         raise UsageError(
             "The adapters were trained with different template settings: "
-            + "; ".join(f"{name}: {values or 'defaults'}" for name, values in told.items()),
+            + "; ".join(f"{name}: {values or 'defaults'}" for name, values in by_adapter.items()),
             hint="Say which to use: --thinking, --template-arg.",
         )
-    return found[0] if found else {}
+    return variants[0] if variants else {}
 
 
 def trained_template(adapters: Iterable[str], date: str | None = None) -> TemplateOptions:
@@ -146,8 +146,8 @@ def base_facts(model: str) -> list[dict[str, Any]]:
     ]
 
 
-def _place(given: str | Path) -> Path:
-    return or_last(Path(given).expanduser()).resolve()
+def _place(path: str | Path) -> Path:
+    return or_last(Path(path).expanduser()).resolve()
 
 
 def verify_files(home: Path | None, files: Iterable[Path]) -> None:
@@ -157,8 +157,8 @@ def verify_files(home: Path | None, files: Iterable[Path]) -> None:
         place = file.resolve()
         if home is None or not place.is_file() or not place.is_relative_to(home):
             continue
-        wanted = recorded.get(place.relative_to(home).as_posix())
-        if wanted and file_digest(place) != wanted:
+        expected = recorded.get(place.relative_to(home).as_posix())
+        if expected and file_digest(place) != expected:
             raise DataError(
                 f"{file} is not as the training run {home.name} wrote it",
                 hint="Restore it, or train again. An adapter can be used as it is from a copy of"
@@ -171,33 +171,37 @@ def _record(home: Path, place: Path, use: Use) -> Record:
     run = need_finished(home)
     try:
         if run["status"] == "stopped" and use != "speak" and place == home:
-            made = "model" if (home / "model").is_dir() else "adapter"
+            output = "model" if (home / "model").is_dir() else "adapter"
             best = (
                 f"{home / 'best'}, from before the signs; or " if (home / "best").is_dir() else ""
             )
             raise DataError(
                 f"The training run {home} stopped itself: {run['results']['stopped']}",
-                hint=f"Give {best}{home / made}, what it came to.",
+                hint=f"Give {best}{home / output}, what it came to.",
             )
         if run["stage"] == "reward" and use != "start":
             raise UsageError(
                 f"{home} is a reward model: it scores responses and writes none",
                 hint="Give the run of another stage. List them with: cai models",
             )
-        told = run["settings"]
+        settings = run["settings"]
         return Record(
-            run["id"], run["stage"], told["model"], run["base"]["fingerprint"], told["quantize"]
+            run["id"],
+            run["stage"],
+            settings["model"],
+            run["base"]["fingerprint"],
+            settings["quantize"],
         )
     except (KeyError, TypeError) as error:
         raise DataError(f"{home}/run.json lacks {error}", hint="Train again.") from None
 
 
-def _told(folder: Path) -> str:
+def _base_name(folder: Path) -> str:
     """What `adapter_config.json` names as the base."""
     file = folder / "adapter_config.json"
     try:
-        told = json.loads(file.read_bytes())
-        return str(told.get("base_model_name_or_path") or "")
+        config = json.loads(file.read_bytes())
+        return str(config.get("base_model_name_or_path") or "")
     except FileNotFoundError:
         raise ModelError(
             f"{folder} holds no adapter_config.json",

@@ -84,8 +84,10 @@ class Loop:
                 step, steps = self.trainer.step, self.trainer.steps
                 if result.metrics is not None:
                     elapsed = time.monotonic() - start
-                    left = elapsed / (step - first) * (steps - step)
-                    self.report(StepReport(step, steps, result.metrics, tokens / elapsed, left))
+                    remaining = elapsed / (step - first) * (steps - step)
+                    self.report(
+                        StepReport(step, steps, result.metrics, tokens / elapsed, remaining)
+                    )
                 self._evaluate_when_due()
                 if step % self.save_every == 0 or self.trainer.done:
                     self.save()
@@ -139,5 +141,5 @@ class Loop:
 
     def _keep_best(self, best: dict[str, Any], tensors: Mapping[str, Tensor]) -> None:
         self.best = best
-        named = {f"parameter/{name}": tensor for name, tensor in tensors.items()}
-        save_tensors(self.folder / "best.safetensors", named, best)
+        saved = {f"parameter/{name}": tensor for name, tensor in tensors.items()}
+        save_tensors(self.folder / "best.safetensors", saved, best)

@@ -31,10 +31,10 @@ def notes(config: TrainConfig, trainer: StageTrainer, out: Path) -> Iterator[str
         )
     if config.thinking == "on" and not template.reasons:
         yield "--thinking on has no effect: the chat template has no reasoning."
-    if left_out := trainer.facts.counts.get(WITHOUT_REASONING):
+    if without_reasoning := trainer.facts.counts.get(WITHOUT_REASONING):
         why = "with --thinking off" if template.markers else "the chat template has no place for it"
         yield (
-            f"reasoning: {left_out} of {rows} rows have some, which is left out: {why}."
+            f"reasoning: {without_reasoning} of {rows} rows have some, which is left out: {why}."
             " Their answers alone are learnt."
         )
     if not backbone.encoder.has_template:

@@ -24,7 +24,7 @@ from cai.losses.masked import masked_mean
 from cai.models.backbone import Backbone
 from cai.stats import spread
 from cai.text.seeds import derive
-from cai.training.batches import moved
+from cai.training.batches import to_device
 from cai.training.config import OnPolicyConfig
 from cai.training.folder import ROLLOUTS, Facts, last_metrics, start_noise
 from cai.training.kl_controller import FixedKl, KlController
@@ -223,8 +223,8 @@ class OnPolicyTrainer(ABC):
         """As in `StageTrainer`: the policy; the results are the last step's metrics."""
         save_policy(self.backbone, folder)
         metrics = last_metrics(folder)
-        shown = {name: round(metrics[name], 4) for name in self.screen_metrics if name in metrics}
-        return shown | start_noise(folder)
+        results = {name: round(metrics[name], 4) for name in self.screen_metrics if name in metrics}
+        return results | start_noise(folder)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """All that a resumed run needs: tensors by name, and plain values for JSON.
@@ -297,8 +297,8 @@ class OnPolicyTrainer(ABC):
             )
 
         self._within_memory(read, responses, groups)
-        paid = moved(torch.tensor(scores), self.backbone.device)
-        return Rollout(mask, logprobs, reference, values, paid)
+        scaled_scores = to_device(torch.tensor(scores), self.backbone.device)
+        return Rollout(mask, logprobs, reference, values, scaled_scores)
 
     def _forward(self, responses: Sequence[Response], width: int) -> tuple[Tensor, Tensor]:
         """log π of the tokens drawn and V before them (0 without a value head): [B, width] each."""

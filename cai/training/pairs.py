@@ -13,7 +13,7 @@ from cai.data.training import PairRow, read_pairs, training_files
 from cai.errors import DataError, PromptError
 from cai.models.backbone import Backbone
 from cai.text.encode import Encoder
-from cai.training.batches import LossOnReasoning, Tokens, encode_tokens, moved
+from cai.training.batches import LossOnReasoning, Tokens, encode_tokens, to_device
 from cai.training.config import RowsConfig
 from cai.training.examples import (
     Examples,
@@ -121,7 +121,7 @@ def labels_of(pairs: Sequence[EncodedPair], soft: bool, device: torch.device) ->
     labels = [1.0 if p.row.probability is None else p.row.probability for p in pairs]
     if not soft:
         labels = [0.5 if label == 0.5 else 1.0 for label in labels]
-    return moved(torch.tensor(labels), device)
+    return to_device(torch.tensor(labels), device)
 
 
 def right(difference: Tensor, labels: Tensor) -> Tensor:

@@ -46,23 +46,23 @@ def resolve(config: Config) -> Config:
     if adapter and Path(adapter).expanduser().exists():
         adapter = str(Path(adapter).expanduser().absolute())
     if start:  # it keeps reading the prompts that it was trained on
-        own = template_settings([str(config.adapter)])
-        asked = config.thinking != "auto" or config.template_arg
-        config = config if asked else dataclasses.replace(config, **own)
+        template = template_settings([str(config.adapter)])
+        explicit = config.thinking != "auto" or config.template_arg
+        config = config if explicit else dataclasses.replace(config, **template)
     config = dataclasses.replace(config, model=model, adapter=adapter, learning_rate=config.rate)
     if config.full:
         return config
     names = [name for name in LORA if hasattr(config, name)]
     shape = _shape(start) if start else _FRESH
     for name in names:
-        given, own = getattr(config, name), shape[name]
-        if start and given is not None and _names(given) != _names(own):
+        value, adapter_value = getattr(config, name), shape[name]
+        if start and value is not None and _names(value) != _names(adapter_value):
             raise UsageError(
-                f"{flag(name)} is {given}, but the adapter {config.adapter} has {own}",
+                f"{flag(name)} is {value}, but the adapter {config.adapter} has {adapter_value}",
                 hint=f"Leave out {flag(name)}: an adapter keeps its shape.",
             )
-    known = {n: shape[n] if getattr(config, n) is None else getattr(config, n) for n in names}
-    return dataclasses.replace(config, **known)
+    lora = {n: shape[n] if getattr(config, n) is None else getattr(config, n) for n in names}
+    return dataclasses.replace(config, **lora)
 
 
 _FRESH: dict[str, Any] = {
@@ -139,9 +139,9 @@ def _lora(config: TrainConfig, width: int) -> LoraSettings:
             hint="Common ranks are 8 to 64.",
         )
     targets = config.lora_targets
-    wanted = targets if targets == "all-linear" else tuple(t.strip() for t in targets.split(","))
+    layers = targets if targets == "all-linear" else tuple(t.strip() for t in targets.split(","))
     return LoraSettings(
-        config.lora_r, config.lora_alpha, getattr(config, "lora_dropout", 0.0), wanted
+        config.lora_r, config.lora_alpha, getattr(config, "lora_dropout", 0.0), layers
     )
 
 

@@ -25,7 +25,7 @@ from cai.losses.ppo import policy_loss, value_loss
 from cai.models.backbone import Backbone
 from cai.models.heads import ScalarHead
 from cai.text.seeds import derive
-from cai.training.batches import moved
+from cai.training.batches import to_device
 from cai.training.config import PpoConfig
 from cai.training.micro_batches import Metrics, sum_metrics
 from cai.training.rl import RlTrainer
@@ -154,7 +154,7 @@ class PpoTrainer(RlTrainer):
 
         def backward(batch: list[int]) -> Metrics:
             some = [responses[i] for i in batch]
-            rows = moved(torch.tensor(batch), self.backbone.device)
+            rows = to_device(torch.tensor(batch), self.backbone.device)
             logprobs, values = self._forward(some, rollout.mask.shape[1])
             mask = rollout.mask[rows]
             policy = policy_loss(

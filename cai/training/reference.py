@@ -23,7 +23,7 @@ from torch import Tensor
 from cai.digest import digest
 from cai.errors import Interrupted
 from cai.models.backbone import Backbone
-from cai.training.batches import Batch, Tokens, collate, moved, sequence_logprobs
+from cai.training.batches import Batch, Tokens, collate, sequence_logprobs, to_device
 from cai.training.checkpoint import load_tensors, save_tensors
 from cai.training.micro_batches import TokenBudget
 from cai.training.trainer import OnProgress
@@ -104,7 +104,7 @@ class StoredReference:
     def __call__(self, conversations: Sequence[Tokens], rows: Batch) -> Tensor:
         """As in `Reference`; `KeyError` for a conversation that it was not prepared for."""
         logprobs = torch.tensor([self._logprobs[tokens] for tokens in conversations])
-        return moved(logprobs, self.backbone.device)
+        return to_device(logprobs, self.backbone.device)
 
     @torch.no_grad()
     def _read(self, conversations: Sequence[Tokens], partial: Path, progress: OnProgress) -> Tensor:

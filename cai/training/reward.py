@@ -17,7 +17,7 @@ from torch import Tensor
 from cai.losses.reward import bradley_terry_loss, centering_loss
 from cai.models.backbone import Backbone
 from cai.models.heads import ScalarHead
-from cai.training.batches import collate, moved, sequence_scores
+from cai.training.batches import collate, sequence_scores, to_device
 from cai.training.config import RewardConfig
 from cai.training.examples import Examples
 from cai.training.micro_batches import Metrics
@@ -73,7 +73,7 @@ class RewardObjective:
     def _margins(self, pairs: Sequence[EncodedPair], device: torch.device) -> Tensor | None:
         if not self.margins or all(p.row.margin is None for p in pairs):
             return None
-        return moved(torch.tensor([p.row.margin or 0.0 for p in pairs]), device)
+        return to_device(torch.tensor([p.row.margin or 0.0 for p in pairs]), device)
 
 
 class RewardTrainer(OfflineTrainer[EncodedPair]):

@@ -56,10 +56,10 @@ def write_reward_files(
         for pair, value in zip(canaries, scores, strict=True)
     ]
     (folder / CANARIES).write_text(json.dumps(rows) + "\n", encoding="utf-8")
-    judged = test or train
+    pairs = test or train
     report = {
         "rows": HELD_OUT if test else "trained on (none were held out)",
-        **report_of(judged, _differences(backbone, head, judged, micro_tokens), train),
+        **report_of(pairs, _differences(backbone, head, pairs, micro_tokens), train),
     }
     (folder / REPORT).write_text(pretty(report), encoding="utf-8")
     return {name: report[name] for name in ("rows", "accuracy", "interval", "length_baseline")}
@@ -140,11 +140,11 @@ def _by(
             groups[name].append(difference > 0)
     return {
         name: {
-            "pairs": len(found),
-            "accuracy": round(sum(found) / len(found), 4),
-            "interval": [round(x, 4) for x in Proportion(sum(found), len(found)).interval],
+            "pairs": len(outcomes),
+            "accuracy": round(sum(outcomes) / len(outcomes), 4),
+            "interval": [round(x, 4) for x in Proportion(sum(outcomes), len(outcomes)).interval],
         }
-        for name, found in sorted(groups.items())
+        for name, outcomes in sorted(groups.items())
     }
 
 
@@ -191,7 +191,7 @@ def load_reward(
             f"{folder / CANARIES} can't be read: {error}", hint="Train the reward model again."
         ) from None
     for messages, tokens in zip(texts, canaries, strict=True):
-        if not _made_of(messages, tokens, encoder or backbone.encoder):
+        if not _encodes_to(messages, tokens, encoder or backbone.encoder):
             raise ModelError(
                 f"The reward model {folder} was trained on other token ids than its chat template"
                 " gives now",
@@ -209,7 +209,7 @@ def load_reward(
     return head
 
 
-def _made_of(messages: Messages, tokens: Tokens, encoder: Encoder) -> bool:
+def _encodes_to(messages: Messages, tokens: Tokens, encoder: Encoder) -> bool:
     """Whether an encoder makes these tokens of a conversation."""
     try:
         reply = encoder.reply_of(messages[-1])

@@ -40,22 +40,22 @@ def build_reward(spec: str | None, backbone: Backbone, config: RlConfig, part: s
 
     Raises `UsageError` and `DataError` for what can't be used.
     """
-    weighed: list[tuple[float, Reward]] = []
+    parts: list[tuple[float, Reward]] = []
     for number, (weight, source) in enumerate(reward_parts(spec, config)):
         if isinstance(source, Path):
-            own = _reward_model(source, backbone, config, f"{part}{number}")
+            reward = _reward_model(source, backbone, config, f"{part}{number}")
         else:
             name = source.name
-            own = Reward(
+            reward = Reward(
                 source, [{"name": name, "stage": "function", "id": name, "digest": source.digest}]
             )
-        weighed.append((weight, own))
-    scorers = [(weight, own.scorer) for weight, own in weighed]
+        parts.append((weight, reward))
+    scorers = [(weight, reward.scorer) for weight, reward in parts]
     alone = len(scorers) == 1 and scorers[0][0] == 1.0
     return Reward(
         scorers[0][1] if alone else MixedScorer(scorers, config.normalise_scores),
-        [{**f, "part": part, "weight": weight} for weight, own in weighed for f in own.facts],
-        [model for _, own in weighed for model in own.models],
+        [{**f, "part": part, "weight": weight} for weight, reward in parts for f in reward.facts],
+        [model for _, reward in parts for model in reward.models],
     )
 
 
@@ -78,7 +78,7 @@ def reward_parts(spec: str | None, config: RlConfig) -> list[tuple[float, Path |
             _require_reward_model(folder, config)
             parts.append((weight, folder))
         elif ":" in name:
-            parts.append((weight, FunctionScorer.named(name)))
+            parts.append((weight, FunctionScorer.load(name)))
         else:
             raise UsageError(
                 f"There is no folder {name}, and it names no function",
@@ -129,17 +129,17 @@ def _reward_model(folder: Path, backbone: Backbone, config: RlConfig, name: str)
     home = find_home(folder)
     assert home is not None  # `_require_reward_model` saw to it
     run = need_finished(home)
-    own = folder / "model"
-    inside = None if own.is_dir() else name
+    model_folder = folder / "model"
+    adapter = None if model_folder.is_dir() else name
     base, template = backbone, _template_of(run, config)
-    if inside is None or config.full or run["base"]["fingerprint"] != backbone.fingerprint:
-        where = str(own) if inside is None else run["settings"]["model"]
+    if adapter is None or config.full or run["base"]["fingerprint"] != backbone.fingerprint:
+        where = str(model_folder) if adapter is None else run["settings"]["model"]
         quantize = run["settings"]["quantize"]
         base = Backbone.load(
             where,
             device=config.device,
             dtype=config.dtype,
-            quantize=quantize if inside else None,
+            quantize=quantize if adapter else None,
             template=template,
         )
     label = "-".join((home.name, *folder.resolve().relative_to(home).parts))
@@ -147,13 +147,15 @@ def _reward_model(folder: Path, backbone: Backbone, config: RlConfig, name: str)
     encoder = base.encoder
     if not encoder.template.same_words(template):
         encoder = Encoder(encoder.tokenizer, encoder.eos_ids, template)
-    head = load_reward(base, folder, inside, encoder)
-    scorer = ModelScorer(base, inside, head, label, config.micro_tokens, encoder)
+    head = load_reward(base, folder, adapter, encoder)
+    scorer = ModelScorer(base, adapter, head, label, config.micro_tokens, encoder)
     return Reward(scorer, [facts], [] if base is backbone else [base.model])
 
 
 def _template_of(run: Mapping[str, Any], config: RlConfig) -> TemplateOptions:
     """How a reward model's chat template was called when it was trained."""
     settings = run["settings"]
-    own = {name: settings.get(name) for name in ("template_arg", "date")}
-    return dataclasses.replace(config, thinking=settings.get("thinking", "auto"), **own).template
+    trained_settings = {name: settings.get(name) for name in ("template_arg", "date")}
+    return dataclasses.replace(
+        config, thinking=settings.get("thinking", "auto"), **trained_settings
+    ).template

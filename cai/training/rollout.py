@@ -20,7 +20,7 @@ from cai.models.generate import Job, Sampler
 from cai.models.logprobs import token_logprobs
 from cai.text.encode import Encoder
 from cai.text.seeds import derive
-from cai.training.batches import Tokens, collate, hidden_states, moved
+from cai.training.batches import Tokens, collate, hidden_states, to_device
 from cai.types import Messages, Prompt, Sampling, SetAside, as_dicts
 
 SLOTS = 64
@@ -83,7 +83,7 @@ def ready_prompts(
     encoder: Encoder, prompts: Sequence[Prompt], limit: int
 ) -> tuple[list[ReadyPrompt], list[SetAside]]:
     """Encode prompts; those that can't be, or have more than `limit` tokens, are set aside."""
-    ready, aside = [], []
+    ready, set_aside = [], []
     for prompt in prompts:
         try:
             ids = encoder.encode(prompt.messages).ids
@@ -93,10 +93,10 @@ def ready_prompts(
                     f" allows {max(limit, 0)}"
                 )
         except PromptError as error:
-            aside.append(SetAside(prompt.source or prompt.id, error.message))
+            set_aside.append(SetAside(prompt.source or prompt.id, error.message))
         else:
             ready.append(ReadyPrompt(prompt.id, prompt.messages, ids))
-    return ready, aside
+    return ready, set_aside
 
 
 def draw_prompts(
@@ -119,7 +119,7 @@ def draw_prompts(
 def write_responses(
     backbone: Backbone,
     policy: str | None,
-    drawn: Sequence[tuple[ReadyPrompt, int]],
+    prompts: Sequence[tuple[ReadyPrompt, int]],
     max_new_tokens: int,
     temperature: float,
     seed: int,
@@ -135,10 +135,12 @@ def write_responses(
     backbone.train(False)
     with backbone.using(policy):
         # A new sampler each time: the keys and values of an older policy must not be read again.
-        sampler = Sampler(backbone.inner, backbone.encoder, min(SLOTS, len(drawn)))
-        for number, (prompt, turn) in enumerate(drawn):
-            own = derive(seed, "rollout", prompt.id, update, turn)
-            sampling = Sampling(temperature=temperature, max_new_tokens=max_new_tokens, seed=own)
+        sampler = Sampler(backbone.inner, backbone.encoder, min(SLOTS, len(prompts)))
+        for number, (prompt, turn) in enumerate(prompts):
+            prompt_seed = derive(seed, "rollout", prompt.id, update, turn)
+            sampling = Sampling(
+                temperature=temperature, max_new_tokens=max_new_tokens, seed=prompt_seed
+            )
             jobs.append(
                 Job(prompt.ids, sampling, max_new_tokens, str(number), max_reasoning_tokens)
             )
@@ -151,7 +153,7 @@ def write_responses(
         Response(
             prompt, tuple(job.drawn), job.text, has_ended(job, backbone.encoder), job.reasoning
         )
-        for (prompt, _), job in zip(drawn, jobs, strict=True)
+        for (prompt, _), job in zip(prompts, jobs, strict=True)
     ]
 
 
@@ -171,7 +173,7 @@ def has_ended(job: Job, encoder: Encoder) -> bool:
 def response_mask(responses: Sequence[Response], device: torch.device) -> Tensor:
     """Which places of [B, T] hold a token: bool, T the longest response's length."""
     lengths = torch.tensor([len(r.ids) for r in responses])
-    return moved(torch.arange(int(lengths.max())) < lengths[:, None], device)
+    return to_device(torch.arange(int(lengths.max())) < lengths[:, None], device)
 
 
 def read_responses(
@@ -188,7 +190,7 @@ def read_responses(
     """
     rows = collate([r.tokens for r in responses]).to(backbone.device)
     steps = [b * width + t for b, r in enumerate(responses) for t in range(len(r.ids))]
-    at = moved(torch.tensor(steps), backbone.device)
+    at = to_device(torch.tensor(steps), backbone.device)
 
     def spread(flat: Tensor) -> Tensor:
         out = flat.new_zeros(len(responses) * width).index_put((at,), flat)

@@ -59,7 +59,7 @@ class FunctionScorer:
         return digest([self.name, code])
 
     @classmethod
-    def named(cls, name: str) -> FunctionScorer:
+    def load(cls, name: str) -> FunctionScorer:
         """The function `module:function`, from an installed module or the working directory.
 
         Raises `UsageError` where there is no such thing.
@@ -70,13 +70,13 @@ class FunctionScorer:
         """As in `Scorer`."""
         prompts = [as_dicts(r.prompt.messages) for r in responses]
         try:
-            given = self.function(prompts, [r.text for r in responses])
+            scores = self.function(prompts, [r.text for r in responses])
         except (Exception, SystemExit) as error:  # one that exits would end the run in silence
             raise UsageError(
-                f"The reward function {self.name} failed: {_told(error)}",
+                f"The reward function {self.name} failed: {_summary(error)}",
                 hint=_place(error),
             ) from error
-        return as_scores(given, len(responses), self.name)
+        return as_scores(scores, len(responses), self.name)
 
 
 class ModelScorer:
@@ -152,13 +152,13 @@ class MixedScorer:
 
     def __call__(self, responses: Sequence[Response]) -> list[float]:
         """As in `Scorer`."""
-        given = [scorer(responses) for _, scorer in self.parts]
+        part_scores = [scorer(responses) for _, scorer in self.parts]
         if self.units is None:
-            self.units = [unit(scores) if self.even else 1.0 for scores in given]
+            self.units = [unit(scores) if self.even else 1.0 for scores in part_scores]
         rates = [weight / one for (weight, _), one in zip(self.parts, self.units, strict=True)]
         return [
             sum(rate * score for rate, score in zip(rates, scores, strict=True))
-            for scores in zip(*given, strict=True)
+            for scores in zip(*part_scores, strict=True)
         ]
 
 
@@ -195,8 +195,8 @@ class ScoreScale:
 
 def unit(values: Sequence[float]) -> float:
     """Standard deviation of scores, to measure them in; 1 where it is but rounding."""
-    found = spread(values)
-    return 1.0 if is_rounding(found, max(map(abs, values))) else found
+    deviation = spread(values)
+    return 1.0 if is_rounding(deviation, max(map(abs, values))) else deviation
 
 
 def is_rounding(deviation: float, size: float) -> bool:
@@ -226,7 +226,7 @@ def load_function(name: str) -> RewardFunction:
                 hint=f"Looked in {here} and in what is installed.",
             ) from None
         raise UsageError(
-            f"The module of the reward {name} can't be imported: {_told(error)}",
+            f"The module of the reward {name} can't be imported: {_summary(error)}",
             hint=_place(error),
         ) from error
     finally:
@@ -237,8 +237,8 @@ def load_function(name: str) -> RewardFunction:
             f"The module {module_name} has no function {function_name!r}",
             hint="It takes (prompts, responses), two lists, and returns a list of numbers.",
         )
-    found: RewardFunction = function
-    return found
+    reward: RewardFunction = function
+    return reward
 
 
 def as_scores(scores: Any, count: int, name: str) -> list[float]:
@@ -264,7 +264,7 @@ def as_scores(scores: Any, count: int, name: str) -> list[float]:
     return values
 
 
-def _told(error: BaseException) -> str:
+def _summary(error: BaseException) -> str:
     text = str(error).strip().splitlines()
     return f"{type(error).__name__}: {text[0][:200]}" if text else type(error).__name__
 

@@ -94,12 +94,12 @@ def load_conversations(
     files = training_files(data, "sft")
     set_aside: list[SetAside] = []
     limit = config.longest(backbone.context)
-    learned = cast(LossOn, config.learned)
+    loss_on = cast(LossOn, config.learned)
     reasoning = cast(LossOnReasoning, config.reasoning)
 
     def encode(row: SftRow) -> tuple[SftRow, list[EncodedTurn]]:
         turns = encode_turns(
-            backbone.encoder, row.messages, limit, learned, reasoning, row.not_to_learn
+            backbone.encoder, row.messages, limit, loss_on, reasoning, row.not_to_learn
         )
         return row, [EncodedTurn(_name(row), tokens) for tokens in turns]
 
@@ -110,7 +110,7 @@ def load_conversations(
     test = encode_rows(read_sft(files.test), encode, set_aside) if files.test else None
     train, held_out = split(config, rows, test, prompt, lambda r: _name(r[0]), set_aside)
     require_rows(train, set_aside)
-    answers = [row.messages if learned == "all" else row.messages[-1:] for row, _ in train]
+    answers = [row.messages if loss_on == "all" else row.messages[-1:] for row, _ in train]
     return Examples(
         [turn for _, turns in train for turn in turns],
         [turn for _, turns in held_out for turn in turns],

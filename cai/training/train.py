@@ -198,8 +198,8 @@ def _reporter(
             side = "held out" if step.held_out else "train"
             accelerator.log({f"{side}/{k}": v for k, v in step.metrics.items()}, step.step)
         names = trainer.screen_metrics or step.metrics
-        shown = {name: step.metrics[name] for name in names if name in step.metrics}
-        callbacks.report(dataclasses.replace(step, metrics=shown))
+        metrics = {name: step.metrics[name] for name in names if name in step.metrics}
+        callbacks.report(dataclasses.replace(step, metrics=metrics))
         if not step.held_out and (warning := trainer.warn(step.metrics)):
             callbacks.note(warning)
 

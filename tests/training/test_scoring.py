@@ -110,7 +110,7 @@ def test_functions_are_found_in_the_working_directory(
     (tmp_path / "rewards_of_mine.py").write_text("def f(p, r):\n    return [len(x) for x in r]\n")
     monkeypatch.chdir(tmp_path)
     before = list(sys.path)
-    assert FunctionScorer.named("rewards_of_mine:f")(TWO) == [14.0, 3.0]
+    assert FunctionScorer.load("rewards_of_mine:f")(TWO) == [14.0, 3.0]
     assert sys.path == before
 
 
