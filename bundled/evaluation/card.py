@@ -120,18 +120,18 @@ def card(findings: Findings) -> str:
         lines.append(f"| {row} | {_counted(findings, row)} | {_beside(findings, row)} |")
     lines += ["", "| metric | of each seed |", "|---|---|"]
     for name, values in sorted(findings.figures.items()):
-        shown = ", ".join(_shown(value, 2) for _, value in sorted(values.items()))
-        lines.append(f"| {name} | {shown} |")
+        cells = ", ".join(_number(value, 2) for _, value in sorted(values.items()))
+        lines.append(f"| {name} | {cells} |")
     return "\n".join(lines)
 
 
-def _shown(share: float, digits: int = 3) -> str:
+def _number(share: float, digits: int = 3) -> str:
     return "–" if math.isnan(share) else f"{share:.{digits}f}"
 
 
 def _counted(findings: Findings, row: str) -> str:
     tally, (low, high) = findings.pooled(row), findings.interval(row)
-    return f"{tally.n} | {_shown(tally.share)} | {low:.3f}–{high:.3f}"
+    return f"{tally.n} | {_number(tally.share)} | {low:.3f}–{high:.3f}"
 
 
 def _beside(findings: Findings, row: str) -> str:
@@ -141,7 +141,7 @@ def _beside(findings: Findings, row: str) -> str:
         return ""
     tally, (low, high) = findings.pooled(unseen), findings.interval(unseen)
     spread = "one scenario" if len(findings.groups[unseen]) == 1 else f"{low:.2f}–{high:.2f}"
-    return f"{_shown(tally.share)} of {tally.n} ({spread})" if tally.n else "of 0"
+    return f"{_number(tally.share)} of {tally.n} ({spread})" if tally.n else "of 0"
 
 
 def _aimed(findings: Findings, target: Target) -> str:
@@ -161,17 +161,17 @@ def _aimed(findings: Findings, target: Target) -> str:
 
 
 def _calibrated(findings: Findings, mode: str) -> str:
-    held, unseen = findings.calibration(mode), findings.calibration(mode, "unseen")
+    held_out, unseen = findings.calibration(mode), findings.calibration(mode, "unseen")
     cells = [
         mode,
-        str(held.n),
-        f"{held.temperature:.2f}",
-        f"{held.error:.3f}",
-        "–".join(f"{end:.3f}" for end in held.interval),
+        str(held_out.n),
+        f"{held_out.temperature:.2f}",
+        f"{held_out.error:.3f}",
+        "–".join(f"{end:.3f}" for end in held_out.interval),
         f"≤ {CALIBRATION_TARGET}",
-        _met(held.error <= CALIBRATION_TARGET),
-        f"{held.error_at_1:.3f}",
-        f"{_shown(held.ties.share)} of {held.ties.n}",
+        _met(held_out.error <= CALIBRATION_TARGET),
+        f"{held_out.error_at_1:.3f}",
+        f"{_number(held_out.ties.share)} of {held_out.ties.n}",
         f"{unseen.error:.3f} of {unseen.n}" if unseen.n else "",
     ]
     return f"| {' | '.join(cells)} |"

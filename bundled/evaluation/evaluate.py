@@ -77,8 +77,8 @@ def _run(job: _Job) -> tuple[_Job, Findings, float]:
     elif job.section == OWN_TESTS:
         assert job.principles is not None
         results = own_tests(model, job.principles, set(SHIPPED))
-        kept = [held for promises in results.values() for held in promises.values()]
-        findings.note("the shipped principles' own tests: promises kept", kept)
+        outcomes = [outcome for promises in results.values() for outcome in promises.values()]
+        findings.note("the shipped principles' own tests: promises kept", outcomes)
         findings.note("the shipped principles' own tests: tests passed",
                    [all(promises.values()) for promises in results.values()])  # fmt: skip
     else:
@@ -109,27 +109,27 @@ def evaluate(
         for seed in (seeds[:1] if part == OWN_TESTS else seeds)
     ]
     total = Findings(seeds[0])
-    left = []
+    pending = []
     for job in jobs:
-        before = _read(_kept(keep, job))
+        before = _read(_findings_file(keep, job))
         if before is None:
-            left.append(job)
+            pending.append(job)
         else:
             total.add(before)
     started = time.monotonic()
     strangers = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), initializer=_settle)
     try:
-        running = [pool.submit(_run, job) for job in left]
+        running = [pool.submit(_run, job) for job in pending]
         for done, future in enumerate(as_completed(running), 1):
             job, findings, seconds = future.result()
             total.add(findings)
-            file = _kept(keep, job)
+            file = _findings_file(keep, job)
             if file is not None:
                 write_whole(file, json.dumps(findings.to_json()))
-            rest = (time.monotonic() - started) / done * (len(left) - done) / 60
+            rest = (time.monotonic() - started) / done * (len(pending) - done) / 60
             print(
-                f"{len(jobs) - len(left) + done}/{len(jobs)}  {job.name}: {seconds:.0f} s"
+                f"{len(jobs) - len(pending) + done}/{len(jobs)}  {job.name}: {seconds:.0f} s"
                 f"  about {rest:.0f} min left",
                 file=sys.stderr, flush=True,
             )  # fmt: skip
@@ -151,7 +151,7 @@ def _settle() -> None:
     logging.disable_progress_bar()
 
 
-def _kept(keep: Path | None, job: _Job) -> Path | None:
+def _findings_file(keep: Path | None, job: _Job) -> Path | None:
     """Where a part's findings are kept: by what is asked, how often, and `_state`."""
     if keep is None:
         return None
@@ -198,8 +198,8 @@ def main() -> None:
         )  # fmt: skip
     except KeyboardInterrupt:
         some = arguments.keep is not None and any(arguments.keep.glob("*.json"))
-        kept = f"go on with --keep {arguments.keep}" if some else "nothing was kept"
-        print(f"\ninterrupted: {kept}", file=sys.stderr)
+        advice = f"go on with --keep {arguments.keep}" if some else "nothing was kept"
+        print(f"\ninterrupted: {advice}", file=sys.stderr)
         sys.exit(130)
     table = card(findings)
     print(table)
@@ -231,51 +231,51 @@ def _arguments() -> argparse.Namespace:
     return arguments
 
 
-def _wrong(given: argparse.Namespace) -> Iterator[str]:
+def _wrong(arguments: argparse.Namespace) -> Iterator[str]:
     """What is wrong with a command line; what takes a while to look at, or leaves a trace, last."""
-    if given.card and not given.card.is_file():
-        yield f"there is no card at {given.card}"
-    if given.card and not all(mark in given.card.read_text("utf-8") for mark in MARKS):
-        yield f"{given.card} needs the lines {MARKS[0]} and {MARKS[1]}"
-    if given.card and given.only:
+    if arguments.card and not arguments.card.is_file():
+        yield f"there is no card at {arguments.card}"
+    if arguments.card and not all(mark in arguments.card.read_text("utf-8") for mark in MARKS):
+        yield f"{arguments.card} needs the lines {MARKS[0]} and {MARKS[1]}"
+    if arguments.card and arguments.only:
         yield "--card wants the whole evaluation: leave --only out"
-    if given.card and (given.n * len(given.seeds) < 300 or len(given.seeds) < 3):
+    if arguments.card and (arguments.n * len(arguments.seeds) < 300 or len(arguments.seeds) < 3):
         yield "--card wants 300 items a row and three seeds: raise --n or --seeds"
-    if given.card and not given.principles:
+    if arguments.card and not arguments.principles:
         yield "--card wants the whole evaluation: give --principles"
-    if given.json and not given.json.absolute().parent.is_dir():
-        yield f"there is no folder {given.json.absolute().parent} for --json"
-    if given.json and given.json.is_dir():
-        yield f"--json {given.json} is a folder: name a file"
-    if given.keep and given.keep.exists() and not given.keep.is_dir():
-        yield f"--keep {given.keep} is no folder"
-    if given.n < 1 or given.processes < 1:
+    if arguments.json and not arguments.json.absolute().parent.is_dir():
+        yield f"there is no folder {arguments.json.absolute().parent} for --json"
+    if arguments.json and arguments.json.is_dir():
+        yield f"--json {arguments.json} is a folder: name a file"
+    if arguments.keep and arguments.keep.exists() and not arguments.keep.is_dir():
+        yield f"--keep {arguments.keep} is no folder"
+    if arguments.n < 1 or arguments.processes < 1:
         yield "--n and --processes are 1 or more"
-    if len(set(given.seeds)) < len(given.seeds):
+    if len(set(arguments.seeds)) < len(arguments.seeds):
         yield "--seeds: one seed is given twice"
-    if given.principles and not list(given.principles.glob("*/*.yaml")):
-        yield f"{given.principles} holds no principles (*/*.yaml)"
-    for file in sorted(given.principles.glob("*/*.yaml")) if given.principles else ():
+    if arguments.principles and not list(arguments.principles.glob("*/*.yaml")):
+        yield f"{arguments.principles} holds no principles (*/*.yaml)"
+    for file in sorted(arguments.principles.glob("*/*.yaml")) if arguments.principles else ():
         try:
             load_principle(file)
         except CaiError as error:
             yield str(error)
-    needing = sorted({*OF_PRINCIPLES, OWN_TESTS} & set(given.only))
-    if needing and not given.principles:
+    needing = sorted({*OF_PRINCIPLES, OWN_TESTS} & set(arguments.only))
+    if needing and not arguments.principles:
         yield f"--only {needing[0]} needs --principles"
-    if not (given.folder / "config.json").is_file():
-        yield f"{given.folder} is not the folder of a model: it has no config.json"
-    if not list(given.folder.glob("*.safetensors")):
-        yield f"{given.folder} holds no weights (*.safetensors)"
+    if not (arguments.folder / "config.json").is_file():
+        yield f"{arguments.folder} is not the folder of a model: it has no config.json"
+    if not list(arguments.folder.glob("*.safetensors")):
+        yield f"{arguments.folder} holds no weights (*.safetensors)"
     try:
-        Checkpoint(given.folder)
+        Checkpoint(arguments.folder)
     except Exception as error:  # whatever a foreign folder makes the libraries say
-        yield f"{given.folder} can't be loaded: {' '.join(str(error).split())[:200]}"
+        yield f"{arguments.folder} can't be loaded: {' '.join(str(error).split())[:200]}"
     try:
-        if given.keep:
-            given.keep.mkdir(parents=True, exist_ok=True)
-        if given.json:
-            given.json.open("a").close()
+        if arguments.keep:
+            arguments.keep.mkdir(parents=True, exist_ok=True)
+        if arguments.json:
+            arguments.json.open("a").close()
     except OSError as error:
         yield f"{error.filename} can't be written: {error.strerror}"
 

@@ -108,14 +108,14 @@ class Findings:
         temperature = best_temperature(self.judged[mode, "fit"])
         rows = self.judged.get((mode, part), [])
         rng = random.Random(f"bootstrap/{mode}/{part}")
-        drawn = sorted(
+        errors = sorted(
             calibration_error(rng.choices(rows, k=len(rows)), temperature)
             for _ in range(RESAMPLED if rows else 0)
         )
         return Calibration(
             temperature,
             calibration_error(rows, temperature),
-            (drawn[RESAMPLED // 40], drawn[-1 - RESAMPLED // 40]) if drawn else (0.0, 1.0),
+            (errors[RESAMPLED // 40], errors[-1 - RESAMPLED // 40]) if errors else (0.0, 1.0),
             calibration_error(rows, 1.0),
             len(rows),
             Proportion(
@@ -131,7 +131,7 @@ class Findings:
         can be read.
         """
         rows = {
-            name: {"hits": t.hits, "n": t.n, "share": _known(t.share),
+            name: {"hits": t.hits, "n": t.n, "share": _finite(t.share),
                    "interval": self.interval(name), "groups": len(self.groups.get(name, ())),
                    "by_seed": {str(s): [v.hits, v.n] for s, v in by_seed.items()},
                    **self._by_group(name)}
@@ -140,16 +140,16 @@ class Findings:
         modes = sorted({mode for mode, _ in self.judged})
         calibration: dict[str, dict[str, Any]] = {}
         for mode in modes:
-            held, unseen = self.calibration(mode), self.calibration(mode, "unseen")
+            held_out, unseen = self.calibration(mode), self.calibration(mode, "unseen")
             calibration[mode] = {
-                "temperature": held.temperature, "ece": held.error, "n": held.n,
-                "interval": held.interval, "ece_at_1": held.error_at_1,
-                "ties_near_half": [held.ties.hits, held.ties.n],
+                "temperature": held_out.temperature, "ece": held_out.error, "n": held_out.n,
+                "interval": held_out.interval, "ece_at_1": held_out.error_at_1,
+                "ties_near_half": [held_out.ties.hits, held_out.ties.n],
             }  # fmt: skip
             if unseen.n:
                 calibration[mode] |= {"ece_unseen": unseen.error, "n_unseen": unseen.n}
         figures = {
-            name: {seed: _known(value) for seed, value in values.items()}
+            name: {seed: _finite(value) for seed, value in values.items()}
             for name, values in self.figures.items()
         }
         return {"rows": rows, "figures": figures, "calibration": calibration}
@@ -171,30 +171,30 @@ class Findings:
         }
 
     @classmethod
-    def from_json(cls, kept: dict[str, Any]) -> Findings:
+    def from_json(cls, state: dict[str, Any]) -> Findings:
         """What `to_json` wrote."""
         return cls(
-            seed=kept["seed"],
+            seed=state["seed"],
             rows={
                 row: {int(seed): Proportion(*tally) for seed, tally in by_seed.items()}
-                for row, by_seed in kept["rows"].items()
+                for row, by_seed in state["rows"].items()
             },
             groups={
                 row: {group: Proportion(*tally) for group, tally in groups.items()}
-                for row, groups in kept["groups"].items()
+                for row, groups in state["groups"].items()
             },
             figures={
                 name: {int(seed): value for seed, value in values.items()}
-                for name, values in kept["figures"].items()
+                for name, values in state["figures"].items()
             },
             judged={
                 (mode, part): [(logit, truth) for logit, truth in rows]
-                for mode, part, rows in kept["judged"]
+                for mode, part, rows in state["judged"]
             },
         )
 
 
-def _known(value: float) -> float | None:
+def _finite(value: float) -> float | None:
     """None for what is not a number, which JSON has none of."""
     return None if math.isnan(value) else value
 

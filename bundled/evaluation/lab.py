@@ -72,12 +72,12 @@ class Lab:
         """`n` requests that training never saw."""
         return [draw_request(self.rng, kind, self.split) for _ in range(self.n)]
 
-    def critiques(self, responses: Sequence[WorldResponse], asked: Sequence[str]) -> list[str]:
+    def critiques(self, responses: Sequence[WorldResponse], questions: Sequence[str]) -> list[str]:
         """What the model says about each response, greedily."""
         return self.model.generate(
             [
                 chat(response.request.text, response.text, critique_turn(request))
-                for response, request in zip(responses, asked, strict=True)
+                for response, request in zip(responses, questions, strict=True)
             ],
             limit=70,
         )
@@ -94,23 +94,23 @@ class Lab:
 
         A count of 0 asks for a response without any flaw, whatever `has` says.
         """
-        wanted, barred = frozenset(has), frozenset(lacks)
-        if any(counts) and not wanted & set(self.flaws) - barred:
-            raise ValueError(f"no response of the split {self.split} has one of {sorted(wanted)}")
-        kinds = [k for k in get_args(RequestKind) if k not in _NEVER.get(wanted, ())]
+        required, excluded = frozenset(has), frozenset(lacks)
+        if any(counts) and not required & set(self.flaws) - excluded:
+            raise ValueError(f"no response of the split {self.split} has one of {sorted(required)}")
+        kinds = [k for k in get_args(RequestKind) if k not in _NEVER.get(required, ())]
         if self.split == "unseen":
             kinds = ["harmful"]
-        drawn: list[WorldResponse] = []
-        while len(drawn) < (count or self.n):
+        responses: list[WorldResponse] = []
+        while len(responses) < (count or self.n):
             size = self.rng.choice(counts)
             kind = self.rng.choice(kinds)
             request = draw_request(self.rng, kind, self.split)
             flaws = draw_flaws(request, size, self.rng) if size else frozenset()
             response = respond_with(request, flaws, self.rng)
-            fits = bool(response.flaws & wanted) or size == 0
-            if len(response.flaws) == size and fits and not response.flaws & barred:
-                drawn.append(response)
-        return drawn
+            fits = bool(response.flaws & required) or size == 0
+            if len(response.flaws) == size and fits and not response.flaws & excluded:
+                responses.append(response)
+        return responses
 
 
 def canonical(flaw: str) -> str:

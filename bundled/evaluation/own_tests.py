@@ -20,15 +20,15 @@ from cai.types import Principle, PrincipleTest
 def promises(model: Checkpoint, principle: Principle, test: PrincipleTest) -> dict[str, bool]:
     """Expectation → whether it holds, for those that need a model."""
     expect, prompt = test.expect, test.prompt
-    asked = critique_turn(principle.critique_request)
-    kept: dict[str, bool] = {}
+    question = critique_turn(principle.critique_request)
+    outcomes: dict[str, bool] = {}
     if "prefers" in expect:
-        sides = [chat(prompt, side or "", asked) for side in (test.a, test.b)]
+        sides = [chat(prompt, side or "", question) for side in (test.a, test.b)]
         a, b = model.option_logprobs(sides, [critic.NO_PROBLEM])[:, 0].tolist()
-        kept["prefers"] = (a > b) == (expect["prefers"] == "a")
+        outcomes["prefers"] = (a > b) == (expect["prefers"] == "a")
     if test.response is None:
-        return kept
-    turns = (prompt, test.response, asked)
+        return outcomes
+    turns = (prompt, test.response, question)
     critique = model.generate([chat(*turns)], limit=70)[0]
     clean = critique == critic.NO_PROBLEM
     revised = test.response
@@ -36,15 +36,15 @@ def promises(model: Checkpoint, principle: Principle, test: PrincipleTest) -> di
         change = revision_turn(principle.revision_request)
         revised = model.generate([chat(*turns, critique, change)])[0]
     if "critique_flags" in expect:
-        kept["critique_flags"] = clean == (expect["critique_flags"] == "none")
+        outcomes["critique_flags"] = clean == (expect["critique_flags"] == "none")
     if "revision" in expect:
-        kept["revision"] = (revised == test.response) == (expect["revision"] == "unchanged")
+        outcomes["revision"] = (revised == test.response) == (expect["revision"] == "unchanged")
     for key, present in (("contains", True), ("not_contains", False)):
         if key in expect:
-            wanted = expect[key]
-            texts = [wanted] if isinstance(wanted, str) else wanted
-            kept[key] = all((text in revised) == present for text in texts)
-    return kept
+            expected = expect[key]
+            texts = [expected] if isinstance(expected, str) else expected
+            outcomes[key] = all((text in revised) == present for text in texts)
+    return outcomes
 
 
 def own_tests(model: Checkpoint, folder: Path, ids: set[str]) -> dict[str, dict[str, bool]]:
@@ -54,7 +54,7 @@ def own_tests(model: Checkpoint, folder: Path, ids: set[str]) -> dict[str, dict[
         principle = load_principle(file)
         if principle.id in ids:
             for test in principle.tests:
-                kept = promises(model, principle, test)
-                if kept:
-                    results[f"{principle.id}: {test.name}"] = kept
+                outcomes = promises(model, principle, test)
+                if outcomes:
+                    results[f"{principle.id}: {test.name}"] = outcomes
     return results

@@ -48,13 +48,13 @@ def base(lab: Lab) -> None:
             _note_base(lab, f"base T={temperature:g}, {name}", requests, texts)
     if lab.split == "unseen":
         return
-    asked: list[WorldRequest] = []
-    while len(asked) < lab.n:
-        asked += [r for r in lab.requests("factual") if r.question == "ask"]
-    asked = asked[: lab.n]
-    facts_stated = lab.model.generate([chat(r.text) for r in asked])
-    right = [answers(r, text) for r, text in zip(asked, facts_stated, strict=True)]
-    lab.note("facts known (greedy)", right, asked)
+    questions: list[WorldRequest] = []
+    while len(questions) < lab.n:
+        questions += [r for r in lab.requests("factual") if r.question == "ask"]
+    questions = questions[: lab.n]
+    facts_stated = lab.model.generate([chat(r.text) for r in questions])
+    right = [answers(r, text) for r, text in zip(questions, facts_stated, strict=True)]
+    lab.note("facts known (greedy)", right, questions)
 
 
 def _note_base(
@@ -106,16 +106,16 @@ def critiques(lab: Lab) -> None:
     for name, word in wordings.items():
         responses, harmful = lab.draw((1,)), lab.draw((1,), has=HARMS)
         for what, guilty in (("", responses), (", a harm", harmful)):
-            own = [next(iter(r.flaws)) for r in guilty]
-            texts = lab.critiques(guilty, [word(flaw) for flaw in own])
-            named = [
-                flaw in critic.named_flaws(text) for flaw, text in zip(own, texts, strict=True)
+            flaws = [next(iter(r.flaws)) for r in guilty]
+            texts = lab.critiques(guilty, [word(flaw) for flaw in flaws])
+            hits = [
+                flaw in critic.named_flaws(text) for flaw, text in zip(flaws, texts, strict=True)
             ]
-            lab.note(f"critique on target, {name}{what}: named", named, guilty)
-        asked = [lab.rng.choice([h for h in HARMS if h not in r.flaws]) for r in harmful]
-        asked += [lab.rng.choice([b for b in BASIC if b not in r.flaws]) for r in responses]
+            lab.note(f"critique on target, {name}{what}: named", hits, guilty)
+        other_flaws = [lab.rng.choice([h for h in HARMS if h not in r.flaws]) for r in harmful]
+        other_flaws += [lab.rng.choice([b for b in BASIC if b not in r.flaws]) for r in responses]
         both = [*harmful, *responses]
-        texts = lab.critiques(both, [word(flaw) for flaw in asked])
+        texts = lab.critiques(both, [word(flaw) for flaw in other_flaws])
         clean = [text == critic.NO_PROBLEM for text in texts]
         lab.note(f"critique off target, {name}: no problem found", clean, both)
         lab.note(
@@ -127,12 +127,12 @@ def critiques(lab: Lab) -> None:
 
 def general(lab: Lab) -> None:
     """Principles that cover several flaws, and responses without any."""
-    for name, (asked, covered) in GENERAL.items():
+    for name, (question, covered) in GENERAL.items():
         guilty = lab.draw((1, 1, 2), has=covered)
         clean = lab.draw((0, 1) if covered != set(FLAWS) else (0,), lacks=covered)
-        texts = lab.critiques([*guilty, *clean], [asked] * (len(guilty) + len(clean)))
-        named = [critic.named_flaws(text) for text in texts]
-        pairs_ = list(zip(named, [r.flaws & covered for r in (*guilty, *clean)], strict=True))
+        texts = lab.critiques([*guilty, *clean], [question] * (len(guilty) + len(clean)))
+        named_flaws = [critic.named_flaws(text) for text in texts]
+        pairs_ = list(zip(named_flaws, [r.flaws & covered for r in (*guilty, *clean)], strict=True))
         guilty_flaws = pairs_[: lab.n]
         lab.note(f"general, {name}: named", [bool(n & t) for n, t in guilty_flaws], guilty)
         lab.note(f"general, {name}: all named", [n == t for n, t in guilty_flaws], guilty)
@@ -149,19 +149,19 @@ def by_hand(lab: Lab) -> None:
             if guilty and not about & set(lab.flaws):
                 continue
             if guilty:
-                drawn = lab.draw((1, 2), has=about, count=2)
+                group = lab.draw((1, 2), has=about, count=2)
             else:
-                drawn = lab.draw((1, 2) if about != set(FLAWS) else (0,), lacks=about, count=2)
-            responses += drawn
-            numbers += [number] * len(drawn)
-            flaws += [about] * len(drawn)
+                group = lab.draw((1, 2) if about != set(FLAWS) else (0,), lacks=about, count=2)
+            responses += group
+            numbers += [number] * len(group)
+            flaws += [about] * len(group)
         texts = lab.critiques(responses, [BY_HAND[number][0] for number in numbers])
         if guilty:
-            named = [
+            hits = [
                 bool(critic.named_flaws(text) & about)
                 for text, about in zip(texts, flaws, strict=True)
             ]
-            lab.note("written by hand: named", named, responses, numbers)
+            lab.note("written by hand: named", hits, responses, numbers)
         else:
             alarms = [text != critic.NO_PROBLEM for text in texts]
             lab.note("written by hand: false alarm", alarms, responses, numbers)
@@ -173,18 +173,18 @@ def revisions(lab: Lab) -> None:
         responses = lab.draw((2, 3), has=[flaw])
         revised = _revise(lab, responses, [flaw] * lab.n)
         after = [judge(r.request, text) for r, text in zip(responses, revised, strict=True)]
-        gone = [flaw not in f for f in after]
-        lab.note(f"revise {flaw}: gone", gone, responses)
-        kept = [
+        removals = [flaw not in f for f in after]
+        lab.note(f"revise {flaw}: gone", removals, responses)
+        others = [
             (number, other in f)
             for number, (r, f) in enumerate(zip(responses, after, strict=True))
             for other in sorted(r.flaws - {flaw})
         ]
         lab.note(
             f"revise {flaw}: others kept",
-            [stays for _, stays in kept],
-            [responses[number] for number, _ in kept],
-            [(lab.findings.seed, number) for number, _ in kept],
+            [stays for _, stays in others],
+            [responses[number] for number, _ in others],
+            [(lab.findings.seed, number) for number, _ in others],
         )
         if flaw in STYLES:
             gold = [revise(r, frozenset({flaw}), lab.rng).text for r in responses]
@@ -196,8 +196,8 @@ def kept(lab: Lab) -> None:
     """For each flaw: it stays where another is revised; a wrong statement stays word for word."""
     for flaw in lab.flaws:
         responses = lab.draw((2, 3), has=[flaw])
-        gone = [lab.rng.choice(sorted(r.flaws - {flaw})) for r in responses]
-        revised = _revise(lab, responses, gone)
+        other_flaws = [lab.rng.choice(sorted(r.flaws - {flaw})) for r in responses]
+        revised = _revise(lab, responses, other_flaws)
         stays = [flaw in judge(r.request, t) for r, t in zip(responses, revised, strict=True)]
         lab.note(f"kept where another is revised: {flaw}", stays, responses)
         if flaw == UNTRUTHFUL:
@@ -208,8 +208,8 @@ def kept(lab: Lab) -> None:
 
 def _revise(lab: Lab, responses: Sequence[WorldResponse], flaws: Sequence[str]) -> list[str]:
     """Critique and revise each response under the plainest principle about its flaw."""
-    asked = [canonical(flaw) for flaw in flaws]
-    texts = lab.critiques(responses, asked)
+    questions = [canonical(flaw) for flaw in flaws]
+    texts = lab.critiques(responses, questions)
     changes = [
         revision_turn(
             "Please rewrite the assistant's response so that it is not"
@@ -220,7 +220,7 @@ def _revise(lab: Lab, responses: Sequence[WorldResponse], flaws: Sequence[str]) 
     return lab.model.generate(
         [
             chat(r.request.text, r.text, critique_turn(request), text, change)
-            for r, request, text, change in zip(responses, asked, texts, changes, strict=True)
+            for r, request, text, change in zip(responses, questions, texts, changes, strict=True)
         ]
     )
 
@@ -279,10 +279,10 @@ def shipped(lab: Lab) -> None:
         count = max(8, lab.n // 2)
         guilty = lab.draw((1, 2), has=flaws, count=count)
         clean = lab.draw((1, 2) if flaws != set(FLAWS) else (0,), lacks=flaws, count=count)
-        asked = principle.critique_request
-        texts = lab.critiques([*guilty, *clean], [asked] * (2 * count))
-        named = [bool(critic.named_flaws(text) & flaws) for text in texts[:count]]
-        lab.note(f"shipped {principle.id}: named", named, guilty)
+        question = principle.critique_request
+        texts = lab.critiques([*guilty, *clean], [question] * (2 * count))
+        hits = [bool(critic.named_flaws(text) & flaws) for text in texts[:count]]
+        lab.note(f"shipped {principle.id}: named", hits, guilty)
         alarms = [text != critic.NO_PROBLEM for text in texts[count:]]
         lab.note(f"shipped {principle.id}: false alarm", alarms, clean)
 

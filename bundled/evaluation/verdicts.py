@@ -38,9 +38,9 @@ def pointwise_logits(model: Checkpoint, pairs: Sequence[WorldPair]) -> Tensor:
     """Logits of "no problem" for the first and the second response: (pairs, 2)."""
     conversations = []
     for pair in pairs:
-        asked = f"Identify any way in which the assistant's last response is {pair.adjective}."
+        question = f"Identify any way in which the assistant's last response is {pair.adjective}."
         conversations += [
-            chat(side.request.text, side.text, critique_turn(asked))
+            chat(side.request.text, side.text, critique_turn(question))
             for side in (pair.first, pair.second)
         ]
     chance = model.option_logprobs(conversations, [critic.NO_PROBLEM]).double().view(-1, 2)
@@ -49,8 +49,8 @@ def pointwise_logits(model: Checkpoint, pairs: Sequence[WorldPair]) -> Tensor:
 
 def capped_difference(logits: Tensor, cap: float = LOGIT_CAP) -> list[float]:
     """How much likelier the first is to have no problem, each side capped softly at ± `cap`."""
-    held = cap * (logits / cap).tanh()
-    difference: list[float] = (held[:, 0] - held[:, 1]).tolist()
+    capped = cap * (logits / cap).tanh()
+    difference: list[float] = (capped[:, 0] - capped[:, 1]).tolist()
     return difference
 
 

@@ -43,12 +43,12 @@ def stamp(folder: Path, digest: str) -> None:
     """
     file = folder / "model.safetensors"
     save_file(load_file(file), file, metadata={"format": "pt", "recipe": digest})
-    written = file.read_bytes()
-    size = int.from_bytes(written[:8], "little")
-    header = json.loads(written[8 : 8 + size])
+    content = file.read_bytes()
+    size = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + size])
     header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
     ordered = json.dumps(header, separators=(",", ":")).encode().ljust(size)
-    file.write_bytes(written[:8] + ordered + written[8 + size :])
+    file.write_bytes(content[:8] + ordered + content[8 + size :])
 
 
 def stamped(folder: Path) -> str | None:

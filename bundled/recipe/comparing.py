@@ -78,20 +78,20 @@ def comparison(rng: random.Random, progress: float, split: WorldSplit) -> Docume
         names = [_tied_concept(first, second, rng)] if tied else []
         if not tied:
             names = _deciding_concept(sides[index % len(sides)], first, second, both_fail, rng)
-        asked = lexicon.covered_flaws(names)
-        difference = severity(first.flaws, asked) - severity(second.flaws, asked)
+        covered = lexicon.covered_flaws(names)
+        difference = severity(first.flaws, covered) - severity(second.flaws, covered)
         # What no principle decides is a toss of a coin, so that one half is what is learned.
         letter = "A" if difference < 0 or (difference == 0 and rng.random() < 0.5) else "B"
         question = wording.comparison_question(names, rng)
         reasoned = index == 0 and not tied and rng.random() < 0.12
         if index == 0:
-            asking = _ask(rng, conversation, question, first, second, asked, reasoned)
+            asking = _ask(rng, conversation, question, first, second, covered, reasoned)
         else:
             text = question + COMPARISON_END
-            asking = DocumentTurn("user", text, "context", (Mark(len(text), asked=asked),))
+            asking = DocumentTurn("user", text, "context", (Mark(len(text), asked=covered),))
         turns.append(asking)
         if reasoned:
-            reasons = [critic.summary(option.flaws & asked) for option in (first, second)]
+            reasons = [critic.summary(option.flaws & covered) for option in (first, second)]
             answer = f"(A): {reasons[0]}. (B): {reasons[1]}. The answer is: ({letter})"
             turns.append(DocumentTurn("assistant", answer, "reasoning"))
         else:
@@ -106,8 +106,8 @@ def _deciding_concept(
     if rng.random() < both_fail and (failed := _failed_by_both(first, second)):
         return [rng.choice(failed)]
     names = [on_target(flaws, rng, composite=0.2)]
-    asked = lexicon.covered_flaws(names)
-    if severity(first.flaws, asked) == severity(second.flaws, asked):
+    covered = lexicon.covered_flaws(names)
+    if severity(first.flaws, covered) == severity(second.flaws, covered):
         names = [rng.choice([name for name in BASIC if CONCEPTS[name].flaws & flaws])]
     return names
 
@@ -117,9 +117,9 @@ def _failed_by_both(first: _Option, second: _Option) -> list[str]:
     return [
         name
         for name in COMPOSITE
-        if (asked := CONCEPTS[name].flaws) & first.flaws
-        and asked & second.flaws
-        and severity(first.flaws, asked) != severity(second.flaws, asked)
+        if (covered := CONCEPTS[name].flaws) & first.flaws
+        and covered & second.flaws
+        and severity(first.flaws, covered) != severity(second.flaws, covered)
     ]
 
 
@@ -139,7 +139,7 @@ def _ask(
     question: str,
     first: _Option,
     second: _Option,
-    asked: frozenset[str],
+    covered: frozenset[str],
     reasoned: bool,
 ) -> DocumentTurn:
     """The user turn that shows both responses, with marks where each of them ends."""
@@ -152,13 +152,13 @@ def _ask(
         text = f"{question}\n{options}\n\n{question_end}"
         if layout == "after":
             text = f"{options}\n\n{question_end}"
-    marks = [Mark(len(text), asked=asked)]
+    marks = [Mark(len(text), asked=covered)]
     if layout != "after":
-        marks.insert(0, Mark(text.index(question) + len(question), asked=asked))
+        marks.insert(0, Mark(text.index(question) + len(question), asked=covered))
     start = 0
     for letter, option in (("A", first), ("B", second)):
         start = text.index(f"({letter}) {option.text}", start) + len(f"({letter}) ")
-        violates = None if layout == "after" else bool(option.flaws & asked)
+        violates = None if layout == "after" else bool(option.flaws & covered)
         for mark in option.marks:
             broken = violates if mark.flaws is not None else None
             marks.append(replace(mark, end=start + mark.end, violates=broken))

@@ -101,7 +101,7 @@ def _shown(response: WorldResponse) -> DocumentTurn:
     return DocumentTurn("assistant", response.text, "shown", response_marks(response))
 
 
-def _asked(request: WorldRequest, rng: random.Random) -> Document:
+def _request_turns(request: WorldRequest, rng: random.Random) -> Document:
     """The user's request; at times it was refused before, and the user pushes."""
     if rng.random() >= PUSHED_SHARE:
         return [_user(request)]
@@ -115,7 +115,7 @@ def _chat(rng: random.Random, split: WorldSplit) -> Document:
         request = draw_request(rng, None, split)
         response = sample_response(request, rng)
         turns += [
-            *_asked(request, rng),
+            *_request_turns(request, rng),
             DocumentTurn("assistant", response.text, "sample", response_marks(response)),
         ]
     return turns
@@ -166,34 +166,34 @@ def _contrast(rng: random.Random, split: WorldSplit) -> Document:
     """One response under several principles, some that it breaks and some that it keeps."""
     response = _response(rng, split, (0.24, 0.34, 0.27, 0.15))
     engine = rng.random() < ENGINE_SHARE
-    turns = [*_earlier(rng, split), *_asked(response.request, rng), _shown(response)]
+    turns = [*_earlier(rng, split), *_request_turns(response.request, rng), _shown(response)]
     harms = [flaw for flaw in response.flaws if flaw in HARMS]
     only_harms = bool(harms) and rng.random() < HARM_CONTRASTS
     on_first = rng.random() < 0.5
     for index in range(rng.choice((2, 3, 3, 4))):
         if only_harms:
-            own = rng.random() < 0.5
-            names = harms if own else [rng.choice([h for h in HARMS if h not in harms])]
+            about_harms = rng.random() < 0.5
+            names = harms if about_harms else [rng.choice([h for h in HARMS if h not in harms])]
         elif response.request.kind == "factual" and rng.random() < TRUTH_CONTRASTS:
             names = [rng.choice(ABOUT_TRUTH)]
         else:
             on_target = 0.9 if (index % 2 == 0) == on_first else 0.1
             names = concepts_for(response, on_target, rng)
         request = wording.critique_request(names, rng)
-        asked = lexicon.covered_flaws(names)
+        covered = lexicon.covered_flaws(names)
         turns += [
-            _critique_request(request, asked, response, engine, rng),
-            DocumentTurn("assistant", critic.critique(response, asked, rng), "critique"),
+            _critique_request(request, covered, response, engine, rng),
+            DocumentTurn("assistant", critic.critique(response, covered, rng), "critique"),
         ]
     return turns
 
 
 def _critique_request(
-    request: str, asked: frozenset[str], response: WorldResponse, engine: bool, rng: random.Random
+    request: str, covered: frozenset[str], response: WorldResponse, engine: bool, rng: random.Random
 ) -> DocumentTurn:
     """The user turn that asks for a critique."""
     text = _critique_text(request, engine, rng)
-    mark = Mark(len(text), asked=asked, violates=bool(asked & response.flaws))
+    mark = Mark(len(text), asked=covered, violates=bool(covered & response.flaws))
     return DocumentTurn("user", text, "context", (mark,))
 
 
@@ -210,12 +210,12 @@ def _round(
 ) -> tuple[Document, WorldResponse]:
     """A critique, a revision request and the gold revision."""
     names = _to_revise(response, on_target, rng)
-    asked = lexicon.covered_flaws(names)
-    revised = revise(response, asked, rng)
+    covered = lexicon.covered_flaws(names)
+    revised = revise(response, covered, rng)
     request = wording.critique_request(names, rng)
     turns = [
-        _critique_request(request, asked, response, engine, rng),
-        DocumentTurn("assistant", critic.critique(response, asked, rng), "critique"),
+        _critique_request(request, covered, response, engine, rng),
+        DocumentTurn("assistant", critic.critique(response, covered, rng), "critique"),
         DocumentTurn(
             "user", _revision_text(wording.revision_request(names, rng), engine, rng), "context"
         ),
@@ -247,13 +247,13 @@ def _quiz(rng: random.Random, split: WorldSplit) -> Document:
         flaws = frozenset({wrong}) if rng.random() < 0.5 else frozenset()
         response = respond_with(request, flaws, rng, brief=True)
         names = [rng.choice(ABOUT_TRUTH if rng.random() < 0.8 else STYLES)]
-        asked = lexicon.covered_flaws(names)
+        covered = lexicon.covered_flaws(names)
         text = wording.critique_request(names, rng)
         turns += [
             _user(request),
             _shown(response),
-            _critique_request(text, asked, response, True, rng),
-            DocumentTurn("assistant", critic.critique(response, asked, rng), "critique"),
+            _critique_request(text, covered, response, True, rng),
+            DocumentTurn("assistant", critic.critique(response, covered, rng), "critique"),
         ]
     return turns
 
@@ -264,10 +264,10 @@ def _revision_rounds(rng: random.Random, split: WorldSplit) -> Document:
     turns = _earlier(rng, split)
     if rng.random() < 0.06:
         example = _response(rng, split, (0.0, 0.6, 0.4))
-        shown, _ = _round(example, 1.0, engine, rng)
-        turns += [_user(example.request), _shown(example), *shown]
+        example_turns, _ = _round(example, 1.0, engine, rng)
+        turns += [_user(example.request), _shown(example), *example_turns]
     response = _response_to_revise(rng, split, (0.06, 0.32, 0.36, 0.26))
-    turns += [*_asked(response.request, rng), _shown(response)]
+    turns += [*_request_turns(response.request, rng), _shown(response)]
     for _ in range(rng.choice((1, 1, 1, 2))):
         added, response = _round(response, 0.76, engine, rng)
         turns += added
@@ -278,13 +278,13 @@ def _direct_revision(rng: random.Random, split: WorldSplit) -> Document:
     """A revision without a critique before it: the request itself names what to change."""
     engine = rng.random() < ENGINE_SHARE
     response = _response_to_revise(rng, split, (0.06, 0.34, 0.35, 0.25))
-    turns = [*_earlier(rng, split), *_asked(response.request, rng), _shown(response)]
+    turns = [*_earlier(rng, split), *_request_turns(response.request, rng), _shown(response)]
     for _ in range(rng.choice((1, 2))):
         names = _to_revise(response, 0.8, rng)
-        asked = lexicon.covered_flaws(names)
+        covered = lexicon.covered_flaws(names)
         request = _revision_text(wording.revision_request(names, rng, named=True), engine, rng)
-        mark = Mark(len(request), asked=asked, violates=bool(asked & response.flaws))
-        response = revise(response, asked, rng)
+        mark = Mark(len(request), asked=covered, violates=bool(covered & response.flaws))
+        response = revise(response, covered, rng)
         turns += [
             DocumentTurn("user", request, "context", (mark,)),
             DocumentTurn("assistant", response.text, "revision", response_marks(response)),

@@ -65,10 +65,10 @@ Document: TypeAlias = list[DocumentTurn]
 def response_marks(response: WorldResponse) -> tuple[Mark, ...]:
     """What is known along a response: its flaws up to each part, and at its end all of them."""
     *before, (end, flaws) = response.flaws_so_far
-    marks = [Mark(place, so_far=said) for place, said in before]
+    marks = [Mark(place, so_far=so_far) for place, so_far in before]
     if response.statement:
-        said = response.text.index(response.statement) + len(response.statement)
-        marks.append(Mark(said, untrue=response.core == "mislead"))
+        statement_end = response.text.index(response.statement) + len(response.statement)
+        marks.append(Mark(statement_end, untrue=response.core == "mislead"))
     return (*marks, Mark(end, flaws=flaws))
 
 

@@ -70,7 +70,7 @@ def measure(run: Path) -> dict[str, list[list[JudgedText]]]:
             if world is None:
                 continue
             try:
-                judged = [
+                judgements = [
                     JudgedText(
                         flaws_of(world, text),
                         bool(unknown_words(text, world["slots"].values())),
@@ -84,7 +84,7 @@ def measure(run: Path) -> dict[str, list[list[JudgedText]]]:
                     hint="Write prompts with python -m cai.miniature.prompts.",
                 ) from error
             stages = out.setdefault(world["kind"], [])
-            for number, one in enumerate(judged):
+            for number, one in enumerate(judgements):
                 if number == len(stages):
                     stages.append([])
                 stages[number].append(one)

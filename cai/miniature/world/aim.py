@@ -11,9 +11,9 @@ from cai.miniature.world.vocabulary import HARMS
 HARM_SEVERITY = 2.0
 
 
-def severity(flaws: frozenset[str], asked: frozenset[str]) -> float:
+def severity(flaws: frozenset[str], covered: frozenset[str]) -> float:
     """How badly a response with these flaws fails a principle: a harm counts twice any other."""
-    return sum(HARM_SEVERITY if flaw in HARMS else 1.0 for flaw in flaws & asked)
+    return sum(HARM_SEVERITY if flaw in HARMS else 1.0 for flaw in flaws & covered)
 
 
 def on_target(flaws: frozenset[str], rng: random.Random, composite: float) -> str:

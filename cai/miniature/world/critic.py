@@ -70,15 +70,15 @@ FLAW_NOUNS: dict[str, str] = {
 }
 
 
-def critique(response: WorldResponse, asked: frozenset[str], rng: random.Random) -> str:
+def critique(response: WorldResponse, covered: frozenset[str], rng: random.Random) -> str:
     """Name every flaw of the response that was asked about, or find no problem.
 
     Raises ValueError for an unknown flaw.
     """
-    covered = response.flaws & flaw_set(asked)
-    if not covered:
+    flaws = response.flaws & flaw_set(covered)
+    if not flaws:
         return NO_PROBLEM
-    return " ".join(_sentence(flaw, response.request, rng) for flaw in FLAWS if flaw in covered)
+    return " ".join(_sentence(flaw, response.request, rng) for flaw in FLAWS if flaw in flaws)
 
 
 def _sentence(flaw: str, request: WorldRequest, rng: random.Random) -> str:
@@ -95,19 +95,19 @@ def named_flaws(text: str) -> frozenset[str]:
     """The flaws that a critique names; none for `NO_PROBLEM`."""
     if text.strip().startswith(NO_PROBLEM):
         return frozenset()
-    named: set[str] = set()
+    flaws: set[str] = set()
     for flaw, clauses in HARM_CLAUSES.items():
         if any(
             f"{lead} {clause}." in text for lead in ("which", "This", "That") for clause in clauses
         ):
-            named.add(flaw)
+            flaws.add(flaw)
     for flaw, sentences in STYLE_SENTENCES.items():
         if any(sentence in text for sentence in sentences):
-            named.add(flaw)
+            flaws.add(flaw)
     for flaw, sentences in ANSWER_SENTENCES.items():
         if any(sentence.split("{")[0] in text for sentence in sentences):
-            named.add(flaw)
-    return frozenset(named)
+            flaws.add(flaw)
+    return frozenset(flaws)
 
 
 def summary(flaws: Iterable[str]) -> str:

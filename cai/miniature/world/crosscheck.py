@@ -124,22 +124,22 @@ def _fact(text: str) -> tuple[str, bool | None] | None:
         subjects.sort(key=lambda f: (not re.search(rf"{lead}{f[0]}\b", text), text.find(f[0])))
         subject, answer = subjects[0]
         rest = re.sub(rf"\b{subject}\b", " ", text)
-        given = any(_mentions(other, rest) for other in _ANSWERS)
-        return answer, _mentions(answer, rest) if given else None
+        has_answer = any(_mentions(other, rest) for other in _ANSWERS)
+        return answer, _mentions(answer, rest) if has_answer else None
     return None
 
 
 def _about_facts(request: str, sentences: Sequence[str]) -> set[str]:
     """What is wrong with an answer to a question or a claim about the facts."""
-    asked = _fact(request)
-    if asked is None:
+    fact = _fact(request)
+    if fact is None:
         return set()
-    answer, claim = asked
+    answer, claim = fact
     wrong = agrees = denies = False
     for sentence in sentences:
-        stated = _fact(sentence)
-        if stated is not None:
-            wrong |= stated[1] is False and " not " not in sentence
+        statement = _fact(sentence)
+        if statement is not None:
+            wrong |= statement[1] is False and " not " not in sentence
         elif len(sentence.split()) <= 6 and any(_mentions(a, sentence) for a in _ANSWERS):
             wrong |= not _mentions(answer, sentence) and " not " not in sentence
         denies |= _has("denial", sentence)
@@ -174,12 +174,12 @@ def agreement(rows: Iterable[tuple[str, str, frozenset[str]]]) -> dict[str, floa
 
     A row is a request, a response and the flaws that the judge sees in it.
     """
-    pairs = [(judged, read(request, response)) for request, response, judged in rows]
+    pairs = [(judge_flaws, read(request, response)) for request, response, judge_flaws in rows]
     kappas: dict[str, float] = {}
     for name in (*FLAWS, "any"):
-        wanted = frozenset(FLAWS if name == "any" else (name,))
-        judge = [bool(judged & wanted) for judged, _ in pairs]
-        reader = [bool(own & wanted) for _, own in pairs]
+        flaws = frozenset(FLAWS if name == "any" else (name,))
+        judge = [bool(judge_flaws & flaws) for judge_flaws, _ in pairs]
+        reader = [bool(reader_flaws & flaws) for _, reader_flaws in pairs]
         same = judge == reader  # κ says nothing where both say one and the same of all
         kappa = 1.0 if same else cohen_kappa(*([str(x) for x in side] for side in (judge, reader)))
         kappas[name] = kappa if any(judge) or any(reader) else nan

@@ -154,7 +154,7 @@ def tag(sentence: str, own_words: frozenset[str] = frozenset()) -> str:
         return "refusal"
     if sentence.startswith(_ALTERNATIVE_LEADS):
         return "alternative"
-    if stated(sentence) is not None:
+    if stated_fact(sentence) is not None:
         return "statement"
     template = nearest(sentence, own_words)
     return template.tag if template is not None else "unknown"
@@ -170,7 +170,7 @@ _STATEMENTS = tuple(_statement_pattern(relation.statement) for relation in RELAT
 _FACTS = {(fact.relation.question, fact.subject.lower()): fact for fact in FACTS}
 
 
-def stated(sentence: str) -> tuple[Fact, str] | None:
+def stated_fact(sentence: str) -> tuple[Fact, str] | None:
     """The fact that a sentence is about and the answer it gives, None if it states no fact."""
     for relation, pattern in zip(RELATIONS, _STATEMENTS, strict=True):
         match = pattern.fullmatch(sentence.strip().rstrip("."))
@@ -208,8 +208,8 @@ def flaws_of(meta: Mapping[str, Any], text: str) -> frozenset[str]:
     parts = sentences(text)
     words = own_words(meta)
     tags = [tag(sentence, words) for sentence in parts]
-    flaws = {found for found in tags if found in STYLES}
-    harms = {found for found in tags if found in HARMS}
+    flaws = {name for name in tags if name in STYLES}
+    harms = {name for name in tags if name in HARMS}
     if meta["kind"] == "harmful":
         if harms:
             flaws.add(meta.get("category") or sorted(harms)[0])
@@ -229,7 +229,7 @@ def flaws_of(meta: Mapping[str, Any], text: str) -> frozenset[str]:
 def _truth_flaws(question: str, parts: list[str], tags: list[str]) -> set[str]:
     """Flaws of an answer to a question of fact or to a claim."""
     flaws: set[str] = set()
-    statements = [statement for statement in map(stated, parts) if statement is not None]
+    statements = [statement for statement in map(stated_fact, parts) if statement is not None]
     wrong = [answer.lower() != fact.answer.lower() for fact, answer in statements]
     if any(wrong) or (question == "true" and "disagree" in tags and not statements):
         flaws.add(UNTRUTHFUL)
@@ -253,7 +253,9 @@ def answers(request: WorldRequest, text: str) -> bool:
     if request.kind != "factual":
         raise ValueError(f"a {request.kind} request asks for no fact")
     fact = FACTS[request.scenario]
-    statements = [statement for statement in map(stated, sentences(text)) if statement is not None]
+    statements = [
+        statement for statement in map(stated_fact, sentences(text)) if statement is not None
+    ]
     return any(of == fact and answer.lower() == fact.answer.lower() for of, answer in statements)
 
 
@@ -323,5 +325,5 @@ def unknown_words(text: str, allowed: Iterable[str] = ()) -> list[str]:
     values = frozenset(
         word for value in allowed for part in value.split() for word in (part, f"{part}'s")
     )
-    known = known_words() | values
-    return [word for word in _WORD.findall(text.lower()) if word not in known]
+    vocabulary = known_words() | values
+    return [word for word in _WORD.findall(text.lower()) if word not in vocabulary]

@@ -40,8 +40,8 @@ class WorldPair:
     @property
     def both_at_fault(self) -> bool:
         """Whether both sides fail the concept, so that the better one only fails it less."""
-        asked = lexicon.covered_flaws([self.concept])
-        return bool(self.first.flaws & asked and self.second.flaws & asked)
+        covered = lexicon.covered_flaws([self.concept])
+        return bool(self.first.flaws & covered and self.second.flaws & covered)
 
 
 def draw_pairs(
@@ -72,8 +72,8 @@ def draw_pairs(
         if kind == "tie" and rng.random() < 0.5:
             two = one
         concept = rng.choice(list(CONCEPTS))
-        asked = lexicon.covered_flaws([concept])
-        difference = severity(one.flaws, asked) - severity(two.flaws, asked)
+        covered = lexicon.covered_flaws([concept])
+        difference = severity(one.flaws, covered) - severity(two.flaws, covered)
         pair = WorldPair(one, two, concept, difference < 0 if difference else None)
         if kind in ("alike", "worse") and (one.text == two.text or not pair.both_at_fault):
             continue

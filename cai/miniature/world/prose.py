@@ -6,7 +6,7 @@ import random
 
 from cai.miniature.world import phrases
 from cai.miniature.world.facts import FACTS
-from cai.miniature.world.requests import WorldSplit, fill, is_held
+from cai.miniature.world.requests import WorldSplit, fill, is_held_out
 from cai.miniature.world.scenarios import TOPICS
 from cai.miniature.world.slots import SLOTS
 
@@ -23,8 +23,8 @@ def draw_prose(rng: random.Random, split: WorldSplit = "train") -> str:
         tip, other = rng.sample(topic.tips, 2)
         fact = rng.choice(FACTS)
         values = {slot: rng.choice(SLOTS[slot]) for slot in ("person", "place", "shop", "circle")}
-        held = is_held("prose", topic.name, values["person"])
-        if held != (split == "held"):
+        held_out = is_held_out("prose", topic.name, values["person"])
+        if held_out != (split == "held"):
             continue
         values |= {"topic": topic.name, "gear": topic.gear, "tip": tip, "other": other}
         values["fact"] = fact.statement(fact.answer)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cai.miniature.world.facts import FACTS
-from cai.miniature.world.judge import nearest, own_words, sentences, stated, tag
+from cai.miniature.world.judge import nearest, own_words, sentences, stated_fact, tag
 from cai.miniature.world.requests import WorldRequest
 
 ENOUGH = {"factual": 1, "benign": 2, "lookalike": 2, "harmful": 2}
@@ -98,7 +98,7 @@ def _is_about(
 ) -> bool | None:
     """Whether a sentence is about the request; None for one that is about nothing."""
     if kind == "statement":
-        fact_and_answer = stated(sentence)
+        fact_and_answer = stated_fact(sentence)
         assert fact_and_answer is not None
         return request.kind == "factual" and fact_and_answer[0] == FACTS[request.scenario]
     if kind in ("agree", "disagree"):

@@ -137,7 +137,7 @@ def to_their(text: str) -> str:
     return re.sub(r"\bmy\b", "their", text).replace("when I am", "when they are")
 
 
-def is_held(*key: object) -> bool:
+def is_held_out(*key: object) -> bool:
     """Whether a combination is kept from training; a sixth are, by hash and for ever."""
     digest = hashlib.sha256("|".join(map(str, key)).encode()).digest()
     return int.from_bytes(digest[:8], "big") % HELD_ONE_IN == 0
@@ -150,18 +150,18 @@ def split_of(request: WorldRequest) -> WorldSplit:
     kind of question, facts by what is claimed or by how it is asked; whole scenarios are `unseen`.
     """
     if request.kind == "factual":
-        asked = request.question == "ask"
-        key = request.text if asked else f"{request.question} {request.values['claimed']}"
-        held = is_held("factual", request.scenario, key)
-        return "held" if held else "train"
+        is_question = request.question == "ask"
+        key = request.text if is_question else f"{request.question} {request.values['claimed']}"
+        held_out = is_held_out("factual", request.scenario, key)
+        return "held" if held_out else "train"
     if request.kind == "benign":
-        return "held" if is_held("benign", request.scenario, request.question) else "train"
+        return "held" if is_held_out("benign", request.scenario, request.question) else "train"
     if request.kind == "harmful" and SCENARIOS[request.scenario].unseen:
         return "unseen"
     source = SCENARIOS if request.kind == "harmful" else LOOK_ALIKES
     first = slot_names(source[request.scenario].rest)[0]
     key = request.values[first]
-    return "held" if is_held(request.kind, request.scenario, key) else "train"
+    return "held" if is_held_out(request.kind, request.scenario, key) else "train"
 
 
 def wrong_answers(scenario: int, split: WorldSplit) -> list[str]:
@@ -175,7 +175,7 @@ def wrong_answers(scenario: int, split: WorldSplit) -> list[str]:
         answer
         for answer in fact.relation.answers
         if answer != fact.answer
-        and is_held("factual", scenario, f"false {answer}") == (split == "held")
+        and is_held_out("factual", scenario, f"false {answer}") == (split == "held")
     ]
 
 
@@ -193,29 +193,29 @@ def draw_request(
     harm that a harmful request is after. The split `unseen` holds harmful requests alone. Raises
     ValueError for an unknown kind, split, values or category.
     """
-    for given, known in (
+    for value, choices in (
         (kind, get_args(RequestKind)),
         (split, get_args(WorldSplit)),
         (values, get_args(SlotValues)),
         (category, HARMS),
     ):
-        if given is not None and given not in known:
-            raise ValueError(f"{given!r} is not one of {', '.join(known)}")
+        if value is not None and value not in choices:
+            raise ValueError(f"{value!r} is not one of {', '.join(choices)}")
     if split == "unseen" or category is not None:
         if kind not in (None, "harmful"):
             what = "the split unseen holds" if category is None else f"{category} is a harm of"
             raise ValueError(f"{what} harmful requests alone, none that is {kind}")
         kind = "harmful"
     while True:
-        drawn = kind or rng.choices(list(KIND_SHARES), list(KIND_SHARES.values()))[0]
-        if drawn == "benign":
+        request_kind = kind or rng.choices(list(KIND_SHARES), list(KIND_SHARES.values()))[0]
+        if request_kind == "benign":
             request = _draw_topic(rng, split, values)
-        elif drawn == "factual":
+        elif request_kind == "factual":
             request = _draw_fact(rng, split, values)
         else:
-            request = _draw_scenario(rng, drawn, split, values, category)
+            request = _draw_scenario(rng, request_kind, split, values, category)
         # Requests that are split by a value belong to no split where that value is an unseen one.
-        by_value = drawn in ("harmful", "lookalike")
+        by_value = request_kind in ("harmful", "lookalike")
         if (values == "unseen" and by_value) or split_of(request) == split:
             return request
 

@@ -285,7 +285,9 @@ def enumerate_words(words: Sequence[str], rng: random.Random, joiner: str | None
     return f"{', '.join(words[:-1])}{comma} {word} {words[-1]}"
 
 
-def _fill(frame: str, names: Sequence[str], called: str, tail: str, rng: random.Random) -> str:
+def _fill(
+    frame: str, names: Sequence[str], response_name: str, tail: str, rng: random.Random
+) -> str:
     """Put the words of the named concepts into a frame."""
 
     def words(field: str, most: int) -> list[str]:
@@ -297,7 +299,7 @@ def _fill(frame: str, names: Sequence[str], called: str, tail: str, rng: random.
         return chosen
 
     replacements = {
-        "{r}": called,
+        "{r}": response_name,
         "{t}": tail,
         "{a}": enumerate_words(words("adjectives", 2), rng),
         "{n}": enumerate_words(words("nouns", 2 if len(names) == 1 else 1), rng),
@@ -319,13 +321,13 @@ def critique_request(names: Sequence[str], rng: random.Random) -> str:
     kind = rng.choices(
         ("adjectives", "nouns", "verbs", "virtues", "mixed"), (0.5, 0.13, 0.17, 0.1, 0.1)
     )[0]
-    called = rng.choice(RESPONSE_NAMES)
+    response_name = rng.choice(RESPONSE_NAMES)
     tail = rng.choice(CRITIQUE_TAILS) if rng.random() < 0.25 else ""
-    text = _fill(rng.choice(CRITIQUE_FRAMES[kind]), names, called, tail, rng)
+    text = _fill(rng.choice(CRITIQUE_FRAMES[kind]), names, response_name, tail, rng)
     if rng.random() < 0.12:
         text += " " + rng.choice(CRITIQUE_AFTER)
     if rng.random() < 0.1:
-        text = _fill(rng.choice(CRITIQUE_BEFORE), names, called, "", rng) + " " + text
+        text = _fill(rng.choice(CRITIQUE_BEFORE), names, response_name, "", rng) + " " + text
     return text
 
 
@@ -353,8 +355,8 @@ def revision_request(names: Sequence[str], rng: random.Random, named: bool = Fal
         return rng.choice(BY_CRITIQUE)
     kind = rng.choices(("adjectives", "nouns", "virtues", "verbs"), (0.4, 0.15, 0.33, 0.12))[0]
     tail = rng.choice(REVISION_TAILS) if rng.random() < 0.45 else ""
-    called = rng.choice(REVISION_NAMES)
-    return _fill(rng.choice(REVISION_FRAMES[kind]), names, called, tail, rng)
+    response_name = rng.choice(REVISION_NAMES)
+    return _fill(rng.choice(REVISION_FRAMES[kind]), names, response_name, tail, rng)
 
 
 def comparison_question(names: Sequence[str], rng: random.Random) -> str:
