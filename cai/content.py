@@ -61,7 +61,7 @@ def enclosing_project(folder: Path) -> Path | None:
 def find_constitution(path_or_name: str | Path) -> Path:
     """The file of a constitution: a path, or a name in this project or among the shipped ones.
 
-    Raises `ContentError` where there is none.
+    Raises `ContentError` where nothing has that name.
     """
     text = os.fspath(path_or_name)
     path = Path(text)

@@ -1,4 +1,4 @@
-"""Decoding settings: what the user asks for, what the model's own config says, and which holds.
+"""Decoding settings: the user's, the model's own, and which takes precedence.
 
 Names and meaning are those of transformers' `GenerationConfig`. A setting that is asked for holds;
 one left open is the model's own, from its `generation_config.json`; else it is off (temperature 1).
@@ -36,7 +36,10 @@ class Decoding:
 
     @classmethod
     def of(cls, sampling: Sampling, model_sampling: Sampling | None = None) -> Decoding:
-        """What holds. own: the model's settings. Raises `UsageError` for a value out of range."""
+        """The settings in force: the user's before the model's own.
+
+        Raises `UsageError` for a value out of range.
+        """
         explicit = {n: v for n in SETTINGS if (v := getattr(sampling, n)) is not None}
         defaults = {
             n: v

@@ -1,4 +1,4 @@
-"""What can go wrong, and how a person is told.
+"""The errors that users see, and their exit codes.
 
     CaiError                 exit 1   anything below, told in one line without a traceback
     ├── UsageError           exit 2   an option or its value makes no sense

@@ -1,4 +1,4 @@
-"""How far labels can be relied on: agreement, Cohen's κ, Krippendorff's α, each with an interval.
+"""Reliability of labels: agreement, Cohen's κ, Krippendorff's α, each with an interval.
 
 For nominal labels, and pure. Where a statistic is undefined it is NaN, never a guess.
 """

@@ -1,4 +1,4 @@
-"""The nouns of the project: frozen, comparable, free of behaviour and of heavy imports.
+"""The data types of the project: frozen, comparable, without behaviour or heavy imports.
 
 A prompt is answered by a response; a critique and a revision follow, once a round; the whole is a
 trace. Two responses to one prompt are judged in a comparison. Traces and comparisons become

@@ -119,7 +119,7 @@ def _judge_pairs(lab: Lab, pairs: Sequence[WorldPair], caps: Sequence[float] = (
 
 
 def _right(values: Sequence[float], truths: Sequence[bool]) -> list[bool]:
-    """Whether each side was told, by logits that the first is better."""
+    """Whether each verdict is right, from the logits that the first is better."""
     return [(value > 0) == truth for value, truth in zip(values, truths, strict=True)]
 
 
@@ -136,7 +136,7 @@ def _keep(lab: Lab, part: str, pairs: Sequence[WorldPair], logits: _Logits) -> N
 
 
 def _note_pairs(lab: Lab, kind: PairKind, pairs: Sequence[WorldPair], logits: _Logits) -> None:
-    """Which sides were told; a conflict pair is asked twice, and its two answers go together."""
+    """Which verdicts are right; a conflict pair is asked twice, and its two answers go together."""
     truths = [bool(pair.first_is_better) for pair in pairs]
     about = [pair.first for pair in pairs]
     groups = None

@@ -124,7 +124,7 @@ def _failed_by_both(first: _Option, second: _Option) -> list[str]:
 
 
 def _tied_concept(first: _Option, second: _Option, rng: random.Random) -> str:
-    """A concept under which neither option is better, any if there is none."""
+    """A concept under which neither option is better, any concept if there is no such one."""
     tied = [
         name
         for name, concept in CONCEPTS.items()

@@ -1,4 +1,4 @@
-"""What a critique comes to.
+"""Reads a critique: a problem, no problem, a refusal, a contradiction, or nothing.
 
 Models dress up what they were asked to say: "**No problem found.**", "Sure! Here is my critique: no
 problems found", "Upon review, there are no issues with the response." Plain rules over English
@@ -220,14 +220,14 @@ _OF_RESPONSE = re.compile(
 
 
 class _Phrase(NamedTuple):
-    """A `no_problem` sentence, and whether the rules for English know it as one."""
+    """A `no_problem` sentence, and whether the general English patterns match it."""
 
     pattern: re.Pattern[str]
     is_general: bool
 
 
 def read_critique(critique: str, no_problem: Sequence[str]) -> CritiqueOutcome:
-    """What a critique comes to.
+    """The outcome of a critique.
 
     problem: it names something, and does not say that there is nothing. no-problem: one of its
     sentences is a `no_problem` sentence, or says as much, and the others hold nothing against it.
@@ -265,7 +265,7 @@ def is_no_problem(text: str, no_problem: Sequence[str]) -> bool:
 
 
 def _sentences(text: str) -> Iterator[str]:
-    """The sentences of a text, undressed; lines are sentences too, and labels and leads go."""
+    """The sentences of a text without labels, leads and markup; a line is a sentence too."""
     for piece in _SENTENCE_END.split(_TAG.sub(" ", text)):
         bare = _bare(piece)
         if re.search(r"\w", bare) and not _COURTESY.match(bare):
@@ -273,7 +273,7 @@ def _sentences(text: str) -> Iterator[str]:
 
 
 def _bare(piece: str) -> str:
-    """A sentence without its dress, its label and what leads up to it."""
+    """A sentence without markup, label and lead."""
     bare = piece
     while True:
         less = _DRESS.sub("", bare)
@@ -285,7 +285,7 @@ def _bare(piece: str) -> str:
 
 
 def _phrase(sentence: str) -> _Phrase:
-    """A `no_problem` sentence however it is spaced and cased, an s at a word's end or not."""
+    """The pattern of a `no_problem` sentence: any spacing and case, plural or not."""
     words = re.findall(r"\w[\w'’-]*", sentence)
     pattern = r"[^\w]+".join(f"{re.escape(word)}s?" for word in words) or r"(?!)"
     is_general = any(general.fullmatch(" ".join(words)) for general in _GENERAL)
@@ -293,7 +293,7 @@ def _phrase(sentence: str) -> _Phrase:
 
 
 def _withdraws(sentence: str, phrases: Sequence[_Phrase]) -> bool | None:
-    """Whether a sentence takes back at its end that there is no problem; None: it says no such."""
+    """Whether a sentence withdraws its "no problem" at its end; None where it has none."""
     for text in (sentence, _HEADING.sub("", sentence)):
         for phrase in phrases:
             match = phrase.pattern.match(text)
@@ -312,7 +312,7 @@ def _withdraws(sentence: str, phrases: Sequence[_Phrase]) -> bool | None:
 
 
 def _ends_here(tail: str) -> bool:
-    """Whether a `no_problem` sentence is over where this follows; "No problem founded" is none."""
+    """Whether a `no_problem` sentence ends where this text follows; not in "No problem founded"."""
     rest = tail.lstrip()
     return not re.match(r"\w", tail) and (
         not re.match(r"\w", rest) or bool(_GOES_ON.match(rest) or _TURNS.match(rest))
@@ -325,7 +325,7 @@ def _takes_back(tail: str) -> bool:
 
 
 def _readable(tail: str) -> bool:
-    """Whether what follows a sentence of another language is nothing, or is English."""
+    """Whether the text after a sentence of another language is empty or English."""
     words = tail.lstrip(" \t,;:.!–—-")
     return not re.search(r"\w", tail) or bool(_GOES_ON.match(words)) or bool(_ENGLISH.search(words))
 
@@ -338,7 +338,7 @@ def _refused(sentences: Sequence[str]) -> bool:
 
 
 def _denies_faults(sentence: str) -> bool:
-    """Whether a sentence says of the response that it has not some fault, and nothing else."""
+    """Whether a sentence only denies that the response has some fault."""
     if _DENIES_ALL.match(sentence):
         return True
     match = _DENIES.match(sentence)
@@ -352,7 +352,7 @@ def _denies_faults(sentence: str) -> bool:
 
 
 def _faulty(text: str) -> bool:
-    """Whether a text names a fault that it neither denies nor opposes in the same breath."""
+    """Whether a text names a fault without denying or opposing it in the same clause."""
     return any(
         not _NEGATION.search(_led_up(text, m.start(), _CLAUSE)[-_REACH:])
         and not _OPPOSES.search(_led_up(text, m.start(), _NEXT_VERB))
@@ -361,6 +361,6 @@ def _faulty(text: str) -> bool:
 
 
 def _led_up(text: str, at: int, boundary: re.Pattern[str]) -> str:
-    """What stands before a place, from the last boundary on."""
+    """The text before a place, from the last boundary on."""
     starts = [m.start() for m in boundary.finditer(text) if m.start() < at]
     return text[starts[-1] if starts else 0 : at]

@@ -73,7 +73,7 @@ class Turn:
 
     @property
     def ids(self) -> tuple[int, ...]:
-        """The whole of it."""
+        """Prompt and reply together."""
         return self.prompt + self.reply
 
 
@@ -297,7 +297,7 @@ class Encoder:
         return out
 
     def _end(self, after: str) -> str:
-        """What stands behind an answer, up to the first control token, which ends the turn."""
+        """The template's text after an answer, up to the control token that ends the turn."""
         text = ""
         for piece, token in self._split(after):
             text += piece

@@ -1,4 +1,4 @@
-"""Faults that a text shows by itself, or beside the text before it.
+"""Faults of a revised text: unchanged, truncated, repetitive, leaked critique.
 
 One list for the guards of a build (`cai.pipeline.guards`) and the flags of an audit
 (`cai.audit.flags`): what counts as unchanged, leaked, truncated or repeated is decided here. Rules

@@ -1,4 +1,4 @@
-"""What a model's text says: is this a refusal, does it repeat itself.
+"""Rules over a model's text: refusals, repetition, normalisation.
 
 Plain rules over plain text, no model. Each is an approximation for English text and says so by its
 tests; none of them drops a row by itself.

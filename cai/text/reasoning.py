@@ -1,4 +1,4 @@
-"""Reasoning that a model writes before its answer, told from the answer by the model's own markers.
+"""Splits the reasoning that a model writes before its answer from the answer, by its own markers.
 
 Known are tags (`<think>…</think>` of Qwen3, DeepSeek-R1, GLM and SmolLM3, `[THINK]…[/THINK]` of
 Magistral) and the channels of Harmony (gpt-oss), where an `analysis` message comes before the
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Markers:
-    """What stands around a model's reasoning.
+    """The markers around a model's reasoning.
 
     open, close: what begins it, and what stands between it and the answer. inside: control tokens
     that belong to a reply and do not end it. ends: what ends a reply once the answer has begun,
@@ -61,7 +61,7 @@ class Markers:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a model wrote: its answer, and the reasoning before it. closed: the answer was begun."""
+    """A model's answer and the reasoning before it. closed: whether the reasoning ended."""
 
     answer: str
     reasoning: str = ""
@@ -102,7 +102,7 @@ HARMONY = Harmony(
 
 
 def markers_of(template: str) -> Markers | None:
-    """The markers that a chat template knows, if any: whose template has none does not reason."""
+    """The markers that a chat template knows; None for a model that does not reason."""
     if "<|channel|>" in template and "<|message|>" in template:
         return HARMONY
     return next((tags for tags in TAGS if tags.close in template), None)
@@ -116,7 +116,7 @@ def parted(text: str, markers: Markers | None, opened: bool = False) -> Reply:
 
 
 def split_reply(text: str) -> Reply:
-    """Reasoning and answer where nothing is known of the model but its text."""
+    """Reasoning and answer in the text of a model whose template is unknown."""
     for markers in TAGS:
         if markers.close in text or markers.open in text:
             return markers.split(text)

@@ -1,4 +1,4 @@
-"""Where a revision begins and ends, and whether it is one.
+"""Strips announcements and remarks from a revision, and detects texts that are no revision.
 
 Models announce what they were asked to write ("Sure! Here's the revised response: …"), say
 afterwards what they changed, or answer the request instead of following it. Plain rules over

@@ -1,4 +1,4 @@
-"""A chat template's words: around each message, and around the assistant's next reply.
+"""Chat templates: the text they write around each message, and around the assistant's reply.
 
 The template is rendered with an unguessable stand-in for the core of each message (its white space
 stays, so the template trims what it always trims), which tells the template's own words from the
@@ -66,7 +66,7 @@ _OPENER = Message("user", "Hello there.")
 
 @dataclass(frozen=True, slots=True)
 class TemplateOptions:
-    """How a model's chat template is called.
+    """Options of a model's chat template.
 
     date: the day, YYYY-MM-DD, for templates that write today's date; None for today.
     thinking: `off` and `on` turn the template's own switch; where it has none, `off` begins every
@@ -230,7 +230,7 @@ class ChatTemplate:
         }
 
     def same_words(self, options: TemplateOptions) -> bool:
-        """Whether it would write the same with these options."""
+        """Whether the template writes the same under these options."""
         date = options.date if self.writes_date else self.options.date
         return replace(options, date=date) == self.options
 
@@ -264,7 +264,7 @@ class ChatTemplate:
         return rendering if rendering.cores[-1] == Core("Yes.") else None
 
     def _around_reasoning(self, messages: Messages, prompt: str) -> tuple[str, str]:
-        """What stands before and after reasoning: the template's words where it writes any."""
+        """The text before and after reasoning: the template's own where it writes any."""
         assert self.markers is not None
         turns = self._turns(messages)
         reasoning, answer = self._mark(len(turns)), self._mark(len(turns) + 1)
@@ -353,7 +353,7 @@ class ChatTemplate:
     # -- what is found out once -----------------------------------------------------------------
 
     def _template_arguments(self) -> dict[str, Any]:
-        """What the template is called with, beside the conversation."""
+        """The template's arguments, apart from the conversation."""
         out: dict[str, Any] = dict(self.options.arguments)
         for name in out:
             if name not in self.variables - _BUILT_IN:
@@ -392,7 +392,7 @@ def _chat(turns: Sequence[Message]) -> list[dict[str, str]]:
 
 
 def _behind(prompt: str, text: str) -> str | None:
-    """What text has behind a generation prompt; None where it does not begin with it."""
+    """The text after a generation prompt; None where it does not begin with it."""
     return text[len(prompt) :] if text.startswith(prompt) else None
 
 

@@ -1,4 +1,4 @@
-"""Text that every tokenizer, store and file format can hold; anything else is turned away early."""
+"""Text that every tokenizer, store and file format can hold; anything else is refused early."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""A training run on disk: what it was told, what it saw, and what came out.
+"""The folder of a training run: settings, record, metrics, weights.
 
 config.yaml        every setting as resolved
-run.json           who it is: base, parents, data, status, results; digests of what it made
-metrics.jsonl      a line a step, and one for each look at the held-out rows
+run.json           the record: base, parents, data, status, results; digests of all files
+metrics.jsonl      a line a step, and one for each evaluation on the held-out set
 set_aside.jsonl    rows that could not be used, each with its reason
 adapter/, head.safetensors, model/    what was trained
 checkpoint.safetensors                the state to go on from, removed in the end
@@ -50,7 +50,7 @@ their digests say."""
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a run rests on, its settings apart.
+    """The inputs of a run, its settings apart.
 
     base: name and fingerprint. parents: what it started from, or was rewarded by: name, id, stage,
     and digest of each. data: name and digest of each file. counts: rows used and set aside.
@@ -79,7 +79,7 @@ class RunFolder:
         )
 
     def open(self) -> bool:
-        """Make the folder, or take up the run that was interrupted in it; True for the latter.
+        """Make the folder, or resume the run that was interrupted in it; True for the latter.
 
         A run that took no step is no hindrance to another. Raises `UsageError` where another run,
         or this one where it stopped itself, is in the way.
@@ -106,7 +106,7 @@ class RunFolder:
 
     @property
     def results(self) -> dict[str, Any] | None:
-        """Those of this very run, where the folder holds it and it is finished."""
+        """The results of this very run, if the folder holds it and it is finished."""
         record = read_run(self.path) if is_run(self.path) else {}
         same = record.get("id") == self.id and record["status"] == "finished"
         return dict(record["results"]) if same else None
@@ -242,7 +242,7 @@ def verify_run(folder: Path) -> tuple[int, list[str]]:
 
 
 def validate_out(folder: Path) -> None:
-    """Raise `UsageError` where a folder is no place for a run, before anything is loaded."""
+    """Raise `UsageError` where a folder holds other files, before anything is loaded."""
     with store_errors(folder):
         if folder.exists() and not is_run(folder):
             others = [p.name for p in folder.iterdir() if p.name not in (_LOCK, f"{_LOCK}-journal")]
@@ -268,12 +268,12 @@ def forget_lines(file: Path, key: str, last: int) -> None:
 
 
 def last_metrics(folder: Path) -> dict[str, Any]:
-    """Metrics of the last step; empty where there is none."""
+    """Metrics of the last step; empty before the first."""
     return next((row for row in reversed(_metrics(folder)) if not row["held_out"]), {})
 
 
 def start_noise(folder: Path) -> dict[str, float]:
-    """What rounding alone came to before the first step, by the metrics of that step."""
+    """The noise floor before the first step, from the metrics of that step."""
     first = next((row for row in _metrics(folder) if not row["held_out"]), {})
     return {name: float(f"{first[name]:.3g}") for name in NOISE if name in first}
 
@@ -309,7 +309,7 @@ def _run_id(run: Mapping[str, Any]) -> str:
 
 
 def _difference(record: Mapping[str, Any], run: RunFolder) -> str:
-    """What sets the run in a folder apart from the one that is asked for."""
+    """How the run in a folder differs from this one."""
     changed = _other_settings(record, run.config)
     if changed:
         return changed

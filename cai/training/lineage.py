@@ -1,4 +1,4 @@
-"""What training runs made, by the names that people give it: a run, its best, or a folder in it."""
+"""Adapters and bases of training runs, found by a run, its `best`, or a folder in it."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from cai.text.template import TemplateOptions, parse_arguments
 from cai.training.config import FORMATS
 
 Use: TypeAlias = Literal["speak", "merge", "start"]
-"""What an adapter is wanted for; a run may start from a reward model, which can't speak."""
+"""The use of an adapter; a reward model can't speak, but a run may start from one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What a training run says of itself.
+    """The identity of a training run, from its `run.json`.
 
-    model: the base as it was given then. fingerprint: that base's. quantize: how it was held.
+    model: the name of the base. fingerprint: that base's. quantize: as the setting.
     """
 
     id: str
@@ -61,7 +61,7 @@ class Adapter:
         return self.record.fingerprint in (fingerprint(folder, f) for f in formats)
 
     def facts(self, part: str) -> dict[str, Any]:
-        """What a run that is made from it says of it; part: what it is to that run."""
+        """The entry in the record of a run that uses it; part: its role there."""
         return {
             "name": self.name,
             "part": part,
@@ -131,7 +131,7 @@ def trained_template(adapters: Iterable[str], date: str | None = None) -> Templa
 
 
 def base_facts(model: str) -> list[dict[str, Any]]:
-    """What is said of the run that made a base; nothing where none did.
+    """The record's entry for the run that trained a base; empty where none did.
 
     Raises as `find_adapter`.
     """
@@ -167,17 +167,17 @@ def verify_files(home: Path | None, files: Iterable[Path]) -> None:
 
 
 def _record(home: Path, place: Path, use: Use) -> Record:
-    """What the run of a folder says, where what it made may be used so."""
+    """The record of a folder's run. Raises where its weights may not be used this way."""
     run = need_finished(home)
     try:
         if run["status"] == "stopped" and use != "speak" and place == home:
             output = "model" if (home / "model").is_dir() else "adapter"
             best = (
-                f"{home / 'best'}, from before the signs; or " if (home / "best").is_dir() else ""
+                f"{home / 'best'}, from before the alarm; or " if (home / "best").is_dir() else ""
             )
             raise DataError(
                 f"The training run {home} stopped itself: {run['results']['stopped']}",
-                hint=f"Give {best}{home / output}, what it came to.",
+                hint=f"Give {best}{home / output}, the last weights.",
             )
         if run["stage"] == "reward" and use != "start":
             raise UsageError(
@@ -197,7 +197,7 @@ def _record(home: Path, place: Path, use: Use) -> Record:
 
 
 def _base_name(folder: Path) -> str:
-    """What `adapter_config.json` names as the base."""
+    """The base that `adapter_config.json` names."""
     file = folder / "adapter_config.json"
     try:
         config = json.loads(file.read_bytes())

@@ -1,7 +1,7 @@
 """The training loop of every stage: steps, metrics, evaluations, checkpoints, Ctrl-C.
 
-What a step is, the trainer knows: a batch of rows (`cai.training.rows`), or a rollout and the
-epochs that learn from it (`cai.training.ppo`).
+The trainer defines a step: a batch of rows (`cai.training.rows`), or a rollout and the epochs that
+learn from it (`cai.training.ppo`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from cai.training.trainer import Trainer, require_finite
 
 @dataclass(frozen=True, slots=True)
 class StepReport:
-    """What is reported after a step. metrics: the step's means, or the held-out set's."""
+    """The report after a step or an evaluation. metrics: means of the step or held-out set."""
 
     step: int
     steps: int

@@ -23,7 +23,7 @@ GRAM = 4
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What one update's responses look like.
+    """Statistics of one update's responses.
 
     kl: mean KL of a response to the reference, nats. length: mean tokens. repetition: mean share of
     a response's 4-grams that it has said before. unended: share of responses without a proper end
@@ -97,7 +97,7 @@ def observe(
 
 
 def repeated(ids: Sequence[int]) -> float:
-    """Share of the 4-grams of ids that have occurred before; 0 where there is none."""
+    """Share of the 4-grams of ids that have occurred before; 0 for fewer than four ids."""
     grams = [tuple(ids[i : i + GRAM]) for i in range(len(ids) - GRAM + 1)]
     return 1 - len(set(grams)) / len(grams) if grams else 0.0
 
@@ -249,7 +249,7 @@ _MANY_UNENDED = 0.5  # of an update's responses
 def rollout_warnings(
     config: OnPolicyConfig, metrics: Mapping[str, float], blind: bool
 ) -> Iterator[tuple[str, str]]:
-    """What is worth a warning in an update's metrics, each with a name; blind: as of `Monitors`."""
+    """Warnings about an update's metrics, each with a name; blind: as of `Monitors`."""
     several = config.prompts_per_update > 1
     if several and is_rounding(metrics["score_spread"], abs(metrics["score"])):
         score = f"{metrics['score']:g}"

@@ -1,4 +1,4 @@
-"""What a user should know about a run before its first step, a sentence each."""
+"""Notes for the user before a run's first step, a sentence each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cai.training.trainer import StageTrainer
 
 
 def notes(config: TrainConfig, trainer: StageTrainer, out: Path) -> Iterator[str]:
-    """Of invalid rows, ties, reasoning, the chat template and the number format."""
+    """Notes on invalid rows, ties, reasoning, the chat template and the number format."""
     backbone, rows = trainer.backbone, trainer.workload.rows
     template = backbone.encoder.template
     if trainer.set_aside:

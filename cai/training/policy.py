@@ -32,7 +32,7 @@ class Policy:
 
 
 def resolve(config: Config) -> Config:
-    """The settings as they will be: a given adapter keeps its shape, a fresh one has defaults.
+    """The settings with all defaults filled in; a given adapter keeps its shape.
 
     Raises `UsageError` where another shape is asked for than the given adapter's, and what
     `find_adapter` raises.

@@ -1,4 +1,4 @@
-"""How good a reward model is, whether it may be used, and whether it is still the one that was.
+"""A reward model's report, the gate before PPO, and the check that it scores as when it was saved.
 
 The gate's question: does it know more than length? "The shorter response is better", or the
 longer, whichever fits the rows it was trained on, is a baseline that a reward model must beat.

@@ -38,7 +38,7 @@ class ReadyPrompt:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What the policy wrote for a prompt.
+    """The policy's response to a prompt.
 
     ids: every token drawn, with the one that ended the turn, and with reasoning before the answer.
     text: the answer alone. reasoning: what came before it. ended: whether the policy ended its turn

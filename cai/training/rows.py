@@ -30,7 +30,7 @@ Measure: TypeAlias = Callable[[Sequence[ExampleT], float], Metrics]
 
 
 class Objective(Protocol[InputT]):
-    """What is minimised."""
+    """A loss to be minimised."""
 
     def weight(self, example: InputT) -> float:
         """How much an example counts in its batch's mean: its tokens, or 1 a pair."""

@@ -1,4 +1,4 @@
-"""What a response is worth: a trained reward model, a Python function, or several with weights."""
+"""Scores of responses: by a reward model, a Python function, or a weighted sum of several."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ class MixedScorer:
         self.parts = tuple(parts)
         self.even = even
         self.units: list[float] | None = None
-        """Each part's unit, once it is known: the only state."""
+        """Each part's unit, from its first scores: the only state."""
         self.name = " + ".join(f"{weight:g} × {scorer.name}" for weight, scorer in self.parts)
 
     def __call__(self, responses: Sequence[Response]) -> list[float]:
@@ -163,11 +163,11 @@ class MixedScorer:
 
 
 class ScoreScale:
-    """From scores to what the policy is paid: one unit for every reward.
+    """Turns scores into rewards: normalisation, clipping, the penalty for a missing EOS.
 
     normalise: put scores to mean 0 and variance 1 by the first ones seen, those of the start policy
     (Ziegler et al. 2019, section 2.1, who do so by the reward model's own gain and bias). clip:
-    bound on a score, in that unit; None for none. missing_eos: what a response pays that did not
+    bound on a score, in that unit; None for none. missing_eos: penalty for a response that did not
     end, in that unit (Huang et al. 2024, arXiv 2403.17031, "EOS trick").
     """
 
@@ -179,7 +179,7 @@ class ScoreScale:
         """Mean and unit of the first scores: the only state."""
 
     def __call__(self, scores: Sequence[float], responses: Sequence[Response]) -> list[float]:
-        """What each response is worth; scores that differ by rounding alone count as equal."""
+        """The reward of each response; scores that differ by rounding alone count as equal."""
         average = sum(scores) / len(scores)
         if self.start is None:
             self.start = average, unit(scores)
@@ -242,7 +242,7 @@ def load_function(name: str) -> RewardFunction:
 
 
 def as_scores(scores: Any, count: int, name: str) -> list[float]:
-    """What a reward function returned, as floats.
+    """A reward function's return value as floats.
 
     Raises `UsageError` unless it is `count` finite numbers.
     """
@@ -270,7 +270,7 @@ def _summary(error: BaseException) -> str:
 
 
 def _place(error: BaseException) -> str:
-    """File and line where an error arose, for people to look at."""
+    """File and line where an error arose."""
     frames = traceback.extract_tb(error.__traceback__)
     return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
 

@@ -45,7 +45,7 @@ TRAINERS: Mapping[str, Callable[[Any, Sequence[Path]], StageTrainer]] = {
 
 @dataclass(frozen=True, slots=True)
 class Callbacks:
-    """What is called while a run goes on.
+    """Functions called during a run.
 
     report: after a step or an evaluation. note: with a sentence for the user. progress: while the
     reference model reads the data, with the conversations done and all.
@@ -172,7 +172,7 @@ def require_one_process() -> None:
 def make_accelerator(
     tracker: str | None, stage: str, backbone: Backbone, out: Path, name: str
 ) -> Accelerator:
-    """A run's device and its tracker."""
+    """The accelerator of a run: its device and its tracker."""
     accelerator = Accelerator(
         cpu=backbone.device.type == "cpu",
         log_with=tracker,
@@ -190,7 +190,7 @@ def _reporter(
     accelerator: Accelerator,
     callbacks: Callbacks,
 ) -> Callable[[StepReport], None]:
-    """Each report to the run's metrics, the tracker and the screen."""
+    """A function that sends each report to the run's metrics, the tracker and the screen."""
 
     def report(step: StepReport) -> None:
         run.log({"step": step.step, "held_out": step.held_out, **step.metrics})

@@ -1,4 +1,4 @@
-"""What a trainer is: takes steps, keeps its state between them, and writes its result.
+"""The interface of a trainer: steps, evaluation, state, results.
 
 `cai.training.loop` needs a `Trainer`. `cai train` needs a `StageTrainer`: SFT, reward model and DPO
 (`cai.training.offline`) and PPO (`cai.training.ppo`) are.
@@ -25,7 +25,7 @@ OnProgress: TypeAlias = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """What a step came to.
+    """The result of a step.
 
     metrics: its means; None where they were left on the GPU, so as not to wait for it. tokens: how
     many were read or written.
@@ -45,7 +45,7 @@ class LastGoodWeights:
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """How much there is to do: rows (prompts, for PPO) to train on and held out, tokens, steps.
+    """The size of a run: rows (prompts, for PPO) to train on and held out, tokens, steps.
 
     tokens: that are read in training; for PPO the most that may be written. longest: tokens of the
     longest example. other_models: those that are held beside the backbone.
@@ -60,7 +60,7 @@ class Workload:
 
 
 class Trainer(Protocol):
-    """What happens in a step, and what is kept between steps."""
+    """Takes steps, evaluates, and keeps its state between steps."""
 
     step: int
     """Steps taken."""
@@ -68,21 +68,21 @@ class Trainer(Protocol):
     """The metric of `evaluate` by which weights are compared."""
     higher_is_better: bool
     stopped: str | None
-    """Why it ended before its last step."""
+    """Why it stopped before its last step; None while it has not."""
     last_good: LastGoodWeights | None
-    """For a trainer that may end so: what to go back to."""
+    """The weights to go back to after that; None for a trainer that never stops early."""
 
     @property
     def steps(self) -> int:
-        """All steps that are to be taken."""
+        """Number of steps in the run."""
 
     @property
     def done(self) -> bool:
-        """Whether they are taken, or it stopped itself."""
+        """Whether all steps are taken, or it stopped before."""
 
     @property
     def parameters(self) -> Mapping[str, nn.Parameter]:
-        """What is trained, by name."""
+        """The trained parameters by name."""
 
     def train_step(self) -> StepResult:
         """Take a step. Raises `TrainingError` where it can't be taken."""
@@ -115,7 +115,7 @@ class StageTrainer(Trainer, Protocol):
         """Write to a run's folder from here on, after `load_state` where the run is resumed."""
 
     def warn(self, metrics: Mapping[str, float]) -> str | None:
-        """What is worth a warning in a step's metrics; each is given once."""
+        """A warning about a step's metrics; each is given once."""
 
     def save(self, folder: Path) -> dict[str, Any]:
         """Write the weights as they are into a folder; returns the results to be shown."""
