@@ -1,4 +1,4 @@
-"""Messages to token ids: the only such path, and the one place that knows control tokens.
+"""Messages to token ids: the only such path.
 
 What a model samples from, what it is trained on and what a reward model scores are made here, of
 the same pieces: the ids of the generation prompt, those of the reply, and the token that ends it.
@@ -11,35 +11,30 @@ of a turn. Where no text holds a control token, the ids are those of the stock c
 
 How: `cai.text.template` tells the template's own words from the messages'. In the template's words
 each control token is replaced by a secret name; then the whole string goes, in one call, through a
-twin of the tokenizer that knows the control tokens by their secret names alone. One call keeps
-merges across borders, stripping flags and prefix spaces as they are in stock.
+twin of the tokenizer that knows the control tokens by their secret names alone (`cai.text.twin`,
+the one place that reads a tokenizer's inside). One call keeps merges across borders, stripping
+flags and prefix spaces as they are in stock.
 """
 
 from __future__ import annotations
 
-import json
-import re
-import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tokenizers import AddedToken, Tokenizer
-from tokenizers.models import BPE
+from tokenizers import Tokenizer
 
 from cai.errors import ModelError, PromptError
 from cai.text.reasoning import Reply
 from cai.text.template import (
-    BLANK,
-    CLOSE,
     HUMAN,
-    OPEN,
     PLAIN_TEMPLATE,
     ChatTemplate,
     Core,
     TemplateOptions,
 )
+from cai.text.twin import TwinTokenizer
 from cai.text.validation import validate_text
 from cai.types import Message, Messages
 
@@ -107,17 +102,9 @@ class Encoder:
         self.tokenizer = tokenizer
         self.template = ChatTemplate(tokenizer, options)
         self.has_template = self.template.has_template
-        self._secret = secrets.token_hex(16)
-        self._names: dict[str, str] = {}
-        self._ids: dict[str, int] = {}
-        self._normalized: set[str] = set()
-        self._unknown: set[int] = set()
-        self._twin, self._original_ids = self._make_twin(backend)
-        self._finders = tuple(
-            re.compile("|".join(map(re.escape, sorted(some, key=len, reverse=True))) or r"(?!)")
-            for some in (self._names.keys() - self._normalized, self._normalized)
-        )
-        self.control_ids = frozenset(self._ids.values()) - self._unknown
+        self._twin = TwinTokenizer(backend)
+        self._names, self._ids = self._twin.names, self._twin.ids
+        self.control_ids = self._twin.control_ids
         """Ids that no text can become (the one for unknown characters is no control token)."""
         self._bos = self._stock_bos()
         end, earlier, template_ids = self._template_ends()
@@ -299,7 +286,7 @@ class Encoder:
     def _end(self, after: str) -> str:
         """The template's text after an answer, up to the control token that ends the turn."""
         text = ""
-        for piece, token in self._split(after):
+        for piece, token in self._twin.split(after):
             text += piece
             if token:
                 return text
@@ -309,7 +296,7 @@ class Encoder:
         """Template words under secret names; `trail` and `lead` as in `_split`."""
         secret: list[str] = []
         control: list[int] = []
-        for piece, token in self._split(text, trail, lead):
+        for piece, token in self._twin.split(text, trail, lead):
             secret.append(self._names[piece] if token else piece)
             if token and self._ids[piece] in self.control_ids:
                 control.append(self._ids[piece])
@@ -317,7 +304,7 @@ class Encoder:
 
     def _ids_of(self, words: _Words) -> list[int]:
         """The ids of a prompt. Raises `PromptError` where a text became a control token."""
-        ids = self._tokenize(words.secret)
+        ids = self._twin.tokenize(words.secret)
         self._need_control(ids, words.control)
         return [self._bos, *ids] if self._bos is not None and not self.has_template else ids
 
@@ -327,15 +314,15 @@ class Encoder:
         Both are tokenised in one call; where the prompt's last token would merge with the reply's
         first letters, the reply is tokenised alone, since a model that samples has no such choice.
         """
-        bos = len(ids) - len(self._tokenize(prompt.secret))
-        whole = self._tokenize(prompt.secret + reply.secret)
+        bos = len(ids) - len(self._twin.tokenize(prompt.secret))
+        whole = self._twin.tokenize(prompt.secret + reply.secret)
         size = len(ids) - bos
         if whole[:size] == list(ids[bos:]):
             out = whole[size:]
-        elif self._anchor is None:
-            out = self._tokenize(reply.secret)
+        elif self._twin.anchor is None:
+            out = self._twin.tokenize(reply.secret)
         else:
-            out = self._tokenize(self._anchor + reply.secret)[1:]
+            out = self._twin.tokenize(self._twin.anchor + reply.secret)[1:]
         self._need_control(out, reply.control)
         return out
 
@@ -345,99 +332,6 @@ class Encoder:
                 "The tokenizer would read control tokens that the chat template did not write",
                 hint="The row can't be encoded safely with this tokenizer.",
             )
-
-    # -- the twin -------------------------------------------------------------------------------
-
-    def _make_twin(self, backend: Tokenizer) -> tuple[Tokenizer, dict[int, int]]:
-        """The same tokenizer under secret names, and where its control ids stood before."""
-        added = sorted(backend.get_added_tokens_decoder().items())
-        visible_tokens = {i: t for i, t in added if t.content.strip(BLANK)}
-        for i, token in visible_tokens.items():
-            name = f"{OPEN}{self._secret}t{i}{CLOSE}"
-            self._names[token.content] = name
-            self._ids[token.content] = i
-            if token.normalized:
-                self._normalized.add(token.content)
-        plain = (
-            self._names[t.content]
-            for t in visible_tokens.values()
-            if not (t.rstrip or t.normalized)
-        )
-        self._anchor = next(plain, None)
-        """A control token's secret name: text behind it is tokenised as in a conversation."""
-        twin = self._around_model(backend, added) or self._copy(backend)
-        original_ids = {}
-        for content, name in self._names.items():
-            there = twin.token_to_id(name)
-            if there is None:
-                raise ModelError(f"The tokenizer lost its token {content!r} when it was copied")
-            original_ids[there] = self._ids[content]
-        return twin, {a: b for a, b in original_ids.items() if a != b}
-
-    def _around_model(
-        self, backend: Tokenizer, added: Sequence[tuple[int, AddedToken]]
-    ) -> Tokenizer | None:
-        """A twin that shares the tokenizer's model; None where that knows a control token itself.
-
-        It takes no time, where a copy of a vocabulary of 200,000 takes seconds.
-        """
-        model = backend.model
-        if not isinstance(model, BPE):
-            return None
-        if any(model.token_to_id(content) is not None for content in self._names):
-            return None
-        twin = Tokenizer(model)
-        if backend.normalizer is not None:
-            twin.normalizer = backend.normalizer
-        if backend.pre_tokenizer is not None:
-            twin.pre_tokenizer = backend.pre_tokenizer
-        for i, token in added:
-            twin.add_tokens([_with_content(token, self._names.get(token.content, token.content))])
-            if token.content not in self._names and twin.token_to_id(token.content) != i:
-                return None
-        if model.unk_token is not None:
-            unknown = model.token_to_id(model.unk_token)
-            self._unknown = {self._ids.get(model.unk_token, -1), -1 if unknown is None else unknown}
-        return twin
-
-    def _copy(self, backend: Tokenizer) -> Tokenizer:
-        """A twin with a model of its own, which knows control tokens by their secret names."""
-        data = json.loads(backend.to_str())
-        data.update(truncation=None, padding=None, post_processor=None)
-        for token in data["added_tokens"]:
-            token["content"] = self._names.get(token["content"], token["content"])
-        unknown = data["model"].get("unk_token"), data["model"].get("unk_id")
-        self._unknown = {self._ids.get(unknown[0], -1), -1 if unknown[1] is None else unknown[1]}
-        _rename(data["model"], self._names)
-        return Tokenizer.from_str(json.dumps(data))
-
-    def _tokenize(self, text: str) -> list[int]:
-        ids: list[int] = self._twin.encode(text, add_special_tokens=False).ids
-        return [self._original_ids.get(i, i) for i in ids] if self._original_ids else ids
-
-    def _split(self, gap: str, trail: int = 0, lead: int = 0) -> Iterator[tuple[str, bool]]:
-        """A stretch of template words, cut at its control tokens: (piece, is a control token).
-
-        The outermost `trail` and `lead` characters may be white space of the messages there, which
-        no control token may make use of.
-        """
-        low = min(trail, len(gap) - len(gap.lstrip()))
-        high = max(len(gap) - lead, len(gap.rstrip()))
-
-        def cut(start: int, end: int, finders: Sequence[re.Pattern[str]]) -> Iterator[Any]:
-            if not finders or start == end:
-                yield gap[start:end], False
-                return
-            at = start
-            for match in finders[0].finditer(gap, start, end):
-                if match.start() < low or match.end() > high:
-                    continue
-                yield from cut(at, match.start(), finders[1:])
-                yield match.group(), True
-                at = match.end()
-            yield from cut(at, end, finders[1:])
-
-        return cut(0, len(gap), self._finders)
 
     # -- what is found out once -----------------------------------------------------------------
 
@@ -455,9 +349,9 @@ class Encoder:
         ends the last turn and earlier ones in two tokens: the second is the other end.
         """
         gaps, cores = self.template.stock(_PROBE, True)
-        written_tokens = [[p for p, token in self._split(gap) if token] for gap in gaps]
+        written_tokens = [[p for p, token in self._twin.split(gap) if token] for gap in gaps]
         earlier = written_tokens[cores.index(Core(_PROBE[1].content)) + 1]
-        finished = [p for p, token in self._split(self.template.words(_PROBE).after) if token]
+        finished = [p for p, token in self._twin.split(self.template.words(_PROBE).after) if token]
         ids = {self._ids[p] for some in (*written_tokens, finished) for p in some}
         markers = self.template.markers
         begins = written_tokens[-1][-1:]  # of a template that writes a generation prompt unasked
@@ -501,34 +395,3 @@ def _common(a: Sequence[int], b: Sequence[int]) -> int:
     return next(
         (n for n, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b))
     )
-
-
-def _with_content(token: AddedToken, name: str) -> AddedToken:
-    """The same token under another name."""
-    return AddedToken(
-        name,
-        single_word=token.single_word,
-        lstrip=token.lstrip,
-        rstrip=token.rstrip,
-        normalized=token.normalized,
-        special=token.special,
-    )
-
-
-def _rename(model: dict[str, Any], names: dict[str, str]) -> None:
-    """Give the control tokens their secret names inside a tokenizer's model, in place."""
-    vocab = model.get("vocab")
-    if isinstance(vocab, dict):
-        model["vocab"] = {names.get(token, token): i for token, i in vocab.items()}
-    elif isinstance(vocab, list):
-        model["vocab"] = [[names.get(entry[0], entry[0]), *entry[1:]] for entry in vocab]
-    if model.get("unk_token") in names:
-        model["unk_token"] = names[model["unk_token"]]
-    if isinstance(model.get("merges"), list):
-        model["merges"] = [m for m in model["merges"] if not _touches(m, names)]
-
-
-def _touches(merge: Any, names: dict[str, str]) -> bool:
-    """Whether a merge reads or makes a control token: text could become one through it."""
-    left, _, right = merge.partition(" ") if isinstance(merge, str) else (merge[0], "", merge[1])
-    return left in names or right in names or left + right in names

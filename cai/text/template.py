@@ -26,6 +26,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from cai.errors import PromptError, UsageError
 from cai.text.reasoning import Markers, Reply, markers_of, parted
+from cai.text.twin import BLANK, CLOSE, OPEN
 from cai.types import Message, Messages
 
 HUMAN, ASSISTANT = "\n\nHuman:", "\n\nAssistant:"
@@ -43,9 +44,6 @@ PLAIN_TEMPLATE = (
 Thinking: TypeAlias = Literal["off", "on", "auto"]
 """Whether a model reasons before it answers; `auto` leaves it to its chat template."""
 
-OPEN, CLOSE = "\ue000", "\ue001"
-BLANK = " \t\n\r\x0b\x0c\u2581\u0120\u010a"
-"""White space, as characters and as the marks that tokenizers write for it."""
 _SWITCHES = ("enable_thinking", "thinking")
 """What chat templates call the switch that turns reasoning on and off."""
 _NOW = "strftime_now"

@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerFast
 
 from cai.errors import ModelError, PromptError
 from cai.text.encode import Encoder
+from cai.text.twin import TwinTokenizer
 from cai.types import Message, Messages
 from tests.text.families import byte_level, family, special
 
@@ -116,8 +117,8 @@ def test_a_twin_around_the_model_reads_as_a_copy(
 ) -> None:
     """Where the model knows no control token it is shared; a copy under secret names says alike."""
     encoder, rng = Encoder(family(name)), random.Random(2)
-    assert (encoder._around_model(family(name).backend_tokenizer, []) is not None) == shared
-    monkeypatch.setattr(Encoder, "_around_model", lambda *_: None)
+    assert (encoder._twin._around_model(family(name).backend_tokenizer, []) is not None) == shared
+    monkeypatch.setattr(TwinTokenizer, "_around_model", lambda *_: None)
     copied = Encoder(family(name))
     assert encoder.control_ids == copied.control_ids and encoder.eos_ids == copied.eos_ids
     bits = (*WORDS, *family(name).get_added_vocab(), "<|im_", "end|>", "|end", "return|>")
