@@ -20,12 +20,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-from jinja2 import meta, nodes
 from jinja2.exceptions import TemplateError
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from cai.errors import PromptError, UsageError
 from cai.text.reasoning import Markers, Reply, markers_of, parted
+from cai.text.template_source import BUILT_IN, NOW, date_macro, local_names, variables_of
 from cai.text.twin import BLANK, CLOSE, OPEN
 from cai.types import Message, Messages
 
@@ -46,19 +45,6 @@ Thinking: TypeAlias = Literal["off", "on", "auto"]
 
 _SWITCHES = ("enable_thinking", "thinking")
 """What chat templates call the switch that turns reasoning on and off."""
-_NOW = "strftime_now"
-"""The function by which chat templates write today's date."""
-_DIRECTIVES = "aAbBcdDeFgGhHIjmMnpRSTuUVwWxXyYZz"
-"""Of `strftime`."""
-_BUILT_IN = {
-    _NOW,
-    "messages",
-    "add_generation_prompt",
-    "tools",
-    "documents",
-    "bos_token",
-    "eos_token",
-}
 _OPENER = Message("user", "Hello there.")
 
 
@@ -150,11 +136,11 @@ class ChatTemplate:
         self.source: str = tokenizer.get_chat_template() if self.has_template else ""
         added = [str(token) for token in tokenizer.get_added_vocab()]
         self.markers: Markers | None = markers_of(self.source)
-        self.variables = _variables(self.source)
-        self.writes_date = _NOW in self.variables
+        self.variables = variables_of(self.source)
+        self.writes_date = NOW in self.variables
         """Whether the template writes today's date."""
         if self.writes_date and self.options.date:
-            self.source = _clock(self.options.date) + self.source
+            self.source = date_macro(self.options.date) + self.source
         self.switch = next((name for name in _SWITCHES if name in self.variables), None)
         """The template's own switch for reasoning, if it has one."""
         self._greedy = any(t.strip(BLANK) and t != t.strip() for t in added)
@@ -354,8 +340,8 @@ class ChatTemplate:
         """The template's arguments, apart from the conversation."""
         out: dict[str, Any] = dict(self.options.arguments)
         for name in out:
-            if name not in self.variables - _BUILT_IN:
-                variables = self.variables - _BUILT_IN - _set_inside(self.source)
+            if name not in self.variables - BUILT_IN:
+                variables = self.variables - BUILT_IN - local_names(self.source)
                 names = ", ".join(sorted(variables)) or "none"
                 raise UsageError(
                     f"The chat template has no variable {name!r}", hint=f"It reads: {names}."
@@ -374,16 +360,6 @@ class ChatTemplate:
         return True
 
 
-def _clock(date: str) -> str:
-    """A macro in place of `strftime_now`, for transformers hands no function to a template."""
-    day = datetime.date.fromisoformat(date)
-    directives = [f"%{flag}{letter}" for letter in _DIRECTIVES for flag in ("", "-")]
-    marks = [("%%", OPEN), *((mark, day.strftime(mark)) for mark in directives), (OPEN, "%")]
-    filters = "".join(f" | replace({json.dumps(a)}, {json.dumps(b)})" for a, b in marks)
-    # An expression behind the macro keeps a line break that the template begins with.
-    return f"{{% macro {_NOW}(format) %}}{{{{ format{filters} }}}}{{% endmacro %}}{{{{ '' }}}}"
-
-
 def _chat(turns: Sequence[Message]) -> list[dict[str, str]]:
     """Messages as templates take them."""
     return [{"role": turn.role, "content": turn.content} for turn in turns]
@@ -397,31 +373,3 @@ def _behind(prompt: str, text: str) -> str | None:
 def _closing(markers: Markers, opened: str) -> str:
     """How reasoning that `opened` begins is closed: with line breaks where it was opened so."""
     return f"\n{markers.close}\n\n" if opened.endswith("\n") else markers.close
-
-
-def _set_inside(source: str) -> set[str]:
-    """Names that a template sets, loops over or passes itself, and the functions it is given."""
-    tree = _tree(source)
-    if tree is None:
-        return set()
-    names = {n.name for n in tree.find_all(nodes.Name) if n.ctx in ("store", "param")}
-    functions = {n.node.name for n in tree.find_all(nodes.Call) if isinstance(n.node, nodes.Name)}
-    return names | functions
-
-
-def _variables(source: str) -> set[str]:
-    """The variables that a template reads and does not set itself."""
-    tree = _tree(source)
-    if tree is None:
-        return set(re.findall(r"\b[a-z_]+\b", source))
-    return set(meta.find_undeclared_variables(tree))
-
-
-def _tree(source: str) -> nodes.Template | None:
-    """A template as Jinja reads it; None where it has a tag that Jinja does not know."""
-    environment = ImmutableSandboxedEnvironment(extensions=["jinja2.ext.loopcontrols"])
-    bare = re.sub(r"\{%-?\s*(end)?generation\s*-?%\}", "", source)
-    try:
-        return environment.parse(bare)
-    except TemplateError:
-        return None
