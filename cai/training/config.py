@@ -26,7 +26,7 @@ _SEEDS = 2**63
 
 
 def _rate(adapter: float, full: float) -> Any:
-    """The learning rate, whose default depends on what is trained; `TrainConfig.rates` says how."""
+    """The learning rate, whose default depends on what is trained: see `TrainConfig.rates`."""
     return option(None, f"Peak learning rate.  [default: {adapter:g}, with --full {full:g}]")
 
 
@@ -151,7 +151,7 @@ class TrainConfig:
 
     @property
     def template(self) -> TemplateOptions:
-        """How the model's chat template is called."""
+        """Options of the model's chat template."""
         thinking = cast(Thinking, self.thinking)
         return TemplateOptions(
             self.date, thinking, parse_arguments((self.template_arg or "").splitlines())
@@ -163,7 +163,7 @@ class TrainConfig:
 
     @property
     def rate(self) -> float:
-        """The peak learning rate: the one asked for, or that of what is trained."""
+        """The peak learning rate: the one that is set, or the default of what is trained."""
         return self.rates[self.full] if self.learning_rate is None else self.learning_rate
 
     def _at_least(self, name: str, least: float) -> None:
@@ -210,7 +210,11 @@ class RowsConfig(TrainConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class SftConfig(RowsConfig):
-    """Supervised fine-tuning on responses (Bai et al. 2022, section 3)."""
+    """Settings of supervised fine-tuning on responses (Bai et al. 2022, section 3).
+
+    Fields are the options of `cai train sft` (`cai train sft --help` explains each). Raises
+    `UsageError` for a value out of range, and for settings that exclude each other.
+    """
 
     stage: ClassVar[str] = "sft"
     title: ClassVar[str] = "Supervised fine-tuning"
@@ -235,7 +239,11 @@ class SftConfig(RowsConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class RewardConfig(RowsConfig):
-    """A reward model on preferences (Bradley and Terry 1952; Ouyang et al. 2022, eq. 1)."""
+    """Settings of a reward model (Bradley and Terry 1952; Ouyang et al. 2022, equation 1).
+
+    Fields are the options of `cai train reward` (`cai train reward --help` explains each). Raises
+    `UsageError` for a value out of range, and for settings that exclude each other.
+    """
 
     stage: ClassVar[str] = "reward"
     title: ClassVar[str] = "Reward model"
@@ -264,7 +272,11 @@ class RewardConfig(RowsConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class DpoConfig(RowsConfig):
-    """Direct preference optimisation (Rafailov et al. 2023)."""
+    """Settings of direct preference optimisation (Rafailov et al. 2023, arXiv 2305.18290).
+
+    Fields are the options of `cai train dpo` (`cai train dpo --help` explains each). Raises
+    `UsageError` for a value out of range, and for settings that exclude each other.
+    """
 
     stage: ClassVar[str] = "dpo"
     title: ClassVar[str] = "Direct preference optimisation"
@@ -377,7 +389,11 @@ class RlConfig(OnPolicyConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class PpoConfig(RlConfig):
-    """Proximal policy optimisation (Schulman et al. 2017; Ouyang et al. 2022)."""
+    """Settings of proximal policy optimisation (Schulman et al. 2017; Ouyang et al. 2022).
+
+    Fields are the options of `cai train ppo` (`cai train ppo --help` explains each). Raises
+    `UsageError` for a value out of range, and for settings that exclude each other.
+    """
 
     stage: ClassVar[str] = "ppo"
     title: ClassVar[str] = "Proximal policy optimisation"
@@ -414,7 +430,7 @@ CONFIGS: dict[str, type[TrainConfig]] = {
 
 
 def build_config(kind: type[TrainConfig], values: Mapping[str, Any], where: str) -> TrainConfig:
-    """A configuration from values by name, of which `where` says whence they come.
+    """A configuration from values by name. where: their source, for messages.
 
     Raises `UsageError` for unknown names (with the nearest known one) and wrong types.
     """

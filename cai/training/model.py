@@ -24,8 +24,10 @@ def load_model(
 
     model: a hub id, a directory, a GGUF file or `miniature`; the adapter's own base by default.
     adapter: a training run's folder, or one in PEFT's layout. template: how the chat template is
-    called; by default as in the adapter's training. Raises `ModelError` and `DataError` for what
-    can't be loaded, and `DataError` where the adapter was trained on another base.
+    called; by default as in the adapter's training. device: auto, cpu, cuda or mps. dtype: auto,
+    float32, bfloat16 or float16. batch_size: most conversations at once. Raises `ModelError` and
+    `DataError` for what can't be loaded, and `DataError` where the adapter was trained on another
+    base.
     """
     if adapter is None:
         return LocalBackend.load(

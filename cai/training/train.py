@@ -62,8 +62,11 @@ def train(
     out: Path | str,
     callbacks: Callbacks | None = None,
 ) -> dict[str, Any]:
-    """Train a model, or go on with the run that was interrupted in `out`; returns its results.
+    """Train a model, or resume the run that was interrupted in `out`; returns its results.
 
+    The results are the main metrics by name, as they stand in the record (`cai.read_run`): the last
+    step's for PPO, accuracy and its interval for a reward model, and `best_step` with the metric
+    that was best on the held-out set, where rows are held out.
     config: `SftConfig`, `RewardConfig`, `DpoConfig` or `PpoConfig`. data: folders of runs of
     `cai build-data`, or files. The last weights are written to `out`. Where the best ones differ,
     those of the best evaluation (or, of a run that the monitors stopped, the last ones before an
