@@ -238,7 +238,19 @@ class SftConfig(RowsConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RewardConfig(RowsConfig):
+class PairsConfig(RowsConfig):
+    """Settings of the stages that learn from preference pairs."""
+
+    table: ClassVar[TrainingTable] = "preferences"
+    labels: str = option(
+        "soft",
+        "Soft labels: learn each row's probability. Hard labels: learn which response won.",
+        ("soft", "hard"),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RewardConfig(PairsConfig):
     """Settings of a reward model (Bradley and Terry 1952; Ouyang et al. 2022, equation 1).
 
     Fields are the options of `cai train reward` (`cai train reward --help` explains each). Raises
@@ -248,14 +260,8 @@ class RewardConfig(RowsConfig):
     stage: ClassVar[str] = "reward"
     title: ClassVar[str] = "Reward model"
     summary: ClassVar[str] = "Learn to score responses from preferences."
-    table: ClassVar[TrainingTable] = "preferences"
     rates: ClassVar[tuple[float, float]] = (1e-4, 1e-5)
     learning_rate: float | None = _rate(*rates)
-    labels: str = option(
-        "soft",
-        "Soft labels: learn each row's probability. Hard labels: learn which response won.",
-        ("soft", "hard"),
-    )
     centering: float = option(
         0.01,
         "Centering coefficient: weight of the squared sum of a pair's scores.",
@@ -271,7 +277,7 @@ class RewardConfig(RowsConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DpoConfig(RowsConfig):
+class DpoConfig(PairsConfig):
     """Settings of direct preference optimisation (Rafailov et al. 2023, arXiv 2305.18290).
 
     Fields are the options of `cai train dpo` (`cai train dpo --help` explains each). Raises
@@ -281,16 +287,10 @@ class DpoConfig(RowsConfig):
     stage: ClassVar[str] = "dpo"
     title: ClassVar[str] = "Direct preference optimisation"
     summary: ClassVar[str] = "Learn preferences directly, against a reference."
-    table: ClassVar[TrainingTable] = "preferences"
     rates: ClassVar[tuple[float, float]] = (5e-5, 5e-7)
     learning_rate: float | None = _rate(*rates)
     beta: float = option(
         0.1, "DPO's beta: how strongly the policy is kept near the reference model."
-    )
-    labels: str = option(
-        "soft",
-        "Soft labels: learn each row's probability. Hard labels: learn which response won.",
-        ("soft", "hard"),
     )
     nll: float = option(
         0.0, "Weight of an added negative log-likelihood loss on the chosen response."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from cai.data.audited import audit_files
@@ -55,6 +56,27 @@ def count_without_reasoning(
     return sum(
         any(encoder.reply_of(m).reasoning for m in row if m.role == "assistant") for row in answers
     )
+
+
+def load_examples(
+    config: TrainConfig,
+    files: TrainingFiles,
+    read: Callable[[Sequence[Path]], Iterable[Row | SetAside]],
+    encode: Callable[[Row], ExampleT],
+    prompt_of: Callable[[ExampleT], Messages],
+    source_of: Callable[[ExampleT], str],
+) -> Examples[ExampleT]:
+    """The rows of files as tokens, to train on and held out.
+
+    read: the rows of some files. encode: raises `PromptError` for a row that can't be used.
+    source_of: where an example's row stands. Raises `DataError` where no row can be used.
+    """
+    set_aside: list[SetAside] = []
+    rows = encode_rows(read(files.train), encode, set_aside, config.limit)
+    test = encode_rows(read(files.test), encode, set_aside) if files.test else None
+    train, held_out = split(config, rows, test, prompt_of, source_of, set_aside)
+    require_rows(train, set_aside)
+    return Examples(train, held_out, set_aside, data_facts(files))
 
 
 def encode_rows(

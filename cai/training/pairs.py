@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -15,15 +15,7 @@ from cai.models.backbone import Backbone
 from cai.text.encode import Encoder
 from cai.training.batches import LossOnReasoning, Tokens, encode_tokens, to_device
 from cai.training.config import RowsConfig
-from cai.training.examples import (
-    Examples,
-    count_without_reasoning,
-    data_facts,
-    encode_rows,
-    require_rows,
-    split,
-)
-from cai.types import Messages, SetAside
+from cai.training.examples import Examples, count_without_reasoning, load_examples
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,35 +63,25 @@ def load_pairs(
 
     Raises `DataError` where no pair can be used, or none has a better side.
     """
-    files = training_files(data, "preferences")
-    set_aside: list[SetAside] = []
     limit = config.longest(backbone.context)
 
     def encode(row: PairRow) -> EncodedPair:
         return encode_pair(backbone.encoder, row, limit, reasoning)
 
-    def prompt(pair: EncodedPair) -> Messages:
-        return pair.row.prompt
-
-    pairs = encode_rows(read_pairs(files.train), encode, set_aside, config.limit)
-    test = encode_rows(read_pairs(files.test), encode, set_aside) if files.test else None
-    train, held_out = split(config, pairs, test, prompt, lambda p: p.id, set_aside)
-    require_rows(train, set_aside)
-    ties = sum(map(is_tie, train))
-    if ties == len(train):
+    files = training_files(data, "preferences")
+    pairs = load_examples(config, files, read_pairs, encode, lambda p: p.row.prompt, lambda p: p.id)
+    ties = sum(map(is_tie, pairs.train))
+    if ties == len(pairs.train):
         raise DataError(
-            f"None of the {len(train)} pairs has a better side: each probability is 0.5",
+            f"None of the {len(pairs.train)} pairs has a better side: each probability is 0.5",
             hint="Ties teach nothing. If a judge wrote them, it gave no signal: look at the card of"
             " the build, and try another --judge.",
         )
-    answers = [(*pair.row.chosen[-1:], *pair.row.rejected[-1:]) for pair in train]
-    return Examples(
-        train,
-        held_out,
-        set_aside,
-        data_facts(files),
-        ties,
-        count_without_reasoning(backbone, answers, reasoning),
+    answers = [(*pair.row.chosen[-1:], *pair.row.rejected[-1:]) for pair in pairs.train]
+    return replace(
+        pairs,
+        ties=ties,
+        without_reasoning=count_without_reasoning(backbone, answers, reasoning),
     )
 
 

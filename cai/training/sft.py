@@ -22,18 +22,11 @@ from cai.training.batches import (
     response_logprobs,
 )
 from cai.training.config import SftConfig
-from cai.training.examples import (
-    Examples,
-    count_without_reasoning,
-    data_facts,
-    encode_rows,
-    require_rows,
-    split,
-)
+from cai.training.examples import Examples, count_without_reasoning, load_examples
 from cai.training.micro_batches import Metrics
 from cai.training.offline import OfflineTrainer, row_capacity
 from cai.training.policy import load_policy
-from cai.types import Messages, SetAside
+from cai.types import Messages
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +84,6 @@ def load_conversations(
 
     Raises `DataError` where none can be used.
     """
-    files = training_files(data, "sft")
-    set_aside: list[SetAside] = []
     limit = config.longest(backbone.context)
     loss_on = cast(LossOn, config.learned)
     reasoning = cast(LossOnReasoning, config.reasoning)
@@ -106,16 +97,14 @@ def load_conversations(
     def prompt(example: tuple[SftRow, list[EncodedTurn]]) -> Messages:
         return example[0].messages[:-1]
 
-    rows = encode_rows(read_sft(files.train), encode, set_aside, config.limit)
-    test = encode_rows(read_sft(files.test), encode, set_aside) if files.test else None
-    train, held_out = split(config, rows, test, prompt, lambda r: _name(r[0]), set_aside)
-    require_rows(train, set_aside)
-    answers = [row.messages if loss_on == "all" else row.messages[-1:] for row, _ in train]
+    files = training_files(data, "sft")
+    rows = load_examples(config, files, read_sft, encode, prompt, lambda r: _name(r[0]))
+    answers = [row.messages if loss_on == "all" else row.messages[-1:] for row, _ in rows.train]
     return Examples(
-        [turn for _, turns in train for turn in turns],
-        [turn for _, turns in held_out for turn in turns],
-        set_aside,
-        data_facts(files),
+        [turn for _, turns in rows.train for turn in turns],
+        [turn for _, turns in rows.test for turn in turns],
+        rows.set_aside,
+        rows.data,
         without_reasoning=count_without_reasoning(backbone, answers, reasoning),
     )
 
