@@ -77,10 +77,10 @@ def test_a_paired_change_has_the_published_interval() -> None:
     48/50 - 38/50 = 0.2; limits 0.0569 and 0.3404.
     """
     answers = [(True, True)] * 36 + [(False, True)] * 12 + [(True, False)] * 2
-    found = Paired.of(answers)
-    assert (found.before.hits, found.after.hits, found.n) == (38, 48, 50)
-    assert found.change == pytest.approx(0.2)
-    assert found.interval == pytest.approx((0.0569, 0.3404), abs=5e-5)
+    paired = Paired.of(answers)
+    assert (paired.before.hits, paired.after.hits, paired.n) == (38, 48, 50)
+    assert paired.change == pytest.approx(0.2)
+    assert paired.interval == pytest.approx((0.0569, 0.3404), abs=5e-5)
     back = Paired.of((after, before) for before, after in answers)
     assert back.interval == pytest.approx((-0.3404, -0.0569), abs=5e-5)
 
@@ -97,9 +97,9 @@ def test_a_ratio_of_means_and_its_interval() -> None:
 
     1.96 · √(2 / (2 · 1)) / 15 = 0.13067.
     """
-    found = Ratio.of([(10, 12), (20, 21)])
-    assert (found.before, found.after) == (15, 16.5) and found.ratio == pytest.approx(1.1)
-    assert found.interval == pytest.approx((1.1 - 1.96 / 15, 1.1 + 1.96 / 15))
+    ratio = Ratio.of([(10, 12), (20, 21)])
+    assert (ratio.before, ratio.after) == (15, 16.5) and ratio.ratio == pytest.approx(1.1)
+    assert ratio.interval == pytest.approx((1.1 - 1.96 / 15, 1.1 + 1.96 / 15))
     assert Ratio.of([(3, 4)]).interval == (0.0, math.inf)
     assert math.isnan(Ratio.of([(0, 4), (0, 2)]).ratio)
 

@@ -55,9 +55,9 @@ def blocks(tree: ast.Module) -> Iterator[list[ast.stmt]]:
     """Every list of statements that stand one after another, at any depth."""
     for node in ast.walk(tree):
         for field in ("body", "orelse"):
-            found = getattr(node, field, None)
-            if isinstance(found, list):
-                yield found
+            body = getattr(node, field, None)
+            if isinstance(body, list):
+                yield body
 
 
 def assigned(statement: ast.stmt) -> str:

@@ -18,17 +18,17 @@ ASK = (Message("user", "Say hello."),)
 TALK = (*ASK, Message("assistant", "Hello."), Message("user", "Again."))
 
 
-def written(encoder: Encoder, ids: tuple[int, ...]) -> str:
+def text_of(encoder: Encoder, ids: tuple[int, ...]) -> str:
     """Ids as text, control tokens by their names."""
     text: str = encoder.tokenizer.decode(list(ids), skip_special_tokens=False)
     return text
 
 
 def stock(tokenizer: Any, messages: Messages, generation: bool, **options: Any) -> list[int]:
-    sent = [{"role": m.role, "content": m.content} for m in messages]
+    chat = [{"role": m.role, "content": m.content} for m in messages]
     return list(
         tokenizer.apply_chat_template(
-            sent, tokenize=True, add_generation_prompt=generation, return_dict=False, **options
+            chat, tokenize=True, add_generation_prompt=generation, return_dict=False, **options
         )
     )
 
@@ -61,7 +61,7 @@ def test_a_reply_stands_behind_the_prompt_that_is_sampled_from(
     assert turn.prompt == encoder.encode(messages).ids
     assert turn.reply[-1] == encoder.turn_end_id
     # A decoder may drop the space before a text's first word, and add one behind a control token.
-    assert written(encoder, turn.reply).replace(" ", "") == REPLIES[name].replace(" ", "")
+    assert text_of(encoder, turn.reply).replace(" ", "") == REPLIES[name].replace(" ", "")
     assert encoder.decode(turn.reply[turn.answer : -1]).strip() == "Yes."
 
 
@@ -79,9 +79,9 @@ def test_where_the_template_agrees_a_turn_is_its_finished_turn(
     turn = Encoder(tokenizer).turn(messages, "Yes.")
     whole = (*messages, Message("assistant", "Yes."))
     finished = stock(tokenizer, whole, False)
-    kept = tuple(finished[: len(turn.prompt)]) == turn.prompt
-    assert kept == (name != "alpaca")
-    if kept:
+    same_prompt = tuple(finished[: len(turn.prompt)]) == turn.prompt
+    assert same_prompt == (name != "alpaca")
+    if same_prompt:
         assert list(turn.ids) == finished[: len(turn.ids)]
     assert tokenizer.decode(finished).startswith(tokenizer.decode(list(turn.ids)))
 
@@ -99,13 +99,13 @@ def test_where_the_template_agrees_a_turn_is_its_finished_turn(
 def test_which_tokens_end_a_reply(name: str, end: str, ends: set[str]) -> None:
     """The template's, and the tokenizer's; a token that begins the next turn is no such end."""
     encoder = Encoder(family(name))
-    known = encoder.tokenizer.get_added_vocab()
-    assert encoder.turn_end_id == known[end]
-    assert encoder.eos_ids == {known[t] for t in ends}
+    added = encoder.tokenizer.get_added_vocab()
+    assert encoder.turn_end_id == added[end]
+    assert encoder.eos_ids == {added[t] for t in ends}
     assert encoder.ends_turns == (name != "no_end")
     inside = {"<think>", "</think>", "<|channel|>", "<|message|>", "<|end|>", "<|start|>"}
     if name != "phi":  # there `<|end|>` is the end
-        assert not encoder.stop_ids & {known[t] for t in inside & set(known)}
+        assert not encoder.stop_ids & {added[t] for t in inside & set(added)}
 
 
 def test_a_prompt_keeps_its_ids_where_it_could_merge_with_the_answer() -> None:
@@ -133,7 +133,7 @@ def test_reasoning_stands_before_the_answer_once(name: str) -> None:
     """One block, its tags as control tokens, however the row holds it."""
     encoder = Encoder(family(name))
     turn = encoder.turn(ASK, "Yes.", "hm")
-    assert written(encoder, turn.reply) == THOUGHTS[name]
+    assert text_of(encoder, turn.reply) == THOUGHTS[name]
     assert encoder.decode(turn.reply[turn.answer :]).strip() == "Yes."
     opened = encoder.opens_reasoning(turn.prompt)
     assert opened == (name in ("qwen35", "r1"))
@@ -160,8 +160,8 @@ def test_spelled_markers_are_text() -> None:
     """`</think>` in letters is what the model says, not the end of its reasoning."""
     encoder = Encoder(family("qwen3"))
     spelled = encoder.turn(ASK, "Write </think> there.").reply
-    begun = encoder.read(spelled)
-    assert begun.answer == "Write </think> there." and not begun.reasoning
+    reply = encoder.read(spelled)
+    assert reply.answer == "Write </think> there." and not reply.reasoning
 
 
 def test_earlier_reasoning_is_not_shown_again() -> None:
@@ -191,8 +191,8 @@ def test_thinking_is_turned_off(name: str, prompt: str) -> None:
 
 def test_an_answer_may_be_scored_behind_reasoning() -> None:
     encoder = Encoder(family("qwen35"))
-    asked = encoder.encode(ASK, prefill="(", reasoning="hm")
-    assert asked.text.endswith("<think>\nhm\n</think>\n\n(")
+    question = encoder.encode(ASK, prefill="(", reasoning="hm")
+    assert question.text.endswith("<think>\nhm\n</think>\n\n(")
     assert encoder.encode(ASK, prefill="(").text.endswith("<think>\n\n</think>\n\n(")
 
 
@@ -201,7 +201,7 @@ DATED = ": " + "{% for m in messages %}{{ m['content'] }}<|im_end|>" \
 
 
 @pytest.mark.parametrize(
-    "written",
+    "source",
     [
         "{{ strftime_now('%d %b %Y') }}",
         "{% set form = '%d %b %Y' %}{{ strftime_now(form) }}",
@@ -210,14 +210,14 @@ DATED = ": " + "{% for m in messages %}{{ m['content'] }}<|im_end|>" \
         "\n{{ strftime_now('%d %b %Y') }} 100%",
     ],
 )
-def test_a_template_is_given_the_date(written: str) -> None:
+def test_a_template_is_given_the_date(source: str) -> None:
     """However it asks for it; all else is as it was."""
     tokenizer = copy.deepcopy(family("chatml"))
-    tokenizer.chat_template = written + DATED
+    tokenizer.chat_template = source + DATED
     encoder = Encoder(tokenizer, options=TemplateOptions(date="2024-02-29"))
     assert encoder.template.writes_date
-    start = "\n" * written.startswith("\n")
-    end = " 100%" * written.endswith("100%")
+    start = "\n" * source.startswith("\n")
+    end = " 100%" * source.endswith("100%")
     assert encoder.encode(ASK).text == f"{start}29 Feb 2024{end}: Say hello.<|im_end|>"
     assert not Encoder(family("chatml")).template.writes_date
 

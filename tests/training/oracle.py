@@ -57,10 +57,10 @@ def log_sigmoid(x: Tensor) -> Tensor:
 
 def gradients(loss: Tensor, parameters: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
     """The loss's gradient for each parameter."""
-    found = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
+    values = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
     return {
         name: torch.zeros_like(parameter) if gradient is None else gradient
-        for (name, parameter), gradient in zip(parameters.items(), found, strict=True)
+        for (name, parameter), gradient in zip(parameters.items(), values, strict=True)
     }
 
 
@@ -98,8 +98,10 @@ def taught(
 ) -> Taught:
     """A_t = δ_t + γλ A_{t+1}, δ_t = r_t + γ V_{t+1} − V_t; r_t = −coef · (log π − log π_ref),
     and `worth` on top at the last token."""
-    logprobs, known, values = (x.tolist() for x in (old.logprobs, reference.logprobs, old.values))
-    rewards = [-kl_coef * (p - q) for p, q in zip(logprobs, known, strict=True)]
+    logprobs, reference_logprobs, values = (
+        x.tolist() for x in (old.logprobs, reference.logprobs, old.values)
+    )
+    rewards = [-kl_coef * (p - q) for p, q in zip(logprobs, reference_logprobs, strict=True)]
     rewards[-1] += worth
     advantages, following = [0.0] * len(rewards), 0.0
     for t in reversed(range(len(rewards))):

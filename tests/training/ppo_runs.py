@@ -34,9 +34,9 @@ def loaded() -> LoadedModel:
 
 def backbone() -> Backbone:
     """A random llama with a fresh adapter "policy"."""
-    made = Backbone(loaded())
-    made.add_adapter("policy", LoraSettings(r=4, alpha=8), seed=1)
-    return made
+    base = Backbone(loaded())
+    base.add_adapter("policy", LoraSettings(r=4, alpha=8), seed=1)
+    return base
 
 
 def share_of_e(prompts: Any, responses: list[str]) -> list[float]:
@@ -47,17 +47,17 @@ def share_of_e(prompts: Any, responses: list[str]) -> list[float]:
 def trainer(base: Backbone | None = None, **changes: Any) -> PpoTrainer:
     """A trainer that is paid for the letter e. changes: settings, or arguments of the trainer."""
     base = base or backbone()
-    known = PpoConfig.__dataclass_fields__.keys() - {"second_reward"}
+    names = PpoConfig.__dataclass_fields__.keys() - {"second_reward"}
     settings = {
         "prompts_per_update": 8,
         "max_new_tokens": 8,
         "learning_rate": 3e-3,
-        **{k: v for k, v in changes.items() if k in known},
+        **{k: v for k, v in changes.items() if k in names},
     }
     rest: dict[str, Any] = {
         "scorer": FunctionScorer(share_of_e, "share_of_e"),
         "prompts": PROMPTS,
-        **{k: v for k, v in changes.items() if k not in known},
+        **{k: v for k, v in changes.items() if k not in names},
     }
     return PpoTrainer(
         base,

@@ -30,9 +30,9 @@ TALK = (
 
 @pytest.fixture(scope="module")
 def backbone() -> Backbone:
-    made = Backbone.load("miniature", device="cpu", dtype="float32")
-    made.add_adapter("policy", LoraSettings(r=4), seed=1)
-    return made
+    base = Backbone.load("miniature", device="cpu", dtype="float32")
+    base.add_adapter("policy", LoraSettings(r=4), seed=1)
+    return base
 
 
 def said(backbone: Backbone, tokens: Tokens) -> str:
@@ -95,12 +95,12 @@ def test_reasoning_is_learnt_or_only_read(row: str) -> None:
     assert learn.ids == context.ids
     alone = (*TALK[:3], Message("assistant", "Hello!"))
     assert drop == encode_tokens(encoder, alone, 200) != learn
-    written = [
+    responses = [
         encoder.tokenizer.decode([i for i, counts in zip(t.ids, t.response, strict=True) if counts])
         for t in (learn, context)
     ]
-    assert written[0] == "<think>\nShort.\n</think>\n\nHello!<|im_end|>"
-    assert written[1].strip() == "Hello!<|im_end|>"
+    assert responses[0] == "<think>\nShort.\n</think>\n\nHello!<|im_end|>"
+    assert responses[1].strip() == "Hello!<|im_end|>"
 
 
 @pytest.mark.parametrize(
@@ -126,18 +126,18 @@ def test_markers_inside_an_answer_are_words(text: str) -> None:
         reply = [i for i, counts in zip(tokens.ids, tokens.response, strict=True) if counts]
         assert encoder.tokenizer.decode(reply) == f"<think>\n\n</think>\n\n{text}<|im_end|>"
         assert sum(i in encoder.marker_ids for i in tokens.ids) == 2, "the template's own block"
-    asked = encoder.encode((*talk, Message("user", "And?")))
-    assert text in asked.text
+    question = encoder.encode((*talk, Message("user", "And?")))
+    assert text in question.text
 
 
 def test_reasoning_that_the_prompt_began_is_told_from_the_answer() -> None:
     """Where the template opens the block, a row may hold what follows it."""
     encoder = Encoder(family("r1"))
-    told = [
+    splits = [
         encoder.reply_of(Message("assistant", text))
         for text in ("hm\n</think>\n\nHello!", "<think>\nhm\n</think>\n\nHello!")
     ]
-    assert {(r.answer, r.reasoning) for r in told} == {("Hello!", "hm")}
+    assert {(r.answer, r.reasoning) for r in splits} == {("Hello!", "hm")}
 
 
 def test_tags_are_reasoning_on_any_model() -> None:
@@ -193,7 +193,7 @@ def test_packed_and_padded_rows_give_the_same_loss_and_gradient(backbone: Backbo
         encode_tokens(backbone.encoder, talk, 200)
         for talk in (TALK, TALK[:2], TALK[2:], (Message("user", "What is up?"), TALK[1]))
     ]
-    found = []
+    results = []
     for capacity in (0, 64, 200):
         rows = collate(talks, capacity)
         with backbone.using("policy"):
@@ -202,9 +202,9 @@ def test_packed_and_padded_rows_give_the_same_loss_and_gradient(backbone: Backbo
         backbone.model.zero_grad()
         logprobs.sum().backward()
         grads = torch.cat([p.grad.flatten() for p in backbone.trainable().values()])  # type: ignore[union-attr]
-        found.append((sums.detach(), grads))
+        results.append((sums.detach(), grads))
     assert collate(talks, 200).ids.shape[0] < len(talks)
-    for sums, grads in found[1:]:
-        torch.testing.assert_close(sums, found[0][0], atol=1e-5, rtol=1e-5)
-        torch.testing.assert_close(grads, found[0][1], atol=1e-4, rtol=1e-4)
-    assert found[0][1].abs().max() > 1e-3
+    for sums, grads in results[1:]:
+        torch.testing.assert_close(sums, results[0][0], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(grads, results[0][1], atol=1e-4, rtol=1e-4)
+    assert results[0][1].abs().max() > 1e-3

@@ -81,12 +81,12 @@ def test_what_can_t_be_for_one_stage(kind: Any, values: dict[str, Any], said: st
 
 def test_a_template_s_variables_are_given_one_by_one() -> None:
     """As in the other commands: a value may hold commas; a file has a list, or one text."""
-    given = ("identity=You are X, a helper", 'tools=["a","b"]')
-    wanted = (("identity", "You are X, a helper"), ("tools", ["a", "b"]))
-    config = build_config(SftConfig, {"template_arg": given}, "the command line")
-    assert config.template.arguments == wanted
-    assert build_config(SftConfig, {"template_arg": list(given)}, "a file") == config
+    values = ("identity=You are X, a helper", 'tools=["a","b"]')
+    expected = (("identity", "You are X, a helper"), ("tools", ["a", "b"]))
+    config = build_config(SftConfig, {"template_arg": values}, "the command line")
+    assert config.template.arguments == expected
+    assert build_config(SftConfig, {"template_arg": list(values)}, "a file") == config
     again = build_config(SftConfig, {"template_arg": config.template_arg}, "a file")
     assert again == config
-    one = build_config(SftConfig, {"template_arg": given[0]}, "a file")
-    assert one.template.arguments == wanted[:1]
+    one = build_config(SftConfig, {"template_arg": values[0]}, "a file")
+    assert one.template.arguments == expected[:1]

@@ -44,21 +44,21 @@ class Squares:
 
 
 def loop(
-    folder: Path, train: Sequence[float], tell: Any = lambda report: None, **plan: Any
+    folder: Path, train: Sequence[float], tell: Any = lambda report: None, **changes: Any
 ) -> tuple[Loop, Squares, nn.Parameter]:
     weight = nn.Parameter(torch.zeros(()))
     objective = Squares(weight)
-    eval_every = plan.pop("eval_every", None)
-    made = StepPlan(**{"batch_size": 4, "epochs": 2.0, "micro_tokens": 1000, "seed": 3,
-                   "save_every": 3} | plan)  # fmt: skip
-    updates = Optimizer({"w": weight}, Schedule("linear", 0.1, made.steps(len(train)), 0.1))
+    eval_every = changes.pop("eval_every", None)
+    plan = StepPlan(**{"batch_size": 4, "epochs": 2.0, "micro_tokens": 1000, "seed": 3,
+                   "save_every": 3} | changes)  # fmt: skip
+    updates = Optimizer({"w": weight}, Schedule("linear", 0.1, plan.steps(len(train)), 0.1))
     cpu = torch.device("cpu")
-    trainer = RowsTrainer(lambda on: None, objective, updates, train, train[:2], made, cpu)
-    return Loop(trainer, folder, made.save_every, cpu, tell, eval_every), objective, weight
+    trainer = RowsTrainer(lambda on: None, objective, updates, train, train[:2], plan, cpu)
+    return Loop(trainer, folder, plan.save_every, cpu, tell, eval_every), objective, weight
 
 
-def batches(made: Loop) -> list[list[float]]:
-    trainer = made.trainer
+def batches(run: Loop) -> list[list[float]]:
+    trainer = run.trainer
     assert isinstance(trainer, RowsTrainer)
     return [trainer._batch(step) for step in range(trainer.steps)]
 
@@ -66,16 +66,20 @@ def batches(made: Loop) -> list[list[float]]:
 def test_epochs_see_every_row_once(tmp_path: Path) -> None:
     """Ten rows, batches of four, two epochs: 20 rows in five steps; half an epoch: 5 in two."""
     rows = [float(i) for i in range(10)]
-    made, _, _ = loop(tmp_path, rows)
-    assert made.trainer.steps == 5
-    seen = [x for batch in batches(made) for x in batch]
-    assert sorted(seen[:10]) == rows and sorted(seen[10:]) == rows and seen[:10] != seen[10:]
+    run, _, _ = loop(tmp_path, rows)
+    assert run.trainer.steps == 5
+    numbers = [x for batch in batches(run) for x in batch]
+    assert (
+        sorted(numbers[:10]) == rows
+        and sorted(numbers[10:]) == rows
+        and numbers[:10] != numbers[10:]
+    )
     half, _, _ = loop(tmp_path, rows, epochs=0.5)
     assert list(map(len, batches(half))) == [4, 1]
-    told = StepPlan(batch_size=4, epochs=2.0, micro_tokens=9, seed=0)
-    assert (told.rows(10), told.steps(10)) == (20, 5)
-    assert dataclasses.replace(told, max_steps=2).rows(10) == 8
-    assert dataclasses.replace(told, epochs=0.5).rows(10) == 5
+    plan = StepPlan(batch_size=4, epochs=2.0, micro_tokens=9, seed=0)
+    assert (plan.rows(10), plan.steps(10)) == (20, 5)
+    assert dataclasses.replace(plan, max_steps=2).rows(10) == 8
+    assert dataclasses.replace(plan, epochs=0.5).rows(10) == 5
 
 
 def test_the_pieces_of_a_batch_change_nothing(tmp_path: Path) -> None:
@@ -119,16 +123,16 @@ def test_memory_that_runs_out_halves_the_pieces(tmp_path: Path) -> None:
 
 def test_a_loss_that_is_no_number_stops_before_the_weights(tmp_path: Path) -> None:
     rows = [float(i) for i in range(4)] * 3
-    made, _, weight = loop(tmp_path, [*rows, float("nan")], epochs=1.0, batch_size=1, save_every=1)
+    run, _, weight = loop(tmp_path, [*rows, float("nan")], epochs=1.0, batch_size=1, save_every=1)
     with pytest.raises(TrainingError, match=r"loss of step \d+ \(rows nan\) is not a number"):
-        made.run()
+        run.run()
     assert weight.isfinite()
 
 
 def test_a_stopped_loop_goes_on_bit_for_bit(tmp_path: Path) -> None:
     """Ctrl-C after step 3 of 6, and on: the weights of a straight run."""
     rows = [float(i) for i in range(12)]
-    straight, _, wanted = loop(tmp_path / "straight", rows)
+    straight, _, expected = loop(tmp_path / "straight", rows)
     straight.run()
 
     def stop(report: StepReport) -> None:
@@ -141,34 +145,34 @@ def test_a_stopped_loop_goes_on_bit_for_bit(tmp_path: Path) -> None:
     going, _, weight = loop(tmp_path / "broken", rows)
     assert going.resume() and going.trainer.step == 3
     going.run()
-    assert torch.equal(weight, wanted)
+    assert torch.equal(weight, expected)
 
 
 def test_the_best_weights_are_kept(tmp_path: Path) -> None:
     """Held-out rows are the first two; the lowest loss on them is what `best` says."""
-    told: list[StepReport] = []
-    made, _, _ = loop(tmp_path, [0.0, 0.0, 9.0, 9.0], told.append, epochs=8.0, eval_every=1)
-    made.run()
-    held = [report.metrics["loss"] for report in told if report.held_out]
-    assert made.best["loss"] == min(held) < held[-1]
+    reports: list[StepReport] = []
+    run, _, _ = loop(tmp_path, [0.0, 0.0, 9.0, 9.0], reports.append, epochs=8.0, eval_every=1)
+    run.run()
+    losses = [report.metrics["loss"] for report in reports if report.held_out]
+    assert run.best["loss"] == min(losses) < losses[-1]
     assert (tmp_path / "best.safetensors").is_file()
 
 
 def test_a_damaged_checkpoint_is_told(tmp_path: Path) -> None:
-    made, _, _ = loop(tmp_path, [1.0, 2.0, 3.0])
-    assert not made.resume()
-    made.checkpoint.write_bytes(json.dumps({"step": 3}).encode())
+    run, _, _ = loop(tmp_path, [1.0, 2.0, 3.0])
+    assert not run.resume()
+    run.checkpoint.write_bytes(json.dumps({"step": 3}).encode())
     with pytest.raises(DataError, match="not a usable checkpoint"):
-        made.resume()
+        run.resume()
 
 
 def test_weights_that_are_no_numbers_are_not_saved(tmp_path: Path) -> None:
     """The good checkpoint stays."""
-    made, _, weight = loop(tmp_path, [1.0, 2.0, 3.0])
-    made.save()
-    before = made.checkpoint.read_bytes()
+    run, _, weight = loop(tmp_path, [1.0, 2.0, 3.0])
+    run.save()
+    before = run.checkpoint.read_bytes()
     with torch.no_grad():
         weight.fill_(float("nan"))
     with pytest.raises(TrainingError, match="weights after step 0 are not numbers"):
-        made.save()
-    assert made.checkpoint.read_bytes() == before
+        run.save()
+    assert run.checkpoint.read_bytes() == before

@@ -40,7 +40,7 @@ def test_an_observation_sums_up_a_batch() -> None:
 
     Checks 1, 2, 3, 6: mean 3, squares of deviations 4 + 1 + 0 + 9 = 14, 14 / 3 = 2.16².
     """
-    seen = observe(
+    observation = observe(
         [
             response((7, 7, 7, 7, 7), "a"),
             response((1, 9), "b", ended=False),
@@ -51,8 +51,8 @@ def test_an_observation_sums_up_a_batch() -> None:
         scores=[1.0, 2.0, 3.0, 4.0],
         second_scores=[1.0, 2.0, 3.0, 6.0],
     )
-    assert seen.second_spread == pytest.approx((14 / 3) ** 0.5)
-    assert replace(seen, second_spread=0.0) == Observation(
+    assert observation.second_spread == pytest.approx((14 / 3) ** 0.5)
+    assert replace(observation, second_spread=0.0) == Observation(
         kl=1.5,
         length=3.0,
         repetition=0.125,

@@ -69,11 +69,11 @@ def label_of(pair: EncodedPair, soft: bool) -> float:
 @pytest.fixture
 def bone() -> Backbone:
     """A policy that has been trained, and a reference that is another."""
-    made = fresh.backbone()
-    fresh.add_trained(made, "policy", seed=5)
-    fresh.add_trained(made, "reference", seed=6)
-    made.train_only("policy")
-    return made
+    base = fresh.backbone()
+    fresh.add_trained(base, "policy", seed=5)
+    fresh.add_trained(base, "reference", seed=6)
+    base.train_only("policy")
+    return base
 
 
 def one_batch(
@@ -90,18 +90,20 @@ def one_batch(
     sizes = {len(piece) for piece in trainer.budget.split(list(map(objective.tokens, examples)))}
     assert sizes == {len(examples)} if micro_tokens == WHOLE else len(sizes) > 1
     figures = {name: value.item() for name, value in trainer._gradients(examples).items()}
-    found = {n: torch.zeros_like(p) if p.grad is None else p.grad for n, p in parameters.items()}
-    return figures, {n: g.clone() for n, g in found.items()}, trainer.evaluate()
+    gradients = {
+        n: torch.zeros_like(p) if p.grad is None else p.grad for n, p in parameters.items()
+    }
+    return figures, {n: g.clone() for n, g in gradients.items()}, trainer.evaluate()
 
 
 def agree(
-    found: tuple[dict[str, float], dict[str, Tensor], dict[str, float]],
+    results: tuple[dict[str, float], dict[str, Tensor], dict[str, float]],
     loss: Tensor,
     parameters: Mapping[str, nn.Parameter],
     figures: Mapping[str, Any] | None = None,
 ) -> None:
     """The trainer's figures and gradients are those of the plain loss; held out likewise."""
-    ours, our_gradients, held_out = found
+    ours, our_gradients, held_out = results
     expected = {"loss": loss.item()} | {n: float(v) for n, v in (figures or {}).items()}
     for name, value in expected.items():
         assert ours[name] == pytest.approx(value, rel=1e-4, abs=1e-5), name
@@ -118,9 +120,9 @@ def test_sft_is_a_mean_over_the_tokens_of_a_batch(
     """30 + 3 + 9 + 1 + 6 tokens count: Σ −log π / 49, however the batch is cut."""
     examples = [EncodedTurn(str(i), tokens) for i, tokens in enumerate(TALKS)]
     parameters = bone.trainable()
-    found = one_batch(SftObjective(bone, capacity), examples, parameters, micro_tokens, bone)
+    results = one_batch(SftObjective(bone, capacity), examples, parameters, micro_tokens, bone)
     loss = -torch.stack([oracle.sequence_logprob(bone, "policy", t) for t in TALKS]).sum() / 49
-    agree(found, loss, parameters)
+    agree(results, loss, parameters)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +141,7 @@ def test_a_reward_model_learns_that_chosen_is_better(
     head = ScalarHead(bone.hidden_size, seed=2, std=0.3)
     parameters = {**bone.trainable(), **{f"head.{n}": p for n, p in head.named_parameters()}}
     objective = RewardObjective(bone, head, soft, centering, margins)
-    found = one_batch(objective, pairs(), parameters, micro_tokens, bone)
+    results = one_batch(objective, pairs(), parameters, micro_tokens, bone)
     losses, leads, right, scores = [], [], [], []
     for pair in pairs():
         chosen, rejected = (oracle.score(bone, head, t) for t in (pair.chosen, pair.rejected))
@@ -156,7 +158,7 @@ def test_a_reward_model_learns_that_chosen_is_better(
         "mean_score": sum(scores) / 5,
     }
     assert abs(figures["margin"]) > 0.01, "a pair's sides must differ for a swap to show"
-    agree(found, torch.stack(losses).mean(), parameters, figures)
+    agree(results, torch.stack(losses).mean(), parameters, figures)
 
 
 @pytest.mark.parametrize(
@@ -176,7 +178,7 @@ def test_dpo_against_its_reference(
     parameters = bone.trainable()
     reference = LiveReference(bone, "reference")
     objective = DpoObjective(bone, reference, beta, soft, nll, capacity)
-    found = one_batch(objective, pairs(), parameters, micro_tokens, bone)
+    results = one_batch(objective, pairs(), parameters, micro_tokens, bone)
     losses, sums = [], torch.zeros(4)
     for pair in pairs():
         sides = pair.chosen, pair.rejected
@@ -192,4 +194,4 @@ def test_dpo_against_its_reference(
     names = ("chosen_logprob", "rejected_logprob", "chosen_reward", "rejected_reward")
     figures = dict(zip(names, (sums / 5).tolist(), strict=True))
     figures["margin"] = figures["chosen_reward"] - figures["rejected_reward"]
-    agree(found, torch.stack(losses).mean(), parameters, figures)
+    agree(results, torch.stack(losses).mean(), parameters, figures)

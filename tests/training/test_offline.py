@@ -158,8 +158,8 @@ def test_the_context_bounds_a_conversation(data: Path, tmp_path: Path) -> None:
     for stage, kind in KINDS.items():
         config = kind(**SMALL, max_steps=1, max_length=10**6)
         train(config, [data], tmp_path / stage)
-        (left,) = map(json.loads, (tmp_path / stage / "set_aside.jsonl").read_text().splitlines())
-        assert left["reason"].endswith(f"over {context})")
+        (row,) = map(json.loads, (tmp_path / stage / "set_aside.jsonl").read_text().splitlines())
+        assert row["reason"].endswith(f"over {context})")
 
 
 def test_a_folder_holds_one_run(data: Path, tmp_path: Path) -> None:
@@ -205,8 +205,8 @@ def test_what_is_in_the_way_is_told_before_weights_are_loaded(
         (PpoConfig(device="cpu", reward="no_such:one"), [data], tmp_path / "a", "no module"),
         (PpoConfig(device="cpu", reward=str(done)), [data], tmp_path / "a", "holds no reward"),
     ]
-    for config, paths, out, said in cases:
-        with pytest.raises(CaiError, match=said):
+    for config, paths, out, message in cases:
+        with pytest.raises(CaiError, match=message):
             train(config, paths, out)
         assert not (tmp_path / "a").exists()
     with lock(tmp_path / "busy"), pytest.raises(StoreError, match="another process is training"):
@@ -242,8 +242,8 @@ def test_what_is_too_long_is_set_aside(data: Path, tmp_path: Path) -> None:
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
     out = tmp_path / "run"
     train(DpoConfig(**SMALL, max_steps=1, max_length=64), [data], out)
-    (left,) = map(json.loads, (out / "set_aside.jsonl").read_text().splitlines())
-    assert left["source"] == "pairs.jsonl:4 row-3" and left["reason"].endswith("over 64)")
+    (row,) = map(json.loads, (out / "set_aside.jsonl").read_text().splitlines())
+    assert row["source"] == "pairs.jsonl:4 row-3" and row["reason"].endswith("over 64)")
     with pytest.raises(DataError, match="No row is left to train on; 8 were set aside"):
         train(DpoConfig(**SMALL, max_length=5), [data], tmp_path / "none")
 
@@ -302,11 +302,11 @@ def test_a_given_adapter_keeps_its_shape(data: Path, tmp_path: Path) -> None:
     plain = SMALL | {"lora_r": None}
     dpo = DpoConfig(**plain, adapter=str(tmp_path / "sft"), max_steps=1)
     train(dpo, [data], tmp_path / "dpo")
-    told = yaml.safe_load((tmp_path / "dpo" / "config.yaml").read_text())
-    del told["stage"]
-    assert (told["lora_r"], told["lora_alpha"], told["lora_dropout"]) == (4, 8.0, 0.0)
-    assert "q_proj" in told["lora_targets"].split(",")
-    train(DpoConfig(**told), [data], tmp_path / "again")
+    settings = yaml.safe_load((tmp_path / "dpo" / "config.yaml").read_text())
+    del settings["stage"]
+    assert (settings["lora_r"], settings["lora_alpha"], settings["lora_dropout"]) == (4, 8.0, 0.0)
+    assert "q_proj" in settings["lora_targets"].split(",")
+    train(DpoConfig(**settings), [data], tmp_path / "again")
     assert read_run(tmp_path / "again")["id"] == read_run(tmp_path / "dpo")["id"]
     with pytest.raises(UsageError, match=r"--lora-r is 8, but the adapter .* has 4"):
         train(replace(dpo, lora_r=8), [data], tmp_path / "other")
@@ -351,9 +351,9 @@ def test_pairs_that_are_all_ties_teach_nothing(
     file, out = tmp_path / "ties.jsonl", tmp_path / "run"
     config = KINDS[stage](**SMALL, labels=labels, max_steps=1, test_share=0.0)
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    with pytest.raises(DataError, match="None of the 8 pairs has a better side") as told:
+    with pytest.raises(DataError, match="None of the 8 pairs has a better side") as error:
         train(config, [file], out)
-    assert "gave no signal" in (told.value.hint or "") and not out.exists()
+    assert "gave no signal" in (error.value.hint or "") and not out.exists()
     rows[3]["probability"] = 0.6
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     train(config, [file], out)
@@ -409,16 +409,16 @@ def test_weights_that_are_no_numbers_are_never_saved(data: Path, tmp_path: Path)
 
 def test_two_processes_don_t_train_in_one_folder(data: Path, tmp_path: Path) -> None:
     """The second is told while the first is at it; in the end no lock is left."""
-    out, said = tmp_path / "run", list[str]()
+    out, notes = tmp_path / "run", list[str]()
     config = SftConfig(**SMALL, max_steps=1)
 
     def again(report: StepReport) -> None:
-        with pytest.raises(StoreError, match="another process is training in") as told:
+        with pytest.raises(StoreError, match="another process is training in") as error:
             train(config, [data], out)
-        said.append(told.value.message)
+        notes.append(error.value.message)
 
     train(config, [data], out, Callbacks(report=again))
-    assert said and read_run(out)["status"] == "finished"
+    assert notes and read_run(out)["status"] == "finished"
     assert not [path.name for path in out.iterdir() if path.name.startswith(".")]
 
 
@@ -514,8 +514,10 @@ def test_the_reference_is_known_by_the_adapter_s_scale_too(data: Path, tmp_path:
     for alpha in (32, 2):
         copy = tmp_path / f"alpha-{alpha}"
         shutil.copytree(tmp_path / "sft" / "adapter", copy)
-        told = json.loads((copy / "adapter_config.json").read_text())
-        (copy / "adapter_config.json").write_text(json.dumps(told | {"lora_alpha": alpha}))
+        adapter_config = json.loads((copy / "adapter_config.json").read_text())
+        (copy / "adapter_config.json").write_text(
+            json.dumps(adapter_config | {"lora_alpha": alpha})
+        )
         config = DpoConfig(**SMALL, adapter=str(copy), labels="hard", max_steps=1)
         train(config, [data], tmp_path / f"dpo-{alpha}")
         assert figures(tmp_path / f"dpo-{alpha}")[0]["loss"] == pytest.approx(0.693147, abs=1e-5)

@@ -55,9 +55,9 @@ def test_a_restored_state_goes_on_bit_for_bit() -> None:
     run(range(8), updates, straight)
     first, updates = fresh()
     run(range(3), updates, first)
-    kept = {name: value.clone() for name, value in updates.tensors().items()}
+    copies = {name: value.clone() for name, value in updates.tensors().items()}
     second, later = fresh()
-    later.restore(kept)
+    later.restore(copies)
     run(range(3, 8), later, second)
     assert torch.equal(second, straight)
     assert not torch.equal(first, straight)

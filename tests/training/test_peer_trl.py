@@ -109,11 +109,11 @@ def bone() -> Backbone:
     model = LoadedModel(
         deepcopy(tiny()), Encoder(words()), "llama", "0" * 64, device, dtype, 512
     )  # fmt: skip
-    made = Backbone(model)
-    add_trained(made, "policy", seed=5)
-    made.copy_adapter("policy", "reference")
-    made.train_only("policy")
-    return made
+    base = Backbone(model)
+    add_trained(base, "policy", seed=5)
+    base.copy_adapter("policy", "reference")
+    base.train_only("policy")
+    return base
 
 
 @pytest.fixture
@@ -176,14 +176,14 @@ class Side:
 
     def train(self, folder: Path) -> tuple[list[int], list[tuple[float, float]]]:
         """Three steps of the loop; the order of the rows, and each step's loss and norm."""
-        rows, told = Noted(self.examples), list[StepReport]()
+        rows, reports = Noted(self.examples), list[StepReport]()
         plan = StepPlan(BATCH, BATCH * STEPS / len(rows), micro_tokens=64, seed=3, save_every=99)
         updates = Optimizer(self.parameters, Schedule("constant", RATE, STEPS, 0.0), 0.0, CLIP)
         trainer = RowsTrainer(
             self.bone.train, self.objective, updates, rows, (), plan, self.bone.device
         )
-        Loop(trainer, folder, 99, self.bone.device, told.append).run()
-        return rows.order, [(r.metrics["loss"], r.metrics["gradient_norm"]) for r in told]
+        Loop(trainer, folder, 99, self.bone.device, reports.append).run()
+        return rows.order, [(r.metrics["loss"], r.metrics["gradient_norm"]) for r in reports]
 
 
 class Noted(Sequence[Any]):
@@ -230,13 +230,13 @@ PIECES = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": BATCH
 
 def trained_by(trainer: Any) -> dict[str, nn.Parameter]:
     """The peer's parameters by our names."""
-    found = {}
+    names = {}
     for path, parameter in trainer.model.named_parameters():
         if parameter.requires_grad:
             name = path.removeprefix("base_model.model.").replace(".default", "")
             head = name.startswith("score.modules_to_save.")
-            found[f"head.{name.split('.')[-1]}" if head else f"policy.{name}"] = parameter
-    return found
+            names[f"head.{name.split('.')[-1]}" if head else f"policy.{name}"] = parameter
+    return names
 
 
 def gradients(parameters: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:

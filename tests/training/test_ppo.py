@@ -31,9 +31,9 @@ from tests.training.ppo_runs import PROMPTS, backbone, loaded, share_of_e, train
 
 def weights(run: PpoTrainer) -> dict[str, Tensor]:
     """Copies of every parameter: base, adapters and value head."""
-    named = {f"model/{n}": p for n, p in run.backbone.model.named_parameters()}
-    named |= {f"value/{n}": p for n, p in run.value_head.named_parameters()}
-    return {name: p.detach().clone() for name, p in named.items()}
+    parameters = {f"model/{n}": p for n, p in run.backbone.model.named_parameters()}
+    parameters |= {f"value/{n}": p for n, p in run.value_head.named_parameters()}
+    return {name: p.detach().clone() for name, p in parameters.items()}
 
 
 def changed(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
@@ -57,7 +57,7 @@ def test_a_right_run_learns_and_is_left_alone() -> None:
 
 
 def test_a_hacked_run_is_stopped_within_twenty_updates() -> None:
-    """No price on KL and a high rate. What made it stop is not learnt from.
+    """No KL penalty and a high rate. What made it stop is not learnt from.
 
     Responses that no longer end, which this policy soon writes, are the other monitor's affair.
     """
@@ -146,9 +146,9 @@ def test_a_reference_that_is_not_the_start_is_refused() -> None:
     """A policy that was trained before, against the base with adapters off."""
     base = backbone()
     trainer(base).update()
-    with pytest.raises(ModelError, match="is not its reference") as told:
+    with pytest.raises(ModelError, match="is not its reference") as error:
         trainer(base).update()
-    assert "frozen copy" in told.value.hint
+    assert "frozen copy" in error.value.hint
     base.copy_adapter("policy", "reference")
     assert trainer(base, reference="reference").update()["kl"] == pytest.approx(0.0, abs=1e-4)
 
@@ -160,9 +160,9 @@ def test_a_resumed_run_equals_a_straight_one(tmp_path: Path, target: float | Non
     straight = trainer(**changes)
     figures = [straight.update() for _ in range(4)]
 
-    begun = trainer(**changes)
-    assert [begun.update() for _ in range(2)] == figures[:2]
-    save_tensors(tmp_path / "c.safetensors", *begun.state())
+    run = trainer(**changes)
+    assert [run.update() for _ in range(2)] == figures[:2]
+    save_tensors(tmp_path / "c.safetensors", *run.state())
     torch.manual_seed(1234)
     resumed = trainer(**changes)
     resumed.load_state(*load_tensors(tmp_path / "c.safetensors"))
@@ -218,9 +218,9 @@ def test_a_loss_that_is_no_number_stops_the_run() -> None:
     with torch.no_grad():
         run.value_head.get_parameter("bias").fill_(float("nan"))
     before = adapter_state(run.backbone, "policy")
-    with pytest.raises(TrainingError, match="not a number") as told:
+    with pytest.raises(TrainingError, match="not a number") as error:
         run.update()
-    assert "prompts p" in told.value.message
+    assert "prompts p" in error.value.message
     after = adapter_state(run.backbone, "policy")
     assert all(torch.equal(before[name], after[name]) for name in before)  # nothing reached it
 
@@ -270,21 +270,23 @@ def test_a_second_reward_that_falls_stops_the_run() -> None:
     assert run.stopped.startswith("Reward hacking")
 
 
-def test_what_it_was_before_the_signs_is_kept() -> None:
+def test_the_weights_before_the_alarm_are_kept() -> None:
     """The hacked run again: the weights from before the first sign, through a resume as well."""
     run = trainer(updates=20, learning_rate=2e-2, kl_coef=0.0, bounds=Bounds(kl=10.0))
-    seen = []
+    weights_before = []
     while not run.done:
-        seen.append({n: p.detach().clone() for n, p in run.parameters.items()})
+        weights_before.append({n: p.detach().clone() for n, p in run.parameters.items()})
         run.update()
     assert run.stopped is not None and run.last_good is not None
     assert run.last_good.step == run.step - 3  # an alarm in two updates; calm before
-    kept = run.last_good.tensors
-    assert all(torch.equal(kept[name], seen[run.last_good.step][name]) for name in kept)
+    last_good = run.last_good.tensors
+    assert all(
+        torch.equal(last_good[name], weights_before[run.last_good.step][name]) for name in last_good
+    )
     again = trainer(updates=20, learning_rate=2e-2, kl_coef=0.0, bounds=Bounds(kl=10.0))
     again.load_state(*run.state())
     assert again.last_good is not None and again.last_good.step == run.last_good.step
-    assert all(torch.equal(again.last_good.tensors[name], kept[name]) for name in kept)
+    assert all(torch.equal(again.last_good.tensors[name], last_good[name]) for name in last_good)
 
 
 def test_held_out_prompts_are_answered_alike_every_time() -> None:

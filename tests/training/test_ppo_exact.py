@@ -1,8 +1,8 @@
 """One update of PPO, number by number, against plain loops (`tests.training.oracle`).
 
-The update is the run's second: the first has moved policy, critic and the price of the KL, so that
-ratio, KL and clipping are no longer 1, 0 and idle. Temperature, γ, λ, both clips and the weight of
-the value loss are all different from each other and from 1.
+The update is the run's second: the first has moved policy, critic and the KL penalty coefficient,
+so that ratio, KL and clipping are no longer 1, 0 and idle. Temperature, γ, λ, both clips and the
+weight of the value loss are all different from each other and from 1.
 """
 
 from __future__ import annotations
@@ -78,13 +78,13 @@ class Watched:
     def teach(self) -> tuple[list[list[float]], list[list[float]], list[float]]:
         """Whitened advantages, returns and sums of rewards.
 
-        The KL was 0 in the first update: the price fell by 0.1 · 0.2 (Ziegler et al. 2019).
+        The KL was 0 in the first update: the coefficient fell by 0.1 · 0.2 (Ziegler et al. 2019).
         """
         start = length_and_e([], [r.text for r in self.first])
         mean = sum(start) / 6
         unit = (sum((x - mean) ** 2 for x in start) / 5) ** 0.5
         scores = length_and_e([], [r.text for r in self.second])
-        found = [
+        rewards = [
             oracle.taught(
                 old, reference, (x - mean) / unit - (0.0 if response.ended else EOS),
                 KL_COEF * 0.98, GAMMA, LAM,
@@ -93,8 +93,8 @@ class Watched:
                 self.old, self.reference, scores, self.second, strict=True
             )
         ]  # fmt: skip
-        advantages = oracle.whitened([t.advantages for t in found])
-        return advantages, [t.returns for t in found], [t.reward for t in found]
+        advantages = oracle.whitened([t.advantages for t in rewards])
+        return advantages, [t.returns for t in rewards], [t.reward for t in rewards]
 
     def note(self) -> None:
         """The gradients at hand, and those of the plain loss of the same minibatch."""
@@ -123,29 +123,29 @@ def test_every_gradient_of_an_update_is_that_of_a_plain_loop(
 ) -> None:
     """Two epochs of two minibatches, each cut into pieces of unequal size."""
     run = run_of()
-    seen = Watched(run, monkeypatch)
-    lengths = [len(r.prompt.ids) + len(r.ids) for r in seen.second]
-    pieces = [len(some) for some in run.budget.split(lengths, seen.orders[0])]
+    watched = Watched(run, monkeypatch)
+    lengths = [len(r.prompt.ids) + len(r.ids) for r in watched.second]
+    pieces = [len(some) for some in run.budget.split(lengths, watched.orders[0])]
     assert len(set(pieces)) > 1, "pieces of unequal size must be there for their weights to show"
-    assert len(seen.steps) == 4
-    for ours, expected in zip(seen.steps, seen.expected, strict=True):
+    assert len(watched.steps) == 4
+    for ours, expected in zip(watched.steps, watched.expected, strict=True):
         assert_close(ours, expected, 1e-3)
-    assert {r.ended for r in seen.second} == {True, False}
-    figures = seen.figures
+    assert {r.ended for r in watched.second} == {True, False}
+    figures = watched.figures
     assert figures["clip_fraction"] > 0 and figures["value_clip_fraction"] > 0
     assert figures["kl_coef"] == pytest.approx(KL_COEF * 0.98)
-    assert figures["reward"] == pytest.approx(sum(seen.rewards) / 6, abs=1e-3)
+    assert figures["reward"] == pytest.approx(sum(watched.rewards) / 6, abs=1e-3)
     kl = [
         (old.logprobs - reference.logprobs).sum().item()
-        for old, reference in zip(seen.old, seen.reference, strict=True)
+        for old, reference in zip(watched.old, watched.reference, strict=True)
     ]
     assert abs(sum(kl)) > 1, "the policy must have moved"
     assert figures["kl"] == pytest.approx(sum(kl) / 6, abs=1e-3)
 
 
-def test_a_look_at_held_out_prompts_takes_off_the_price_of_the_kl() -> None:
+def test_an_evaluation_subtracts_the_kl_penalty() -> None:
     """reward = mean of what a response is worth − kl_coef · mean KL, at the run's temperature; the
-    price is the one that the run began with, so that looks can be compared."""
+    coefficient is the one that the run began with, so that evaluations can be compared."""
     run = run_of(held_out=PROMPTS[6:], updates=3)
     first = length_and_e([], [r.text for r in run._write()])
     run.update()
@@ -173,17 +173,17 @@ def test_a_look_at_held_out_prompts_takes_off_the_price_of_the_kl() -> None:
     assert figures["reward"] == pytest.approx((sum(worth) - KL_COEF * sum(kl)) / 2, abs=1e-3)
 
 
-def test_the_best_is_chosen_with_the_price_of_the_kl(tmp_path: Path) -> None:
-    """At a high rate the policy leaves its reference: one look has the highest score, another the
-    highest reward, which is the score less 1 a nat of KL."""
+def test_the_best_is_chosen_with_the_kl_penalty(tmp_path: Path) -> None:
+    """At a high rate the policy leaves its reference: one evaluation has the highest score,
+    another the highest reward, which is the score less 1 a nat of KL."""
     run = run_of(
         held_out=PROMPTS[6:], kl_coef=1.0, target_kl=None, learning_rate=5e-2, updates=3,
         normalise_scores=False, missing_eos_penalty=0.0, seed=1,
     )  # fmt: skip
-    looks: list[StepReport] = []
-    loop = Loop(run, tmp_path, 99, run.backbone.device, looks.append, eval_every=1)
+    evaluations: list[StepReport] = []
+    loop = Loop(run, tmp_path, 99, run.backbone.device, evaluations.append, eval_every=1)
     loop.run()
-    held = [r.metrics for r in looks if r.held_out]
+    held = [r.metrics for r in evaluations if r.held_out]
     scores, rewards = ([f[name] for f in held] for name in ("score", "reward"))
     best = max(range(3), key=lambda i: rewards[i])
     assert scores[best] < max(scores), "the best by score alone must be another"

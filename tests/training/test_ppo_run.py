@@ -70,9 +70,9 @@ def test_it_goes_on_bit_for_bit(data: Path, tmp_path: Path) -> None:
     assert {"adapter/adapter_model.safetensors", "value.safetensors", ROLLOUTS} <= set(
         records[0]["files"]
     )
-    written = rows(tmp_path / "broken" / ROLLOUTS)
-    assert [row["update"] for row in written] == [1] * 4 + [2] * 4 + [3] * 4
-    assert all(abs(row["kl"]) < 1e-4 for row in written[:4])
+    rollouts = rows(tmp_path / "broken" / ROLLOUTS)
+    assert [row["update"] for row in rollouts] == [1] * 4 + [2] * 4 + [3] * 4
+    assert all(abs(row["kl"]) < 1e-4 for row in rollouts[:4])
 
 
 def test_a_run_that_stops_itself_says_why(
@@ -128,13 +128,13 @@ def test_several_rewards_are_weighed(data: Path, tmp_path: Path) -> None:
 def test_a_stopped_run_keeps_what_it_was_and_is_not_run_again(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Signs from the second update on: `best` is the start, which all commands take."""
+    """An alarm from the second update on: `best` is the start, which all commands take."""
     out = tmp_path / "ppo"
 
-    def signs(seen: Any, bounds: Any) -> str | None:
-        return "All is lost." if len(seen) > 1 else None
+    def alarm(history: Any, bounds: Any) -> str | None:
+        return "All is lost." if len(history) > 1 else None
 
-    monkeypatch.setattr("cai.training.monitors.ALARMS", (signs,))
+    monkeypatch.setattr("cai.training.monitors.ALARMS", (alarm,))
     with pytest.raises(TrainingError, match="from before the alarm are in"):
         train(PpoConfig(**SMALL | {"updates": 9}), [data], out)
     record = read_run(out)
@@ -145,9 +145,9 @@ def test_a_stopped_run_keeps_what_it_was_and_is_not_run_again(
     with pytest.raises(UsageError, match="stopped itself: All is lost"):
         train(PpoConfig(**SMALL | {"updates": 9}), [data], out)
     before = read_run(out)["files"]
-    with pytest.raises(DataError, match="stopped itself") as told:
+    with pytest.raises(DataError, match="stopped itself") as error:
         find_adapter(str(out), "merge")
-    assert str(out / "best") in told.value.hint
+    assert str(out / "best") in error.value.hint
     config = PpoConfig(**SMALL | {"lora_r": None, "updates": 1}, adapter=str(out / "best"))
     train(config, [data], tmp_path / "again")
     (parent, _) = read_run(tmp_path / "again")["parents"]
@@ -160,9 +160,9 @@ def test_what_is_held_out_is_answered_and_the_best_is_kept(data: Path, tmp_path:
     test.write_text('{"prompt": "What is bread?"}\n{"prompt": "Where is Rome?"}\n')
     out = tmp_path / "ppo"
     train(PpoConfig(**SMALL | {"updates": 4}, eval_every=1), [data, test], out)
-    looks = [row for row in rows(out / "metrics.jsonl") if row["held_out"]]
-    assert [row["step"] for row in looks] == [1, 2, 3, 4]
-    best = max(looks, key=lambda row: float(row["reward"]))
+    evaluations = [row for row in rows(out / "metrics.jsonl") if row["held_out"]]
+    assert [row["step"] for row in evaluations] == [1, 2, 3, 4]
+    best = max(evaluations, key=lambda row: float(row["reward"]))
     results = read_run(out)["results"]
     assert results["best_step"] == best["step"]
     assert results["best_reward"] == pytest.approx(best["reward"], abs=1e-5)
@@ -199,20 +199,20 @@ def test_a_second_reward_without_a_spread_is_told() -> None:
     config = PpoConfig(**SMALL)
     figures = {"score": 1.0, "score_spread": 1.0, "distinct": 1.0, "unended": 0.0, "check": 2.0}
     assert dict(rollout_warnings(config, figures, blind=False)) == {}
-    told = dict(rollout_warnings(config, figures, blind=True))
-    assert list(told) == ["blind"] and "the value 2" in told["blind"]
+    warnings = dict(rollout_warnings(config, figures, blind=True))
+    assert list(warnings) == ["blind"] and "the value 2" in warnings["blind"]
     assert list(dict(rollout_warnings(config, figures | {"distinct": 0.25}, False))) == ["same"]
     assert list(dict(rollout_warnings(config, figures | {"distinct": 0.5}, False))) == []
 
 
 def test_responses_that_are_cut_off_are_told_once(data: Path, tmp_path: Path) -> None:
     """Two tokens end no answer of the miniature; a hundred end most."""
-    said = "did not end within --max-new-tokens 2 and were scored as cut off"
+    message = "did not end within --max-new-tokens 2 and were scored as cut off"
     for most, times in ((2, 1), (100, 0)):
         notes: list[str] = []
         config = PpoConfig(**SMALL | {"max_new_tokens": most})
         train(config, [data], tmp_path / f"ppo-{most}", Callbacks(note=notes.append))
-        assert sum(said in note for note in notes) == times
+        assert sum(message in note for note in notes) == times
 
 
 def test_a_reward_model_is_what_its_run_wrote(data: Path, tmp_path: Path) -> None:

@@ -44,9 +44,9 @@ def logprobs(reference: LiveReference | StoredReference, some: Sequence[EncodedP
 @pytest.fixture
 def bone() -> Backbone:
     """In float32, with a trained adapter."""
-    made = fresh.backbone()
-    fresh.add_trained(made, "start", seed=6)
-    return made
+    base = fresh.backbone()
+    fresh.add_trained(base, "start", seed=6)
+    return base
 
 
 @pytest.mark.parametrize("adapter", [None, "start"])
@@ -63,39 +63,39 @@ def test_both_references_are_the_plain_log_probabilities(
         for sides in ([p.chosen for p in some], [p.rejected for p in some])
     ]
     for reference in (stored, live):
-        found = logprobs(reference, some)
-        assert found.shape == (2, 3) and not found.requires_grad
-        assert found.tolist() == [pytest.approx(row, abs=1e-3) for row in expected]
+        values = logprobs(reference, some)
+        assert values.shape == (2, 3) and not values.requires_grad
+        assert values.tolist() == [pytest.approx(row, abs=1e-3) for row in expected]
 
 
 def test_a_stored_reference_is_read_once(bone: Backbone, tmp_path: Path) -> None:
     """From the file the second time; another reference, and other rows, are read anew."""
-    told: list[int] = []
+    counts: list[int] = []
 
     def read(identity: str, some: Sequence[EncodedPair]) -> Tensor:
-        told.clear()
+        counts.clear()
         reference = StoredReference(bone, None, identity, 64, tmp_path)
-        reference.prepare(both_sides(some), lambda done, total: told.append(done))
+        reference.prepare(both_sides(some), lambda done, total: counts.append(done))
         return logprobs(reference, some)
 
     first = read("id", pairs())
-    assert told[-1] == 10
-    assert torch.equal(read("id", pairs()), first) and not told
+    assert counts[-1] == 10
+    assert torch.equal(read("id", pairs()), first) and not counts
     read("other", pairs())
-    assert told
+    assert counts
     read("id", pairs()[1:])
-    assert told
+    assert counts
     with pytest.raises(KeyError):
         logprobs(StoredReference(bone, None, "id", 64, tmp_path), pairs())
 
 
 def test_a_stored_reference_that_was_stopped_goes_on(bone: Backbone, tmp_path: Path) -> None:
     """Ctrl-C after the first of several passes: what was read is not read again."""
-    told: list[int] = []
+    counts: list[int] = []
 
     def read(cache: Path, stop: bool = False) -> Tensor:
         def tell(done: int, total: int) -> None:
-            told.append(done)
+            counts.append(done)
             if stop:
                 raise KeyboardInterrupt
 
@@ -104,13 +104,13 @@ def test_a_stored_reference_that_was_stopped_goes_on(bone: Backbone, tmp_path: P
         return logprobs(reference, pairs())
 
     straight = read(tmp_path / "straight")
-    passes = len(told)
+    passes = len(counts)
     assert passes > 3
     with pytest.raises(Interrupted, match="what it has read is kept"):
         read(tmp_path / "broken", stop=True)
-    told.clear()
+    counts.clear()
     assert torch.equal(read(tmp_path / "broken"), straight)
-    assert len(told) == passes - 1
+    assert len(counts) == passes - 1
     assert [f.name.count("partial") for f in (tmp_path / "broken").iterdir()] == [0]
 
 
@@ -156,9 +156,9 @@ def test_the_first_step_in_bfloat16_starts_at_zero(kind: str, capacity: int) -> 
     held_out = trainer.evaluate()
     figures = trainer.train_step().metrics
     assert figures is not None
-    for found in (held_out, figures):
-        rewards = (found["chosen_reward"], found["rejected_reward"], found["margin"])
-        if kind == "all weights" and found is figures:
+    for metrics in (held_out, figures):
+        rewards = (metrics["chosen_reward"], metrics["rejected_reward"], metrics["margin"])
+        if kind == "all weights" and metrics is figures:
             # the trained head takes log-softmax in float32 by another formula
             assert rewards == pytest.approx((0, 0, 0), abs=1e-5)
         else:

@@ -146,10 +146,10 @@ def test_a_saved_model_scores_its_canaries_alike(tmp_path: Path) -> None:
     backbone = base()
     backbone.add_adapter("policy", LoraSettings(r=4), seed=1)
     head = ScalarHead(backbone.hidden_size, seed=2)
-    asked = (Message("user", "Say hello."),)
+    prompt = (Message("user", "Say hello."),)
     sides = [("Hello there.", "No."), ("Hello!", "Go away, please.")]
     rows = [
-        PairRow(f"p{n}", asked, (Message("assistant", better),), (Message("assistant", worse),),
+        PairRow(f"p{n}", prompt, (Message("assistant", better),), (Message("assistant", worse),),
                 0.9, None, "given", (), f"d:{n}")
         for n, (better, worse) in enumerate(sides)
     ]  # fmt: skip
@@ -158,8 +158,8 @@ def test_a_saved_model_scores_its_canaries_alike(tmp_path: Path) -> None:
     figures = write_reward_files(tmp_path, backbone, head, pairs, [], 4096)
     assert figures["rows"].startswith("trained on")
     loaded = base()
-    found = load_reward(loaded, tmp_path)
-    assert found.state() == head.state() and loaded.adapters == ("reward",)
+    loaded_head = load_reward(loaded, tmp_path)
+    assert loaded_head.state() == head.state() and loaded.adapters == ("reward",)
     other = deepcopy(loaded.encoder.tokenizer)
     other.chat_template = other.chat_template.replace("<|im_end|>", "!<|im_end|>")
     assert other.chat_template != loaded.encoder.tokenizer.chat_template

@@ -36,7 +36,7 @@ from tests.training.ppo_runs import PROMPTS, backbone
 HOT = 1.3
 
 
-def moved(base: Backbone, by: float = 0.2) -> Backbone:
+def trained(base: Backbone, by: float = 0.2) -> Backbone:
     """The policy away from the base."""
     noise = torch.Generator().manual_seed(7)
     base.train_only("policy")
@@ -46,17 +46,17 @@ def moved(base: Backbone, by: float = 0.2) -> Backbone:
     return base
 
 
-def written(base: Backbone, update: int = 0, temperature: float = HOT) -> list[Response]:
+def responses_of(base: Backbone, update: int = 0, temperature: float = HOT) -> list[Response]:
     ready, _ = ready_prompts(base.encoder, PROMPTS, 400)
-    drawn = [(prompt, 0) for prompt in ready]
-    return write_responses(base, "policy", drawn, 24, temperature, seed=5, update=update)
+    prompts = [(prompt, 0) for prompt in ready]
+    return write_responses(base, "policy", prompts, 24, temperature, seed=5, update=update)
 
 
 @torch.inference_mode()
 def test_every_token_comes_from_the_policy_at_its_temperature() -> None:
     """Drawn again one by one from the plain forward, the token that ends a turn included."""
-    base = moved(backbone())
-    responses = [(update, r) for update in (0, 4) for r in written(base, update)]
+    base = trained(backbone())
+    responses = [(update, r) for update in (0, 4) for r in responses_of(base, update)]
     kinds = {(r.ended, r.ids[-1] in encoder().stop_ids) for _, r in responses}
     assert len(kinds) == 3, "an end, another special token, and the limit must be there"
     for update, r in responses:
@@ -64,8 +64,8 @@ def test_every_token_comes_from_the_policy_at_its_temperature() -> None:
         with base.using("policy"):
             for t, token in enumerate(r.ids):
                 logits = plain_logits(base.inner, [*r.prompt.ids, *r.ids[:t]])[None]
-                (drawn,), _ = choose(logits, [Draw(HOT, 1.0, seed, t)], final=True)
-                assert drawn == token
+                (choice,), _ = choose(logits, [Draw(HOT, 1.0, seed, t)], final=True)
+                assert choice == token
         stops = [t for t in r.ids if t in encoder().stop_ids]
         assert r.ended == (r.ids[-1] in encoder().eos_ids)
         assert stops == [r.ids[-1]] if stops else len(r.ids) == 24
@@ -75,8 +75,8 @@ def test_every_token_comes_from_the_policy_at_its_temperature() -> None:
 @torch.inference_mode()
 def test_the_distribution_that_was_drawn_from_is_scored() -> None:
     """log softmax(logits / T) at every token of the response, by the model's own forward."""
-    base = moved(backbone())
-    responses = written(base)
+    base = trained(backbone())
+    responses = responses_of(base)
     mask = response_mask(responses, base.device)
     head = ScalarHead(base.hidden_size, seed=3)
     for adapter in ("policy", None):
@@ -98,10 +98,10 @@ def test_the_distribution_that_was_drawn_from_is_scored() -> None:
 
 def test_draws_depend_on_seed_prompt_and_update_alone() -> None:
     base = backbone()
-    first = written(base)
+    first = responses_of(base)
     torch.manual_seed(99)
-    assert written(base) == first
-    assert [r.ids for r in written(base, update=1)] != [r.ids for r in first]
+    assert responses_of(base) == first
+    assert [r.ids for r in responses_of(base, update=1)] != [r.ids for r in first]
     alone = write_responses(base, "policy", [(first[3].prompt, 0)], 24, HOT, seed=5, update=0)
     assert alone == [first[3]]
 
@@ -109,9 +109,9 @@ def test_draws_depend_on_seed_prompt_and_update_alone() -> None:
 def test_a_policy_that_moved_is_read_anew() -> None:
     """Nothing of the older policy is left in a cache: the same as from a policy made so."""
     base = backbone()
-    before = written(base)
-    after = written(moved(base))
-    assert after == written(moved(backbone())) != before
+    before = responses_of(base)
+    after = responses_of(trained(base))
+    assert after == responses_of(trained(backbone())) != before
 
 
 def test_an_empty_response_is_its_end_token() -> None:
@@ -178,11 +178,11 @@ def test_kl_sums_over_a_response() -> None:
 def test_prompts_come_in_passes() -> None:
     """Three updates of 4 on 6 prompts: every prompt twice, once in each pass, in other orders."""
     prompts = [ReadyPrompt(f"p{i}", (), (i,)) for i in range(6)]
-    drawn = [pair for u in range(3) for pair in draw_prompts(prompts, 4, seed=1, update=u)]
-    assert [turn for _, turn in drawn] == [0] * 6 + [1] * 6
-    assert Counter(p.id for p, _ in drawn) == Counter({p.id: 2 for p in prompts})
-    assert [p for p, _ in drawn[:6]] != [p for p, _ in drawn[6:]]
-    assert draw_prompts(prompts[::-1], 4, seed=1, update=0) == drawn[:4]
+    prompts_drawn = [pair for u in range(3) for pair in draw_prompts(prompts, 4, seed=1, update=u)]
+    assert [turn for _, turn in prompts_drawn] == [0] * 6 + [1] * 6
+    assert Counter(p.id for p, _ in prompts_drawn) == Counter({p.id: 2 for p in prompts})
+    assert [p for p, _ in prompts_drawn[:6]] != [p for p, _ in prompts_drawn[6:]]
+    assert draw_prompts(prompts[::-1], 4, seed=1, update=0) == prompts_drawn[:4]
     twice = draw_prompts(prompts[:1], 2, seed=1, update=0)
     assert [turn for _, turn in twice] == [0, 1], "one prompt twice must not be drawn alike"
 
@@ -190,7 +190,7 @@ def test_prompts_come_in_passes() -> None:
 def test_prompts_that_cant_be_used_are_set_aside() -> None:
     bad = Prompt("bad", (Message("user", "a\0b"),), source="x.jsonl:7")
     long = Prompt("long", (Message("user", "bread " * 50),), source="x.jsonl:8")
-    ready, aside = ready_prompts(encoder(), [PROMPTS[0], bad, long], 40)
+    ready, set_aside = ready_prompts(encoder(), [PROMPTS[0], bad, long], 40)
     assert [p.id for p in ready] == ["p0"]
-    assert [a.source for a in aside] == ["x.jsonl:7", "x.jsonl:8"]
-    assert "allows 40" in aside[1].reason
+    assert [a.source for a in set_aside] == ["x.jsonl:7", "x.jsonl:8"]
+    assert "allows 40" in set_aside[1].reason

@@ -49,14 +49,14 @@ def by(function: Any) -> FunctionScorer:
 
 
 def test_a_function_gets_messages_and_texts() -> None:
-    seen: list[Any] = []
+    calls: list[Any] = []
 
     def lengths(prompts: Any, responses: Any) -> Any:
-        seen.append((prompts, responses))
+        calls.append((prompts, responses))
         return torch.tensor([len(r) for r in responses])
 
     assert by(lengths)(TWO) == [14.0, 3.0]
-    assert seen == [
+    assert calls == [
         (
             [
                 [{"role": "user", "content": "Hello there."}],
@@ -81,19 +81,19 @@ def test_a_function_gets_messages_and_texts() -> None:
     ],
 )
 def test_anything_but_one_finite_number_each_is_told(returned: Any, words: str) -> None:
-    with pytest.raises(UsageError, match="mine:f") as told:
+    with pytest.raises(UsageError, match="mine:f") as error:
         by(lambda prompts, responses: returned)(TWO)
-    assert words in str(told.value)
+    assert words in str(error.value)
 
 
 def test_a_function_that_fails_is_told_with_its_place() -> None:
     def broken(prompts: Any, responses: Any) -> Any:
         return dict[str, int]()["key"]
 
-    with pytest.raises(UsageError) as told:
+    with pytest.raises(UsageError) as error:
         by(broken)(TWO)
-    assert "mine:f failed: KeyError: 'key'" in str(told.value)
-    assert f"{__file__}:" in told.value.hint
+    assert "mine:f failed: KeyError: 'key'" in str(error.value)
+    assert f"{__file__}:" in error.value.hint
 
 
 def test_a_function_that_exits_does_not_end_the_run_in_silence() -> None:
@@ -133,9 +133,9 @@ def test_a_name_without_a_function_is_told(
     (tmp_path / "rewards_that_break.py").write_text("1 / 0\n")
     (tmp_path / "rewards_that_miss.py").write_text("import no_such_module_here\n")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UsageError) as told:
+    with pytest.raises(UsageError) as error:
         load_function(name)
-    assert words in str(told.value)
+    assert words in str(error.value)
 
 
 # -- reward models --------------------------------------------------------------------------------

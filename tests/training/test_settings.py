@@ -48,7 +48,7 @@ def pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     )
 
 
-def begun(config: TrainConfig, data: Path) -> tuple[OfflineTrainer[Any], Backbone]:
+def first_step(config: TrainConfig, data: Path) -> tuple[OfflineTrainer[Any], Backbone]:
     """The trainer of a run, and its backbone with a policy that has moved."""
     trainer = make_trainer(resolve(config), [data])
     trainer.prepare(lambda done, total: None)
@@ -85,7 +85,7 @@ def binary(z: torch.Tensor, p: float) -> float:
 )
 def test_of_a_reward_model(change: dict[str, Any], pairs: Path) -> None:
     """By default soft labels, margins, and a centering of 0.01."""
-    trainer, bone = begun(RewardConfig(**SMALL, **change), pairs)
+    trainer, bone = first_step(RewardConfig(**SMALL, **change), pairs)
     objective = trainer.objective
     assert isinstance(objective, RewardObjective)
     head: ScalarHead = objective.head
@@ -106,7 +106,7 @@ def test_of_a_reward_model(change: dict[str, Any], pairs: Path) -> None:
 )
 def test_of_dpo(change: dict[str, Any], pairs: Path) -> None:
     """By default β is 0.1, labels are soft, and there is no NLL."""
-    trainer, bone = begun(DpoConfig(**SMALL, **change), pairs)
+    trainer, bone = first_step(DpoConfig(**SMALL, **change), pairs)
     objective = trainer.objective
     assert isinstance(objective, DpoObjective)
     assert (objective.capacity > 0) == change.get("packing", False)
@@ -143,7 +143,7 @@ def test_of_sft(change: dict[str, Any], learnt: tuple[str, ...], tmp_path: Path)
         for role, text in zip(("user", "assistant"), turn, strict=True)
     ]
     data = write(tmp_path / "talks.jsonl", [{"messages": messages}])
-    trainer, bone = begun(SftConfig(**SMALL, **change), data)
+    trainer, bone = first_step(SftConfig(**SMALL, **change), data)
     (example,) = trainer.train
     tokens = example.tokens
     counted = [i for i, counts in zip(tokens.ids, tokens.response, strict=True) if counts]

@@ -60,9 +60,9 @@ def test_no_row_is_set_aside_for_its_template(name: str, tmp_path: Path) -> None
     counts = read_run(tmp_path / "sft")["counts"]
     apart = name != "phi"  # the others read an earlier turn otherwise once one follows
     assert counts == {"trained": 4 if apart else 3, "held out": 0, "set aside": 0}
-    told = [n for n in notes if "writes no token behind a response" in n]
-    assert len(told) == (name == "no_end")
-    assert all("<|endoftext|> is learnt as the end" in n for n in told)
+    warnings = [n for n in notes if "writes no token behind a response" in n]
+    assert len(warnings) == (name == "no_end")
+    assert all("<|endoftext|> is learnt as the end" in n for n in warnings)
 
 
 @pytest.mark.parametrize(
@@ -91,11 +91,15 @@ def test_reasoning_that_is_left_out_is_told(
         out = tmp_path / f"{config.stage}-{getattr(config, 'reasoning', '')}"
         notes: list[str] = []
         train(config, [data], out, Callbacks(note=notes.append))
-        wanted = bool(why) and config.stage != "reward" and out.name != "sft-drop"
+        expected = bool(why) and config.stage != "reward" and out.name != "sft-drop"
         some = all_rows // 2 + all_rows % 2
-        told = [n for n in notes if n.startswith(f"reasoning: {some} of {all_rows} rows have some")]
-        assert len(told) == wanted and all(why in n for n in told)
-        assert read_run(out)["counts"].get("without their reasoning") == (some if wanted else None)
+        warnings = [
+            n for n in notes if n.startswith(f"reasoning: {some} of {all_rows} rows have some")
+        ]
+        assert len(warnings) == expected and all(why in n for n in warnings)
+        assert read_run(out)["counts"].get("without their reasoning") == (
+            some if expected else None
+        )
 
 
 def test_an_adapter_keeps_the_prompts_that_it_was_trained_on(tmp_path: Path) -> None:
@@ -119,8 +123,11 @@ def test_an_adapter_keeps_the_prompts_that_it_was_trained_on(tmp_path: Path) -> 
     settings = read_run(dpo)["settings"]
     assert (settings["thinking"], settings["template_arg"]) == ("off", "enable_thinking=false")
     options = {"thinking": "auto", "template_args": (), "date": None}
-    called = template_options(options, [str(dpo), None])
-    assert (called.thinking, called.arguments) == ("off", (("enable_thinking", False),))
+    options_of_both = template_options(options, [str(dpo), None])
+    assert (options_of_both.thinking, options_of_both.arguments) == (
+        "off",
+        (("enable_thinking", False),),
+    )
     assert template_options(options | {"thinking": "on"}, [str(dpo)]).thinking == "on"
     with pytest.raises(UsageError, match="trained with different template settings"):
         template_options(options, [str(sft), str(plain)])
@@ -163,17 +170,17 @@ def test_a_reward_model_reads_in_ppo_what_it_was_trained_on(name: str, tmp_path:
     config = PpoConfig(model=model, reward=str(tmp_path / "reward"), gate=False, device="cpu")
     scorer = build_reward(config.reward, backbone, config, "reward").scorer
     assert isinstance(scorer, ModelScorer) and scorer.backbone is backbone
-    asked = Prompt("p", tuple(Message(role, text) for role, text in TALK[:3]))  # type: ignore[arg-type]
+    prompt = Prompt("p", tuple(Message(role, text) for role, text in TALK[:3]))  # type: ignore[arg-type]
     canary = json.loads((tmp_path / "reward" / "canary.json").read_text())[0]
-    trained_on = {backbone.encoder.turn(asked.messages[:n], "No.").ids for n in (1, 3)}
+    trained_on = {backbone.encoder.turn(prompt.messages[:n], "No.").ids for n in (1, 3)}
     assert tuple(canary["ids"]) in trained_on  # of the answer alone, as responses are scored
-    ready, _ = ready_prompts(backbone.encoder, [asked], 400)
+    ready, _ = ready_prompts(backbone.encoder, [prompt], 400)
     responses = write_responses(
         backbone, None, [(ready[0], n) for n in range(4)], 12, 1.0, 0, 0, 12
     )
     assert len({r.text for r in responses}) > 1
     for response, score in zip(responses, scorer(responses), strict=True):
-        turn = backbone.encoder.turn(asked.messages, response.text)
+        turn = backbone.encoder.turn(prompt.messages, response.text)
         with torch.no_grad(), backbone.using(scorer.adapter):
             hidden = backbone.hidden_states(torch.tensor([turn.ids]))[0, -1]
             assert score == pytest.approx(scorer.head(hidden[None]).item(), abs=1e-5)

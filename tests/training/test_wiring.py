@@ -106,14 +106,14 @@ def rows_trainer(run: StageTrainer) -> RowsTrainer[Any]:
 
 def first_layers(run: Trainer) -> Tensor:
     """All weights of the adapter's A, which have no gradient while its B is 0."""
-    named = [p.detach().flatten() for n, p in run.parameters.items() if ".lora_A." in n]
-    return torch.cat(named).clone()
+    layers = [p.detach().flatten() for n, p in run.parameters.items() if ".lora_A." in n]
+    return torch.cat(layers).clone()
 
 
 def momentum(run: Trainer) -> float:
     """Norm of AdamW's first moments: after one step a tenth of the clipped gradient's."""
-    found = [t.flatten() for n, t in run.state()[0].items() if n.startswith("adam/exp_avg/")]
-    norm: float = torch.cat(found).norm().item()
+    moments = [t.flatten() for n, t in run.state()[0].items() if n.startswith("adam/exp_avg/")]
+    norm: float = torch.cat(moments).norm().item()
     return norm
 
 
@@ -200,12 +200,12 @@ def test_memory_bounds_what_is_read_at_once(
 @pytest.mark.parametrize("kind", ROWS)
 def test_the_seed_decides_rows_and_weights(kind: type[TrainConfig], model: str, data: Path) -> None:
     """What is held out, the order of the rest, the adapter and the reward model's head."""
-    found: list[dict[str, Any]] = []
+    calls: list[dict[str, Any]] = []
     for seed in (3, 4):
         run = rows_trainer(built(kind, model, data, seed=seed))
         rest = built(kind, model, data, seed=seed, test_share=0.5)
         head = run.objective.head.weight if isinstance(run.objective, RewardObjective) else None
-        found.append(
+        calls.append(
             {
                 "order": [str(example.id) for example in run._batch(0)],
                 "held out": [str(example.id) for example in rows_trainer(rest).test],
@@ -213,7 +213,7 @@ def test_the_seed_decides_rows_and_weights(kind: type[TrainConfig], model: str, 
                 **({} if head is None else {"head": head.tolist()}),
             }
         )
-    assert all(found[0][name] != found[1][name] for name in found[0])
+    assert all(calls[0][name] != calls[1][name] for name in calls[0])
 
 
 @pytest.mark.parametrize("kind", [*ROWS, PpoConfig])
@@ -225,10 +225,10 @@ def test_the_adapter_s_shape(
     shape: dict[str, Any] = {"lora_r": 3, "lora_alpha": 5.0, "lora_targets": "q_proj,down_proj"}
     stage = built(kind, model, data, **shape, **own)
     save_policy(stage.backbone, tmp_path / "out")
-    told = json.loads((tmp_path / "out" / "adapter" / "adapter_config.json").read_text())
-    assert (told["r"], told["lora_alpha"]) == (3, 5.0)
-    assert set(told["target_modules"]) == {"q_proj", "down_proj"}
-    assert told["lora_dropout"] == (0.0 if kind is PpoConfig else 0.25)
+    config = json.loads((tmp_path / "out" / "adapter" / "adapter_config.json").read_text())
+    assert (config["r"], config["lora_alpha"]) == (3, 5.0)
+    assert set(config["target_modules"]) == {"q_proj", "down_proj"}
+    assert config["lora_dropout"] == (0.0 if kind is PpoConfig else 0.25)
 
 
 @pytest.mark.parametrize("kind", [*ROWS, PpoConfig])
@@ -289,12 +289,12 @@ def test_what_of_the_reasoning_is_learnt(
 def test_when_a_run_is_saved_and_looked_at(model: str, data: Path, tmp_path: Path) -> None:
     """Five steps, of which every second is saved, and every third looked at, and the last."""
     saved: list[int] = []
-    looks: list[int] = []
+    evaluations: list[int] = []
     out = tmp_path / "run"
 
-    def report(told: StepReport) -> None:
-        if told.held_out:
-            looks.append(told.step)
+    def report(step_report: StepReport) -> None:
+        if step_report.held_out:
+            evaluations.append(step_report.step)
         else:
             file = out / "checkpoint.safetensors"
             saved.append(load_tensors(file)[1]["trainer"]["step"] if file.exists() else 0)
@@ -303,7 +303,7 @@ def test_when_a_run_is_saved_and_looked_at(model: str, data: Path, tmp_path: Pat
     config = SftConfig(model=model, **SMALL | {"test_share": 0.2}, **plan)
     train(config, [data], out, Callbacks(report=report))
     assert saved == [0, 0, 2, 2, 4]  # as it was when each step was told
-    assert looks == [3, 5]
+    assert evaluations == [3, 5]
 
 
 # -- PPO --------------------------------------------------------------------------------------
@@ -443,9 +443,9 @@ def test_a_reward_model_is_called_as_it_was_trained(model: str, data: Path, tmp_
     scorer = build_reward(spec, backbone, config, "reward").scorer
     assert isinstance(scorer, ModelScorer) and scorer.micro_tokens == 300
     assert scorer.adapter in backbone.adapters
-    asked = (Message("user", "What of bread?"),)
+    prompt = (Message("user", "What of bread?"),)
     theirs, ours = (
-        encoder.decode(encoder.encode(asked).ids) for encoder in (scorer.encoder, backbone.encoder)
+        encoder.decode(encoder.encode(prompt).ids) for encoder in (scorer.encoder, backbone.encoder)
     )
     assert theirs.startswith("kind 29 Feb 2024") and theirs.endswith("</think>\n\n")
     assert ours.startswith("plain 01 Jan 2025") and "think" not in ours
