@@ -34,7 +34,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_help_names_every_setting(stage: str, capsys: pytest.CaptureFixture[str]) -> None:
     cai("train", stage, "--help")
     said = capsys.readouterr().out
-    for item in dataclasses.fields(CONFIGS[stage]):  # type: ignore[index]
+    for item in dataclasses.fields(CONFIGS[stage]):
         assert f"--{item.name.replace('_', '-')}" in said
 
 

@@ -49,7 +49,7 @@ class Rloo(RlTrainer):
         baseline = (rewards.sum(1, keepdim=True) - rewards) / (SAMPLES - 1)
         logprobs, _ = self._forward(responses, rollout.mask.shape[1])
         loss = -(masked_sum(logprobs, rollout.mask, 1) * (rewards - baseline).flatten()).mean()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         self.optimizer.step(self.step)
         self.kl.update(metrics["kl"])
         self.step += 1
@@ -70,7 +70,7 @@ class Distill(OnPolicyTrainer):
         logprobs, _ = self._forward(responses, width)
         penalty = (logprobs.detach() - teacher) * logprobs  # the gradient of the reverse KL
         loss = masked_sum(penalty, rollout.mask) / rollout.mask.sum()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         self.optimizer.step(self.step)
         self.step += 1
         return metrics
