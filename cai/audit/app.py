@@ -105,7 +105,7 @@ class LiveAudit:
         verdicts, signed, page = self._verdicts(), signature(self._folder), self._page
         state = len(verdicts), signed
         if page is None or page[0] != state:  # not under the lock: nobody waits for it
-            data = {**self.data, "verdicts": [asdict(v) for v in verdicts], "signed": signed}
+            data = {**self.data, "verdicts": [asdict(v) for v in verdicts], "signature": signed}
             page = self._page = state, render(data, connect=True, fast=True)
         return page[1]
 

@@ -64,7 +64,7 @@ def _places(run: AuditedRun) -> Iterator[tuple[RecordPlace, Entry]]:
 
 def _pair(number: int, a: Entry, b: Entry) -> dict[str, Any]:
     """Two items as one; the page reads both sides as it reads single items."""
-    sides = [item_values(entry, Frames(), number) | {"given": {}} for entry in (a, b)]
+    sides = [item_values(entry, Frames(), number) | {"inputs": {}} for entry in (a, b)]
     same = _drawn(a.item) == _drawn(b.item)
     flags = sorted({*a.item.flags, *b.item.flags})
     return {

@@ -69,7 +69,7 @@ def item_values(entry: Entry, frames: Frames, number: int) -> dict[str, Any]:
         "rows": [list(row) for row in entry.rows],
         "left_out": list(entry.left_out),
         "words": _words(item),
-        "given": {part: frames.pack(text, own) for part, text in item.given.items()},
+        "inputs": {part: frames.pack(text, own) for part, text in item.given.items()},
         **item.shown,
     }
 
@@ -84,7 +84,7 @@ def _words(item: AuditItem) -> list[int] | None:
 
 
 def own_texts(item: AuditItem) -> list[str]:
-    """The texts that frames refer to by number, in the order of the page's `givenTexts`."""
+    """The texts that frames refer to by number, in the order of the page's `ownTexts`."""
     out = [m.content for m in item.prompt]
     shown = item.shown
     if item.kind == "comparison":
@@ -140,15 +140,15 @@ def payload(
     draw: str = "",
     verdicts: Sequence[Verdict] = (),
     sample: Mapping[str, Any] | None = None,
-    signed: Mapping[str, Any] | None = None,
+    signature: Mapping[str, Any] | None = None,
     note: str = "",
     covered: bool = False,
     names: Sequence[str] = (),
 ) -> dict[str, Any]:
     """All that the page knows. note: a sentence not to be missed, such as a sample's size.
 
-    before: the principles of the first of two runs, as they were in it. signed: who signed the run
-    off, see `cai.audit.sign.signature`.
+    before: the principles of the first of two runs, as they were in it. signature: who signed the
+    run off, see `cai.audit.sign.signature`.
     """
     return {
         "mode": mode,
@@ -160,10 +160,10 @@ def payload(
         "principles": principle_values(principles, draw),
         "before": principle_values(before, draw),
         "items": list(items),
-        "given_frames": frames.texts,
+        "input_frames": frames.texts,
         "verdicts": [asdict(v) for v in verdicts],
         "sample": sample,
-        "signed": signed,
+        "signature": signature,
         "reasons": {kind: list(reasons) for kind, reasons in REASONS.items()},
     }
 

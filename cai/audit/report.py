@@ -33,7 +33,7 @@ def run_payload(
         mode=mode, name=run.name, run_id=run.id, kind=run.kind, facts=run.facts,
         items=[item_values(entry, frames, n) for n, entry in enumerate(entries)], frames=frames,
         principles=run.principles, draw=run.draw, verdicts=VerdictFile(run.folder).read(),
-        sample=read_sample(run), signed=signature(run.folder), note=note, covered=covered,
+        sample=read_sample(run), signature=signature(run.folder), note=note, covered=covered,
     )  # fmt: skip
 
 

@@ -7,17 +7,20 @@ import gzip
 import hashlib
 import json
 import re
+from collections.abc import Iterable, Mapping
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cai.audit.diff import diff_payload
 from cai.audit.page import Frames, pack, payload, principle_values, render
-from cai.audit.report import write_report
+from cai.audit.report import run_payload, write_report
 from cai.audit.runs import open_run
 from cai.audit.sample import SamplePlan, write_sample
 from cai.data.verdicts import Verdict, VerdictFile
-from tests.audit.runs import build
+from tests.audit.runs import build, rollouts
 
 
 def data_of(page: str) -> dict[str, Any]:
@@ -80,9 +83,9 @@ def test_several_pages_hold_everything_once_and_say_so(tmp_path: Path) -> None:
     run = build(tmp_path)
     with open_run(run) as opened:
         whole = data_of(write_report(opened, tmp_path / "all.html")[0].read_text())
-        files = write_report(opened, tmp_path / "part.html", most=5)
-    parts = [data_of(file.read_text()) for file in files]
-    assert [file.name for file in files] == [f"part-{n}.html" for n in (1, 2, 3)]
+        pages = write_report(opened, tmp_path / "part.html", most=5)
+    parts = [data_of(file.read_text()) for file in pages]
+    assert [file.name for file in pages] == [f"part-{n}.html" for n in (1, 2, 3)]
     assert [len(p["items"]) for p in parts] == [5, 5, 2]
     keys = [item["key"] for p in parts for item in p["items"]]
     assert keys == [item["key"] for item in whole["items"]] and len(set(keys)) == 12
@@ -108,3 +111,51 @@ def test_what_was_said_comes_with_the_page(tmp_path: Path) -> None:
         (file,) = write_report(opened, tmp_path / "s.html")
     assert [v["record"] for v in data_of(file.read_text())["verdicts"]] == ["t-p0"]
     assert not list(tmp_path.glob(".*partial"))
+
+
+DECLARATION = re.compile(
+    r"^interface (\w+)(?: extends (\w+))? \{\n(.*?)^\}", re.DOTALL | re.MULTILINE
+)
+
+
+def declared(name: str) -> tuple[set[str], set[str]]:
+    """The keys that page.d.ts declares for an interface: those always there, and the optional."""
+    text = (files("cai.audit") / "assets" / "page.d.ts").read_text(encoding="utf-8")
+    interfaces = {match[1]: (match[2], match[3]) for match in DECLARATION.finditer(text)}
+    always, optional = set[str](), set[str]()
+    while name:
+        name, body = interfaces[name]
+        always |= set(re.findall(r"^  (\w+):", body, re.MULTILINE))
+        optional |= set(re.findall(r"^  (\w+)\?:", body, re.MULTILINE))
+    return always, optional
+
+
+def assert_declared(values: Mapping[str, Any], name: str, added: Iterable[str] = ()) -> None:
+    always, optional = declared(name)
+    assert always - set(added) <= set(values) <= always | optional, name
+
+
+def test_the_types_of_the_script_are_those_of_the_data(tmp_path: Path) -> None:
+    before, after = build(tmp_path), build(tmp_path, "after", edited=True)
+    VerdictFile(before).append([Verdict("k", "t", "r", "accept", "Ann", "2026-01-01T10:00:00Z")])
+    with open_run(before) as one, open_run(after) as other:
+        page = run_payload(one, list(one.entries()))
+        diff = diff_payload(one, other)
+    with open_run(rollouts(tmp_path / "ppo")) as ppo:
+        training = run_payload(ppo, list(ppo.entries()))
+    for data in (page, diff, training):
+        assert_declared(data, "Payload")
+        assert_declared(data["flags"][0], "FlagMeaning")
+        for item in data["items"]:
+            name = f"{item['kind'].title()}Item"
+            assert_declared(item, name, ("traits", "text"))
+            for side in (item["a"], item["b"]) if name == "PairItem" else ():
+                assert_declared(side, f"{side['kind'].title()}Item", ("traits", "text"))
+    assert_declared(page["principles"][0], "PrincipleValues")
+    assert_declared(page["verdicts"][0], "VerdictRow")
+    trace = next(item for item in page["items"] if item["kind"] == "trace")
+    comparison = next(item for item in page["items"] if item["kind"] == "comparison")
+    assert_declared(trace["response"], "GeneratedText")
+    assert_declared(trace["rounds"][0], "Round")
+    assert_declared(trace["checks"][0], "Check")
+    assert_declared(comparison["judgements"][0], "JudgementValues")

@@ -1,10 +1,12 @@
 // Filters and the list. The list draws only the rows in sight, whatever the size of the run.
 
+/** @type {Record<string, string>} */
 const GLYPH = { accept: "✓", reject: "✕", unsure: "?" };
 const ROW = 62; // px, as in the style sheet
 const MOST_VALUES = 8; // of a facet, before "more"
 
 class Listing {
+  /** @param {State} state @param {Verdicts} verdicts @param {() => boolean} covered */
   constructor(state, verdicts, covered) {
     this.covered = covered;
     this.state = state;
@@ -38,17 +40,18 @@ class Listing {
     const rows = [];
     for (let n = first; n < last; n++) rows.push(this.row(items[n], n, items[n] === now));
     this.space.replaceChildren(...rows);
-    const open = items.length && this.state.place() >= first && this.state.place() < last;
+    const open = now && this.state.place() >= first && this.state.place() < last;
     if (open) this.box.setAttribute("aria-activedescendant", "row-" + now.key);
     else this.box.removeAttribute("aria-activedescendant");
   }
 
+  /** @type {(item: AnyItem, n: number, open: boolean) => HTMLElement} */
   row(item, n, open) {
     const mine = this.verdicts.mine(item);
     const verdict = mine?.verdict && mine.verdict !== "none" ? mine.verdict : "";
     const others = this.verdicts.others(item).length;
     const row = h("div", {
-      class: "row" + (open ? " open" : "") + (this.verdicts.seen.has(item.key) ? " seen" : ""),
+      class: "row" + (open ? " open" : "") + (this.verdicts.readKeys.has(item.key) ? " seen" : ""),
       role: "option", id: "row-" + item.key, "aria-selected": String(open),
       "aria-posinset": n + 1, "aria-setsize": this.state.items.length,
       onclick: () => this.state.open(item),
@@ -56,84 +59,95 @@ class Listing {
     h("div", { class: "row-title" },
       this.state.run.mode === "diff" ? null : h("span", { class: "glyph " + verdict, title: verdict || "to do" }, GLYPH[verdict] || "",
         verdict ? h("span", { class: "hidden" }, verdict) : null),
-      h("span", { class: "row-text" }, marked(this.covered() ? item.prompt_id : title(item))),
+      h("span", { class: "row-text" }, textNodes(this.covered() ? item.prompt_id : title(item))),
       mine?.flagged ? h("span", { class: "pin", title: "flagged by you" }, "⚑") : null),
     h("div", { class: "row-notes" },
-      h("span", { class: "what" }, notes(item, this.state.run)),
-      item.flags.map((f) => h("span", { class: "flag", title: this.state.run.flagOf.get(f).name }, f)),
+      h("span", { class: "what" }, notes(item)),
+      item.flags.map((f) => h("span", { class: "flag", title: this.state.run.flag(f).name }, f)),
       others ? h("span", { class: "others", title: "what others said" }, `+${others}`) : null));
     row.style.top = n * ROW + "px";
     return row;
   }
 }
 
-/** What the item answers to, in one line. */
-const title = (item) => line((item.prompt.at(-1) || { content: item.prompt_id }).content.slice(0, 400));
+/** What the item answers to, in one line. @type {(item: AnyItem) => string} */
+const title = (item) => oneLine((item.prompt.at(-1) || { content: item.prompt_id }).content.slice(0, 400));
 
-/** What kind of item it is, in a few words. */
-function notes(item, run) {
+/** What kind of item it is, in a few words. @type {(item: AnyItem) => string} */
+function notes(item) {
   if (item.kind === "trace") {
-    const found = item.rounds.filter((r) => r.critique && r.found).length;
+    const problems = item.rounds.filter((r) => r.critique && r.found).length;
     const rounds = item.rounds.length;
-    return rounds ? `${found} of ${rounds} rounds found something` : "no rounds";
+    return rounds ? `${problems} of ${rounds} rounds found something` : "no rounds";
   }
   if (item.kind === "comparison") return `comparison · ${percent(Math.max(item.probability, 1 - item.probability))} sure`;
   if (item.kind === "rollout") return `update ${item.update} · score ${item.score.toFixed(2)} · KL ${fixed(item.kl, 1)}`;
   return `${KINDS[item.a.kind]} · ${item.same ? "the same in both runs" : "differs"}`;
 }
 
+/** @type {(n: number) => string} */
 const number = (n) => n.toLocaleString("en");
+/** @type {(p: number | null) => string} */
 const percent = (p) => (p === null || Number.isNaN(p) ? "–" : Math.round(p * 100) + "\u00a0%");
+/** @type {(value: number, digits: number) => string} */
 const fixed = (value, digits) => value.toFixed(digits).replace(/^-(0(?:\.0*)?)$/, "$1"); // no -0.0
+/** @type {(n: number, one: string, many?: string) => string} */
 const plural = (n, one, many = one + "s") => `${number(n)} ${n === 1 ? one : many}`;
 
-/** The filters, with how many items each would leave. */
+/**
+ * The filters, with how many items each would leave.
+ * @type {(state: State, box: HTMLElement, all: Set<string>) => void}
+ */
 function drawFacets(state, box, all) {
   const counts = state.counts;
   const parts = [];
-  const filtered = state.chosen.size || state.query;
+  const active = state.filters.size || state.query;
   parts.push(h("div", { class: "facets-head" }, h("h2", {}, "Filters"),
-    filtered ? h("button", { type: "button", class: "link", onclick: () => state.clear() }, "clear all") : null));
+    active ? h("button", { type: "button", class: "link", onclick: () => state.clear() }, "clear all") : null));
   for (const [facet, name] of FACETS) {
-    const values = counts.get(facet);
-    if (values.size < (facet === "reason" ? 1 : 2) && !state.chosen.has(facet)) continue;
+    const values = counts.get(facet) || new Map();
+    if (values.size < (facet === "reason" ? 1 : 2) && !state.filters.has(facet)) continue;
     const order = [...values].sort((a, b) => facet === "flag" ? (a[0] > b[0] ? 1 : -1)
       : facet === "verdict" || facet === "length" || facet === "found" ? place(facet, a[0]) - place(facet, b[0]) || (a[0] > b[0] ? 1 : -1)
       : b[1] - a[1] || (a[0] > b[0] ? 1 : -1));
-    const chosen = state.chosen.get(facet) || new Set();
+    const selection = state.filters.get(facet) || new Set();
     const few = all.has(facet) || order.length <= MOST_VALUES + 1; // "1 more" would hide one line behind another
-    const shown = few ? order : order.filter(([v], n) => n < MOST_VALUES || chosen.has(v));
+    const visible = few ? order : order.filter(([v], n) => n < MOST_VALUES || selection.has(v));
     parts.push(h("fieldset", { class: "facet" }, h("legend", {}, name),
-      shown.map(([value, count]) => h("label", { class: "value" + (count ? "" : " empty") },
-        h("input", { type: "checkbox", checked: chosen.has(value), onchange: () => state.toggle(facet, value),
+      visible.map(([value, count]) => h("label", { class: "value" + (count ? "" : " empty") },
+        h("input", { type: "checkbox", checked: selection.has(value), onchange: () => state.toggle(facet, value),
           "data-facet": facet, value }),
-        h("span", { class: "value-name", title: describe(state, facet, value) }, marked(label(state, facet, value))),
+        h("span", { class: "value-name", title: describe(state, facet, value) }, textNodes(label(state, facet, value))),
         h("span", { class: "value-count" }, number(count)))),
-      shown.length < order.length
+      visible.length < order.length
         ? h("button", { type: "button", class: "link", onclick: () => { all.add(facet); drawFacets(state, box, all); } },
-          `${order.length - shown.length} more`)
+          `${order.length - visible.length} more`)
         : null));
   }
   box.replaceChildren(...parts);
 }
 
+/** @type {Record<string, string[]>} */
 const ORDERED = {
   verdict: ["to do", "accept", "reject", "unsure", "flagged by me", "rejected by others", "auditors disagree"],
   length: ["under half", "shorter", "about the same", "longer", "over double"],
   found: ["nothing"],
 };
+/** @type {(facet: string, value: string) => number} */
 const place = (facet, value) => {
   const at = (ORDERED[facet] || []).indexOf(value);
   return at < 0 ? 50 : at;
 };
 
+/** @type {(state: State, facet: string, value: string) => string} */
 function label(state, facet, value) {
   if (facet === "principle") return state.run.title(value);
-  if (facet === "flag" && value !== "none") return `${value} ${state.run.flagOf.get(value)?.name || ""}`;
+  if (facet === "flag" && value !== "none") return `${value} ${state.run.flag(value).name}`;
   return value;
 }
 
+/** @type {(state: State, facet: string, value: string) => string | null} */
 function describe(state, facet, value) {
-  if (facet === "flag") return state.run.flagOf.get(value)?.meaning || "no flag at all";
+  if (facet === "flag") return state.run.flag(value).meaning || "no flag at all";
   return facet === "principle" ? value : null;
 }

@@ -1,10 +1,18 @@
 // The item: prompt, texts, principle beside critique, differences, numbers, and the verdict's buttons.
 
 class Reader {
+  /** @param {State} state @param {Verdicts} verdicts @param {() => boolean} covered */
   constructor(state, verdicts, covered) {
     this.state = state;
     this.verdicts = verdicts;
     this.covered = covered; // () → whether texts are covered
+    /** @type {AnyItem | null} */
+    this.item = null; // the one that is shown
+    /** @type {string | null} */
+    this.viewKey = null; // of what is shown, verdicts aside
+    /** @type {string[]} */
+    this.query = [];
+    this.first = false; // principles as the first of two runs had them
     this.box = $("reader");
   }
 
@@ -13,66 +21,81 @@ class Reader {
     if (!item) {
       this.box.replaceChildren(h("p", { class: "nothing" }, "Nothing fits these filters. ",
         h("button", { type: "button", class: "link", onclick: () => this.state.clear() }, "Clear them")));
-      this.look = this.shown = null;
+      this.viewKey = this.item = null;
       return;
     }
-    this.query = sought(this.state.query);
-    const same = this.shown === item;
-    const look = [item.key, this.covered(), this.state.side, this.state.query].join();
-    const at = document.activeElement?.closest?.(".bar-verdict") ? document.activeElement.dataset.act : null;
-    if (look === this.look && run.mode !== "diff") { // a verdict alone: what is being read stays as it is
-      this.box.querySelector(".bar-verdict").replaceWith(this.bar(item));
+    this.query = searchTerms(this.state.query);
+    const same = this.item === item;
+    const viewKey = [item.key, this.covered(), this.state.side, this.state.query].join();
+    const active = document.activeElement;
+    const at = active instanceof HTMLElement && active.closest(".bar-verdict") ? active.dataset.act : null;
+    if (viewKey === this.viewKey && run.mode !== "diff") { // a verdict alone: what is being read stays as it is
+      this.box.querySelector(".bar-verdict")?.replaceWith(this.bar(item));
       this.refocus(at);
       return;
     }
-    this.look = look;
-    const draw = { trace: this.trace, comparison: this.comparison, rollout: this.rollout, pair: this.pair };
+    this.viewKey = viewKey;
     this.box.replaceChildren(
       this.head(item),
-      h("div", { class: "body" }, draw[item.kind].call(this, item)),
+      h("div", { class: "body" }, this.body(item)),
       ...(run.mode === "diff" ? [] : [this.bar(item)]));
     if (!same) this.box.scrollTop = 0;
-    this.shown = item;
+    this.item = item;
     this.refocus(at);
   }
 
-  /** Leave the focus on the button that was pressed, which was drawn anew. */
-  refocus(act) {
-    if (act) this.box.querySelector(`[data-act="${act}"]`)?.focus();
+  /** @type {(item: AnyItem) => Child} */
+  body(item) {
+    if (item.kind === "trace") return this.trace(item);
+    if (item.kind === "comparison") return this.comparison(item);
+    return item.kind === "rollout" ? this.rollout(item) : this.pair(item);
   }
 
+  /** Leave the focus on the button that was pressed, which was drawn anew. @type {(act?: string | null) => void} */
+  refocus(act) {
+    const button = act && this.box.querySelector(`[data-act="${act}"]`);
+    if (button instanceof HTMLElement) button.focus();
+  }
+
+  /** @type {(item: AnyItem) => HTMLElement} */
   head(item) {
     const { run } = this.state;
     return h("header", { class: "item-head" }, h("h2", { class: "hidden" }, `${KINDS[item.kind]} ${item.prompt_id}`),
-      h("div", { class: "crumbs" }, h("span", {}, KINDS[item.kind]), h("code", {}, marked(item.id)),
-        item.source ? h("span", { class: "muted" }, marked(item.source)) : null),
+      h("div", { class: "crumbs" }, h("span", {}, KINDS[item.kind]), h("code", {}, textNodes(item.id)),
+        item.source ? h("span", { class: "muted" }, textNodes(item.source)) : null),
       item.flags.length ? h("ul", { class: "flags" }, item.flags.map((code) => {
-        const flag = run.flagOf.get(code);
+        const flag = run.flag(code);
         return h("li", { class: "flag-note weight-" + flag.weight, title: flag.meaning }, h("b", {}, code), " ", flag.name);
       })) : null);
   }
 
   // -- parts --------------------------------------------------------------------------------------
 
-  /** A text in its frame. nodes: what stands in it; the text itself where there is none. */
-  text(label, written, { nodes = null, tone = "", notes = [] } = {}) {
-    const text = typeof written === "string" ? written : written.text;
-    const small = typeof written === "string" ? [] : [`${number(written.tokens)} tokens`, written.cut ? "cut off" : ""];
+  /**
+   * A text in its frame. nodes: what stands in it; the text itself where there is none.
+   * @type {(label: string, source: string | GeneratedText, options?: TextOptions) => HTMLElement}
+   */
+  text(label, source, { nodes = null, tone = "", notes = [] } = {}) {
+    const text = typeof source === "string" ? source : source.text;
+    const small = typeof source === "string" ? [] : [`${number(source.tokens)} tokens`, source.cut ? "cut off" : ""];
     const inside = this.cover(text.length, () =>
-      nodes || (text ? marked(text, this.query) : h("i", { class: "muted" }, "nothing")));
+      nodes || (text ? textNodes(text, this.query) : h("i", { class: "muted" }, "empty")));
     return h("section", { class: "block " + tone },
       h("h3", {}, label, h("span", { class: "notes" }, [...notes, ...small].filter(Boolean).join(" · "))),
-      written.reasoning ? this.thought(written.reasoning) : null,
+      typeof source !== "string" && source.reasoning ? this.reasoning(source.reasoning) : null,
       inside);
   }
 
-  /** What a model thought before it answered, folded. */
-  thought(text) {
+  /** The model's reasoning before its answer, group. @type {(text: string) => Child} */
+  reasoning(text) {
     return h("details", {}, h("summary", {}, `Reasoning before the answer (${number(text.length)} characters)`),
-      this.cover(text.length, () => marked(text, this.query)));
+      this.cover(text.length, () => textNodes(text, this.query)));
   }
 
-  /** A text that is not in the page before it is asked for, where texts are covered. */
+  /**
+   * A text that is not in the page before it is asked for, where texts are covered.
+   * @type {(length: number, make: () => Child, tag?: "div" | "pre", attributes?: Attributes) => HTMLElement}
+   */
   cover(length, make, tag = "div", attributes = { class: "text" }) {
     const inside = h(tag, attributes);
     if (!this.covered()) return fill(inside, {}, [make()]);
@@ -85,6 +108,7 @@ class Reader {
     return inside;
   }
 
+  /** @type {(item: AnyItem) => Child} */
   prompt(item) {
     if (!item.prompt.length) {
       return h("p", { class: "muted" }, `The prompt ${item.prompt_id}; its text was not kept with the run.`);
@@ -94,123 +118,136 @@ class Reader {
       { tone: "prompt " + (m.role === "user" ? "" : "turn"), notes: many ? [] : [m.role === "user" ? "" : m.role] }));
   }
 
-  /** A principle's card: what it asks, why, and how it came to be drawn. */
-  principle(id, version, asked, extra) {
+  /**
+   * A principle's card: what it asks, why, and how it came to be drawn.
+   * @type {(id: string, version: string, request: RequestName, extra?: Child) => Child}
+   */
+  principle(id, version, request, extra) {
     const p = this.state.run.principle(id, this.first);
-    const draw = p && p.share !== null && asked !== "comparison_question"
+    const draw = p && p.share !== null && request !== "comparison_question"
       ? `Drawn with probability ${percent(p.share)} in the first round (weight ${p.weight}), by the run's seed.` : "";
     return h("section", { class: "principle" },
       h("h3", {}, p?.title || id),
       h("p", { class: "id" }, h("code", {}, `${id} ${version || p?.version || ""}`), p?.tags?.length ? " · " + p.tags.join(", ") : ""),
-      p?.[asked] ? h("blockquote", {}, marked(p[asked].trim())) : null,
+      p?.[request] ? h("blockquote", {}, textNodes(p[request].trim())) : null,
       p ? h("details", {}, h("summary", {}, "Why, and how it was drawn"),
-        p.why ? h("p", {}, marked(p.why.trim())) : null,
-        p.source ? h("p", { class: "muted" }, "Source: ", marked(p.source)) : null,
+        p.why ? h("p", {}, textNodes(p.why.trim())) : null,
+        p.source ? h("p", { class: "muted" }, "Source: ", textNodes(p.source)) : null,
         draw ? h("p", { class: "muted" }, draw) : null) : null,
       extra);
   }
 
-  /** What a model was given, word for word. */
-  given(item, part, name = "What the model was given") {
+  /** What a model received as input, word for word. @type {(item: RunItem, part: string, name?: string) => Child} */
+  input(item, part, name = "What the model was given") {
     const details = h("details", { class: "given" }, h("summary", {}, name));
-    if (!item.given?.[part]) return null;
+    if (!item.inputs?.[part]) return null;
     details.addEventListener("toggle", () => {
       if (details.open && details.children.length < 2) {
-        const text = this.state.run.given(item, part);
-        details.append(this.cover(text.length, () => marked(text, this.query), "pre", { tabindex: "0" }));
+        const text = this.state.run.input(item, part);
+        details.append(this.cover(text.length, () => textNodes(text, this.query), "pre", { tabindex: "0" }));
       }
     });
     return details;
   }
 
-  /** Two texts and what changed; in one text or side by side. */
-  change(label, before, written, notes = []) {
-    const pieces = readable(diff(before, written.text));
-    const gone = pieces.filter((p) => p[0] === "-").reduce((n, p) => n + words(p[1]), 0);
-    const came = pieces.filter((p) => p[0] === "+").reduce((n, p) => n + words(p[1]), 0);
-    const told = [`−${number(gone)} +${number(came)} words`, ...notes];
+  /**
+   * Two texts and what changed; in one text or side by side.
+   * @type {(label: string, before: string, after: GeneratedText, notes?: string[]) => Child}
+   */
+  change(label, before, after, notes = []) {
+    const pieces = simplify(diff(before, after.text));
+    const removals = pieces.filter((p) => p[0] === "-").reduce((n, p) => n + words(p[1]), 0);
+    const additions = pieces.filter((p) => p[0] === "+").reduce((n, p) => n + words(p[1]), 0);
+    const counts = [`−${number(removals)} +${number(additions)} words`, ...notes];
     if (this.state.side) {
       return h("div", { class: "sides" },
         this.text("Before", before, { nodes: h("div", {}, side(pieces, "-", this.query)) }),
-        this.text(label, written, { nodes: h("div", {}, side(pieces, "+", this.query)), notes: told, tone: "after" }));
+        this.text(label, after, { nodes: h("div", {}, side(pieces, "+", this.query)), notes: counts, tone: "after" }));
     }
-    return this.text(label, written, { nodes: h("div", {}, inline(pieces, this.query)), notes: told, tone: "after" });
+    return this.text(label, after, { nodes: h("div", {}, inline(pieces, this.query)), notes: counts, tone: "after" });
   }
 
+  /** @type {(item: RunItem) => Child} */
   rows(item) {
     if (!item.rows?.length && !item.left_out?.length) return null;
     return h("section", { class: "becomes" }, h("h2", {}, "Becomes"),
       item.rows.map(([file, id]) => h("p", {}, "a row of ", h("code", {}, file), ": ", h("code", {}, id))),
-      item.left_out.map((why) => h("p", { class: "warn" }, "left out: ", marked(why))),
+      item.left_out.map((why) => h("p", { class: "warn" }, "left out: ", textNodes(why))),
       h("p", { class: "muted" }, "In a terminal: ", h("code", {}, "cai trace " + item.id)));
   }
 
   // -- kinds --------------------------------------------------------------------------------------
 
+  /** @type {(item: TraceItem) => Child} */
   trace(item) {
     const texts = stages(item);
     return [
       this.prompt(item),
       this.text("First response", item.response, { tone: "response" }),
-      this.given(item, "response"),
+      this.input(item, "response"),
       item.rounds.map((r, n) => {
         const same = r.revision && r.revision.text === texts[n];
         return h("section", { class: "round" },
           h("h2", {}, `Round ${n + 1}`,
             h("span", { class: "found " + (r.critique ? (r.found ? "yes" : "no") : "") },
-              OUTCOMES[r.outcome] || "revised without a critique"),
+              OUTCOMES[r.outcome || ""] || "revised without a critique"),
             r.revision?.written ? h("span", { class: "guard", title: r.revision.written }, "announcement removed") : null,
             r.guards.map((g) => h("span", { class: "guard", title: "kept out of the SFT data" }, "guard: " + g)),
-            (item.by_round[n] || []).map((f) => h("span", { class: "flag", title: this.state.run.flagOf.get(f).meaning }, f))),
+            (item.by_round[n] || []).map((f) => h("span", { class: "flag", title: this.state.run.flag(f).meaning }, f))),
           h("div", { class: "beside" },
             this.principle(r.principle, r.version, r.critique ? "critique_request" : "revision_request",
-              r.critique && r.revision ? this.asked(r.principle) : null),
+              r.critique && r.revision ? this.revisionRequest(r.principle) : null),
             h("div", {},
               r.critique ? this.text("Critique", r.critique, { tone: r.found ? "critique" : "critique clean" }) : null,
-              r.critique ? this.given(item, "critique " + n) : null)),
+              r.critique ? this.input(item, "critique " + n) : null)),
           r.revision
             ? [same ? h("p", { class: "same" }, "The revision is the same text.") : this.change("Revision", texts[n], r.revision),
-              this.given(item, "revision " + n)]
+              this.input(item, "revision " + n)]
             : h("p", { class: "same" }, "The text stands as it was."));
       }),
       item.rounds.filter((r) => r.revision).length > 1 && texts[0] !== texts.at(-1)
         ? h("section", { class: "round" }, h("h2", {}, "From first to last"),
-          this.change("Final response", texts[0], [...item.rounds].reverse().find((r) => r.revision).revision)) : null,
-      this.checked(item),
+          this.change("Final response", texts[0], lastText(item))) : null,
+      this.checks(item),
       this.rows(item),
     ];
   }
 
-  /** The final check: a bar for each principle, but one sentence for those that all came to the same. */
-  checked(item) {
+  /**
+   * The final check: a bar for each principle, but one sentence for those that all came to the same.
+   * @type {(item: TraceItem) => Child}
+   */
+  checks(item) {
     if (!item.checks.length) return null;
-    const bar = (c) => h("li", {}, h("span", {}, this.state.run.title(c.principle)),
+    const bar = (/** @type {Check} */ c) => h("li", {}, h("span", {}, this.state.run.title(c.principle)),
       meter(Math.max(c.p, 0.04), c.p < 0.5 ? "bad" : "good"), h("b", { class: c.p < 0.5 ? "bad" : "" }, c.p.toFixed(2)));
-    const shown = item.checks.map((c) => c.p.toFixed(2));
-    const common = new Set(shown).size === 1 ? shown[0] : "1.00";
-    const alike = item.checks.filter((_, n) => shown[n] === common);
-    const folded = alike.length > 1 ? alike : [];
-    const rest = item.checks.filter((c) => !folded.includes(c));
+    const shares = item.checks.map((c) => c.p.toFixed(2));
+    const common = new Set(shares).size === 1 ? shares[0] : "1.00";
+    const alike = item.checks.filter((_, n) => shares[n] === common);
+    const group = alike.length > 1 ? alike : [];
+    const rest = item.checks.filter((c) => !group.includes(c));
     return h("section", { class: "checks" }, h("h2", {}, "The final check",
       h("span", { class: "notes" }, "probability that nothing is wrong with the final response")),
     rest.length ? h("ul", {}, rest.map(bar)) : null,
-    folded.length ? h("p", { class: Number(common) < 0.5 ? "warn" : "muted" },
-      `${rest.length ? `Under the ${number(folded.length)} other principles` : `Under each of ${number(folded.length)} principles`}: ${common}.`) : null,
-    folded.length ? h("details", {}, h("summary", {}, "Which they are"), h("p", {}, folded.map((c) => this.state.run.title(c.principle)).join(" · "))) : null);
+    group.length ? h("p", { class: Number(common) < 0.5 ? "warn" : "muted" },
+      `${rest.length ? `Under the ${number(group.length)} other principles` : `Under each of ${number(group.length)} principles`}: ${common}.`) : null,
+    group.length ? h("details", {}, h("summary", {}, "Which they are"), h("p", {}, group.map((c) => this.state.run.title(c.principle)).join(" · "))) : null);
   }
 
-  asked(id) {
+  /** @type {(id: string) => Child} */
+  revisionRequest(id) {
     const p = this.state.run.principleOf.get(id);
     return p?.revision_request ? h("details", {}, h("summary", {}, "The request to revise"),
-      h("blockquote", {}, marked(p.revision_request.trim()))) : null;
+      h("blockquote", {}, textNodes(p.revision_request.trim()))) : null;
   }
 
+  /** @type {(item: ComparisonItem) => Child} */
   comparison(item) {
     const first = item.probability >= 0.5;
     const sure = Math.max(item.probability, 1 - item.probability);
     const pieces = diff(item.responses[0].text, item.responses[1].text);
     const tie = sure < 0.55 || !item.judgements.length; // no colour for the toss of a coin
-    const better = (is) => (tie ? ["near tie"] : is ? ["chosen · " + percent(sure)] : ["not chosen"]);
+    const better = (/** @type {boolean} */ is) => (tie ? ["near tie"] : is ? ["chosen · " + percent(sure)] : ["not chosen"]);
     return [
       this.prompt(item),
       h("div", { class: "sides" }, [0, 1].map((n) => {
@@ -218,15 +255,18 @@ class Reader {
         return h("div", {}, this.text("Response " + "AB"[n], item.responses[n], {
           tone: tie ? "" : chosen ? "chosen" : "rejected", notes: better(chosen),
           nodes: this.state.side ? h("div", {}, side(pieces, n ? "+" : "-", this.query)) : null }),
-        this.given(item, "responses " + n));
+        this.input(item, "responses " + n));
       })),
-      this.judged(item),
+      this.judgements(item),
       this.rows(item),
     ];
   }
 
-  /** What each principle said of a pair: one probability, or one for each order. */
-  judged(item) {
+  /**
+   * What each principle said of a pair: one probability, or one for each order.
+   * @type {(item: ComparisonItem) => Child}
+   */
+  judgements(item) {
     const both = item.judgements.some((j) => j.swapped !== null);
     const columns = both ? ["Principle", "B better ← → A better", "A first", "A second"] : ["Principle", "B better ← → A better", "A is better"];
     return h("section", { class: "judged" },
@@ -241,20 +281,21 @@ class Reader {
         h("td", {}, h("details", {}, h("summary", {}, this.state.run.title(j.principle, this.first), j.flipped ? h("span", { class: "flag" }, "flips") : null),
           this.principle(j.principle, j.version, "comparison_question"),
           j.reasoning.map((t, k) => this.text(`Reasoning ${k + 1}`, t, { tone: "critique" })),
-          Object.keys(item.given || {}).filter((g) => g.startsWith(`judgements ${n}.`))
-            .map((g) => this.given(item, g)))),
+          Object.keys(item.inputs || {}).filter((g) => g.startsWith(`judgements ${n}.`))
+            .map((g) => this.input(item, g)))),
         h("td", {}, strip(j.p, j.swapped, j.flipped)),
         h("td", { class: "n" }, j.p.toFixed(2)),
         both ? h("td", { class: "n" }, j.swapped === null ? "–" : j.swapped.toFixed(2)) : null))))) :
         h("p", { class: "muted" }, "No principle judged this pair."));
   }
 
+  /** @type {(item: RolloutItem) => Child} */
   rollout(item) {
     const { run } = this.state;
     return [
       this.prompt(item),
       this.text("Response", item.response, { tone: "response" }),
-      h("section", { class: "judged" }, h("h2", {}, "What it was worth"),
+      h("section", { class: "judged" }, h("h2", {}, "Score and KL"),
         h("dl", { class: "numbers" },
           pairOf("Update", item.update), pairOf("Score", item.score.toFixed(3)),
           pairOf("KL to the reference", fixed(item.kl, 2) + " nats"),
@@ -264,70 +305,75 @@ class Reader {
     ];
   }
 
+  /** @type {(item: PairItem) => Child} */
   pair(item) {
     const names = this.state.run.names;
-    const alike = item.a.kind === "comparison" && item.a.responses.every((r, n) => r.text === item.b.responses[n].text);
-    const responses = (one) => one.responses.map((r, n) => this.text("Response " + "AB"[n], r,
+    const { a, b } = item;
+    const alike = sameResponses(item);
+    const responses = (/** @type {ComparisonItem} */ one) => one.responses.map((r, n) => this.text("Response " + "AB"[n], r,
       { notes: [(one.probability >= 0.5) === (n === 0) ? "chosen" : "not chosen"] }));
-    const drawn = (one, name) => h("div", { class: "column" }, h("h2", {}, marked(name)),
-      one.flags.length ? h("p", { class: "flags" }, one.flags.map((f) => h("span", { class: "flag" }, `${f} ${this.state.run.flagOf.get(f).name}`))) : null,
+    const panel = (/** @type {TraceItem | ComparisonItem} */ one, /** @type {string} */ name) => h("div", { class: "column" }, h("h2", {}, textNodes(name)),
+      one.flags.length ? h("p", { class: "flags" }, one.flags.map((f) => h("span", { class: "flag" }, `${f} ${this.state.run.flag(f).name}`))) : null,
       one.kind === "trace" ? [
         this.text("First response", one.response, { tone: "response" }),
         one.rounds.map((r, n) => h("section", { class: "round" },
           h("h3", {}, `Round ${n + 1} · ${this.state.run.title(r.principle, this.first)}`),
           r.critique ? this.text("Critique", r.critique, { tone: r.found ? "critique" : "critique clean" }) : null,
           r.revision ? this.text("Revision", r.revision) : h("p", { class: "same" }, "The text stands as it was.")))]
-        : [alike ? null : responses(one), this.judged(one)]);
-    const column = (side) => {
-      this.first = side === "a"; // its principles as they were in it
-      const made = drawn(item[side], names[side === "a" ? 0 : 1]);
+        : [alike ? null : responses(one), this.judgements(one)]);
+    const column = (/** @type {"a" | "b"} */ which) => {
+      this.first = which === "a"; // its principles as they were in it
+      const node = panel(item[which], names[which === "a" ? 0 : 1]);
       this.first = false;
-      return made;
+      return node;
     };
-    const last = (one) => [...one.rounds].reverse().find((r) => r.revision)?.revision || one.response;
     return [
-      this.prompt(item.a),
-      item.a.kind === "trace" ? h("section", {}, h("h2", {}, "The final responses"),
-        last(item.a).text === last(item.b).text ? h("p", { class: "same" }, "The same text in both runs.")
-          : this.change(names[1], last(item.a).text, last(item.b))) : null,
-      alike ? [h("p", { class: "same" }, "The same two responses in both runs."),
-        h("div", { class: "sides" }, item.a.responses.map((r, n) => h("div", {}, this.text("Response " + "AB"[n], r))))] : null,
+      this.prompt(a),
+      a.kind === "trace" && b.kind === "trace" ? h("section", {}, h("h2", {}, "The final responses"),
+        lastText(a).text === lastText(b).text ? h("p", { class: "same" }, "The same text in both runs.")
+          : this.change(names[1], lastText(a).text, lastText(b))) : null,
+      alike && a.kind === "comparison" ? [h("p", { class: "same" }, "The same two responses in both runs."),
+        h("div", { class: "sides" }, a.responses.map((r, n) => h("div", {}, this.text("Response " + "AB"[n], r))))] : null,
       h("div", { class: "columns" }, column("a"), column("b")),
     ];
   }
 
   // -- the verdict --------------------------------------------------------------------------------
 
-  /** Everything that is mine is judged: the way on. */
+  /** Everything that is mine is judged: the way on. @type {() => Child} */
   onward() {
     const { run } = this.state;
-    if (this.verdicts.left().length || !this.verdicts.part().length) return null;
+    if (this.verdicts.todo().length || !this.verdicts.part().length) return null;
     const signs = run.run.kind === "build";
     return h("p", { class: "sign" }, h("b", {}, "You have judged everything"), run.sample ? " of your part. " : ". ",
-      this.verdicts.signed ? "The run is signed off. " : h("button", { type: "button", class: "primary", "data-act": "onward",
+      this.verdicts.signature ? "The run is signed off. " : h("button", { type: "button", class: "primary", "data-act": "onward",
         onclick: () => (signs ? actions.sign() : this.state.set({ view: "overview" })) }, signs ? "Done: now sign" : "See the overview"));
   }
 
-  /** Reasons to choose among, each with its key; one that is not in the list was chosen elsewhere. */
+  /**
+   * Reasons to choose among, each with its key; one that is not in the list was chosen elsewhere.
+   * @type {(item: AnyItem, mine?: VerdictRow, name?: string) => Child}
+   */
   reasons(item, mine, name = "reasons") {
-    const chosen = mine?.reasons || [];
-    const offered = this.state.run.reasons[item.kind] || [];
+    const current = mine?.reasons || [];
+    const choices = this.state.run.reasons[item.kind] || [];
     return h("div", { class: name, role: "group", "aria-label": "Reasons" }, h("span", { class: "muted" }, "Because"),
-      [...offered, ...chosen.filter((r) => !offered.includes(r))].map((reason, n) => h("button", {
-        type: "button", class: "reason", "data-act": "reason " + reason, "aria-pressed": String(chosen.includes(reason)),
-        onclick: () => actions.because(reason) }, n < 9 ? h("kbd", {}, String(n + 1)) : null, marked(reason))));
+      [...choices, ...current.filter((r) => !choices.includes(r))].map((reason, n) => h("button", {
+        type: "button", class: "reason", "data-act": "reason " + reason, "aria-pressed": String(current.includes(reason)),
+        onclick: () => actions.because(reason) }, n < 9 ? h("kbd", {}, String(n + 1)) : null, textNodes(reason))));
   }
 
+  /** @type {(item: AnyItem) => HTMLElement} */
   bar(item) {
     const mine = this.verdicts.mine(item);
-    const button = (verdict, key, name) => h("button", {
+    const button = (/** @type {string} */ verdict, /** @type {string} */ key, /** @type {string} */ name) => h("button", {
       type: "button", class: "verdict " + verdict, "data-act": verdict,
       "aria-pressed": String(mine?.verdict === verdict), "aria-describedby": "meaning", onclick: () => actions.judge(verdict),
     }, name, h("kbd", {}, key));
     return h("footer", { class: "bar-verdict" },
       this.verdicts.others(item).map((r) => h("p", { class: "said" },
-        h("b", {}, marked(r.author)), ` ${SAYS[r.verdict]} ${r.flagged ? "⚑" : ""} `, why(r) ? h("q", {}, marked(why(r))) : null)),
-      mine?.reason ? h("p", { class: "said" }, h("b", {}, "you"), " ", h("q", {}, marked(mine.reason))) : null,
+        h("b", {}, textNodes(r.author)), ` ${SAYS[r.verdict]} ${r.flagged ? "⚑" : ""} `, why(r) ? h("q", {}, textNodes(why(r))) : null)),
+      mine?.reason ? h("p", { class: "said" }, h("b", {}, "you"), " ", h("q", {}, textNodes(mine.reason))) : null,
       this.onward(),
       h("p", { class: "meaning", id: "meaning" }, meaning(item)),
       this.reasons(item, mine),
@@ -342,9 +388,16 @@ class Reader {
   }
 }
 
-/** What accepting and rejecting an item means: of a response, of a label. */
+/** Whether a comparison has the same two responses in both runs. @type {(item: PairItem) => boolean} */
+const sameResponses = ({ a, b }) => a.kind === "comparison" && b.kind === "comparison" &&
+  a.responses.every((r, n) => r.text === b.responses[n].text);
+
+/** The final response of a trace. @type {(item: TraceItem) => GeneratedText} */
+const lastText = (item) => item.rounds.findLast((r) => r.revision)?.revision || item.response;
+
+/** What accepting and rejecting an item means: of a response, of a label. @type {(item: AnyItem) => Child[]} */
 function meaning(item) {
-  const b = (text) => h("b", {}, text);
+  const b = (/** @type {string} */ text) => h("b", {}, text);
   if (item.kind === "comparison") {
     const sure = Math.max(item.probability, 1 - item.probability);
     const label = !item.judgements.length || sure < 0.55 ? "neither response is clearly better"
@@ -357,33 +410,44 @@ function meaning(item) {
   return [b("Accept"), ": the final response may be trained on. ", b("Reject"), ": it must not be; its rows are left out of training."];
 }
 
-/** Differences as they are; where little stayed between what both begin and end with, that middle whole. */
-function readable(pieces) {
+/**
+ * Differences as they are; where little stayed between what both begin and end with, that middle whole.
+ * @type {(pieces: Piece[]) => Piece[]}
+ */
+function simplify(pieces) {
   const changed = pieces.map(([kind], n) => (kind === "=" ? -1 : n)).filter((n) => n >= 0);
-  const middle = pieces.slice(changed[0], changed.at(-1) + 1);
-  const size = (...kinds) => middle.filter(([kind]) => kinds.includes(kind)).reduce((n, [, text]) => n + words(text), 0);
+  const end = (changed.at(-1) ?? -1) + 1;
+  const middle = pieces.slice(changed[0], end);
+  const size = (/** @type {string[]} */ ...kinds) => middle.filter(([kind]) => kinds.includes(kind)).reduce((n, [, text]) => n + words(text), 0);
   if (size("-") < 6 || size("+") < 6 || size("=") >= 0.25 * size("=", "-", "+")) return pieces;
+  /** @type {(kind: Piece[0]) => Piece} */
   const whole = (kind) => [kind, middle.filter(([k]) => k === kind || k === "=").map(([, text]) => text).join("")];
-  return [...pieces.slice(0, changed[0]), whole("-"), whole("+"), ...pieces.slice(changed.at(-1) + 1)];
+  return [...pieces.slice(0, changed[0]), whole("-"), whole("+"), ...pieces.slice(end)];
 }
 
+/** @type {Record<string, string>} */
 const OUTCOMES = {
   problem: "found a problem", "no-problem": "found nothing", refused: "no verdict: refused",
   contradictory: "no verdict: contradicts itself", empty: "no verdict: empty",
 };
+/** @type {(mass: number) => string} */
 const massOf = (mass) => mass >= 0.001 || mass === 0 ? percent(mass) : "under 0.1 %";
 const SAYS = { accept: "accepts", reject: "rejects", unsure: "is unsure", none: "" };
+/** @type {(name: string, value: string | number) => HTMLElement} */
 const pairOf = (name, value) => h("div", {}, h("dt", {}, name), h("dd", {}, String(value)));
 
-/** A share as a bar. */
+/** A share as a bar. @type {(p: number, tone: string) => SVGElement} */
 function meter(p, tone) {
   return svg("svg", { class: "meter " + tone, viewBox: "0 0 100 6", preserveAspectRatio: "none", "aria-hidden": "true" },
     svg("rect", { class: "rail", width: 100, height: 6, rx: 3 }), svg("rect", { class: "fill", width: 100 * p, height: 6, rx: 3 }));
 }
 
-/** Both orders' probabilities on one line. */
+/**
+ * Both orders' probabilities on one line.
+ * @type {(p: number, swapped: number | null, flipped: boolean) => SVGElement}
+ */
 function strip(p, swapped, flipped) {
-  const at = (v) => 4 + 152 * v;
+  const at = (/** @type {number} */ v) => 4 + 152 * v;
   return svg("svg", { class: "strip" + (flipped ? " flipped" : ""), viewBox: "0 0 160 16", role: "img",
     "aria-label": `A first ${p.toFixed(2)}` + (swapped === null ? "" : `, A second ${swapped.toFixed(2)}`) },
   svg("line", { class: "rail", x1: 4, x2: 156, y1: 8, y2: 8 }), svg("line", { class: "half", x1: 80, x2: 80, y1: 2, y2: 14 }),

@@ -1,6 +1,9 @@
 // The first look: what the run did, what is doubtful, and where to read first.
 
-/** 95 % interval of a share (Wilson 1927), as `cai.stats.wilson`. */
+/**
+ * 95 % interval of a share (Wilson 1927), as `cai.stats.wilson`.
+ * @type {(hits: number, n: number) => [number, number]}
+ */
 function wilson(hits, n) {
   if (!n) return [0, 1];
   const z = 1.96, share = hits / n;
@@ -9,71 +12,80 @@ function wilson(hits, n) {
   return [Math.max(0, middle - half), Math.min(1, middle + half)];
 }
 
+/** @type {Record<string, string>} */
 const JUDGED = { accept: "accepted", reject: "rejected", unsure: "unsure" };
 
 class Overview {
+  /** @param {State} state @param {Verdicts} verdicts */
   constructor(state, verdicts) {
     this.state = state;
     this.verdicts = verdicts;
     this.box = $("overview");
+    /** @type {TraceItem[]} */
+    this.traces = [];
+    /** @type {ComparisonItem[]} */
+    this.comparisons = [];
   }
 
   show() {
     const { run } = this.state;
     this.traces = run.items.filter((i) => i.kind === "trace");
     this.comparisons = run.items.filter((i) => i.kind === "comparison");
-    const draw = { build: this.build, rollouts: this.rollouts, pairs: () => differences(this) };
+    const { kind } = run.run;
     this.box.replaceChildren(h("div", { class: "sheet" },
-      h("dl", { class: "facts" }, Object.entries(run.run.facts).map(([k, v]) => h("div", {}, h("dt", {}, marked(k)), " ", h("dd", {}, marked(v))))),
-      draw[run.run.kind].call(this)));
+      h("dl", { class: "facts" }, Object.entries(run.run.facts).map(([k, v]) => h("div", {}, h("dt", {}, textNodes(k)), " ", h("dd", {}, textNodes(v))))),
+      kind === "build" ? this.build() : kind === "rollouts" ? this.rollouts() : differences(this)));
   }
 
+  /** @type {() => Child} */
   note() {
     const { run } = this.state;
     return run.note ? h("p", { class: "warn" }, run.note) : null;
   }
 
+  /** @type {() => Child} */
   build() {
-    const did = tally([...this.traces, ...this.comparisons]);
-    const judged = this.comparisons.filter((c) => c.judgements.length);
-    const alone = this.comparisons.length - judged.length;
+    const total = tally([...this.traces, ...this.comparisons]);
+    const pairs = this.comparisons.filter((c) => c.judgements.length);
+    const alone = this.comparisons.length - pairs.length;
     return [
       h("div", { class: "lead" },
-        did.traces ? h("p", {}, h("b", {}, plural(did.traces, "prompt")), ` ${did.traces === 1 ? "was" : "were"} answered. `,
-          did.critiques ? [h("b", {}, `${number(did.found)} of ${plural(did.critiques, "critique")}`), " found a problem; "] : null,
-          h("b", {}, plural(did.changed, "response")), ` (${percent(did.changed / did.traces)}) changed.`) : null,
-        did.judged ? h("p", {}, h("b", {}, plural(did.judged, "pair")), ` ${did.judged === 1 ? "was" : "were"} compared; `,
-          did.both ? ["the verdict depends on the order in ", h("b", {}, number(did.flips)), ", and "] : null,
-          h("b", {}, number(did.ties)), ` ${did.ties === 1 ? "is" : "are"} nearly a tie.`,
+        total.traces ? h("p", {}, h("b", {}, plural(total.traces, "prompt")), ` ${total.traces === 1 ? "was" : "were"} answered. `,
+          total.critiques ? [h("b", {}, `${number(total.found)} of ${plural(total.critiques, "critique")}`), " found a problem; "] : null,
+          h("b", {}, plural(total.changed, "response")), ` (${percent(total.changed / total.traces)}) changed.`) : null,
+        total.judged ? h("p", {}, h("b", {}, plural(total.judged, "pair")), ` ${total.judged === 1 ? "was" : "were"} compared; `,
+          total.both ? ["the verdict depends on the order in ", h("b", {}, number(total.flips)), ", and "] : null,
+          h("b", {}, number(total.ties)), ` ${total.ties === 1 ? "is" : "are"} nearly a tie.`,
           alone ? ` ${number(alone)} more had no principle to judge ${alone === 1 ? "it" : "them"}.` : "") : null,
         this.note()),
       this.progress(),
-      h("div", { class: "two" }, this.first(), h("div", { class: "stack" }, this.lengths(), this.labels(judged))),
+      h("div", { class: "two" }, this.first(), h("div", { class: "stack" }, this.lengths(), this.labels(pairs))),
       this.byPrinciple(),
-      h("div", { class: "figures" }, this.orders(judged), this.trust(judged)),
+      h("div", { class: "figures" }, this.orders(pairs), this.calibration(pairs)),
     ];
   }
 
   // -- where to read first ------------------------------------------------------------------------
 
+  /** @type {() => Child} */
   first() {
     const { run } = this.state;
     const of = new Map();
     for (const item of run.items) for (const f of item.flags) of.set(f, (of.get(f) || 0) + 1);
     const counts = run.flags.map((flag) => [flag, of.get(flag.code) || 0])
       .filter(([, n]) => n).sort((a, b) => b[0].weight - a[0].weight || a[1] - b[1]);
-    const left = this.traces.filter((t) => t.checks.some((c) => c.p < 0.5)).length;
+    const failures = this.traces.filter((t) => t.checks.some((c) => c.p < 0.5)).length;
     return h("section", { class: "first" }, h("h2", {}, "Read first"),
       h("p", { class: "muted" }, "Flags are reasons to look, no verdicts. What is most likely to be a fault stands first."),
       counts.length ? h("ul", { class: "doubts" }, counts.map(([flag, n]) => h("li", {},
         h("button", { type: "button", class: "doubt weight-" + flag.weight, "data-flag": flag.code, onclick: () => this.state.only({ flag: flag.code }) },
           h("b", {}, number(n)), h("span", { title: flag.meaning }, h("span", { class: "doubt-name" }, flag.name), h("span", { class: "muted" }, ` ${flag.code} · ${flag.meaning}`)))))) : h("p", {}, "No item carries a flag."),
       this.part(),
-      left ? h("p", {}, `In ${number(left)} final response${left === 1 ? "" : "s"} the final check still finds something: among the most doubtful.`) : null,
+      failures ? h("p", {}, `In ${number(failures)} final response${failures === 1 ? "" : "s"} the final check still finds something: among the most doubtful.`) : null,
       h("button", { type: "button", class: "primary", onclick: () => { this.state.sort = "doubt"; this.state.only({}); } }, "Read, most doubtful first"));
   }
 
-  /** Where a sample was drawn: the way to what is to be read of it. */
+  /** Where a sample was drawn: the way to what is to be read of it. @type {() => Child} */
   part() {
     const { run } = this.state;
     if (!run.sample) return null;
@@ -83,14 +95,14 @@ class Overview {
       own ? "Read your part of the sample" : "Read the sample");
   }
 
-  /** How far auditing has come, of the sample where there is one. */
+  /** How far auditing has come, of the sample where there is one. @type {() => Child} */
   progress() {
     const { run } = this.state;
     const count = this.verdicts.review(), { done, of, missing } = count;
     const reasons = [...this.verdicts.reasons()].sort((a, b) => b[1] - a[1]);
     const disagree = run.items.filter((i) => new Set(this.verdicts.decisions(i)).size > 1).length;
     const authors = [...this.verdicts.counts()].sort((a, b) => b[1] - a[1]);
-    const shares = ["accept", "reject", "unsure"].filter((v) => count[v]);
+    const shares = /** @type {const} */ (["accept", "reject", "unsure"]).filter((v) => count[v]);
     return h("section", { class: "done", "aria-label": "Progress" },
       h("div", { class: "done-bar", role: "img", "aria-label": `${done} of ${of} judged` },
         shares.map((v) => {
@@ -100,49 +112,52 @@ class Overview {
         })),
       h("p", {}, h("b", {}, `${number(done)} of ${number(of)}`), run.sample ? " items of the sample judged" : " items judged",
         shares.length ? ": " + shares.map((v) => `${number(count[v])} ${JUDGED[v]}`).join(", ") + "." : "",
-        authors.length ? h("span", { class: "muted" }, "  By ", authors.map(([name, n], i) => [i ? ", " : "", marked(name), ` ${number(n)}`]))
+        authors.length ? h("span", { class: "muted" }, "  By ", authors.map(([name, n], i) => [i ? ", " : "", textNodes(name), ` ${number(n)}`]))
           : h("span", { class: "muted" }, ".  Open one and press ", h("kbd", {}, "a"), " ", h("kbd", {}, "x"), " or ", h("kbd", {}, "u"), ".")),
       disagree ? h("p", {}, h("button", { type: "button", class: "link", "data-act": "disagree", onclick: () => this.state.only({ verdict: "auditors disagree" }) },
         `Auditors disagree on ${plural(disagree, "item")}`)) : null,
       reasons.length ? h("p", {}, "Reasons: ", reasons.map(([reason, n], i) => [i ? ", " : "",
-        h("button", { type: "button", class: "link", onclick: () => this.state.only({ reason }) }, marked(reason)), ` ${number(n)}`]), ".") : null,
+        h("button", { type: "button", class: "link", onclick: () => this.state.only({ reason }) }, textNodes(reason)), ` ${number(n)}`]), ".") : null,
       this.signing(done === of, missing));
   }
 
-  /** Everything is judged: what to do next. */
+  /** Everything is judged: what to do next. @type {(all: boolean, missing: Map<string, number>) => Child} */
   signing(all, missing) {
-    const { run } = this.state, { signed } = this.verdicts;
+    const { run } = this.state, { signature } = this.verdicts;
     if (run.run.kind !== "build" || !run.items.length) return null;
-    if (signed) return h("p", { class: "signed" }, h("b", {}, "Signed off"), " by ", marked(signed.signer), `, ${signed.at.slice(0, 16).replace("T", " ")}. The next verdict makes it stale.`);
+    if (signature) return h("p", { class: "signed" }, h("b", {}, "Signed off"), " by ", textNodes(signature.signer), `, ${signature.at.slice(0, 16).replace("T", " ")}. The next verdict makes it stale.`);
     if (!all) return null;
     const late = [...missing].map(([name, n]) => `${name} has ${number(n)} to read`);
-    if (late.length) return h("p", { class: "muted" }, "All is judged by somebody; ", marked(late.join(", ")), ".");
+    if (late.length) return h("p", { class: "muted" }, "All is judged by somebody; ", textNodes(late.join(", ")), ".");
     return h("p", { class: "sign" }, h("b", {}, "All is judged. "), "Now sign, so that training takes the data. ",
       h("button", { type: "button", class: "primary", "data-act": "sign-off", onclick: () => actions.sign() }, "Sign off"));
   }
 
-  // -- figures ------------------------------------------------------------------------------------
+  // -- charts -------------------------------------------------------------------------------------
 
+  /** @type {() => Child} */
   byPrinciple() {
     const rows = tallyByPrinciple(this.state.run.items);
     for (const item of this.state.run.items) {
-      const said = [...(this.verdicts.latest.get(item.key)?.values() || [])].filter((r) => r.verdict !== "none");
-      const good = said.length && said.every((r) => r.verdict === "accept");
+      const verdictRows = [...(this.verdicts.latest.get(item.key)?.values() || [])].filter((r) => r.verdict !== "none");
+      const good = verdictRows.length && verdictRows.every((r) => r.verdict === "accept");
       for (const id of item.principles) {
         const row = rows.get(id);
         if (!row) continue;
-        row.decided += said.length > 0;
+        row.decided += verdictRows.length ? 1 : 0;
         row.accept += good ? 1 : 0;
       }
     }
     if (!rows.size) return null;
-    const some = (name) => [...rows.values()].some((r) => r[name]);
-    const same = (hits, n) => new Set([...rows.values()].filter((r) => r[n]).map((r) => r[hits] / r[n])).size < 2;
-    const bar = (hits, n, tone) => { // no bars where all would be alike
+    /** @typedef {keyof PrincipleTally} Column */
+    const some = (/** @type {Column} */ name) => [...rows.values()].some((r) => r[name]);
+    const same = (/** @type {Column} */ hits, /** @type {Column} */ n) => new Set([...rows.values()].filter((r) => r[n]).map((r) => r[hits] / r[n])).size < 2;
+    const bar = (/** @type {Column} */ hits, /** @type {Column} */ n, /** @type {string} */ tone) => { // no bars where all would be alike
       const plain = same(hits, n);
-      return (r) => (r[n] ? share(r[hits], r[n], tone, plain) : "");
+      return (/** @type {PrincipleTally} */ r) => (r[n] ? share(r[hits], r[n], tone, plain) : "");
     };
-    const columns = [
+    /** @type {[string, Column, (r: PrincipleTally) => Child][]} */
+    const all = [
       ["Rounds", "asked", (r) => r.asked ? number(r.asked) : ""],
       ["Found a problem", "asked", bar("found", "asked", "found")],
       ["Text changed", "asked", bar("changed", "asked", "changed")],
@@ -150,7 +165,8 @@ class Overview {
       ["Pairs judged", "judged", (r) => r.judged ? number(r.judged) : ""],
       ["Flipped", "both", bar("flipped", "both", "flagged")],
       ["Accepted by auditors", "decided", (r) => r.decided ? accepted(r) : ""],
-    ].filter(([, name]) => some(name));
+    ];
+    const columns = all.filter(([, name]) => some(name));
     const order = [...rows].sort((a, b) => b[1].asked - a[1].asked || b[1].judged - a[1].judged || (a[0] > b[0] ? 1 : -1));
     return h("section", { class: "principles" }, h("h2", {}, "Principles"),
       h("div", { class: "wide", tabindex: "0", role: "region", "aria-label": "Principles" }, h("table", {},
@@ -159,18 +175,19 @@ class Overview {
           columns.map(([, , cell]) => h("td", {}, cell(r)))))))));
   }
 
-  /** The head of a principle's row: it leads to what was done under the principle. */
+  /** The head of a principle's row: it leads to what was done under the principle. @type {(id: string) => Child} */
   leading(id) {
     return h("th", { scope: "row" }, h("button", { type: "button", class: "link", onclick: () => this.state.only({ principle: id }) }, this.state.run.title(id)));
   }
 
+  /** @type {() => Child} */
   lengths() {
     if (!this.traces.length) return null;
     const before = this.traces.map((t) => t.words[0]), after = this.traces.map((t) => t.words[1]);
-    const mean = (v) => v.reduce((a, b) => a + b, 0) / v.length;
+    const mean = (/** @type {number[]} */ v) => v.reduce((a, b) => a + b, 0) / v.length;
     const top = Math.max(8, quantile([...before, ...after], 0.98));
     const step = Math.max(1, Math.ceil(top / 16));
-    const bins = (values) => {
+    const bins = (/** @type {number[]} */ values) => {
       const out = Array(17).fill(0);
       for (const v of values) out[Math.min(16, Math.floor(v / step))]++;
       return out;
@@ -180,19 +197,23 @@ class Overview {
         : bars([["first", bins(before), "muted"], ["final", bins(after), "main"]], ["0", String(step * 8), `${step * 16}+`]));
   }
 
-  labels(judged) {
-    if (!judged.length) return null;
+  /** @type {(pairs: ComparisonItem[]) => Child} */
+  labels(pairs) {
+    if (!pairs.length) return null;
     const bins = Array(20).fill(0);
-    for (const c of judged) bins[Math.min(19, Math.floor(c.probability * 20))]++;
+    for (const c of pairs) bins[Math.min(19, Math.floor(c.probability * 20))]++;
     return figure("Labels", "Probability that A is better. Near one half a pair teaches little.",
-      alike([...bins.entries()]) ? h("p", {}, `All ${plural(judged.length, "pair")} have about the same label: ${percent(judged[0].probability)}.`)
+      alike([...bins.entries()]) ? h("p", {}, `All ${plural(pairs.length, "pair")} have about the same label: ${percent(pairs[0].probability)}.`)
         : bars([["pairs", bins, "main"]], ["0", "½", "1"]));
   }
 
-  /** The judge against the auditors: how often labels of each sureness were accepted. */
-  trust(judged) {
+  /**
+   * The judge against the auditors: how often labels of each sureness were accepted.
+   * @type {(pairs: ComparisonItem[]) => Child}
+   */
+  calibration(pairs) {
     const bins = Array.from({ length: 5 }, () => ({ n: 0, right: 0, sure: 0 }));
-    for (const c of judged) {
+    for (const c of pairs) {
       const sure = Math.max(c.probability, 1 - c.probability);
       const bin = bins[Math.min(4, Math.floor((sure - 0.5) * 10))];
       for (const r of this.verdicts.latest.get(c.key)?.values() || []) {
@@ -204,7 +225,7 @@ class Overview {
     }
     const some = bins.filter((b) => b.n);
     if (!some.length) return null;
-    const x = (v) => 8 + 184 * (2 * v - 1), y = (v) => 192 - 184 * v;
+    const x = (/** @type {number} */ v) => 8 + 184 * (2 * v - 1), y = (/** @type {number} */ v) => 192 - 184 * v;
     const total = some.reduce((t, b) => t + b.n, 0), right = some.reduce((t, b) => t + b.right, 0);
     return figure("Calibration", `How sure the label was (across) and how often auditors accepted it (up), with 95 % intervals: ${percent(right / total)} of ${number(total)}. On the line the judge is as right as it is sure.`,
       svg("svg", { viewBox: SQUARE, class: "plot square", role: "img", "aria-label": some.map((b) => `${percent(b.sure / b.n)} sure: ${b.right} of ${b.n} accepted`).join("; ") },
@@ -217,14 +238,16 @@ class Overview {
         })));
   }
 
-  orders(judged) {
-    const both = judged.filter((c) => c.p_ab !== null && c.p_ba !== null);
+  /** @type {(pairs: ComparisonItem[]) => Child} */
+  orders(pairs) {
+    const both = pairs.flatMap(({ p_ab: first, p_ba: second, flags }) =>
+      first === null || second === null ? [] : [{ first, second, flips: flags.includes("F09") }]);
     if (!both.length) return null;
     const most = 1500, step = Math.ceil(both.length / most);
-    const shown = both.filter((_, n) => n % step === 0);
-    const at = (v) => 8 + 184 * v;
-    if (new Set(both.map((c) => `${c.p_ab.toFixed(2)} ${c.p_ba.toFixed(2)}`)).size === 1) {
-      return figure("Order", `All ${plural(both.length, "pair")} came out alike: A is better with probability ${both[0].p_ab.toFixed(2)} shown first, ${both[0].p_ba.toFixed(2)} shown second.`, null);
+    const points = both.filter((_, n) => n % step === 0);
+    const at = (/** @type {number} */ v) => 8 + 184 * v;
+    if (new Set(both.map((c) => `${c.first.toFixed(2)} ${c.second.toFixed(2)}`)).size === 1) {
+      return figure("Order", `All ${plural(both.length, "pair")} came out alike: A is better with probability ${both[0].first.toFixed(2)} shown first, ${both[0].second.toFixed(2)} shown second.`, null);
     }
     return figure("Order", `Each pair by the probability of A shown first (across) and second (up); off the diagonal the order decides.${step > 1 ? ` Every ${step}th pair is drawn.` : ""}`,
       svg("svg", { viewBox: SQUARE, class: "plot square", role: "img", "aria-label": "Agreement of the two orders" },
@@ -232,13 +255,14 @@ class Overview {
         svg("rect", { class: "flip-zone", x: at(0.5), y: at(0.5), width: 92, height: 92 }), svg("rect", { class: "flip-zone", x: at(0), y: at(0), width: 92, height: 92 }),
         svg("line", { class: "rail", x1: at(0), y1: at(1), x2: at(1), y2: at(0) }),
         svg("rect", { class: "frame", x: 8, y: 8, width: 184, height: 184 }),
-        shown.map((c) => svg("circle", { class: c.flags.includes("F09") ? "bad" : "", cx: at(c.p_ab), cy: at(1 - c.p_ba), r: 2.2 }))));
+        points.map((c) => svg("circle", { class: c.flips ? "bad" : "", cx: at(c.first), cy: at(1 - c.second), r: 2.2 }))));
   }
 
+  /** @type {() => Child} */
   rollouts() {
-    const { items } = this.state.run;
+    const items = this.state.run.rollouts;
     const last = Math.max(...items.map((i) => i.update));
-    const mean = (update, name) => {
+    const mean = (/** @type {number} */ update, /** @type {"score" | "kl"} */ name) => {
       const some = items.filter((i) => i.update === update).map((i) => i[name]);
       return some.reduce((a, b) => a + b, 0) / some.length;
     };
@@ -259,7 +283,7 @@ class Overview {
   }
 }
 
-/** What a run did, in numbers: of traces and comparisons. */
+/** What a run did, in numbers: of traces and comparisons. @param {(TraceItem | ComparisonItem)[]} items */
 function tally(items) {
   const out = { traces: 0, critiques: 0, found: 0, changed: 0, before: 0, after: 0, judged: 0, both: 0, flips: 0, ties: 0, flagged: 0 };
   for (const item of items) {
@@ -282,12 +306,13 @@ function tally(items) {
   return out;
 }
 
-/** Principle → what was done under it. */
+/** Principle → what was done under it. @type {(items: AnyItem[]) => Map<string, PrincipleTally>} */
 function tallyByPrinciple(items) {
   const rows = new Map();
-  const of = (id) => {
-    if (!rows.has(id)) rows.set(id, { asked: 0, found: 0, changed: 0, flags: 0, judged: 0, both: 0, flipped: 0, accept: 0, decided: 0 });
-    return rows.get(id);
+  const of = (/** @type {string} */ id) => {
+    const row = rows.get(id) || { asked: 0, found: 0, changed: 0, flags: 0, judged: 0, both: 0, flipped: 0, accept: 0, decided: 0 };
+    rows.set(id, row);
+    return row;
   };
   for (const item of items) {
     if (item.kind === "trace") {
@@ -309,31 +334,37 @@ function tallyByPrinciple(items) {
   return rows;
 }
 
-/** A share, with a bar unless `plain`. */
+/** A share, with a bar unless `plain`. @type {(hits: number, n: number, tone: string, plain?: boolean) => Child} */
 function share(hits, n, tone, plain = false) {
   return h("span", { class: hits ? "share" : "share none", title: `${number(hits)} of ${number(n)}` }, plain ? null : meter(hits / n, tone), h("span", {}, percent(hits / n)));
 }
 
+/** @type {(row: PrincipleTally) => string} */
 function accepted(row) {
   const [low, high] = wilson(row.accept, row.decided);
   return `${percent(row.accept / row.decided)} (${percent(low)} to ${percent(high)}), ${row.decided} judged`;
 }
 
+/** @type {(values: number[], q: number) => number} */
 function quantile(values, q) {
   const sorted = [...values].sort((a, b) => a - b);
   return sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))];
 }
 
-/** Whether all of a histogram lies in one bin: bars would say nothing. entries: [bin, count]. */
+/**
+ * Whether all of a histogram lies in one bin: bars would say nothing. entries: [bin, count].
+ * @type {(entries: [number, number][]) => boolean}
+ */
 const alike = (entries) => new Set(entries.filter(([, count]) => count).map(([bin]) => bin)).size < 2;
 
+/** @type {(title: string, caption: string, drawing: Child) => HTMLElement} */
 function figure(title, caption, drawing) {
   return h("figure", {}, h("figcaption", {}, h("h2", {}, title), h("p", { class: "muted" }, caption)), drawing);
 }
 
 const SQUARE = "-14 0 214 208"; // a frame from 8 to 192, and room for what its axes say
 
-/** Of a square plot: three labels across, and 0, a half and 1 up. */
+/** Of a square plot: three labels across, and 0, a half and 1 up. @type {(across: string[]) => Child[]} */
 function ticks(across) {
   const up = ["0", "½", "1"];
   return [0, 1, 2].map((i) => [
@@ -341,7 +372,10 @@ function ticks(across) {
     svg("text", { x: 3, y: 195 - 92 * i, "text-anchor": "end" }, up[i])]);
 }
 
-/** Bars of one or two series: [name, counts, tone]. below: three labels. */
+/**
+ * Bars of one or two series: [name, counts, tone]. below: three labels.
+ * @type {(series: [string, number[], string][], below: string[]) => HTMLElement}
+ */
 function bars(series, below) {
   const top = Math.max(1, ...series.flatMap(([, counts]) => counts));
   const n = series[0][1].length, width = 360 / n;
@@ -356,27 +390,28 @@ function bars(series, below) {
     series.length > 1 ? h("p", { class: "legend" }, series.map(([name, , tone]) => [h("span", { class: "swatch " + tone }), name])) : null);
 }
 
-/** Mean score and KL, update by update; `item` as a point. */
+/** Mean score and KL, update by update; `item` as a point. @type {(run: Run, item: RolloutItem | null) => Child} */
 function curves(run, item) {
-  const updates = [...new Set(run.items.map((i) => i.update))].sort((a, b) => a - b);
+  const items = run.rollouts;
+  const updates = [...new Set(items.map((i) => i.update))].sort((a, b) => a - b);
   if (updates.length < 2) return null;
-  const one = (name, title) => {
+  const end = updates[updates.length - 1];
+  const one = (/** @type {"score" | "kl"} */ name, /** @type {string} */ title) => {
     const rows = updates.map((u) => {
-      const values = run.items.filter((i) => i.update === u).map((i) => i[name]);
+      const values = items.filter((i) => i.update === u).map((i) => i[name]);
       return [u, values.reduce((a, b) => a + b, 0) / values.length, quantile(values, 0.1), quantile(values, 0.9)];
     });
-    if (new Set(run.items.map((i) => i[name])).size === 1) return figure(title, `It is ${fixed(run.items[0][name], 2)} in every response.`, null);
+    if (new Set(items.map((i) => i[name])).size === 1) return figure(title, `It is ${fixed(items[0][name], 2)} in every response.`, null);
     const low = Math.min(...rows.map((r) => r[2])), high = Math.max(...rows.map((r) => r[3]), item ? item[name] : -Infinity);
-    const x = (u) => 6 + 348 * (u - updates[0]) / (updates.at(-1) - updates[0]);
-    const y = (v) => 98 - 84 * (v - low) / (high - low || 1);
-    return figure(title, `Mean of each update, and where eight of ten lie: ${rows[0][1].toFixed(2)} to ${rows.at(-1)[1].toFixed(2)}.`,
+    const x = (/** @type {number} */ u) => 6 + 348 * (u - updates[0]) / (end - updates[0]);
+    const y = (/** @type {number} */ v) => 98 - 84 * (v - low) / (high - low || 1);
+    return figure(title, `Mean of each update, and where eight of ten lie: ${rows[0][1].toFixed(2)} to ${rows[rows.length - 1][1].toFixed(2)}.`,
       svg("svg", { viewBox: "0 0 360 118", class: "plot", role: "img", "aria-label": title },
         svg("path", { class: "band", d: "M" + rows.map((r) => `${x(r[0])},${y(r[3])}`).join("L") + "L" + [...rows].reverse().map((r) => `${x(r[0])},${y(r[2])}`).join("L") + "Z" }),
         svg("path", { class: "curve", d: "M" + rows.map((r) => `${x(r[0])},${y(r[1])}`).join("L") }),
         item ? svg("circle", { class: "dot", cx: x(item.update), cy: y(item[name]), r: 4 }) : null,
-        svg("text", { x: 0, y: 114 }, "update " + updates[0]), svg("text", { x: 360, y: 114, "text-anchor": "end" }, String(updates.at(-1))),
+        svg("text", { x: 0, y: 114 }, "update " + updates[0]), svg("text", { x: 360, y: 114, "text-anchor": "end" }, String(end)),
         svg("text", { x: 0, y: 8 }, fixed(high, 1)), svg("text", { x: 0, y: 97 }, fixed(low, 1))));
   };
-  run.curves ||= {};
   return h("div", { class: "figures" }, one("score", "Score"), one("kl", "KL to the reference, nats"));
 }

@@ -1,15 +1,16 @@
 // The first look at two runs: what one did and the other did not.
 
+/** @type {(overview: Overview) => Child} */
 function differences(overview) {
   const { state } = overview, { run } = state;
-  const differ = run.items.filter((i) => !i.same).length;
-  const [a, b] = ["a", "b"].map((side) => tally(run.items.map((i) => i[side])));
-  const pairs = run.items.filter((i) => i.a.kind === "comparison");
-  const alike = pairs.filter((i) => i.a.responses.every((r, n) => r.text === i.b.responses[n].text));
+  const items = run.pairs;
+  const differ = items.filter((i) => !i.same).length;
+  const a = tally(items.map((i) => i.a)), b = tally(items.map((i) => i.b));
+  const alike = items.filter(sameResponses);
   const moved = alike.filter((i) => i.traits.label[0] === "the other side is better").length;
   return [
     h("div", { class: "lead" },
-      h("p", {}, h("b", {}, plural(run.items.length, "record")), ` ${run.items.length === 1 ? "stands" : "stand"} in both `, marked(run.names[0]), " and ", marked(run.names[1]), "; ",
+      h("p", {}, h("b", {}, plural(items.length, "record")), ` ${items.length === 1 ? "stands" : "stand"} in both `, textNodes(run.names[0]), " and ", textNodes(run.names[1]), "; ",
         differ ? [h("b", {}, number(differ)), ` ${differ === 1 ? "differs" : "differ"}.`] : "they are the same."),
       alike.length ? h("p", {}, `${plural(alike.length, "pair")} ${alike.length === 1 ? "is" : "are"} the same two responses in both; the better side changed in `,
         moved ? h("button", { type: "button", class: "link", "data-act": "moved", onclick: () => state.only({ label: "the other side is better" }) }, h("b", {}, number(moved))) : h("b", {}, "none"), ".") : null,
@@ -20,20 +21,26 @@ function differences(overview) {
   ];
 }
 
-/** A table whose last columns are the two runs. rows: [head, value in one, value in the other]. */
+/**
+ * A table whose last columns are the two runs. rows: [head, value in one, value in the other].
+ * @type {(title: string, run: Run, first: string, rows: [Child, string, string][]) => Child}
+ */
 function beside(title, run, first, rows) {
   return h("section", { class: "principles" }, h("h2", {}, title),
     h("div", { class: "wide", tabindex: "0", role: "region", "aria-label": title }, h("table", { class: "beside-runs" },
-      h("thead", {}, h("tr", {}, h("th", { scope: "col" }, first), run.names.map((n) => h("th", { scope: "col", class: "n" }, marked(n))))),
+      h("thead", {}, h("tr", {}, h("th", { scope: "col" }, first), run.names.map((n) => h("th", { scope: "col", class: "n" }, textNodes(n))))),
       h("tbody", {}, rows.map(([head, one, other]) => h("tr", {}, head,
         h("td", { class: "n" }, one), h("td", { class: "n" + (one === other ? " muted" : " moved") }, other)))))));
 }
 
+/** @type {(text: string, title?: string | null) => Child} */
 const head = (text, title = null) => h("th", { scope: "row", title }, text);
 
+/** @type {(run: Run, a: Tally, b: Tally) => Child} */
 function whatMoved(run, a, b) {
-  const of = (hits, n) => (n ? `${number(hits)} of ${number(n)}` : "–");
-  const mean = (sum, n) => (n ? (sum / n).toFixed(0) : "–");
+  const of = (/** @type {number} */ hits, /** @type {number} */ n) => (n ? `${number(hits)} of ${number(n)}` : "–");
+  const mean = (/** @type {number} */ sum, /** @type {number} */ n) => (n ? (sum / n).toFixed(0) : "–");
+  /** @type {[keyof Tally, string, (t: Tally) => string][]} */
   const rows = [
     ["traces", "Critiques that found a problem", (t) => of(t.found, t.critiques)],
     ["traces", "Responses that changed", (t) => of(t.changed, t.traces)],
@@ -41,28 +48,32 @@ function whatMoved(run, a, b) {
     ["traces", "Words of a final response", (t) => mean(t.after, t.traces)],
     ["judged", "Labels that depend on the order", (t) => of(t.flips, t.both)],
     ["judged", "Pairs that are nearly a tie", (t) => of(t.ties, t.judged)],
-  ].filter(([name]) => a[name] || b[name]);
-  return beside("What they did", run, "", rows.map(([, text, value]) => [head(text), value(a), value(b)]));
+  ];
+  return beside("What they did", run, "", rows.filter(([name]) => a[name] || b[name])
+    .map(([, text, value]) => [head(text), value(a), value(b)]));
 }
 
+/** @type {(state: State) => Child} */
 function flagsMoved(state) {
   const { run } = state;
-  const count = (side, code) => run.items.filter((i) => i[side].flags.includes(code)).length;
-  const rows = run.flags.map((f) => [f, count("a", f.code), count("b", f.code)]).filter(([, one, other]) => one || other);
+  const count = (/** @type {"a" | "b"} */ which, /** @type {string} */ code) =>
+    run.pairs.filter((i) => i[which].flags.includes(code)).length;
+  const rows = run.flags.map((flag) => ({ flag, one: count("a", flag.code), other: count("b", flag.code) }))
+    .filter(({ one, other }) => one || other);
   if (!rows.length) return h("section", { class: "principles" }, h("h2", {}, "Flags"), h("p", { class: "muted" }, "No record of either carries a flag."));
-  return beside("Flags", run, "", rows.map(([f, one, other]) => [
+  return beside("Flags", run, "", rows.map(({ flag: f, one, other }) => [
     h("th", { scope: "row", title: f.meaning }, h("button", { type: "button", class: "link", "data-flag": f.code, onclick: () => state.only({ flag: f.code }) }, `${f.code} ${f.name}`)),
     number(one), number(other)]));
 }
 
-/** Principle by principle: how often a critique found something, in each run. */
+/** Principle by principle: how often a critique found something, in each run. @type {(overview: Overview) => Child} */
 function principlesMoved(overview) {
   const { run } = overview.state;
-  const [a, b] = ["a", "b"].map((side) => tallyByPrinciple(run.items.map((i) => i[side])));
+  const a = tallyByPrinciple(run.pairs.map((i) => i.a)), b = tallyByPrinciple(run.pairs.map((i) => i.b));
   const ids = [...new Set([...a.keys(), ...b.keys()])].filter((id) => a.get(id)?.asked || b.get(id)?.asked);
   if (!ids.length) return null;
-  const asked = (id) => (a.get(id)?.asked || 0) + (b.get(id)?.asked || 0);
-  const told = (row) => (row?.asked ? `${number(row.found)} of ${number(row.asked)}` : "not drawn");
+  const rounds = (/** @type {string} */ id) => (a.get(id)?.asked || 0) + (b.get(id)?.asked || 0);
+  const cell = (/** @type {PrincipleTally | undefined} */ row) => (row?.asked ? `${number(row.found)} of ${number(row.asked)}` : "not drawn");
   return beside("Problems found, by principle", run, "Principle",
-    ids.sort((x, y) => asked(y) - asked(x) || (x > y ? 1 : -1)).map((id) => [overview.leading(id), told(a.get(id)), told(b.get(id))]));
+    ids.sort((x, y) => rounds(y) - rounds(x) || (x > y ? 1 : -1)).map((id) => [overview.leading(id), cell(a.get(id)), cell(b.get(id))]));
 }

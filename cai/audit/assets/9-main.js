@@ -1,7 +1,14 @@
 // Wires the parts together: buttons, keys, dialogs, theme.
 
+/** @type {Record<string, (value?: any) => void>} */
 const actions = {};
+/** @type {Record<string, number>} */
+const STEPS = { ArrowDown: 1, ArrowUp: -1, PageDown: 10, PageUp: -10, Home: -1e9, End: 1e9 }; // in the list
+/** @type {Record<string, number>} */
 const SCROLLS = { " ": 0.8, PageDown: 0.8, PageUp: -0.8, ArrowDown: 0.12, ArrowUp: -0.12 }; // of its height
+
+const VIEWS = /** @type {const} */ (["overview", "read"]);
+const TABS = /** @type {const} */ ({ overview: "tab-overview", read: "tab-read" });
 
 const KEYS = [
   ["j  k", "next, previous"], ["Space", "read on"], ["a  x  u", "accept, reject, unsure: then the next"], ["f", "flag, to come back to"],
@@ -17,40 +24,42 @@ async function main() {
   const listing = new Listing(state, verdicts, () => covered);
   const reader = new Reader(state, verdicts, () => covered);
   const overview = new Overview(state, verdicts);
-  const opened = new Set(); // facets shown whole
-  let passing = false; // a notice that the next change clears
-  let judged = null; // the last item of the list, where it was judged just now
+  const wholeFacets = new Set(); // facets shown whole
+  let transient = false; // a notice that the next change clears
+  /** @type {AnyItem | null} */
+  let lastItem = null; // the last item of the list, where it was judged just now
+  /** @type {number | undefined} */
   let typing; // a search that waits for the next key
   const drafts = new Map(); // item → a comment that was begun and left
 
-  $("name").append(...marked(run.run.name));
+  fill($("name"), {}, textNodes(run.run.name));
   for (const [value, name] of Object.entries(state.orders())) $("sort").append(h("option", { value }, name));
 
-  /** A line above the page; none for an empty text. */
+  /** A line above the page; none for an empty text. @type {(text: string) => void} */
   function notice(text) {
     $("notice").textContent = text;
     $("notice").hidden = !text;
   }
 
-  /** A line that stands until something else is done. */
+  /** A line that stands until something else is done. @type {(text: string) => void} */
   function mention(text) {
     notice(text);
-    passing = true;
+    transient = true;
   }
 
   function show() {
-    if (passing) notice("");
-    passing = false;
-    if (state.lost) notice(`${state.lost} is not in this page: is it of another page, or of another run?`);
-    state.lost = null;
+    if (transient) notice("");
+    transient = false;
+    if (state.missing) notice(`${state.missing} is not in this page: is it of another page, or of another run?`);
+    state.missing = null;
     const reading = state.view === "read";
     $("overview").hidden = reading;
     $("read").hidden = !reading;
-    for (const view of ["overview", "read"]) $("tab-" + view).setAttribute("aria-current", state.view === view ? "page" : "false");
+    for (const view of VIEWS) $(TABS[view]).setAttribute("aria-current", state.view === view ? "page" : "false");
     if ($("search").value !== state.query) $("search").value = state.query;
     $("sort").value = state.sort;
     if (reading) {
-      if (state.item) verdicts.see(state.item);
+      if (state.item) verdicts.markRead(state.item);
       redrawFacets();
       listing.show();
       reader.show();
@@ -68,30 +77,37 @@ async function main() {
   }
 
   function redrawFacets() {
-    const at = document.activeElement?.dataset?.facet && [document.activeElement.dataset.facet, document.activeElement.value];
-    drawFacets(state, $("facets"), opened);
+    const active = document.activeElement;
+    const at = active instanceof HTMLInputElement && active.dataset.facet ? [active.dataset.facet, active.value] : null;
+    drawFacets(state, $("facets"), wholeFacets);
     if (at) [...$("facets").querySelectorAll("input")].find((i) => i.dataset.facet === at[0] && i.value === at[1])?.focus();
   }
 
   function progress() {
-    const left = verdicts.left().length, all = verdicts.part().length;
+    const left = verdicts.todo().length, all = verdicts.part().length;
     $("progress").textContent = run.mode === "diff" ? "" :
-      `${number(all - left)} of ${number(all)} judged` + (verdicts.waiting.length ? ` · ${verdicts.waiting.length} not saved` : "");
+      `${number(all - left)} of ${number(all)} judged` + (verdicts.unsent.length ? ` · ${verdicts.unsent.length} not saved` : "");
   }
 
   state.addEventListener("change", show);
   verdicts.addEventListener("change", () => { state.recount(); show(); });
-  verdicts.addEventListener("trouble", (event) => { notice(event.detail); passing = false; });
+  verdicts.addEventListener("trouble", (event) => {
+    notice(/** @type {CustomEvent<string>} */ (event).detail);
+    transient = false;
+  });
 
   // -- what can be done ---------------------------------------------------------------------------
 
-  /** Do something that is said under a name: ask for the name first, where it is not known. */
-  function named(work) {
-    if (run.mode === "diff" || state.view !== "read" || !state.item) return;
-    if (verdicts.author) work();
+  /**
+   * Do something that is said under a name: ask for the name first, where it is not known.
+   * @type {(work: (item: AnyItem) => void) => void}
+   */
+  function withName(work) {
+    const { item } = state;
+    if (run.mode === "diff" || state.view !== "read" || !item) return;
+    if (verdicts.author) work(item);
     else askName(() => {
-      const own = verdicts.part();
-      if (!run.sample || own.includes(state.item)) work();
+      if (!run.sample || verdicts.part().includes(item)) work(item);
       else {
         state.only({ sample: "for " + verdicts.author });
         mention("What was open is not drawn for you. This is your part of the sample.");
@@ -99,32 +115,33 @@ async function main() {
     });
   }
 
-  actions.judge = (verdict) => named(() => {
-    const item = state.item, mine = verdicts.mine(item);
+  actions.judge = (verdict) => withName((item) => {
+    const mine = verdicts.mine(item);
     const same = mine?.verdict === verdict;
-    if (same && judged === item) { // a key too many at the end of the list takes nothing back
+    if (same && lastItem === item) { // a key too many at the end of the list takes nothing back
       mention("This was the last of these items. z takes its verdict back.");
       return;
     }
-    verdicts.say(item, { verdict: same ? "none" : verdict });
+    verdicts.change(item, { verdict: same ? "none" : verdict });
     if (!same) state.step(1);
-    judged = !same && state.item === item ? item : null;
+    lastItem = !same && state.item === item ? item : null;
     if (same) mention("Your verdict is taken back.");
-    else if (judged) mention("That was the last of these items.");
+    else if (lastItem) mention("That was the last of these items.");
   });
   actions.sign = () => askSignature();
 
-  actions.flag = () => named(() => verdicts.say(state.item, { flagged: !verdicts.mine(state.item)?.flagged }));
-  actions.comment = () => named(() => askReason(state.item));
-  actions.because = (reason) => named(() => {
-    const chosen = verdicts.mine(state.item)?.reasons || [];
-    verdicts.say(state.item, { reasons: chosen.includes(reason) ? chosen.filter((r) => r !== reason) : [...chosen, reason] });
+  actions.flag = () => withName((item) => verdicts.change(item, { flagged: !verdicts.mine(item)?.flagged }));
+  actions.comment = () => withName(askReason);
+  actions.because = (reason) => withName((item) => {
+    const current = verdicts.mine(item)?.reasons || [];
+    verdicts.change(item, { reasons: current.includes(reason) ? current.filter((r) => r !== reason) : [...current, reason] });
   });
   actions.undo = () => {
     const item = run.mode === "diff" ? null : verdicts.undo();
     if (item) state.open(item);
   };
 
+  /** @type {Record<string, () => void>} */
   const keys = {
     j: () => state.step(1), k: () => state.step(-1), a: () => actions.judge("accept"), x: () => actions.judge("reject"),
     u: () => actions.judge("unsure"), f: actions.flag, c: actions.comment, z: actions.undo,
@@ -133,26 +150,27 @@ async function main() {
   };
 
   addEventListener("keydown", (event) => {
-    if (event.key === "Escape" && event.target.matches("input, textarea, select")) {
-      if (event.target === $("search") && (event.target.value || state.query)) { // the field empties itself
+    const target = event.target instanceof HTMLElement ? event.target : document.body;
+    if (event.key === "Escape" && target.matches("input, textarea, select")) {
+      if (target === $("search") && ($("search").value || state.query)) { // the field empties itself
         clearTimeout(typing);
         state.set({ query: "" });
       }
-      event.target.blur();
+      target.blur();
     }
-    const writing = event.target.matches("input:not([type=checkbox]), textarea, select");
+    const writing = target.matches("input:not([type=checkbox]), textarea, select");
     if (writing || event.ctrlKey || event.metaKey || event.altKey || $("dialog").open) return;
-    if (event.target === $("list") && ["ArrowDown", "ArrowUp", "Home", "End", "PageDown", "PageUp"].includes(event.key)) {
+    if (target === $("list") && event.key in STEPS) {
       event.preventDefault();
-      state.step({ ArrowDown: 1, ArrowUp: -1, PageDown: 10, PageUp: -10, Home: -1e9, End: 1e9 }[event.key]);
+      state.step(STEPS[event.key]);
       return;
     }
-    if (state.view === "read" && event.key in SCROLLS && !event.target.matches("button, input, summary, a, pre")) {
+    if (state.view === "read" && event.key in SCROLLS && !target.matches("button, input, summary, a, pre")) {
       event.preventDefault();
       $("reader").scrollBy({ top: SCROLLS[event.key] * $("reader").clientHeight });
       return;
     }
-    const reason = /^[1-9]$/.test(event.key) && state.item && run.reasons[state.item.kind]?.[event.key - 1];
+    const reason = /^[1-9]$/.test(event.key) && state.item && run.reasons[state.item.kind]?.[Number(event.key) - 1];
     const work = reason ? () => actions.because(reason)
       : keys[event.shiftKey ? event.key : event.key.toLowerCase()]; // whatever Caps Lock says
     if (!work || (event.repeat && !"jk".includes(event.key))) return; // a held key judges once
@@ -176,7 +194,7 @@ async function main() {
     $("search").blur();
   });
   $("sort").addEventListener("change", () => state.set({ sort: $("sort").value }));
-  for (const view of ["overview", "read"]) $("tab-" + view).addEventListener("click", () => state.set({ view }));
+  for (const view of VIEWS) $(TABS[view]).addEventListener("click", () => state.set({ view }));
   $("filters").addEventListener("click", () => $("read").classList.toggle("with-facets"));
   $("cover").addEventListener("click", cover);
   $("theme").addEventListener("click", theme);
@@ -202,12 +220,15 @@ async function main() {
 
   // -- dialogs ------------------------------------------------------------------------------------
 
-  /** Ask something; `done` is called at once when the answer is given, and not when it is not. */
+  /**
+   * Ask something; `done` is called at once when the answer is given, and not when it is not.
+   * @type {(title: string, children: Child[], done?: () => void) => HTMLDialogElement}
+   */
   function dialog(title, children, done = () => {}) {
     const box = $("dialog");
-    const answer = (event) => {
+    const answer = (/** @type {Event} */ event) => {
       event.preventDefault();
-      document.activeElement.blur(); // the field keeps the keys until the next frame, else
+      if (document.activeElement instanceof HTMLElement) document.activeElement.blur(); // the field keeps the keys until the next frame, else
       box.close();
       done();
     };
@@ -217,44 +238,47 @@ async function main() {
     return box;
   }
 
+  /** @type {(text?: string) => Child} */
   const close = (text = "Close") => h("div", { class: "buttons" }, h("span", { class: "grow" }),
     text === "Close" ? null : h("button", { type: "button", onclick: () => $("dialog").close() }, "Cancel"),
     h("button", { class: "primary", value: "ok" }, text));
 
+  /** @type {(then?: () => void) => void} */
   function askName(then) {
     const field = h("input", { id: "author", maxlength: 100, required: true, pattern: ".*\\S.*", title: "your name", autocomplete: "name", value: verdicts.author });
-    const drawnFor = [...new Set(Object.values(run.sample?.items || {}).flat())].sort();
+    const auditors = [...new Set(Object.values(run.sample?.items || {}).flat())].sort();
     dialog("Who are you?", [h("p", {}, "Your name stands beside each of your verdicts."),
-      drawnFor.length ? h("p", { class: "buttons" }, "The sample is drawn for", drawnFor.map((name) =>
-        h("button", { type: "button", class: "auditor", onclick: () => { field.value = name; field.focus(); } }, marked(name)))) : null,
+      auditors.length ? h("p", { class: "buttons" }, "The sample is drawn for", auditors.map((name) =>
+        h("button", { type: "button", class: "auditor", onclick: () => { field.value = name; field.focus(); } }, textNodes(name)))) : null,
       h("label", {}, "Name", field), close("Go on")], () => {
       verdicts.author = field.value.trim() || verdicts.author;
-      state.find();
+      state.refresh();
       show();
-      if (drawnFor.length && !drawnFor.includes(verdicts.author)) {
-        mention(`The sample is drawn for ${drawnFor.join(", ")}; no item of it is for ${verdicts.author}.`);
+      if (auditors.length && !auditors.includes(verdicts.author)) {
+        mention(`The sample is drawn for ${auditors.join(", ")}; no item of it is for ${verdicts.author}.`);
       }
       if (verdicts.author) then?.();
     });
     field.focus();
   }
 
+  /** @type {(item: AnyItem) => void} */
   function askReason(item) {
     const mine = verdicts.mine(item)?.reasons || [];
-    const offered = [...new Set([...run.reasons[item.kind], ...mine])];
-    const boxes = offered.map((reason) => h("input", { type: "checkbox", value: reason, checked: mine.includes(reason) }));
-    const field = h("textarea", { id: "reason", rows: 3, maxlength: 5000, oninput: () => drafts.set(item, field.value) },
-      drafts.get(item) ?? (verdicts.mine(item)?.reason || ""));
+    const reasons = [...new Set([...run.reasons[item.kind], ...mine])];
+    const boxes = reasons.map((reason) => h("input", { type: "checkbox", value: reason, checked: mine.includes(reason) }));
+    const field = h("textarea", { id: "reason", rows: 3, maxlength: 5000 }, drafts.get(item) ?? (verdicts.mine(item)?.reason || ""));
     const choices = h("fieldset", { class: "choices" }, h("legend", {}, "Reasons"),
-      boxes.map((choice, n) => h("label", {}, choice, h("span", {}, marked(offered[n])))));
+      boxes.map((choice, n) => h("label", {}, choice, h("span", {}, textNodes(reasons[n])))));
     const box = dialog("Why?", [choices, h("label", {}, "In your words", field), close("Keep")], () => {
       drafts.delete(item);
-      const said = { reason: field.value.trim(), reasons: boxes.filter((b) => b.checked).map((b) => b.value) };
-      if (said.reason !== (verdicts.mine(item)?.reason || "") || said.reasons.join() !== mine.join()) verdicts.say(item, said);
+      const changes = { reason: field.value.trim(), reasons: boxes.filter((b) => b.checked).map((b) => b.value) };
+      if (changes.reason !== (verdicts.mine(item)?.reason || "") || changes.reasons.join() !== mine.join()) verdicts.change(item, changes);
     });
     field.focus();
+    field.addEventListener("input", () => drafts.set(item, field.value));
     field.addEventListener("keydown", (event) => {
-      if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) box.querySelector("form").requestSubmit();
+      if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) box.querySelector("form")?.requestSubmit();
     });
   }
 
@@ -270,17 +294,17 @@ async function main() {
         h("p", { class: "buttons" }, exporting()), close()]);
       return;
     }
-    const told = h("p", { class: "warn", role: "alert" });
+    const alert = h("p", { class: "warn", role: "alert" });
     const signer = h("input", { id: "signer", maxlength: 100, required: true, pattern: ".*\\S.*", value: verdicts.author, autocomplete: "name" });
     const statement = h("textarea", { id: "statement", rows: 2, maxlength: 5000 });
-    const share = (id, value) => h("input", { id, type: "number", min: 0, max: 100, step: "any", required: true, value });
+    const share = (/** @type {string} */ id, /** @type {number} */ value) => h("input", { id, type: "number", min: 0, max: 100, step: "any", required: true, value });
     const reviewed = share("min-reviewed", 100), accepted = share("min-accepted", 90);
     const send = h("button", { class: "primary", "data-act": "sign" }, "Sign off");
     const box = $("dialog");
     const form = h("form", { onsubmit: async (event) => {
       event.preventDefault();
-      if (verdicts.waiting.length) {
-        told.textContent = `${plural(verdicts.waiting.length, "verdict")} not saved yet: wait until the server has them.`;
+      if (verdicts.unsent.length) {
+        alert.textContent = `${plural(verdicts.unsent.length, "verdict")} not saved yet: wait until the server has them.`;
         return;
       }
       send.disabled = true;
@@ -288,7 +312,7 @@ async function main() {
         min_reviewed: Number(reviewed.value) / 100, min_accepted: Number(accepted.value) / 100 });
       send.disabled = false;
       if (answer.error) {
-        told.textContent = `Not signed: ${answer.error}. ${answer.hint || ""}`;
+        alert.textContent = `Not signed: ${answer.error}. ${answer.hint || ""}`;
         return;
       }
       box.close();
@@ -298,7 +322,7 @@ async function main() {
     h("label", {}, "Signed by", signer), h("label", {}, "Statement", statement),
     h("details", {}, h("summary", {}, "Ask for less (say why in the statement)"), h("div", { class: "thresholds" },
       h("label", {}, "% judged, at least", reviewed), h("label", {}, "% of them accepted, at least", accepted))),
-    told, h("div", { class: "buttons" }, h("span", { class: "grow" }), h("button", { type: "button", onclick: () => box.close() }, "Cancel"), send));
+    alert, h("div", { class: "buttons" }, h("span", { class: "grow" }), h("button", { type: "button", onclick: () => box.close() }, "Cancel"), send));
     box.replaceChildren(form);
     box.showModal();
     $("dialog-title").focus();
@@ -315,20 +339,22 @@ async function main() {
   }
 
   function askFiles() {
-    const told = h("p", { class: "muted", role: "status" });
+    const status = h("p", { class: "muted", role: "status" });
     const file = h("input", { type: "file", id: "import", accept: ".jsonl,.json,.txt", onchange: async () => {
+      const upload = file.files?.[0];
+      if (!upload) return;
       try {
-        const [all, fresh, strange] = verdicts.read(await file.files[0].text());
-        told.textContent = `${plural(all, "verdict")} read, ${number(fresh)} of them new` +
-          (strange ? `; ${number(strange)} left out: about items that are not in this page.` : ".");
+        const [all, fresh, unknown] = verdicts.read(await upload.text());
+        status.textContent = `${plural(all, "verdict")} read, ${number(fresh)} of them new` +
+          (unknown ? `; ${number(unknown)} left out: about items that are not in this page.` : ".");
         $("export")?.replaceChildren(`Export ${plural(verdicts.rows.length, "line")}`);
       } catch (error) {
-        told.textContent = `${file.files[0].name} was not taken: ${error.message}.`;
+        status.textContent = `${upload.name} was not taken: ${error instanceof Error ? error.message : error}.`;
       }
       file.value = "";
     } });
     dialog("Verdicts", [
-      h("p", {}, verdicts.author ? ["You are ", h("b", {}, marked(verdicts.author)), ". "] : "You have not said your name yet. ",
+      h("p", {}, verdicts.author ? ["You are ", h("b", {}, textNodes(verdicts.author)), ". "] : "You have not said your name yet. ",
         h("button", { type: "button", class: "link", onclick: () => { $("dialog").close(); askName(); } }, "change")),
       h("p", {}, run.mode === "serve" ? "Each verdict is on the server's disk at once." :
         run.mode === "diff" ? "Two runs are compared here; verdicts are given in a run's own page." :
@@ -336,17 +362,18 @@ async function main() {
       run.mode === "diff" ? null : h("div", { class: "buttons" },
         exporting(),
         h("label", { class: "button" }, "Import a file", file)),
-      told, close()]);
+      status, close()]);
   }
 
+  /** @type {(name: string, text: string) => void} */
   function download(name, text) {
     const url = URL.createObjectURL(new Blob([text], { type: "application/x-ndjson" }));
     h("a", { href: url, download: name }).click();
     setTimeout(() => URL.revokeObjectURL(url), 60_000);
   }
 
-  const wish = verdicts.recall("theme", "cai-audit");
-  if (wish === "dark" || wish === "light") document.documentElement.dataset.theme = wish;
+  const savedTheme = verdicts.recall("theme", "cai-audit");
+  if (savedTheme === "dark" || savedTheme === "light") document.documentElement.dataset.theme = savedTheme;
   $("cover").setAttribute("aria-pressed", String(covered));
   $("cover").textContent = covered ? "Covered" : "Cover";
   show();

@@ -1,0 +1,253 @@
+// The data of the page, as `cai.audit.page` writes it; and the elements of page.html.
+
+type Mode = "report" | "serve" | "diff";
+type Decision = "accept" | "reject" | "unsure" | "none";
+
+interface Payload {
+  mode: Mode;
+  run: { name: string; id: string; kind: "build" | "rollouts" | "pairs"; facts: Record<string, string> };
+  note: string;
+  covered: boolean;
+  /** Of a diff: the two runs. */
+  names: string[];
+  flags: FlagMeaning[];
+  principles: PrincipleValues[];
+  before: PrincipleValues[];
+  items: AnyItem[];
+  input_frames: string[];
+  verdicts: VerdictRow[];
+  sample: { n: number; items: Record<string, string[]> } | null;
+  signature: Signature | null;
+  reasons: Record<string, string[]>;
+}
+
+interface Signature {
+  signer: string;
+  at: string;
+}
+
+interface FlagMeaning {
+  code: string;
+  name: string;
+  meaning: string;
+  weight: number;
+}
+
+interface PrincipleValues {
+  id: string;
+  version: string | null;
+  title: string | null;
+  why: string | null;
+  source: string | null;
+  tags: string[] | null;
+  weight: number | null;
+  critique_request: string | null;
+  revision_request: string | null;
+  comparison_question: string | null;
+  /** The chance to be drawn in a first round; null where nothing is drawn. */
+  share: number | null;
+}
+
+type RequestName = "critique_request" | "revision_request" | "comparison_question";
+
+/** What all items have; `traits` and `text` are added by the page. */
+interface ItemValues {
+  n: number;
+  key: string;
+  id: string;
+  prompt_id: string;
+  source: string;
+  prompt: { role: string; content: string }[];
+  principles: string[];
+  flags: string[];
+  doubt: number;
+  traits: Record<string, string[]>;
+  /** All texts in lower case, for search; see `Run.fold`. */
+  text: string;
+}
+
+interface RunItemValues extends ItemValues {
+  by_round: string[][];
+  /** File name and row id. */
+  rows: [string, string][];
+  left_out: string[];
+  words: [number, number] | null;
+  /** Part → number of a frame, then the numbers of the item's texts that stand in it. */
+  inputs: Record<string, number[]>;
+}
+
+interface GeneratedText {
+  text: string;
+  tokens: number;
+  cut: boolean;
+  reasoning?: string;
+  /** Of a revision: all of it, where an announcement was removed. */
+  written?: string;
+}
+
+interface Round {
+  principle: string;
+  version: string;
+  critique: GeneratedText | null;
+  found: boolean;
+  outcome: string | null;
+  revision: GeneratedText | null;
+  guards: string[];
+}
+
+interface Check {
+  principle: string;
+  p: number;
+}
+
+interface JudgementValues {
+  principle: string;
+  version: string;
+  p: number;
+  swapped: number | null;
+  flipped: boolean;
+  mass: number;
+  reasoning: string[];
+}
+
+interface TraceItem extends RunItemValues {
+  kind: "trace";
+  words: [number, number];
+  response: GeneratedText;
+  rounds: Round[];
+  checks: Check[];
+}
+
+interface ComparisonItem extends RunItemValues {
+  kind: "comparison";
+  responses: [GeneratedText, GeneratedText];
+  mode: string;
+  probability: number;
+  p_ab: number | null;
+  p_ba: number | null;
+  mass: number | null;
+  spread: number;
+  judgements: JudgementValues[];
+}
+
+interface RolloutItem extends RunItemValues {
+  kind: "rollout";
+  update: number;
+  response: GeneratedText;
+  score: number;
+  kl: number;
+  check: number | null;
+}
+
+/** The same record of two runs. */
+interface PairItem extends ItemValues {
+  kind: "pair";
+  same: boolean;
+  a: TraceItem | ComparisonItem;
+  b: TraceItem | ComparisonItem;
+}
+
+type RunItem = TraceItem | ComparisonItem | RolloutItem;
+type AnyItem = RunItem | PairItem;
+
+/** A line of `audit/verdicts.jsonl`. */
+interface VerdictRow {
+  item: string;
+  record: string;
+  run: string;
+  verdict: Decision;
+  author: string;
+  at: string;
+  flagged: boolean;
+  reason: string;
+  /** Rows of earlier versions have none. */
+  reasons?: string[];
+}
+
+type VerdictChanges = Partial<Pick<VerdictRow, "verdict" | "flagged" | "reason" | "reasons">>;
+
+/** The server's answer to verdicts, to a question for new ones, or to a signature. */
+interface ServerAnswer {
+  kept?: number;
+  refused?: [number, string][];
+  rows?: VerdictRow[];
+  next?: number;
+  error?: string;
+  hint?: string | null;
+  signer?: string;
+  at?: string;
+  path?: string;
+}
+
+/** A piece of a word diff: the same in both, only before, only after. */
+type Piece = ["=" | "-" | "+", string];
+
+type Child = Node | string | number | false | null | undefined | Child[];
+type Attribute = string | number | boolean | null | undefined | ((event: any) => unknown);
+type Attributes = Record<string, Attribute>;
+
+interface PageElements {
+  name: HTMLElement;
+  "tab-overview": HTMLButtonElement;
+  "tab-read": HTMLButtonElement;
+  search: HTMLInputElement;
+  progress: HTMLElement;
+  cover: HTMLButtonElement;
+  theme: HTMLButtonElement;
+  menu: HTMLButtonElement;
+  help: HTMLButtonElement;
+  notice: HTMLElement;
+  overview: HTMLElement;
+  read: HTMLElement;
+  facets: HTMLElement;
+  filters: HTMLButtonElement;
+  count: HTMLElement;
+  sort: HTMLSelectElement;
+  list: HTMLElement;
+  reader: HTMLElement;
+  dialog: HTMLDialogElement;
+  "dialog-title": HTMLElement;
+  data: HTMLScriptElement;
+  spoken: HTMLElement;
+  skip: HTMLAnchorElement;
+  /** In a dialog, while it is open. */
+  export: HTMLButtonElement | null;
+}
+
+/** The class of 2-data.js has all that came with the page. */
+interface Run extends Payload {}
+
+interface TextOptions {
+  /** What stands in the frame; the text itself where there is none. */
+  nodes?: Child;
+  tone?: string;
+  notes?: string[];
+}
+
+/** What a run did, in numbers. */
+interface Tally {
+  traces: number;
+  critiques: number;
+  found: number;
+  changed: number;
+  before: number;
+  after: number;
+  judged: number;
+  both: number;
+  flips: number;
+  ties: number;
+  flagged: number;
+}
+
+/** What was done under a principle. */
+interface PrincipleTally {
+  asked: number;
+  found: number;
+  changed: number;
+  flags: number;
+  judged: number;
+  both: number;
+  flipped: number;
+  accept: number;
+  decided: number;
+}
