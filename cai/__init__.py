@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from cai.store.store import Store
     from cai.training.config import DpoConfig, PpoConfig, RewardConfig, SftConfig
     from cai.training.model import load_model
+    from cai.training.reward_model import RewardModel
     from cai.training.train import Callbacks, train
     from cai.types import (
         Comparison,
@@ -69,6 +70,7 @@ _HOMES = {
     "PromptFile": "cai.data.prompts",
     "Revision": "cai.types",
     "RewardConfig": "cai.training.config",
+    "RewardModel": "cai.training.reward_model",
     "Sampling": "cai.types",
     "ScriptedBackend": "cai.backends.scripted",
     "SftConfig": "cai.training.config",
@@ -107,6 +109,7 @@ __all__ = [  # noqa: RUF022 — in the order of their use
     "Callbacks",
     "train",
     "read_run",
+    "RewardModel",
     "Manifest",
     "CaiError",
     "Comparison",

@@ -18,9 +18,9 @@ ROOT = Path(__file__).parents[1]
 NAMES = {
     "BuildConfig", "CaiError", "Callbacks", "Comparison", "Constitution", "DpoConfig",
     "Generation", "LocalBackend", "Manifest", "Message", "Models", "PpoConfig", "Preference",
-    "Principle", "Prompt", "PromptFile", "Revision", "RewardConfig", "Sampling", "ScriptedBackend",
-    "SftConfig", "Store", "Trace", "__version__", "build", "export", "judge",
-    "load_constitution", "load_model", "load_principle", "read_run", "respond", "train",
+    "Principle", "Prompt", "PromptFile", "Revision", "RewardConfig", "RewardModel",
+    "Sampling", "ScriptedBackend", "SftConfig", "Store", "Trace", "__version__", "build", "export",
+    "judge", "load_constitution", "load_model", "load_principle", "read_run", "respond", "train",
 }  # fmt: skip
 """Adding a name is a feature; removing one breaks users and needs a major version."""
 
@@ -37,6 +37,12 @@ def test_dir_lists_them() -> None:
     code = "import cai; print(sorted(set(cai.__all__) - set(dir(cai))))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_folders_may_be_text(tmp_path: Path) -> None:
+    for read in (cai.read_run, cai.Manifest.read):
+        with pytest.raises(cai.CaiError, match="is not the folder of a"):
+            read(str(tmp_path))
 
 
 def test_every_name_is_in_the_docs() -> None:

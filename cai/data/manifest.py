@@ -96,9 +96,9 @@ class Manifest:
         return cls.read(folder) if is_ours else None  # another program's file of that name
 
     @classmethod
-    def read(cls, folder: Path) -> Manifest:
+    def read(cls, folder: Path | str) -> Manifest:
         """The manifest of a run's folder. Raises `DataError`."""
-        path = folder / NAME
+        path = Path(folder) / NAME
         try:
             values = json.loads(path.read_bytes())
             if values.pop("format") != FORMAT:

@@ -17,9 +17,9 @@ def is_run(folder: Path) -> bool:
     return (folder / NAME).is_file()
 
 
-def read_run(folder: Path) -> dict[str, Any]:
+def read_run(folder: Path | str) -> dict[str, Any]:
     """The content of `run.json`. Raises `DataError` if the folder holds no training run."""
-    file = folder / NAME
+    file = Path(folder) / NAME
     try:
         values: dict[str, Any] = json.loads(file.read_bytes())
         if values["format"] != FORMAT:

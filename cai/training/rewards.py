@@ -88,6 +88,18 @@ def reward_parts(spec: str | None, config: RlConfig) -> list[tuple[float, Path |
     return parts
 
 
+def load_scorer(folder: Path, config: RlConfig) -> ModelScorer:
+    """The reward model of a training run's folder, on a base of its own.
+
+    Raises `DataError` where there is none that may be used, `ModelError` where it can't be loaded.
+    """
+    folder = or_last(folder.expanduser())
+    _require_reward_model(folder, config)
+    scorer = _reward_model(folder, None, config, "reward").scorer
+    assert isinstance(scorer, ModelScorer)
+    return scorer
+
+
 def _weight_and_name(item: str, spec: str) -> tuple[float, str]:
     """Weight and name of a part of a mixed reward."""
     weight, star, name = item.rpartition("*")
@@ -124,15 +136,22 @@ def _require_reward_model(folder: Path, config: RlConfig) -> None:
         require_better_than_length(folder)
 
 
-def _reward_model(folder: Path, backbone: Backbone, config: RlConfig, name: str) -> Reward:
-    """A reward model on the policy's own base where it fits, else on its own."""
+def _reward_model(folder: Path, backbone: Backbone | None, config: RlConfig, name: str) -> Reward:
+    """A reward model on the policy's own base where there is one and it fits, else on its own."""
     home = find_home(folder)
     assert home is not None  # `_require_reward_model` saw to it
     run = need_finished(home)
     model_folder = folder / "model"
     adapter = None if model_folder.is_dir() else name
-    base, template = backbone, _template_of(run, config)
-    if adapter is None or config.full or run["base"]["fingerprint"] != backbone.fingerprint:
+    template = _template_of(run, config)
+    if (
+        backbone is not None
+        and adapter is not None
+        and not config.full
+        and run["base"]["fingerprint"] == backbone.fingerprint
+    ):
+        base = backbone
+    else:
         where = str(model_folder) if adapter is None else run["settings"]["model"]
         quantize = run["settings"]["quantize"]
         base = Backbone.load(
