@@ -8,6 +8,7 @@ from typing import Any
 
 from cai.data.counts import kind_of
 from cai.training.folder import RunFolder, versions
+from cai.training.metrics_log import read_metrics
 from cai.types import SetAside
 
 
@@ -39,7 +40,7 @@ def card(run: RunFolder, results: Mapping[str, Any], set_aside: Sequence[SetAsid
     counts = ", ".join(f"{value} {name}" for name, value in facts.counts.items())
     lines += [f"Rows: {counts}.", ""]
     lines += [f"- {count} set aside: {reason}" for reason, count in reasons(set_aside)]
-    lines += ["", "## Metrics", "", *_metrics(run.metrics()), ""]
+    lines += ["", "## Metrics", "", *_metrics(read_metrics(run.path)), ""]
     if results:
         lines += ["## Results", "", *_results(results), ""]
     settings = sorted(vars(run.config).items())

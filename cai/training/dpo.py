@@ -17,7 +17,7 @@ from cai.models.fingerprint import cache_folder
 from cai.training.batches import collate, sequence_logprobs, to_device
 from cai.training.config import DpoConfig
 from cai.training.examples import Examples
-from cai.training.folder import start_noise
+from cai.training.metrics_log import start_noise
 from cai.training.micro_batches import Metrics
 from cai.training.offline import OfflineTrainer, row_capacity
 from cai.training.pairs import EncodedPair, both_sides, labels_of, load_pairs, right

@@ -31,11 +31,9 @@ from cai.errors import DataError, StoreError, UsageError
 from cai.options import flag
 from cai.store.lock import file_lock
 from cai.training.config import TrainConfig
+from cai.training.metrics_log import METRICS, ROLLOUTS, read_metrics
 from cai.types import SetAside
 
-NOISE = ("noise_floor", "ratio_noise")
-"""Metrics of a run's first step that measure rounding alone (docs/training.md)."""
-METRICS, ROLLOUTS = "metrics.jsonl", "rollouts.jsonl"
 WITHOUT_REASONING = "without their reasoning"
 """The count, in a run's facts, of rows whose reasoning is not read."""
 _LOCK = ".lock"
@@ -119,21 +117,6 @@ class RunFolder:
             )
             (self.path / "config.yaml").write_text(text, encoding="utf-8")
 
-    def forget_after(self, step: int) -> None:
-        """Drop the metrics, and the rollouts, of steps that are to be taken again."""
-        for name, key in ((METRICS, "step"), (ROLLOUTS, "update")):
-            if (self.path / name).is_file():
-                forget_lines(self.path / name, key, step)
-
-    def log(self, values: Mapping[str, Any]) -> None:
-        """Add a line to the metrics."""
-        with store_errors(self.path), (self.path / METRICS).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(dict(values)) + "\n")
-
-    def metrics(self) -> list[dict[str, Any]]:
-        """All lines so far."""
-        return _metrics(self.path)
-
     def set_aside(self, rows: Sequence[SetAside]) -> None:
         """Keep the rows that could not be used."""
         lines = [json.dumps(dataclasses.asdict(row), ensure_ascii=False) for row in rows]
@@ -216,7 +199,7 @@ def require_same_run(folder: Path, config: TrainConfig, data: Sequence[Mapping[s
 
 
 def _has_begun(folder: Path) -> bool:
-    return (folder / "checkpoint.safetensors").exists() or bool(_metrics(folder))
+    return (folder / "checkpoint.safetensors").exists() or bool(read_metrics(folder))
 
 
 def verify_run(folder: Path) -> tuple[int, list[str]]:
@@ -251,39 +234,6 @@ def validate_out(folder: Path) -> None:
                     f"{folder} is not empty, and holds no training run",
                     hint="Choose another --out, or empty it.",
                 )
-
-
-def forget_lines(file: Path, key: str, last: int) -> None:
-    """Drop the rows of a JSONL file whose `key` is over `last`, and a last line that was cut off.
-
-    The file is replaced whole or not at all.
-    """
-    lines = file.read_bytes().split(b"\n")[:-1]
-    partial = partial_of(file)
-    with store_errors(file):
-        partial.write_bytes(
-            b"".join(line + b"\n" for line in lines if json.loads(line)[key] <= last)
-        )
-        partial.replace(file)
-
-
-def last_metrics(folder: Path) -> dict[str, Any]:
-    """Metrics of the last step; empty before the first."""
-    return next((row for row in reversed(_metrics(folder)) if not row["held_out"]), {})
-
-
-def start_noise(folder: Path) -> dict[str, float]:
-    """The noise floor before the first step, from the metrics of that step."""
-    first = next((row for row in _metrics(folder) if not row["held_out"]), {})
-    return {name: float(f"{first[name]:.3g}") for name in NOISE if name in first}
-
-
-def _metrics(folder: Path) -> list[dict[str, Any]]:
-    file = folder / METRICS
-    if not file.is_file():
-        return []
-    lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
 def versions() -> dict[str, str]:

@@ -26,8 +26,9 @@ from cai.stats import spread
 from cai.text.seeds import derive
 from cai.training.batches import to_device
 from cai.training.config import OnPolicyConfig
-from cai.training.folder import ROLLOUTS, Facts, last_metrics, start_noise
+from cai.training.folder import Facts
 from cai.training.kl_controller import FixedKl, KlController
+from cai.training.metrics_log import ROLLOUTS, last_metrics, start_noise
 from cai.training.micro_batches import TokenBudget
 from cai.training.monitors import Bounds, Monitors, observe, rollout_warnings
 from cai.training.optimizer import Optimizer, Schedule

@@ -27,6 +27,7 @@ from cai.training.dpo import DpoTrainer
 from cai.training.examples import data_facts
 from cai.training.folder import RunFolder, lock, require_same_run, validate_out
 from cai.training.loop import Loop, StepReport
+from cai.training.metrics_log import forget_steps_after, log_metrics
 from cai.training.notes import notes
 from cai.training.policy import resolve
 from cai.training.ppo import PpoTrainer
@@ -124,7 +125,7 @@ def _train(
     loop = Loop(trainer, out, config.save_every, trainer.backbone.device, report, config.eval_every)
     if resuming and loop.resume():
         callbacks.note(f"Going on after step {trainer.step} of {trainer.steps}.")
-    run.forget_after(trainer.step)
+    forget_steps_after(out, trainer.step)
     trainer.attach(out)
     loop.run()
     with store_errors(out):
@@ -196,7 +197,7 @@ def _reporter(
     """A function that sends each report to the run's metrics, the tracker and the screen."""
 
     def report(step: StepReport) -> None:
-        run.log({"step": step.step, "held_out": step.held_out, **step.metrics})
+        log_metrics(run.path, {"step": step.step, "held_out": step.held_out, **step.metrics})
         if config.tracker:
             side = "held out" if step.held_out else "train"
             accelerator.log({f"{side}/{k}": v for k, v in step.metrics.items()}, step.step)

@@ -17,8 +17,8 @@ from cai.models.backbone import Backbone
 from cai.training import on_policy, rollout
 from cai.training.checkpoint import load_tensors, save_tensors
 from cai.training.config import PpoConfig
-from cai.training.folder import ROLLOUTS
 from cai.training.kl_controller import AdaptiveKl
+from cai.training.metrics_log import ROLLOUTS
 from cai.training.monitors import Bounds
 from cai.training.ppo import PpoTrainer
 from cai.training.scoring import FunctionScorer, MixedScorer

@@ -17,9 +17,9 @@ from cai.data.files import json_line
 from cai.data.trained import FORMAT, NAME, read_run
 from cai.errors import DataError, Interrupted, TrainingError, UsageError
 from cai.training.config import PpoConfig, RewardConfig, SftConfig
-from cai.training.folder import ROLLOUTS, forget_lines
 from cai.training.lineage import find_adapter
 from cai.training.loop import StepReport
+from cai.training.metrics_log import ROLLOUTS, forget_lines
 from cai.training.monitors import rollout_warnings
 from cai.training.reward_report import HEAD
 from cai.training.train import Callbacks, train
