@@ -1,1 +1,1 @@
-"""What an edit of a constitution does, before anything is trained: tests, differences."""
+"""What an edit of a constitution changes, before training: tests of principles, diffs, plans."""

@@ -1,7 +1,6 @@
-"""One principle at work on one prompt, by the procedures of a build.
+"""Runs one principle on one prompt, by the procedures of a build.
 
-Nothing is asked in a way of its own here: `revise` and `compare` run as they do in a build, under
-a constitution that is left with the one principle.
+`revise` and `compare` run exactly as in a build, under a constitution reduced to the one principle.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What one prompt came to; None for the part that was not asked for."""
+    """The results for one prompt; None for a part that was not requested."""
 
     trace: Trace | None = None
     comparison: Comparison | None = None
@@ -41,9 +40,9 @@ def attempt(
     response: str | None = None,
     other: str | None = None,
 ) -> Steps[Attempt]:
-    """Critique and revise a response, and compare it with another where there is one.
+    """Critique and revise a response; compare it with another if one is given.
 
-    response: None lets the generator write it, with the seed that a build would use.
+    response: if None, the generator writes it, with the seed that a build would use.
     """
     steps = revise(prompt, constitution, draws)
     trace = yield from steps if response is None else with_texts(steps, response)
@@ -53,7 +52,7 @@ def attempt(
     return Attempt(trace, (yield from pair))
 
 
-def play(
+def run_tasks(
     tasks: Iterable[PromptTask[T]],
     models: Models,
     *,
@@ -61,10 +60,9 @@ def play(
     give_up: Callable[[PromptTask[T], PromptError], None],
     store: Store | None = None,
 ) -> Tally:
-    """Run procedures at once on models, as a build does; what was generated and what reused.
+    """Run procedures on models concurrently, as a build does. Returns the counts of steps.
 
-    finish and give_up: as in `drive`. store: what is asked is looked up there and kept; None keeps
-    nothing.
+    finish and give_up: as in `drive`. store: a cache of results; None keeps nothing.
     """
     tally = Tally()
     with ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""What an edit changes in the content, setting by setting and field by field."""
+"""Differences between two constitutions, setting by setting and field by field."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _DERIVED = {"id", "digest"}
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One difference.
+    """One difference between two constitutions.
 
-    part: `constitution`, `plan`, `feedback`, `templates` or `principle`. name: of a principle, its
-    id. field: what of it; empty where the whole was added or removed. before, after: the values,
-    None where there is none.
+    part: `constitution`, `plan`, `feedback`, `templates` or `principle`. name: a
+    principle's id. field: the field that differs; empty where a whole principle was added or
+    removed. before, after: the values, or None.
     """
 
     kind: ChangeKind
@@ -36,7 +36,7 @@ class Change:
 
 
 def content_of(constitution: Constitution) -> dict[str, Any]:
-    """A constitution as plain values: what a run remembers, with few-shot examples and tests."""
+    """A constitution as plain values: a run's snapshot, plus few-shot examples and tests."""
     out = snapshot(constitution)
     for values, member in zip(out["principles"], constitution.members, strict=True):
         values["examples"] = [asdict(example) for example in member.principle.examples]
@@ -46,7 +46,7 @@ def content_of(constitution: Constitution) -> dict[str, Any]:
 
 
 def changes(before: ConstitutionValues, after: ConstitutionValues) -> tuple[Change, ...]:
-    """All that differs, the principles last; fields that one side does not tell are left out."""
+    """All differences, those of principles last; fields that one side lacks are left out."""
     return (
         *_fields("constitution", "", _some(before, _OF_ALL), _some(after, _OF_ALL)),
         *(c for part in _SETTINGS for c in _fields(part, "", before[part], after[part])),
@@ -54,8 +54,8 @@ def changes(before: ConstitutionValues, after: ConstitutionValues) -> tuple[Chan
     )
 
 
-def is_read(before: ConstitutionValues, after: ConstitutionValues) -> bool:
-    """Whether anything differs that can change a model's text."""
+def changes_model_input(before: ConstitutionValues, after: ConstitutionValues) -> bool:
+    """Whether anything differs that a model reads."""
     return bool(before["digest"] != after["digest"])
 
 
@@ -66,7 +66,7 @@ def _some(values: ConstitutionValues, names: tuple[str, ...]) -> dict[str, Any]:
 def _fields(
     part: str, name: str, before: ConstitutionValues, after: ConstitutionValues
 ) -> Iterator[Change]:
-    """The fields that both have, and that differ."""
+    """Changes of the fields that both sides have."""
     for field in (f for f in before if f in after):
         if before[field] != after[field]:
             yield Change("changed", part, name, field, before[field], after[field])
@@ -82,14 +82,14 @@ def _principles(
     for name in (n for n in new if n not in old):
         yield Change("added", "principle", name, "", None, new[name])
     for name in (n for n in new if n in old):
-        found = list(_fields("principle", name, _told(old[name]), _told(new[name])))
-        if not found and old[name]["digest"] != new[name]["digest"]:  # a run tells no examples
-            found = [Change("changed", "principle", name, "examples", None, None)]
-        yield from found
+        fields = list(_fields("principle", name, _own(old[name]), _own(new[name])))
+        if not fields and old[name]["digest"] != new[name]["digest"]:  # a snapshot has no examples
+            fields = [Change("changed", "principle", name, "examples", None, None)]
+        yield from fields
     orders = [[n for n in side if n in old and n in new] for side in (old, new)]
     if orders[0] != orders[1]:
         yield Change("changed", "constitution", "", "order of the principles", *orders)
 
 
-def _told(principle: ConstitutionValues) -> dict[str, Any]:
+def _own(principle: ConstitutionValues) -> dict[str, Any]:
     return {field: value for field, value in principle.items() if field not in _DERIVED}

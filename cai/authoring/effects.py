@@ -1,7 +1,7 @@
-"""What an edit does: the same prompts under both constitutions, counted in pairs.
+"""The effect of an edit: paired metrics over the same prompts under both constitutions.
 
-A prompt counts where both sides have a trace of it. Of a principle only those prompts count for
-which both sides asked it.
+A prompt counts if both sides have a trace of it. For a principle, a prompt counts if both sides
+applied the principle to it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from cai.audit.flags import FLAGS, round_flags, trace_flags
-from cai.authoring.words import likeness
+from cai.authoring.word_diff import likeness
 from cai.stats import Paired, Proportion, Ratio
 from cai.text.parsing import is_refusal
 from cai.types import Comparison, Prompt, Trace
@@ -19,10 +19,10 @@ from cai.types import Comparison, Prompt, Trace
 
 @dataclass(frozen=True, slots=True)
 class TraceSummary:
-    """What is counted of one trace.
+    """What the metrics read of one trace.
 
-    found: by principle, whether a critique under it named a problem; None where the response was
-    revised without a critique. flagged: by principle, whether a round under it has a flag.
+    found: principle → whether a critique under it named a problem; None where the response was
+    revised without a critique. flagged: principle → whether a round under it has a flag.
     """
 
     trace_id: str
@@ -34,13 +34,16 @@ class TraceSummary:
 
     @classmethod
     def of(cls, trace: Trace) -> TraceSummary:
-        """All that is counted of a trace."""
+        """The summary of a trace."""
         found: dict[str, bool | None] = {}
         flagged: dict[str, bool] = {}
         for before, revision in zip(trace.texts, trace.revisions, strict=False):
             name = revision.principle_id
-            said = {"problem": True, "no-problem": False}.get(revision.outcome or "")
-            found[name] = found.get(name) if said is None else bool(found.get(name)) or said
+            problem = {"problem": True, "no-problem": False}.get(revision.outcome or "")
+            if problem is None:
+                found[name] = found.get(name)
+            else:
+                found[name] = bool(found.get(name)) or problem
             flagged[name] = flagged.get(name, False) or bool(round_flags(before, revision))
         first, final = trace.response.text, trace.final
         return cls(trace.id, first, final, trace_flags(trace), found, flagged)
@@ -48,13 +51,16 @@ class TraceSummary:
     @property
     def finds(self) -> bool | None:
         """Whether any critique named a problem; None where there was no critique."""
-        said = [found for found in self.found.values() if found is not None]
-        return any(said) if said else None
+        verdicts = [verdict for verdict in self.found.values() if verdict is not None]
+        return any(verdicts) if verdicts else None
 
 
 @dataclass(frozen=True, slots=True)
 class PromptDiff:
-    """One prompt before and after. likeness: of the final responses' words, 1 for the same."""
+    """One prompt before and after.
+
+    likeness: of the final responses, by word; 1 if they are the same.
+    """
 
     prompt: Prompt
     before: TraceSummary
@@ -69,10 +75,11 @@ class PromptDiff:
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """Paired figures over some prompts.
+    """Paired metrics over some prompts.
 
-    found: a critique named a problem. flagged: any flag of `cai.audit.flags`. refused: the final
-    response declines. words: of the final response. changed: final responses that differ.
+    found: a critique named a problem. flagged: the trace has a flag of `cai.audit.flags`. refused:
+    the final response is a refusal. words: length of the final response. changed: how many final
+    responses differ.
     """
 
     prompts: int
@@ -84,7 +91,7 @@ class Effect:
 
 
 def rows(before: Iterable[Trace], after: Iterable[Trace]) -> list[PromptDiff]:
-    """The prompts that both have, in the order of their ids, which is also that of the traces."""
+    """The prompts that both sides have, in the order of their ids, as the traces come."""
     out = []
     for one, two in _joined(before, after):
         old, new = TraceSummary.of(one), TraceSummary.of(two)
@@ -93,15 +100,15 @@ def rows(before: Iterable[Trace], after: Iterable[Trace]) -> list[PromptDiff]:
 
 
 def effect(over: Sequence[PromptDiff], principle: str | None = None) -> Effect:
-    """The figures of all rows, or of those in which both sides asked a principle."""
+    """The metrics over all rows, or over those in which both sides applied a principle."""
     if principle is not None:
         over = [r for r in over if principle in r.before.found and principle in r.after.found]
-    found = [(_finds(r.before, principle), _finds(r.after, principle)) for r in over]
+    problems = [(_finds(r.before, principle), _finds(r.after, principle)) for r in over]
     flagged = [(_flagged(r.before, principle), _flagged(r.after, principle)) for r in over]
     return Effect(
         prompts=len(over),
         changed=sum(not row.same for row in over),
-        found=Paired.of((a, b) for a, b in found if a is not None and b is not None),
+        found=Paired.of((a, b) for a, b in problems if a is not None and b is not None),
         flagged=Paired.of(flagged),
         refused=Paired.of((is_refusal(r.before.final), is_refusal(r.after.final)) for r in over),
         words=Ratio.of([(len(r.before.final.split()), len(r.after.final.split())) for r in over]),
@@ -109,24 +116,24 @@ def effect(over: Sequence[PromptDiff], principle: str | None = None) -> Effect:
 
 
 def flags(over: Sequence[PromptDiff]) -> dict[str, Paired]:
-    """Flag → on how many traces it stands before and after; those on none are left out."""
-    counted = {
+    """Flag → how many traces have it, before and after; flags that no trace has are left out."""
+    counts = {
         code: Paired.of((code in r.before.flags, code in r.after.flags) for r in over)
         for code in FLAGS
     }
-    return {code: seen for code, seen in counted.items() if seen.both or seen.went or seen.came}
+    return {code: n for code, n in counts.items() if n.both or n.went or n.came}
 
 
-def asked(over: Sequence[PromptDiff]) -> tuple[Counter[str], Counter[str]]:
-    """How many prompts each principle was asked of, before and after."""
+def principle_counts(over: Sequence[PromptDiff]) -> tuple[Counter[str], Counter[str]]:
+    """Principle → how many prompts it was applied to, before and after."""
     return (
         Counter(name for row in over for name in row.before.found),
         Counter(name for row in over for name in row.after.found),
     )
 
 
-def turned(before: Iterable[Comparison], after: Iterable[Comparison]) -> Proportion:
-    """Of the pairs with the same two responses, how many had the other one preferred after."""
+def changed_preferences(before: Iterable[Comparison], after: Iterable[Comparison]) -> Proportion:
+    """Of the pairs with the same two responses, how many have their preference flipped."""
     old = {(c.prompt.id, c.pair): (_texts(c), c.probability) for c in before}
     hits = n = 0
     for comparison in after:
@@ -138,7 +145,7 @@ def turned(before: Iterable[Comparison], after: Iterable[Comparison]) -> Proport
 
 
 def _joined(before: Iterable[Trace], after: Iterable[Trace]) -> Iterator[tuple[Trace, Trace]]:
-    """Traces of the same prompt, from two streams in the order of prompt ids."""
+    """Pairs of traces of the same prompt: a merge join of two streams sorted by prompt id."""
     later = iter(after)
     two = next(later, None)
     for one in before:

@@ -1,7 +1,7 @@
-"""Which final response the judge prefers, that of before an edit or that of after it.
+"""Whether the judge prefers the final response from before an edit or from after it.
 
-Asked by `compare` under a constitution's principles for feedback, as for a pair of a build. A
-principle that was weakened can't see what it lets pass, so the old rules are worth asking too.
+The pair is judged by `compare`, under a constitution's principles for feedback, like a pair of a
+build. A weakened principle can't see what it lets pass, so the old constitution judges too.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from cai.types import Comparison, Constitution
 
 @dataclass(frozen=True, slots=True)
 class WinTieLoss:
-    """How often the later response is the better one. A tie is a probability near one half."""
+    """How often the later response is judged better. A tie is a probability near 0.5."""
 
     wins: int
     ties: int
@@ -32,7 +32,7 @@ class WinTieLoss:
 
     @classmethod
     def of(cls, probabilities: Iterable[float]) -> WinTieLoss:
-        """From the probabilities that the later response is better."""
+        """Count from the probabilities that the later response is better."""
         distances = [p - 0.5 for p in probabilities]
         ties = sum(abs(d) < NEAR_TIE for d in distances)
         wins = sum(d >= NEAR_TIE for d in distances)
@@ -40,7 +40,7 @@ class WinTieLoss:
 
     @property
     def rate(self) -> Proportion:
-        """Wins of those that were decided."""
+        """The win rate, ties left out."""
         return Proportion(self.wins, self.wins + self.losses)
 
 
@@ -48,7 +48,7 @@ class WinTieLoss:
 class HeadToHead:
     """The judge's verdicts under one constitution.
 
-    later: by prompt id, the probability that the later response is better.
+    later: prompt id → the probability that the later response is better.
     """
 
     overall: WinTieLoss
@@ -66,14 +66,14 @@ def head_to_head(
     *,
     tick: Callable[[], None] = lambda: None,
 ) -> HeadToHead:
-    """Ask about every row whose final responses differ; answers are kept in the store.
+    """Judge every row whose final responses differ; results are kept in the store.
 
-    tally: counts what was asked and what the store knew. Raises `Interrupted` on Ctrl-C.
+    tally: counts the steps that were generated and reused. Raises `Interrupted` on Ctrl-C.
     """
-    found: dict[str, Comparison] = {}
+    comparisons: dict[str, Comparison] = {}
 
     def keep(task: PromptTask[Comparison], comparison: Comparison) -> None:
-        found[task.prompt.id] = comparison
+        comparisons[task.prompt.id] = comparison
 
     tasks = (
         PromptTask(f"judged/{row.prompt.id}", row.prompt,
@@ -88,19 +88,19 @@ def head_to_head(
         except KeyboardInterrupt:
             raise Interrupted(
                 f"Stopped: {tally.finished} pairs of final responses are judged and kept.",
-                hint="Run the same command again to go on where it stopped.",
+                hint="Run the same command again to resume.",
             ) from None
-    return _counted(found, constitution)
+    return _counted(comparisons, constitution)
 
 
-def _counted(found: Mapping[str, Comparison], constitution: Constitution) -> HeadToHead:
+def _counted(comparisons: Mapping[str, Comparison], constitution: Constitution) -> HeadToHead:
     members = constitution.phase("rl")
     by_principle: dict[str, list[float]] = {m.principle.id: [] for m in members}
-    for comparison in found.values():
+    for comparison in comparisons.values():
         for judgement in comparison.judgements:
             before = preference(constitution, members, [judgement])
             by_principle[judgement.principle_id].append(1 - before)
-    later = {name: 1 - comparison.probability for name, comparison in found.items()}
+    later = {name: 1 - comparison.probability for name, comparison in comparisons.items()}
     return HeadToHead(
         WinTieLoss.of(later.values()),
         {name: WinTieLoss.of(ps) for name, ps in by_principle.items()},

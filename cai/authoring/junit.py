@@ -1,4 +1,4 @@
-"""Results of principles' tests as JUnit XML, which CI systems read."""
+"""Test results of principles as JUnit XML, which CI systems read."""
 
 from __future__ import annotations
 
@@ -6,30 +6,30 @@ from collections.abc import Sequence
 from itertools import groupby
 from xml.etree import ElementTree
 
-from cai.authoring.promises import in_words
+from cai.authoring.expectations import expectation_texts
 from cai.authoring.testing import CaseResult, counts
 from cai.text.terminal import visible
 
 
 def as_junit(results: Sequence[CaseResult]) -> str:
-    """A suite a principle, a case a test. What XML can't hold is shown as visible marks."""
-    root = ElementTree.Element("testsuites", _sums(results))
+    """One suite per principle, one case per test. Characters that XML can't hold are escaped."""
+    root = ElementTree.Element("testsuites", _attributes(results))
     by_principle = groupby(results, key=lambda result: result.case.principle.id)
     for name, some in ((name, list(group)) for name, group in by_principle):
-        suite = ElementTree.SubElement(root, "testsuite", {"name": name, **_sums(some)})
+        suite = ElementTree.SubElement(root, "testsuite", {"name": name, **_attributes(some)})
         for result in some:
             _case(suite, result)
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 
 
-def _sums(results: Sequence[CaseResult]) -> dict[str, str]:
-    found = counts(results)
+def _attributes(results: Sequence[CaseResult]) -> dict[str, str]:
+    by_status = counts(results)
     return {
         "tests": str(len(results)),
-        "failures": str(found["failed"]),
+        "failures": str(by_status["failed"]),
         "errors": "0",
-        "skipped": str(found["skipped"]),
+        "skipped": str(by_status["skipped"]),
         "time": f"{sum(result.seconds for result in results):.3f}",
     }
 
@@ -47,6 +47,6 @@ def _case(suite: ElementTree.Element, result: CaseResult) -> None:
         failure = ElementTree.SubElement(
             case, "failure", {"message": visible("; ".join(result.failures))}
         )
-        told = [f"expected: {', '.join(in_words(result.case.test))}"]
-        told += [f"{label}: {text}" for label, text in result.came]
-        failure.text = "\n".join(visible(line) for text in told for line in text.splitlines())
+        lines = [f"expected: {', '.join(expectation_texts(result.case.test))}"]
+        lines += [f"{label}: {text}" for label, text in result.output]
+        failure.text = "\n".join(visible(part) for line in lines for part in line.splitlines())

@@ -1,8 +1,8 @@
-"""What a build would ask and need, before it starts: by running it on a model that writes nothing.
+"""Estimates the work of a build before it starts, by a dry run without a model.
 
-The build's own procedures are run on some of the prompts, twice: once with a critic that never
-finds anything, once with one that always does. What is counted is what would be asked, so nothing
-here can disagree with the build. Texts of an assumed length stand for what models would write.
+The build's own procedures run on a sample of the prompts, twice: once with a critic that never
+finds a problem, once with one that always does. The requests are counted, so the estimate can't
+disagree with the build. Texts of an assumed length stand in for what models would write.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ from cai.types import (
 )
 
 SAMPLE = 64
-"""Prompts that are gone through; the numbers of all are scaled from theirs."""
+"""Prompts in the sample; their counts are scaled up to all prompts."""
 
-KEPT = 32
-"""Groups of requests that are kept of each role and kind."""
+GROUPS = 32
+"""Groups of requests that are kept for each role and kind."""
 
 Count = Callable[[Messages, str], int]
-"""Tokens of messages and the beginning of an answer, as a model reads them."""
+"""(Messages, prefill) → tokens, as a model reads them."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedWork:
-    """What would be asked: steps by stage, tokens of all prompts, and tokens that are written."""
+    """Steps by stage, prompt tokens (`read`) and generated tokens (`written`)."""
 
     steps: Counter[BuildStage]
     read: int
@@ -53,13 +53,12 @@ class PlannedWork:
 
 @dataclass(frozen=True, slots=True)
 class BuildPlan:
-    """A build before it starts.
+    """The estimate for a build.
 
-    prompts: that can be used; unusable: rows that can't. sampled: of the prompts, those that were
-    gone through. least, most: the work where no critique finds anything, and where every one does.
-    longest: tokens of the longest prompt of a step. too_long: of the sampled prompts, those that
-    leave too little of the context. requests: by role, the first groups of requests as the build
-    would ask them, to measure a model's speed with.
+    prompts: usable ones; unusable: invalid rows. sampled: prompts in the sample. least, most: the
+    work if no critique finds a problem, and if every one does. longest: tokens of the longest
+    prompt of a step. too_long: sampled prompts that leave too little of the context. requests: role
+    → the first groups of requests as the build would make them, to measure a model's speed with.
     """
 
     prompts: int
@@ -73,10 +72,11 @@ class BuildPlan:
 
 
 class DryBackend(ScriptedBackend):
-    """Answers at once with a text that stands for one; counts tokens as a model would read them.
+    """Answers at once with a placeholder text, and counts tokens as a model would read them.
 
-    text: what it writes, of `tokens` tokens; varied: with the request's seed at its end. context:
-    positions of the model; None for no limit. Its throughput counts each prompt whole.
+    text: the placeholder, counted as `tokens` tokens; varied: the request's seed is appended.
+    context: positions of the model; None for no limit. Every prompt token is counted: there is no
+    prefix cache.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class DryBackend(ScriptedBackend):
         self._count, self._tokens, self._context, self._varied = count, tokens, context, varied
 
     def prepare(self, request: Request) -> Prepared:
-        """Count its tokens. Raises `PromptError` where they leave no room for an answer."""
+        """Count the tokens. Raises `PromptError` if they leave no room for an answer."""
         tokens = self._count(request.messages, request.prefill)
         if self._context is not None and tokens >= self._context:
             raise PromptError(f"{tokens} tokens, and the model takes {self._context}")
@@ -96,9 +96,9 @@ class DryBackend(ScriptedBackend):
         return replace(super().prepare(request), payload=tokens)
 
     def submit(self, ticket: int, group: Sequence[Prepared], conversation: str) -> None:
-        """Queue a group; the first few of texts and of scores are kept."""
+        """Queue a group; the first groups of each kind are kept."""
         kind = type(group[0].request)
-        if sum(isinstance(kept[0], kind) for kept in self.groups) < KEPT:
+        if sum(isinstance(other[0], kind) for other in self.groups) < GROUPS:
             self.groups.append(tuple(prepared.request for prepared in group))
         super().submit(ticket, group, conversation)
 
@@ -123,27 +123,27 @@ def plan_build(
     context: int | None = None,
     written: int = 64,
 ) -> BuildPlan:
-    """BuildPlan a build of these prompts. written: tokens that a text is assumed to have."""
+    """Estimate a build of these prompts. written: assumed tokens of a generated text."""
     rows = list(prompts)
     usable = [row for row in rows if isinstance(row, Prompt)][: config.limit]
     step = max(1, len(usable) // SAMPLE)
-    some = usable[::step][:SAMPLE]
-    scale = len(usable) / max(1, len(some))
+    sample = usable[::step][:SAMPLE]
+    scale = len(usable) / max(1, len(sample))
     filler = _filler(count, written)
-    least, longest, too_long, _ = _gone_through(
-        constitution, some, config, count, context, (filler, constitution.no_problem[0]), written
+    least, longest, too_long, _ = _sample_work(
+        constitution, sample, config, count, context, (filler, constitution.no_problem[0]), written
     )
-    most, longer, more, requests = _gone_through(
-        constitution, some, config, count, context, (filler, f"{filler} wrong"), written
+    most, longer, more, requests = _sample_work(
+        constitution, sample, config, count, context, (filler, f"{filler} wrong"), written
     )
     return BuildPlan(
-        len(usable), len(rows) - sum(isinstance(r, Prompt) for r in rows), len(some),
+        len(usable), len(rows) - sum(isinstance(r, Prompt) for r in rows), len(sample),
         _scaled(least, scale), _scaled(most, scale), max(longest, longer), max(too_long, more),
         requests,
     )  # fmt: skip
 
 
-def _gone_through(
+def _sample_work(
     constitution: Constitution,
     prompts: Sequence[Prompt],
     config: BuildConfig,
@@ -152,16 +152,16 @@ def _gone_through(
     texts: tuple[str, str],
     written: int,
 ) -> tuple[PlannedWork, int, int, dict[ModelRole, tuple[tuple[Request, ...], ...]]]:
-    """The work of some prompts, the longest prompt of a step, how many were set aside, and the
-    first groups of requests of each role.
+    """The work of some prompts, tokens of the longest prompt of a step, how many prompts were set
+    aside, and the first groups of requests of each role.
 
-    texts: what the generator writes, and what the critic says.
+    texts: what the generator writes, and what the critic writes.
     """
-    says, finds = texts
-    generator = DryBackend(count, says, written, context, varied=True)
-    critic, judge = (DryBackend(count, finds, written, context) for _ in range(2))
-    seen: list[Progress] = []
-    aside: set[str] = set()
+    response, critique = texts
+    generator = DryBackend(count, response, written, context, varied=True)
+    critic, judge = (DryBackend(count, critique, written, context) for _ in range(2))
+    reports: list[Progress] = []
+    set_aside: set[str] = set()
     with (
         tempfile.TemporaryDirectory(prefix="cai-") as folder,
         Store.open(Path(folder) / "store.sqlite") as store,
@@ -169,23 +169,23 @@ def _gone_through(
         if prompts:
             run = build(
                 constitution, prompts, store, Models(generator, critic, judge),
-                replace(config, limit=None), progress=seen.append,
+                replace(config, limit=None), progress=reports.append,
             )  # fmt: skip
-            aside = {left.source for left in store.set_asides(run.id)}
+            set_aside = {row.source for row in store.set_asides(run.id)}
     backends = (generator, critic, judge)
-    last = seen[-1].tally if seen else None
-    used = [backend.throughput for backend in backends]
+    last = reports[-1].tally if reports else None
+    throughputs = [backend.throughput for backend in backends]
     work = PlannedWork(
         Counter(last.generated) if last else Counter(),
-        sum(t.prompt_tokens for t in used),
-        sum(t.response_tokens for t in used),
+        sum(t.prompt_tokens for t in throughputs),
+        sum(t.response_tokens for t in throughputs),
     )
     requests: dict[ModelRole, tuple[tuple[Request, ...], ...]] = {
         "generator": tuple(generator.groups),
         "critic": tuple(critic.groups),
         "judge": tuple(judge.groups),
     }
-    return work, max(b.longest for b in backends), len(aside), requests
+    return work, max(b.longest for b in backends), len(set_aside), requests
 
 
 def _scaled(work: PlannedWork, scale: float) -> PlannedWork:
@@ -194,7 +194,7 @@ def _scaled(work: PlannedWork, scale: float) -> PlannedWork:
 
 
 def _filler(count: Count, tokens: int) -> str:
-    """A text of about so many tokens."""
+    """A text of about `tokens` tokens."""
 
     def length(words: int) -> int:
         return count((Message("user", "and " * words),), "")

@@ -1,7 +1,7 @@
-"""How fast models generate and score on this machine, measured for a few seconds.
+"""Measures how fast models generate and score on this machine, in a few seconds.
 
-The requests are those that `plan_build` collected, so that prompts are as long as the build's.
-Every text is cut after a few tokens; a build's longer texts are then estimated by the token.
+The requests are those that `plan_build` collected, so prompts are as long as the build's. Every
+text is cut after a few tokens; the time of longer texts is extrapolated by the token.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from cai.pipeline.steps import BuildStage, ModelRole
 from cai.types import Generate, Request
 
 SECONDS = 3.0
-"""The longest that texts, and then scores, are measured; a batch that has begun is finished."""
+"""Time limit for texts, and again for scores; a batch that has begun is finished."""
 TOKENS = 32
 """Tokens after which a text is cut."""
 WRITERS: Mapping[BuildStage, ModelRole] = {
@@ -29,9 +29,10 @@ SCORERS: Mapping[BuildStage, ModelRole] = {"check": "critic", "judgement": "judg
 
 @dataclass(frozen=True, slots=True)
 class ModelSpeed:
-    """tokens: generated a second, reading the prompts included. scores: requests scored a second.
+    """A model's throughput.
 
-    Either is 0 where nothing of it was measured. seconds: that the measurement took.
+    tokens: generated per second, prompt processing included. scores: requests scored per second.
+    Either is 0 if it was not measured. seconds: how long the measurement took.
     """
 
     tokens: float
@@ -40,7 +41,7 @@ class ModelSpeed:
 
 
 def measure(backend: Backend, groups: Sequence[Sequence[Request]]) -> ModelSpeed:
-    """Serve groups of requests for a few seconds, texts first."""
+    """Measure a model by serving groups of requests for a few seconds, texts first."""
     begin = time.monotonic()
     texts = [[_short(r) for r in g if isinstance(r, Generate)] for g in groups]
     texts = [group for group in texts if group]
@@ -64,7 +65,7 @@ def _short(request: Generate) -> Generate:
 def _serve(
     backend: Backend, groups: Sequence[Sequence[Request]], at_once: int = 1
 ) -> tuple[int, int, float]:
-    """Requests that were answered, tokens that were generated, and the seconds that it took."""
+    """The number of requests answered, of tokens generated, and the seconds that it took."""
     begin, before = time.monotonic(), backend.throughput.response_tokens
     requests = 0
     waiting = list(enumerate(groups))
@@ -76,8 +77,8 @@ def _serve(
             except PromptError:
                 continue
             backend.submit(number, prepared, f"probe {number}")
-        while done := backend.poll():
-            requests += sum(len(one.results) for one in done)
+        while groups_done := backend.poll():
+            requests += sum(len(group_done.results) for group_done in groups_done)
         for number, _ in batch:
             backend.release(f"probe {number}")
     tokens = backend.throughput.response_tokens - before
@@ -85,7 +86,7 @@ def _serve(
 
 
 def seconds_of(work: PlannedWork, speeds: Mapping[ModelRole, ModelSpeed]) -> float | None:
-    """The time of a build's work, in seconds; None where a speed that it needs is unknown."""
+    """The time of a build's work, in seconds; None if a speed that it needs is unknown."""
     texts = sum(work.steps[stage] for stage in WRITERS)
     seconds = 0.0
     for stage, role in WRITERS.items():

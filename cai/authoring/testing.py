@@ -1,7 +1,7 @@
-"""The tests of principles, run: without a model as far as that goes, or on one.
+"""Runs the tests of principles, without a model as far as possible, or on one.
 
-On a model a test is asked by the procedures of a build, under the constitution left with the one
-principle: its templates, its plan's settings, its way of comparing.
+On a model, a test runs the procedures of a build under the constitution reduced to the one
+principle: with its templates, its plan and its feedback settings.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
-from cai.authoring.attempt import Attempt, play
-from cai.authoring.promises import (
+from cai.authoring.attempt import Attempt, run_tasks
+from cai.authoring.expectations import (
     OF_MODEL,
     OF_RESPONSE,
-    asked_of_model,
-    broken,
-    broken_offline,
-    what_came,
+    failed_expectations,
+    model_expectations,
+    offline_failures,
+    transcript,
 )
 from cai.errors import Interrupted, PromptError
 from cai.pipeline.build import BuildConfig, Models
@@ -50,57 +50,57 @@ class PrincipleCase:
 
 @dataclass(frozen=True, slots=True)
 class CaseResult:
-    """What became of a case.
+    """The result of a case.
 
-    note: why it was skipped, or what was not asked. held: in how many of `runs` all expectations
-    held. failures: expectations that did not hold, or faults of the test itself, in words.
-    came: of the first run that failed, what the model said, as (label, text). seconds: wall time
-    from the first question to the last answer, summed over runs, which overlap.
+    note: why it was skipped, or what was not tested. passes: in how many of `runs` all expectations
+    held. failures: expectations that did not hold, or faults of the test itself, as text. output:
+    what the models wrote in the first run that failed, as (label, text). seconds: wall time from
+    the first request to the last result, summed over runs, which overlap.
     """
 
     case: PrincipleCase
     status: CaseStatus
     note: str = ""
-    held: int = 0
+    passes: int = 0
     runs: int = 0
     failures: tuple[str, ...] = ()
-    came: tuple[tuple[str, str], ...] = ()
+    output: tuple[tuple[str, str], ...] = ()
     seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Trials:
-    """How often each test is asked, how text is drawn, and how many must pass."""
+    """How often each test runs, how text is sampled, and how many runs must pass."""
 
     draws: tuple[Draws, ...]
     need: int
 
     @classmethod
     def greedy(cls, seed: int = 0) -> Trials:
-        """Once, always taking the likeliest token."""
+        """One run with greedy decoding."""
         return cls((replace(BuildConfig(seed=seed).draws, temperature=0.0),), 1)
 
     @classmethod
     def repeated(cls, times: int, need: int, seed: int = 0) -> Trials:
-        """Under so many seeds, from `seed` on, sampled as a build samples."""
+        """Runs under `times` seeds, from `seed` on, sampled as in a build."""
         return cls(tuple(BuildConfig(seed=seed + n).draws for n in range(times)), need)
 
 
 def cases(principles: Iterable[Principle], pattern: str = "") -> tuple[PrincipleCase, ...]:
-    """The tests of principles whose `principle: name` holds the pattern, whatever its case."""
-    found = (PrincipleCase(p, t) for p in principles for t in p.tests)
-    return tuple(case for case in found if pattern.casefold() in case.name.casefold())
+    """The tests of principles whose `principle: name` contains the pattern, ignoring case."""
+    every = (PrincipleCase(p, t) for p in principles for t in p.tests)
+    return tuple(case for case in every if pattern.casefold() in case.name.casefold())
 
 
 def counts(results: Iterable[CaseResult]) -> Counter[CaseStatus]:
-    """How many passed, failed and were skipped."""
+    """Counts of results by status."""
     return Counter(result.status for result in results)
 
 
 def run_offline(
     cases: Iterable[PrincipleCase], constitution: Constitution
 ) -> tuple[CaseResult, ...]:
-    """All that can be said without a model; the rest is skipped and says so."""
+    """Run tests without a model; those that need one are skipped, with a note."""
     return tuple(_offline(case, constitution) for case in cases)
 
 
@@ -112,39 +112,45 @@ def run_on(
     progress: Callable[[int, int], None] = lambda done, total: None,
     store: Store | None = None,
 ) -> tuple[tuple[CaseResult, ...], Tally]:
-    """Run tests on models: the results in the order of the cases, whose names must differ, and how
-    many steps were generated and reused.
+    """Run tests on models. Returns the results in the order of the cases, and the counts of steps.
 
-    A test that fails without a model is not asked. progress: called with the attempts that are
-    made and their total. store: as in `play`. Raises `Interrupted` on Ctrl-C.
+    The cases' names must differ. A test that fails without a model does not run on one. progress:
+    called with the number of attempts finished and their total. store: as in `run_tasks`. Raises
+    `Interrupted` on Ctrl-C.
     """
     draws = tuple(replace(draw, reasoners=models.reasoners) for draw in trials.draws)
     trials = replace(trials, draws=draws)
     first = run_offline(cases, constitution)
     waiting = [r.case for r in first if r.note == NEEDS_MODEL]
-    trying = _Trying(constitution, trials, len(waiting), progress)
+    attempts = _Attempts(constitution, trials, len(waiting), progress)
     try:
-        tally = play(
-            trying.tasks(waiting), models, finish=trying.finish, give_up=trying.give_up, store=store
+        tally = run_tasks(
+            attempts.tasks(waiting),
+            models,
+            finish=attempts.finish,
+            give_up=attempts.give_up,
+            store=store,
         )
     except KeyboardInterrupt:
         raise Interrupted(
-            f"Stopped: {trying.done} of {trying.total} attempts were made.",
-            hint="What was answered is kept: run the same command again." if store else "",
+            f"Stopped: {attempts.done} of {attempts.total} attempts are finished.",
+            hint="The results so far are kept. Run the same command again to resume."
+            if store
+            else "",
         ) from None
-    results = (trying.result(r.case) if r.note == NEEDS_MODEL else r for r in first)
+    results = (attempts.result(r.case) if r.note == NEEDS_MODEL else r for r in first)
     return tuple(results), tally
 
 
 def _offline(case: PrincipleCase, constitution: Constitution) -> CaseResult:
-    faults = broken_offline(case.principle, case.test, constitution)
+    faults = offline_failures(case.principle, case.test, constitution)
     if faults:
         return CaseResult(case, "failed", failures=faults, runs=1)
-    if asked_of_model(case.test, constitution):
+    if model_expectations(case.test, constitution):
         return CaseResult(case, "skipped", NEEDS_MODEL)
     if case.test.expect.keys() & set(OF_MODEL):
         return CaseResult(case, "skipped", _without_critique(constitution))
-    return CaseResult(case, "passed", held=1, runs=1)
+    return CaseResult(case, "passed", passes=1, runs=1)
 
 
 def _without_critique(constitution: Constitution) -> str:
@@ -152,23 +158,23 @@ def _without_critique(constitution: Constitution) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _Made:
-    """One attempt at a test: what was broken, what came, and how long it took."""
+class _Outcome:
+    """One attempt at a test: its failures, what the models wrote, and how long it took."""
 
     failures: tuple[str, ...]
-    came: tuple[tuple[str, str], ...] = ()
+    output: tuple[tuple[str, str], ...] = ()
     seconds: float = 0.0
 
 
 @dataclass
-class _Trying:
-    """The attempts at all tests, as they come back in any order."""
+class _Attempts:
+    """The attempts at all tests, which finish in any order."""
 
     constitution: Constitution
     trials: Trials
     cases: int
     progress: Callable[[int, int], None]
-    made: dict[str, dict[int, _Made]] = field(default_factory=dict)
+    outcomes: dict[str, dict[int, _Outcome]] = field(default_factory=dict)
     done: int = 0
 
     def __post_init__(self) -> None:
@@ -190,48 +196,48 @@ class _Trying:
                 yield PromptTask(name, prompt, _timed(case.test, rules, draws))
 
     def finish(
-        self, task: PromptTask[tuple[Attempt, float]], outcome: tuple[Attempt, float]
+        self, task: PromptTask[tuple[Attempt, float]], result: tuple[Attempt, float]
     ) -> None:
-        attempt, seconds = outcome
+        attempt, seconds = result
         test = self._open[task.name][0].test
-        failures = broken(test, self.constitution, attempt)
-        self._note(task, _Made(failures, what_came(attempt), seconds))
+        failures = failed_expectations(test, self.constitution, attempt)
+        self._add(task, _Outcome(failures, transcript(attempt), seconds))
 
     def give_up(self, task: PromptTask[tuple[Attempt, float]], error: PromptError) -> None:
-        self._note(task, _Made((f"can't be asked: {error.message}",)))
+        self._add(task, _Outcome((f"can't be run: {error.message}",)))
 
-    def _note(self, task: PromptTask[tuple[Attempt, float]], made: _Made) -> None:
+    def _add(self, task: PromptTask[tuple[Attempt, float]], outcome: _Outcome) -> None:
         case, number = self._open.pop(task.name)
-        self.made.setdefault(case.name, {})[number] = made
+        self.outcomes.setdefault(case.name, {})[number] = outcome
         self.done += 1
         self.progress(self.done, self.total)
 
     def result(self, case: PrincipleCase) -> CaseResult:
-        made = [made for _, made in sorted(self.made[case.name].items())]
-        bad = [m for m in made if m.failures]
-        held = len(made) - len(bad)
-        passed = held >= self.trials.need
-        left_out = "critique_flags" in case.test.expect and not self.constitution.plan.critique
+        outcomes = [outcome for _, outcome in sorted(self.outcomes[case.name].items())]
+        failed = [outcome for outcome in outcomes if outcome.failures]
+        passes = len(outcomes) - len(failed)
+        enough = passes >= self.trials.need
+        untested = "critique_flags" in case.test.expect and not self.constitution.plan.critique
         return CaseResult(
             case,
-            "passed" if passed else "failed",
-            _without_critique(self.constitution) if left_out else "",
-            held,
-            len(made),
-            () if passed else tuple(dict.fromkeys(f for m in bad for f in m.failures)),
-            () if passed else bad[0].came,
-            sum(m.seconds for m in made),
+            "passed" if enough else "failed",
+            _without_critique(self.constitution) if untested else "",
+            passes,
+            len(outcomes),
+            () if enough else tuple(dict.fromkeys(f for o in failed for f in o.failures)),
+            () if enough else failed[0].output,
+            sum(outcome.seconds for outcome in outcomes),
         )
 
 
 def _timed(test: PrincipleTest, rules: Constitution, draws: Draws) -> Steps[tuple[Attempt, float]]:
     begin = time.monotonic()
-    attempt = yield from _asked_for(test, rules, draws)
+    attempt = yield from _procedure(test, rules, draws)
     return attempt, time.monotonic() - begin
 
 
-def _asked_for(test: PrincipleTest, rules: Constitution, draws: Draws) -> Steps[Attempt]:
-    """The test's response critiqued and revised, its pair compared: what it expects of a model."""
+def _procedure(test: PrincipleTest, rules: Constitution, draws: Draws) -> Steps[Attempt]:
+    """Critique and revise the test's response, and compare its pair, as far as expected."""
     prompt = as_prompt(test.prompt)
     trace = comparison = None
     if test.response is not None and test.expect.keys() & set(OF_RESPONSE):

@@ -27,7 +27,7 @@ def command(form: str, constitution: str, out: Path | None, force: bool) -> None
     \b
     cai convert langchain -c default -o principles.json
     """
-    from cai.authoring.foreign import lost, write_foreign
+    from cai.authoring.formats import unsupported, write_format
     from cai.constitution.load import load_constitution
     from cai.data.files import write_whole
 
@@ -35,9 +35,9 @@ def command(form: str, constitution: str, out: Path | None, force: bool) -> None
         raise UsageError(f"{out} is there already", hint="Choose another --out, or give --force.")
     rules = load_constitution(constitution)
     principles = [member.principle for member in rules.members]
-    text = write_foreign(form, principles)
+    text = write_format(form, principles)
     if out is None:
         click.echo(text, nl=False)
     else:
         write_whole(out, text)
-    click.echo(f"Lost in {form}: {'; '.join(lost(form, principles))}.", err=True)
+    click.echo(f"Lost in {form}: {'; '.join(unsupported(form, principles))}.", err=True)

@@ -78,7 +78,7 @@ def command(
     cai diff git:v1 git:v2 -p red.jsonl -m Qwen/Qwen3-4B --html diff.html
     cai diff runs/before runs/after --json
     """
-    from cai.authoring.changes import changes, is_read
+    from cai.authoring.changes import changes, changes_model_input
     from cai.authoring.sides import read_sides
 
     if html is not None:
@@ -93,7 +93,7 @@ def command(
 
         print_changes(before, after, differences)
     findings, source = None, ""
-    if not content_only and (before.folder or is_read(before.content, after.content)):
+    if not content_only and (before.folder or changes_model_input(before.content, after.content)):
         findings, source = _effects(before, after, html, options)
     if as_json:
         from cai.cli.diff_json import diff_values
@@ -128,10 +128,10 @@ def _effects(
 
     Returns the findings, and the data that they rest on, in words.
     """
-    from cai.authoring.diff import read
+    from cai.authoring.diff import read_diff
 
     if before.folder and after.folder:
-        findings = read(before, after)
+        findings = read_diff(before, after)
         if html is not None:
             _page_of_runs(before.folder, after.folder, html)
         return findings, "as the two runs have them"
@@ -146,7 +146,7 @@ def _effects(
 def _build(
     before: Side, after: Side, html: Path | None, options: dict[str, Any]
 ) -> tuple[DiffResult, str]:
-    from cai.authoring.diff import built
+    from cai.authoring.diff import build_diff
     from cai.cli.progress import BuildProgress
     from cai.data.files import store_errors
     from cai.data.prompts import PromptFile
@@ -166,7 +166,7 @@ def _build(
         place.mkdir(parents=True, exist_ok=True)
     with Store.open(place / "store.sqlite") as store, store.lock(wait=options["wait"]):
         models = make_models(options)  # once nothing else can be in the way
-        findings = built(
+        findings = build_diff(
             before, after, prompts, store, models, config, source=prompts.path.name,
             watch=_silent if options["quiet"] else BuildProgress,
         )  # fmt: skip

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from cai.authoring.effects import Effect, PromptDiff, asked, effect, flags
+from cai.authoring.effects import Effect, PromptDiff, effect, flags, principle_counts
 from cai.authoring.head_to_head import HeadToHead, WinTieLoss
 from cai.stats import Paired, Proportion, Ratio
 from cai.types import as_dicts
@@ -43,7 +43,7 @@ def _effects(findings: DiffResult, source: str) -> dict[str, Any]:
         "about": source,
         "runs": findings.runs,
         "steps": None if work is None else {
-            side: {"made": dict(w.made), "taken": dict(w.taken)}
+            side: {"made": dict(w.generated), "taken": dict(w.reused)}
             for side, w in zip(("before", "after"), work, strict=True)
         },
         "overall": _effect(effect(over)),
@@ -57,7 +57,7 @@ def _effects(findings: DiffResult, source: str) -> dict[str, Any]:
 
 def principles(over: Sequence[PromptDiff]) -> list[str]:
     """The principles that were asked on either side, by name."""
-    before, after = asked(over)
+    before, after = principle_counts(over)
     return sorted(before.keys() | after.keys())
 
 

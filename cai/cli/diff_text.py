@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from cai.authoring.changes import Change, is_read
-from cai.authoring.words import word_changes
+from cai.authoring.changes import Change, changes_model_input
+from cai.authoring.word_diff import word_changes
 from cai.cli.output import counted
 from cai.pipeline.steps import BuildStage
 from cai.text.terminal import visible
@@ -40,7 +40,7 @@ def print_changes(before: Side, after: Side, differences: Sequence[Change]) -> N
         for change in some:
             for line in _change(change):
                 click.echo(f"  {line}")
-    if differences and not is_read(before.content, after.content):
+    if differences and not changes_model_input(before.content, after.content):
         click.echo("\nNothing that a model reads has changed: both would build the same.")
 
 
@@ -143,8 +143,10 @@ def print_effects(findings: DiffResult, source: str, most: int) -> None:
 
 def _work(work: StepCounts) -> str:
     """`812 steps, 120 made anew (31 critique, 9 revision), 692 from the store`."""
-    made, taken = work.made.total(), work.taken.total()
-    stages = ", ".join(f"{work.made[s]} {s}" for s in get_args(BuildStage) if work.made[s])
+    made, taken = work.generated.total(), work.reused.total()
+    stages = ", ".join(
+        f"{work.generated[s]} {s}" for s in get_args(BuildStage) if work.generated[s]
+    )
     listed = f" ({stages})" if stages else ""
     return f"{counted(made + taken, 'step')}, {made} made anew{listed}, {taken} from the store"
 

@@ -10,7 +10,7 @@ import click
 from cai.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from cai.authoring.imported import ImportedFiles
+    from cai.authoring.importer import ImportedFiles
 
 FOREIGN = ("anthropic", "anthropic-feedback", "llm-swarm", "langchain")
 
@@ -51,8 +51,8 @@ def read_files(form: str, file: Path, name: str) -> ImportedFiles:
     import re
     from datetime import UTC, datetime
 
-    from cai.authoring.foreign import read_foreign
-    from cai.authoring.imported import imported_files
+    from cai.authoring.formats import read_format
+    from cai.authoring.importer import project_files
     from cai.constitution.source import SIZE_LIMIT
 
     if not re.fullmatch(r"[a-z0-9]+([._-][a-z0-9]+)*", name):
@@ -66,9 +66,9 @@ def read_files(form: str, file: Path, name: str) -> ImportedFiles:
         raise DataError(f"{file} is not UTF-8", hint="Save it as UTF-8.") from None
     if len(data) > SIZE_LIMIT:
         raise DataError(f"{file} is larger than {SIZE_LIMIT // 1000:,} kB", hint="Split it.")
-    content = read_foreign(form, text, str(file))
+    content = read_format(form, text, str(file))
     today = datetime.now(UTC).date().isoformat()
-    files = imported_files(content, name, file.name, today)
+    files = project_files(content, name, file.name, today)
     _validate(files)
     return files
 

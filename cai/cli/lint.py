@@ -19,7 +19,7 @@ LONGEST = 600
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
 @json_option
 @format_option("github", "sarif")
-@click.option("--fix", is_flag=True, help="Mend what is safely mended, then check.")
+@click.option("--fix", is_flag=True, help="Fix what can be fixed safely, then lint.")
 @click.option(
     "--against", metavar="REV", default="HEAD", show_default=True,
     help="Hold versions against this commit; in CI, the branch to be merged into.",
@@ -72,11 +72,11 @@ def command(
 
 
 def _fix(chosen: Sequence[Path]) -> list[Path]:
-    """Mend files in place; which ones."""
-    from cai.constitution.lint import mended
+    """Fix files in place. Returns the files that changed."""
+    from cai.constitution.lint import fixed_texts
     from cai.data.files import write_whole
 
-    texts = mended(chosen)
+    texts = fixed_texts(chosen)
     for file, text in texts.items():
         write_whole(file, text)
     return list(texts)
@@ -91,7 +91,7 @@ def _unversioned(chosen: Sequence[Path], revision: str) -> list[Problem]:
 
 def _too_long(chosen: Sequence[Path], model: str) -> list[Problem]:
     """Of all constitutions that can be loaded, each principle once."""
-    from cai.authoring.room import too_long
+    from cai.authoring.context_length import too_long
     from cai.constitution.lint import content_files
     from cai.constitution.load import Loader
     from cai.content import SUFFIXES
@@ -127,7 +127,7 @@ def _print(form: str, problems: Sequence[Problem], files: int, fixed: Sequence[P
             click.echo(text)
         return
     for file in fixed:
-        click.echo(f"mended {visible(shown(file))}")
+        click.echo(f"fixed {visible(shown(file))}")
     for problem in problems:
         at = f"{problem.file}:{problem.line}:{problem.column}"
         click.echo(_short(visible(f"{at}: {problem.code} {problem.message}")))
@@ -163,4 +163,4 @@ def _explain(code: str) -> None:
         if snippet:
             click.echo(f"\n{label}:\n{textwrap.indent(snippet, '    ')}")
     if page.fixed:
-        click.echo("\ncai lint --fix mends it.")
+        click.echo("\ncai lint --fix fixes it.")

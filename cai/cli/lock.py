@@ -11,7 +11,7 @@ from cai.cli.output import counted, json_option, print_json
 from cai.errors import UsageError
 
 if TYPE_CHECKING:
-    from cai.constitution.lock import Locked
+    from cai.constitution.lock import LockEntry
 
 
 @click.command("lock")
@@ -26,7 +26,7 @@ def command(folder: Path, as_json: bool) -> None:
     \b
     cai lock
     """
-    from cai.constitution.lint import default_paths, lockable
+    from cai.constitution.lint import default_paths, lock_entries
     from cai.constitution.lock import NAME, lock_text, read_lock
     from cai.content import enclosing_project, shown
     from cai.data.files import write_whole
@@ -38,7 +38,7 @@ def command(folder: Path, as_json: bool) -> None:
             f"There is no constitution/ or principles/ in {folder} or above it",
             hint="Name a project's folder, or start one: cai init",
         )
-    items = lockable(paths)
+    items = lock_entries(paths)
     before, damage = read_lock(root)
     write_whole(root / NAME, lock_text(items))
     now = {(item.kind, item.id): item for item in items}
@@ -73,8 +73,8 @@ def command(folder: Path, as_json: bool) -> None:
         click.echo(f"  {kind} {name}: removed")
 
 
-def _change(then: Locked, now: Locked) -> str:
-    if now.unversioned_since(then):
+def _change(then: LockEntry, now: LockEntry) -> str:
+    if now.changed_without_version(then):
         return f"another text, still version {now.version}"
     step = f"{then.version} to {now.version}"
-    return f"{step}, a lower version" if now.lower_than(then) else step
+    return f"{step}, a lower version" if now.is_older_than(then) else step

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cai.authoring.stages import STAGES, RenderedStage, StageTexts, stage_messages
+from cai.authoring.rendering import STAGES, RenderedStage, StageTexts, stage_messages
 from cai.cli.defaults import constitution_option
 from cai.cli.output import format_option, json_option, print_json
 from cai.types import as_dicts

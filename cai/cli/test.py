@@ -165,7 +165,7 @@ def _lines(results: Sequence[CaseResult]) -> Iterator[str]:
             yield (head + _beside(result)).rstrip()
             for failure in result.failures:
                 yield f"      broken: {visible(failure)}"
-            for label, text in result.came:
+            for label, text in result.output:
                 short = " ".join(visible(text).split())
                 yield f"      {label}: {short if len(short) <= _WIDTH else short[:_WIDTH] + '…'}"
     found = counts(results)
@@ -173,23 +173,23 @@ def _lines(results: Sequence[CaseResult]) -> Iterator[str]:
 
 
 def _beside(result: CaseResult) -> str:
-    told = [f"{result.held} of {result.runs}"] if result.runs > 1 else []
+    told = [f"{result.passes} of {result.runs}"] if result.runs > 1 else []
     told += [result.note] if result.note else []
     return f"  ({'; '.join(told)})" if told else ""
 
 
 def _plain(result: CaseResult) -> dict[str, Any]:
-    from cai.authoring.promises import in_words
+    from cai.authoring.expectations import expectation_texts
 
     return {
         "principle": result.case.principle.id,
         "test": result.case.test.name,
-        "expected": list(in_words(result.case.test)),
+        "expected": list(expectation_texts(result.case.test)),
         "status": result.status,
         "note": result.note,
-        "held": result.held,
+        "held": result.passes,
         "runs": result.runs,
         "broken": list(result.failures),
-        "came": [{"what": label, "text": text} for label, text in result.came],
+        "came": [{"what": label, "text": text} for label, text in result.output],
         "seconds": round(result.seconds, 3),
     }

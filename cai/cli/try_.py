@@ -81,7 +81,7 @@ def _tried(
     options: dict[str, Any],
 ) -> Attempt:  # fmt: skip
     """Run the one procedure. Raises `PromptError` where the prompt can't be used."""
-    from cai.authoring.attempt import attempt, play
+    from cai.authoring.attempt import attempt, run_tasks
     from cai.cli.known import requests_of, warn_of_unknown_words
     from cai.errors import PromptError
     from cai.pipeline.drive import PromptTask
@@ -100,7 +100,7 @@ def _tried(
     failed: list[PromptError] = []
     draws = replace(draws, reasoners=models.reasoners)
     steps = attempt(prompt, rules, draws, response=response, other=other)
-    play(
+    run_tasks(
         [PromptTask("try", prompt, steps)],
         models,
         finish=lambda task, came: made.append(came),

@@ -11,14 +11,14 @@ from cai.digest import digest
 from cai.types import Constitution, Example, Phase, Principle, PrincipleTest
 
 _INHERITED = ("why", "source", "tags", "stages", "compare", "examples")
-"""What a principle takes over from the one it extends; `stages` key by key."""
+"""Keys that a principle inherits through `extends`; `stages` key by key."""
 
 _READ = ("title", "critique_request", "revision_request", "comparison_question", "examples")
-"""What a model gets to read of a principle, and its digest covers."""
+"""What a model reads of a principle; the digest covers it."""
 
 
 def principle(model: PrincipleFile, file: str) -> Principle:
-    """The dataclass, with a digest of what a model gets to read."""
+    """A principle file as a `Principle`, with the digest of what a model reads."""
     examples = tuple(
         Example(e.prompt.strip(), e.response.strip(), e.critique.strip(), e.revision.strip())
         for e in model.examples
@@ -52,8 +52,8 @@ def principle(model: PrincipleFile, file: str) -> Principle:
     return replace(out, digest=digest({name: getattr(out, name) for name in _READ}))
 
 
-def sealed(constitution: Constitution) -> Constitution:
-    """With its digest: all that can change a model's text, and nothing else."""
+def with_digest(constitution: Constitution) -> Constitution:
+    """The constitution with its digest, which covers all that a model reads and nothing else."""
     parts = {
         "principles": [
             [m.principle.id, m.principle.digest, m.weight, m.phases, m.rounds]
@@ -68,7 +68,7 @@ def sealed(constitution: Constitution) -> Constitution:
 
 
 def feedback_values(values: dict[str, Any]) -> dict[str, Any]:
-    """The settings a file gives, with the types of `Feedback`."""
+    """The feedback settings of a file, with the types of `Feedback`."""
     if values.get("clamp") is not None:
         low, high = values["clamp"]
         values["clamp"] = (low, high)
@@ -78,13 +78,13 @@ def feedback_values(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def phases(listed: Sequence[Phase]) -> tuple[Phase, ...]:
-    """In one order, so that writing [rl, sl] is no change."""
-    known: tuple[Phase, ...] = ("sl", "rl")
-    return tuple(p for p in known if p in listed)
+    """The phases in a fixed order, so that `[rl, sl]` is the same as `[sl, rl]`."""
+    order: tuple[Phase, ...] = ("sl", "rl")
+    return tuple(phase for phase in order if phase in listed)
 
 
 def inherit(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """A principle's keys, completed from those of the principle that it extends."""
+    """A principle's keys, with those that it inherits from the principle that it extends."""
     out = {key: base[key] for key in _INHERITED if key in base} | dict(own)
     stages = own.get("stages")
     if isinstance(stages, dict) and isinstance(base.get("stages"), dict):

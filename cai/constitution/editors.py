@@ -1,7 +1,7 @@
-"""JSON Schema (draft-07) of both kinds of file: completion, hover and checks in an editor.
+"""JSON Schema (draft-07) of both kinds of file: completion, hover and validation in an editor.
 
-Draft-07 is what yaml-language-server reads best. The schemas say what `schema` and `keys` say; what
-only whole files can tell (references, contradictions) is left to `cai lint`.
+Draft-07 is what yaml-language-server supports best. The schemas are made from `schema` and `keys`;
+problems across values and files (references, contradictions) are left to `cai lint`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ NAMES = {kind: f"{kind.lower()}.v1.json" for kind in KINDS}
 _ONE_OR_MORE = {("ConstitutionFile", "extends"), ("ConstitutionFile", "no_problem")} | {
     ("ExpectFile", name) for name in ("contains", "not_contains", "renders")
 }
-"""Lists that may be written as a single text."""
+"""Lists that may be written as one text."""
 _PAIR = {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2}
 _SPECIAL: dict[tuple[str, str], dict[str, Any]] = {
     ("FeedbackFile", "principles_per_pair"): {
@@ -27,7 +27,7 @@ _SPECIAL: dict[tuple[str, str], dict[str, Any]] = {
     },
     ("FeedbackFile", "clamp"): {"anyOf": [_PAIR, {"type": "null"}]},
 }
-"""Keys that a validator in code judges, which no schema can be read from."""
+"""Keys with a validator in code, of which pydantic makes no schema."""
 
 
 def editor_schema(kind: str) -> dict[str, Any]:
@@ -42,7 +42,7 @@ def editor_schema(kind: str) -> dict[str, Any]:
 
 
 def editor_files() -> dict[str, str]:
-    """Path below the project's root → text of each schema."""
+    """Path from the project's root → text of each schema."""
     return {
         f"{FOLDER}/{name}": json.dumps(editor_schema(kind), indent=1, ensure_ascii=False) + "\n"
         for kind, name in NAMES.items()
@@ -50,12 +50,12 @@ def editor_files() -> dict[str, str]:
 
 
 def modeline(kind: str, depth: int) -> str:
-    """The comment that leads an editor to the schema; depth: folders from the root to the file."""
+    """The comment that points an editor to the schema. depth: folders between root and file."""
     return f"# yaml-language-server: $schema={'../' * depth}{FOLDER}/{NAMES[kind]}\n"
 
 
 def _may_inherit(top: dict[str, Any], stages: dict[str, Any]) -> None:
-    """A principle with `extends` need not say what it takes over from another."""
+    """Make the inherited keys of a principle optional if it has `extends`."""
     inherited = ("why", "stages", "compare")
     top["required"] = [key for key in top["required"] if key not in inherited]
     whole = {"properties": {"stages": {"required": stages.pop("required")}}}
@@ -63,10 +63,10 @@ def _may_inherit(top: dict[str, Any], stages: dict[str, Any]) -> None:
 
 
 def _described(model: str, part: dict[str, Any]) -> dict[str, Any]:
-    """A model's part, each key with its meaning, without the noise of the generator."""
+    """The schema of a model, with the meaning of each key, without pydantic's titles."""
     properties = {key: _key(model, key, value) for key, value in part.get("properties", {}).items()}
-    kept = {k: v for k, v in part.items() if k not in ("title", "description", "properties")}
-    return {**kept, "properties": properties}
+    rest = {k: v for k, v in part.items() if k not in ("title", "description", "properties")}
+    return {**rest, "properties": properties}
 
 
 def _key(model: str, key: str, value: dict[str, Any]) -> dict[str, Any]:
@@ -76,15 +76,15 @@ def _key(model: str, key: str, value: dict[str, Any]) -> dict[str, Any]:
         out = {**_SPECIAL[model, key], **default}
     if (model, key) in _ONE_OR_MORE:
         out = _one_or_more(out)
-    if "$ref" in out:  # in draft-07 nothing beside a $ref is read
+    if "$ref" in out:  # draft-07 ignores everything beside a $ref
         out = {"allOf": [{"$ref": out.pop("$ref")}], **out}
     return {"description": KEYS[model][key], **out}
 
 
-def _one_or_more(listed: dict[str, Any]) -> dict[str, Any]:
-    """The schema of a list, or of one of its items."""
-    options = listed.pop("anyOf", None) or [
-        {k: listed.pop(k) for k in list(listed) if k in ("type", "items", "minItems", "maxItems")}
+def _one_or_more(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a list that may also be one of its items."""
+    options = schema.pop("anyOf", None) or [
+        {k: schema.pop(k) for k in list(schema) if k in ("type", "items", "minItems", "maxItems")}
     ]
     many = next(o for o in options if o.get("type") == "array")
-    return {"anyOf": [many["items"], *options], **listed}
+    return {"anyOf": [many["items"], *options], **schema}

@@ -1,4 +1,4 @@
-"""White space that nobody sees, and what `cai lint --fix` does about it."""
+"""White space problems, and what `cai lint --fix` can fix safely."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cai.constitution.schema import API
-from cai.constitution.source import UNSEEN, parse
+from cai.constitution.source import INVISIBLE, parse
 from cai.content import SUFFIXES, shown
 from cai.errors import Problem
 
 _HEADER = re.compile(r"^(#[^\n]*\n|\n)*")
 
 
-def untidy(path: Path) -> Iterator[Problem]:
-    """The first line of each sort that ends in what can't be seen, of a YAML file that is read."""
+def whitespace_problems(path: Path) -> Iterator[Problem]:
+    """The first line with each kind of white space problem, in a YAML file."""
     text = _text(path) if path.suffix in SUFFIXES else None
-    if not text:  # the white space of a template may be meant
+    if not text:  # white space in a template may be intended
         return
-    hint = "cai lint --fix mends it."
+    hint = "cai lint --fix fixes it."
     lines = text.split("\n")
-    for ending, what in (("\r", "lines end in CR"), (" ", "white space at the end of the line")):
+    for ending, what in (("\r", "lines end in CR LF"), (" ", "trailing white space")):
         for number, line in enumerate(lines, 1):
             bare = line.rstrip("\r") if ending == " " else line
             if bare != bare.rstrip(" \t" if ending == " " else "\r"):
@@ -34,16 +34,16 @@ def untidy(path: Path) -> Iterator[Problem]:
         yield Problem(shown(path), len(lines), at, "C060", what, hint)
 
 
-def mended(path: Path, kind: str | None) -> str | None:
-    """The file's text with all that is safely mended; None where nothing is, or can be read.
+def fixed_text(path: Path, kind: str | None) -> str | None:
+    """The file's text with every safe fix applied; None if there is nothing to fix.
 
-    Invisible characters and white space at the ends of lines go, missing `api` and `kind` lines
-    come. kind: that of a YAML file without one; None for a file that needs none.
+    Invisible characters and trailing white space are removed, missing `api` and `kind` lines added.
+    kind: the kind of a YAML file that names none; None for a file that needs none.
     """
     text = _text(path)
     if text is None:
         return None
-    clean = UNSEEN.sub("", text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n"))
+    clean = INVISIBLE.sub("", text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n"))
     if path.suffix in SUFFIXES and clean.strip():
         lines = [line.rstrip(" \t") for line in clean.split("\n")]
         clean = "\n".join(lines).rstrip("\n") + "\n"
@@ -56,8 +56,8 @@ def _with_header(text: str, path: Path, kind: str) -> str:
     if source is None or not isinstance(source.value, dict):
         return text
     missing = [f"{k}: {v}\n" for k, v in (("api", API), ("kind", kind)) if k not in source.value]
-    found = _HEADER.match(text)
-    at = found.end() if found else 0
+    header = _HEADER.match(text)
+    at = header.end() if header else 0
     return text[:at] + "".join(missing) + text[at:]
 
 

@@ -1,4 +1,4 @@
-"""Check files before anything is spent: all that loading finds, and what only a reviewer would."""
+"""Lints content files: the errors that loading finds, and advice that a reviewer would give."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cai.constitution import layout, survey
+from cai.constitution import heuristics, layout
 from cai.constitution.load import Loader, template_problems
-from cai.constitution.lock import Locked, against, locked, read_lock
+from cai.constitution.lock import LockEntry, lock_entry, lock_problems, read_lock
 from cai.constitution.project import NAME as SETTINGS
 from cai.constitution.project import project_problems, settings_above
 from cai.constitution.source import Source, read_text, walk_texts
@@ -24,24 +24,24 @@ from cai.types import Constitution, Principle
 _NOTE = re.compile(r"\b(TODO|FIXME|TBD|XXX)\b")
 _IGNORE = re.compile(r"#\s*lint: ignore((?:[ ,]+C[0-9]{3})+)")
 ADVICE = ("C05", "C06")
-"""Codes of what a reviewer would find: no build stops for them, and a comment silences them."""
+"""Prefixes of codes that are advice: no build stops for them, and a comment can ignore them."""
 _FOLDERS = ("constitution", "principles")
 TEMPLATE_SUFFIXES = (".j2", ".jinja")
 
 
 @dataclass(frozen=True, slots=True)
 class LintReport:
-    """How many files were looked at, and every problem in them."""
+    """How many files were linted, and every problem in them."""
 
     files: int
     problems: tuple[Problem, ...]
 
 
 def lint(paths: Sequence[Path]) -> LintReport:
-    """Check files and folders, and what they refer to.
+    """Lint files and folders, and what they refer to.
 
-    Of a project's folder `constitution/` and `principles/` are read, and the settings in `cai.yaml`
-    that hold for it.
+    Of a project's root folder, `constitution/`, `principles/` and the settings in `cai.yaml` are
+    linted.
     """
     loader = Loader()
     files = [*content_files(paths), *_settings(paths)]
@@ -52,88 +52,90 @@ def lint(paths: Sequence[Path]) -> LintReport:
         elif file.suffix in TEMPLATE_SUFFIXES:
             loader.note(_template(file))
         elif file.suffix in SUFFIXES:
-            found = _yaml(loader, file)
-            if found is not None:
-                constitutions[file] = found
+            constitution = _yaml(loader, file)
+            if constitution is not None:
+                constitutions[file] = constitution
         else:
-            hint = f"Name files that end in {', '.join((*SUFFIXES, *TEMPLATE_SUFFIXES))}."
-            what = "neither YAML nor a template" if file.exists() else "there is no such file"
+            hint = f"Give files that end in {', '.join((*SUFFIXES, *TEMPLATE_SUFFIXES))}."
+            what = "neither YAML nor a template" if file.exists() else "no such file"
             loader.note([Problem(shown(file), 1, 1, "C001", what, hint)])
-        loader.note(layout.untidy(file))
+        loader.note(layout.whitespace_problems(file))
     loader.note(_principles(loader))
     loader.note(_deprecated(loader))
-    if not any(problem.code < "C050" for problem in loader.problems):  # else most would be missing
-        loader.note(_locked(loader, constitutions, paths))
-    kept = [problem for problem in loader.problems if not _silenced(problem)]
-    return LintReport(len(files), tuple(kept))
+    if not any(
+        problem.code < "C050" for problem in loader.problems
+    ):  # else most entries would be missing
+        loader.note(_lock_problems(loader, constitutions, paths))
+    problems = tuple(problem for problem in loader.problems if not _is_ignored(problem))
+    return LintReport(len(files), problems)
 
 
-def _silenced(problem: Problem) -> bool:
-    """Whether a line asks for silence about advice: `# lint: ignore C057`."""
+def _is_ignored(problem: Problem) -> bool:
+    """Whether a comment on the line ignores advice: `# lint: ignore C057`."""
     if not problem.code.startswith(ADVICE):
         return False
     try:
         lines = Path(problem.file).read_text(encoding="utf-8").splitlines()
-        asked = _IGNORE.search(lines[problem.line - 1])
+        comment = _IGNORE.search(lines[problem.line - 1])
     except (OSError, UnicodeDecodeError, IndexError):
         return False
-    return asked is not None and problem.code in asked.group(1)
+    return comment is not None and problem.code in comment.group(1)
 
 
 def content_files(paths: Sequence[Path]) -> list[Path]:
-    """The content among files and folders, each file once."""
+    """The content files among files and folders, each once."""
     return list(
         dict.fromkeys(file for path in paths for file in _files(path) if file.name != SETTINGS)
     )
 
 
 def _settings(paths: Sequence[Path]) -> list[Path]:
-    """The `cai.yaml` that are named, and those of the projects that are linted whole."""
+    """The `cai.yaml` files among the paths, and those of projects that are linted as a whole."""
     named = [path for path in paths if path.name == SETTINGS]
     roots = {enclosing_project(path.absolute()) for path in paths if path.is_dir()}
     whole = [root for root in roots if root is not None and _is_whole(root, paths)]
-    held = [file for root in sorted(whole) if (file := settings_above(root)) is not None]
-    return list({file.absolute(): file for file in (*named, *held)}.values())
+    of_projects = [file for root in sorted(whole) if (file := settings_above(root)) is not None]
+    return list({file.absolute(): file for file in (*named, *of_projects)}.values())
 
 
 def _is_whole(root: Path, paths: Sequence[Path]) -> bool:
-    """Whether a project's whole content is among files and folders."""
+    """Whether the paths cover the whole content of a project."""
     folders = [root / name for name in _FOLDERS if (root / name).is_dir()]
-    there = [os.path.realpath(path) for path in paths]
-    return os.path.realpath(root) in there or all(os.path.realpath(f) in there for f in folders)
+    real = [os.path.realpath(path) for path in paths]
+    return os.path.realpath(root) in real or all(os.path.realpath(f) in real for f in folders)
 
 
-def lockable(paths: Sequence[Path]) -> list[Locked]:
-    """What a lock says of all principles and constitutions among files and folders.
+def lock_entries(paths: Sequence[Path]) -> list[LockEntry]:
+    """The lock entries of all principles and constitutions among files and folders.
 
     Raises `ContentError` with every problem that loading them finds.
     """
     loader = Loader()
-    found: list[Locked] = []
+    entries: list[LockEntry] = []
     for file in content_files(paths):
         if file.suffix in SUFFIXES:
             constitution = _yaml(loader, file)
-            found += [locked(constitution)] if constitution is not None else []
+            entries += [lock_entry(constitution)] if constitution is not None else []
     loader.raise_problems()
-    return [*found, *map(locked, loader.principles.values())]
+    return [*entries, *map(lock_entry, loader.principles.values())]
 
 
-def mended(paths: Sequence[Path]) -> dict[Path, str]:
-    """The files in which something is safely mended (see `layout.mended`), and their new texts.
+def fixed_texts(paths: Sequence[Path]) -> dict[Path, str]:
+    """The files that can be fixed safely, and their fixed texts (see `layout.fixed_text`).
 
-    Links are left as they are.
+    Symbolic links are left alone.
     """
     out = {}
     for file in (*content_files(paths), *_settings(paths)):
         kind = None if file.name == SETTINGS else _kind_of(file)
-        text = None if file.is_symlink() else layout.mended(file, kind)
+        text = None if file.is_symlink() else layout.fixed_text(file, kind)
         if text is not None:
             out[file] = text
     return out
 
 
 def _files(path: Path) -> Iterator[Path]:
-    """The content files below a path, in order; links to folders are not followed."""
+    """The content files below a path, sorted; links to folders are not followed."""
     if not path.is_dir():
         yield path
         return
@@ -147,7 +149,7 @@ def _files(path: Path) -> Iterator[Path]:
 
 
 def _yaml(loader: Loader, file: Path) -> Constitution | None:
-    """Load a file as what its `kind` says; without one, as what its folder suggests."""
+    """Load a file by its `kind`, or else its folder. Returns the constitution, if it is one."""
     source = loader.source(file)
     if source is None:
         return None
@@ -159,7 +161,7 @@ def _yaml(loader: Loader, file: Path) -> Constitution | None:
         loader.note(_changelog(source))
         loader.note(_notes(source))
         if constitution is not None:
-            loader.note(survey.never_asked(source, constitution.members, constitution.plan))
+            loader.note(heuristics.never_drawn(source, constitution.members, constitution.plan))
         return constitution
     else:
         loader.principle(file)
@@ -172,7 +174,7 @@ def _kind_of(file: Path) -> str:
 
 
 def _template(file: Path) -> list[Problem]:
-    """A template file, checked as the kind its name begins with (`compare_both.j2`: compare)."""
+    """Problems of a template file, whose kind is the prefix of its name (`compare_both.j2`)."""
     text, problems = read_text(file, SOURCE_LIMIT)
     if problems:
         return problems
@@ -180,8 +182,8 @@ def _template(file: Path) -> list[Problem]:
     if kinds:
         problems = template_problems(text, shown(file), kinds[0])
     else:
-        known = frozenset[str]().union(*(a | b for a, b in VARIABLES.values()))
-        problems = source_problems(text, shown(file), known)
+        variables = frozenset[str]().union(*(a | b for a, b in VARIABLES.values()))
+        problems = source_problems(text, shown(file), variables)
     for number, line in enumerate(text.splitlines(), 1):
         note = _NOTE.search(line)
         if note:
@@ -190,20 +192,20 @@ def _template(file: Path) -> list[Problem]:
 
 
 def _principles(loader: Loader) -> Iterator[Problem]:
-    """What is wrong with principles beside each other, and what is missing in each."""
+    """Problems within each principle, and between principles."""
     ids: dict[tuple[Path, str], str] = {}
     titles: dict[tuple[Path, str], str] = {}
-    beside: list[tuple[Path, Source, Principle]] = []
+    principles: list[tuple[Path, Source, Principle]] = []
     for (path, root), principle in sorted(loader.principles.items()):
         source = loader.source(path)
         if source is None:
             continue
-        beside.append((root, source, principle))
+        principles.append((root, source, principle))
         yield from _notes(source)
-        yield from survey.of_principle(source, principle)
+        yield from heuristics.principle_problems(source, principle)
         if not principle.tests:
             what = f"`{principle.id}` has no tests"
-            hint = "Add two or three: a response that it flags, one that it leaves alone, a pair."
+            hint = "Add two or three: a response that it flags, one that it accepts, a pair."
             yield source.problem(("id",), "C050", what, hint)
         elif not any("prefers" in test.expect for test in principle.tests):
             what = "no test says which of two responses the comparison prefers"
@@ -211,36 +213,36 @@ def _principles(loader: Loader) -> Iterator[Problem]:
             yield source.problem(("compare",), "C061", what, hint)
         first = ids.setdefault((root, principle.id), source.file)
         if first != source.file:
-            what = f"the id `{principle.id}` is taken by {first}"
+            what = f"the id `{principle.id}` is already used by {first}"
             yield source.problem(("id",), "C023", what, "Give one of them another id.")
         first = titles.setdefault((root, principle.title.casefold()), source.file)
         if first != source.file:
-            what = f"the title is that of {first}"
-            yield source.problem(("title",), "C051", what, "Say what is different about it.")
-    yield from survey.alike(beside)
+            what = f"the same title as in {first}"
+            yield source.problem(("title",), "C051", what, "Say in the title what differs.")
+    yield from heuristics.near_duplicates(principles)
 
 
-def _locked(
+def _lock_problems(
     loader: Loader, constitutions: dict[Path, Constitution], paths: Sequence[Path]
 ) -> Iterator[Problem]:
-    """Content against the lock of its project, where whole projects are linted that have one."""
-    there: dict[Path, list[tuple[Locked, str, tuple[int, int]]]] = {}
+    """Differences from `cai.lock`, for projects that have one and are linted as a whole."""
+    by_root: dict[Path, list[tuple[LockEntry, str, tuple[int, int]]]] = {}
     for (path, root), principle in sorted(loader.principles.items()):
         source = loader.source(path)
         if source is not None:
-            place = (locked(principle), source.file, source.position(("version",)))
-            there.setdefault(root, []).append(place)
+            place = (lock_entry(principle), source.file, source.position(("version",)))
+            by_root.setdefault(root, []).append(place)
     for path, constitution in constitutions.items():
         source = loader.source(path)
         if source is not None:
-            place = (locked(constitution), source.file, source.position(("version",)))
-            there.setdefault(project_root(path), []).append(place)
-    for root, items in there.items():
+            place = (lock_entry(constitution), source.file, source.position(("version",)))
+            by_root.setdefault(project_root(path), []).append(place)
+    for root, items in by_root.items():
         if _is_whole(root, paths):
             lock, problems = read_lock(root)
             yield from problems
             if lock is not None:
-                yield from against(lock, root, items)
+                yield from lock_problems(lock, root, items)
 
 
 def _deprecated(loader: Loader) -> Iterator[Problem]:
@@ -262,7 +264,7 @@ def _changelog(source: Source) -> Iterator[Problem]:
 
 
 def _notes(source: Source) -> Iterator[Problem]:
-    """Notes to the author in any text but those of examples and tests."""
+    """Notes to the author in any text outside examples and tests."""
     for place, text in walk_texts(source.value):
         note = _NOTE.search(text)
         if note and place[0] not in ("tests", "examples"):
@@ -270,10 +272,12 @@ def _notes(source: Source) -> Iterator[Problem]:
 
 
 def _note(file: str, at: tuple[int, int], word: str) -> Problem:
-    return Problem(file, *at, "C053", f"the text still says {word}", "Finish it, or take it out.")
+    return Problem(
+        file, *at, "C053", f"the text still contains {word}", "Finish it, or delete the note."
+    )
 
 
 def default_paths(here: Path) -> list[Path]:
-    """What `cai lint` checks without arguments: the project around `here`, if there is one."""
+    """What `cai lint` lints without arguments: the project around `here`, if there is one."""
     root = enclosing_project(here) or here
     return [root / name for name in _FOLDERS if (root / name).is_dir()]

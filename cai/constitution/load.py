@@ -1,4 +1,4 @@
-"""Files → `Constitution` and `Principle`, or every problem in them at once."""
+"""Loads `Constitution` and `Principle` from files, or reports every problem in them at once."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ NO_PROBLEM = ("No problem found.",)
 """As in `Constitution`."""
 
 CHAIN_LIMIT = 32
-"""How long a chain of `extends` may be."""
+"""The longest chain of `extends`."""
 
 
 def load_constitution(path_or_name: str | Path) -> Constitution:
@@ -44,24 +44,24 @@ def load_constitution(path_or_name: str | Path) -> Constitution:
     Raises `ContentError` with every problem of the file and of all it refers to.
     """
     loader = Loader()
-    loaded = loader.constitution(find_constitution(path_or_name))
+    constitution = loader.constitution(find_constitution(path_or_name))
     loader.raise_problems()
-    assert loaded is not None
-    return loaded
+    assert constitution is not None
+    return constitution
 
 
 def load_principle(path: str | Path) -> Principle:
     """Load a principle file. Raises `ContentError` with every problem in it."""
     loader = Loader()
-    loaded = loader.principle(Path(path))
+    principle = loader.principle(Path(path))
     loader.raise_problems()
-    assert loaded is not None
-    return loaded
+    assert principle is not None
+    return principle
 
 
 @dataclass
 class _Parts:
-    """What a constitution is made of, its own and what it extends."""
+    """The parts of a constitution: its own, merged over those of what it extends."""
 
     members: dict[str, Member] = field(default_factory=dict)
     plan: dict[str, Any] = field(default_factory=dict)
@@ -70,7 +70,7 @@ class _Parts:
     no_problem: tuple[str, ...] = NO_PROBLEM
 
     def extend(self, other: _Parts) -> None:
-        """Lay `other` over this: by principle id, and setting by setting."""
+        """Merge `other` over this: by principle id, and setting by setting."""
         self.members.update(other.members)
         self.plan.update(other.plan)
         self.feedback.update(other.feedback)
@@ -91,11 +91,11 @@ class Loader:
         self._collected: dict[tuple[Path, Path], _Collected | None] = {}
         self._paths: dict[tuple[Path, str], Path] = {}
         self.uses: list[tuple[Source, KeyPath, Principle]] = []
-        """Which principle is listed where, in every constitution read so far."""
+        """Where each principle is listed, in every constitution read so far."""
 
     @property
     def problems(self) -> list[Problem]:
-        """Every problem met so far, by file and position."""
+        """Every problem so far, by file and position."""
         return sorted(self._problems)
 
     def raise_problems(self) -> None:
@@ -104,11 +104,11 @@ class Loader:
             raise ContentError(self.problems)
 
     def note(self, problems: Iterable[Problem]) -> None:
-        """Add problems; one that is known already stays single."""
+        """Add problems, without duplicates."""
         self._problems.update(dict.fromkeys(problems))
 
     def source(self, path: Path) -> Source | None:
-        """A file's YAML, read once."""
+        """A file's YAML, read once; None if it can't be parsed."""
         path = Path(os.path.abspath(path))  # noqa: PTH100 — links are judged by `resolve`
         if path not in self._sources:
             self._sources[path], problems = read_source(path)
@@ -117,13 +117,13 @@ class Loader:
 
     @property
     def principles(self) -> dict[tuple[Path, Path], Principle]:
-        """(File, project root) → principle, of all that could be read so far."""
-        return {key: found for key, found in self._principles.items() if found is not None}
+        """(File, project root) → principle, of all that are valid so far."""
+        return {key: p for key, p in self._principles.items() if p is not None}
 
     # -- principles -----------------------------------------------------------------------------
 
     def principle(self, path: Path, root: Path | None = None) -> Principle | None:
-        """A principle file, or None where it has problems."""
+        """Load a principle file; None if it has problems."""
         path = Path(os.path.abspath(path))  # noqa: PTH100
         root = root or project_root(path)
         if (path, root) not in self._principles:
@@ -139,7 +139,7 @@ class Loader:
         return convert.principle(model, source.file) if model else None
 
     def _inherit(self, path: Path, root: Path, chain: tuple[Path, ...]) -> Source | None:
-        """A principle's source, its value completed from what it extends."""
+        """A principle's source, with the keys that it inherits through `extends`."""
         source = self.source(path)
         if source is None or not isinstance(source.value, dict):
             return source
@@ -160,7 +160,7 @@ class Loader:
     # -- constitutions --------------------------------------------------------------------------
 
     def constitution(self, path: Path) -> Constitution | None:
-        """A constitution file with all it refers to, or None where there are problems."""
+        """Load a constitution file with all it refers to; None if there are problems."""
         path = Path(os.path.abspath(path))  # noqa: PTH100
         before = len(self._problems)
         collected = self._collect(path, project_root(path), ())
@@ -177,7 +177,7 @@ class Loader:
         missing = VARIABLES.keys() - parts.templates.keys()
         shipped = {kind: _shipped(f"{kind}.j2") for kind in missing}
         templates = Templates(**parts.templates, **shipped)
-        return convert.sealed(
+        return convert.with_digest(
             Constitution(
                 id=model.id,
                 version=model.version,
@@ -192,7 +192,7 @@ class Loader:
         )
 
     def _collect(self, path: Path, root: Path, chain: tuple[Path, ...]) -> _Collected | None:
-        """A constitution with what it extends; each file is collected once."""
+        """A constitution merged with what it extends; each file is read once."""
         if (path, root) not in self._collected:
             self._collected[path, root] = self._gather(path, root, chain)
         return self._collected[path, root]
@@ -224,9 +224,11 @@ class Loader:
             parts.no_problem = tuple(t.strip() for t in model.no_problem)
         return source, model, parts
 
-    def _members(self, source: Source, listed: list[MemberFile], parts: _Parts, root: Path) -> None:
+    def _members(
+        self, source: Source, entries: list[MemberFile], parts: _Parts, root: Path
+    ) -> None:
         own: dict[str, int] = {}
-        for index, item in enumerate(listed):
+        for index, item in enumerate(entries):
             place: KeyPath = ("principles", index, "ref")
             target = self._follow(source, place, item.ref, root)
             principle = self.principle(target, root) if target else None
@@ -239,7 +241,7 @@ class Loader:
                 what = f"the principle `{name}` is listed twice, first as number {own[name] + 1}"
                 self.note([source.problem(place, "C023", what, "Delete one of them.")])
             elif first.resolve() != target.resolve():
-                what = f"the id `{name}` stands for two files, the other is {shown(first)}"
+                what = f"two files have the id `{name}`; the other is {shown(first)}"
                 self.note([source.problem(place, "C023", what, "Give one of them another id.")])
             own[name] = index
             parts.members[name] = Member(
@@ -276,7 +278,7 @@ class Loader:
         return out
 
     def template(self, path: Path, kind: str) -> str:
-        """A template's source, checked against the variables of its kind."""
+        """A template's source, linted against the variables of its kind."""
         text, problems = read_text(path, SOURCE_LIMIT)
         self.note(problems or template_problems(text, shown(path), kind))
         return text
@@ -286,15 +288,14 @@ class Loader:
     def _follow(self, source: Source, place: KeyPath, reference: str, root: Path) -> Path | None:
         try:
             return resolve(reference, source.path, root)
-        except ReferenceRefused as refused:
-            hint = refused.hint
-            self.note([source.problem(place, refused.code, refused.message, hint)])
+        except ReferenceRefused as error:
+            self.note([source.problem(place, error.code, error.message, error.hint)])
             return None
 
     def _cycle(self, source: Source, place: KeyPath, target: Path, chain: tuple[Path, ...]) -> bool:
         if target.resolve() in {p.resolve() for p in chain}:
             way = " → ".join(p.name for p in (*chain, target))
-            what, hint = f"`extends` comes back: {way}", "Take one of them out of the circle."
+            what, hint = f"`extends` is circular: {way}", "Remove one of them from the cycle."
         elif len(chain) >= CHAIN_LIMIT:
             what, hint = f"a chain of more than {CHAIN_LIMIT} `extends`", "Shorten it."
         else:
@@ -304,12 +305,12 @@ class Loader:
 
 
 def template_problems(text: str, file: str, kind: str) -> list[Problem]:
-    """Problems of a template of a kind: its syntax, and variables it lacks or does not have."""
+    """Problems of a template of a kind: its syntax, unknown variables and missing ones."""
     required, optional = VARIABLES[kind]
     problems = source_problems(text, file, required | optional)
     if not problems:
         for name in sorted(required - used_variables(text)):
-            what = f"a {kind} template must show the variable `{name}`"
+            what = f"a {kind} template must use the variable `{name}`"
             hint = f"Put {{{{ {name} }}}} where the model should read it."
             problems.append(Problem(file, 1, 1, "C043", what, hint))
     return problems

@@ -1,7 +1,7 @@
-"""`cai.lock`: the version and digest of all content, as it was agreed on.
+"""`cai.lock`: the agreed version and digest of all content.
 
-The digest of a principle covers what a model reads of it, that of a constitution its own settings
-and templates: not the texts of its principles, which have versions of their own.
+A principle's digest covers what a model reads of it. A constitution's covers its own settings and
+templates, but not the texts of its principles, which have versions of their own.
 """
 
 from __future__ import annotations
@@ -19,41 +19,41 @@ from cai.types import Constitution, Principle
 
 NAME = "cai.lock"
 FORMAT = "cai-lock/1"
-_HINT = "Write it anew: cai lock"
+_HINT = "Update it with: cai lock"
 
 
 @dataclass(frozen=True, slots=True)
-class Locked:
-    """What the lock knows of a file. kind: `principle` or `constitution`."""
+class LockEntry:
+    """The lock's entry for a file. kind: `principle` or `constitution`."""
 
     kind: str
     id: str
     version: str
     digest: str
 
-    def lower_than(self, then: Locked) -> bool:
-        """Whether the version went down since then."""
-        now, before = (tuple(map(int, it.version.split("."))) for it in (self, then))
-        return now < before
+    def is_older_than(self, other: LockEntry) -> bool:
+        """Whether the version is lower than the other entry's."""
+        own, others = (tuple(map(int, it.version.split("."))) for it in (self, other))
+        return own < others
 
-    def unversioned_since(self, then: Locked) -> bool:
-        """Whether what a model reads has changed since then, and the version has not."""
-        return self.version == then.version and self.digest != then.digest
-
-
-Lock: TypeAlias = Mapping[tuple[str, str], Locked]
-"""(Kind, id) → what is locked."""
+    def changed_without_version(self, before: LockEntry) -> bool:
+        """Whether what a model reads has changed, but not the version."""
+        return self.version == before.version and self.digest != before.digest
 
 
-def locked(item: Principle | Constitution) -> Locked:
-    """What a lock says of a principle or a constitution as it is now."""
+Lock: TypeAlias = Mapping[tuple[str, str], LockEntry]
+"""(Kind, id) → entry."""
+
+
+def lock_entry(item: Principle | Constitution) -> LockEntry:
+    """The entry of a principle or a constitution."""
     if isinstance(item, Principle):
-        return Locked("principle", item.id, item.version, item.digest)
-    return Locked("constitution", item.id, item.version, own_digest(item))
+        return LockEntry("principle", item.id, item.version, item.digest)
+    return LockEntry("constitution", item.id, item.version, own_digest(item))
 
 
 def own_digest(constitution: Constitution) -> str:
-    """Digest of what the constitution itself says: not of its principles' texts."""
+    """Digest of a constitution's own settings, without its principles' texts."""
     return digest(
         {
             "members": [
@@ -67,8 +67,8 @@ def own_digest(constitution: Constitution) -> str:
     )
 
 
-def lock_text(items: Iterable[Locked]) -> str:
-    """The file: sorted, one line an entry, so that it merges and diffs well."""
+def lock_text(items: Iterable[LockEntry]) -> str:
+    """The text of the lock file: sorted, one entry per line, so that it merges and diffs well."""
     lines = [
         json.dumps({"kind": i.kind, "id": i.id, "version": i.version, "digest": i.digest})
         for i in sorted(items, key=lambda i: (i.kind, i.id))
@@ -77,17 +77,17 @@ def lock_text(items: Iterable[Locked]) -> str:
 
 
 def read_lock(root: Path) -> tuple[Lock | None, list[Problem]]:
-    """A project's lock: None where it has none; or what is wrong with it."""
+    """Read a project's lock. Returns None if it has none, or its problems."""
     path = root / NAME
     if not path.is_file():
         return None, []
-    out: dict[tuple[str, str], Locked] = {}
+    out: dict[tuple[str, str], LockEntry] = {}
     try:
         head, *lines = path.read_text(encoding="utf-8").splitlines() or [""]
         if json.loads(head) != {"format": FORMAT}:
             raise ValueError("not a lock of this version of cai")
         for line in lines:
-            entry = Locked(**_texts(json.loads(line)))
+            entry = LockEntry(**_texts(json.loads(line)))
             out[entry.kind, entry.id] = entry
     except OSError as error:
         return None, [Problem(shown(path), 1, 1, "C001", f"can't be read: {error.strerror}")]
@@ -99,29 +99,28 @@ def read_lock(root: Path) -> tuple[Lock | None, list[Problem]]:
 
 def _texts(values: Any) -> dict[str, str]:
     if not isinstance(values, dict) or not all(isinstance(v, str) for v in values.values()):
-        raise ValueError("a line is no entry")
+        raise ValueError("a line is not an entry")
     return values
 
 
-def against(
-    lock: Lock, root: Path, items: Iterable[tuple[Locked, str, tuple[int, int]]]
+def lock_problems(
+    lock: Lock, root: Path, items: Iterable[tuple[LockEntry, str, tuple[int, int]]]
 ) -> Iterator[Problem]:
-    """Where content is not what was locked. items: what is there, its file, and where its version
-    stands."""
-    seen = set[tuple[str, str]]()
+    """Differences between content and lock. items: entry, file, and position of its version."""
+    present = set[tuple[str, str]]()
     for now, file, at in items:
-        seen.add((now.kind, now.id))
-        then = lock.get((now.kind, now.id))
-        if then is None:
-            what = f"the lock does not know the {now.kind} `{now.id}`"
+        present.add((now.kind, now.id))
+        before = lock.get((now.kind, now.id))
+        if before is None:
+            what = f"the {now.kind} `{now.id}` is not in the lock"
             yield Problem(file, *at, "C072", what, _HINT)
-        elif now.unversioned_since(then):
-            what = f"`{now.id}` is not what was locked as version {now.version}"
+        elif now.changed_without_version(before):
+            what = f"`{now.id}` differs from what was locked as version {now.version}"
             hint = "Give it a new version, then: cai lock"
             yield Problem(file, *at, "C071", what, hint)
-        elif then != now:
-            what = f"`{now.id}` has version {now.version}, and the lock {then.version}"
+        elif before != now:
+            what = f"`{now.id}` has version {now.version}; the lock has {before.version}"
             yield Problem(file, *at, "C072", what, _HINT)
-    for kind, name in sorted(lock.keys() - seen):
-        what = f"the {kind} `{name}` is locked, and is not in the project"
+    for kind, name in sorted(lock.keys() - present):
+        what = f"the {kind} `{name}` is in the lock, but not in the project"
         yield Problem(shown(root / NAME), 1, 1, "C072", what, _HINT)

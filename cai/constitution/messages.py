@@ -1,7 +1,7 @@
-"""From a principle to the exact messages that a model reads, stage by stage.
+"""Renders the exact messages that a model reads, stage by stage.
 
-The only place where templates are rendered for a model; `cai render` prints what comes out here.
-Each stage extends the conversation of the stage before, so a backend can keep its cache.
+The only place where templates are rendered for a model; `cai render` prints the result. Each stage
+extends the conversation of the stage before, so that a backend can reuse its KV cache.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ ANSWERS = ("A", "B")
 
 ANSWER_PREFILL = "("
 REASONING_STOP = "The answer is"
-"""Where a judge that thinks aloud is stopped, to be scored instead."""
+"""The stop string of a judge's chain of thought, after which the letters are scored."""
 
 
 def critique(constitution: Constitution, principle: Principle, conversation: Messages) -> Messages:
-    """Ask the critic about the last assistant turn of `conversation`."""
+    """The request for a critique of the last assistant turn of `conversation`."""
     turn = _critique_turn(constitution, principle)
     return (*_fewshot(constitution, principle), *conversation, turn)
 
@@ -29,9 +29,9 @@ def exchange(
     conversation: Messages,
     critique_text: str | None,
 ) -> Messages:
-    """`conversation` with the critique and the request to revise behind it.
+    """`conversation`, followed by the critique and the request for a revision.
 
-    `critique_text` None is a direct revision, asked for without a critique.
+    critique_text: None for a direct revision, without a critique.
     """
     middle: Messages = ()
     if critique_text is not None:
@@ -46,19 +46,19 @@ def revision(
     conversation: Messages,
     critique_text: str | None,
 ) -> Messages:
-    """Ask for a better response, in the light of the critique where there is one."""
-    asked = exchange(constitution, principle, conversation, critique_text)
-    return (*_fewshot(constitution, principle), *asked)
+    """The request for a revision of the response, after the critique if there is one."""
+    conversation = exchange(constitution, principle, conversation, critique_text)
+    return (*_fewshot(constitution, principle), *conversation)
 
 
 def comparison(
     constitution: Constitution, principle: Principle, prompt: Messages, first: str, second: str
 ) -> Messages:
-    """Ask the judge which response is better: `first` stands as (A), `second` as (B)."""
+    """The question to the judge which response is better: `first` is (A), `second` is (B)."""
     templates = constitution.templates
-    reasoned = constitution.feedback.chain_of_thought
+    reasoning = constitution.feedback.chain_of_thought
     text = render(
-        templates.compare_cot if reasoned else templates.compare,
+        templates.compare_cot if reasoning else templates.compare,
         {
             "principle": principle.title,
             "question": principle.comparison_question.strip(),
@@ -71,7 +71,7 @@ def comparison(
 
 
 def after_reasoning(reasoning: str) -> str:
-    """The assistant's words up to the letter, once it has thought aloud."""
+    """The assistant's chain of thought, up to the letter of its answer."""
     return f"{reasoning.strip()} {REASONING_STOP}: {ANSWER_PREFILL}".lstrip()
 
 
@@ -103,11 +103,11 @@ def _revision_turn(
 
 
 def _fewshot(constitution: Constitution, principle: Principle) -> Messages:
-    """The principle's first examples as earlier turns in the very format of the stages."""
+    """The principle's few-shot examples as earlier turns, in the format of the stages."""
     out: list[Message] = []
     for example in principle.examples[: constitution.plan.fewshot]:
-        shown = (Message("user", example.prompt), Message("assistant", example.response))
+        turns = (Message("user", example.prompt), Message("assistant", example.response))
         critique_text = example.critique if constitution.plan.critique else None
-        out += exchange(constitution, principle, shown, critique_text)
+        out += exchange(constitution, principle, turns, critique_text)
         out.append(Message("assistant", example.revision))
     return tuple(out)

@@ -1,4 +1,4 @@
-"""The settings of a project, `cai.yaml` at its root: what holds for everybody who works in it."""
+"""The settings of a project: `cai.yaml` at its root."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _KEYS: dict[str, tuple[str, ...] | None] = {
     "constitution": None,
     "prompts": None,
 }
-"""Key → the values that it may have; None for any text."""
+"""Key → the allowed values; None for any text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,17 +38,17 @@ class Project:
 
 
 def find_project(places: Sequence[Path]) -> Project:
-    """The strictest of the projects that the places lie in, each the nearest file above.
+    """The strictest of the projects that contain the places, each by the nearest file above.
 
-    Raises `ContentError` for a file that is not right.
+    Raises `ContentError` for an invalid file.
     """
-    files = {found: None for place in places if (found := settings_above(place.resolve()))}
+    files = {file: None for place in places if (file := settings_above(place.resolve()))}
     projects = [read_project(file) for file in files]
     return next((p for p in projects if p.audit == "required"), next(iter(projects), Project()))
 
 
 def settings_above(place: Path) -> Path | None:
-    """The nearest file of settings, in a folder or above it."""
+    """The nearest settings file, in a folder or above it; None if there is none."""
     return next((f for p in (place, *place.parents) if (f := p / NAME).is_file()), None)
 
 
@@ -69,7 +69,7 @@ def read_project(path: Path) -> Project:
 
 
 def project_problems(path: Path) -> list[Problem]:
-    """What is wrong with a file of settings, each with file:line:col."""
+    """The problems of a settings file, each with file:line:col."""
     return _read_settings(path)[1]
 
 

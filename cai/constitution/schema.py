@@ -1,7 +1,7 @@
-"""The two kinds of file, key by key. Unknown keys are errors.
+"""The schemas of both kinds of file. Unknown keys are errors.
 
-The models hold what a file says; docs/authoring.md explains each field. Defaults of a
-plan and of feedback are those of `cai.types`.
+`keys.py` and docs/reference.md explain each key. The defaults of plan and feedback are those of
+`cai.types`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ API = "cai/v1"
 _PLAN, _FEEDBACK = Plan(), Feedback()
 
 
-def _some_text(value: str) -> str:
+def _not_empty(value: str) -> str:
     if not value.strip():
         raise ValueError("must not be empty")
     return value
@@ -36,11 +36,11 @@ def _one_line(value: str) -> str:
     return value.strip()
 
 
-def _a_day(value: str) -> str:
+def _valid_date(value: str) -> str:
     try:
         date.fromisoformat(value)
     except ValueError:
-        raise ValueError("is no day of the calendar") from None
+        raise ValueError("is not a valid date") from None
     return value
 
 
@@ -51,7 +51,7 @@ def _as_list(value: Any) -> Any:
 def _count_or_all(value: Any) -> Any:
     if value == "all" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
         return value
-    raise ValueError("must be a number of principles from 1, or `all`")
+    raise ValueError("must be a number of principles, at least 1, or `all`")
 
 
 def _interval(value: Any) -> Any:
@@ -61,19 +61,19 @@ def _interval(value: Any) -> Any:
         isinstance(x, int | float) and not isinstance(x, bool) for x in value
     )
     if not numbers or len(value) != 2 or not 0 <= value[0] < value[1] <= 1:
-        raise ValueError("must be null or two probabilities, low before high: [0.4, 0.6]")
+        raise ValueError("must be null or two probabilities, the lower one first: [0.4, 0.6]")
     return [float(x) for x in value]
 
 
 def _not_repeated(value: list[Any]) -> list[Any]:
     if len(set(value)) < len(value):
-        raise ValueError("has an entry twice")
+        raise ValueError("has a duplicate entry")
     return value
 
 
-Text: TypeAlias = Annotated[str, Field(max_length=8_000), AfterValidator(_some_text)]
+Text: TypeAlias = Annotated[str, Field(max_length=8_000), AfterValidator(_not_empty)]
 Line: TypeAlias = Annotated[str, Field(max_length=200), AfterValidator(_one_line),
-                            AfterValidator(_some_text)]  # fmt: skip
+                            AfterValidator(_not_empty)]  # fmt: skip
 Id: TypeAlias = Annotated[str, Field(pattern=r"^[a-z0-9]+([._-][a-z0-9]+)*$", max_length=100)]
 Version: TypeAlias = Annotated[str, Field(pattern=r"^[0-9]{1,6}\.[0-9]{1,6}\.[0-9]{1,6}$")]
 Tag: TypeAlias = Annotated[str, Field(pattern=r"^[a-z0-9]+([._-][a-z0-9]+)*$", max_length=50)]
@@ -103,8 +103,8 @@ class ExampleFile(_Strict):
 
 
 class ExpectFile(_Strict):
-    """What a test expects. Of the model: `critique_flags`, `revision`, `prefers`, `contains` and
-    `not_contains` (texts of the revision). Of the prompts that are sent: `renders` (texts)."""
+    """What a test expects of the models (`critique_flags`, `revision`, `prefers`, `contains` and
+    `not_contains` of the revision), and of the rendered prompts (`renders`)."""
 
     critique_flags: Literal["problem", "none"] | None = None
     revision: Literal["changed", "unchanged"] | None = None
@@ -132,7 +132,7 @@ class TestFile(_Strict):
         if not expect:
             raise ValueError("`expect` expects nothing")
         if (self.a is None) != (self.b is None):
-            raise ValueError("`a` and `b` belong together")
+            raise ValueError("`a` and `b` must be given together")
         if "prefers" in expect and self.a is None:
             raise ValueError("`prefers` needs the two responses `a` and `b`")
         of_one = expect.keys() & {"critique_flags", "revision", "contains", "not_contains"}
@@ -227,7 +227,9 @@ class ChangeFile(_Strict):
     """One entry of a changelog."""
 
     version: Version
-    date: Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"), AfterValidator(_a_day)]
+    date: Annotated[
+        str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"), AfterValidator(_valid_date)
+    ]
     by: Line
     change: Text
 

@@ -1,6 +1,6 @@
-"""Strict YAML: plain values with the line and column of each, or problems.
+"""Reads strict YAML: plain values with the line and column of each, or problems.
 
-The file is read as a stream of events, so that size, depth and every forbidden feature are met
+The file is read as a stream of events, so that size, depth and every forbidden feature are checked
 before anything is built. Scalars follow YAML 1.2's core schema: `no` is text, `012` is twelve, and
 a date is text. Keys are always text.
 """
@@ -25,11 +25,11 @@ VALUE_LIMIT = 10_000
 PROBLEM_LIMIT = 20
 
 KeyPath: TypeAlias = tuple[str | int, ...]
-"""Where a value stands: keys and indices from the root."""
+"""The path of a value: keys and indices from the root."""
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-UNSEEN = re.compile(
+INVISIBLE = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\xad\u200b\u2028\u2029\u202a-\u202e\u2060-\u2069\ufeff\U000e0000-\U000e007f"
     "\ud800-\udfff\ufffe\uffff]"
 )
@@ -47,7 +47,7 @@ _WORDS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Source:
-    """A file's value, with the position of every value and key in it."""
+    """A file's value, with the position of every value and key."""
 
     path: Path
     file: str
@@ -56,17 +56,17 @@ class Source:
     keys: dict[KeyPath, tuple[int, int]] = field(default_factory=dict)
 
     def position(self, place: KeyPath, key: bool = False) -> tuple[int, int]:
-        """Line and column of the value at `place`, or of its key; else of what it would stand in.
+        """Line and column of the value at `place`, or of its key; else of its nearest parent.
 
         Parts of `place` that are not in the file are skipped.
         """
-        here: KeyPath = ()
+        known: KeyPath = ()
         for part in place:
-            if (*here, part) in self.values:
-                here = (*here, part)
-        if key and here in self.keys:
-            return self.keys[here]
-        return self.values.get(here, (1, 1))
+            if (*known, part) in self.values:
+                known = (*known, part)
+        if key and known in self.keys:
+            return self.keys[known]
+        return self.values.get(known, (1, 1))
 
     def problem(
         self, place: KeyPath, code: str, message: str, hint: str = "", key: bool = False
@@ -76,11 +76,11 @@ class Source:
 
 
 def read_text(path: Path, limit: int = SIZE_LIMIT) -> tuple[str, list[Problem]]:
-    """A file's text: UTF-8, bounded, without characters that can't be seen."""
+    """A file's text: UTF-8, of bounded size, without invisible characters."""
     file = shown(path)
     try:
         if not path.is_file():
-            what = "is not a file" if path.exists() else "there is no such file"
+            what = "is not a file" if path.exists() else "no such file"
             return "", [Problem(file, 1, 1, "C001", what, "Check the path.")]
         with path.open("rb") as stream:
             data = stream.read(limit + 1)
@@ -97,16 +97,16 @@ def read_text(path: Path, limit: int = SIZE_LIMIT) -> tuple[str, list[Problem]]:
         what = f"not UTF-8: byte {data[error.start]:#04x} at offset {error.start}"
         return "", [Problem(file, *_line_column(before), "C003", what, "Save the file as UTF-8.")]
     text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
-    unseen = UNSEEN.search(text)
-    if unseen:
-        what = f"a character that can't be seen: U+{ord(unseen.group()):04X}"
-        at = _line_column(text[: unseen.start()])
+    invisible = INVISIBLE.search(text)
+    if invisible:
+        what = f"an invisible character: U+{ord(invisible.group()):04X}"
+        at = _line_column(text[: invisible.start()])
         return "", [Problem(file, *at, "C004", what, "Delete it.")]
     return text, []
 
 
 def read_source(path: Path) -> tuple[Source | None, list[Problem]]:
-    """Read a YAML file; its value, or what is wrong with it."""
+    """Read a YAML file. Returns its source, or its problems."""
     text, problems = read_text(path)
     if problems:
         return None, problems
@@ -114,11 +114,11 @@ def read_source(path: Path) -> tuple[Source | None, list[Problem]]:
 
 
 def parse(text: str, path: Path) -> tuple[Source | None, list[Problem]]:
-    """Read YAML from text that passed `read_text`."""
+    """Parse YAML text that came from `read_text`."""
     builder = _Builder(path)
     try:
         for event in yaml.parse(text, Loader=_LOADER):
-            if not builder.take(event):
+            if not builder.handle(event):
                 break
     except yaml.MarkedYAMLError as error:
         builder.problems.append(_syntax(error, text, builder.source.file))
@@ -132,7 +132,7 @@ def parse(text: str, path: Path) -> tuple[Source | None, list[Problem]]:
 
 
 @dataclass
-class _Open:
+class _Frame:
     """A mapping or sequence under construction."""
 
     value: dict[str, Any] | list[Any]
@@ -149,12 +149,12 @@ class _Builder:
         self.source = Source(path, shown(path), None)
         self.problems: list[Problem] = []
         self.root: Any = None
-        self._open: list[_Open] = []
+        self._frames: list[_Frame] = []
         self._documents = 0
         self._values = 0
 
-    def take(self, event: Any) -> bool:
-        """Take the next event; False to stop reading."""
+    def handle(self, event: Any) -> bool:
+        """Handle the next event. Returns False to stop reading."""
         at = (event.start_mark.line + 1, event.start_mark.column + 1)
         if isinstance(event, events.DocumentStartEvent):
             self._document(event, at)
@@ -162,7 +162,7 @@ class _Builder:
             self._refuse(at, f"an alias, *{event.anchor}")
             self._add(at, None)
         elif isinstance(event, events.CollectionEndEvent):
-            self._open.pop()
+            self._frames.pop()
         elif isinstance(event, events.NodeEvent):
             self._node(event, at)
         return len(self.problems) < PROBLEM_LIMIT and not (
@@ -172,7 +172,9 @@ class _Builder:
     def _document(self, event: Any, at: tuple[int, int]) -> None:
         self._documents += 1
         if self._documents > 1:
-            self._refuse(at, "a second document in one file", "Keep one document a file.")
+            self._refuse(
+                at, "a second document in one file", "Put each document into a file of its own."
+            )
         if event.version or event.tags:
             self._refuse(at, "a % directive", "Delete it.")
 
@@ -185,46 +187,46 @@ class _Builder:
         if isinstance(event, events.ScalarEvent):
             self._scalar(event, at)
             return
-        if len(self._open) >= DEPTH_LIMIT:
+        if len(self._frames) >= DEPTH_LIMIT:
             what = f"nested more than {DEPTH_LIMIT} deep"
-            self._say(at, "C007", what, "No file of this project needs that.")
+            self._report(at, "C007", what, "Flatten the value; no content file needs that depth.")
             return
         value: dict[str, Any] | list[Any]
         value = {} if isinstance(event, events.MappingStartEvent) else []
         place = self._add(at, value)
-        self._open.append(_Open(value, place))
+        self._frames.append(_Frame(value, place))
 
     def _scalar(self, event: Any, at: tuple[int, int]) -> None:
         text: str = event.value
-        unseen = UNSEEN.search(text)
-        if unseen:
-            what = f"an escape for a character that can't be seen: U+{ord(unseen.group()):04X}"
-            self._say(at, "C004", what, "Delete it.")
+        invisible = INVISIBLE.search(text)
+        if invisible:
+            what = f"an escape for an invisible character: U+{ord(invisible.group()):04X}"
+            self._report(at, "C004", what, "Delete it.")
             text = ""
-        frame = self._open[-1] if self._open else None
+        frame = self._frames[-1] if self._frames else None
         if frame is not None and isinstance(frame.value, dict) and frame.waits_for_key:
             self._key(frame, text, at)
         else:
             self._add(at, text if event.style else resolve_scalar(text))
 
-    def _key(self, frame: _Open, text: str, at: tuple[int, int]) -> None:
+    def _key(self, frame: _Frame, text: str, at: tuple[int, int]) -> None:
         assert isinstance(frame.value, dict)
         if text in frame.value:
             first = self.source.keys[(*frame.place, text)][0]
-            what = f"the key `{text}` stands twice; first in line {first}"
-            self._say(at, "C008", what, "Delete one of them.")
+            what = f"duplicate key `{text}`, first on line {first}"
+            self._report(at, "C008", what, "Delete one of them.")
         frame.key, frame.key_position, frame.waits_for_key = text, at, False
 
     def _add(self, at: tuple[int, int], value: Any) -> KeyPath:
-        """Put a value where it belongs, and remember its position."""
+        """Add a value to its parent, and record its position. Returns its path."""
         self._values += 1
         if self._values > VALUE_LIMIT:
-            self._say(at, "C002", f"more than {VALUE_LIMIT:,} values", "Split the file.")
-        if not self._open:
+            self._report(at, "C002", f"more than {VALUE_LIMIT:,} values", "Split the file.")
+        if not self._frames:
             self.root = value
             self.source.values[()] = at
             return ()
-        frame = self._open[-1]
+        frame = self._frames[-1]
         place: KeyPath
         if isinstance(frame.value, list):
             place = (*frame.place, len(frame.value))
@@ -244,9 +246,9 @@ class _Builder:
         return place
 
     def _refuse(self, at: tuple[int, int], what: str, hint: str = "Write the value out.") -> None:
-        self._say(at, "C006", f"not allowed here: {what}", hint)
+        self._report(at, "C006", f"not allowed here: {what}", hint)
 
-    def _say(self, at: tuple[int, int], code: str, message: str, hint: str) -> None:
+    def _report(self, at: tuple[int, int], code: str, message: str, hint: str) -> None:
         self.problems.append(Problem(self.source.file, *at, code, message, hint))
 
 
@@ -265,15 +267,15 @@ def resolve_scalar(text: str) -> Any:
 def _syntax(error: yaml.MarkedYAMLError, text: str, file: str) -> Problem:
     mark = error.problem_mark or error.context_mark
     at = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-    there = "".join(text.split("\n")[at[0] - 1 : at[0]])[at[1] - 1 : at[1]]
+    character = "".join(text.split("\n")[at[0] - 1 : at[0]])[at[1] - 1 : at[1]]
     what = " ".join((error.problem or error.context or "can't be read").split())
-    hint = "Check quotes, brackets and indentation here and in the line above."
-    if there == "\t":
+    hint = "Check quotes, brackets and indentation here and on the line above."
+    if character == "\t":
         hint = "Indent with spaces, not tabs."
     elif "cannot start any token" in what:
-        hint = f"A text that begins with {there} needs quotes."
+        hint = f"A text that begins with {character} needs quotes."
     elif "mapping values" in what:
-        hint = "A text that holds `: ` needs quotes, or a `|` block."
+        hint = "A text that contains `: ` needs quotes, or a `|` block."
     return Problem(file, *at, "C005", f"not valid YAML: {what}", hint)
 
 
@@ -283,7 +285,7 @@ def _line_column(before: str) -> tuple[int, int]:
 
 
 def walk_texts(value: Any, place: KeyPath = ()) -> Iterator[tuple[KeyPath, str]]:
-    """Every text in a value, with its place."""
+    """Every text in a value, with its path."""
     if isinstance(value, str):
         yield place, value
     elif isinstance(value, dict):

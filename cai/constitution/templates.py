@@ -1,10 +1,9 @@
-"""Templates: text with variables in it, and nothing that could run away.
+"""Renders sandboxed templates with bounded output and time.
 
-A template is Jinja, cut down to a list of allowed syntax: names, `if`, one level of `for`,
-comparisons, constants and a dozen filters that can't make text much longer. No calls, no
-arithmetic, no attributes, no assignment, no include: those are refused before anything is
-compiled. Jinja's sandbox runs beneath as a second line. Text of people and models is only ever a
-variable, never a template.
+A template is a safe subset of Jinja: names, `if`, one level of `for`, comparisons, constants and a
+dozen filters that can't make text much longer. Calls, arithmetic, attributes, assignment and
+includes are refused before anything is compiled, and Jinja's sandbox is a second line of defence.
+Text of users and models is only ever a variable, never a template.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ LOOP_LIMIT = 1_000
 OUTPUT_LIMIT = 1_000_000
 """Characters of rendered text, and of each variable."""
 SECONDS = 1.0
-"""Of computing, in one rendering; a busy machine refuses nothing for being busy."""
+"""CPU time of one rendering, so that a busy machine does not cause an error."""
 
 FILTER_WORK = 2_000_000
 """Characters of the longest variable times the number of filters in the template."""
@@ -99,10 +98,10 @@ _ENVIRONMENT.globals.clear()
 
 
 def render(source: str, variables: Mapping[str, object]) -> str:
-    """Fill a template. One newline at its end is dropped; a None shows as nothing.
+    """Render a template. One newline at its end is dropped; None renders as nothing.
 
-    Raises `ContentError` where the template is at fault, `PromptError` where the variables make
-    more than 1 MB of text or more than a second of work.
+    Raises `ContentError` for an invalid template, `PromptError` if the variables lead to more than
+    1 MB of text or more than a second of CPU time.
     """
     template, loops, filters = _compiled(source)
     for name, value in variables.items():
@@ -132,12 +131,12 @@ def render(source: str, variables: Mapping[str, object]) -> str:
 
 
 def source_problems(source: str, file: str, allowed_variables: Collection[str]) -> list[Problem]:
-    """All that is wrong with a template: syntax, what is not allowed, unknown variables."""
+    """All problems of a template: syntax, what is not allowed, unknown variables."""
     return _Walker(source, file, frozenset(allowed_variables)).problems
 
 
 def used_variables(source: str) -> frozenset[str]:
-    """The variables that a template reads (none where it can't be parsed)."""
+    """The variables that a template uses; empty if it can't be parsed."""
     walker = _Walker(source, "<template>", None)
     return frozenset(walker.used)
 
@@ -150,7 +149,7 @@ def _length(value: object) -> int:
 
 
 def _too_much(what: str) -> NoReturn:
-    raise PromptError(f"template: it can't be filled: {what}", hint="Shorten the text.")
+    raise PromptError(f"template: it can't be rendered: {what}", hint="Shorten the text.")
 
 
 @lru_cache(maxsize=256)
@@ -163,7 +162,7 @@ def _compiled(source: str) -> tuple[jinja2.Template, frozenset[str], int]:
 
 
 class _Walker:
-    """Walks a template's syntax tree once. `allowed` None: any variable will do."""
+    """Walks a template's syntax tree once. allowed: None allows any variable."""
 
     def __init__(self, source: str, file: str, allowed: frozenset[str] | None) -> None:
         self.file = file
@@ -182,7 +181,9 @@ class _Walker:
             self._refuse(error.lineno, "C040", _sentence(error.message or "can't be read"))
             return
         except (RecursionError, ValueError, ArithmeticError, MemoryError):
-            self._refuse(1, "C040", "the template is nested too deep or holds too large a number")
+            self._refuse(
+                1, "C040", "the template is nested too deeply or contains too large a number"
+            )
             return
         if self._small(tree):
             self._walk(tree, None)
@@ -195,14 +196,14 @@ class _Walker:
             node, depth = stack.pop()
             count += 1
             if count > NODE_LIMIT or depth > DEPTH_LIMIT:
-                what = "nested too deep" if depth > DEPTH_LIMIT else "made of too many parts"
+                what = "nested too deeply" if depth > DEPTH_LIMIT else "made of too many parts"
                 self._refuse(getattr(node, "lineno", 1), "C041", f"the template is {what}")
                 return False
             stack += [(child, depth + 1) for child in node.iter_child_nodes()]
         return True
 
     def _walk(self, node: nodes.Node, item: str | None) -> None:
-        """Check a node and what it holds; `item` is the loop's variable inside a loop."""
+        """Visit a node and its children. item: the loop variable inside a loop."""
         if isinstance(node, nodes.For):
             self._for(node, item)
             return
@@ -284,14 +285,14 @@ class _Walker:
                     self._forbid(node, "an indent over 16", node.name)
                 elif node.name == "first" or node.name == "last":
                     self._forbid(node, f"an argument of `{node.name}`", node.name)
-            for keyword in node.kwargs:  # a Keyword is no expression: it is checked here
+            for keyword in node.kwargs:  # a Keyword is no expression, so it is visited here
                 self._walk(keyword.value, item)
             node.kwargs = []
 
     def _forbid(self, node: nodes.Node, what: str, near: str = "") -> None:
-        hint = "A template may place variables, and use `if`, one `for` and simple filters."
+        hint = "A template may use variables, `if`, one level of `for` and simple filters."
         if what.startswith("the filter"):
-            hint = f"Filters to choose from: {', '.join(sorted(FILTERS))}."
+            hint = f"Allowed filters: {', '.join(sorted(FILTERS))}."
         self._refuse(node.lineno, "C041", f"not allowed in a template: {what}", hint, near)
 
     def _refuse(
@@ -303,15 +304,15 @@ class _Walker:
             self.problems.append(problem)
 
     def _column(self, line: int, near: str) -> int:
-        """Jinja knows lines alone; the column is where the word, or else a bracket, stands."""
+        """The column of `near` on the line, or of the first bracket; Jinja reports lines only."""
         text = self.lines[line - 1] if 0 < line <= len(self.lines) else ""
-        found = re.search(rf"\b{re.escape(near)}\b", text) if near else None
-        found = found or re.search(r"\{[{%]", text)
-        return found.start() + 1 if found else 1
+        match = re.search(rf"\b{re.escape(near)}\b", text) if near else None
+        match = match or re.search(r"\{[{%]", text)
+        return match.start() + 1 if match else 1
 
 
 def _filtered(node: nodes.Expr | None) -> str:
-    """The name that a chain of filters begins with, if it is a name."""
+    """The variable that a chain of filters is applied to; empty if it is not a name."""
     while isinstance(node, nodes.Filter):
         node = node.node
     return node.name if isinstance(node, nodes.Name) else ""

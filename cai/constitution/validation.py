@@ -1,4 +1,4 @@
-"""Validates a file against its schema; each error says where it is and what to do."""
+"""Validates a file against its schema; each problem says where it is and what to do."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _PATTERNS = {
 
 
 def validate(source: Source, model: type[FileModel]) -> tuple[FileModel | None, list[Problem]]:
-    """A file's value as a model, or all that is wrong with it."""
+    """Validate a file's value. Returns the model, or all problems."""
     if not isinstance(source.value, dict):
         kind = _type_name(source.value)
-        what = "the file is empty" if source.value is None else f"the file holds {kind}"
-        hint = f"Begin it with `api: {API}` and `kind: Principle` or `kind: Constitution`."
+        what = "the file is empty" if source.value is None else f"the file contains {kind}"
+        hint = f"Start it with `api: {API}` and `kind: Principle` or `kind: Constitution`."
         return None, [source.problem((), "C010", what, hint)]
     problems = _header(source, model)
     if problems:
@@ -38,15 +38,15 @@ def validate(source: Source, model: type[FileModel]) -> tuple[FileModel | None, 
     try:
         return model.model_validate(source.value), []
     except ValidationError as error:
-        found = [_problem(source, model, item) for item in error.errors(include_url=False)]
-        return None, found
+        problems = [_problem(source, model, item) for item in error.errors(include_url=False)]
+        return None, problems
 
 
 def _header(source: Source, model: type[BaseModel]) -> list[Problem]:
-    """`api` and `kind` first: a file of another kind would give a page of errors."""
+    """Problems of `api` and `kind`, which come first: a file of another kind gives many errors."""
     out = []
-    wanted = {"api": API, "kind": next(k for k, m in KINDS.items() if m is model)}
-    for key, value in wanted.items():
+    header = {"api": API, "kind": next(k for k, m in KINDS.items() if m is model)}
+    for key, value in header.items():
         if key not in source.value:
             what = f"`{key}` is missing"
             out.append(source.problem((), "C010", what, f"Add the line `{key}: {value}`."))
@@ -73,8 +73,8 @@ def _problem(source: Source, model: type[BaseModel], item: Any) -> Problem:
     if kind == "value_error":
         text = str(context.get("error", item["msg"]))
         whole = isinstance(given, dict)  # a rule between several keys
-        said = (f"{name}: {text}" if name else text) if whole else f"`{name}` {text}"
-        return source.problem(place, "C014" if whole else "C012", said, "")
+        message = (f"{name}: {text}" if name else text) if whole else f"`{name}` {text}"
+        return source.problem(place, "C014" if whole else "C012", message, "")
     text, hint = _describe(kind, given, context, place)
     return source.problem(place, "C012", f"`{name}` {text}", hint)
 
@@ -87,14 +87,14 @@ def _describe(kind: str, given: Any, context: dict[str, Any], place: KeyPath) ->
         hint = f"Did you mean `{close[0]}`?" if close else ""
         return f"is {_quote(given)}; it must be {expected}", hint
     if kind == "string_type" and place and place[-1] == "version":
-        return f"{_PATTERNS['version']}, and is {_type_name(given)}", ""
+        return f"{_PATTERNS['version']}, but is {_type_name(given)}", ""
     if kind == "string_type":
         hint = "Put it in quotes." if isinstance(given, int | float) else "Write a text."
-        return f"must be text, and is {_type_name(given)}", hint
+        return f"must be text, but is {_type_name(given)}", hint
     if kind == "string_pattern_mismatch":
         names = [str(p).rpartition("_")[2] for p in place if isinstance(p, str)]  # include_tags
-        told = next((_PATTERNS[n] for n in reversed(names) if n in _PATTERNS), "is not well formed")
-        return f"{told}, and is {_quote(given)}", ""
+        rule = next((_PATTERNS[n] for n in reversed(names) if n in _PATTERNS), "is not well formed")
+        return f"{rule}, but is {_quote(given)}", ""
     if kind in ("string_too_long", "string_too_short"):
         if not given:
             return "must not be empty", ""
@@ -107,21 +107,21 @@ def _describe(kind: str, given: Any, context: dict[str, Any], place: KeyPath) ->
             "gt": "greater than", "ge": "at least", "lt": "less than", "le": "at most",
         }  # fmt: skip
         bound = next((f"{words[k]} {v:g}" for k, v in context.items() if k in words), "smaller")
-        return f"must be {bound}, and is {given}", ""
+        return f"must be {bound}, but is {given}", ""
     if kind == "too_short":
         return "must not be empty", ""
-    wanted = {
+    kinds = {
         "bool_type": "true or false", "int_type": "a whole number", "float_type": "a number",
         "list_type": "a list", "model_type": "a mapping of keys", "dict_type": "a mapping of keys",
         "int_from_float": "a whole number", "finite_number": "a finite number",
-    }.get(kind)  # fmt: skip
-    if wanted:
-        return f"must be {wanted}, and is {_type_name(given)}", ""
-    return f"is not right: {kind.replace('_', ' ')}", ""
+    }  # fmt: skip
+    if kind in kinds:
+        return f"must be {kinds[kind]}, but is {_type_name(given)}", ""
+    return f"is invalid: {kind.replace('_', ' ')}", ""
 
 
 def _keys(model: type[BaseModel], place: KeyPath) -> list[str]:
-    """The keys that the schema knows at a place."""
+    """The keys that the schema has at a path."""
     current: type[BaseModel] | None = model
     for part in place:
         if current is None or not isinstance(part, str) or part not in current.model_fields:
@@ -135,9 +135,9 @@ def _inner(annotation: Any) -> type[BaseModel] | None:
     if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
         return annotation if issubclass(annotation, BaseModel) else None
     for argument in typing.get_args(annotation):
-        found = _inner(argument)
-        if found is not None:
-            return found
+        inner = _inner(argument)
+        if inner is not None:
+            return inner
     return None
 
 

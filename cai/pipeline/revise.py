@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from cai.constitution import messages
-from cai.constitution.plans import serving_in
+from cai.constitution.plans import eligible_members
 from cai.digest import digest
 from cai.pipeline.guards import guard
 from cai.pipeline.steps import Ask, Draws, Steps, ask_scores, generations
@@ -75,7 +75,7 @@ def draw_principles(prompt: Prompt, constitution: Constitution, seed: int) -> tu
     remaining = {m.principle.id: m for m in members}
     principles: list[Principle] = []
     for number in range(plan.rounds):
-        serving = [m for m in serving_in(members, number + 1) if m.principle.id in remaining]
+        serving = [m for m in eligible_members(members, number + 1) if m.principle.id in remaining]
         weights = {m.principle.id: _weight(m, plan.draw) for m in serving}
         name = seeds.draw(weights, seed, prompt.id, "principle", number)
         principles.append(remaining[name].principle)

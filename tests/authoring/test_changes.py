@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cai.authoring.changes import Change, changes, content_of, is_read
+from cai.authoring.changes import Change, changes, changes_model_input, content_of
 from cai.constitution.load import load_constitution
 from cai.pipeline.snapshot import snapshot
 from tests.constitution.projects import CONSTITUTION, principle, project
@@ -16,7 +16,7 @@ def sides(tmp_path: Path, **changed: str) -> tuple[list[Change], bool]:
     """What changes from the small project to one with other texts, and whether a model reads it."""
     before = content_of(load_constitution(project(tmp_path / "a")))
     after = content_of(load_constitution(project(tmp_path / "b", **changed)))
-    return list(changes(before, after)), is_read(before, after)
+    return list(changes(before, after)), changes_model_input(before, after)
 
 
 def test_the_same_content(tmp_path: Path) -> None:

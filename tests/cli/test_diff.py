@@ -14,7 +14,7 @@ from cai.miniature.prompts import prompt_rows
 from cai.miniature.world.judge import flaws_of
 from cai.miniature.world.vocabulary import HARMS
 from cai.store.store import Store
-from tests.authoring.test_committed import git
+from tests.authoring.test_git import git
 from tests.e2e.helpers import cai, write_rows
 
 CONSTITUTION = """\

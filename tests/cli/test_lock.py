@@ -211,7 +211,7 @@ def test_fix_mends_and_then_checks(root: Path, capsys: pytest.CaptureFixture[str
     file.write_bytes(RUDE.replace("title: About rude", "title: About\u200b rude ").encode())
     cai("lint", exit_code=3)
     cai("lint", "--fix")
-    assert "mended principles/rude.yaml" in capsys.readouterr().out
+    assert "fixed principles/rude.yaml" in capsys.readouterr().out
     assert file.read_text("utf-8") == RUDE
     file.write_text(RUDE.replace("api: cai/v1\n", "").replace("why:", "wy:"), "utf-8")
     cai("lint", "--fix", exit_code=3)  # what is not safe is left, and told

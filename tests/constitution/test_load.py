@@ -103,7 +103,7 @@ def test_defaults_are_those_of_the_types(tmp_path: Path) -> None:
 # -- digests ----------------------------------------------------------------------------------
 
 Change = Callable[[str], str]
-UNSEEN: dict[str, Change] = {
+INVISIBLE: dict[str, Change] = {
     "why": lambda t: t.replace("Because of", "Since"),
     "version": lambda t: t.replace("1.0.0", "1.0.1"),
     "tests": lambda t: t.replace("Hello?", "Hey?"),
@@ -121,15 +121,15 @@ SEEN: dict[str, Change] = {
 }
 
 
-@pytest.mark.parametrize("name", [*UNSEEN, *SEEN])
+@pytest.mark.parametrize("name", [*INVISIBLE, *SEEN])
 def test_a_principle_s_digest_covers_what_a_model_reads(name: str, tmp_path: Path) -> None:
     path = project(tmp_path)
     before = load_constitution(path)
-    change = (UNSEEN | SEEN)[name]
+    change = (INVISIBLE | SEEN)[name]
     text = change(principle("rude"))
     assert text != principle("rude")
     after = load_constitution(project(tmp_path, rude=text))
-    same = name in UNSEEN
+    same = name in INVISIBLE
     assert (after.members[0].principle.digest == before.members[0].principle.digest) is same
     assert (after.digest == before.digest) is same
     assert after.members[1] == before.members[1]
@@ -285,7 +285,7 @@ def test_a_round_that_may_run_dry(tmp_path: Path) -> None:
     assert load_constitution(project(tmp_path, constitution=fine)).plan.rounds == 2
     dry = _with_rounds("rounds: [1, 2]", "rounds: [1]", "{rounds: 2}")
     problem = only(project(tmp_path, constitution=dry))
-    assert problem.code == "C031" and "round 2 may find no principle" in problem.message
+    assert problem.code == "C031" and "round 2 may have no principle" in problem.message
 
 
 def test_phases_need_principles(tmp_path: Path) -> None:

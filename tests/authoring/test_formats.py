@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cai.authoring.foreign import FORMATS, lost, read_foreign, write_foreign
+from cai.authoring.formats import FORMATS, read_format, unsupported, write_format
 from cai.constitution.load import load_constitution
 from cai.errors import DataError
 from tests.e2e.helpers import cai
@@ -60,7 +60,7 @@ def test_what_is_imported_loads_and_keeps_the_words(name: str, home: Path) -> No
     cai("import", name, written(home, FILES[name]), "--name", "theirs")
     rules = load_constitution("theirs")
     first = rules.members[0].principle
-    if "critique" in FORMATS[name].carries:
+    if "critique" in FORMATS[name].fields:
         assert (first.critique_request, first.revision_request) == (CRITIQUE, REVISE)
         assert rules.feedback.mode == "pointwise"  # asks no comparison question
     else:
@@ -73,21 +73,21 @@ def test_there_and_back(name: str, home: Path) -> None:
     """What a format carries comes back as it was, from the shipped constitution too."""
     rules = load_constitution("default")
     principles = [m.principle for m in rules.members]
-    text = write_foreign(name, principles)
-    content = read_foreign(name, text, "x")
+    text = write_format(name, principles)
+    content = read_format(name, text, "x")
     assert len(content.principles) == len(principles)
     fields = {"critique": "critique_request", "revise": "revision_request",
               "compare": "comparison_question"}  # fmt: skip
     for theirs, ours in zip(content.principles, principles, strict=True):
         for field, attribute in fields.items():
-            carried = field in FORMATS[name].carries
+            carried = field in FORMATS[name].fields
             assert getattr(theirs, field) == (getattr(ours, attribute) if carried else None)
     if name == "llm-swarm":
         assert content.examples == principles[0].examples
     cai("import", name, written(home, text), "--name", "again")
     again = [m.principle for m in load_constitution("again").members]
     assert len(again) == len(principles)
-    assert read_foreign(name, write_foreign(name, again), "x").principles[0].critique == (
+    assert read_format(name, write_format(name, again), "x").principles[0].critique == (
         content.principles[0].critique
     )
 
@@ -137,7 +137,7 @@ def test_names_that_come_to_the_same_are_told_apart(home: Path) -> None:
 def test_what_was_made_up_is_told(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cai("import", "anthropic-feedback", written(home, FILES["anthropic-feedback"]))
     out = capsys.readouterr().out
-    assert "2 × `critique` was made from another wording" in out
+    assert "2 × `critique` was filled in from another wording" in out
     capsys.readouterr()
     cai("lint", exit_code=3)
     codes = {line.split()[1] for line in capsys.readouterr().out.splitlines() if ": C0" in line}
@@ -149,7 +149,7 @@ def test_hidden_characters_do_not_come_in(home: Path, capsys: pytest.CaptureFixt
     cai("import", "anthropic", written(home, value), "--name", "x")
     (member,) = load_constitution("x").members
     assert member.principle.critique_request == "Say it."
-    assert "characters that can't be seen, which are left out: 1" in capsys.readouterr().out
+    assert "from which invisible characters were removed: 1" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_hidden_characters_do_not_come_in(home: Path, capsys: pytest.CaptureFixt
 def test_what_is_not_of_the_format_is_told(name: str, value: Any, said: str) -> None:
     text = value if isinstance(value, str) else json.dumps(value)
     with pytest.raises(DataError) as caught:
-        read_foreign(name, text, "f.json")
+        read_format(name, text, "f.json")
     assert said in str(caught.value) and "f.json" in str(caught.value)
 
 
@@ -195,8 +195,7 @@ def test_several_prompts_become_one_request(home: Path, capsys: Any) -> None:
     assert member.principle.critique_request == "One.\nTwo."
     out = capsys.readouterr().out
     assert (
-        "several parts, which are one request now: 1" in out
-        and "names became ids: a → two.a" in out
+        "several parts, joined into one request: 1" in out and "names became ids: a → two.a" in out
     )
 
 
@@ -264,4 +263,4 @@ def test_what_is_lost_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "15 comparison questions" in told and "the plan" in told
     assert len(json.loads(out.read_text("utf-8"))) == 15
     rules = load_constitution("default")
-    assert "15 critiques" in lost("anthropic-feedback", [m.principle for m in rules.members])
+    assert "15 critiques" in unsupported("anthropic-feedback", [m.principle for m in rules.members])

@@ -1,8 +1,8 @@
-"""What only shows when principles are read for their meaning, or beside each other.
+"""Lint heuristics on the wording of principles, each alone and in pairs.
 
-Words are compared by their first letters, so that `harmless` and `harmful`, `rude` and `rudely`
-count as one. These are hints of a reader without understanding: each is quiet in the shipped
-content, and none of them stops a build.
+Words are compared by their first letters, so `harmless` and `harmful`, `rude` and `rudely` count as
+equal. The heuristics match words and do not understand them: none fires on the shipped content, and
+none stops a build.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from cai.constitution.plans import serving_in
+from cai.constitution.plans import eligible_members
 from cai.constitution.source import KeyPath, Source
 from cai.errors import Problem
 from cai.types import Member, Plan, Principle
 
 STEM = 4
-"""Letters by which two words count as one."""
+"""First letters by which two words count as equal."""
 ALIKE = 0.85
-"""Share of words in common from which two critiques ask the same."""
+"""Share of words in common from which two critiques count as duplicates."""
 _WORD = re.compile(r"[a-z0-9]+")
 _COMMON = frozenset(
     re.findall(
@@ -41,14 +41,14 @@ _UNCLEAR = re.compile(
     r"\b(not|no|never|less|lack\w*|miss\w*|could|should|needs?|how|enough|too|more|absent|omits?"
     r"|fails?|without|little|few)\b|n't\b"
 )
-"""Words by which a critique may ask for more of a thing: then nothing is said of its question."""
+"""Words by which a critique may ask for more of something: then its question is not judged."""
 _SOFTENED = frozenset((
     "less", "least", "fewer", "fewest", "not", "no", "never", "without", "free", "avoids", "t",
     "if", "even", "though", "although", "while",
 ))  # fmt: skip
-"""Words before a fault that ask for less of it, or only speak of it."""
+"""Words before a fault that ask for less of it, or only mention it."""
 _IS = re.compile(r"\b(?:is|are|be|sounds?|seems?|being)\b([^.;:?!]*)")
-"""What a critique calls a fault stands behind these: `is rude or impolite`."""
+"""The words before what a critique calls a fault: `is rude or impolite`."""
 _WHICH = r"\bwhich(?: (?:response|answer|reply|one|text|of (?:the|these) \w+))?"
 _DOES = re.compile(
     rf"{_WHICH} (?:(?:better|best|(?:(?:more|most) )?[a-z]+ly) )?(?P<verb>[a-z]+s)\b"
@@ -59,17 +59,17 @@ _HAS = frozenset((
     "contains", "includes", "has", "gives", "shows", "uses", "offers", "makes", "provides", "does",
     "causes", "holds", "tells", "adds",
 ))  # fmt: skip
-"""Verbs that say no more of a fault than that it is there."""
+"""Verbs that say only that a fault is present."""
 _LOOK_FOR = (
     r"\b(?:identify|name|list|find|quote|say|describe|point out|point to|look for|mention|note)\b"
 )
-"""What a critique is told to look for stands behind these: `Identify insults`."""
+"""The words before what a critique should look for: `Identify insults`."""
 _ITEM = re.compile(r",|\b(?:and|or|in which|in that|that|which|where|when)\b")
-"""Between the things of a list, and before what is said of them."""
+"""Separators of list items, and of the relative clauses after them."""
 _OWNERS = re.compile(r"\b[a-z]+(?:['’]s|s['’])(?!\w)")
-"""Whose a thing is says nothing of what it is: `somebody's privacy`, `other people's privacy`."""
+"""Possessives, which are ignored: `somebody's privacy`, `other people's privacy`."""
 _HOW_IT = re.compile(r"\bhow (?:the|it|this|that)\b")
-"""`Say how the response reveals …` asks for no more of it; `how helpful …` may."""
+"""`Say how the response reveals …` does not ask for more of it; `how helpful …` may."""
 _WORSE = re.compile(r"\b(worse|worst)\b")
 _MERITS = (
     r"(?:respect|respectful|respectfully|care|caring|careful|carefully|polite|politely|politeness"
@@ -92,37 +92,39 @@ _PRIVATE = re.compile(r"\b(?:privacy|private|personal|confidential|secrets?|spy)
 _PRECIOUS = re.compile(
     r"\b(?:privacy|safety|dignity|feelings|rights|consent|health|law|laws|trust|permission)\b"
 )
-"""What a response is worse for that ignores it, or does it wrong."""
+"""Values that a response should not ignore or violate."""
 _SPARED = re.compile(r"\b(?:nobody|no one|none|nothing|little)\b")
 _DEED = re.compile(r"\b(?:response|or|and|that) ([a-z]{5,}s)\b")
-"""What a critique says that a response does: `invades`, beside `more invasive`."""
+"""A verb for what a response does: `invades`, to match `more invasive`."""
 _NEUTRAL = frozenset((
     "help", "tell", "give", "stat", "supp", "agre", "clai", "pres", "prom", "enco", "answ", "addr",
 ))  # fmt: skip
-"""Beginnings of deeds that are no fault by themselves."""
+"""Stems of verbs that are no fault by themselves."""
 _MORE_SO = re.compile(r"\b(?:more|most) (?:[a-z]+ly )?([a-z]+(?:ive|ing|ful|ous|ory|ent|ant))\b")
 _PLACEHOLDER = re.compile(r"\{\{|\{%|\{#")
 
 
-def of_principle(source: Source, principle: Principle) -> Iterator[Problem]:
-    """A revision that changes something else, a comparison upside down, a placeholder."""
+def principle_problems(source: Source, principle: Principle) -> Iterator[Problem]:
+    """An unrelated revision, an inverted comparison, a placeholder."""
     for place, text in _wordings(principle):
-        found = _PLACEHOLDER.search(text)
-        if found:
-            what = f"a principle is no template: `{found.group()}` would be read as it stands"
-            hint = "Write the text out, or put the variable into a template."
+        match = _PLACEHOLDER.search(text)
+        if match:
+            what = (
+                f"a principle is not a template: the model would read `{match.group()}` literally"
+            )
+            hint = "Write the text out, or move the variable to a template."
             yield source.problem(place, "C058", what, hint)
-    spoken = _stems(
+    topic = _stems(
         f"{principle.critique_request} {principle.comparison_question} {principle.title}"
     )
-    if spoken and not spoken & _stems(principle.revision_request):
+    if topic and not topic & _stems(principle.revision_request):
         what = "the revision shares no word with the critique, the comparison or the title"
-        hint = "Name in `revise` what `critique` looks for."
+        hint = "Name what `critique` looks for in `revise`, too."
         yield source.problem(("stages", "revise"), "C056", what, hint)
-    yield from _upside_down(source, principle)
+    yield from _inverted_comparison(source, principle)
 
 
-def _upside_down(source: Source, principle: Principle) -> Iterator[Problem]:
+def _inverted_comparison(source: Source, principle: Principle) -> Iterator[Problem]:
     critique = principle.critique_request.lower()
     question = principle.comparison_question.lower().replace(critique, "")  # where it quotes it
     worse = _WORSE.search(question)
@@ -130,27 +132,31 @@ def _upside_down(source: Source, principle: Principle) -> Iterator[Problem]:
         what = f"the question asks for the {worse.group()} response"
         yield source.problem(("compare",), "C057", what, "Ask which one is better.")
         return
-    part = _repeated(critique, question)
+    part = _asks_for_fault(critique, question)
     if part:
         what = f"the question asks for what the critique looks for: `{part}`"
-        yield source.problem(("compare",), "C057", what, "Ask which one does so less, or not.")
+        yield source.problem(
+            ("compare",), "C057", what, "Ask which one does so less, or not at all."
+        )
         return
-    wrong = _wronged(critique, question)
+    wrong = _asks_for_worse(critique, question)
     if wrong:
-        what = f"the question asks for the response that does wrong: `{wrong}`"
-        yield source.problem(("compare",), "C057", what, "Ask which one does so less, or not.")
+        what = f"the question asks for the response that does harm: `{wrong}`"
+        yield source.problem(
+            ("compare",), "C057", what, "Ask which one does so less, or not at all."
+        )
         return
-    if _UNCLEAR.search(critique):  # "not helpful enough": more of it is the better
+    if _UNCLEAR.search(critique):  # "not helpful enough": more of it is better
         return
     faults = {word for part in _IS.findall(critique) for word in _words(part)}
-    word = _asked_for(faults, _WORD.findall(question))
+    word = _asks_for_more(faults, _WORD.findall(question))
     if word:
         what = f"the question asks for what the critique calls a fault: `{word}`"
         yield source.problem(("compare",), "C057", what, "Ask which one is less so.")
 
 
-def _repeated(critique: str, question: str) -> str | None:
-    """The part of a question that asks for more of what the critique looks for, in its own words.
+def _asks_for_fault(critique: str, question: str) -> str | None:
+    """The part of a question that asks for more of what the critique looks for, in the same words.
 
     `reveals more private information`, where the critique says `reveals private information`;
     `contains insults`, where it says `Identify insults`.
@@ -166,9 +172,9 @@ def _repeated(critique: str, question: str) -> str | None:
         named = _phrases(rf"\b{verb.removesuffix('s').removesuffix('e')}\w*", critique)
         if verb in _HAS:
             named += _phrases(_LOOK_FOR, critique)
-        wanted = _items(part)
-        if wanted:
-            same = any(w[0] == one[0] and set(w) <= set(one) for w in wanted for one in named)
+        items = _items(part)
+        if items:
+            same = any(i[0] == n[0] and set(i) <= set(n) for i in items for n in named)
         else:  # "Which reveals more?"
             same = part.split() in (["more"], ["most"]) and bool(named) and verb not in _HAS
         if same:
@@ -176,12 +182,12 @@ def _repeated(critique: str, question: str) -> str | None:
     return None
 
 
-def _wronged(critique: str, question: str) -> str | None:
-    """The part of a question that asks for less of a merit, or for a wrong, in words of its own.
+def _asks_for_worse(critique: str, question: str) -> str | None:
+    """The part of a question that asks for less of a merit, or for harm, in other words.
 
-    `shows less respect`, unless the critique speaks of respect itself, as of too much of it;
-    `ignores the user's safety`; where the critique is of privacy, `reveals more about privacy`;
-    where it says `invades`, `more invasive`.
+    `shows less respect`, unless the critique itself is about respect, such as too much of it;
+    `ignores the user's safety`; if the critique is about privacy, `reveals more about privacy`; if
+    it says `invades`, `more invasive`.
     """
     less = _LESS_MERIT.search(question)
     if less and less["merit"][:STEM] not in {word[:STEM] for word in _words(critique)}:
@@ -204,33 +210,35 @@ def _wronged(critique: str, question: str) -> str | None:
 
 
 def _phrases(opening: str, text: str) -> list[list[str]]:
-    """What stands behind an opening, as `_items`."""
+    """The items after an opening phrase, as in `_items`."""
     return [item for part in re.findall(rf"{opening}([^.;:?!]*)", text) for item in _items(part)]
 
 
 def _items(text: str) -> list[list[str]]:
-    """A list item by item: the beginnings of each one's words of content, where it has some."""
+    """The items of a list in a text: the stems of each one's content words, if it has any."""
     bare = _OWNERS.sub("", text)
     items = ([word[:STEM] for word in _words(item)] for item in _ITEM.split(bare))
     return [item for item in items if item]
 
 
-def _asked_for(faults: set[str], question: list[str]) -> str | None:
-    """The first fault of which a question wants more: `more rude`, `ruder`, `is rude`."""
+def _asks_for_more(faults: set[str], question: list[str]) -> str | None:
+    """The first fault that a question asks for more of: `more rude`, `ruder`, `is rude`."""
     for at, word in enumerate(question):
         before = question[max(0, at - 5) : at]
         if _SOFTENED & set(before):
             continue
-        grown = next((f for f in faults if word in (f"{f}r", f"{f}er", f"{f}st", f"{f}est")), None)
+        comparative = next(
+            (f for f in faults if word in (f"{f}r", f"{f}er", f"{f}st", f"{f}est")), None
+        )
         plain = {word, word.removesuffix("s"), f"{word}s"} & faults
-        asked = {"more", "most"} & set(before) or before[-1:] == ["is"] or before[-2:-1] == ["is"]
-        if grown or (plain and asked):
+        more = {"more", "most"} & set(before) or before[-1:] == ["is"] or before[-2:-1] == ["is"]
+        if comparative or (plain and more):
             return word
     return None
 
 
-def alike(principles: Sequence[tuple[Path, Source, Principle]]) -> Iterator[Problem]:
-    """Pairs of principles of one project whose critiques ask nearly the same.
+def near_duplicates(principles: Sequence[tuple[Path, Source, Principle]]) -> Iterator[Problem]:
+    """Pairs of principles in one project whose critiques are nearly the same.
 
     principles: (the project's root, file, principle).
     """
@@ -240,37 +248,39 @@ def alike(principles: Sequence[tuple[Path, Source, Principle]]) -> Iterator[Prob
             continue
         share = len(words[a] & words[b]) / len(words[a] | words[b])
         if share >= ALIKE:
-            what = f"the critique asks nearly what `{one[2].id}` asks ({one[1].file})"
-            hint = "Merge the two, or say what sets them apart."
+            what = f"the critique is nearly the same as that of `{one[2].id}` ({one[1].file})"
+            hint = "Merge the two, or say what distinguishes them."
             yield other[1].problem(("stages", "critique"), "C055", what, hint)
 
 
-def never_asked(source: Source, members: Sequence[Member], plan: Plan) -> Iterator[Problem]:
-    """Members of the phase `sl` that no round can draw, or kept for rounds that never come."""
-    serving = [m for m in members if "sl" in m.phases]
+def never_drawn(source: Source, members: Sequence[Member], plan: Plan) -> Iterator[Problem]:
+    """Members of the phase `sl` that no round can draw, or whose rounds are beyond the plan's."""
+    eligible = [m for m in members if "sl" in m.phases]
     ends = f"the plan has {plan.rounds} round{'s' if plan.rounds > 1 else ''}"
     if plan.draw == "fixed":
-        told = {m.principle.id: f"the order is fixed, and {ends}" for m in serving[plan.rounds :]}
+        reasons = {
+            m.principle.id: f"the order is fixed, and {ends}" for m in eligible[plan.rounds :]
+        }
     elif plan.draw == "all":
         return
     else:
         rounds = range(1, plan.rounds + 1)
-        drawn = {m.principle.id for number in rounds for m in serving_in(members, number)}
-        told = {
-            m.principle.id: f"it is kept for round {min(m.rounds)}, and {ends}"
-            for m in serving
-            if m.rounds and (min(m.rounds) > plan.rounds or m.principle.id not in drawn)
+        drawable = {m.principle.id for number in rounds for m in eligible_members(members, number)}
+        reasons = {
+            m.principle.id: f"it is reserved for round {min(m.rounds)}, and {ends}"
+            for m in eligible
+            if m.rounds and (min(m.rounds) > plan.rounds or m.principle.id not in drawable)
         }
-    listed = source.value.get("principles") or []
-    for name, why in told.items():
+    entries = source.value.get("principles") or []
+    for name, why in reasons.items():
         hint = "Give it a round of the plan, or `phases: [rl]` alone."
-        what = f"`{name}` is not asked for a critique as it says: {why}"
-        yield source.problem(_listed(listed, name), "C059", what, hint)
+        what = f"`{name}` is never drawn for critique and revision: {why}"
+        yield source.problem(_entry_path(entries, name), "C059", what, hint)
 
 
-def _listed(listed: Sequence[object], name: str) -> KeyPath:
+def _entry_path(entries: Sequence[object], name: str) -> KeyPath:
     """Where a constitution lists a principle: by the file's name, the id's last part."""
-    for index, item in enumerate(listed):
+    for index, item in enumerate(entries):
         ref = item.get("ref") if isinstance(item, dict) else None
         if isinstance(ref, str) and Path(ref).stem == name.rpartition(".")[2]:
             return ("principles", index)
@@ -288,7 +298,7 @@ def _words(text: str) -> list[str]:
 
 
 def _stems(text: str) -> frozenset[str]:
-    """First letters of the words of content; of a word with `un`, `in` or `im` also without it."""
+    """The stems of content words; for a word with a negative prefix, also the stem without it."""
     out: set[str] = set()
     for word in _words(text):
         out.add(word[:STEM])

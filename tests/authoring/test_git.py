@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cai.authoring.committed import CommitFile, load_committed, parse_commit_file
+from cai.authoring.git import CommitFile, load_from_commit, parse_commit_file
 from cai.errors import ContentError, UsageError
 from tests.constitution.projects import principle, project
 
@@ -33,7 +33,7 @@ def repository(tmp_path: Path) -> Path:
 
 
 def test_the_commit_s_words_and_not_the_tree_s(repository: Path) -> None:
-    found = load_committed(MAIN, repository)
+    found = load_from_commit(MAIN, repository)
     assert found.members[0].principle.critique_request == "Say what is rude."
     assert found.path == "git:HEAD:constitution/main.yaml"
 
@@ -44,11 +44,11 @@ def test_a_project_below_the_repository_s_root(tmp_path: Path) -> None:
     git(tmp_path, "add", ".")
     git(tmp_path, "commit", "-qm", "first")
     name = f"constitution/{place.name}"
-    assert load_committed(CommitFile("HEAD", name), tmp_path / "deep" / "er").id == "small"
+    assert load_from_commit(CommitFile("HEAD", name), tmp_path / "deep" / "er").id == "small"
 
 
 def test_a_name_stands_for_its_file(repository: Path) -> None:
-    assert load_committed(CommitFile("HEAD", "main"), repository).id == "small"
+    assert load_from_commit(CommitFile("HEAD", "main"), repository).id == "small"
 
 
 def test_how_a_place_is_written() -> None:
@@ -65,7 +65,7 @@ def test_problems_name_the_commit(repository: Path) -> None:
     git(repository, "rm", "-q", "--cached", "principles/harmful.yaml")
     git(repository, "commit", "-qm", "second")
     with pytest.raises(ContentError) as told:
-        load_committed(MAIN, repository)
+        load_from_commit(MAIN, repository)
     (problem,) = told.value.problems
     assert problem.file == "git:HEAD:constitution/main.yaml"
     assert problem.code == "C021" and "/tmp" not in str(problem)
@@ -82,18 +82,18 @@ def test_problems_name_the_commit(repository: Path) -> None:
 )
 def test_mistakes_are_told(repository: Path, place: CommitFile, said: str) -> None:
     with pytest.raises(UsageError, match=said):
-        load_committed(place, repository)
+        load_from_commit(place, repository)
 
 
 def test_a_constitution_that_the_commit_has_not(repository: Path) -> None:
     with pytest.raises(ContentError, match="no such constitution"):
-        load_committed(CommitFile("HEAD", "other"), repository)
+        load_from_commit(CommitFile("HEAD", "other"), repository)
 
 
 def test_no_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     with pytest.raises(UsageError, match=r"(?i)not a git repository|no commit"):
-        load_committed(MAIN, tmp_path)
+        load_from_commit(MAIN, tmp_path)
 
 
 def test_a_link_in_a_commit_is_not_followed(repository: Path) -> None:
@@ -106,7 +106,7 @@ def test_a_link_in_a_commit_is_not_followed(repository: Path) -> None:
     git(repository, "add", ".")
     git(repository, "commit", "-qm", "a link")
     with pytest.raises(ContentError, match="does not exist"):
-        load_committed(MAIN, repository)
+        load_from_commit(MAIN, repository)
 
 
 def test_nothing_of_the_repository_runs(repository: Path) -> None:
@@ -119,5 +119,5 @@ def test_nothing_of_the_repository_runs(repository: Path) -> None:
     for name in ("filter.evil.smudge", "filter.evil.clean", "diff.evil.textconv",
                  "core.fsmonitor", "core.pager"):  # fmt: skip
         git(repository, "config", name, str(run))
-    assert load_committed(MAIN, repository).id == "small"
+    assert load_from_commit(MAIN, repository).id == "small"
     assert not proof.exists()

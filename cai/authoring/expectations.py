@@ -1,7 +1,7 @@
-"""What a principle's test expects, and whether it held.
+"""What the test of a principle expects, and whether it holds.
 
-`renders` is kept or broken by the templates alone; everything else needs a model. The words of
-the expectations are those of the principle file.
+`renders` depends on the templates alone; everything else needs a model. Expectations are named as
+in the principle file.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from cai.authoring.attempt import Attempt
-from cai.authoring.stages import STAGES, StageTexts, stage_messages
+from cai.authoring.rendering import STAGES, StageTexts, stage_messages
 from cai.errors import ContentError, PromptError
 from cai.text.parsing import normalise
 from cai.types import Comparison, Constitution, Principle, PrincipleTest, Trace
@@ -25,18 +25,18 @@ _FLAGS = {
     "refused": "no verdict (the critic refused)",
     "empty": "no verdict (the critique is empty)",
 }
-"""What a critique's outcome flags; no verdict is neither."""
+"""Outcome of a critique → what it flags; no verdict is neither `problem` nor `none`."""
 
 
-def in_words(test: PrincipleTest) -> tuple[str, ...]:
-    """`critique_flags problem`, `contains 'king'`: an expectation each, in the file's order."""
-    return tuple(_said(key, test.expect[key]) for key in test.expect)
+def expectation_texts(test: PrincipleTest) -> tuple[str, ...]:
+    """The expectations as text, such as `critique_flags problem`, in the file's order."""
+    return tuple(_as_text(key, test.expect[key]) for key in test.expect)
 
 
-def asked_of_model(test: PrincipleTest, constitution: Constitution) -> tuple[str, ...]:
-    """The expectations that a model can keep or break under a constitution.
+def model_expectations(test: PrincipleTest, constitution: Constitution) -> tuple[str, ...]:
+    """The expectations that depend on a model under a constitution.
 
-    One that revises without a critique has nothing that could flag.
+    A constitution that revises without a critique has nothing that could flag.
     """
     direct = not constitution.plan.critique
     return tuple(
@@ -44,49 +44,51 @@ def asked_of_model(test: PrincipleTest, constitution: Constitution) -> tuple[str
     )
 
 
-def broken_offline(
+def offline_failures(
     principle: Principle, test: PrincipleTest, constitution: Constitution
 ) -> tuple[str, ...]:
-    """What is wrong with a test before any model is asked, in words; empty where nothing is."""
+    """What is wrong with a test before any model is run, as text; empty if nothing is."""
     return (*_contradictions(test, constitution), *_unrendered(principle, test, constitution))
 
 
-def broken(test: PrincipleTest, constitution: Constitution, attempt: Attempt) -> tuple[str, ...]:
-    """The expectations of a model that an attempt does not keep, in words."""
+def failed_expectations(
+    test: PrincipleTest, constitution: Constitution, attempt: Attempt
+) -> tuple[str, ...]:
+    """The expectations that an attempt does not meet, as text."""
     return tuple(
-        _said(key, test.expect[key])
-        for key in asked_of_model(test, constitution)
-        if not _kept(key, test, attempt)
+        _as_text(key, test.expect[key])
+        for key in model_expectations(test, constitution)
+        if not _holds(key, test, attempt)
     )
 
 
-def what_came(attempt: Attempt) -> tuple[tuple[str, str], ...]:
-    """An attempt for a reader, as (label, text)."""
+def transcript(attempt: Attempt) -> tuple[tuple[str, str], ...]:
+    """What the models wrote in an attempt, as (label, text)."""
     return (*_of_trace(attempt.trace), *_of_comparison(attempt.comparison))
 
 
-def _said(key: str, wanted: Any) -> str:
-    if isinstance(wanted, str):
-        return f"{key} {wanted}"
-    return f"{key} {', '.join(map(repr, wanted))}"
+def _as_text(key: str, value: Any) -> str:
+    if isinstance(value, str):
+        return f"{key} {value}"
+    return f"{key} {', '.join(map(repr, value))}"
 
 
-def _kept(key: str, test: PrincipleTest, attempt: Attempt) -> bool:
-    wanted, trace, comparison = test.expect[key], attempt.trace, attempt.comparison
+def _holds(key: str, test: PrincipleTest, attempt: Attempt) -> bool:
+    value, trace, comparison = test.expect[key], attempt.trace, attempt.comparison
     if comparison is not None and key == "prefers":
         p = comparison.probability
-        return p > 0.5 if wanted == "a" else p < 0.5
+        return p > 0.5 if value == "a" else p < 0.5
     if trace is None:
         return False
     if key == "critique_flags":
-        return bool(_FLAGS[trace.revisions[0].outcome or "problem"] == wanted)
+        return bool(_FLAGS[trace.revisions[0].outcome or "problem"] == value)
     if key == "revision":
-        return _same(trace.final, trace.response.text) is (wanted == "unchanged")
-    return all((text in trace.final) is (key == "contains") for text in wanted)
+        return _same(trace.final, trace.response.text) is (value == "unchanged")
+    return all((text in trace.final) is (key == "contains") for text in value)
 
 
 def _same(a: str, b: str) -> bool:
-    """As the guard `unchanged` reads it."""
+    """Whether two texts are equal as the guard `unchanged` compares them."""
     return normalise(a) == normalise(b)
 
 
@@ -113,15 +115,15 @@ def _of_comparison(comparison: Comparison | None) -> Iterator[tuple[str, str]]:
         text += f" ({comparison.p_ab:.3f} shown first, {comparison.p_ba:.3f} shown second)"
     yield "probability that a is better", text
     for judgement in comparison.judgements:
-        for said in judgement.reasoning:
-            yield "reasoning", said.text
+        for reasoning in judgement.reasoning:
+            yield "reasoning", reasoning.text
 
 
 # -- without a model ------------------------------------------------------------------------------
 
 
 def _contradictions(test: PrincipleTest, constitution: Constitution) -> Iterator[str]:
-    """Why no model could pass a test."""
+    """Reasons why no model could pass a test."""
     expect, plan = test.expect, constitution.plan
     if test.a is not None and test.b is not None and _same(test.a, test.b):
         yield "can't pass: `a` and `b` are the same text"
@@ -136,8 +138,8 @@ def _contradictions(test: PrincipleTest, constitution: Constitution) -> Iterator
 def _unrendered(
     principle: Principle, test: PrincipleTest, constitution: Constitution
 ) -> Iterator[str]:
-    """Stages that can't be rendered, and texts of `renders` that no stage shows."""
-    shown: list[str] = []
+    """Stages that can't be rendered, and texts of `renders` that appear in no stage."""
+    contents: list[str] = []
     for texts in _texts(test):
         for stage in STAGES:
             try:
@@ -145,14 +147,14 @@ def _unrendered(
             except (ContentError, PromptError) as error:
                 yield f"the stage {stage} can't be rendered: {error.message}"
                 return
-            shown += [*(m.content for m in messages), prefill]
+            contents += [*(m.content for m in messages), prefill]
     for text in test.expect.get("renders", ()):
-        if not any(text in content for content in shown):
+        if not any(text in content for content in contents):
             yield f"renders {text!r}"
 
 
 def _texts(test: PrincipleTest) -> Iterator[StageTexts]:
-    """What the stages are shown: the test's response, and its pair."""
+    """The texts that the stages are rendered with: the test's response, and its pair."""
     if test.response is not None or test.a is None or test.b is None:
         yield StageTexts(test.prompt, **({"response": test.response} if test.response else {}))
     if test.a is not None and test.b is not None:

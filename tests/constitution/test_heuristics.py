@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from cai.constitution.codes import CODES
-from cai.constitution.layout import mended
+from cai.constitution.layout import fixed_text
 from cai.constitution.lint import lint
 from cai.constitution.load import load_constitution
-from cai.constitution.lock import NAME, lock_text, locked, read_lock
+from cai.constitution.lock import NAME, lock_entry, lock_text, read_lock
 from cai.constitution.templates import source_problems
 from tests.constitution.projects import CONSTITUTION, principle, project
 
@@ -273,31 +273,31 @@ def test_white_space_is_told_and_mended(damage: object, line: int, tmp_path: Pat
     file.write_bytes(damage(RUDE).encode())  # type: ignore[operator]
     (problem,) = lint([tmp_path]).problems
     assert (problem.code, problem.line) == ("C060", line)
-    text = mended(file, "Principle")
+    text = fixed_text(file, "Principle")
     assert text == RUDE
 
 
 def test_what_can_not_be_seen_is_mended(tmp_path: Path) -> None:
     file = tmp_path / "rude.yaml"
     file.write_text("\ufeff" + RUDE.replace("About rude", "About\u200b \u202erude"), "utf-8")
-    assert mended(file, "Principle") == RUDE
+    assert fixed_text(file, "Principle") == RUDE
 
 
 def test_a_missing_header_is_mended(tmp_path: Path) -> None:
     file = tmp_path / "rude.yaml"
     bare = RUDE.replace("api: cai/v1\nkind: Principle\n", "")
     file.write_text("# ours\n\n" + bare, "utf-8")
-    assert mended(file, "Principle") == "# ours\n\n" + RUDE
+    assert fixed_text(file, "Principle") == "# ours\n\n" + RUDE
     file.write_text(RUDE, "utf-8")
-    assert mended(file, "Principle") is None, "nothing to mend"
+    assert fixed_text(file, "Principle") is None, "nothing to mend"
 
 
 @pytest.mark.parametrize("data", [b"\xff\xfe", b"", b"a: [", b"- 1\n", b"\n"])
 def test_what_can_not_be_mended_is_left(data: bytes, tmp_path: Path) -> None:
     file = tmp_path / "rude.yaml"
     file.write_bytes(data)
-    assert mended(file, "Principle") in (None, "a: [\n")
-    assert mended(tmp_path / "gone.yaml", "Principle") is None
+    assert fixed_text(file, "Principle") in (None, "a: [\n")
+    assert fixed_text(tmp_path / "gone.yaml", "Principle") is None
 
 
 # -- the lock --------------------------------------------------------------------------------------
@@ -305,7 +305,7 @@ def test_what_can_not_be_mended_is_left(data: bytes, tmp_path: Path) -> None:
 
 def lock(root: Path, path: Path) -> None:
     rules = load_constitution(path)
-    items = [locked(rules), *(locked(m.principle) for m in rules.members)]
+    items = [lock_entry(rules), *(lock_entry(m.principle) for m in rules.members)]
     (root / NAME).write_text(lock_text(items), "utf-8")
 
 
@@ -319,7 +319,7 @@ def test_content_is_held_to_its_lock(tmp_path: Path) -> None:
     assert (problem.code, problem.line, Path(problem.file).name) == ("C071", 4, "rude.yaml")
     project(tmp_path, rude=changed.replace("version: 1.0.0", "version: 1.1.0"))
     (problem,) = lint([tmp_path]).problems
-    assert problem.code == "C072" and "the lock 1.0.0" in problem.message
+    assert problem.code == "C072" and "the lock has 1.0.0" in problem.message
     project(tmp_path, rude=RUDE.replace("why: Because of rude.", "why: Other reasons."))
     assert codes(tmp_path) == set(), "no model reads the reason"
     assert lint([tmp_path / "principles"]).problems == (), "a part of the project alone"
@@ -334,7 +334,7 @@ def test_settings_are_locked_too_and_what_is_gone_is_told(tmp_path: Path) -> Non
     project(tmp_path, constitution=less)
     (tmp_path / "principles" / "harmful.yaml").unlink()
     found = [problem.message for problem in lint([tmp_path]).problems]
-    assert "the principle `harmful` is locked, and is not in the project" in found
+    assert "the principle `harmful` is in the lock, but not in the project" in found
 
 
 def test_a_slip_is_told_alone_without_news_of_the_lock(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
-"""Content as it was in a commit: `git:REV`, or `git:REV:constitution/x.yaml`.
+"""Content of a commit: `git:REV`, or `git:REV:constitution/x.yaml`.
 
-Git is asked for the tree and for the bytes of files, and for nothing else: no hook, filter or
-checkout runs. Only regular content files of a bounded size are taken; links are not.
+Only the tree and the blobs are read: no hook, filter or `git checkout` runs. Only regular content
+files of a bounded size are read; symbolic links are skipped.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from cai.types import Constitution
 PREFIX = "git:"
 SECONDS = 30
 LARGEST, MOST_FILES, MOST_BYTES = 1_000_000, 5_000, 50_000_000
-"""Bytes of one file (larger ones are no content), files of a commit, bytes of them all."""
+"""Limits: bytes of one file (larger ones are skipped), files of a commit, bytes in total."""
 _SUFFIXES = (*SUFFIXES, ".j2", ".jinja")
 _REGULAR = ("100644", "100755")
 
 
 class CommitFile(NamedTuple):
-    """A commit, and the file of a constitution in it: a path from the project's root, or a name."""
+    """A commit and a constitution in it: a path from the project's root, or a name."""
 
     revision: str
     file: str
 
 
 def parse_commit_file(text: str, default: str) -> CommitFile:
-    """`git:REV` or `git:REV:FILE` taken apart; default: the file where none is named."""
+    """Parse `git:REV` or `git:REV:FILE`. default: the file if none is named."""
     revision, _, file = text.removeprefix(PREFIX).partition(":")
     if not revision:
         raise UsageError(f"{text!r} names no commit", hint="Write it as git:HEAD or git:main.")
@@ -45,9 +45,9 @@ def parse_commit_file(text: str, default: str) -> CommitFile:
 
 
 def changed_since(revision: str, project: Path) -> list[str]:
-    """Content files of the project that are not as the commit has them: paths from its root.
+    """Content files of the project that differ from the commit: paths from its root.
 
-    New files are left out. Raises `UsageError` where there is no such commit or git can't be asked.
+    New files are left out. Raises `UsageError` where there is no such commit or git fails.
     """
     out = []
     for entry in _entries(project, _commit(revision, project)):
@@ -59,11 +59,11 @@ def changed_since(revision: str, project: Path) -> list[str]:
     return out
 
 
-def load_committed(place: CommitFile, project: Path) -> Constitution:
-    """The constitution as it was in the commit. `project` is the folder of today's project.
+def load_from_commit(place: CommitFile, project: Path) -> Constitution:
+    """Load the constitution as it was in the commit. project: the folder of the working tree's.
 
-    Raises `UsageError` where there is no such commit or git can't be asked, `ContentError` with
-    problems that name the files as `git:REV:FILE`.
+    Raises `UsageError` where there is no such commit or git fails, `ContentError` with problems
+    that name the files as `git:REV:FILE`.
     """
     with checkout(place.revision, project) as folder:
         try:
@@ -81,14 +81,13 @@ def _load(folder: Path, place: CommitFile) -> Constitution:
         raise UsageError(f"{name} leads out of the project", hint="Give a path from its root.")
     if not (folder / path).is_file():
         what, hint = "the commit has no such constitution", "Name one: git:REV:constitution/X.yaml."
-        missing = Problem(f"{PREFIX}{place.revision}:{name}", 1, 1, "C001", what, hint)
-        raise ContentError([missing])
-    loaded = load_constitution(folder / path)
-    return replace(loaded, path=f"{PREFIX}{place.revision}:{name}")
+        problem = Problem(f"{PREFIX}{place.revision}:{name}", 1, 1, "C001", what, hint)
+        raise ContentError([problem])
+    return replace(load_constitution(folder / path), path=f"{PREFIX}{place.revision}:{name}")
 
 
 def _renamed(problem: Problem, folder: Path, revision: str) -> Problem:
-    """A problem that speaks of the commit's file instead of a temporary one."""
+    """The problem with the commit's file names in place of temporary ones."""
 
     def named(text: str) -> str:
         return text.replace(f"{folder}{os.sep}", f"{PREFIX}{revision}:")
@@ -102,23 +101,23 @@ def _renamed(problem: Problem, folder: Path, revision: str) -> Problem:
 
 
 def _commit(revision: str, project: Path) -> str:
-    found = _git(project, "rev-parse", "--verify", "--quiet", "--end-of-options",
-                 f"{revision}^{{commit}}", failing=f"there is no commit {revision!r}")  # fmt: skip
-    return found.decode().strip()
+    output = _git(project, "rev-parse", "--verify", "--quiet", "--end-of-options",
+                  f"{revision}^{{commit}}", failing=f"there is no commit {revision!r}")  # fmt: skip
+    return output.decode().strip()
 
 
 def merge_base(revision: str, project: Path) -> str:
-    """The last commit that a revision and the present one have in common; else the revision."""
+    """The merge base of a revision and HEAD; the revision's commit if they have none."""
     commit = _commit(revision, project)
     try:
         return _git(project, "merge-base", commit, "HEAD").decode().strip() or commit
-    except UsageError:  # histories that have nothing in common
+    except UsageError:  # unrelated histories
         return commit
 
 
 @contextmanager
 def checkout(revision: str, project: Path) -> Iterator[Path]:
-    """A temporary folder with the project's content files as the commit has them."""
+    """A temporary folder with the project's content files of a commit."""
     entries = list(_entries(project, _commit(revision, project)))
     if len(entries) > MOST_FILES or sum(e.size for e in entries) > MOST_BYTES:
         raise UsageError(
@@ -127,7 +126,7 @@ def checkout(revision: str, project: Path) -> Iterator[Path]:
         )
     with tempfile.TemporaryDirectory(prefix="cai-") as name:
         folder = Path(name).resolve()
-        (folder / ".cai").mkdir()  # the mark of a project, so that references end here
+        (folder / ".cai").mkdir()  # marks the project's root, which no reference may leave
         for entry, data in zip(entries, _blobs(project, entries), strict=True):
             target = folder / entry.path
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -143,27 +142,27 @@ class _Entry(NamedTuple):
 
 def _entries(project: Path, commit: str) -> Iterator[_Entry]:
     """The content files of a commit below the project's folder."""
-    listed = _git(project, "ls-tree", "-r", "-z", "--long", commit)
-    for line in filter(None, listed.split(b"\0")):
+    listing = _git(project, "ls-tree", "-r", "-z", "--long", commit)
+    for line in filter(None, listing.split(b"\0")):
         facts, _, raw = line.partition(b"\t")
         mode, kind, name, size = facts.decode().split()
         path = os.fsdecode(raw)
         if kind != "blob" or mode not in _REGULAR or not path.endswith(_SUFFIXES):
             continue
-        if int(size) <= LARGEST and _stays(path):
+        if int(size) <= LARGEST and _is_safe(path):
             yield _Entry(path, name, int(size))
 
 
-def _stays(path: str) -> bool:
-    """Whether a path of a tree, which anybody may have written, stays where it is put."""
+def _is_safe(path: str) -> bool:
+    """Whether a path of a tree, which is untrusted, stays below the folder it is written to."""
     parts = path.split("/")
     return "\\" not in path and ":" not in path and not {"", ".", "..", ".git"} & set(parts)
 
 
 def _blobs(project: Path, entries: Sequence[_Entry]) -> Iterator[bytes]:
     """The bytes of files, all from one process."""
-    asked = "".join(f"{entry.object}\n" for entry in entries)
-    out = _git(project, "cat-file", "--batch", given=asked.encode())
+    names = "".join(f"{entry.object}\n" for entry in entries)
+    out = _git(project, "cat-file", "--batch", stdin=names.encode())
     at = 0
     for entry in entries:
         head = out.index(b"\n", at) + 1
@@ -171,25 +170,27 @@ def _blobs(project: Path, entries: Sequence[_Entry]) -> Iterator[bytes]:
         at = head + entry.size + 1
 
 
-def _git(project: Path, *arguments: str, given: bytes = b"", failing: str = "") -> bytes:
-    """What git answers. Raises `UsageError` with `failing`, or with git's own last words."""
+def _git(project: Path, *arguments: str, stdin: bytes = b"", failing: str = "") -> bytes:
+    """The output of a git command. Raises `UsageError` with `failing`, or with git's message."""
     environment = os.environ | {
         "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "GIT_NO_LAZY_FETCH": "1",
         "LC_ALL": "C",
     }  # fmt: skip
     command = ["git", "-c", "core.fsmonitor=false", "-C", str(project), *arguments]
     try:
-        done = subprocess.run(
-            command, input=given, capture_output=True, env=environment, timeout=SECONDS, check=False
+        process = subprocess.run(
+            command, input=stdin, capture_output=True, env=environment, timeout=SECONDS, check=False
         )
     except FileNotFoundError:
         raise UsageError("git is not installed", hint="Compare two files instead.") from None
     except (OSError, ValueError, subprocess.TimeoutExpired) as error:
-        raise UsageError(f"git can't be asked about {shown(project)}: {error}") from None
-    if done.returncode:
-        said = done.stderr.decode(errors="replace").strip().splitlines()
+        raise UsageError(f"git failed in {shown(project)}: {error}") from None
+    if process.returncode:
+        messages = process.stderr.decode(errors="replace").strip().splitlines()
         raise UsageError(
-            failing if failing and not said else f"git says: {said[-1] if said else 'nothing'}",
-            hint=f"It was asked in the folder {project}; see its commits with: git log --oneline",
+            failing
+            if failing and not messages
+            else f"git: {messages[-1] if messages else 'no output'}",
+            hint=f"It ran in the folder {project}. List its commits with: git log --oneline",
         )
-    return done.stdout
+    return process.stdout

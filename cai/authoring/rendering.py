@@ -1,4 +1,4 @@
-"""The exact messages of each stage under a principle, from texts that are given."""
+"""Renders the exact messages of each stage under a principle."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ STAGES: tuple[RenderedStage, ...] = ("critique", "revise", "compare")
 
 @dataclass(frozen=True, slots=True)
 class StageTexts:
-    """What people and models said; a text in brackets stands for one that is not known."""
+    """The texts to render a stage with; the defaults are placeholders in brackets."""
 
     prompt: str
     response: str = "[response]"
@@ -25,16 +25,16 @@ class StageTexts:
 def stage_messages(
     stage: RenderedStage, rules: Constitution, rule: Principle, texts: StageTexts
 ) -> tuple[Messages, str]:
-    """A stage's messages, and the words with which the answer begins.
+    """A stage's messages, and the prefill of the answer.
 
-    Raises `ContentError` or `PromptError` where a template can't be filled.
+    Raises `ContentError` or `PromptError` if a template can't be filled.
     """
-    asked = (Message("user", texts.prompt),)
-    answered = (*asked, Message("assistant", texts.response))
+    prompt = (Message("user", texts.prompt),)
+    conversation = (*prompt, Message("assistant", texts.response))
     if stage == "critique":
-        return messages.critique(rules, rule, answered), ""
+        return messages.critique(rules, rule, conversation), ""
     if stage == "revise":
-        said = texts.critique if rules.plan.critique else None
-        return messages.revision(rules, rule, answered, said), ""
+        critique = texts.critique if rules.plan.critique else None
+        return messages.revision(rules, rule, conversation, critique), ""
     prefill = "" if rules.feedback.chain_of_thought else messages.ANSWER_PREFILL
-    return messages.comparison(rules, rule, asked, texts.response, texts.other), prefill
+    return messages.comparison(rules, rule, prompt, texts.response, texts.other), prefill

@@ -1,25 +1,25 @@
-"""Whether what a principle adds to a prompt leaves room in a model's context."""
+"""Whether a principle's own text leaves enough of a model's context length for conversations."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from cai.authoring.stages import STAGES, StageTexts, stage_messages
+from cai.authoring.rendering import STAGES, StageTexts, stage_messages
 from cai.constitution.load import Loader
 from cai.errors import Problem
 from cai.types import Constitution, Messages
 
 SHARE = 0.5
-"""Of the context, what a principle's own words may take."""
+"""The share of the context that a principle's own text may take."""
 
 
 def too_long(
     constitution: Constitution, context: int, count: Callable[[Messages], int]
 ) -> Iterator[Problem]:
-    """Principles whose messages, with nothing but them in it, take more than half of the context.
+    """Problems of principles whose messages alone take more than half of the context.
 
-    count: the tokens of messages as the model reads them. context: positions of the model.
+    count: messages → tokens as the model reads them. context: positions of the model.
     """
     empty = StageTexts("", "", "", "")
     for member in constitution.members:
@@ -35,7 +35,7 @@ def too_long(
 
 def _problem(file: str, place: tuple[str], stage: str, tokens: int, context: int) -> Problem:
     source = Loader().source(Path(file))
-    what = f"{stage} takes {tokens:,} of the model's {context:,} tokens before anybody speaks"
+    what = f"{stage} takes {tokens:,} of the model's {context:,} tokens with an empty conversation"
     hint = "Shorten it, or show fewer examples."
     if source is None:
         return Problem(file, 1, 1, "C073", what, hint)

@@ -1,4 +1,4 @@
-"""What differs between two texts, word by word."""
+"""Differences between two texts, word by word."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Literal, NamedTuple
 
 _WORD = re.compile(r"\s*\S+|\s+\Z")
 _MOST = 4_000_000
-"""Pairs of words that are compared; of longer texts the whole is said to differ."""
+"""Most pairs of words that are compared; longer texts count as wholly different."""
 
 
 class Piece(NamedTuple):
-    """A stretch of words that both texts have, that went, or that came."""
+    """A run of words that both texts have, that was removed, or that was added."""
 
     kind: Literal["same", "went", "came"]
     text: str
 
 
 def word_changes(before: str, after: str) -> tuple[Piece, ...]:
-    """The way from one text to the other.
+    """The word diff of two texts.
 
-    Same and went make up the first text, same and came the second, white space between words apart.
+    `same` and `went` make up the first text, `same` and `came` the second, up to white space.
     """
     old, new = _WORD.findall(before), _WORD.findall(after)
     if len(old) * len(new) > _MOST:
@@ -40,7 +40,10 @@ def word_changes(before: str, after: str) -> tuple[Piece, ...]:
 
 
 def likeness(before: str, after: str) -> float:
-    """1 for the same words in the same order, 0 for none in common; 0 for texts too long to say."""
+    """The similarity of two texts: 1 for the same words in the same order, 0 for none in common.
+
+    0 for texts that differ and are too long to compare.
+    """
     old, new = _WORD.findall(before), _WORD.findall(after)
     if len(old) * len(new) > _MOST:
         return float(before == after)
@@ -48,6 +51,6 @@ def likeness(before: str, after: str) -> float:
 
 
 def _matcher(old: list[str], new: list[str]) -> SequenceMatcher[str]:
-    """Compares words without the white space before them."""
+    """A matcher of words, without the white space before them."""
     a, b = ([word.strip() for word in words] for words in (old, new))
     return SequenceMatcher(None, a, b, autojunk=False)

@@ -1,4 +1,4 @@
-"""Constitutions as others write them: four JSON formats, read and written.
+"""Reads and writes the constitutions of other tools: four JSON formats.
 
     anthropic          CritiqueRevisionInstructions.json: name → prompt (a list), edit_request
     anthropic-feedback RLMadisonInstructions.json: a list of questions that end in "Options:"
@@ -6,7 +6,7 @@
                        list of constitutions alone
     langchain          a list of {"name", "critique_request", "revision_request"}
 
-The first two come with Bai et al. 2022. Only what people wrote is read; nothing in it is run.
+The first two come with Bai et al. 2022. Nothing in a file is executed.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ FIELDS = ("critique", "revise", "compare")
 
 
 @dataclass(frozen=True, slots=True)
-class ForeignPrinciple:
-    """A principle as a foreign file has it; None for what its format does not carry."""
+class ImportedPrinciple:
+    """A principle as another tool's file has it; None for what its format does not have."""
 
     name: str
     critique: str | None = None
@@ -34,25 +34,25 @@ class ForeignPrinciple:
     compare: str | None = None
 
 
-class ForeignContent(NamedTuple):
-    """All that was read: principles, few-shot examples that serve all, what to tell a reader."""
+class ImportedContent(NamedTuple):
+    """The content of a file: principles, few-shot examples for all of them, notes for the user."""
 
-    principles: tuple[ForeignPrinciple, ...]
+    principles: tuple[ImportedPrinciple, ...]
     examples: tuple[Example, ...] = ()
     notes: tuple[str, ...] = ()
 
 
-class ForeignFormat(NamedTuple):
-    """A format: how it is read and written, and which fields of a principle it carries."""
+class ContentFormat(NamedTuple):
+    """A format: a description, the fields of a principle that it has, a reader and a writer."""
 
     about: str
-    carries: tuple[str, ...]
-    read: Callable[[Any], ForeignContent]
+    fields: tuple[str, ...]
+    read: Callable[[Any], ImportedContent]
     write: Callable[[Sequence[Principle]], Any]
 
 
-def read_foreign(name: str, text: str, file: str) -> ForeignContent:
-    """A file's content. Raises `DataError` that names the place in it."""
+def read_format(name: str, text: str, file: str) -> ImportedContent:
+    """Parse a file. Raises `DataError`, which names the place in it."""
     try:
         value = json.loads(text, object_pairs_hook=_each_once)
     except _Unexpected as error:
@@ -60,10 +60,12 @@ def read_foreign(name: str, text: str, file: str) -> ForeignContent:
     except json.JSONDecodeError as error:
         raise DataError(
             f"{file}:{error.lineno}:{error.colno} is not JSON",
-            hint="A LangChain constitution in Python: dump it as JSON first.",
+            hint="If it is a LangChain constitution in Python, dump it as JSON first.",
         ) from None
     except (ValueError, RecursionError):
-        raise DataError(f"{file} is not JSON that can be read", hint="See its format.") from None
+        raise DataError(
+            f"{file} is not JSON that can be read", hint="Look at its nesting and its numbers."
+        ) from None
     try:
         content = FORMATS[name].read(value)
     except _Unexpected as error:
@@ -75,17 +77,17 @@ def read_foreign(name: str, text: str, file: str) -> ForeignContent:
     return content
 
 
-def write_foreign(name: str, principles: Sequence[Principle]) -> str:
-    """Principles in a format. What it can't carry is told by `lost`."""
+def write_format(name: str, principles: Sequence[Principle]) -> str:
+    """Write principles in a format. `unsupported` lists what the format can't hold."""
     value = FORMATS[name].write(principles)
     return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
 
 
-def lost(name: str, principles: Sequence[Principle]) -> tuple[str, ...]:
-    """What of principles a format can't carry, in words; of settings it carries none."""
-    carries = FORMATS[name].carries
+def unsupported(name: str, principles: Sequence[Principle]) -> tuple[str, ...]:
+    """What a format can't hold of principles, in words; no format holds settings."""
+    fields = FORMATS[name].fields
     words = {"critique": "critiques", "revise": "revisions", "compare": "comparison questions"}
-    out = [f"{len(principles)} {words[f]}" for f in FIELDS if f not in carries]
+    out = [f"{len(principles)} {words[f]}" for f in FIELDS if f not in fields]
     if name == "anthropic-feedback" or name == "llm-swarm":
         out.append("the names of principles")
     first = len(principles[0].examples) if principles and name == "llm-swarm" else 0
@@ -105,7 +107,7 @@ class _Unexpected(ValueError):
 
 
 def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object; JSON would silently keep the last of two keys of one name."""
+    """An object without duplicate keys; JSON would silently keep the last of two."""
     out = dict(pairs)
     if len(out) < len(pairs):
         names = [name for name, _ in pairs]
@@ -114,52 +116,52 @@ def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return out
 
 
-def _want(condition: bool, what: str) -> None:
+def _expect(condition: bool, what: str) -> None:
     if not condition:
         raise _Unexpected(what)
 
 
-def _said(value: Any, place: str) -> str:
-    """A text; where it is a list of texts, they are joined."""
+def _text(value: Any, place: str) -> str:
+    """A text; a list of texts is joined."""
     if isinstance(value, list) and all(isinstance(part, str) for part in value):
         value = "\n".join(value)
-    _want(isinstance(value, str) and bool(value.strip()), f"{place} is not a text")
+    _expect(isinstance(value, str) and bool(value.strip()), f"{place} is not a text")
     return str(value)
 
 
 def _between(text: str, head: str, tail: str) -> str:
-    """What stands between `CritiqueRequest:` and `Critique:`, or the whole where they are not."""
-    found = re.fullmatch(rf"\s*(?:{head}\s*:)?(.*?)(?:{tail}\s*:\s*)?", text, re.DOTALL)
-    return (found.group(1) if found else text).strip()
+    """The text between `CritiqueRequest:` and `Critique:`; the whole text without these."""
+    match = re.fullmatch(rf"\s*(?:{head}\s*:)?(.*?)(?:{tail}\s*:\s*)?", text, re.DOTALL)
+    return (match.group(1) if match else text).strip()
 
 
 def _left_out(entries: Iterable[Any], *known: str) -> list[str]:
-    """A note on keys that nothing of ours comes from; none where there are none."""
+    """A note on the keys that are ignored; empty if there are none."""
     counts = Counter(key for entry in entries for key in entry if key not in known)
-    told = ", ".join(f"{key} ({count})" for key, count in sorted(counts.items()))
-    return [f"left out: the keys {told}"] if told else []
+    keys = ", ".join(f"{key} ({count})" for key, count in sorted(counts.items()))
+    return [f"left out: the keys {keys}"] if keys else []
 
 
 # -- Anthropic's critiques and revisions -----------------------------------------------------------
 
 
-def _read_anthropic(value: Any) -> ForeignContent:
-    _want(isinstance(value, dict), "it is not an object of names")
+def _read_anthropic(value: Any) -> ImportedContent:
+    _expect(isinstance(value, dict), "it is not an object of names")
     principles, joined = [], 0
     for name, entry in value.items():
-        _want(isinstance(entry, dict), f"{name} is not an object")
-        given = entry.get("prompt")
-        parts = given if isinstance(given, list) and given else [given]
+        _expect(isinstance(entry, dict), f"{name} is not an object")
+        request = entry.get("prompt")
+        parts = request if isinstance(request, list) and request else [request]
         joined += len(parts) > 1
         critiques = [
-            _between(_said(part, f"{name}.prompt"), "CritiqueRequest", "Critique") for part in parts
+            _between(_text(part, f"{name}.prompt"), "CritiqueRequest", "Critique") for part in parts
         ]
-        revise = _said(entry.get("edit_request"), f"{name}.edit_request")
+        revise = _text(entry.get("edit_request"), f"{name}.edit_request")
         revision = _between(revise, "RevisionRequest", "Revision")
-        principles.append(ForeignPrinciple(name, "\n".join(critiques), revision))
-    notes = [f"prompts of several parts, which are one request now: {joined}"] if joined else []
+        principles.append(ImportedPrinciple(name, "\n".join(critiques), revision))
+    notes = [f"prompts of several parts, joined into one request: {joined}"] if joined else []
     notes += _left_out(value.values(), "prompt", "edit_request")
-    return ForeignContent(tuple(principles), notes=tuple(notes))
+    return ImportedContent(tuple(principles), notes=tuple(notes))
 
 
 def _write_anthropic(principles: Sequence[Principle]) -> dict[str, Any]:
@@ -175,11 +177,11 @@ def _write_anthropic(principles: Sequence[Principle]) -> dict[str, Any]:
 # -- Anthropic's feedback --------------------------------------------------------------------------
 
 
-def _read_feedback(value: Any) -> ForeignContent:
-    _want(isinstance(value, list), "it is not a list of questions")
-    questions = [_between(_said(q, f"question {n}"), "", "Options") for n, q in enumerate(value, 1)]
-    return ForeignContent(
-        tuple(ForeignPrinciple(f"feedback-{n:02}", compare=q) for n, q in enumerate(questions, 1))
+def _read_feedback(value: Any) -> ImportedContent:
+    _expect(isinstance(value, list), "it is not a list of questions")
+    questions = [_between(_text(q, f"question {n}"), "", "Options") for n, q in enumerate(value, 1)]
+    return ImportedContent(
+        tuple(ImportedPrinciple(f"feedback-{n:02}", compare=q) for n, q in enumerate(questions, 1))
     )
 
 
@@ -190,56 +192,56 @@ def _write_feedback(principles: Sequence[Principle]) -> list[str]:
 # -- llm-swarm -------------------------------------------------------------------------------------
 
 
-def _read_swarm(value: Any) -> ForeignContent:
+def _read_swarm(value: Any) -> ImportedContent:
     if isinstance(value, list):
         value = {"constitutions": value}
-    _want(isinstance(value, dict), "it is neither an object nor a list")
-    listed = value.get("constitutions")
-    _want(isinstance(listed, list), "`constitutions` is not a list")
+    _expect(isinstance(value, dict), "it is neither an object nor a list")
+    entries = value.get("constitutions")
+    _expect(isinstance(entries, list), "`constitutions` is not a list")
     principles = []
-    for number, entry in enumerate(listed, 1):
-        _want(isinstance(entry, dict), f"constitution {number} is not an object")
-        critique = _said(entry.get("critic"), f"constitution {number}: critic")
-        revise = _said(entry.get("revision"), f"constitution {number}: revision")
-        principles.append(ForeignPrinciple(f"swarm-{number:02}", critique.strip(), revise.strip()))
-    examples, left, system = _examples(value.get("system_chat") or [])
+    for number, entry in enumerate(entries, 1):
+        _expect(isinstance(entry, dict), f"constitution {number} is not an object")
+        critique = _text(entry.get("critic"), f"constitution {number}: critic")
+        revise = _text(entry.get("revision"), f"constitution {number}: revision")
+        principles.append(ImportedPrinciple(f"swarm-{number:02}", critique.strip(), revise.strip()))
+    examples, unused, system = _examples(value.get("system_chat") or [])
     notes = (
-        [f"left out: {left} messages of `system_chat` that make up no whole example"]
-        if left
+        [f"left out: {unused} messages of `system_chat` that do not form a whole example"]
+        if unused
         else []
     )
     notes += [f"left out: {system} system messages of `system_chat`"] if system else []
     notes += _left_out([value], "constitutions", "system_chat")
-    notes += _left_out(listed, "critic", "revision")
-    return ForeignContent(tuple(principles), examples, tuple(notes))
+    notes += _left_out(entries, "critic", "revision")
+    return ImportedContent(tuple(principles), examples, tuple(notes))
 
 
 def _examples(chat: Any) -> tuple[tuple[Example, ...], int, int]:
     """Few-shot examples: prompt, response, critic's request, critique, request, revision.
 
     chat: messages, one example after another; or a list of chats, each one example at the end of
-    a conversation, whose earlier turns are left over. Also returns how many messages are left
-    over, and how many are a system's.
+    a conversation, whose earlier turns are not used. Also returns how many messages are unused,
+    and how many are system messages.
     """
-    _want(isinstance(chat, list), "`system_chat` is not a list")
-    apart = all(isinstance(part, list) for part in chat)
-    chats = chat if apart else [chat]
-    out, left, system = [], 0, 0
+    _expect(isinstance(chat, list), "`system_chat` is not a list")
+    nested = all(isinstance(part, list) for part in chat)
+    chats = chat if nested else [chat]
+    out, unused, system = [], 0, 0
     for messages in chats:
         texts = []
         for message in messages:
-            _want(isinstance(message, dict), "a message of `system_chat` is not an object")
+            _expect(isinstance(message, dict), "a message of `system_chat` is not an object")
             if message.get("role") == "system":
                 system += 1
             else:
-                texts.append(_said(message.get("content"), "a message of `system_chat`").strip())
-        last = texts[-6:] if apart else texts
+                texts.append(_text(message.get("content"), "a message of `system_chat`").strip())
+        last = texts[-6:] if nested else texts
         whole = len(last) // 6 * 6
         for at in range(0, whole, 6):
             prompt, response, _, critique, _, revision = last[at : at + 6]
             out.append(Example(prompt, response, critique, revision))
-        left += len(texts) - whole
-    return tuple(out), left, system
+        unused += len(texts) - whole
+    return tuple(out), unused, system
 
 
 def _write_swarm(principles: Sequence[Principle]) -> dict[str, Any]:
@@ -252,31 +254,31 @@ def _write_swarm(principles: Sequence[Principle]) -> dict[str, Any]:
             ("assistant", e.critique), ("user", p.revision_request), ("assistant", e.revision),
         )
     ]  # fmt: skip
-    listed = [{"critic": p.critique_request, "revision": p.revision_request} for p in principles]
-    return {"constitutions": listed, "system_chat": chat}
+    entries = [{"critic": p.critique_request, "revision": p.revision_request} for p in principles]
+    return {"constitutions": entries, "system_chat": chat}
 
 
 # -- LangChain -------------------------------------------------------------------------------------
 
 
-def _read_langchain(value: Any) -> ForeignContent:
+def _read_langchain(value: Any) -> ImportedContent:
     notes: list[str] = []
     if isinstance(value, dict):
         nested = value.get("constitutional_principles")
         notes += [] if nested is None else _left_out([value], "constitutional_principles")
         one = {"critique_request", "revision_request"} <= set(value)
         value = nested if nested is not None else [value] if one else _named(value)
-    _want(isinstance(value, list), "it is not a list of principles")
+    _expect(isinstance(value, list), "it is not a list of principles")
     principles = []
     for number, entry in enumerate(value, 1):
-        _want(isinstance(entry, dict), f"principle {number} is not an object")
+        _expect(isinstance(entry, dict), f"principle {number} is not an object")
         name = entry.get("name") or f"principle-{number:02}"
-        _want(isinstance(name, str), f"principle {number}: name is not a text")
-        critique = _said(entry.get("critique_request"), f"{name}: critique_request")
-        revise = _said(entry.get("revision_request"), f"{name}: revision_request")
-        principles.append(ForeignPrinciple(name, critique.strip(), revise.strip()))
+        _expect(isinstance(name, str), f"principle {number}: name is not a text")
+        critique = _text(entry.get("critique_request"), f"{name}: critique_request")
+        revise = _text(entry.get("revision_request"), f"{name}: revision_request")
+        principles.append(ImportedPrinciple(name, critique.strip(), revise.strip()))
     notes += _left_out(value, "name", "critique_request", "revision_request")
-    return ForeignContent(tuple(principles), notes=tuple(notes))
+    return ImportedContent(tuple(principles), notes=tuple(notes))
 
 
 def _named(value: dict[str, Any]) -> list[Any]:
@@ -295,20 +297,20 @@ def _write_langchain(principles: Sequence[Principle]) -> list[dict[str, str]]:
     ]
 
 
-FORMATS: dict[str, ForeignFormat] = {
-    "anthropic": ForeignFormat(
+FORMATS: dict[str, ContentFormat] = {
+    "anthropic": ContentFormat(
         'It should be {"name": {"prompt": ["… CritiqueRequest: …"], "edit_request": "…"}}.',
         ("critique", "revise"), _read_anthropic, _write_anthropic,
     ),
-    "anthropic-feedback": ForeignFormat(
+    "anthropic-feedback": ContentFormat(
         'It should be a list of questions: ["… Options:", …].',
         ("compare",), _read_feedback, _write_feedback,
     ),
-    "llm-swarm": ForeignFormat(
+    "llm-swarm": ContentFormat(
         'It should be {"constitutions": [{"critic": "…", "revision": "…"}], "system_chat": […]}.',
         ("critique", "revise"), _read_swarm, _write_swarm,
     ),
-    "langchain": ForeignFormat(
+    "langchain": ContentFormat(
         'It should be [{"name": "…", "critique_request": "…", "revision_request": "…"}].',
         ("critique", "revise"), _read_langchain, _write_langchain,
     ),
