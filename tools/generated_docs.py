@@ -42,7 +42,7 @@ Made by `python tools/generated_docs.py` from what `cai lint --explain CODE` pri
 `file:line:col: CODE message`; the exit code is 3 where there is one.
 
 - `--format json`, `github` (annotations in a workflow) or `sarif` (2.1.0) for other programs.
-- `--fix` mends what is safely mended, and tells which files it changed.
+- `--fix` fixes what can be fixed safely, and lists the files that it changed.
 - `--model NAME` also checks that each principle leaves room in that model's context.
 - Versions are held against the last commit, in CI against the branch to be merged into (`--against origin/main`;
   `--no-git` leaves it out), and against `cai.lock`.
@@ -237,7 +237,7 @@ def _lint() -> Iterator[str]:
             yield ""
             yield f"### {code}: {page.title}"
             yield ""
-            yield page.text + (" `cai lint --fix` mends it." if page.fixed else "")
+            yield page.text + (" `cai lint --fix` fixes it." if page.fixed else "")
             for label, snippet in (("Instead of", page.wrong), ("write", page.right)):
                 if snippet:
                     yield f"\n{label}\n\n```yaml\n{snippet}\n```"

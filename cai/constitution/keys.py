@@ -1,77 +1,78 @@
-"""What each key of a principle or a constitution means: for editors and for the reference."""
+"""The meaning of each key of a principle or a constitution, for editors and docs/reference.md."""
 
 from __future__ import annotations
 
 KEYS: dict[str, dict[str, str]] = {
     "PrincipleFile": {
-        "api": "The version of this format.",
-        "kind": "What sort of file this is.",
-        "id": "Lower-case words joined by `.`, `-` or `_`; one of a kind in the project. Draws are"
-        " seeded by it, and rows are traced by it: keep it.",
+        "api": "The version of the file format.",
+        "kind": "The kind of this file.",
+        "id": "Lower-case words joined by `.`, `-` or `_`, unique in the project. It seeds the"
+        " random draws and identifies the principle in training rows: don't change it.",
         "version": "Three numbers. Major: the meaning changed; minor: the wording; patch: tests and"
         " typos.",
-        "title": "One line for people. Templates may show it to a model as `principle`.",
+        "title": "One line, for people. Templates may show it to a model as `principle`.",
         "why": "The reason, for reviewers and auditors. Never sent to a model.",
-        "source": "Where the idea comes from.",
-        "tags": "Words that a constitution can `select` by.",
-        "extends": "Another principle file, from which `why`, `source`, `tags`, `stages` (key by"
-        " key), `compare` and `examples` are taken over.",
-        "deprecated": "What to use instead. `cai lint` reports constitutions that still list it.",
-        "stages": "What the critic and the reviser are asked.",
-        "compare": "The question that picks the better of two responses.",
-        "examples": "Few-shot examples of a whole critique and revision, shown where a plan sets"
+        "source": "Where the principle comes from.",
+        "tags": "Words by which a constitution can `select` principles.",
+        "extends": "Another principle file, from which this one inherits `why`, `source`, `tags`,"
+        " `stages` (key by key), `compare` and `examples`.",
+        "deprecated": "What to use instead. `cai lint` reports constitutions that still list the"
+        " principle.",
+        "stages": "The requests to the critic and the reviser.",
+        "compare": "The question to the judge, whose answer is the better of two responses.",
+        "examples": "Few-shot examples of a critique and a revision, shown if the plan sets"
         " `fewshot`.",
-        "tests": "What the principle promises; `cai test` runs them.",
+        "tests": "Tests of the principle; `cai test` runs them.",
     },
     "StagesFile": {
-        "critique": "What the critic is asked about the assistant's last response.",
-        "revise": "What the reviser is asked to change, and to keep.",
+        "critique": "What the critic should look for in the assistant's last response.",
+        "revise": "What the reviser should change, and what to keep.",
     },
     "ExampleFile": {
-        "prompt": "What the user asks.",
-        "response": "What the assistant answers at first.",
-        "critique": "What a good critic says of it.",
-        "revision": "What the response becomes.",
+        "prompt": "The user's message.",
+        "response": "The assistant's first response.",
+        "critique": "A good critique of it.",
+        "revision": "The revised response.",
     },
     "TestFile": {
-        "name": "What the test shows, in a few words; one of a kind in the file.",
-        "prompt": "What the user asks.",
+        "name": "What the test shows, in a few words; unique in the file.",
+        "prompt": "The user's message.",
         "response": "The response that is critiqued and revised.",
         "a": "The first of two responses to compare.",
         "b": "The second of two responses to compare.",
-        "expect": "What must come of it.",
+        "expect": "What must hold.",
     },
     "ExpectFile": {
         "critique_flags": "Whether the critique finds a problem: `problem` or `none`.",
         "revision": "Whether the response is changed: `changed` or `unchanged`.",
-        "prefers": "Which of the two responses is the better one: `a` or `b`.",
-        "contains": "Texts that the revision must hold.",
-        "not_contains": "Texts that the revision must not hold.",
-        "renders": "Texts that the messages to the model must hold; needs no model.",
+        "prefers": "Which of the two responses the judge must prefer: `a` or `b`.",
+        "contains": "Texts that the revision must contain.",
+        "not_contains": "Texts that the revision must not contain.",
+        "renders": "Texts that the rendered messages must contain; needs no model.",
     },
     "ConstitutionFile": {
-        "api": "The version of this format.",
-        "kind": "What sort of file this is.",
+        "api": "The version of the file format.",
+        "kind": "The kind of this file.",
         "id": "Lower-case words joined by `.`, `-` or `_`.",
-        "version": "Three numbers; each has an entry in `changelog`.",
-        "title": "One line for people.",
-        "extends": "Constitutions to build on: principles merge by id, `plan`, `feedback` and"
+        "version": "Three numbers; needs an entry in `changelog`.",
+        "title": "One line, for people.",
+        "extends": "Constitutions to inherit from: principles merge by id; `plan`, `feedback` and"
         " `templates` setting by setting.",
-        "principles": "Which principles are used, and how.",
-        "select": "Which of them to keep, by tag.",
+        "principles": "The principles, with weights, phases and rounds.",
+        "select": "Which principles to keep, by tag.",
         "plan": "How responses are critiqued and revised.",
         "feedback": "How two responses are compared.",
-        "templates": "The words around a principle, as a model reads them.",
-        "no_problem": "The sentences with which a critique says that it found nothing. Templates"
-        " ask for the first.",
-        "changelog": "What changed in each version. The current one needs an entry.",
+        "templates": "The templates of the prompts around a principle.",
+        "no_problem": "Sentences by which a critique says that it found no problem. Templates ask"
+        " for the first.",
+        "changelog": "What changed in each version. The current version needs an entry.",
     },
     "MemberFile": {
-        "ref": "The principle's file, as a path from this one.",
-        "weight": "How often it is drawn, and how much its judgement counts.",
-        "phases": "Where it serves: `sl` critique and revision, `rl` feedback.",
-        "rounds": "The rounds of the plan in which it may be drawn; empty for all. A round that no"
-        " principle names is open to every one. Not read with `draw: fixed` or `all`.",
+        "ref": "The principle's file, as a path relative to this file.",
+        "weight": "Its weight in random draws, and in the average of judgements.",
+        "phases": "Where it is used: `sl` is critique and revision, `rl` is feedback.",
+        "rounds": "The rounds of the plan in which it may be drawn; empty for all. In a round that"
+        " no principle names, every principle may be drawn. Ignored with `draw: fixed` or `all`.",
     },
     "SelectFile": {
         "include_tags": "Keep principles with one of these tags.",
@@ -79,36 +80,40 @@ KEYS: dict[str, dict[str, str]] = {
     },
     "PlanFile": {
         "rounds": "Rounds of critique and revision.",
-        "draw": "`weighted`, `uniform`: one principle a round at random; `fixed`: in the order of"
-        " the file; `all`: every one once.",
+        "draw": "`weighted` or `uniform`: one random principle per round; `fixed`: one per round,"
+        " in the order of the file; `all`: every principle once.",
         "with_replacement": "Whether a principle may be drawn twice for one response.",
-        "critique": "`false` revises directly, without a critique.",
-        "fewshot": "How many of a principle's examples to show first.",
-        "history": "What a later round sees: `replace`, the latest revision alone; `append`, the"
+        "critique": "`false`: revise directly, without a critique.",
+        "fewshot": "How many of a principle's few-shot examples to show.",
+        "history": "What a later round sees. `replace`: only the latest revision; `append`: the"
         " whole exchange.",
-        "skip_revision_if": "`critique_none`: a critique that found nothing leaves the response"
-        " alone; `never`: revise all the same.",
-        "check": "Ask every principle once more after the last round.",
+        "skip_revision_if": "`critique_none`: don't revise if the critique finds no problem;"
+        " `never`: always revise.",
+        "check": "Run a final check of the response under every principle, after the last round.",
     },
     "FeedbackFile": {
-        "mode": "`pointwise`: ask the critic about each response alone and compare how sure it is;"
-        " `letters`: show both and read (A) or (B).",
-        "principles_per_pair": "How many principles judge a pair; `all` averages them by weight.",
-        "both_orders": "Letters: ask (A)(B) and (B)(A), and average.",
-        "chain_of_thought": "Letters: reason first, then choose.",
-        "reasoning_samples": "How often to reason about one pair; the verdicts are averaged.",
-        "clamp": "Bounds of the preference, such as `[0.4, 0.6]` with reasoning.",
-        "temperature": "Over 1 softens the preferences, under 1 sharpens them.",
+        "mode": "`pointwise`: score each response alone by the critic's probability of no problem;"
+        " `letters`: show both to the judge, and score the letters (A) and (B).",
+        "principles_per_pair": "How many principles judge a pair; `all`: every one, averaged by"
+        " weight.",
+        "both_orders": "With `letters`: judge both orders and average, against position bias.",
+        "chain_of_thought": "With `letters`: reason before choosing.",
+        "reasoning_samples": "How many chains of thought to sample per pair; the probabilities are"
+        " averaged.",
+        "clamp": "Lower and upper bound of the preference probability, such as `[0.4, 0.6]` with"
+        " chain of thought.",
+        "temperature": "Temperature of the soft labels: above 1 softens them, below 1 sharpens"
+        " them.",
     },
     "TemplatesFile": {
-        "critique": "The request for a critique: a path, or the bare name of a shipped template.",
+        "critique": "The request for a critique: a path, or the name of a shipped template.",
         "revise": "The request for a revision.",
         "compare": "The question about two responses.",
-        "compare_cot": "The question about two responses, with reasoning first.",
+        "compare_cot": "The question about two responses, with chain of thought.",
     },
     "ChangeFile": {
-        "version": "The version that the change made.",
-        "date": "The day, as 2026-01-31.",
+        "version": "The version with this change.",
+        "date": "The date, such as 2026-01-31.",
         "by": "Who changed it.",
         "change": "What changed, and why.",
     },
