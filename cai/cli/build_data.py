@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cai.cli.build_estimate import probe_option
+from cai.cli.config_file import config_file_option
 from cai.cli.defaults import choose_prompts
 from cai.cli.output import json_option, print_json
 from cai.cli.roles import build_options, load_options, make_models, models_of, prompt_options
@@ -17,6 +19,10 @@ if TYPE_CHECKING:
     from cai.pipeline.build import Models
     from cai.store.store import Store
     from cai.types import Constitution
+
+
+_NOT_SETTINGS = ("out", "wait", "repair", "config", "dry_run", "probe", "json", "quiet")
+"""Options of one call: no file sets them."""
 
 
 @click.command("build-data")
@@ -54,12 +60,20 @@ if TYPE_CHECKING:
 @click.option(
     "--repair", is_flag=True, help="Drop damaged steps of the store first, and make them again."
 )
+@config_file_option(without=_NOT_SETTINGS)
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Show what would run, what the store has of it, and its tokens, memory and time; write"
+    " nothing.",
+)
+@probe_option
 @json_option
 @click.option("--quiet", "-q", is_flag=True, help="No progress and no summary.")
 def command(
     constitution: str, prompts_file: Path | None, form: str | None, column: str | None,
     turns: str, out: Path | None, licence: str, parquet: bool, examine: bool, judge_gate: bool,
-    require_signal: float | None, wait: bool, repair: bool,
+    require_signal: float | None, wait: bool, repair: bool, dry_run: bool, probe: bool,
     as_json: bool, quiet: bool,
     **options: Any,
 ) -> None:  # fmt: skip
@@ -70,11 +84,14 @@ def command(
     beside the run, so a stopped or killed build goes on where it was, and a build after an edit
     makes only what the edit changed.
 
+    With --config, settings come from a file: each has the name of its option, with underscores.
+
     \b
     cai build-data                                       the bundled model on bundled prompts
     cai build-data -c my/constitution.yaml -p red.jsonl -m Qwen/Qwen3-4B -o runs/red
     """
     from cai.cli import gates
+    from cai.cli.build_dry_run import date_of_run, show_dry_run
     from cai.cli.summary import print_summary, summary_values, warn_of_data
     from cai.constitution.load import load_constitution
     from cai.data.export import export, refuse_overwrite
@@ -98,6 +115,11 @@ def command(
     refuse_overwrite(out, parquet=parquet)
     if parquet:
         need_pyarrow()
+    if dry_run:
+        if repair:
+            raise UsageError("--repair changes the store, and --dry-run writes nothing.")
+        show_dry_run(loaded, prompts, out, options, probe=probe, as_json=as_json)
+        return
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -105,7 +127,7 @@ def command(
     with Store.open(out.parent / "store.sqlite") as store, store.lock(wait=wait):
         if repair:
             _repair(store)
-        options["date"] = options["date"] or _kept_date(store, out.name)
+        options["date"] = options["date"] or date_of_run(store, out.name)
         models = make_models(options)  # once nothing else can be in the way
         if not quiet:
             _warn_of_unknown_words(models, loaded, prompts, config.limit)
@@ -130,13 +152,6 @@ def command(
             print_summary(store, run, out, manifest)
     if quiet or as_json:
         warn_of_data(manifest)
-
-
-def _kept_date(store: Store, name: str) -> str | None:
-    """The date that the last build of this name gave its chat templates, if they write one."""
-    models = [run.config["models"] for run in store.runs() if run.name == name]
-    dates = [m.get("template", {}).get("date") for m in models[-1].values()] if models else []
-    return next((date for date in dates if date), None)
 
 
 def _repair(store: Store) -> None:

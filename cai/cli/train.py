@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import click
 
+from cai.cli.config_file import position, read_settings
 from cai.cli.config_options import config_options
 from cai.cli.output import json_option, print_json
-from cai.errors import ContentError, UsageError
+from cai.errors import UsageError
 from cai.training.config import CONFIGS, TrainConfig, build_config
 
 
@@ -51,11 +53,10 @@ def _command(stage: str) -> click.Command:
         data: tuple[Path, ...], out: Path | None, file: Path | None, dry_run: bool, as_json: bool,
         quiet: bool, **options: Any,
     ) -> None:  # fmt: skip
-        values = _from_file(file, stage) if file else {}
-        given = {name: value for name, value in options.items() if value not in (None, ())}
-        config = build_config(kind, values, str(file))
+        values, where = _from_file(file, stage) if file else ({}, str)
+        overrides = {name: value for name, value in options.items() if value not in (None, ())}
         config = build_config(
-            kind, {**{n: getattr(config, n) for n in values}, **given}, "the command line"
+            kind, values | overrides, lambda n: "the command line" if n in overrides else where(n)
         )
         if dry_run:
             _dry_run(config, data, as_json)
@@ -65,21 +66,13 @@ def _command(stage: str) -> click.Command:
     return run
 
 
-def _from_file(file: Path, stage: str) -> dict[str, Any]:
-    """The settings of a YAML file, such as a run's config.yaml."""
-    from cai.constitution.source import read_source
-
-    source, problems = read_source(file)
-    if source is None or problems:
-        raise ContentError(problems)
-    if not isinstance(source.value, dict | None):
-        raise UsageError(
-            f"{file} does not hold settings with their values", hint="Write: learning_rate: 1e-4"
-        )
+def _from_file(file: Path, stage: str) -> tuple[dict[str, Any], Callable[[str], str]]:
+    """The settings of a YAML file, such as a run's config.yaml, and where each stands."""
+    source = read_settings(file)
     values = dict(source.value or {})
     if values.pop("stage", stage) != stage:
         raise UsageError(f"{file} is for another stage than `cai train {stage}`")
-    return values
+    return values, lambda name: position(source, name)
 
 
 def _dry_run(config: TrainConfig, data: tuple[Path, ...], as_json: bool) -> None:

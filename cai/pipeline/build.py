@@ -187,6 +187,38 @@ class Progress:
     cached_tokens: int
 
 
+@dataclass(frozen=True, slots=True)
+class BuildState:
+    """How much of a build is done: its run's id, its tasks by kind, and those that are finished."""
+
+    run_id: str
+    tasks: Mapping[RecordKind, int]
+    finished: int
+
+
+def build_state(
+    constitution: Constitution,
+    prompts: Iterable[Prompt | SetAside],
+    store: Store | None,
+    models: Models,
+    config: BuildConfig,
+    *,
+    name: str,
+    source: str = "",
+) -> BuildState:
+    """What `build` with the same arguments would find; nothing is written. store: None for new."""
+    run, _ = _name(with_rounds(constitution, config), prompts, models, config, name, source)
+    known = store is not None and run.id in {other.id for other in store.runs()}
+    record_keys = store.record_keys(run.id) if store and known else set()
+    return BuildState(run.id, count_tasks(prompts, config), len(record_keys))
+
+
+def count_tasks(prompts: Iterable[Prompt | SetAside], config: BuildConfig) -> dict[RecordKind, int]:
+    """How many traces and comparisons a build of these prompts makes."""
+    kinds = [kind for p in _usable(prompts, config.limit) for kind, _ in _wanted(p, config)]
+    return {"trace": kinds.count("trace"), "comparison": kinds.count("comparison")}
+
+
 def build(
     constitution: Constitution,
     prompts: Iterable[Prompt | SetAside],

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, ClassVar, Self, cast
@@ -429,8 +429,12 @@ CONFIGS: dict[str, type[TrainConfig]] = {
 """The stages of `cai train`; their trainers are in `cai.training.train.TRAINERS`."""
 
 
-def build_config(kind: type[TrainConfig], values: Mapping[str, Any], where: str) -> TrainConfig:
-    """A configuration from values by name. where: their source, for messages.
+def build_config(
+    kind: type[TrainConfig], values: Mapping[str, Any], where: str | Callable[[str], str]
+) -> TrainConfig:
+    """A configuration from values by name.
+
+    where: the source of the values, or of the value with a given name, for messages.
 
     Raises `UsageError` for unknown names (with the nearest known one) and wrong types.
     """
@@ -438,18 +442,19 @@ def build_config(kind: type[TrainConfig], values: Mapping[str, Any], where: str)
     aliases = {item.metadata["alias"]: item.name for item in fields.values()}
     settings: dict[str, Any] = {}
     for name, value in values.items():
+        source = where if isinstance(where, str) else where(name)
         name = aliases.get(name, name)
         if name not in fields:
             close = get_close_matches(str(name), fields, n=1)
             raise UsageError(
-                f"{where}: `cai train {kind.stage}` has no setting {name!r}",
+                f"{source}: `cai train {kind.stage}` has no setting {name!r}",
                 hint=f"Did you mean {close[0]!r}?" if close else f"It has: {', '.join(fields)}.",
             )
-        settings[name] = _typed(fields[name], value, where)
+        settings[name] = _typed(fields[name], value, source)
     return kind(**settings)
 
 
-def _typed(item: dataclasses.Field[Any], value: Any, where: str) -> Any:
+def _typed(item: dataclasses.Field[Any], value: Any, source: str) -> Any:
     annotation = str(item.type)
     if item.metadata["several"] and isinstance(value, list | tuple):
         value = "\n".join(map(str, value)) or None
@@ -462,4 +467,4 @@ def _typed(item: dataclasses.Field[Any], value: Any, where: str) -> Any:
     if sort in types and type(value) is types[sort]:
         return value
     words = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text"}
-    raise UsageError(f"{where}: {item.name} is {value!r}; it must be {words[sort]}.")
+    raise UsageError(f"{source}: {item.name} is {value!r}; it must be {words[sort]}.")

@@ -1,0 +1,299 @@
+"""What a build would need: calls, tokens, memory, and time from a short measured probe."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, get_args
+
+import click
+
+from cai.cli.live import duration
+from cai.cli.output import counted
+from cai.cli.roles import (
+    GREEDY_PAIRS,
+    greedy_pairs,
+    make_models,
+    role_models,
+    template_options,
+)
+from cai.decoding import Decoding, in_words, origins
+from cai.errors import ModelError
+from cai.pipeline.steps import BuildStage
+from cai.text.terminal import visible
+from cai.types import Sampling
+
+if TYPE_CHECKING:
+    from cai.authoring.planning import BuildPlan, Count
+    from cai.authoring.probe import ModelSpeed
+    from cai.data.prompts import PromptFile
+    from cai.models.size import Size
+    from cai.pipeline.build import BuildConfig, Models
+    from cai.types import Constitution
+
+
+RESPONSE_TOKENS = 64
+"""The assumed length of a text."""
+
+
+@dataclass(frozen=True, slots=True)
+class TimeEstimate:
+    """Seconds of a build where no critique finds a problem and where all do, and what was measured.
+
+    reason: why nothing was measured; the other fields are then None or empty.
+    """
+
+    least: float | None = None
+    most: float | None = None
+    speeds: Mapping[str, ModelSpeed] = field(default_factory=dict)
+    reason: str = ""
+
+
+probe_option = click.option(
+    "--probe/--no-probe", default=True, show_default=True,
+    help="Estimate the time by running the models for a few seconds, if their weights are on this"
+    " machine.",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class BuildEstimate:
+    """What a build would need.
+
+    config, batch: its settings. text_tokens: the assumed length of a text. sizes, own_sampling: by
+    model. models: those that were loaded, or None.
+    """
+
+    config: BuildConfig
+    batch: int
+    text_tokens: int
+    plan: BuildPlan
+    sizes: Mapping[str, Size]
+    own_sampling: Mapping[str, Sampling]
+    time: TimeEstimate
+    models: Models | None
+
+    def lines(self) -> Iterator[str]:
+        """The estimate in words."""
+        yield from _lines(self)
+        if self.sizes:
+            yield _time_line(self.time, self.batch)
+
+    def values(self) -> dict[str, Any]:
+        """The estimate for `--json`."""
+        return {**_plain(self), "time": _time_values(self.time)}
+
+
+def estimate_build(
+    rules: Constitution,
+    prompts: PromptFile,
+    options: dict[str, Any],
+    response_tokens: int = RESPONSE_TOKENS,
+    *,
+    probe: bool,
+) -> BuildEstimate:
+    """Count the work of a build, and measure its models.
+
+    options: those of `models_of`, `build_options` and `load_options`, by name.
+    """
+    from cai.authoring.planning import plan_build
+    from cai.data.usable import need_prompts
+    from cai.pipeline.build import BuildConfig, with_rounds
+
+    config = BuildConfig(**{name: options[name] for name in BuildConfig.__dataclass_fields__})
+    need_prompts(prompts, prompts.path.name)
+    with_rounds(rules, config)
+    sizes, own_sampling, count, context = _models(options)
+    written = min(response_tokens, config.max_new_tokens)
+    plan = plan_build(rules, prompts, config, count, context=context, written=written)
+    models, reason = _load(sizes, options, probe=probe)
+    time = TimeEstimate(reason=reason) if models is None or reason else _time(plan, models)
+    return BuildEstimate(
+        config, options["batch_size"], written, plan, sizes, own_sampling, time, models
+    )
+
+
+def _load(
+    sizes: Mapping[str, Size], options: dict[str, Any], *, probe: bool
+) -> tuple[Models | None, str]:
+    """The models, and why their speed is not measured; None where they can't be loaded now."""
+    from cai.models.names import on_this_machine
+
+    names = {model.model for model in role_models(options).values()}
+    scripted = any(name.startswith("scripted:") for name in names)
+    if not probe and sizes:
+        return None, "--no-probe"
+    for name in sorted(sizes):
+        if not on_this_machine(name):
+            return None, f"the weights of {name} are not on this machine"
+    needed = sum(size.weights for size in sizes.values())
+    if options["device"] == "cpu" and needed > (free := _free_memory()):
+        return None, f"{_gb(needed)} of weights, and {_gb(free)} of memory are free"
+    try:
+        models = make_models(options)
+    except ModelError as error:
+        return None, error.message
+    return models, "a scripted model says nothing of time" if scripted else ""
+
+
+def _time(plan: BuildPlan, models: Models) -> TimeEstimate:
+    """Measure the models that have a role, each once."""
+    from cai.authoring.probe import measure, seconds_of
+
+    backends = {id(backend): backend for backend in models.by_role.values()}
+    groups: dict[int, list[Any]] = {key: [] for key in backends}
+    for role, backend in models.by_role.items():
+        groups[id(backend)] += plan.requests[role]
+    speeds = {key: measure(backend, groups[key]) for key, backend in backends.items()}
+    by_role = {role: speeds[id(backend)] for role, backend in models.by_role.items()}
+    return TimeEstimate(
+        seconds_of(plan.least, by_role),
+        seconds_of(plan.most, by_role),
+        {backend.info.name: speeds[id(backend)] for backend in models.by_role.values()},
+    )
+
+
+def _free_memory() -> int:
+    """Bytes of memory that are free, where the system says so; else more than any model needs."""
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError, AttributeError):
+        return sys.maxsize
+
+
+def _time_line(time: TimeEstimate, batch: int) -> str:
+    if time.least is None or time.most is None:
+        return f"time: not estimated ({visible(time.reason) or 'too little was measured'})"
+    low, high = duration(time.least), duration(time.most)
+    measured = "; ".join(
+        f"{visible(name)} {speed.tokens:,.0f} tokens/s generated, {speed.scores:,.1f} scored/s"
+        for name, speed in time.speeds.items()
+    )
+    seconds = sum(speed.seconds for speed in time.speeds.values())
+    return (
+        f"time: roughly {low if low == high else f'{low} to {high}'}, an estimate from"
+        f" {duration(seconds)} of measurement here\n"
+        f"      (batches of {batch}: {measured})"
+    )
+
+
+def _time_values(time: TimeEstimate) -> dict[str, Any]:
+    speeds = {
+        name: {"tokens_per_second": speed.tokens, "scores_per_second": speed.scores,
+               "measured_seconds": speed.seconds}
+        for name, speed in time.speeds.items()
+    }  # fmt: skip
+    return {
+        "least_seconds": time.least, "most_seconds": time.most, "measured": speeds,
+        "reason": time.reason or None,
+    }  # fmt: skip
+
+
+def _models(
+    options: dict[str, Any],
+) -> tuple[dict[str, Size], dict[str, Sampling], Count, int | None]:
+    """Of each model that plays a part, the size and its own sampling settings; the first one's way
+    to count; the least context."""
+    from cai.types import Messages
+
+    names = dict.fromkeys(role.model for role in role_models(options).values())
+    real = [name for name in names if not name.startswith("scripted:")]
+    if not real:
+        return {}, {}, _words, None
+    from cai.models.load import load_encoder, load_sampling
+    from cai.models.size import model_size
+
+    sizes = {name: model_size(name, options["device"], options["dtype"]) for name in real}
+    encoder = load_encoder(real[0], template_options(options))
+
+    def count(messages: Messages, prefill: str) -> int:
+        return len(encoder.encode(messages, prefill=prefill, add_generation_prompt=True).ids)
+
+    own = {name: load_sampling(name) for name in real}
+    return sizes, own, count, min(size.context for size in sizes.values())
+
+
+def _words(messages: Any, prefill: str) -> int:
+    return sum(len(m.content.split()) for m in messages) + len(prefill.split())
+
+
+def _lines(estimate: BuildEstimate) -> Iterator[str]:
+    plan, config = estimate.plan, estimate.config
+    if plan.unusable:
+        yield f"{counted(plan.unusable, 'invalid row')} (set aside)"
+    if plan.sampled < plan.prompts:
+        yield f"scaled up from {plan.sampled} of the prompts"
+    yield f"\n{'':18}{'no problems found':>18}{'always found':>14}"
+    stages = [s for s in get_args(BuildStage) if plan.most.steps[s] or plan.least.steps[s]]
+    for stage in stages:
+        name = _NAMES.get(stage, f"{stage}s")
+        yield f"{name:18}{plan.least.steps[stage]:18,}{plan.most.steps[stage]:14,}"
+    yield f"{'tokens read':18}{plan.least.read:18,}{plan.most.read:14,}"
+    yield f"{'tokens written':18}{plan.least.written:18,}{plan.most.written:14,}"
+    yield (
+        f"\nAssumes {counted(estimate.text_tokens, 'token')} per text (--response-tokens). Shared"
+        " prefixes are computed once, so fewer tokens are computed than read."
+    )
+    if plan.too_long:
+        yield click.style(
+            f"{plan.too_long} of {counted(plan.sampled, 'examined prompt')} leave no room in the"
+            " context",
+            fg="yellow",
+        )
+    for name, size in estimate.sizes.items():
+        yield f"\n{name}: {_memory(plan, size, estimate.batch, config)}"
+        yield f"sampling: {in_words(*_sampling(config, estimate.own_sampling[name]))}"
+    writer = next(iter(estimate.own_sampling.values()), Sampling())
+    if greedy_pairs(_sampling(config, writer)[0], config.pairs, config.sft_share):
+        yield click.style(GREEDY_PAIRS, fg="yellow")
+
+
+def _sampling(config: BuildConfig, own: Sampling) -> tuple[dict[str, Any], dict[str, str]]:
+    """How a model's text would be drawn, and where each setting is from."""
+    asked = config.sampling
+    return asdict(Decoding.of(asked, own)), origins(asked, own)
+
+
+_NAMES: dict[BuildStage, str] = {"pair": "pair responses", "reasoning": "reasonings"}
+
+
+def _memory(plan: BuildPlan, size: Size, batch: int, config: BuildConfig) -> str:
+    kind = str(size.dtype).removeprefix("torch.")
+    cache = _cache(plan, size, batch, config)
+    return (
+        f"{size.parameters / 1e6:,.1f}M parameters, {_gb(size.weights)} in {kind};"
+        f" the cache of {batch} conversations up to {_gb(cache)}"
+    )
+
+
+def _cache(plan: BuildPlan, size: Size, batch: int, config: BuildConfig) -> int:
+    """Bytes of the key-value cache where every slot holds the longest conversation."""
+    return batch * min(size.context, plan.longest + config.max_new_tokens) * size.token
+
+
+def _gb(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
+
+
+def _plain(estimate: BuildEstimate) -> dict[str, Any]:
+    plan, config = estimate.plan, estimate.config
+    out: dict[str, Any] = {
+        name: getattr(plan, name)
+        for name in ("prompts", "unusable", "sampled", "longest", "too_long")
+    }
+    for name, work in (("least", plan.least), ("most", plan.most)):
+        steps = {stage: work.steps[stage] for stage in get_args(BuildStage)}
+        out[name] = {"steps": steps, "read": work.read, "written": work.written}
+    out["models"] = {
+        name: {
+            "parameters": size.parameters, "weights_bytes": size.weights,
+            "cache_bytes": _cache(plan, size, estimate.batch, config),
+            "dtype": str(size.dtype).removeprefix("torch."), "context": size.context,
+            "sampling": _sampling(config, estimate.own_sampling[name])[0],
+            "sampling_from": _sampling(config, estimate.own_sampling[name])[1],
+        }
+        for name, size in estimate.sizes.items()
+    }  # fmt: skip
+    return out
