@@ -16,10 +16,13 @@ Names are loaded when they are first used, so `import cai` is quick and imports 
 
 from __future__ import annotations
 
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.2.0"
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 if TYPE_CHECKING:
     from cai.backends.local import LocalBackend

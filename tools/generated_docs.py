@@ -27,7 +27,8 @@ DOCS = ROOT / "docs"
 COMMANDS = """\
 # Every command and option
 
-Made by `python tools/generated_docs.py` from what `cai COMMAND --help` prints. Every command takes `-h` and `--help`.
+Made by `python tools/generated_docs.py` from what `cai COMMAND --help` prints. Every command takes `-h` and `--help`,
+and `--verbose`, which logs to stderr what is loaded and done, with times.
 """  # noqa: E501
 REFERENCE = """\
 # Reference: every key
@@ -120,8 +121,8 @@ def _prose(text: str) -> Iterator[str]:
 
 
 def _option(option: click.Option, ctx: click.Context) -> str:
-    """A row of the table; nothing for a hidden option."""
-    if option.hidden:
+    """A row of the table; nothing for a hidden option, nor for one that every command has."""
+    if option.hidden or option.name == "verbose":
         return ""
     names = ", ".join(f"`{name}`" for name in [*option.opts, *option.secondary_opts])
     text, _, rest = (option.help or "").partition("  [default: ")

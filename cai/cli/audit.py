@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from cai.cli.verbose import add_verbose
 from cai.errors import DataError, Interrupted, UsageError
 
 RUN: Callable[..., Any] = click.argument(
@@ -36,8 +37,9 @@ class _Group(click.Group):
         if name in COMMANDS:
             from importlib import import_module
 
-            found: click.Command = getattr(import_module(COMMANDS[name]), f"{name}_command")
-            return found
+            command: click.Command = getattr(import_module(COMMANDS[name]), f"{name}_command")
+            add_verbose(command)
+            return command
         return super().get_command(ctx, name)
 
 

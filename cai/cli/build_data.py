@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import click
 from cai.cli.build_estimate import probe_option
 from cai.cli.config_file import config_file_option
 from cai.cli.defaults import choose_prompts
-from cai.cli.output import json_option, print_json
+from cai.cli.output import json_option, print_json, warn
 from cai.cli.roles import build_options, load_options, make_models, models_of, prompt_options
 from cai.errors import UsageError
 
@@ -62,11 +63,10 @@ _NOT_SETTINGS = ("out", "wait", "repair", "config", "dry_run", "probe", "json", 
 )
 @config_file_option(without=_NOT_SETTINGS)
 @click.option(
-    "--dry-run",
-    is_flag=True,
+    "--dry-run", is_flag=True,
     help="Show what would run, what the store has of it, and its tokens, memory and time; write"
     " nothing.",
-)
+)  # fmt: skip
 @probe_option
 @json_option
 @click.option("--quiet", "-q", is_flag=True, help="No progress and no summary.")
@@ -92,11 +92,13 @@ def command(
     """
     from cai.cli import gates
     from cai.cli.build_dry_run import date_of_run, show_dry_run
+    from cai.cli.progress import BuildProgress
     from cai.cli.summary import print_summary, summary_values, warn_of_data
     from cai.constitution.load import load_constitution
     from cai.data.export import export, refuse_overwrite
     from cai.data.files import need_pyarrow
     from cai.data.prompts import PromptFile
+    from cai.data.run_log import log, run_log
     from cai.data.usable import need_prompts
     from cai.pipeline.build import BuildConfig, build, with_rounds
     from cai.store.store import Store
@@ -124,14 +126,18 @@ def command(
         out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"--out: {out.parent} can't be made: {error.strerror}") from None
-    with Store.open(out.parent / "store.sqlite") as store, store.lock(wait=wait):
+    with (
+        Store.open(out.parent / "store.sqlite") as store,
+        store.lock(wait=wait),
+        run_log(out, f"cai build-data, {out.name}", _facts(loaded, prompts)),
+    ):
         if repair:
             _repair(store)
         options["date"] = options["date"] or date_of_run(store, out.name)
         models = make_models(options)  # once nothing else can be in the way
         if not quiet:
             _warn_of_unknown_words(models, loaded, prompts, config.limit)
-        with _progress(quiet) as show:
+        with BuildProgress(quiet=quiet) as show:
             run = build(
                 loaded,
                 prompts,
@@ -146,22 +152,32 @@ def command(
         if require_signal is not None:
             gates.require_signal(store, run.id, require_signal)
         manifest = export(store, run.id, out, parquet=parquet, licence=licence)
+        log.info("run %s: %s", run.id, json.dumps(manifest.rows))
         if as_json:
             print_json(summary_values(store, run, out, manifest))
         elif not quiet:
             print_summary(store, run, out, manifest)
-    if quiet or as_json:
-        warn_of_data(manifest)
+        if quiet or as_json:
+            warn_of_data(manifest)
+
+
+def _facts(constitution: Constitution, prompts: PromptFile) -> dict[str, Any]:
+    """What the log says of a build that begins."""
+    return {
+        "constitution": f"{constitution.id} {constitution.version} {constitution.digest}",
+        "prompts": str(prompts.path),
+        "options": click.get_current_context().params,
+    }
 
 
 def _repair(store: Store) -> None:
     dropped = store.repair()
     steps = f"{dropped.steps} damaged step" + ("s" if dropped.steps != 1 else "")
     records = f"{dropped.records} record" + ("s" if dropped.records != 1 else "")
-    told = f"Dropped {steps}, and with it {records}; the build makes again what its run lacks."
+    text = f"Dropped {steps}, and with it {records}; the build makes again what its run lacks."
     if not dropped:
-        told = "Nothing in the store is damaged."
-    click.echo(told, err=True)
+        text = "Nothing in the store is damaged."
+    warn(text, prefix="")
 
 
 def _warn_of_unknown_words(
@@ -181,11 +197,3 @@ def _warn_of_unknown_words(
             "the prompts": (message.content for row in asked for message in row.messages),
         },
     )
-
-
-def _progress(quiet: bool) -> Any:
-    from contextlib import nullcontext
-
-    from cai.cli.progress import BuildProgress
-
-    return nullcontext(lambda _: None) if quiet else BuildProgress()

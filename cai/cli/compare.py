@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cai.cli.defaults import PROMPTS_DEFAULT, choose_prompts
-from cai.cli.output import print_json
-from cai.cli.roles import tell, template_options
+from cai.cli.output import print_json, warn
+from cai.cli.roles import template_options
 from cai.cli.speak import LoadedModels, chat_options
 from cai.errors import CaiError, DataError, PromptError, UsageError
 from cai.text.terminal import visible
@@ -112,7 +112,7 @@ def _usable(prompts: PromptFile) -> Iterator[Prompt]:
         if isinstance(row, Prompt):
             yield row
         else:
-            tell(f"{row.source} set aside: {row.reason}")
+            warn(f"{row.source} set aside: {row.reason}")
 
 
 def _compare(
@@ -129,7 +129,7 @@ def _compare(
             answers = {name: column[place] for name, column in columns.items()}
             refused = next((a for a in answers.values() if isinstance(a, PromptError)), None)
             if refused:
-                tell(f"{prompt.source} set aside: {refused.message}")
+                warn(f"{prompt.source} set aside: {refused.message}")
                 continue
             yield Compared(
                 prompt,

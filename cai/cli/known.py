@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-import click
-
+from cai.cli.output import warn
 from cai.text.terminal import visible
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ def warn_of_unknown_words(models: Iterable[str], texts: Mapping[str, Iterable[st
         return
     for what, some in texts.items():
         if message := unknown_in(what, some):
-            click.echo(click.style(message, fg="yellow"), err=True)
+            warn(message, style="yellow", prefix="")
 
 
 def unknown_in(what: str, texts: Iterable[str]) -> str:

@@ -15,15 +15,19 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 class LiveLine:
-    """A context manager; `update` shows how things stand, `say` leaves a line behind."""
+    """A context manager; `update` shows how things stand, `say` leaves a line behind.
 
-    def __init__(self) -> None:
+    quiet: neither is shown.
+    """
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._quiet = quiet
         self._console = Console(stderr=True)
         self._live = Live(console=self._console, refresh_per_second=4, transient=True)
         self._next_line = time.monotonic() + SECONDS_BETWEEN_LINES
 
     def __enter__(self) -> Self:
-        if self._console.is_terminal:
+        if self._console.is_terminal and not self._quiet:
             self._live.start()
         return self
 
@@ -48,7 +52,7 @@ class LiveLine:
         """Print a line above the live one."""
         if self._live.is_started:
             self._console.print(Text(text))
-        else:
+        elif not self._quiet:
             print(text, file=sys.stderr, flush=True)
 
 

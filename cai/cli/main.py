@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from cai import __version__
+from cai.cli.verbose import add_verbose
 from cai.errors import CaiError, UsageError
 
 # Before torch: its threads would spin while they wait, and where another process is busy too, they
@@ -69,6 +70,7 @@ class _Lazy(click.Group):
         if name not in COMMANDS:
             return None
         command: click.Command = import_module(COMMANDS[name][0]).command
+        add_verbose(command)
         return command
 
     def resolve_command(
@@ -114,6 +116,9 @@ def cli() -> None:
     Start with `cai init` to create a project, or with `cai build-data`: without options it runs
     the bundled miniature model on bundled prompts and shows the critiques and revisions.
     """
+
+
+add_verbose(cli)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cai.cli.output import json_option, print_json
-from cai.cli.roles import need_adapter, tell
+from cai.cli.output import json_option, print_json, warn
+from cai.cli.roles import need_adapter
 from cai.digest import file_digest
 from cai.errors import DataError, UsageError
 from cai.text.terminal import visible
@@ -89,7 +89,7 @@ def command(
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     if lost >= _TOLD:
-        tell(
+        warn(
             f"Rounding to {dtype} changes the weights {lost:.0%} as much as the adapter does."
             " --dtype float32 keeps it whole; so does --adapter, without merging."
         )

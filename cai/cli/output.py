@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import click
 
+from cai.data.run_log import ON_TERMINAL
 from cai.text.terminal import visible
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -27,6 +29,12 @@ def format_option(*others: str) -> Callable[[_Command], _Command]:
         show_default=bool(others), hidden=not others,
         help="json is an older spelling of --json and prints a bare list.",
     )  # fmt: skip
+
+
+def warn(text: str, *, style: str = "", prefix: str = "cai: ") -> None:
+    """Print a warning to stderr, and log it."""
+    click.echo(click.style(prefix + visible(text), fg=style or None), err=True)
+    logging.getLogger("cai").warning("%s", text, extra=ON_TERMINAL)
 
 
 def print_json(value: Any) -> None:

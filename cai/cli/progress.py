@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import time
 
 from cai.cli.live import LiveLine, duration
+from cai.data.run_log import ON_TERMINAL, Interval
 from cai.pipeline.build import Progress
 from cai.pipeline.drive import Tally
 from cai.pipeline.steps import BuildStage
@@ -21,10 +23,11 @@ LABELS: dict[BuildStage, str] = {
 
 
 class BuildProgress(LiveLine):
-    """Call it with a `Progress` as often as you like."""
+    """Call it with a `Progress` as often as you like; it is shown, and logged now and then."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, *, quiet: bool = False) -> None:
+        super().__init__(quiet=quiet)
+        self._log_is_due = Interval()
         self._begin = time.monotonic()
         self._tally: Tally | None = None
         self._tally_begin = self._begin
@@ -34,7 +37,10 @@ class BuildProgress(LiveLine):
         if progress.tally is not self._tally:  # the examination counts its own
             self._tally, self._tally_begin = progress.tally, time.monotonic()
             self._done_at_begin = progress.tally.finished
-        self.update(self._describe(progress, time.monotonic()))
+        text = self._describe(progress, time.monotonic())
+        self.update(text)
+        if self._log_is_due():
+            logging.getLogger("cai").info("%s", text.replace("\n", " · "), extra=ON_TERMINAL)
 
     def _describe(self, progress: Progress, now: float) -> str:
         tally, spent = progress.tally, max(now - self._begin, 1e-9)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import logging
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +14,10 @@ import click
 
 from cai.cli.config_options import config_options
 from cai.cli.defaults import PROMPTS_DEFAULT, constitution_option
+from cai.cli.output import warn
 from cai.decoding import SETTINGS
 from cai.errors import UsageError
 from cai.pipeline.build import BuildConfig
-from cai.text.terminal import visible
 
 if TYPE_CHECKING:
     from cai.backends.base import Backend
@@ -169,9 +171,7 @@ def make_models(options: dict[str, Any]) -> Models:
     loader = _ModelLoader(options, set(chosen.values()))
     models = Models(**{part: loader.backend(role_model) for part, role_model in chosen.items()})
     if options["thinking"] == "on" and not models.reasoners:
-        click.echo(
-            "Warning: --thinking on has no effect: the chat template has no reasoning.", err=True
-        )
+        warn("--thinking on has no effect: the chat template has no reasoning.", prefix="Warning: ")
     return models
 
 
@@ -240,12 +240,18 @@ class _ModelLoader:
 
         place = _place(model)
         if place not in self._bases:
-            self._bases[place] = load_model(
+            begin = time.monotonic()
+            loaded = load_model(
                 model,
                 self._options["device"],
                 self._options["dtype"],
                 template=self._template,
             )
+            logging.getLogger("cai").info(
+                "model %s: %s, %s, loaded in %.1f s",
+                loaded.name, loaded.device, loaded.dtype, time.monotonic() - begin,
+            )  # fmt: skip
+            self._bases[place] = loaded
         return self._bases[place]
 
 
@@ -296,9 +302,4 @@ def need_adapter(given: str, use: Use = "speak") -> Adapter:
 def warn_of_another_base(adapter: Adapter, model: str) -> None:
     """Say so where an adapter was trained on another base than it is put on."""
     if not adapter.fits(model):
-        tell(f"{adapter.name} was trained on another base than {model}; it may not fit.")
-
-
-def tell(text: str) -> None:
-    """A warning on stderr."""
-    click.echo(f"cai: {visible(text)}", err=True)
+        warn(f"{adapter.name} was trained on another base than {model}; it may not fit.")

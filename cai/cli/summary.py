@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import sys
 from collections.abc import Iterator, Mapping
@@ -18,6 +19,7 @@ from cai.cli.roles import GREEDY_PAIRS, greedy_pairs
 from cai.data.card import UNEXAMINED, sampling_lines
 from cai.data.export import SET_ASIDE
 from cai.data.manifest import Manifest
+from cai.data.run_log import ON_TERMINAL
 from cai.store.records import Run
 from cai.store.store import Store
 from cai.text.terminal import visible
@@ -238,6 +240,7 @@ def _totals(console: Console, counts: Mapping[str, Any]) -> None:
 def print_warning(console: Console, text: str) -> None:
     """Print what a user must not overlook."""
     console.print(Text(f"Warning: {visible(text)}", style="bold yellow"))
+    logging.getLogger("cai").warning("%s", text, extra=ON_TERMINAL)
 
 
 def _sample(console: Console, number: int, trace: Trace) -> None:

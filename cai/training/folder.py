@@ -5,6 +5,7 @@ run.json           the record: base, parents, data, status, results; digests of 
 metrics.jsonl      a line a step, and one for each evaluation on the held-out set
 set_aside.jsonl    rows that could not be used, each with its reason
 adapter/, head.safetensors, model/    what was trained
+run.log            when it began, went on and ended; not digested
 checkpoint.safetensors                the state to go on from, removed in the end
 """
 
@@ -25,6 +26,7 @@ import yaml
 from cai import __version__
 from cai.data.files import partial_of, store_errors, sweep
 from cai.data.manifest import pretty
+from cai.data.run_log import NAME as LOG
 from cai.data.trained import FORMAT, NAME, is_run, need_finished, read_run
 from cai.digest import digest, file_digest
 from cai.errors import DataError, StoreError, UsageError
@@ -135,7 +137,7 @@ class RunFolder:
             str(p.relative_to(self.path)): file_digest(p)
             for p in sorted(self.path.rglob("*"))
             if p.is_file()
-            and p.name not in (NAME, "README.md", *_STATE)
+            and p.name not in (NAME, "README.md", LOG, *_STATE)
             and status != "running"
             and not p.name.startswith(".")
         }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import importlib.util
+import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from accelerate import Accelerator
 
 from cai.data.audited import stale_signoffs, without_manifest
 from cai.data.files import store_errors
+from cai.data.run_log import ON_TERMINAL, Interval, log, run_log
 from cai.data.trained import is_run, read_run
 from cai.data.training import need_rows, training_files
 from cai.errors import TrainingError, UsageError, install_hint
@@ -25,7 +27,7 @@ from cai.training.checkpoint import load_tensors
 from cai.training.config import TrainConfig
 from cai.training.dpo import DpoTrainer
 from cai.training.examples import data_facts
-from cai.training.folder import RunFolder, lock, require_same_run, validate_out
+from cai.training.folder import RunFolder, lock, require_same_run, settings, validate_out
 from cai.training.loop import Loop, StepReport
 from cai.training.metrics_log import forget_steps_after, log_metrics
 from cai.training.notes import notes
@@ -97,9 +99,17 @@ def train(
         if results is not None:
             callbacks.note(f"{out} holds this very run, and it is finished: nothing is left to do.")
             return results
-        for reason in (*without_manifest(paths), *stale_signoffs([*files.train, *files.test])):
-            callbacks.note(f"{reason}.")
-        return _train(config, trainer, run, callbacks)
+        resuming = run.open()
+        facts = {
+            "run": run.id, "device": str(trainer.backbone.device),
+            "dtype": str(trainer.backbone.dtype), "data": [str(path) for path in paths],
+            "settings": settings(config), **dataclasses.asdict(trainer.facts),
+        }  # fmt: skip
+        with run_log(out, f"cai train {config.stage}", facts):
+            callbacks = _logged(callbacks)
+            for reason in (*without_manifest(paths), *stale_signoffs([*files.train, *files.test])):
+                callbacks.note(f"{reason}.")
+            return _train(config, trainer, run, callbacks, resuming=resuming)
 
 
 def make_trainer(config: TrainConfig, data: Sequence[Path]) -> StageTrainer:
@@ -111,11 +121,37 @@ def make_trainer(config: TrainConfig, data: Sequence[Path]) -> StageTrainer:
     return TRAINERS[config.stage](config, data)
 
 
+def _logged(callbacks: Callbacks) -> Callbacks:
+    """The callbacks, whose notes and progress go to the run's log, too."""
+    due = Interval()
+
+    def note(text: str) -> None:
+        log.info("%s", text, extra=ON_TERMINAL)
+        callbacks.note(text)
+
+    def report(step: StepReport) -> None:
+        if step.held_out or step.step == step.steps or due():
+            side = "held out" if step.held_out else "train"
+            log.info("step %d of %d, %s: %s", step.step, step.steps, side, json.dumps(step.metrics))
+        callbacks.report(step)
+
+    def progress(done: int, total: int) -> None:
+        if due():
+            log.info("the reference model has read %d of %d conversations", done, total)
+        callbacks.progress(done, total)
+
+    return Callbacks(report, note, progress)
+
+
 def _train(
-    config: TrainConfig, trainer: StageTrainer, run: RunFolder, callbacks: Callbacks
+    config: TrainConfig,
+    trainer: StageTrainer,
+    run: RunFolder,
+    callbacks: Callbacks,
+    *,
+    resuming: bool,
 ) -> dict[str, Any]:
     out = run.path
-    resuming = run.open()
     run.set_aside(trainer.set_aside)
     for note in notes(config, trainer, out):
         callbacks.note(note)
@@ -138,6 +174,7 @@ def _train(
     if config.tracker:
         accelerator.end_training()  # which closes its files, before their digests are taken
     run.finish(results, "stopped" if trainer.stopped else "finished")
+    log.info("results: %s", json.dumps(results, default=str))
     if trainer.stopped:
         best = f" The weights from before the alarm are in {out / 'best'}." if loop.best else ""
         raise TrainingError(

@@ -29,8 +29,9 @@ def listen_to_ctrl_c() -> None:
 
 
 def digests(run: Path) -> dict[str, str]:
-    """File name → digest of everything a run exported."""
-    return {p.name: file_digest(p) for p in sorted(run.iterdir()) if p.is_file()}
+    """File name → digest of everything a run exported; its log has times and is none of that."""
+    files = (p for p in sorted(run.iterdir()) if p.is_file() and p.name != "run.log")
+    return {p.name: file_digest(p) for p in files}
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
