@@ -116,9 +116,9 @@ class LocalBackend:
         """Token counts since the backend was made."""
         sampler, counts = self._sampler, self._scorer.counts
         return Throughput(
-            sampler.prompt_tokens + counts.read,
+            sampler.prompt_tokens + counts.prompt_tokens,
             sampler.response_tokens,
-            sampler.cached_tokens + counts.spared,
+            sampler.cached_tokens + counts.cached_tokens,
         )
 
     def prepare(self, request: Request) -> Prepared:
@@ -266,7 +266,7 @@ class LocalBackend:
             model=self._info.name,
             rendered_prompt=encoded.text,
             prompt_tokens=len(encoded.ids),
-            response_tokens=job.written,
+            response_tokens=job.token_count,
             key=prepared.key,
             reasoning=job.reasoning,
         )

@@ -52,11 +52,11 @@ _NOT_SUPPORTED = (
 
 @dataclass(frozen=True, slots=True)
 class LoraSettings:
-    """What a fresh adapter looks like.
+    """Settings of a new LoRA adapter.
 
-    r: rank. alpha: its effect is scaled by alpha / r. dropout: of its input, in training.
+    r: rank. alpha: the adapter's output is scaled by alpha / r. dropout: on its input, in training.
     targets: names of linear layers ("q_proj"), or "all-linear" for all but the head.
-    Raises `UsageError` for values that make no sense.
+    Raises `UsageError` for invalid values.
     """
 
     r: int = 16
@@ -75,7 +75,7 @@ class LoraSettings:
             )
 
     def config(self) -> Any:
-        """The same for PEFT."""
+        """The settings as PEFT's `LoraConfig`."""
         from peft import LoraConfig
 
         targets = self.targets if isinstance(self.targets, str) else list(self.targets)
@@ -101,21 +101,21 @@ class Adapters:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """In the order in which they were added."""
+        """Names of the adapters, in the order in which they were added."""
         return tuple(self._peft.peft_config) if self._peft is not None else ()
 
     def need(self, name: str) -> None:
-        """Raises `ModelError` where there is no adapter of this name."""
+        """Raise `ModelError` if there is no adapter with this name."""
         if name not in self.names:
-            known = ", ".join(self.names) or "none yet"
-            raise ModelError(f"There is no adapter called {name!r}", hint=f"There are: {known}.")
+            names = ", ".join(self.names) or "none yet"
+            raise ModelError(f"There is no adapter called {name!r}", hint=f"There are: {names}.")
 
     # -- making ---------------------------------------------------------------------------------
 
     def add(self, name: str, config: Any, seed: int, label: str = "") -> None:
-        """Put a fresh, frozen adapter on the model. The first one becomes active.
+        """Add a new, frozen adapter to the model. The first one becomes active.
 
-        label: what errors call it, where it is one that somebody saved.
+        label: the name of a saved adapter in errors.
         """
         if name in self.names:
             raise ModelError(f"There is an adapter called {name!r} already", hint="Name it anew.")
@@ -149,7 +149,7 @@ class Adapters:
         self._draw(name, seed)
 
     def _outside_layers(self, config: Any) -> str | None:
-        """An embedding or output layer that the config's targets name, if any."""
+        """The first embedding or output layer among the config's targets; None without one."""
         from peft.tuners.tuners_utils import check_target_module_exists
 
         if config.target_modules == "all-linear":
@@ -188,11 +188,11 @@ class Adapters:
             if ".lora_A." in key:
                 generator = torch.Generator().manual_seed(derive(seed, key))
                 bound = parameter[0].numel() ** -0.5
-                drawn = torch.empty(parameter.shape).uniform_(-bound, bound, generator=generator)
-                parameter.copy_(drawn)
+                values = torch.empty(parameter.shape).uniform_(-bound, bound, generator=generator)
+                parameter.copy_(values)
 
     def copy(self, source: str, target: str) -> None:
-        """Put a frozen copy of an adapter beside it, under a name of its own."""
+        """Add a frozen copy of an adapter under the name `target`."""
         self.need(source)
         self.add(target, self._peft.peft_config[source], seed=0)
         self.load_state(target, self.state(source))
@@ -200,7 +200,7 @@ class Adapters:
     # -- switching ------------------------------------------------------------------------------
 
     def activate(self, name: str | None) -> None:
-        """Let the model's forward use this adapter, or none. What is trained stays as it is."""
+        """Let the model's forward use this adapter, or none. `requires_grad` does not change."""
         if name is not None:
             self.need(name)
         own = (p for layer in self._layers for p in layer.parameters())
@@ -213,7 +213,7 @@ class Adapters:
 
     @contextlib.contextmanager
     def using(self, name: str | None) -> Iterator[None]:
-        """Forwards use this adapter inside the block, or none; afterwards the one from before."""
+        """Use this adapter, or none, in forwards inside the block; then the previous one again."""
         before = self.active
         if name != before:
             self.activate(name)
@@ -224,7 +224,7 @@ class Adapters:
                 self.activate(before)
 
     def merge(self, name: str) -> Any:
-        """Add an adapter to the base's weights; returns the plain model that this leaves.
+        """Merge an adapter into the base's weights; return the model without adapters.
 
         W + (alpha / r)·BA, computed in the base's dtype. No adapter is left on the model.
         Raises `ModelError` where the adapter can't be merged.
@@ -244,7 +244,7 @@ class Adapters:
     # -- content --------------------------------------------------------------------------------
 
     def parameters(self, name: str) -> dict[str, nn.Parameter]:
-        """An adapter's parameters by their place, without the adapter's name."""
+        """An adapter's parameters by their path in the model, without the adapter's name."""
         self.need(name)
         out = {}
         for path, parameter in self.model.named_parameters():
@@ -287,7 +287,7 @@ class Adapters:
                 module.p = 0.0
 
     def load(self, name: str, folder: str) -> None:
-        """Put a saved LoRA adapter of PEFT's layout on the model, frozen.
+        """Add a saved LoRA adapter in PEFT's layout to the model, frozen.
 
         folder: a directory, a hub id or a training run's folder. Raises `ModelError` for pickles,
         for other kinds of adapter, and where it does not fit this model.
@@ -303,14 +303,14 @@ class Adapters:
 
 @contextlib.contextmanager
 def same_training(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
-    """Afterwards, whatever happened inside, each parameter requires gradients as it did before."""
+    """Restore each parameter's `requires_grad` after the block, whatever happened inside."""
     before = [(p, p.requires_grad) for p in parameters]
     try:
         yield
     finally:
-        for parameter, wanted in before:
-            if parameter.requires_grad != wanted:
-                parameter.requires_grad_(wanted)
+        for parameter, requires_grad in before:
+            if parameter.requires_grad != requires_grad:
+                parameter.requires_grad_(requires_grad)
 
 
 @torch.no_grad()
@@ -332,10 +332,10 @@ def overwrite(
 
 
 def read_adapter(folder: Path) -> tuple[Any, dict[str, Tensor]]:
-    """The PEFT config and the tensors, by their place, of a saved LoRA adapter.
+    """The PEFT config of a saved LoRA adapter, and its tensors by their path in the model.
 
-    Raises `ModelError` for what can't be read, and for kinds of adapter that would change the base
-    itself, or that could not be switched off again.
+    Raises `ModelError` for files that can't be read, and for kinds of adapter that change the base
+    itself or can't be switched off.
     """
     from peft import PeftConfig
 
@@ -357,19 +357,22 @@ def read_adapter(folder: Path) -> tuple[Any, dict[str, Tensor]]:
 
 
 def _place(key: str) -> str:
-    """Where a tensor of a file belongs in the model, without the adapter's name."""
+    """The path in the model of a tensor in a file, without the adapter's name."""
     key = key.removeprefix(_PREFIX)
     return f"{key}.weight" if key.endswith(_MAGNITUDE) else key
 
 
 def _of_the_base(tensors: Mapping[str, Tensor]) -> str:
-    """Whether a file also holds weights of the base, as one with a resized vocabulary does."""
+    """Why a file with weights of the base is refused; empty if it has none.
+
+    Adapters with a resized vocabulary have some.
+    """
     own = sorted(k.removeprefix(_PREFIX) for k in tensors if ".lora_" not in k)
     return f"holds weights of the base itself ({own[0]})" if own else ""
 
 
 def _unsupported(config: Any) -> str:
-    """What a config asks for that would change the base or bypass the switch."""
+    """Why a config is refused that would change the base or bypass the switch; else empty."""
     from peft import LoraConfig
 
     if not isinstance(config, LoraConfig):
@@ -378,8 +381,8 @@ def _unsupported(config: Any) -> str:
         return "trains biases of the base"
     for name in _NOT_SUPPORTED:
         if value := getattr(config, name, None):
-            shown = f" ({', '.join(map(str, value))})" if name == "modules_to_save" else ""
-            return f"uses {name}{shown}"
+            names = f" ({', '.join(map(str, value))})" if name == "modules_to_save" else ""
+            return f"uses {name}{names}"
     if not config.target_modules:
         return "names no target_modules"
     start = config.init_lora_weights

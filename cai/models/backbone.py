@@ -1,11 +1,11 @@
-"""One base model for all parts of a trainer: policy, reference, reward and value.
+"""One base model for all models of a trainer: policy, reference model, reward and value model.
 
-Each part is a LoRA adapter on one frozen base, and `with backbone.using("policy"):` says whose
-weights a forward uses. Or all weights are trained (`full`): then the base is the policy, and the
-reference is a frozen copy of it.
+Each of them is a LoRA adapter on one frozen base, and `with backbone.using("policy"):` selects the
+weights that a forward uses. In full training (`full`) the base is the policy, and the reference
+model is a frozen copy of it.
 
-What is trained is told by `train_only` alone; to switch changes nothing about it, and a backward
-pass that computes a layer again (gradient checkpointing) does so with the adapter of its forward.
+Only `train_only` decides which parameters are trained; switching adapters does not change that. A
+backward pass that recomputes a layer (gradient checkpointing) uses the adapter of its forward.
 
 The base's own dropout is always off, so that log-probabilities of one text can be compared.
 """
@@ -34,13 +34,13 @@ from cai.text.template import TemplateOptions
 __all__ = ["POLICY", "REFERENCE", "Backbone", "LoraSettings"]
 
 POLICY = "policy"
-"""What the weights are called where all of them are trained."""
+"""The name of the weights in full training."""
 REFERENCE = "reference"
-"""The frozen copy of them."""
+"""The name of their frozen copy."""
 
 
 class Backbone:
-    """A base model with its adapters; `load` makes one. All is frozen until `train_only`."""
+    """A base model with its adapters, made by `load`. All is frozen until `train_only`."""
 
     def __init__(
         self,
@@ -115,7 +115,7 @@ class Backbone:
 
     @property
     def active(self) -> str | None:
-        """Whose weights a forward uses now; None is the base alone."""
+        """The adapter that forwards use now; None is the base alone."""
         if self.full:
             return REFERENCE if self._on_copy else POLICY
         return self._adapters.active
@@ -147,12 +147,12 @@ class Backbone:
         self._set_modes()
 
     def no_dropout(self, name: str) -> None:
-        """Turn an adapter's dropout off for good: PPO learns from exactly what was drawn."""
+        """Turn an adapter's dropout off permanently: PPO needs the same logits in every pass."""
         self._lora("no_dropout")
         self._adapters.no_dropout(name)
 
     def save_adapter(self, name: str, folder: Path | str) -> None:
-        """Write an adapter as PEFT does; trained in full, the whole model and its tokenizer."""
+        """Save an adapter in PEFT's layout; in full training, the whole model and its tokenizer."""
         if not self.full:
             self._adapters.save(name, Path(folder))
             return
@@ -161,7 +161,7 @@ class Backbone:
             self.encoder.save_tokenizer(folder)
 
     def freeze_reference(self) -> None:
-        """Trained in full: keep a frozen copy of all weights as they are, for "reference"."""
+        """In full training: keep a frozen copy of all weights as the reference model."""
         if not self.full:
             raise ModelError(
                 "Only a model that is trained in full has a copy as its reference",
@@ -172,7 +172,7 @@ class Backbone:
 
     @property
     def copies(self) -> tuple[nn.Module, ...]:
-        """Whole models that are held beside this one: the frozen reference, trained in full."""
+        """Other whole models in memory: in full training, the frozen reference model."""
         return () if self._copy is None else (self._copy,)
 
     def _lora(self, what: str) -> None:
@@ -186,10 +186,10 @@ class Backbone:
 
     @contextlib.contextmanager
     def using(self, name: str | None) -> Iterator[None]:
-        """Forwards use this adapter inside the block; None is the base alone.
+        """Use this adapter in forwards inside the block; None is the base alone.
 
-        Afterwards, whatever happened inside, the same adapter is active and the same parameters
-        are trained as before. Blocks nest. Raises `ModelError` for an unknown name.
+        After the block, whatever happened inside, the previous adapter is active and the same
+        parameters are trained as before. Blocks nest. Raises `ModelError` for an unknown name.
         """
         if name is not None or self.full:
             self._need(name)
@@ -222,7 +222,7 @@ class Backbone:
     # -- training -------------------------------------------------------------------------------
 
     def train_only(self, *names: str) -> None:
-        """Exactly these adapters' parameters take gradients ("policy": all weights, with full)."""
+        """Train exactly these adapters' parameters ("policy": all weights, in full training)."""
         for name in names:
             self._need(name)
         if self.full and REFERENCE in names:
@@ -234,7 +234,7 @@ class Backbone:
         self._set_modes()
 
     def trainable(self) -> dict[str, nn.Parameter]:
-        """The parameters that take gradients, by adapter and place; names and order are stable."""
+        """The parameters that are trained, by adapter and path; names and order are stable."""
         return {
             f"{name}.{key}": parameter
             for name in self.adapters
@@ -284,7 +284,7 @@ class Backbone:
     def _recompute(
         self,
     ) -> tuple[contextlib.AbstractContextManager[None], contextlib.AbstractContextManager[None]]:
-        """What a layer runs in, in its forward and when it is computed again."""
+        """The contexts of a layer's forward and of its recomputation."""
         return contextlib.nullcontext(), self.using(self.active)
 
     # -- forward --------------------------------------------------------------------------------
@@ -301,7 +301,7 @@ class Backbone:
 
     @cached_property
     def packs(self) -> bool:
-        """Whether several texts in one row stay apart, found out by trying on this model."""
+        """Whether this model supports packing: several texts in a row, tested on the model."""
         with self.using(POLICY if self.full else None):
             return rows_pack(self.model)
 

@@ -1,7 +1,7 @@
-"""Keys and values of many conversations: one preallocated row a conversation, and masks for them.
+"""The KV cache of many conversations, one preallocated row each, and their attention masks.
 
-`SlotCache` is what a transformers model calls in place of its own cache: it knows `update` and
-`get_seq_length`, and which rows and positions the running forward writes to.
+A transformers model calls `SlotCache` in place of its own cache: it has `update` and
+`get_seq_length`, and tracks the rows and positions that the current forward writes to.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 ROOM = 256
-"""Tokens that a row has room for at first; doubled whenever a conversation outgrows it."""
+"""Initial capacity of a row in tokens; doubled whenever a conversation exceeds it."""
 
 
 class SlotCache:
-    """Rows of keys and values, each layer [slots, heads, room, head size].
+    """The KV cache: keys and values of each layer, [slots, heads, room, head size].
 
-    A forward works on neighbouring rows: `aim` says which, and where their tokens go.
+    A forward works on neighbouring rows; `aim` sets which ones, and the positions of their tokens.
     """
 
     is_compileable = False
@@ -49,7 +49,7 @@ class SlotCache:
 
     @property
     def length(self) -> int:
-        """Keys that the running forward sees, the longest row's."""
+        """The number of keys that the current forward sees, in the longest row."""
         return self._length
 
     def update(
@@ -62,15 +62,15 @@ class SlotCache:
                 t.new_zeros(self.slots, t.shape[1], self.room, t.shape[3]) for t in (keys, values)
             ]
         if layer[0].shape[2] < self.room:  # a layer as a whole, so that a failure leaves none torn
-            layer[:] = [_widened(held, self.room) for held in layer]
+            layer[:] = [_grow(buffer, self.room) for buffer in layer]
         last = self._first + keys.shape[0]
-        for held, new in zip(layer, (keys, values), strict=True):
+        for buffer, new in zip(layer, (keys, values), strict=True):
             if self._start is not None:
-                held[self._first : last, :, self._start : self._length] = new
+                buffer[self._first : last, :, self._start : self._length] = new
             else:
                 rows = torch.arange(self._first, last, device=new.device)[:, None]
-                held[rows, :, self._positions] = new.transpose(1, 2)
-        k, v = (held[self._first : last, :, : self._length] for held in layer)
+                buffer[rows, :, self._positions] = new.transpose(1, 2)
+        k, v = (buffer[self._first : last, :, : self._length] for buffer in layer)
         return k, v
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
@@ -80,31 +80,31 @@ class SlotCache:
     def swap(self, a: int, b: int) -> None:
         """Exchange two rows."""
         for layer in self._layers.values():
-            for held in layer:
-                held[[a, b]] = held[[b, a]]
+            for buffer in layer:
+                buffer[[a, b]] = buffer[[b, a]]
 
     def resize(self, slots: int) -> None:
         """Keep the first `slots` rows."""
         self.slots = slots
         for layer in self._layers.values():
-            for i, held in enumerate(layer):
-                layer[i] = held[:slots].clone()
+            for i, buffer in enumerate(layer):
+                layer[i] = buffer[:slots].clone()
 
     def clear(self) -> None:
-        """Forget all rows and give their memory back."""
+        """Clear all rows and free their memory."""
         self._layers.clear()
         self.room = ROOM
 
 
-def _widened(held: Tensor, room: int) -> Tensor:
-    """A copy with more room: [slots, heads, room, size]."""
-    wide = held.new_zeros(*held.shape[:2], room, held.shape[3])
-    wide[:, :, : held.shape[2]] = held
+def _grow(buffer: Tensor, room: int) -> Tensor:
+    """A copy with room for more tokens: [slots, heads, room, size]."""
+    wide = buffer.new_zeros(*buffer.shape[:2], room, buffer.shape[3])
+    wide[:, :, : buffer.shape[2]] = buffer
     return wide
 
 
 def causal_mask(positions: Tensor, length: int, window: int | None = None) -> Tensor:
-    """Which keys a query sees: boolean [rows, 1, width, length], True means seen.
+    """The causal attention mask: boolean [rows, 1, width, length], True where a query sees a key.
 
     positions: of the queries [rows, width]. A query at p sees keys 0 … p, with a sliding window
     the last `window` of them: p - window + 1 … p.
@@ -117,10 +117,10 @@ def causal_mask(positions: Tensor, length: int, window: int | None = None) -> Te
 
 
 class Masks:
-    """Builds the attention mask in the form that a model takes.
+    """Makes attention masks in the form that a model needs.
 
-    by_type: a model whose layers differ in kind takes a dict of masks by the kind's name; other
-    models take one mask.
+    by_type: a model with several types of layers needs a dict of masks by the type's name; other
+    models need one mask.
     """
 
     def __init__(self, config: Any, dtype: torch.dtype, by_type: bool) -> None:

@@ -1,11 +1,11 @@
-"""Where a model's files are on this machine: a folder, the hub's copy, an unpacked GGUF file."""
+"""The local folder of a model: a given folder, a download from the hub, an unpacked GGUF file."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from cai.errors import ModelError
-from cai.models.gguf import SUFFIX, only_gguf, unpacked
+from cai.models.gguf import SUFFIX, find_gguf, unpack
 from cai.models.libraries import first_line, quiet
 from cai.models.names import MINIATURE
 
@@ -13,13 +13,13 @@ _PICKLES = {".bin", ".pt", ".pth", ".pkl", ".ckpt"}
 _PATTERNS = ["*.json", "*.jinja", "*.safetensors", "*.model", "*.txt"]
 
 
-def local_folder(name: str, asked: str | None = None, *, weights: bool = True) -> Path:
-    """The local folder of a model, fetched from the hub where it is no directory.
+def local_folder(name: str, user_name: str | None = None, *, weights: bool = True) -> Path:
+    """The local folder of a model, which is downloaded from the hub if it is not a directory.
 
     A GGUF file, or a folder with one and no safetensors, is unpacked into the cache.
 
-    asked: what the user wrote. weights: False fetches and wants the small files alone.
-    Raises `ModelError` for what is not there, and for pickles.
+    user_name: the name as the user wrote it. weights: False needs only the small files.
+    Raises `ModelError` for missing models, and for pickled weights.
     """
     path = Path(name).expanduser()
     if path.suffix in _PICKLES:
@@ -29,9 +29,9 @@ def local_folder(name: str, asked: str | None = None, *, weights: bool = True) -
         )
     packed = path if path.suffix == SUFFIX and path.is_file() else None
     if path.is_dir():
-        packed = only_gguf(path)
+        packed = find_gguf(path)
     if packed is not None:
-        return unpacked(packed)
+        return unpack(packed)
     if path.is_dir():
         if weights:
             _weights(path)
@@ -39,7 +39,7 @@ def local_folder(name: str, asked: str | None = None, *, weights: bool = True) -
     if path.suffix == SUFFIX:
         raise ModelError(f"There is no file {name}", hint="Check the path of the GGUF file.")
     beside = "/" in name and path.parent.is_dir()  # there are such folders here, but not this one
-    if name.startswith((".", "/", "~")) or name.count("/") > 1 or beside or asked == MINIATURE:
+    if name.startswith((".", "/", "~")) or name.count("/") > 1 or beside or user_name == MINIATURE:
         raise ModelError(
             f"There is no folder {name}",
             hint="Give a directory, a hub id (owner/name) or miniature; `cai models` lists runs.",
@@ -61,12 +61,13 @@ def local_folder(name: str, asked: str | None = None, *, weights: bool = True) -
 
 
 def label(name: str) -> str:
-    """What a model is called in results: a hub id, or the last part of a path."""
+    """The name of a model in results: a hub id, or the last part of a path."""
     path = Path(name).expanduser()
     return path.resolve().name if path.exists() else name
 
 
 def _weights(folder: Path) -> None:
+    """Raise `ModelError` if a folder has no safetensors, or only pickled weights."""
     if any(folder.glob("*.safetensors")):
         return
     pickles = sorted(p.name for p in folder.iterdir() if p.suffix in _PICKLES)

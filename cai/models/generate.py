@@ -1,16 +1,16 @@
-"""The only local sampler: many conversations at once, each leaving its slot when it is done.
+"""The local sampler: continuous batching of many conversations, each in a slot of the KV cache.
 
-A slot is a row of the cache. It remembers which tokens it holds, so the next request of the same
-conversation reads only what is new. Rows of running requests are kept in front, so that a step
-works on a slice and copies nothing.
+A slot is a row of the cache. It tracks its tokens, so the next request of the same conversation
+computes only the new ones. Rows of running requests come first, so that a step works on a slice and
+copies nothing.
 
-In float32 the tokens of a request depend on its prompt and its sampling alone. Batches of other
-shapes give logits that differ by rounding; a draw that rounding could turn (`sampling.MARGIN`) is
-drawn again from the model's plain forward on that one text. In bfloat16 and float16 only the
-random numbers are fixed: rounding is too coarse to repair, and a draw may depend on its batch.
+In float32 the tokens of a request depend on its prompt and sampling alone. Batches of other shapes
+give logits that differ by rounding; a draw that rounding could change (`sampling.MARGIN`) is drawn
+again from the model's plain forward on that one text. In bfloat16 and float16 only the random
+numbers are fixed: rounding is too coarse to repair, and a draw may depend on its batch.
 
-A reply ends at an end token, at any other special token, at a stop text (cut off), or at the limit.
-Reasoning before an answer has a limit of its own.
+A response ends at an EOS token, at any other special token, at a stop text (which is cut off), or
+at the token limit. Reasoning before an answer has a limit of its own.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ PREFILL_TOKENS = 2048
 
 @dataclass
 class Job:
-    """One response to write.
+    """One response to generate.
 
     prompt: token ids. limit: most tokens of the answer. reasoning_limit: most tokens of the
-    reasoning before it. `out` grows; at the end `text`, `reasoning` and `finish` are set, and `out`
-    holds the tokens of both, without the end token. `drawn` holds every token that was drawn: the
-    end token and a stop text's too. Reasoning that never closed leaves no text, and its finish is
-    `length`. Where nothing could be written, `error` says why.
+    reasoning before it. At the end `text`, `reasoning` and `finish` are set, and `out` holds the
+    tokens of both, without the EOS token. `tokens` holds every sampled token: also the EOS token
+    and those of a stop text. Reasoning that never closed leaves no text, and its finish is
+    `length`. `error` is set if no response could be generated.
     """
 
     prompt: tuple[int, ...]
@@ -50,46 +50,46 @@ class Job:
     conversation: str = ""
     reasoning_limit: int = 0
     out: list[int] = field(default_factory=list)
-    drawn: list[int] = field(default_factory=list)
+    tokens: list[int] = field(default_factory=list)
     text: str = ""
     reasoning: str = ""
-    reasons: bool = False
-    """Whether the token to come is part of the reasoning."""
-    opened: bool = False
-    """Whether the prompt began the reasoning."""
-    begun: int = 0
-    """Where in `out` the answer begins."""
+    in_reasoning: bool = False
+    """Whether the next token is part of the reasoning."""
+    prompt_opens_reasoning: bool = False
+    """Whether the prompt ends with the start of the reasoning."""
+    answer_start: int = 0
+    """The index in `out` at which the answer begins."""
     finish: FinishReason | None = None
     error: ModelError | None = None
 
     @property
-    def written(self) -> int:
-        """How many tokens were drawn, the one that ended the response among them."""
-        return len(self.drawn)
+    def token_count(self) -> int:
+        """The number of sampled tokens, with the one that ended the response."""
+        return len(self.tokens)
 
     @property
-    def ended(self) -> bool:
-        """Whether there is nothing left to write."""
+    def is_finished(self) -> bool:
+        """Whether the response is complete, or failed."""
         return self.finish is not None or self.error is not None
 
     @property
     def ids(self) -> list[int]:
-        """Everything read and written so far."""
+        """Token ids of the prompt and of the response so far."""
         return [*self.prompt, *self.out]
 
 
 @dataclass(eq=False)
 class _Slot:
-    """What a row of the cache holds, and whom it serves."""
+    """A row of the KV cache: its tokens, its conversation and its running job."""
 
-    held: list[int] = field(default_factory=list)
+    ids: list[int] = field(default_factory=list)
     conversation: str | None = None
     job: Job | None = None
-    used: int = 0
+    last_use: int = 0
 
 
 class Sampler:
-    """Writes responses with one model. `submit`, then `step` until `busy` is False."""
+    """Generates responses with one model. `submit`, then `step` until `busy` is False."""
 
     def __init__(self, model: nn.Module, encoder: Encoder, slots: int = 16) -> None:
         if slots < 1:
@@ -104,41 +104,41 @@ class Sampler:
         self.prompt_tokens = 0
         self.response_tokens = 0
         self.cached_tokens = 0
-        self.redrawn = 0
-        """Draws that were close and drawn again."""
+        self.redraws = 0
+        """The number of close draws that were made again."""
         self._slots = [_Slot() for _ in range(slots)]
         self._active = 0
         self._queue: deque[Job] = deque()
-        self._done: list[Job] = []
+        self._finished: list[Job] = []
         self._clock = 0
 
     @property
     def slots(self) -> int:
-        """How many responses are written at once; fewer after memory ran out."""
+        """The batch size: responses generated at once; halved when memory runs out."""
         return len(self._slots)
 
     @property
     def busy(self) -> bool:
-        """Whether anything is left to write."""
-        return bool(self._queue or self._active or self._done)
+        """Whether any job is queued or running, or any result not yet returned."""
+        return bool(self._queue or self._active or self._finished)
 
     def submit(self, job: Job) -> None:
         """Queue a response."""
-        job.opened = job.reasons = self.encoder.opens_reasoning(job.prompt)
+        job.prompt_opens_reasoning = job.in_reasoning = self.encoder.opens_reasoning(job.prompt)
         self._queue.append(job)
 
     def release(self, conversation: str) -> None:
-        """Nothing more comes for a conversation: its slots are the first to be used again."""
+        """Mark a conversation as over: its slots are reused first."""
         for slot in self._slots:
             if slot.job is None and slot.conversation == conversation:
                 slot.conversation = None
 
     @torch.inference_mode()
     def step(self) -> list[Job]:
-        """Admit what there is room for and write a token each; returns what got finished."""
+        """Start queued jobs in free slots, generate a token each; return the finished jobs."""
         try:
             self._admit()
-            if self._active and not self._done:
+            if self._active and not self._finished:
                 self._decode()
             short = False
         except (RuntimeError, MemoryError) as error:
@@ -147,51 +147,53 @@ class Sampler:
             short = True
         if short:  # outside of the handler, which holds on to the failed forward's tensors
             self._shrink()
-        done, self._done = self._done, []
-        return done
+        finished, self._finished = self._finished, []
+        return finished
 
     # -- admission ------------------------------------------------------------------------------
 
     def _admit(self) -> None:
-        """Give free slots to queued requests and read their prompts, long ones first."""
-        taken: list[tuple[_Slot, Job, int]] = []
-        while self._queue and self._active + len(taken) < len(self._slots):
+        """Give free slots to queued jobs and prefill their prompts, long ones first."""
+        admissions: list[tuple[_Slot, Job, int]] = []
+        while self._queue and self._active + len(admissions) < len(self._slots):
             job = self._queue.popleft()
-            slot = self._pick(job, {id(s) for s, _, _ in taken})
+            slot = self._pick(job, {id(s) for s, _, _ in admissions})
             ids = job.ids
-            start = min(_common(slot.held, ids), len(ids) - 1) if self.rows.reuses else 0
+            start = min(_common(slot.ids, ids), len(ids) - 1) if self.rows.reuses else 0
             slot.conversation = job.conversation
-            taken.append((slot, job, start))
-        taken.sort(key=lambda t: t[2] - len(t[1].ids))
-        while taken:
-            group = taken[: _group_size([len(job.ids) - start for _, job, start in taken])]
+            admissions.append((slot, job, start))
+        admissions.sort(key=lambda t: t[2] - len(t[1].ids))
+        while admissions:
+            group = admissions[
+                : _group_size([len(job.ids) - start for _, job, start in admissions])
+            ]
             try:
-                self._read(group)
+                self._prefill(group)
             except BaseException:
-                unread = [job for slot, job, _ in taken if slot.job is None]
+                unread = [job for slot, job, _ in admissions if slot.job is None]
                 self._queue.extendleft(reversed(unread))
                 raise
-            del taken[: len(group)]
+            del admissions[: len(group)]
 
-    def _pick(self, job: Job, taken: set[int]) -> _Slot:
-        """The conversation's own slot, else one nobody owns, else the one longest unused."""
-        free = [s for s in self._slots[self._active :] if id(s) not in taken]
+    def _pick(self, job: Job, occupied: set[int]) -> _Slot:
+        """The conversation's own slot, else a slot without one, else the least recently used."""
+        free = [s for s in self._slots[self._active :] if id(s) not in occupied]
         for owner in (job.conversation, None):
             if own := [s for s in free if s.conversation == owner]:
-                return max(own, key=lambda s: (_common(s.held, job.prompt), -len(s.held)))
-        wanted = {j.conversation for j in self._queue}
-        return min(free, key=lambda s: (s.conversation in wanted, s.used))
+                return max(own, key=lambda s: (_common(s.ids, job.prompt), -len(s.ids)))
+        queued = {j.conversation for j in self._queue}
+        return min(free, key=lambda s: (s.conversation in queued, s.last_use))
 
-    def _read(self, group: Sequence[tuple[_Slot, Job, int]]) -> None:
-        """Prefill a group in one forward, and draw each one's next token."""
+    def _prefill(self, group: Sequence[tuple[_Slot, Job, int]]) -> None:
+        """Prefill a group of prompts in one forward, and draw the next token of each."""
         first = self._active
         for row, (slot, _, start) in enumerate(group, start=first):
             self._swap(self._slots.index(slot), row)
-            del slot.held[start:]
+            del slot.ids[start:]
         suffixes = [job.ids[start:] for _, job, start in group]
         logits = self.rows.prefill(first, suffixes, [start for _, _, start in group])
         for (slot, job, start), suffix in zip(group, suffixes, strict=True):
-            slot.held += suffix
+            slot.ids += suffix
             slot.job = job
             self.prompt_tokens += len(suffix)
             self.cached_tokens += start
@@ -203,28 +205,28 @@ class Sampler:
     def _decode(self) -> None:
         slots = self._slots[: self._active]
         tokens = [slot.job.out[-1] for slot in slots if slot.job]
-        logits = self.rows.decode(tokens, [len(slot.held) for slot in slots])
+        logits = self.rows.decode(tokens, [len(slot.ids) for slot in slots])
         for slot, token in zip(slots, tokens, strict=True):
-            slot.held.append(token)
+            slot.ids.append(token)
         self._draw(slots, logits)
 
     def _draw(self, slots: list[_Slot], logits: Tensor) -> None:
-        """Draw the next token of some slots; those that are finished leave."""
+        """Draw the next token of some slots; finished jobs leave theirs."""
         jobs = [slot.job for slot in slots if slot.job]
         draws = [Draw.of(j.sampling, len(j.out), j.ids) for j in jobs]
         tokens, close = choose(logits, draws, final=not self.exact)
         for i, again in enumerate(close):
             if again:
-                self.redrawn += 1
+                self.redraws += 1
                 canonical = plain_logits(self.model, jobs[i].ids)
                 (tokens[i],), _ = choose(canonical[None], [draws[i]], final=True)
         self._clock += 1
         for slot, job, token in zip(slots, jobs, tokens, strict=True):
-            slot.used = self._clock
+            slot.last_use = self._clock
             self._accept(job, token)
-            if job.ended:
-                self.response_tokens += job.written
-                self._done.append(job)
+            if job.is_finished:
+                self.response_tokens += job.token_count
+                self._finished.append(job)
                 self._leave(slot)
 
     def _accept(self, job: Job, token: int) -> None:
@@ -234,37 +236,37 @@ class Sampler:
                 hint="Try --dtype float32; if it stays, the weights are damaged.",
             )
             return
-        job.drawn.append(token)
-        ends = not job.reasons and token in self.encoder.answer_end_ids
+        job.tokens.append(token)
+        ends = not job.in_reasoning and token in self.encoder.answer_end_ids
         if ends or token in self.encoder.stop_ids:
             job.finish = "stop"
         else:
             job.out.append(token)
             if token in self.encoder.marker_ids:
-                job.reasons = not self.encoder.read(job.out, job.opened).closed
-                job.begun = len(job.out)
+                job.in_reasoning = not self.encoder.read(job.out, job.prompt_opens_reasoning).closed
+                job.answer_start = len(job.out)
             if self._cut_at_stop(job):
                 return
-            limit = job.reasoning_limit if job.reasons else job.begun + job.limit
+            limit = job.reasoning_limit if job.in_reasoning else job.answer_start + job.limit
             if len(job.out) >= limit:
                 job.finish = "length"
         if job.finish is not None:
-            reply = self.encoder.read(job.out, job.opened)
+            reply = self.encoder.read(job.out, job.prompt_opens_reasoning)
             job.text, job.reasoning = reply.answer, reply.reasoning
             if not reply.closed:
                 job.finish = "length"
 
     def _cut_at_stop(self, job: Job) -> bool:
-        """End a response at the first stop text of its answer; reasoning may say what it likes."""
+        """End a response at the first stop text of its answer; reasoning may contain stop texts."""
         stops = [s for s in (*job.sampling.stop, *self.encoder.stop_texts) if s]
-        if not stops or job.reasons:
+        if not stops or job.in_reasoning:
             return False
         # A token has a byte or more, a character four bytes or fewer.
-        tail = job.out[job.begun :][-(4 * max(map(len, stops)) + 8) :]
+        tail = job.out[job.answer_start :][-(4 * max(map(len, stops)) + 8) :]
         if not any(stop in self.encoder.decode(tail) for stop in stops):
             return False
-        reply = self.encoder.read(job.out, job.opened)
-        text = self.encoder.decode(job.out[job.begun :])
+        reply = self.encoder.read(job.out, job.prompt_opens_reasoning)
+        text = self.encoder.decode(job.out[job.answer_start :])
         start = self.encoder.answer_start(text) if reply.closed else len(text)
         places = [at for stop in stops if (at := text.find(stop, start)) >= 0]
         if not places:
@@ -272,14 +274,17 @@ class Sampler:
         cut = min(places)
         job.finish = "stop"
         job.text, job.reasoning = text[start:cut].strip(), reply.reasoning
-        while len(job.out) > job.begun and len(self.encoder.decode(job.out[job.begun :])) > cut:
+        while (
+            len(job.out) > job.answer_start
+            and len(self.encoder.decode(job.out[job.answer_start :])) > cut
+        ):
             job.out.pop()
         return True
 
     # -- slots ----------------------------------------------------------------------------------
 
     def _leave(self, slot: _Slot) -> None:
-        """Move a finished slot behind the running ones; what it holds stays."""
+        """Move a finished slot behind the running ones; its cached tokens stay."""
         slot.job = None
         self._active -= 1
         self._swap(self._slots.index(slot), self._active)
@@ -291,15 +296,15 @@ class Sampler:
         self._slots[a], self._slots[b] = self._slots[b], self._slots[a]
 
     def _shrink(self) -> None:
-        """Memory ran out: half as many slots; running requests go back to the queue's front."""
+        """Out of memory: halve the slots; running jobs go back to the front of the queue."""
         jobs = [slot.job for slot in self._slots[: self._active] if slot.job]
         if len(self._slots) == 1:
-            failed = jobs.pop() if jobs else self._queue.popleft()
-            failed.error = ModelError(
-                f"Out of memory on {self.device} with a single response in work",
+            job = jobs.pop() if jobs else self._queue.popleft()
+            job.error = ModelError(
+                f"Out of memory on {self.device} with a single response",
                 hint="Use a smaller model or dtype, shorter prompts, or a lower max_new_tokens.",
             )
-            self._done.append(failed)
+            self._finished.append(job)
             self._forget()
             return
         for slot in self._slots:
@@ -316,15 +321,15 @@ class Sampler:
         free_cached(self.device)
 
     def _forget(self) -> None:
-        """Drop all that the cache holds."""
+        """Clear the KV cache."""
         self.rows.clear()
         self._active = 0
         for slot in self._slots:
-            slot.job, slot.held = None, []
+            slot.job, slot.ids = None, []
 
 
 def _group_size(lengths: Sequence[int]) -> int:
-    """How many of the prompts, longest first, are read in one batch without much padding."""
+    """How many of the prompts, longest first, to prefill in one batch without much padding."""
     longest = lengths[0]
     size = 1
     while (

@@ -1,7 +1,7 @@
-"""A GGUF file (llama.cpp) as a model folder: weights de-quantised, tokenizer and template inside.
+"""GGUF files (llama.cpp) as model folders, with dequantised weights, tokenizer and template.
 
-It is unpacked once, into the cache, under the digest of its content. What is written from then on
-is a plain folder of safetensors, so building, training and merging know nothing of GGUF.
+A file is unpacked once, into the cache, under the digest of its content. The result is a plain
+folder of safetensors, so building, training and merging know nothing of GGUF.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ import torch
 import transformers
 
 from cai.errors import ModelError, install_hint
-from cai.models.fingerprint import cache_folder, remembered_digest
+from cai.models.fingerprint import cache_folder, cached_digest
 from cai.models.libraries import first_line, quiet
 
 SUFFIX = ".gguf"
 _FORMAT = 1
-"""Raised when a file would be unpacked in another way."""
+"""The version of the conversion; a new one unpacks files again."""
 
 
-def unpacked(file: Path) -> Path:
-    """The folder of a GGUF file's model, in float32.
+def unpack(file: Path) -> Path:
+    """Unpack a GGUF file into the cache in float32; return the model's folder.
 
-    Raises `ModelError` where the package `gguf` is missing, for an architecture that transformers
-    does not read, and for a damaged file.
+    Raises `ModelError` if the package `gguf` is missing, for an architecture that transformers
+    does not support, and for a damaged file.
     """
     if importlib.util.find_spec("gguf") is None:
         raise ModelError(
@@ -37,7 +37,7 @@ def unpacked(file: Path) -> Path:
             hint=install_hint("gguf"),
         )
     try:
-        name = f"{remembered_digest(file)[:32]}-{_FORMAT}"
+        name = f"{cached_digest(file)[:32]}-{_FORMAT}"
         folder = cache_folder() / "gguf" / name
         if folder.is_dir():
             return folder
@@ -47,7 +47,7 @@ def unpacked(file: Path) -> Path:
         )
         partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".unpacking-"))
         try:
-            _unpack(file.resolve(), partial)
+            _convert(file.resolve(), partial)
             partial.replace(folder)
         except OSError:
             if not folder.is_dir():  # else another process was faster
@@ -59,10 +59,10 @@ def unpacked(file: Path) -> Path:
     return folder
 
 
-def only_gguf(folder: Path) -> Path | None:
-    """The GGUF file of a folder that holds one and no safetensors; None where it holds none.
+def find_gguf(folder: Path) -> Path | None:
+    """The GGUF file of a folder without safetensors; None if there is none.
 
-    Raises `ModelError` where there are several.
+    Raises `ModelError` if there are several.
     """
     files = sorted(folder.glob(f"*{SUFFIX}"))
     if not files or any(folder.glob("*.safetensors")):
@@ -76,7 +76,7 @@ def only_gguf(folder: Path) -> Path | None:
     return files[0]
 
 
-def _unpack(file: Path, out: Path) -> None:
+def _convert(file: Path, out: Path) -> None:
     whole = {}
     if hasattr(transformers, "GgufConfig"):  # else weights might stay packed
         whole["quantization_config"] = transformers.GgufConfig(dequantize=True)

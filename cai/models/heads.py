@@ -36,7 +36,7 @@ class ScalarHead(nn.Module):
         return bytes(save(tensors))
 
     def load(self, data: bytes) -> None:
-        """Take weight and bias from such bytes. Raises `ModelError` where they don't fit."""
+        """Load weight and bias from the bytes of `state`. Raises `ModelError` if they don't fit."""
         own = self.state_dict()
         try:
             tensors = load(data)

@@ -1,8 +1,8 @@
-"""A causal language model without its head: token ids to hidden states.
+"""Hidden states of a causal language model, without its head.
 
-Whether an architecture can be used so is found out by trying, not from a list: `head_fits` holds
-the head of `logprobs.head_of` against the model's own logits, and `rows_pack` packed rows against
-the same texts alone.
+Which architectures support this is tested on the model itself, not looked up in a list: `head_fits`
+compares the head of `logprobs.head_of` with the model's own logits, and `rows_pack` compares packed
+rows with the same texts alone.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from cai.models.memory import is_out_of_memory
 from cai.models.rows import AGREE, AGREE_HALF, text_config
 
 SHORT_WINDOW = 64
-"""A sliding window up to this is made to slide when an architecture is tried."""
+"""Longest sliding window that the test of an architecture exceeds."""
 
 
 def hidden_states(
@@ -50,9 +50,9 @@ def head_fits(model: Any) -> bool:
 
     def fits() -> bool:
         whole = model(input_ids=ids, use_cache=False).logits[0].float()
-        return _near(logits(hidden_states(model, ids)[0], head_of(model)), whole, model)
+        return _close(logits(hidden_states(model, ids)[0], head_of(model)), whole, model)
 
-    return _tried(model, fits)
+    return _test(model, fits)
 
 
 @torch.no_grad()
@@ -69,9 +69,9 @@ def rows_pack(model: Any) -> bool:
     def packs() -> bool:
         packed = hidden_states(model, ids, positions=positions).flatten(0, 1)
         alone = torch.cat([hidden_states(model, text[None])[0] for text in texts])
-        return _near(packed, alone, model)
+        return _close(packed, alone, model)
 
-    return _tried(model, packs)
+    return _test(model, packs)
 
 
 def _texts(model: Any, lengths: list[int]) -> list[Tensor]:
@@ -83,14 +83,14 @@ def _texts(model: Any, lengths: list[int]) -> list[Tensor]:
     ]
 
 
-def _near(ours: Tensor, theirs: Tensor, model: nn.Module) -> bool:
+def _close(ours: Tensor, theirs: Tensor, model: nn.Module) -> bool:
     bound = AGREE.get(next(model.parameters()).dtype, AGREE_HALF)
     ours, theirs = ours.float(), theirs.float()
     spread = (theirs - theirs.mean(dim=1, keepdim=True)).norm(dim=1)
     return bool(((ours - theirs).norm(dim=1) <= bound * spread + 1e-6).all())
 
 
-def _tried(model: nn.Module, attempt: Callable[[], bool]) -> bool:
+def _test(model: nn.Module, attempt: Callable[[], bool]) -> bool:
     try:
         with torch.autocast(next(model.parameters()).device.type, enabled=False):
             return attempt()

@@ -1,4 +1,4 @@
-"""Calling transformers, PEFT and the hub: quietly, and their errors in one line."""
+"""Helpers for calls of transformers, PEFT and the hub: without output, errors in one line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import transformers
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Without the libraries' own progress bars and warnings; restored afterwards."""
+    """Turn the libraries' progress bars and warnings off inside the block."""
     log = transformers.utils.logging
     level, bars = log.get_verbosity(), log.is_progress_bar_enabled()
     log.set_verbosity_error()

@@ -1,4 +1,4 @@
-"""Load a causal language model, its tokenizer and, if wanted, an adapter. Safetensors only."""
+"""Load a causal language model, its tokenizer and an optional adapter, from safetensors only."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ from cai.text.template import TemplateOptions
 from cai.types import Sampling
 
 _LARGE = 300_000_000
-"""Parameters above which bfloat16 pays on a CPU that multiplies it in hardware."""
+"""Parameters above which bfloat16 is faster on a CPU with hardware support for it."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A model ready to read and write, its tokenizer's encoder, and who it is.
+    """A loaded model with its encoder, name and fingerprint.
 
-    name: as people know it. fingerprint: digest of everything that can change what it writes.
-    context: the most tokens that a prompt and its response may have together.
-    sampling: the settings that its generation_config.json states.
-    adapter: which of `adapters` its forward uses; None is the base alone. Several of these may
-    share one `model`; `weights` switches between them.
+    name: the model's name in results. fingerprint: digest of everything that can change what it
+    writes. context: most tokens of a prompt and its response together.
+    sampling: the settings in its generation_config.json.
+    adapter: the one of `adapters` that its forward uses; None is the base alone. Several loaded
+    models may share one `model`; `weights` switches between them.
     """
 
     model: nn.Module
@@ -51,11 +51,11 @@ class LoadedModel:
     context: int
     sampling: Sampling = field(default_factory=Sampling)
     adapters: Adapters | None = None
-    adapter: Mounted | None = None
+    adapter: MountedAdapter | None = None
 
     @contextlib.contextmanager
     def weights(self) -> Iterator[None]:
-        """Forwards of `model` use this one's weights inside the block."""
+        """Use this adapter's weights in forwards of `model` inside the block."""
         if self.adapters is None:
             yield
             return
@@ -63,12 +63,12 @@ class LoadedModel:
             yield
 
     def with_adapter(self, adapter: str, name: str | None = None) -> LoadedModel:
-        """The same base with an adapter on it, unmerged; both can be used, each in its `weights`.
+        """The same base with an unmerged adapter; both can be used, each in its `weights`.
 
         Merged into bfloat16 weights, a small adapter would lose much of its effect to rounding.
-        adapter: a directory or hub id in PEFT's layout, or a training run's folder. name: what it
-        is called in results; its folder's name by default.
-        Raises `ModelError` where it does not fit or is of a kind that is not supported.
+        adapter: a directory or hub id in PEFT's layout, or a training run's folder. name: its name
+        in results; the folder's name by default.
+        Raises `ModelError` if it does not fit or is of an unsupported kind.
         """
         if self.adapter:
             return self.adapter.base.with_adapter(adapter, name)
@@ -82,13 +82,13 @@ class LoadedModel:
             name=f"{self.name}+{name}",
             fingerprint=digest({"base": self.fingerprint, "adapter": mark}),
             adapters=adapters,
-            adapter=Mounted(name, mark, place, self),
+            adapter=MountedAdapter(name, mark, place, self),
         )
 
 
 @dataclass(frozen=True, slots=True)
-class Mounted:
-    """An adapter on a base. digest: of its files. place: its key among the base's `adapters`."""
+class MountedAdapter:
+    """An adapter on a base. digest: of its files. place: its name in the base's `adapters`."""
 
     name: str
     digest: str
@@ -110,10 +110,10 @@ def load_model(
     device: auto, cpu, cuda, cuda:1, mps.
     dtype: auto, float32, bfloat16 or float16; auto is bfloat16 on CUDA, float32 on MPS and CPU
         (bfloat16 for a large model on a CPU with AMX).
-    adapter: put on the base, as `LoadedModel.with_adapter` does.
+    adapter: an adapter for the base, as in `LoadedModel.with_adapter`.
     quantize: 4bit or 8bit, on a CUDA GPU.
-    template: how the chat template is called.
-    Raises `ModelError` with what is missing, and for weights that are no numbers. Code from a
+    template: arguments of the chat template.
+    Raises `ModelError` for missing files, and for weights that are NaN or infinite. Code from a
     model's repository is never run.
     """
     folder = local_folder(resolve_model(name), name)
@@ -125,7 +125,7 @@ def load_model(
         bits = quantization(quantize, where, number) if quantize else None
         model = _model(folder, name, number, where, bits)
     model.requires_grad_(False)
-    _need_numbers(model, name, number)
+    _require_finite(model, name, number)
     try:
         _align((model if bits else model.to(where)).eval())
     except (torch.OutOfMemoryError, RuntimeError) as error:
@@ -149,9 +149,9 @@ def load_model(
 
 
 def load_encoder(name: str | Path, template: TemplateOptions | None = None) -> Encoder:
-    """The encoder of a model's tokenizer; the generation config adds end tokens.
+    """The encoder of a model's tokenizer, with the EOS tokens of its generation config.
 
-    name, template: as in `load_model`. Of a model on the hub only the tokenizer is fetched.
+    name, template: as in `load_model`. From the hub only the tokenizer is downloaded.
     """
     return _encoder(local_folder(resolve_model(str(name)), str(name), weights=False), template)
 
@@ -159,13 +159,13 @@ def load_encoder(name: str | Path, template: TemplateOptions | None = None) -> E
 def load_config(
     name: str | Path, *, device: str = "auto", dtype: str = "auto"
 ) -> tuple[Any, torch.dtype]:
-    """A model's config, and the type that `load_model` would hold it in; no weights are read."""
+    """A model's config, and the dtype that `load_model` would use; no weights are read."""
     folder = local_folder(resolve_model(str(name)), str(name), weights=False)
     return _config(folder, str(name)), _dtype(dtype, _device(device), folder)
 
 
 def load_sampling(name: str | Path) -> Sampling:
-    """The sampling settings that a model's `generation_config.json` states."""
+    """The sampling settings in a model's `generation_config.json`."""
     return _sampling(local_folder(resolve_model(str(name)), str(name), weights=False))
 
 
@@ -177,7 +177,7 @@ def _sampling(folder: Path) -> Sampling:
         return of_generation_config(json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError, AttributeError) as error:
         raise ModelError(
-            f"{file} can't be used: {first_line(error)}", hint="Mend the file, or remove it."
+            f"{file} can't be used: {first_line(error)}", hint="Correct the file, or remove it."
         ) from error
 
 
@@ -196,13 +196,14 @@ def _encoder(folder: Path, template: TemplateOptions | None = None) -> Encoder:
 
 
 def _end_ids(folder: Path) -> list[int]:
+    """The EOS tokens in a model's generation config and config."""
     ids: list[int] = []
     for name in ("generation_config.json", "config.json"):
         try:
-            found = json.loads((folder / name).read_text(encoding="utf-8")).get("eos_token_id")
+            eos = json.loads((folder / name).read_text(encoding="utf-8")).get("eos_token_id")
         except (OSError, ValueError):
             continue
-        ids += found if isinstance(found, list) else [] if found is None else [found]
+        ids += eos if isinstance(eos, list) else [] if eos is None else [eos]
     return ids
 
 
@@ -244,16 +245,16 @@ def _model(folder: Path, name: str, dtype: torch.dtype, where: torch.device, bit
     return model
 
 
-def _need_numbers(model: nn.Module, name: str, held: torch.dtype) -> None:
+def _require_finite(model: nn.Module, name: str, dtype: torch.dtype) -> None:
     """Raise `ModelError` where a weight is NaN or infinite, naming the first such tensor."""
     for key, tensor in model.named_parameters():
         if not tensor.is_floating_point() or tensor.isfinite().all():
             continue
         count = int((~tensor.isfinite()).sum())
-        kind = str(held).removeprefix("torch.")
+        kind = str(dtype).removeprefix("torch.")
         wider = (
             f" Or they are too large for {kind}: try --dtype float32."
-            if held == torch.float16
+            if dtype == torch.float16
             else ""
         )
         raise ModelError(
@@ -264,7 +265,7 @@ def _need_numbers(model: nn.Module, name: str, held: torch.dtype) -> None:
 
 
 def _align(model: nn.Module) -> None:
-    """Copy weights that a file mapping left at odd addresses.
+    """Copy memory-mapped weights that are not aligned to 64 bytes.
 
     CPU kernels add in another order there, so the same weights would give other last bits.
     """
@@ -311,7 +312,7 @@ def _has_amx() -> bool:
 
 
 def context_of(config: Any) -> int:
-    """The most positions that a model of this config was made for."""
+    """The context length of a model with this config, in tokens."""
     text = config.get_text_config() if hasattr(config, "get_text_config") else config
     for name in ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length"):
         if isinstance(value := getattr(text, name, None), int):

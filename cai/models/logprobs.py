@@ -1,9 +1,9 @@
-"""Log-probabilities of tokens straight from hidden states: the full logits never exist.
+"""Log-probabilities of tokens straight from hidden states, without materialising all logits.
 
-[positions, vocabulary] in float32 is the largest tensor of any trainer, so positions are projected
-a chunk at a time. Where the head is frozen, as under LoRA, the gradient to the hidden states is
-computed in the same pass and kept in their place; where it is trained, a chunk is computed again
-in the backward pass.
+Logits [positions, vocabulary] in float32 are the largest tensor of any trainer, so positions are
+projected in chunks. With a frozen head, as under LoRA, the gradient to the hidden states is
+computed in the same pass and stored in place of the logits; with a trained head, each chunk is
+recomputed in the backward pass.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from cai.models.rows import text_config
 
 CHUNK_CPU = 128
 CHUNK = 512
-"""Positions projected at once: what caches hold on a CPU, what fills a GPU."""
+"""Positions projected at once: enough to fill a CPU's cache, or a GPU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ def head_of(model: nn.Module) -> Head:
 
 
 def logits(hidden: Tensor, head: Head) -> Tensor:
-    """All logits of some positions. hidden: [N, H]. Returns float32 [N, V], differentiable."""
+    """Logits of some positions. hidden: [N, H]. Returns float32 [N, V], differentiable."""
     out = nn.functional.linear(hidden.to(head.weight.dtype), head.weight, head.bias).float()
     out = out * head.scale
     return out if head.softcap is None else head.softcap * torch.tanh(out / head.softcap)
@@ -94,9 +94,9 @@ def token_logprobs(
             for at in range(0, max(len(hidden), 1), size)
         ]  # fmt: skip
         return torch.cat(parts)
-    wanted = torch.is_grad_enabled() and hidden.requires_grad
+    needs_gradient = torch.is_grad_enabled() and hidden.requires_grad
     out: Tensor = _TokenLogprobs.apply(  # type: ignore[no-untyped-call]
-        hidden, head, targets, temperature, size, wanted
+        hidden, head, targets, temperature, size, needs_gradient
     )
     return out
 
@@ -121,11 +121,11 @@ class _TokenLogprobs(torch.autograd.Function):
         targets: Tensor,
         temperature: float,
         chunk: int,
-        wanted: bool,
+        needs_gradient: bool,
     ) -> Tensor:
         count, vocabulary = len(hidden), len(head.weight)
         out = hidden.new_empty(count, dtype=torch.float32)
-        slopes = torch.empty_like(hidden) if wanted else None
+        slopes = torch.empty_like(hidden) if needs_gradient else None
         narrow = hidden.new_empty(min(chunk, count), vocabulary)
         wide = narrow if narrow.dtype == torch.float32 else narrow.float()
         for start in range(0, count, chunk):
@@ -140,13 +140,13 @@ class _TokenLogprobs(torch.autograd.Function):
             z *= head.scale
             bend = _softcap(z, head.softcap) if head.softcap is not None else None
             z /= temperature
-            chosen = z.gather(1, target)
+            target_logits = z.gather(1, target)
             top = z.amax(dim=1, keepdim=True)
             total = z.sub_(top).exp_().sum(dim=1, keepdim=True)
-            out[part] = (chosen - top - total.log()).squeeze(1)
+            out[part] = (target_logits - top - total.log()).squeeze(1)
             if slopes is None:
                 continue
-            z.div_(-total).scatter_add_(1, target, torch.ones_like(chosen))
+            z.div_(-total).scatter_add_(1, target, torch.ones_like(target_logits))
             if bend is not None:
                 z *= bend
             z *= head.scale / temperature

@@ -1,4 +1,4 @@
-"""Recognise that memory ran out, on any device."""
+"""Out-of-memory errors, recognised on any device."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def free_cached(device: torch.device) -> None:
-    """Give memory that the allocator keeps for later back to the device."""
+    """Return the allocator's cached memory to the device."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
     elif device.type == "mps":

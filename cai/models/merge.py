@@ -1,4 +1,4 @@
-"""An adapter and its base as one plain model, which any tool loads."""
+"""Merge an adapter and its base into one plain model, which any tool can load."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def merge_adapter(base: str, adapter: Path, out: Path, dtype: str = "float32") -
         if ".base_layer." in place and ".lora_" not in place  # fused experts nest their adapters
     }
     model = loaded.adapters.merge(loaded.adapter.place)
-    lost = _rounding(before, dict(model.named_parameters()), getattr(torch, dtype))
+    rounding_loss = _rounding(before, dict(model.named_parameters()), getattr(torch, dtype))
     model = model.to(getattr(torch, dtype))
     if not all(parameter.isfinite().all() for parameter in model.parameters()):
         raise UsageError(
@@ -41,7 +41,7 @@ def merge_adapter(base: str, adapter: Path, out: Path, dtype: str = "float32") -
     with quiet():
         model.save_pretrained(out)
         loaded.encoder.save_tokenizer(out)
-    return lost
+    return rounding_loss
 
 
 def _rounding(

@@ -1,4 +1,4 @@
-"""What a model is called: the bundled one, a training run, its best or a part of it."""
+"""Names of models: the bundled one, a training run, its best weights, its adapter."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ MINIATURE = "miniature"
 
 
 def resolve_model(name: str) -> str:
-    """The bundled model's folder for `miniature`, and the model inside a training run's folder.
+    """The folder of `miniature`, or of the model in a training run's folder.
 
-    A directory or a hub id stands as it is. Raises `ModelError` for a run that made no model.
+    Another directory or hub id is returned unchanged. Raises `ModelError` for a run without a
+    model.
     """
     if name == MINIATURE:
         return str(resources.files("cai") / "miniature" / "weights")
@@ -23,15 +24,16 @@ def resolve_model(name: str) -> str:
 
 
 def part_of_run(name: str, part: Literal["model", "adapter"]) -> str:
-    """What a training run made, by its folder or its `best`; any other name stands as it is.
+    """The model or adapter of a training run, by its folder or its `best`.
 
-    Raises `ModelError` where the run made another part, or none yet.
+    Any other name is returned unchanged. Raises `ModelError` if the run made the other kind, or
+    none yet.
     """
-    given = Path(name).expanduser()
-    folder = or_last(given)
+    path = Path(name).expanduser()
+    folder = best_or_last(path)
     home = folder.parent if folder.name == "best" else folder
     if not (home / "run.json").is_file():
-        return name if folder == given else str(folder)
+        return name if folder == path else str(folder)
     if (folder / part).is_dir():
         return str(folder / part)
     if (folder / "model").is_dir():
@@ -49,8 +51,8 @@ def part_of_run(name: str, part: Literal["model", "adapter"]) -> str:
     )
 
 
-def or_last(folder: Path) -> Path:
-    """RUN for a RUN/best that is not there: the last weights are the best, and stand in RUN."""
+def best_or_last(folder: Path) -> Path:
+    """The folder, with RUN in place of a missing RUN/best: then the last weights are the best."""
     for best in (folder, folder.parent):
         home = best.parent
         if best.name == "best" and not best.exists() and (home / "run.json").is_file():
@@ -59,7 +61,7 @@ def or_last(folder: Path) -> Path:
 
 
 def on_this_machine(name: str) -> bool:
-    """Whether a model's weights can be read without a download."""
+    """Whether a model's weights are on this machine, without a download."""
     path = Path(resolve_model(name)).expanduser()
     if path.exists():
         return True

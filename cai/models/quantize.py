@@ -1,4 +1,4 @@
-"""A base in 4 or 8 bits, through bitsandbytes, which needs a GPU."""
+"""Quantisation of a base to 4 or 8 bits by bitsandbytes, which needs a GPU."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Forward passes for sampling: rows of conversations, each with the cache of what it has read.
+"""Forward passes for sampling: a batch of conversations, each with its KV cache.
 
-`SlotRows` computes many conversations at once on a `SlotCache`. Whether it may is found out by
-trying: `make_rows` compares its logits with the model's plain forward on random tokens, and takes
-`PlainRows`, slower and true for any architecture, where they differ.
+`SlotRows` computes many conversations at once on a `SlotCache`. `make_rows` compares its logits
+with the model's plain forward on random tokens and, if they differ, uses `PlainRows`, which is
+slower and works for any architecture.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ class DecodingRows(Protocol):
     """Conversations in numbered rows; logits come back as float32 [rows, vocabulary]."""
 
     reuses: bool
-    """Whether a row can keep a prefix of what it holds and go on from there."""
+    """Whether a row can keep a prefix of its tokens and continue from there."""
 
     def prefill(
         self, first: int, suffixes: Sequence[Sequence[int]], starts: Sequence[int]
     ) -> Tensor:
-        """Read token ids into the rows from `first` on, each behind its first `starts` tokens.
+        """Prefill the rows from `first` on, each after its first `starts` tokens.
 
         Returns the logits after each row's last token.
         """
         ...
 
     def decode(self, tokens: Sequence[int], lengths: Sequence[int]) -> Tensor:
-        """Read one more token in each of the first rows, which hold `lengths` tokens."""
+        """Decode one more token in each of the first rows, which hold `lengths` tokens."""
         ...
 
     def swap(self, a: int, b: int) -> None:
@@ -50,7 +50,7 @@ class DecodingRows(Protocol):
         ...
 
     def clear(self) -> None:
-        """Forget what all rows hold."""
+        """Clear all rows."""
         ...
 
 
@@ -72,7 +72,7 @@ def projected(model: nn.Module, rows: Tensor, columns: Tensor, **inputs: Any) ->
     rows, columns: int64 [n], the positions in the batch. Returns float32 [n, vocabulary].
     """
     head = model.get_output_embeddings()  # type: ignore[operator]
-    with _picked(head, rows, columns):
+    with _project_only(head, rows, columns):
         logits: Tensor = model(**inputs).logits
     if logits.shape[:2] != (len(rows), 1):  # the head was not called as a module
         logits = logits[rows, columns][:, None]
@@ -80,7 +80,7 @@ def projected(model: nn.Module, rows: Tensor, columns: Tensor, **inputs: Any) ->
 
 
 @contextlib.contextmanager
-def _picked(head: nn.Module | None, rows: Tensor, columns: Tensor) -> Iterator[None]:
+def _project_only(head: nn.Module | None, rows: Tensor, columns: Tensor) -> Iterator[None]:
     if head is None:
         yield
         return
@@ -193,8 +193,8 @@ class PlainRows:
 
     def swap(self, a: int, b: int) -> None:
         """As in `DecodingRows`."""
-        for held in (self._ids, self._own):
-            held[a], held[b] = held[b], held[a]
+        for values in (self._ids, self._own):
+            values[a], values[b] = values[b], values[a]
 
     def resize(self, slots: int) -> None:
         """As in `DecodingRows`."""
@@ -208,7 +208,7 @@ class PlainRows:
 
 @torch.inference_mode()
 def make_rows(model: nn.Module, slots: int) -> DecodingRows:
-    """The fastest rows whose logits agree with the model's plain forward."""
+    """The fastest implementation whose logits agree with the model's plain forward."""
     kinds = ([True] if getattr(text_config(model), "layer_types", None) else []) + [False]
     if getattr(text_config(model), "_attn_implementation", "sdpa") in ("sdpa", "eager"):
         for by_type in kinds:
@@ -219,7 +219,7 @@ def make_rows(model: nn.Module, slots: int) -> DecodingRows:
 
 @torch.inference_mode()
 def agrees(model: nn.Module, rows: DecodingRows) -> bool:
-    """Whether rows compute what the plain forward does: ragged prompts, extended, decoded."""
+    """Whether rows give the plain forward's logits, for ragged prompts, extended and decoded."""
     config = text_config(model)
     window = getattr(config, "sliding_window", None) or 0
     long = 12 + (window if window <= 64 else 0)
@@ -241,9 +241,9 @@ def agrees(model: nn.Module, rows: DecodingRows) -> bool:
         if rows.reuses:
             rows.swap(0, 1)
             rows.swap(1, 0)
-            kept, at = [n - 2 for n in at], [n + k for n, k in zip(at, (3, 1, 2), strict=True)]
-            parts = [t[a:b] for t, a, b in zip(texts, kept, at, strict=True)]
-            if not same(rows.prefill(0, parts, kept), at):
+            starts, at = [n - 2 for n in at], [n + k for n, k in zip(at, (3, 1, 2), strict=True)]
+            parts = [t[a:b] for t, a, b in zip(texts, starts, at, strict=True)]
+            if not same(rows.prefill(0, parts, starts), at):
                 return False
         for _ in range(2):
             logits = rows.decode([t[n] for t, n in zip(texts, at, strict=True)], at)

@@ -1,4 +1,4 @@
-"""Draw tokens so that a draw depends on the seed and the text alone, not on rounding.
+"""Sample tokens so that a draw depends on the seed and the text alone, not on rounding.
 
 A token is drawn by an exponential race (the Gumbel trick): each token of the vocabulary gets a
 number that depends on (seed, position, token) alone, and the token that maximises
@@ -26,7 +26,7 @@ from cai.text.seeds import derive
 from cai.types import Sampling
 
 MARGIN = 1e-3
-"""Smallest lead, in logits, that is trusted not to be turned around by rounding in float32."""
+"""Smallest lead, in logits, that rounding in float32 can't reverse."""
 
 _STRIDE, _MIX1, _MIX2 = -1640531527, -2048144789, -1028477387
 """0x9E3779B9 and MurmurHash3's 0x85EBCA6B and 0xC2B2AE35, as signed 32-bit numbers."""
@@ -37,10 +37,10 @@ _SHORTLIST = 1024
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """One draw to make: the token at `position` of a response sampled with `seed`.
+    """One draw: the token at `position` of a response sampled with `seed`.
 
-    The settings are those of `cai.decoding.Decoding`. seen: ids of the prompt and the response so
-    far, which a repetition penalty is for.
+    The settings are those of `cai.decoding.Decoding`. context: ids of the prompt and the response
+    so far, to which the repetition penalty applies.
     """
 
     temperature: float = 1.0
@@ -50,25 +50,25 @@ class Draw:
     top_k: int = 0
     min_p: float = 0.0
     repetition_penalty: float = 1.0
-    seen: Sequence[int] = field(default=(), repr=False)
+    context: Sequence[int] = field(default=(), repr=False)
 
     @classmethod
-    def of(cls, sampling: Sampling, position: int, seen: Sequence[int]) -> Draw:
+    def of(cls, sampling: Sampling, position: int, context: Sequence[int]) -> Draw:
         """The draw at a position; a setting that is None is off."""
         d = Decoding.of(sampling)
         return cls(
             d.temperature, d.top_p, sampling.seed, position, d.top_k, d.min_p,
-            d.repetition_penalty, seen,
+            d.repetition_penalty, context,
         )  # fmt: skip
 
     @property
-    def cuts(self) -> bool:
-        """Whether some tokens are left out of the draw."""
+    def filters(self) -> bool:
+        """Whether top_k, top_p or min_p filter tokens."""
         return bool(self.temperature and (self.top_p < 1 or self.top_k or self.min_p))
 
     @property
-    def stretch(self) -> float:
-        """How many times the penalty may enlarge a difference that rounding made."""
+    def penalty_scale(self) -> float:
+        """The largest factor by which the penalty may enlarge a rounding difference."""
         return max(self.repetition_penalty, 1 / self.repetition_penalty)
 
 
@@ -84,14 +84,14 @@ def choose(
     """
     if logits.device.type == "mps":  # no float64 there
         logits = logits.cpu()
-    heat = torch.tensor([d.temperature or 1.0 for d in draws], device=logits.device)
-    race = penalized(logits, draws) / heat[:, None]
+    temperatures = torch.tensor([d.temperature or 1.0 for d in draws], device=logits.device)
+    race = penalized(logits, draws) / temperatures[:, None]
     certain: dict[int, Tensor] = {}
     for i, draw in enumerate(draws):
-        if draw.cuts:
-            kept = cut(race[i], draw)
-            certain[i] = kept.sure
-            race[i].masked_fill_(~(kept.exact if final else kept.possible), -torch.inf)
+        if draw.filters:
+            masks = filter_tokens(race[i], draw)
+            certain[i] = masks.sure
+            race[i].masked_fill_(~(masks.exact if final else masks.possible), -torch.inf)
     if rows := [i for i, d in enumerate(draws) if d.temperature]:
         noise = gumbel([draws[i] for i in rows], race.shape[1], race.device)
         if len(rows) == len(draws):
@@ -106,8 +106,8 @@ def choose(
         return winner.tolist(), [False] * len(draws)
     second = race.scatter_(1, winner.clamp(min=0)[:, None], -torch.inf).max(dim=1).values
     tokens: list[int] = winner.tolist()
-    margin = torch.tensor([MARGIN * d.stretch for d in draws], device=race.device)
-    close: list[bool] = ((best - second) * heat < margin).tolist()
+    margin = torch.tensor([MARGIN * d.penalty_scale for d in draws], device=race.device)
+    close: list[bool] = ((best - second) * temperatures < margin).tolist()
     for i, sure in certain.items():
         close[i] = close[i] or not bool(sure[tokens[i]])
     return tokens, close
@@ -143,11 +143,11 @@ def _signed(word: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """Which tokens stay in a draw: boolean masks [vocabulary].
+class TokenMasks:
+    """Tokens that remain after filtering: boolean masks [vocabulary].
 
-    exact: from these very logits. possible, sure: those that may stay, and those that must, when
-    each logit may be off by rounding (half of `MARGIN` each way).
+    exact: by these logits. possible, sure: tokens that may remain, and those that must, if each
+    logit may be off by rounding (half of `MARGIN` each way).
     """
 
     exact: Tensor
@@ -161,58 +161,60 @@ def penalized(logits: Tensor, draws: Sequence[Draw]) -> Tensor:
         return logits
     out = logits.clone()
     for row, draw in zip(out, draws, strict=True):
-        if draw.repetition_penalty != 1 and draw.seen:
-            ids = torch.tensor(sorted(set(draw.seen)), device=row.device)
-            seen = row[ids]
+        if draw.repetition_penalty != 1 and draw.context:
+            ids = torch.tensor(sorted(set(draw.context)), device=row.device)
+            values = row[ids]
             penalty = draw.repetition_penalty
-            row[ids] = torch.where(seen < 0, seen * penalty, seen / penalty)
+            row[ids] = torch.where(values < 0, values * penalty, values / penalty)
     return out
 
 
-def cut(scaled: Tensor, draw: Draw) -> Kept:
-    """What top_k, top_p and min_p leave, in this order.
+def filter_tokens(scaled: Tensor, draw: Draw) -> TokenMasks:
+    """The tokens that remain after top_k, top_p and min_p, in this order.
 
     scaled: logits after the penalty, divided by the temperature [vocabulary].
     """
-    slack = MARGIN * draw.stretch / draw.temperature
-    kept = _likeliest(scaled, draw.top_k, slack) if draw.top_k else None
+    slack = MARGIN * draw.penalty_scale / draw.temperature
+    masks = _likeliest(scaled, draw.top_k, slack) if draw.top_k else None
     if draw.top_p < 1:
-        kept = _nucleus_of(scaled, kept, draw.top_p, slack)
+        masks = _nucleus_of(scaled, masks, draw.top_p, slack)
     if draw.min_p:
         least = scaled.max() + math.log(draw.min_p)
-        near = Kept(scaled >= least, scaled >= least - slack, scaled >= least + slack)
-        kept = near if kept is None else _both(kept, near)
-    assert kept is not None
-    return kept
+        near = TokenMasks(scaled >= least, scaled >= least - slack, scaled >= least + slack)
+        masks = near if masks is None else _both(masks, near)
+    assert masks is not None
+    return masks
 
 
-def _both(a: Kept, b: Kept) -> Kept:
-    return Kept(a.exact & b.exact, a.possible & b.possible, a.sure & b.sure)
+def _both(a: TokenMasks, b: TokenMasks) -> TokenMasks:
+    return TokenMasks(a.exact & b.exact, a.possible & b.possible, a.sure & b.sure)
 
 
-def _likeliest(scaled: Tensor, k: int, slack: float) -> Kept:
-    """The k likeliest, and all that equal the least of them."""
+def _likeliest(scaled: Tensor, k: int, slack: float) -> TokenMasks:
+    """The k most likely tokens, and all that equal the last of them."""
     if k >= len(scaled):
         everything = torch.ones_like(scaled, dtype=torch.bool)
-        return Kept(everything, everything, everything)
+        return TokenMasks(everything, everything, everything)
     best = torch.topk(scaled, k + 1).values
-    return Kept(scaled >= best[k - 1], scaled >= best[k - 1] - slack, scaled >= best[k] + slack)
+    return TokenMasks(
+        scaled >= best[k - 1], scaled >= best[k - 1] - slack, scaled >= best[k] + slack
+    )
 
 
-def _nucleus_of(scaled: Tensor, kept: Kept | None, top_p: float, slack: float) -> Kept:
-    """The nucleus of what is kept. The fewer tokens are left, the smaller their nucleus."""
-    if kept is None:
+def _nucleus_of(scaled: Tensor, masks: TokenMasks | None, top_p: float, slack: float) -> TokenMasks:
+    """The nucleus of the remaining tokens. The fewer remain, the smaller their nucleus."""
+    if masks is None:
         return _nucleus(scaled, top_p, slack)
-    inside = _nucleus(scaled.masked_fill(~kept.exact, -torch.inf), top_p, slack)
-    if torch.equal(kept.possible, kept.sure):
-        return _both(inside, kept)
-    widest = _nucleus(scaled.masked_fill(~kept.possible, -torch.inf), top_p, slack)
-    tightest = _nucleus(scaled.masked_fill(~kept.sure, -torch.inf), top_p, slack)
-    return _both(Kept(inside.exact, widest.possible, tightest.sure), kept)
+    inside = _nucleus(scaled.masked_fill(~masks.exact, -torch.inf), top_p, slack)
+    if torch.equal(masks.possible, masks.sure):
+        return _both(inside, masks)
+    widest = _nucleus(scaled.masked_fill(~masks.possible, -torch.inf), top_p, slack)
+    tightest = _nucleus(scaled.masked_fill(~masks.sure, -torch.inf), top_p, slack)
+    return _both(TokenMasks(inside.exact, widest.possible, tightest.sure), masks)
 
 
-def _nucleus(scaled: Tensor, top_p: float, slack: float) -> Kept:
-    """The smallest set of best tokens whose probabilities reach `top_p`.
+def _nucleus(scaled: Tensor, top_p: float, slack: float) -> TokenMasks:
+    """The nucleus: the smallest set of most likely tokens whose probabilities reach `top_p`.
 
     slack: how far two logits may drift apart through rounding.
     """
@@ -235,4 +237,4 @@ def _nucleus(scaled: Tensor, top_p: float, slack: float) -> Kept:
     above = (before + ranked)[rivals - 1] - ranked
     certain = (above < top_p - slack / 2) & ((rivals < len(ranked)) | (len(ranked) == len(p)))
     least_certain = ranked[certain].min() if bool(certain.any()) else torch.inf
-    return Kept(exact, possible, p >= least_certain)
+    return TokenMasks(exact, possible, p >= least_certain)

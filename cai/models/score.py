@@ -1,8 +1,8 @@
-"""How likely each option is as the continuation of a prompt, for whole groups of prompts.
+"""Log-probabilities of options as continuations of prompts, with a prefix cache for a group.
 
-The prompts of a group begin alike (one conversation, asked about under many principles). What
-they share is read once; the rest of each prompt, with its options, is batched on those keys and
-values. Options that differ in their last token alone share a row. Only positions that are scored
+The prompts of a group share a prefix (one conversation, asked about under many principles). The
+prefix is computed once; the rest of each prompt, with its options, is batched on its keys and
+values. Options that differ only in their last token share a row. Only positions that are scored
 are projected to the vocabulary.
 
 Shapes depend on the group alone, so a group's numbers do not depend on what else is computed.
@@ -30,8 +30,8 @@ ROW_TOKENS = 2048
 class ScoringTask:
     """One prompt and its options, as token ids.
 
-    options: prompt and option encoded together, one each. start: how many tokens of all of them
-    are given rather than scored, 1 or more.
+    options: the prompt encoded together with each option. start: the number of leading tokens that
+    are not scored, 1 or more.
     """
 
     options: tuple[tuple[int, ...], ...]
@@ -39,7 +39,7 @@ class ScoringTask:
 
     @classmethod
     def of(cls, prompt: Sequence[int], options: Sequence[Sequence[int]]) -> ScoringTask:
-        """Score each option from where the first of them parts from the prompt.
+        """A task that scores each option from the first token at which one leaves the prompt.
 
         A tokenizer may merge an option's first letters with the prompt's last; then the merged
         token is scored, for every option, so that they stay comparable.
@@ -53,10 +53,10 @@ class ScoringTask:
 
 @dataclass
 class ScoringCounts:
-    """Tokens read, and tokens that sharing spared."""
+    """Token counts: computed, and reused from the prefix cache."""
 
-    read: int = 0
-    spared: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +68,12 @@ class _Row:
 
 
 class _PrefixCache:
-    """A cache that stores one shared prefix, then lends it to every row of a batch."""
+    """A prefix cache: stores the KV cache of one shared prefix for all rows of a batch."""
 
     is_compileable = False
 
     def __init__(self) -> None:
-        self._held: dict[int, tuple[Tensor, Tensor]] = {}
+        self._prefix: dict[int, tuple[Tensor, Tensor]] = {}
         self.storing = True
 
     def update(
@@ -81,12 +81,12 @@ class _PrefixCache:
     ) -> tuple[Tensor, Tensor]:
         """keys, values: [rows, heads, width, size]; returned with the prefix before them."""
         if self.storing:
-            self._held[layer_idx] = (keys, values)
+            self._prefix[layer_idx] = (keys, values)
             return keys, values
-        held = self._held[layer_idx]
+        prefix = self._prefix[layer_idx]
         k, v = (
             torch.cat([old.expand(new.shape[0], -1, -1, -1), new], dim=2)
-            for old, new in zip(held, (keys, values), strict=True)
+            for old, new in zip(prefix, (keys, values), strict=True)
         )
         return k, v
 
@@ -106,16 +106,16 @@ class OptionScorer:
 
     @torch.inference_mode()
     def score(self, group: Sequence[ScoringTask]) -> list[tuple[float, ...]]:
-        """Natural-log probabilities of each task's options, in order.
+        """Log-probabilities (natural) of each task's options, in order.
 
-        Raises `ModelError` where memory does not do for a single row.
+        Raises `ModelError` if memory runs out for a single row.
         """
-        wanted: dict[tuple[int, ...], int] = {}  # row -> first position to score
+        first_positions: dict[tuple[int, ...], int] = {}  # row -> first position to score
         for task in group:
             for option in task.options:
                 ids = option[:-1]
-                wanted[ids] = min(wanted.get(ids, len(ids)), task.start - 1)
-        rows = [_Row(ids, first) for ids, first in wanted.items()]
+                first_positions[ids] = min(first_positions.get(ids, len(ids)), task.start - 1)
+        rows = [_Row(ids, first) for ids, first in first_positions.items()]
         try:
             logprobs = self._all_rows(rows, self._targets(group))
         except (RuntimeError, MemoryError) as error:
@@ -135,20 +135,20 @@ class OptionScorer:
 
     @staticmethod
     def _targets(group: Sequence[ScoringTask]) -> dict[tuple[tuple[int, ...], int], list[int]]:
-        """Which next tokens are asked for, by row and position."""
+        """The next tokens to score, by row and position."""
         out: dict[tuple[tuple[int, ...], int], list[int]] = {}
         for task in group:
             for option in task.options:
                 for at in range(task.start - 1, len(option) - 1):
-                    asked = out.setdefault((option[:-1], at), [])
-                    if option[at + 1] not in asked:
-                        asked.append(option[at + 1])
+                    tokens = out.setdefault((option[:-1], at), [])
+                    if option[at + 1] not in tokens:
+                        tokens.append(option[at + 1])
         return out
 
     def _all_rows(
         self, rows: list[_Row], targets: dict[tuple[tuple[int, ...], int], list[int]]
     ) -> dict[tuple[tuple[int, ...], int, int], float]:
-        """Log probability of every target, by (row, position, token)."""
+        """Log-probability of every target, by (row, position, token)."""
         if self._masks is None:
             shared, cache = 0, None
             batches = [[row] for row in rows]
@@ -161,8 +161,8 @@ class OptionScorer:
             batch = batches.pop()
             try:
                 out |= self._batch(batch, shared, cache, targets)
-                self.counts.read += sum(len(r.ids) - shared for r in batch)
-                self.counts.spared += shared * len(batch)
+                self.counts.prompt_tokens += sum(len(r.ids) - shared for r in batch)
+                self.counts.cached_tokens += shared * len(batch)
                 continue
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error) or len(batch) == 1:
@@ -171,8 +171,8 @@ class OptionScorer:
             half = len(batch) // 2
             batches += [batch[half:], batch[:half]]
         if shared:
-            self.counts.read += shared
-            self.counts.spared -= shared
+            self.counts.prompt_tokens += shared
+            self.counts.cached_tokens -= shared
         return out
 
     def _prefix(self, ids: tuple[int, ...]) -> _PrefixCache:
@@ -190,21 +190,21 @@ class OptionScorer:
     ) -> dict[tuple[tuple[int, ...], int, int], float]:
         width = max(len(r.ids) for r in batch) - shared
         ids = [[*r.ids[shared:], *[r.ids[-1]] * (width + shared - len(r.ids))] for r in batch]
-        asked = [
+        queries = [
             (i, at, token)
             for i, row in enumerate(batch)
             for at in range(row.first, len(row.ids))
             for token in targets.get((row.ids, at), ())
         ]
-        places = sorted({(i, at - shared) for i, at, _ in asked})
+        places = sorted({(i, at - shared) for i, at, _ in queries})
         line = {place: n for n, place in enumerate(places)}
         logprobs = self._forward(ids, shared, cache, places).log_softmax(dim=1)
-        where = torch.tensor([line[i, at - shared] for i, at, _ in asked], device=self.device)
-        which = torch.tensor([token for _, _, token in asked], device=self.device)
+        where = torch.tensor([line[i, at - shared] for i, at, _ in queries], device=self.device)
+        which = torch.tensor([token for _, _, token in queries], device=self.device)
         values: list[float] = logprobs[where, which].tolist()
         return {
             (batch[i].ids, at, token): value
-            for (i, at, token), value in zip(asked, values, strict=True)
+            for (i, at, token), value in zip(queries, values, strict=True)
         }
 
     def _forward(
@@ -214,7 +214,7 @@ class OptionScorer:
         cache: _PrefixCache | None,
         places: Sequence[tuple[int, int]],
     ) -> Tensor:
-        """Logits float32 [places, vocabulary] of rows whose tokens stand behind `start` others."""
+        """Logits, float32 [places, vocabulary], of rows whose tokens come after `start` others."""
         tokens = torch.tensor(ids, device=self.device)
         rows, columns = (torch.tensor(x, device=self.device) for x in zip(*places, strict=True))
         if self._masks is None:
@@ -236,7 +236,7 @@ class OptionScorer:
 
     @torch.inference_mode()
     def _agreeing_masks(self) -> Masks | None:
-        """Masks with which a shared prefix gives the plain forward's numbers, if there are any."""
+        """Masks with which a shared prefix gives the plain forward's logits; None if none do."""
         config = text_config(self.model)
         dtype = next(self.model.parameters()).dtype
         if getattr(config, "_attn_implementation", "sdpa") not in ("sdpa", "eager"):
@@ -272,7 +272,7 @@ class OptionScorer:
 
 
 def common_length(rows: Sequence[tuple[int, ...]]) -> int:
-    """How many leading tokens all rows share."""
+    """Length of the common prefix of all rows, in tokens."""
     first, last = min(rows), max(rows)
     for n, (a, b) in enumerate(zip(first, last, strict=False)):
         if a != b:
@@ -281,7 +281,7 @@ def common_length(rows: Sequence[tuple[int, ...]]) -> int:
 
 
 def _batches(rows: Sequence[_Row], shared: int) -> Iterator[list[_Row]]:
-    """Rows of like length together, as many as the token budget allows."""
+    """Batches of rows with similar lengths, as large as the token budget allows."""
     batch: list[_Row] = []
     for row in sorted(rows, key=lambda r: -len(r.ids)):
         width = len(batch[0].ids if batch else row.ids) - shared

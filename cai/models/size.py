@@ -1,4 +1,4 @@
-"""How large a model is, from its config alone: no weights are read."""
+"""The size of a model, from its config alone: no weights are read."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from cai.models.rows import text_config
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """parameters; bytes of the weights, and of a token in the key-value cache, in the type that
-    they would be held in; context: positions."""
+    """The size of a model: parameters, bytes of the weights, bytes of a token in the KV cache,
+    their dtype, and the context length."""
 
     parameters: int
     weights: int
@@ -27,8 +27,8 @@ class Size:
 
 
 def model_size(name: str | Path, device: str = "auto", dtype: str = "auto") -> Size:
-    """Of what `load_model` would load. Raises `ModelError` where the config can't be read."""
-    config, held = load_config(name, device=device, dtype=dtype)
+    """The size of the model that `load_model` would load. Raises `ModelError`."""
+    config, number_type = load_config(name, device=device, dtype=dtype)
     try:
         with torch.device("meta"):
             model = transformers.AutoModelForCausalLM.from_config(config)
@@ -38,5 +38,7 @@ def model_size(name: str | Path, device: str = "auto", dtype: str = "auto") -> S
     shape = text_config(model)
     heads = getattr(shape, "num_key_value_heads", None) or shape.num_attention_heads
     width = getattr(shape, "head_dim", None) or shape.hidden_size // shape.num_attention_heads
-    token = 2 * shape.num_hidden_layers * heads * width * held.itemsize
-    return Size(parameters, parameters * held.itemsize, token, held, context_of(config))
+    token = 2 * shape.num_hidden_layers * heads * width * number_type.itemsize
+    return Size(
+        parameters, parameters * number_type.itemsize, token, number_type, context_of(config)
+    )

@@ -13,7 +13,7 @@ from cai.digest import digest, file_digest
 from cai.errors import DataError, ModelError, UsageError
 from cai.models.fingerprint import ADAPTER_FILES, adapter_digest, fingerprint
 from cai.models.folders import local_folder
-from cai.models.names import or_last, part_of_run, resolve_model
+from cai.models.names import best_or_last, part_of_run, resolve_model
 from cai.text.template import TemplateOptions, parse_arguments
 from cai.training.config import FORMATS
 
@@ -147,7 +147,7 @@ def base_facts(model: str) -> list[dict[str, Any]]:
 
 
 def _place(path: str | Path) -> Path:
-    return or_last(Path(path).expanduser()).resolve()
+    return best_or_last(Path(path).expanduser()).resolve()
 
 
 def verify_files(home: Path | None, files: Iterable[Path]) -> None:

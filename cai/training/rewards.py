@@ -14,7 +14,7 @@ from cai.data.trained import need_finished
 from cai.digest import digest
 from cai.errors import DataError, UsageError
 from cai.models.backbone import Backbone
-from cai.models.names import or_last
+from cai.models.names import best_or_last
 from cai.text.encode import Encoder
 from cai.text.template import TemplateOptions
 from cai.training.config import RlConfig
@@ -73,7 +73,7 @@ def reward_parts(spec: str | None, config: RlConfig) -> list[tuple[float, Path |
     parts: list[tuple[float, Path | FunctionScorer]] = []
     for item in spec.split(","):
         weight, name = _weight_and_name(item.strip(), spec)
-        folder = or_last(Path(name).expanduser())
+        folder = best_or_last(Path(name).expanduser())
         if folder.is_dir():
             _require_reward_model(folder, config)
             parts.append((weight, folder))
@@ -93,7 +93,7 @@ def load_scorer(folder: Path, config: RlConfig) -> ModelScorer:
 
     Raises `DataError` where there is none that may be used, `ModelError` where it can't be loaded.
     """
-    folder = or_last(folder.expanduser())
+    folder = best_or_last(folder.expanduser())
     _require_reward_model(folder, config)
     scorer = _reward_model(folder, None, config, "reward").scorer
     assert isinstance(scorer, ModelScorer)

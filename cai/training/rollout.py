@@ -151,7 +151,7 @@ def write_responses(
                     raise job.error
     return [
         Response(
-            prompt, tuple(job.drawn), job.text, has_ended(job, backbone.encoder), job.reasoning
+            prompt, tuple(job.tokens), job.text, has_ended(job, backbone.encoder), job.reasoning
         )
         for (prompt, _), job in zip(prompts, jobs, strict=True)
     ]
@@ -167,7 +167,7 @@ def has_ended(job: Job, encoder: Encoder) -> bool:
     """
     if job.finish != "stop":
         return False
-    return job.drawn[-1] in encoder.eos_ids or job.drawn[-1] not in encoder.stop_ids
+    return job.tokens[-1] in encoder.eos_ids or job.tokens[-1] not in encoder.stop_ids
 
 
 def response_mask(responses: Sequence[Response], device: torch.device) -> Tensor:

@@ -219,7 +219,7 @@ def test_a_failed_request_spoils_no_other(monkeypatch: pytest.MonkeyPatch) -> No
     def broken(first: int, suffixes: Any, starts: Any) -> Any:
         logits = prefill(first, suffixes, starts)
         for row, (slot, ids) in enumerate(zip(b._sampler._slots[first:], suffixes, strict=False)):
-            if (*slot.held, *ids) == bad.payload.encoded.ids:
+            if (*slot.ids, *ids) == bad.payload.encoded.ids:
                 logits[row] = torch.nan
         return logits
 

@@ -16,7 +16,7 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from cai.models.sampling import MARGIN, Draw, choose, cut, penalized
+from cai.models.sampling import MARGIN, Draw, choose, filter_tokens, penalized
 
 VOCABULARY = 400
 
@@ -33,7 +33,7 @@ def theirs(logits: torch.Tensor, draw: Draw) -> torch.Tensor:
         steps.append(TopPLogitsWarper(draw.top_p))
     if draw.min_p:
         steps.append(MinPLogitsWarper(draw.min_p))
-    out: torch.Tensor = steps(torch.tensor([list(draw.seen)]), logits[None].clone())[0]
+    out: torch.Tensor = steps(torch.tensor([list(draw.context)]), logits[None].clone())[0]
     return out
 
 
@@ -52,11 +52,11 @@ def test_the_distribution_is_that_of_transformers() -> None:
     for settings, _ in itertools.product(SETTINGS, range(5)):
         logits = 3 * torch.randn(VOCABULARY, generator=generator)
         seen = torch.randint(VOCABULARY, (30,), generator=generator).tolist()
-        draw = Draw(seen=seen, **settings)  # type: ignore[arg-type]
+        draw = Draw(context=seen, **settings)  # type: ignore[arg-type]
         wanted = theirs(logits, draw)
         ours = penalized(logits[None], [draw])[0] / draw.temperature
-        if draw.cuts:
-            kept = cut(ours, draw)
+        if draw.filters:
+            kept = filter_tokens(ours, draw)
             assert torch.equal(kept.exact, wanted.isfinite()), settings
             assert not bool((kept.exact & ~kept.possible).any())
             assert not bool((kept.sure & ~kept.exact).any())
@@ -69,7 +69,7 @@ def test_the_distribution_is_that_of_transformers() -> None:
 def test_a_penalty_by_hand() -> None:
     """Seen tokens 0 and 1, penalty 2: logits 3 and -1 become 3 / 2 and -1 * 2; 2 stays."""
     logits = torch.tensor([[3.0, -1.0, 2.0]])
-    draw = Draw(temperature=0.0, repetition_penalty=2.0, seen=(0, 1, 0))
+    draw = Draw(temperature=0.0, repetition_penalty=2.0, context=(0, 1, 0))
     assert penalized(logits, [draw])[0].tolist() == [1.5, -2.0, 2.0]
     assert logits.tolist() == [[3.0, -1.0, 2.0]], "the caller's own logits are left alone"
     assert choose(logits, [draw]) == ([2], [False])
@@ -79,23 +79,28 @@ def test_a_penalty_by_hand() -> None:
 def test_top_k_keeps_what_equals_the_kth() -> None:
     """2, 1, 1, 0 and k 2: the third equals the second, and stays, as in transformers."""
     scaled = torch.tensor([2.0, 1.0, 1.0, 0.0])
-    assert cut(scaled, Draw(top_k=2)).exact.tolist() == [True, True, True, False]
-    assert cut(scaled, Draw(top_k=9)).sure.tolist() == [True] * 4
+    assert filter_tokens(scaled, Draw(top_k=2)).exact.tolist() == [True, True, True, False]
+    assert filter_tokens(scaled, Draw(top_k=9)).sure.tolist() == [True] * 4
 
 
 def test_min_p_by_hand() -> None:
     """p = 0.5, 0.3, 0.15, 0.05; min_p 0.3 keeps those above 0.3 x 0.5 - rounding = 0.15."""
     scaled = torch.tensor([0.5, 0.3, 0.151, 0.05]).log()
-    assert cut(scaled, Draw(min_p=0.3)).exact.tolist() == [True, True, True, False]
-    assert cut(scaled, Draw(min_p=0.31)).exact.tolist() == [True, True, False, False]
+    assert filter_tokens(scaled, Draw(min_p=0.3)).exact.tolist() == [True, True, True, False]
+    assert filter_tokens(scaled, Draw(min_p=0.31)).exact.tolist() == [True, True, False, False]
 
 
 def test_top_k_comes_before_top_p() -> None:
     """p = 0.4, 0.3, 0.2, 0.1. Of the first two alone, 4/7 = 0.571 and 3/7: top_p 0.55 keeps the
     first; without top_k it would keep two, as 0.4 < 0.55."""
     scaled = torch.tensor([0.4, 0.3, 0.2, 0.1]).log()
-    assert cut(scaled, Draw(top_k=2, top_p=0.55)).exact.tolist() == [True, False, False, False]
-    assert cut(scaled, Draw(top_p=0.55)).exact.tolist() == [True, True, False, False]
+    assert filter_tokens(scaled, Draw(top_k=2, top_p=0.55)).exact.tolist() == [
+        True,
+        False,
+        False,
+        False,
+    ]
+    assert filter_tokens(scaled, Draw(top_p=0.55)).exact.tolist() == [True, True, False, False]
 
 
 @pytest.mark.parametrize(
@@ -111,7 +116,7 @@ def test_rounding_turns_no_draw_that_is_not_close(settings: dict[str, float]) ->
     generator = torch.Generator().manual_seed(0)
     logits = 3 * torch.randn(2000, VOCABULARY, generator=generator)
     seen = torch.randint(VOCABULARY, (2000, 30), generator=generator).tolist()
-    rows = [Draw(seed=i, seen=s, **settings) for i, s in enumerate(seen)]  # type: ignore[arg-type]
+    rows = [Draw(seed=i, context=s, **settings) for i, s in enumerate(seen)]  # type: ignore[arg-type]
     tokens, close = choose(logits, rows)
     noise = MARGIN / 4 * (2 * torch.rand(logits.shape, generator=generator) - 1)
     again, _ = choose(logits + noise, rows)

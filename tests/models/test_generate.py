@@ -46,7 +46,7 @@ def run(sampler: Sampler, work: Sequence[Job]) -> list[Job]:
 
 
 def written(work: Sequence[Job]) -> list[tuple[Any, ...]]:
-    return [(j.out, j.finish, j.text, j.written) for j in work]
+    return [(j.out, j.finish, j.text, j.token_count) for j in work]
 
 
 @torch.inference_mode()
@@ -143,7 +143,7 @@ def test_close_draws_are_made_again_from_canonical_logits(monkeypatch: pytest.Mo
     sampler, work = Sampler(tiny(), encoder(), 4), jobs(8)
     run(sampler, work)
     assert [j.out for j in work] == [by_hand(j, encoder().stop_ids) for j in jobs(8)]
-    assert sampler.redrawn == sum(j.written for j in work)
+    assert sampler.redraws == sum(j.token_count for j in work)
 
 
 def test_rounding_of_the_slots_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,7 +201,7 @@ def test_an_end_token_ends_the_turn() -> None:
     for end in ("<|im_end|>", "<|endoftext|>", "<|im_start|>"):
         job = say(" Hello. \n", encoder().tokenizer.convert_tokens_to_ids(end), 50, 51)
         assert (job.text, job.finish) == ("Hello.", "stop")
-        assert job.written == len(job.out) + 1
+        assert job.token_count == len(job.out) + 1
 
 
 def test_an_added_token_that_is_text_stays_text() -> None:
@@ -259,12 +259,12 @@ def test_channels_are_told_apart_while_they_are_written(end: str) -> None:
     job = Job((9, 10), Sampling(temperature=0.0), 20, reasoning_limit=60)
     run(Rigged(spoken, name="harmony"), [job])
     assert (job.text, job.reasoning, job.finish) == ("Yes.", "hm", "stop")
-    assert job.drawn[-1] == token(end, "harmony")
+    assert job.tokens[-1] == token(end, "harmony")
 
 
 def test_the_limit_ends_the_turn() -> None:
     job = say("a b c d e f", limit=3)
-    assert (len(job.out), job.written, job.finish) == (3, 3, "length")
+    assert (len(job.out), job.token_count, job.finish) == (3, 3, "length")
 
 
 def test_stop_text_is_cut_off() -> None:
@@ -272,7 +272,7 @@ def test_stop_text_is_cut_off() -> None:
     job = say("One two. Stop here, END now", stop=("END", "here"))
     assert (job.text, job.finish) == ("One two. Stop", "stop")
     assert encoder().decode(job.out).strip() == "One two. Stop"[: len(encoder().decode(job.out))]
-    assert job.written > len(job.out)
+    assert job.token_count > len(job.out)
     assert say("One two", stop=("absent",)).finish == "length"
     assert say("END", stop=("END",)).out == []
 
@@ -376,7 +376,7 @@ def test_out_of_memory_while_the_cache_grows(monkeypatch: pytest.MonkeyPatch) ->
     plain = jobs(12)
     run(Sampler(tiny(), encoder(), 8), plain)
     failures = iter([False, False, True, False, False, False, True])
-    widened = cache._widened
+    widened = cache._grow
 
     def tight(held: torch.Tensor, room: int) -> torch.Tensor:
         if next(failures, False):
@@ -385,7 +385,7 @@ def test_out_of_memory_while_the_cache_grows(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(cache, "ROOM", 8)
     sampler, work = Sampler(tiny(), encoder(), 8), jobs(12)
-    monkeypatch.setattr(cache, "_widened", tight)
+    monkeypatch.setattr(cache, "_grow", tight)
     run(sampler, [Job((9, 10), Sampling(), 1)])  # the cache begins small
     assert len(run(sampler, work)) == 12
     assert written(work) == written(plain)
@@ -453,5 +453,5 @@ def test_half_precision_runs() -> None:
     sampler, work = Sampler(model, encoder(), 4), jobs(6)
     assert not sampler.exact
     run(sampler, work)
-    assert sampler.redrawn == 0
-    assert all(j.ended for j in work)
+    assert sampler.redraws == 0
+    assert all(j.is_finished for j in work)

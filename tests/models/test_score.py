@@ -67,7 +67,7 @@ def test_the_shared_prefix_is_read_once() -> None:
     scorer = OptionScorer(tiny())
     scorer.score(tasks)
     own = sum(len(t.options[0]) - 1 - 40 for t in tasks)
-    assert (scorer.counts.read, scorer.counts.spared) == (40 + own, 5 * 40)
+    assert (scorer.counts.prompt_tokens, scorer.counts.cached_tokens) == (40 + own, 5 * 40)
 
 
 def test_a_single_prompt_and_nothing_shared() -> None:

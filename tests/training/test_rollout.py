@@ -143,7 +143,7 @@ def test_only_the_end_of_a_turn_ends_a_response(
 ) -> None:
     """What has no end pays the penalty of 0.5, and is counted by the monitors."""
     token = encoder().tokenizer.convert_tokens_to_ids(last)
-    job = Job((5, 6), Sampling(), 3, drawn=[9, token], out=[9], finish=finish)
+    job = Job((5, 6), Sampling(), 3, tokens=[9, token], out=[9], finish=finish)
     assert has_ended(job, encoder()) == ended
     response = Response(ReadyPrompt("p", (), (5, 6)), (9, token), "x", ended)
     assert ScoreScale(False, None, 0.5)([1.0], [response]) == [1.0 if ended else 0.5]
@@ -156,9 +156,9 @@ def test_without_a_template_the_next_turn_s_heading_ends_a_response() -> None:
     tokenizer.chat_template = None
     plain = Encoder(tokenizer)
     heading = tokenizer.encode("\n\nHuman:", add_special_tokens=False)
-    job = Job((5, 6), Sampling(), 30, drawn=[9, *heading], out=[9], finish="stop")
+    job = Job((5, 6), Sampling(), 30, tokens=[9, *heading], out=[9], finish="stop")
     assert plain.stop_texts and has_ended(job, plain)
-    job = Job((5, 6), Sampling(), 30, drawn=[9, plain.tokenizer.eos_token_id], finish="stop")
+    job = Job((5, 6), Sampling(), 30, tokens=[9, plain.tokenizer.eos_token_id], finish="stop")
     assert has_ended(job, plain)
 
 
