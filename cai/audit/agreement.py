@@ -23,7 +23,7 @@ from cai.stats import Proportion
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """How far two agree on the items that both gave a label.
+    """The agreement of two raters on the items that both labelled.
 
     agree: items with the same label, of those with two. kappa: Cohen's, NaN where undefined.
     interval: its 95 % interval, NaN where there is none.
@@ -36,9 +36,9 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class Auditor:
-    """What one auditor said.
+    """One auditor's verdicts, counted, and their agreement with the model's own judge.
 
-    traces, comparisons: with the model's own judge, on those that both came to a decision on.
+    traces, comparisons: the agreement, on the items that both decided.
     """
 
     name: str
@@ -74,7 +74,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """What auditors said of a run's items, and how far they agree.
+    """The verdicts on a run's items, counted, and the agreement of their auditors.
 
     items: all of them. judged: those with a verdict. unknown: verdicts on other items, which count
     nowhere else. alpha: Krippendorff's, of all auditors, on the `shared` items that two or more
@@ -95,7 +95,7 @@ class Agreement:
 
 @dataclass(slots=True)
 class _Sum:
-    """What is counted of a principle or a flag."""
+    """Counts of the items of a principle or with a flag."""
 
     items: int = 0
     judged: int = 0
@@ -103,11 +103,11 @@ class _Sum:
 
 
 @dataclass(slots=True)
-class _Reading:
-    """What one auditor said, and beside the judge: kind of item → (auditor, judge)."""
+class _AuditorCounts:
+    """One auditor's decisions, counted, and kind of item → labels (auditor's, judge's)."""
 
-    said: Counter[str] = field(default_factory=Counter)
-    beside: dict[ItemKind, list[Unit]] = field(default_factory=dict)
+    decisions: Counter[str] = field(default_factory=Counter)
+    with_judge: dict[ItemKind, list[Unit]] = field(default_factory=dict)
 
 
 def report(
@@ -116,38 +116,38 @@ def report(
     """Sum up the standing verdicts on items; principles: id → title.
 
     Between auditors a verdict is one of three labels: accept, reject, unsure. Against the judge,
-    unsure is no label. Of a trace both say fine or faulty: the judge by its last look, the auditor
-    by accepting or rejecting. Of a comparison both name the better response: who accepts agrees
-    with the judge's side, who rejects means the other. Items that the judge did not decide are left
-    out. The judge's word is part of what auditors are shown, so theirs is no blind second opinion.
+    unsure is no label. Of a trace both say fine or faulty: the judge by the final check, the
+    auditor by accepting or rejecting. Of a comparison both name the better response: who accepts
+    agrees with the judge's side, who rejects means the other. Items that the judge did not decide
+    are left out. Auditors are shown the judge's labels, so theirs is no blind second opinion.
     """
-    said: dict[str, dict[str, Decision]] = {}
+    decisions: dict[str, dict[str, Decision]] = {}
     for verdict in standing_verdicts(verdicts).values():
         if verdict.verdict != "none":
-            said.setdefault(verdict.item, {})[verdict.author] = verdict.verdict
+            decisions.setdefault(verdict.item, {})[verdict.author] = verdict.verdict
     by_principle: dict[str, _Sum] = {}
     by_flag: dict[str, _Sum] = {}
     ratings: list[dict[str, Decision]] = []
-    readings: dict[str, _Reading] = {}
+    auditors: dict[str, _AuditorCounts] = {}
     count = 0
     for item in _once(items):
         count += 1
-        labels = said.pop(item.key, {})
+        labels = decisions.pop(item.key, {})
         for sums, names in ((by_principle, item.principles), (by_flag, item.flags)):
             for name in names or ("",):
                 _add(sums.setdefault(name, _Sum()), labels)
         for author, decision in labels.items():
-            reading = readings.setdefault(author, _Reading())
-            reading.said[decision] += 1
-            if (both := _beside_judge(item, decision)) is not None:
-                reading.beside.setdefault(item.kind, []).append(both)
+            counts = auditors.setdefault(author, _AuditorCounts())
+            counts.decisions[decision] += 1
+            if (unit := _judge_unit(item, decision)) is not None:
+                counts.with_judge.setdefault(item.kind, []).append(unit)
         if labels:
             ratings.append(labels)
     return Agreement(
         items=count,
         judged=len(ratings),
-        unknown=sum(map(len, said.values())),
-        auditors=tuple(_auditor(name, readings[name]) for name in sorted(readings)),
+        unknown=sum(map(len, decisions.values())),
+        auditors=tuple(_auditor(name, auditors[name]) for name in sorted(auditors)),
         pairs=tuple(_pairs(ratings)),
         shared=sum(len(labels) > 1 for labels in ratings),
         alpha=krippendorff_alpha(ratings),
@@ -159,10 +159,10 @@ def report(
 
 def _once(items: Iterable[AuditItem]) -> Iterator[AuditItem]:
     """Each item once, however often it comes."""
-    seen: set[str] = set()
+    keys: set[str] = set()
     for item in items:
-        if item.key not in seen:
-            seen.add(item.key)
+        if item.key not in keys:
+            keys.add(item.key)
             yield item
 
 
@@ -172,12 +172,12 @@ def _add(total: _Sum, labels: Mapping[str, Decision]) -> None:
     total.accepted += bool(labels) and all(label == "accept" for label in labels.values())
 
 
-def _beside_judge(item: AuditItem, decision: Decision) -> Unit | None:
-    """(auditor's label, judge's); None where either has none."""
+def _judge_unit(item: AuditItem, decision: Decision) -> Unit | None:
+    """The labels of the auditor and of the judge on an item; None where either has none."""
     if item.judge is None or decision not in ("accept", "reject"):
         return None
-    accepted = decision == "accept"
-    own = accepted if item.kind == "trace" else item.judge == accepted
+    accepts = decision == "accept"
+    own = accepts if item.kind == "trace" else item.judge == accepts
     return str(own), str(item.judge)
 
 
@@ -185,11 +185,11 @@ def _match(pairs: Sequence[Unit]) -> Match:
     return Match(agreed(pairs), kappa_of(Counter(pairs)), interval(kappa_of, pairs))
 
 
-def _auditor(name: str, reading: _Reading) -> Auditor:
-    said, beside = reading.said, reading.beside
+def _auditor(name: str, counts: _AuditorCounts) -> Auditor:
+    decisions, with_judge = counts.decisions, counts.with_judge
     return Auditor(
-        name, said["accept"], said["reject"], said["unsure"],
-        _match(beside.get("trace", [])), _match(beside.get("comparison", [])),
+        name, decisions["accept"], decisions["reject"], decisions["unsure"],
+        _match(with_judge.get("trace", [])), _match(with_judge.get("comparison", [])),
     )  # fmt: skip
 
 

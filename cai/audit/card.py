@@ -1,4 +1,4 @@
-"""The card beside `cai audit export`: what the file holds, what was said of it, what made it."""
+"""The card beside `cai audit export`: its items and verdicts in numbers, and their provenance."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ class ExportTally:
         cls, run: AuditedRun, verdicts: Sequence[Verdict], keys: frozenset[str] | None = None
     ) -> ExportTally:
         """Count a run, or these of its items alone."""
-        said: dict[str, list[Verdict]] = {}
+        by_item: dict[str, list[Verdict]] = {}
         for verdict in standing_verdicts(verdicts).values():
             if verdict.verdict != "none":
-                said.setdefault(verdict.item, []).append(verdict)
+                by_item.setdefault(verdict.item, []).append(verdict)
         tally = cls()
         for entry in run.entries():
             if keys is not None and entry.item.key not in keys:
@@ -48,7 +48,7 @@ class ExportTally:
             tally.kinds[entry.item.kind] += 1
             tally.files.update(file for file, _ in entry.rows)
             tally.flags.update(entry.item.flags)
-            own = said.get(entry.item.key, ())
+            own = by_item.get(entry.item.key, ())
             tally.judged += bool(own)
             for verdict in own:
                 tally.verdicts.setdefault(verdict.author, Counter())[verdict.verdict] += 1
@@ -58,7 +58,7 @@ class ExportTally:
 def card(run: AuditedRun, name: str, tally: ExportTally) -> str:
     """The whole card, in Markdown; `name`: of the exported file or folder."""
     some = "" if tally.items == len(run) else f" of {len(run):,}"
-    made = run.made_by()
+    provenance = run.provenance()
     facts = "; ".join(f"{cell(label)} {cell(value)}" for label, value in run.facts.items())
     parts = [
         f"---\nlicense: {json.dumps(run.licence, ensure_ascii=False)}\n---\n",
@@ -70,8 +70,10 @@ def card(run: AuditedRun, name: str, tally: ExportTally) -> str:
         _table("Flags", ("flag", "items", "meaning"), _flags(tally.flags)),
         f"{_table('Verdicts', ('auditor', *_VERDICTS.values()), _verdicts(tally.verdicts))}\n"
         f"{tally.judged:,} of {tally.items:,} items were judged.\n",
-        f"What follows is of the whole run, of {len(run):,} items.\n" if some and made else "",
-        made,
+        f"What follows is of the whole run, of {len(run):,} items.\n"
+        if some and provenance
+        else "",
+        provenance,
     ]
     return "\n".join(part for part in parts if part)
 

@@ -1,4 +1,4 @@
-"""Two runs side by side: what one prompt came to in each, in the same page."""
+"""`cai audit diff`: the records of two runs side by side, in the same page."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ RecordPlace: TypeAlias = tuple[str, str, int]
 def diff_payload(
     a: AuditedRun, b: AuditedRun, *, covered: bool = False, most: int | None = None
 ) -> dict[str, Any]:
-    """What a page shows of two runs: every record that both have, and how many one has alone.
+    """The page's data of two runs: every record that both have, and counts of the others.
 
-    most: pairs that a page holds; those that differ come first, and what is left out is told.
+    most: pairs that a page holds; those that differ come first, and a note tells how many are not
+    shown.
     Raises `UsageError` where the two can't be set side by side.
     """
     if a.kind != b.kind or a.kind != "build":
@@ -55,17 +56,17 @@ def diff_payload(
 
 
 def _places(run: AuditedRun) -> Iterator[tuple[RecordPlace, Entry]]:
-    seen: Counter[tuple[str, str]] = Counter()
+    counts: Counter[tuple[str, str]] = Counter()
     for entry in run.entries():
         item = entry.item
-        yield (item.kind, item.prompt_id, seen[item.kind, item.prompt_id]), entry
-        seen[item.kind, item.prompt_id] += 1
+        yield (item.kind, item.prompt_id, counts[item.kind, item.prompt_id]), entry
+        counts[item.kind, item.prompt_id] += 1
 
 
 def _pair(number: int, a: Entry, b: Entry) -> dict[str, Any]:
     """Two items as one; the page reads both sides as it reads single items."""
     sides = [item_values(entry, Frames(), number) | {"inputs": {}} for entry in (a, b)]
-    same = _drawn(a.item) == _drawn(b.item)
+    same = _visible_values(a.item) == _visible_values(b.item)
     flags = sorted({*a.item.flags, *b.item.flags})
     return {
         "n": number,
@@ -84,7 +85,7 @@ def _pair(number: int, a: Entry, b: Entry) -> dict[str, Any]:
     }
 
 
-def _drawn(item: AuditItem) -> Any:
+def _visible_values(item: AuditItem) -> Any:
     """What a reader of the two sides sees: texts, and probabilities as they are printed."""
     shown, prompt = item.shown, [m.content for m in item.prompt]
     if item.kind == "trace":
@@ -96,12 +97,12 @@ def _drawn(item: AuditItem) -> Any:
             for one in shown["rounds"]
         ]
         return [prompt, shown["response"]["text"], rounds]
-    judged = [
+    judgements = [
         [j["principle"], *(None if p is None else round(p, 2) for p in (j["p"], j["swapped"]))]
         for j in shown["judgements"]
     ]
     texts = [response["text"] for response in shown["responses"]]
-    return [prompt, texts, round(shown["probability"], 2), judged]
+    return [prompt, texts, round(shown["probability"], 2), judgements]
 
 
 def _principles(a: AuditedRun, b: AuditedRun) -> list[dict[str, Any]]:
@@ -110,5 +111,5 @@ def _principles(a: AuditedRun, b: AuditedRun) -> list[dict[str, Any]]:
 
 
 def _note(a: AuditedRun, b: AuditedRun, only_a: int, only_b: int) -> str:
-    alone = [f"{n:,} in {run.name} alone" for n, run in ((only_a, a), (only_b, b)) if n]
-    return f"Left out: {' and '.join(alone)}." if alone else ""
+    counts = [f"{n:,} in {run.name} alone" for n, run in ((only_a, a), (only_b, b)) if n]
+    return f"Left out: {' and '.join(counts)}." if counts else ""

@@ -29,7 +29,7 @@ def write_export(
 
     out: a file; of `argilla` a folder, for `rg.Dataset.from_disk`; of `label-studio` the file of
     tasks, beside which `STEM.config.xml` holds the labeling interface. Beside it, `NAME.card.md`
-    says what it is. verdicts: all that was said; those that stand are written. keys: write these
+    says what it is. verdicts: all; the standing ones are written. keys: write these
     items alone, such as a sample's. Raises `DataError` where there is nothing to write or pyarrow
     is missing, `StoreError` where a file can't be written.
     """

@@ -1,4 +1,4 @@
-"""Flags: what an auditor would rather look at first, computed from texts and labels alone.
+"""Flags: reasons to read an item first, computed from texts and labels alone.
 
 A flag is a reason to look, no verdict: each is a plain rule over English text or over a number,
 and its definition says which. The rules read records; they call no model.
@@ -104,15 +104,15 @@ _GUARDED = {"leaked", "point-of-view"}
 def round_flags(before: str, revision: Revision) -> tuple[str, ...]:
     """The flags of one round, given the text it began with."""
     after = revision.response
-    found = [] if revision.outcome in ("problem", "no-problem", None) else ["F12"]
+    codes = [] if revision.outcome in ("problem", "no-problem", None) else ["F12"]
     if revision.critique is not None and is_truncated(revision.critique):
-        found.append("F08")
+        codes.append("F08")
     if revision.critique is not None and is_repetitive(revision.critique.text):
-        found.append("F11")
+        codes.append("F11")
     if after is not None and revision.text is not None:
         text = revision.text
         same = is_unchanged(before, text)
-        tripped = {
+        conditions = {
             "F01": revision.outcome == "no-problem" and not same,
             "F02": revision.found_problem and same,
             "F03": is_refusal(text) and not is_refusal(before),
@@ -124,28 +124,28 @@ def round_flags(before: str, revision: Revision) -> tuple[str, ...]:
             "F11": is_repetitive(text) and not is_repetitive(before),
             "F13": revision.stripped is not None,
         }
-        found += [code for code, is_so in tripped.items() if is_so]
-    return _in_order(found)
+        codes += [code for code, holds in conditions.items() if holds]
+    return _in_order(codes)
 
 
 def trace_flags(trace: Trace) -> tuple[str, ...]:
     """The flags of a trace: those of its rounds, and of its first response."""
-    found = list(_written(trace.response))
+    codes = list(_text_codes(trace.response))
     for before, revision in zip(trace.texts, trace.revisions, strict=False):
-        found += round_flags(before, revision)
-    return _in_order(found)
+        codes += round_flags(before, revision)
+    return _in_order(codes)
 
 
 def comparison_flags(comparison: Comparison) -> tuple[str, ...]:
     """The flags of two responses and their label."""
-    found = [code for response in comparison.responses for code in _written(response)]
+    codes = [code for response in comparison.responses for code in _text_codes(response)]
     if flips(comparison):
-        found.append("F09")
+        codes.append("F09")
     if comparison.judgements and abs(comparison.probability - 0.5) < NEAR_TIE:
-        found.append("F10")
+        codes.append("F10")
     if comparison.mass is not None and comparison.mass < NO_SIGNAL:
-        found.append("F14")
-    return _in_order(found)
+        codes.append("F14")
+    return _in_order(codes)
 
 
 def flips(comparison: Comparison) -> bool:
@@ -162,13 +162,13 @@ def flips(comparison: Comparison) -> bool:
 
 def text_flags(text: str, *, ended: bool) -> tuple[str, ...]:
     """The flags of a text that stands alone, such as a rollout's."""
-    tripped = {
+    conditions = {
         "F05": bool(_OPENER.search(text)),
         "F07": len(_MORAL.findall(text)) >= MORALISING,
         "F08": not ended,
         "F11": is_repetitive(text),
     }
-    return tuple(code for code, is_so in tripped.items() if is_so)
+    return tuple(code for code, holds in conditions.items() if holds)
 
 
 def weight_of(flags: tuple[str, ...]) -> int:
@@ -176,7 +176,7 @@ def weight_of(flags: tuple[str, ...]) -> int:
     return sum(FLAGS[code].weight for code in flags)
 
 
-def _written(generation: Generation) -> Iterator[str]:
+def _text_codes(generation: Generation) -> Iterator[str]:
     if is_truncated(generation):
         yield "F08"
     if is_repetitive(generation.text):

@@ -36,8 +36,8 @@ class AuditItem:
     the model's own judgement comes to, None where there is none: of a trace, whether the final
     check finds nothing wrong; of a comparison, whether the first response is better. prompt: its
     messages. shown: all else that is shown, by kind; every text in it is data, never markup.
-    by_round: the flags of each round. source: where the prompt stands. given: what each model call
-    was given, by its part of `shown`.
+    by_round: the flags of each round. source: where the prompt stands. inputs: what each model call
+    received, by its part of `shown`.
     """
 
     key: str
@@ -52,40 +52,40 @@ class AuditItem:
     shown: Mapping[str, Any]
     by_round: tuple[tuple[str, ...], ...] = ()
     source: str = ""
-    given: Mapping[str, str] = field(default_factory=dict)
+    inputs: Mapping[str, str] = field(default_factory=dict)
 
 
 def trace_item(trace: Trace) -> AuditItem:
     """A trace: the first response, each round's critique and revision, the final check."""
-    rounds, given = [], {"response": trace.response.rendered_prompt}
+    rounds, inputs = [], {"response": trace.response.rendered_prompt}
     for number, revision in enumerate(trace.revisions):
-        for part, written in (("critique", revision.critique), ("revision", revision.response)):
-            if written is not None:
-                given[f"{part} {number}"] = written.rendered_prompt
+        for part, text in (("critique", revision.critique), ("revision", revision.response)):
+            if text is not None:
+                inputs[f"{part} {number}"] = text.rendered_prompt
         rounds.append(
             {
                 "principle": revision.principle_id,
                 "version": revision.principle_version,
-                "critique": _written(revision.critique),
+                "critique": _text_values(revision.critique),
                 "found": revision.found_problem,
                 "outcome": revision.outcome,
-                "revision": _revised(revision),
+                "revision": _revision_values(revision),
                 "guards": list(revision.guards),
             }
         )
-    fine = [round(check.scores.mass, 6) for check in trace.checks]
+    masses = [round(check.scores.mass, 6) for check in trace.checks]
     checks = [
         {"principle": check.principle_id, "p": p}
-        for check, p in zip(trace.checks, fine, strict=True)
+        for check, p in zip(trace.checks, masses, strict=True)
     ]
     flags = trace_flags(trace)
-    worst = min(fine, default=1.0)
-    shown = {"response": _written(trace.response), "rounds": rounds, "checks": checks}
+    worst = min(masses, default=1.0)
+    shown = {"response": _text_values(trace.response), "rounds": rounds, "checks": checks}
     return _item(
         "trace", trace.id, trace.prompt.id, trace.prompt.messages,
         [r.principle_id for r in trace.revisions], flags,
         weight_of(flags) + (1 - worst) + any(r.guards for r in trace.revisions),
-        worst >= 0.5 if checks else None, shown, trace.prompt.source, given,
+        worst >= 0.5 if checks else None, shown, trace.prompt.source, inputs,
         tuple(round_flags(b, r) for b, r in zip(trace.texts, trace.revisions, strict=False)),
     )  # fmt: skip
 
@@ -105,11 +105,11 @@ def comparison_item(comparison: Comparison) -> AuditItem:
         for j in comparison.judgements
     ]
     flags = comparison_flags(comparison)
-    given = {f"responses {i}": r.rendered_prompt for i, r in enumerate(comparison.responses)}
+    inputs = {f"responses {i}": r.rendered_prompt for i, r in enumerate(comparison.responses)}
     for i, j in enumerate(comparison.judgements):
-        given |= {f"judgements {i}.{k}": s.rendered_prompt for k, s in enumerate(j.scores)}
+        inputs |= {f"judgements {i}.{k}": s.rendered_prompt for k, s in enumerate(j.scores)}
     shown = {
-        "responses": [_written(r) for r in comparison.responses],
+        "responses": [_text_values(r) for r in comparison.responses],
         "mode": comparison.mode,
         "probability": comparison.probability,
         "p_ab": comparison.p_ab,
@@ -124,7 +124,7 @@ def comparison_item(comparison: Comparison) -> AuditItem:
         "comparison", comparison.id, comparison.prompt.id, comparison.prompt.messages,
         [j.principle_id for j in comparison.judgements], flags, weight_of(flags) + closeness,
         None if near or not judgements else comparison.probability > 0.5, shown,
-        comparison.prompt.source, given,
+        comparison.prompt.source, inputs,
     )  # fmt: skip
 
 
@@ -171,26 +171,26 @@ def _item(
     judge: bool | None,
     shown: dict[str, Any],
     source: str = "",
-    given: Mapping[str, str] | None = None,
+    inputs: Mapping[str, str] | None = None,
     by_round: tuple[tuple[str, ...], ...] = (),
 ) -> AuditItem:
     key = digest([kind, name, prompt_id, [(m.role, m.content) for m in prompt], shown])
     return AuditItem(
         key[:_KEY_DIGITS], kind, name, prompt_id, tuple(prompt), tuple(dict.fromkeys(principles)),
-        flags, round(doubt, 4), judge, shown, by_round, source, given or {},
+        flags, round(doubt, 4), judge, shown, by_round, source, inputs or {},
     )  # fmt: skip
 
 
-def _revised(revision: Revision) -> dict[str, Any] | None:
-    """A revision as it is learnt, with all that was written where an announcement was removed."""
-    shown = _written(revision.response)
+def _revision_values(revision: Revision) -> dict[str, Any] | None:
+    """A revision as it is trained on; `written`: all of it where an announcement was removed."""
+    shown = _text_values(revision.response)
     if shown is not None and revision.stripped is not None:
         shown |= {"text": revision.stripped, "written": shown["text"]}
     return shown
 
 
-def _written(generation: Generation | None) -> dict[str, Any] | None:
-    """A text with what is worth knowing of how it was written."""
+def _text_values(generation: Generation | None) -> dict[str, Any] | None:
+    """A text, its number of tokens, whether it was cut off, and its reasoning."""
     if generation is None:
         return None
     return {

@@ -11,6 +11,7 @@ import gzip
 import hashlib
 import html
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
@@ -24,30 +25,31 @@ from cai.audit.runs import Entry
 from cai.data.verdicts import Verdict
 from cai.types import as_dicts
 
-_FRAMED = 12  # characters that a text must have to be taken out of what a model was given
+_MIN_LENGTH = 12  # characters that a text must have to be taken out of an input
 _MARK = "\x01"
+_COMMENT_LINES = re.compile(r"^ *(?:/\*\*(?:(?!\*/).)*\*/|//[^\n]*)\n", re.DOTALL | re.MULTILINE)
 
 
 class Frames:
-    """What models were given, less the item's own texts: a few frames serve thousands of items."""
+    """The inputs of model calls without the items' own texts: few frames serve many items."""
 
     def __init__(self) -> None:
         self.texts: list[str] = []
         self._places: dict[str, int] = {}
 
-    def pack(self, given: str, own: Sequence[str]) -> list[int]:
-        """[frame, number of each text that stands in it, …]."""
-        used: list[int] = []
-        if _MARK not in given:
-            longest = sorted(range(len(own)), key=lambda i: -len(own[i]))
+    def pack(self, text: str, parts: Sequence[str]) -> list[int]:
+        """A text as numbers: its frame, then each of `parts` that stands in it."""
+        numbers: list[int] = []
+        if _MARK not in text:
+            longest = sorted(range(len(parts)), key=lambda i: -len(parts[i]))
             for number in longest:
-                if len(own[number]) >= _FRAMED and own[number] in given:
-                    given = given.replace(own[number], f"{_MARK}{len(used)}{_MARK}")
-                    used.append(number)
-        place = self._places.setdefault(given, len(self.texts))
+                if len(parts[number]) >= _MIN_LENGTH and parts[number] in text:
+                    text = text.replace(parts[number], f"{_MARK}{len(numbers)}{_MARK}")
+                    numbers.append(number)
+        place = self._places.setdefault(text, len(self.texts))
         if place == len(self.texts):
-            self.texts.append(given)
-        return [place, *used]
+            self.texts.append(text)
+        return [place, *numbers]
 
 
 def item_values(entry: Entry, frames: Frames, number: int) -> dict[str, Any]:
@@ -69,7 +71,7 @@ def item_values(entry: Entry, frames: Frames, number: int) -> dict[str, Any]:
         "rows": [list(row) for row in entry.rows],
         "left_out": list(entry.left_out),
         "words": _words(item),
-        "inputs": {part: frames.pack(text, own) for part, text in item.given.items()},
+        "inputs": {part: frames.pack(text, own) for part, text in item.inputs.items()},
         **item.shown,
     }
 
@@ -78,8 +80,8 @@ def _words(item: AuditItem) -> list[int] | None:
     """Words of a trace's first and of its final response."""
     if item.kind != "trace":
         return None
-    written = [item.shown["response"], *(r["revision"] for r in item.shown["rounds"])]
-    texts = [w["text"] for w in written if w is not None]
+    generations = [item.shown["response"], *(r["revision"] for r in item.shown["rounds"])]
+    texts = [w["text"] for w in generations if w is not None]
     return [len(texts[0].split()), len(texts[-1].split())]
 
 
@@ -106,17 +108,17 @@ def principle_values(
         "id", "version", "title", "why", "source", "tags", "weight", "critique_request",
         "revision_request", "comparison_question",
     )  # fmt: skip
-    serving = [p for p in principles if "sl" in p.get("phases", ("sl",)) and _in_first(p)]
+    candidates = [p for p in principles if "sl" in p.get("phases", ("sl",)) and _in_first(p)]
 
     def weight(principle: Mapping[str, Any]) -> float:
         if draw == "weighted":
             return float(principle.get("weight", 1))
         return 1.0 if draw == "uniform" else 0.0
 
-    total = sum(map(weight, serving))
+    total = sum(map(weight, candidates))
     return [
         {name: p.get(name) for name in names}
-        | {"share": weight(p) / total if p in serving and total else None}
+        | {"share": weight(p) / total if p in candidates and total else None}
         for p in principles
     ]
 
@@ -145,7 +147,7 @@ def payload(
     covered: bool = False,
     names: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """All that the page knows. note: a sentence not to be missed, such as a sample's size.
+    """The page's data. note: a sentence shown at the top, such as a sample's size.
 
     before: the principles of the first of two runs, as they were in it. signature: who signed the
     run off, see `cai.audit.sign.signature`.
@@ -169,9 +171,9 @@ def payload(
 
 
 def render(data: Mapping[str, Any], *, connect: bool = False, fast: bool = False) -> str:
-    """The page. connect: let it speak to the server that it came from, for `cai audit serve`.
+    """The page as HTML. connect: let it speak to the server that it came from.
 
-    fast: make it quickly, not small: what never leaves the machine need not be.
+    fast: compress little, for a page that never leaves the machine.
     """
     style, script = _style(), _script()
     policy = {
@@ -184,7 +186,7 @@ def render(data: Mapping[str, Any], *, connect: bool = False, fast: bool = False
     }
     if connect:
         policy["connect-src"] = "'self'"
-    filled = {
+    values = {
         "policy": "; ".join(f"{name} {value}" for name, value in policy.items()),
         "title": html.escape(f"{data['run']['name']} – audit"),
         "style": style,
@@ -194,8 +196,8 @@ def render(data: Mapping[str, Any], *, connect: bool = False, fast: bool = False
     page = _asset("page.html")
     out = []
     for part in page.split("{{"):
-        name, ended, rest = part.partition("}}")
-        out.append(filled[name] + rest if ended else part)
+        name, end, rest = part.partition("}}")
+        out.append(values[name] + rest if end else part)
     return "".join(out)
 
 
@@ -221,7 +223,7 @@ def _style() -> str:
 
 @cache
 def _script() -> str:
-    """The scripts in the order of their numbers, as one."""
+    """The scripts in the order of their numbers, as one, without comments on lines of their own."""
     names = sorted(p.name for p in (files("cai.audit") / "assets").iterdir() if p.name[0].isdigit())
-    body = "\n".join(_asset(name) for name in names)
+    body = _COMMENT_LINES.sub("", "\n".join(_asset(name) for name in names))
     return f'"use strict";\n(() => {{\n{body}}})();\n'

@@ -1,7 +1,7 @@
 """The reasons that an auditor can choose on the page, beside free text.
 
-Short, so that they are read at a glance, and worded as they are stored: `cai.data.verdicts` keeps
-any short text, so this list can change and old verdicts still say what they said.
+Short, and stored as they are worded: `cai.data.verdicts` keeps any short text, so this list can
+change and old verdicts keep their reasons.
 """
 
 from __future__ import annotations

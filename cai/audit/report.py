@@ -27,7 +27,7 @@ def run_payload(
     note: str = "",
     covered: bool = False,
 ) -> dict[str, Any]:
-    """What a page shows of a run: some or all of its entries, with all verdicts so far."""
+    """The page's data of a run: some or all of its entries, with all verdicts so far."""
     frames = Frames()
     return payload(
         mode=mode, name=run.name, run_id=run.id, kind=run.kind, facts=run.facts,
@@ -75,16 +75,16 @@ def write_report(
 
 
 def _parts(run: AuditedRun, keys: frozenset[str] | None, most: int) -> Iterator[list[Entry]]:
-    wanted = (e for e in run.entries() if keys is None or e.item.key in keys)
-    while part := list(itertools.islice(wanted, most)):
+    entries = (e for e in run.entries() if keys is None or e.item.key in keys)
+    while part := list(itertools.islice(entries, most)):
         yield part
 
 
 def _note(run: AuditedRun, keys: frozenset[str] | None, number: int, parts: int, shown: int) -> str:
-    """What a reader must know of what is not here."""
-    told = []
+    """A note on the items that this page does not hold."""
+    notes = []
     if keys is not None:
-        told.append(f"This is a sample: {len(keys):,} of {len(run):,} items.")
+        notes.append(f"This is a sample: {len(keys):,} of {len(run):,} items.")
     if parts > 1:
-        told.append(f"Page {number} of {parts}: {shown:,} items here.")
-    return " ".join(told)
+        notes.append(f"Page {number} of {parts}: {shown:,} items here.")
+    return " ".join(notes)

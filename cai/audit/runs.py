@@ -1,4 +1,4 @@
-"""Runs as auditors see them: what was built, or what PPO wrote, item by item.
+"""The runs that can be audited, item by item: builds, and the rollouts of PPO.
 
 Of `cai build-data` the store is read, not the exported files: it has every critique and both orders
 of every comparison. Of `cai train ppo` the rollouts are read.
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal, Protocol, TypeAlias
 
 from cai.audit.items import AuditItem, comparison_item, rollout_item, trace_item
-from cai.data.card import provenance, sampling_lines
+from cai.data import card
 from cai.data.counts import RunCounts, in_order, kind_of
 from cai.data.manifest import Manifest
 from cai.data.rows import ExportedRow, ExportSettings
@@ -44,11 +44,11 @@ class Entry:
 
 
 class AuditedRun(Protocol):
-    """A run that can be read.
+    """A run that can be audited.
 
-    name: of its folder. principles: as the run's snapshot has them. draw: how they were
-    drawn (`Plan.draw`); empty where they were not. facts: what else is worth
-    saying of it, label → text. licence: of what it holds, as far as it was told.
+    name: of its folder. principles: as the run's snapshot has them. draw: how they were drawn
+    (`Plan.draw`); empty where they were not. facts: what the page shows at its top, label → text.
+    licence: of its data, "unknown" where none is recorded.
     """
 
     folder: Path
@@ -63,15 +63,15 @@ class AuditedRun(Protocol):
     def __len__(self) -> int: ...
 
     def problems(self) -> list[str]:
-        """Why the run's files are not what an auditor reads, in words; mostly nothing."""
+        """Differences between the run's files and what an auditor reads; mostly none."""
         ...
 
     def entries(self) -> Iterator[Entry]:
-        """All of it, in a fixed order."""
+        """All items, in a fixed order."""
         ...
 
-    def made_by(self) -> str:
-        """What made it, and what of it is not there: sections of Markdown, for a card."""
+    def provenance(self) -> str:
+        """Constitution, models and exclusions: sections of Markdown, for a card."""
         ...
 
 
@@ -98,25 +98,25 @@ class BuiltRun:
         self.draw: str = (constitution.get("plan") or {}).get("draw", "")
         roles = run.config.get("models", {})
         models = dict.fromkeys(str(m.get("name")) for m in roles.values())
-        sampling = "; ".join(line.removeprefix(": ").strip() for line in sampling_lines(roles))
+        sampling = "; ".join(line.removeprefix(": ").strip() for line in card.sampling_lines(roles))
         self.licence = manifest.licence
         self._record = run
         self.facts = {
-            **_built(store.events(self.id)),
+            **_build_date(store.events(self.id)),
             "model": ", ".join(models) or "unknown",
             **({"sampling": sampling} if sampling else {}),
             "constitution": f"{constitution.get('id')} {constitution.get('version')}",
             "seed": str(run.seed),
             "run": self.id,
-            **_examined(store.examination(self.id)),
+            **_examination(store.examination(self.id)),
         }
 
     def problems(self) -> list[str]:
         """Where the exported files are not what the store holds; see `cai verify`."""
-        found = verify(self.folder, self._store, limit=3)
-        known = Manifest.read(self.folder).files
-        strange = [n for n in data_files(self.folder) if n not in known]
-        return [*found.problems, *(f"{name}: not written by cai build-data" for name in strange)]
+        problems = verify(self.folder, self._store, limit=3).problems
+        written = Manifest.read(self.folder).files
+        others = [name for name in data_files(self.folder) if name not in written]
+        return [*problems, *(f"{name}: not written by cai build-data" for name in others)]
 
     def __len__(self) -> int:
         counts = self._store.counts(self.id)
@@ -126,35 +126,35 @@ class BuiltRun:
         """Traces and comparisons in the order of their prompts."""
         traces, comparisons = self._store.traces(self.id), self._store.comparisons(self.id)
         for record in in_order(traces, comparisons):
-            made = self._sides.rows(record)
+            rows = self._sides.rows(record)
             yield Entry(
                 _item(record),
                 tuple(
-                    (f"{m.file}.jsonl", m.values["id"]) for m in made if isinstance(m, ExportedRow)
+                    (f"{r.file}.jsonl", r.values["id"]) for r in rows if isinstance(r, ExportedRow)
                 ),
-                tuple(m.reason for m in made if isinstance(m, LeftOut)),
+                tuple(r.reason for r in rows if isinstance(r, LeftOut)),
             )
 
-    def made_by(self) -> str:
+    def provenance(self) -> str:
         """Constitution, models, exclusions: as in the card of the run's own folder."""
         counts = RunCounts()
         traces, comparisons = self._store.traces(self.id), self._store.comparisons(self.id)
         for record in in_order(traces, comparisons):
             counts.add(record)
-            made = self._sides.rows(record)
-            counts.left_out.update(m.reason for m in made if isinstance(m, LeftOut))
-        aside = self._store.set_asides(self.id)
-        counts.set_aside.update(kind_of(left.reason) for left in aside)
-        return provenance(self._record, counts, self._store.examination(self.id))
+            rows = self._sides.rows(record)
+            counts.left_out.update(r.reason for r in rows if isinstance(r, LeftOut))
+        prompts = self._store.set_asides(self.id)
+        counts.set_aside.update(kind_of(prompt.reason) for prompt in prompts)
+        return card.provenance(self._record, counts, self._store.examination(self.id))
 
 
-def _built(events: Sequence[RunEvent]) -> dict[str, str]:
+def _build_date(events: Sequence[RunEvent]) -> dict[str, str]:
     """The day on which the run was finished, or was last worked on, in UTC."""
-    finished = [e.at for e in events if e.event == "finished"] or [e.at for e in events]
-    return {"built": finished[-1][:10]} if finished else {}
+    times = [e.at for e in events if e.event == "finished"] or [e.at for e in events]
+    return {"built": times[-1][:10]} if times else {}
 
 
-def _examined(examination: Mapping[str, Any] | None) -> dict[str, str]:
+def _examination(examination: Mapping[str, Any] | None) -> dict[str, str]:
     """The judge's examination as a fact about a run; nothing where it was not asked."""
     if examination is None or not examination["judge"]["asked"]:
         return {}
@@ -168,7 +168,7 @@ def _item(record: Trace | Comparison) -> AuditItem:
 
 
 class RolloutRun:
-    """What PPO wrote while it trained."""
+    """The rollouts of a run of `cai train ppo`."""
 
     kind: RunKind = "rollouts"
 
@@ -223,7 +223,7 @@ class RolloutRun:
                         hint="Was it edited? cai verify tells.",
                     ) from None
 
-    def made_by(self) -> str:
+    def provenance(self) -> str:
         """Nothing but the facts: the training run's own card tells the rest."""
         return ""
 

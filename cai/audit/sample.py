@@ -27,10 +27,10 @@ STRATA = get_args(Stratum)
 
 @dataclass(frozen=True, slots=True)
 class SamplePlan:
-    """How a sample is drawn.
+    """The options of a sample.
 
-    n: items. stratify: what every sort of which should be in it. auditors: among whom it is shared
-    out; nobody for one sample that all read. overlap: share of the sample that all of them read.
+    n: items. stratify: what the strata are made of. auditors: who share it out; empty for one
+    sample that all read. overlap: share of the sample that all of them read.
     """
 
     n: int
@@ -46,7 +46,8 @@ class SamplePlan:
             raise UsageError(f"--overlap is {self.overlap}; it is a share between 0 and 1")
         if unknown := [s for s in self.stratify if s not in STRATA]:
             raise UsageError(
-                f"--stratify knows no {unknown[0]!r}", hint=f"Choose among: {', '.join(STRATA)}."
+                f"--stratify: {unknown[0]!r} is not a stratum",
+                hint=f"Choose among: {', '.join(STRATA)}.",
             )
         if len(set(self.auditors)) != len(self.auditors) or not all(self.auditors):
             raise UsageError("--auditors names somebody twice, or nobody")
@@ -58,7 +59,7 @@ class SamplePlan:
 
 
 def draw(items: Iterable[AuditItem], plan: SamplePlan) -> dict[str, list[str]]:
-    """Key → auditors who are to read it, in the order of drawing; an empty list is everybody.
+    """Draw a sample: key → auditors who are to read the item; an empty list is everybody.
 
     An item belongs to one stratum for each of its principles (flags, kinds), combined. The strata
     take turns, the one with the fewest drawn first, until `n` items are drawn: so rare ones are
@@ -66,36 +67,35 @@ def draw(items: Iterable[AuditItem], plan: SamplePlan) -> dict[str, list[str]]:
     key, so that adding items does not draw the others anew.
     """
     strata: dict[tuple[str, ...], list[AuditItem]] = defaultdict(list)
-    known = list(items)
-    for item in known:
-        for stratum in itertools.product(*(_sorts(item, name) for name in plan.stratify)):
+    for item in items:
+        for stratum in itertools.product(*(_strata(item, name) for name in plan.stratify)):
             strata[stratum].append(item)
     for members in strata.values():
         members.sort(key=lambda item: derive(plan.seed, "audit", item.key), reverse=True)
-    drawn: dict[str, None] = {}
+    sample: dict[str, None] = {}
     counts = dict.fromkeys(sorted(strata), 0)
-    while len(drawn) < plan.n and counts:
+    while len(sample) < plan.n and counts:
         stratum = min(counts, key=lambda s: (counts[s], s))
-        while strata[stratum] and strata[stratum][-1].key in drawn:
+        while strata[stratum] and strata[stratum][-1].key in sample:
             strata[stratum].pop()
         if not strata[stratum]:
             del counts[stratum]
             continue
         item = strata[stratum].pop()
-        drawn[item.key] = None
-        for own in itertools.product(*(_sorts(item, name) for name in plan.stratify)):
+        sample[item.key] = None
+        for own in itertools.product(*(_strata(item, name) for name in plan.stratify)):
             if own in counts:
                 counts[own] += 1
-    return _shared_out(list(drawn), plan)
+    return _assign(list(sample), plan)
 
 
-def _sorts(item: AuditItem, stratum: Stratum) -> tuple[str, ...]:
+def _strata(item: AuditItem, stratum: Stratum) -> tuple[str, ...]:
     if stratum == "principle":
         return item.principles or ("",)
     return (item.flags or ("",)) if stratum == "flag" else (item.kind,)
 
 
-def _shared_out(keys: Sequence[str], plan: SamplePlan) -> dict[str, list[str]]:
+def _assign(keys: Sequence[str], plan: SamplePlan) -> dict[str, list[str]]:
     """The first ones go to all, as many as overlap; the rest in turns."""
     if not plan.auditors:
         return {key: [] for key in keys}
@@ -154,7 +154,7 @@ def read_sample(run: AuditedRun) -> dict[str, Any] | None:
             for names in items.values()
         )
         if values["format"] != FORMAT or not names_are_names:
-            raise ValueError(f"it has not the format {FORMAT}")
+            raise ValueError(f"its format is not {FORMAT}")
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -1,4 +1,4 @@
-"""Signing off: what was looked at, how it came out, and whether that is enough."""
+"""The sign-off of a run: its review in numbers, held against thresholds, and the signature."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _GRAVE: tuple[Decision, ...] = ("accept", "unsure", "reject")
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """What must hold for a signature.
+    """The shares that a signature asks for.
 
     reviewed: share of the sample, or of all items where none was drawn, that somebody decided on.
     accepted: share of the decided ones that were accepted.
@@ -33,7 +33,7 @@ class Thresholds:
 
     @property
     def lowered(self) -> bool:
-        """Whether less is asked for than by default."""
+        """Whether either is lower than the default."""
         return self.reviewed < 1.0 or self.accepted < 0.9
 
     def __post_init__(self) -> None:
@@ -44,11 +44,11 @@ class Thresholds:
 
 @dataclass(frozen=True, slots=True)
 class Review:
-    """How an audit came out. An item that several decided on counts by the gravest of them.
+    """The result of an audit in numbers. An item that several decided on counts by the gravest.
 
-    of: items that were to be read. missing: auditors of the sample → items of theirs that they have
-    not read. shares: auditors → how many they were to read. elsewhere: items outside the sample
-    that somebody rejected.
+    of: items to be judged. missing: auditors of the sample → how many of their items they have not
+    judged. shares: auditors → how many are theirs. elsewhere: items outside the sample that
+    somebody rejected.
     """
 
     of: int
@@ -77,23 +77,23 @@ def review(
 
     keys: those of all items, which are to be read where there is no sample.
     """
-    said: dict[str, dict[str, Decision]] = {}
+    decisions: dict[str, dict[str, Decision]] = {}
     for verdict in standing_verdicts(verdicts).values():
         if verdict.verdict != "none":
-            said.setdefault(verdict.item, {})[verdict.author] = verdict.verdict
-    wanted = list(sample["items"]) if sample else list(keys)
-    worst = [max(said[k].values(), key=_GRAVE.index) for k in wanted if k in said]
+            decisions.setdefault(verdict.item, {})[verdict.author] = verdict.verdict
+    to_judge = list(sample["items"]) if sample else list(keys)
+    worst = [max(decisions[k].values(), key=_GRAVE.index) for k in to_judge if k in decisions]
     missing: dict[str, int] = {}
     shares: dict[str, int] = {}
     for key, names in (sample or {"items": {}})["items"].items():
         for name in names:
             shares[name] = shares.get(name, 0) + 1
-            if name not in said.get(key, {}):
+            if name not in decisions.get(key, {}):
                 missing[name] = missing.get(name, 0) + 1
-    known, rest = set(wanted), set(keys)
-    elsewhere = sum("reject" in said[k].values() for k in rest - known if k in said)
+    others = set(keys) - set(to_judge)
+    elsewhere = sum("reject" in decisions[k].values() for k in others if k in decisions)
     return Review(
-        len(wanted), worst.count("accept"), worst.count("reject"), worst.count("unsure"), missing,
+        len(to_judge), worst.count("accept"), worst.count("reject"), worst.count("unsure"), missing,
         shares, elsewhere,
     )  # fmt: skip
 
@@ -104,7 +104,7 @@ def sign(run: AuditedRun, signer: str, thresholds: Thresholds, statement: str = 
         raise UsageError("--signer is empty", hint="Write the name of whoever answers for it.")
     if thresholds.lowered and not statement.strip():
         raise UsageError(
-            "less than all reviewed, or than nine of ten accepted, wants a reason",
+            "less than all reviewed, or than nine of ten accepted, needs a reason",
             hint="Say why in --statement: it stands in the sign-off.",
         )
     if run.kind != "build":
@@ -125,9 +125,9 @@ def sign(run: AuditedRun, signer: str, thresholds: Thresholds, statement: str = 
             f"the sample in {shown(run.folder)} names items that the run does not hold",
             hint=f"Draw it again: cai audit sample {shown(run.folder)} --force",
         )
-    found = review(sorted(keys), verdicts, sample)
-    _require_thresholds(run, found, thresholds)
-    low, high = found.share.interval
+    result = review(sorted(keys), verdicts, sample)
+    _require_thresholds(run, result, thresholds)
+    low, high = result.share.interval
     plan = (
         {k: v for k, v in sample.items() if k not in ("items", "format", "run")} if sample else {}
     )
@@ -136,13 +136,13 @@ def sign(run: AuditedRun, signer: str, thresholds: Thresholds, statement: str = 
         {
             "sample": plan or "all items",
             "reviewed": {
-                "items": found.decided.hits,
-                "of": found.of,
-                "accepted": found.accepted,
-                "rejected": found.rejected,
-                "unsure": found.unsure,
-                "rejected_outside_the_sample": found.elsewhere,
-                "accepted_share": round(found.share.share, 4),
+                "items": result.decided.hits,
+                "of": result.of,
+                "accepted": result.accepted,
+                "rejected": result.rejected,
+                "unsure": result.unsure,
+                "rejected_outside_the_sample": result.elsewhere,
+                "accepted_share": round(result.share.share, 4),
                 "interval": [round(low, 4), round(high, 4)],
                 "auditors": sorted(
                     {visible(v.author) for v in standing_verdicts(verdicts).values()}
@@ -157,7 +157,7 @@ def sign(run: AuditedRun, signer: str, thresholds: Thresholds, statement: str = 
 
 
 def signature(run: Path) -> dict[str, str] | None:
-    """Who signed a run's folder off and when; None where nobody did, or where it is stale."""
+    """The signer of a run's folder and the time; None without a sign-off or with a stale one."""
     try:
         values = read_signoff(run)
     except CaiError:
@@ -165,28 +165,28 @@ def signature(run: Path) -> dict[str, str] | None:
     return {"signer": str(values["signer"]), "at": str(values["at"])}
 
 
-def _require_thresholds(run: AuditedRun, found: Review, thresholds: Thresholds) -> None:
+def _require_thresholds(run: AuditedRun, result: Review, thresholds: Thresholds) -> None:
     more = f"Go on with: cai audit serve {shown(run.folder)}"
-    if not found.decided.hits:
+    if not result.decided.hits:
         raise DataError(f"nobody has judged anything of {run.name}", hint=more)
-    if found.decided.share < thresholds.reviewed:
-        who = "".join(f"; {name} has {n} to read" for name, n in sorted(found.missing.items()))
+    if result.decided.share < thresholds.reviewed:
+        who = "".join(f"; {name} has {n} to judge" for name, n in sorted(result.missing.items()))
         raise DataError(
-            f"{found.decided.hits} of {found.of} items are judged, {thresholds.reviewed:.0%} must"
+            f"{result.decided.hits} of {result.of} items are judged, {thresholds.reviewed:.0%} must"
             f" be{who}",
             hint=f"{more}, draw a sample with cai audit sample, or lower --min-reviewed.",
         )
-    late = {
-        name: n for name, n in sorted(found.missing.items())
-        if 1 - n / found.shares[name] < thresholds.reviewed
+    behind = {
+        name: n for name, n in sorted(result.missing.items())
+        if 1 - n / result.shares[name] < thresholds.reviewed
     }  # fmt: skip
-    if late:
-        who = ", ".join(f"{name} {n}" for name, n in late.items())
-        raise DataError(f"not all auditors have read their part: {who} to read", hint=more)
-    if found.share.share < thresholds.accepted:
+    if behind:
+        who = ", ".join(f"{name} {n}" for name, n in behind.items())
+        raise DataError(f"not all auditors have judged their part: {who} to judge", hint=more)
+    if result.share.share < thresholds.accepted:
         raise DataError(
-            f"{found.share.share:.1%} of the judged items are accepted, {thresholds.accepted:.0%}"
+            f"{result.share.share:.1%} of the judged items are accepted, {thresholds.accepted:.0%}"
             " must be",
-            hint="Mend the principles and build again, or lower --min-accepted and say why in"
+            hint="Improve the principles and build again, or lower --min-accepted and say why in"
             " --statement.",
         )

@@ -66,9 +66,9 @@ def command() -> None:
 @click.option("--sampled", is_flag=True, help="Show the items of the sample alone.")
 @COVERED
 def report_command(run_dir: Path, out: Path | None, sampled: bool, covered: bool) -> None:
-    """Write a run as one HTML file that opens from disk and asks nothing of any server.
+    """Write a run as one HTML file that opens from disk and needs no server.
 
-    A run of more than 20,000 items becomes several files; nothing is left out in silence.
+    A run of more than 20,000 items becomes several files, each with a note of what it holds.
     """
     from cai.audit.report import write_report
     from cai.audit.runs import open_run
@@ -96,14 +96,16 @@ def report_command(run_dir: Path, out: Path | None, sampled: bool, covered: bool
     "--host", default="127.0.0.1", show_default=True,
     help="The address to listen on. Anything but this machine's own is refused.",
 )  # fmt: skip
-@click.option("--open/--no-open", "opened", default=True, help="Open it in the browser.")
+@click.option("--open/--no-open", "in_browser", default=True, help="Open it in the browser.")
 @COVERED
-def serve_command(run_dir: Path, port: int | None, host: str, opened: bool, covered: bool) -> None:
+def serve_command(
+    run_dir: Path, port: int | None, host: str, in_browser: bool, covered: bool
+) -> None:
     """Serve the page over the run, for any number of auditors on this machine.
 
-    A verdict is on disk, in RUN/audit/verdicts.jsonl, before the page hears that it was taken; what
-    could not be sent is kept by the browser and sent when the server is back: it comes back at the
-    address that it had. The address holds a token: whoever has it can judge. Ctrl-C ends it.
+    A verdict is on disk, in RUN/audit/verdicts.jsonl, before the page is told that it is saved.
+    What could not be sent stays in the browser and is sent when the server is back, at the same
+    address. The address holds a token: whoever has it can judge. Ctrl-C ends it.
     """
     from cai.audit.report import PAGE_ITEMS, run_payload
     from cai.audit.runs import open_run
@@ -138,14 +140,16 @@ def serve_command(run_dir: Path, port: int | None, host: str, opened: bool, cove
                 " again."
             )
         click.echo("Ctrl-C ends it; verdicts are in " + shown_path(VerdictFile(folder).path))
-        if opened:
+        if in_browser:
             import webbrowser
 
             webbrowser.open(server.url)
         try:
             server.run()
         except KeyboardInterrupt:
-            raise Interrupted("Stopped. Every verdict that was taken is on disk.") from None
+            raise Interrupted(
+                "Stopped. Every verdict that the server received is on disk."
+            ) from None
         finally:
             server.close()
 
@@ -159,7 +163,7 @@ def serve_command(run_dir: Path, port: int | None, host: str, opened: bool, cove
 )  # fmt: skip
 @COVERED
 def diff_command(before: Path, after: Path, out: Path | None, covered: bool) -> None:
-    """Show what the same prompts came to in run A and in run B, in one HTML file."""
+    """Show the records of run A and run B for the same prompts side by side, in one HTML file."""
     from cai.audit.diff import diff_payload
     from cai.audit.page import render
     from cai.audit.report import PAGE_ITEMS
@@ -176,9 +180,9 @@ def diff_command(before: Path, after: Path, out: Path | None, covered: bool) -> 
 
 
 def page_place(out: Path) -> Path:
-    """Where a page goes. Raises `UsageError` for a name that is none of a page."""
+    """The absolute path of a page. Raises `UsageError` where it does not end in .html."""
     if out.suffix.lower() not in (".html", ".htm"):
-        raise UsageError(f"{out} is no name for a page", hint="Let it end in .html.")
+        raise UsageError(f"{out} is not the name of an HTML file", hint="Let it end in .html.")
     return out.absolute()
 
 

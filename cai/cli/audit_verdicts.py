@@ -26,9 +26,9 @@ def _share(ctx: click.Context, parameter: click.Parameter, value: str) -> float:
     try:
         share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
     except ValueError:
-        raise click.BadParameter(f"{value!r} is no share; write 0.2 or 20%") from None
+        raise click.BadParameter(f"{value!r} is not a share; write 0.2 or 20%") from None
     if not 0 <= share <= 1:
-        raise click.BadParameter(f"{value} is no share between 0 and 1; write 0.2 or 20%")
+        raise click.BadParameter(f"{value} is not a share between 0 and 1; write 0.2 or 20%")
     return share
 
 
@@ -74,31 +74,32 @@ def sample_command(
         of = len(run)
         path, items = write_sample(run, plan)
     if len(items) < n:
-        click.echo(f"The run has but {of:,} items: all are in the sample.")
+        click.echo(f"The run has only {of:,} items: all are in the sample.")
     click.echo(f"{len(items):,} of {of:,} items: {shown_path(path)}")
     for name in auditors:
         count = sum(name in names for names in items.values())
         click.echo(f"  {visible(name)}: {count:,}")
 
 
-@click.command("import", short_help="Take in verdicts that auditors exported.")
+@click.command("import", short_help="Add verdicts that auditors exported.")
 @RUN
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, dir_okay=False))
 def import_command(run_dir: Path, files: tuple[Path, ...]) -> None:
     """Add the verdicts of FILES, exported from the page, to RUN/audit/verdicts.jsonl.
 
-    Each line is taken once, however often a file is imported. Verdicts on what this run does not
-    hold are left out, and told; those of another run count where it holds the very same texts.
+    Each line is taken once, however often a file is imported. Verdicts on items that this
+    run does not hold are left out, and counted; those of another run are taken where it holds the
+    very same texts.
     """
     from cai.audit.runs import open_run
     from cai.data.verdicts import VerdictFile, read_verdicts
 
-    given = {path: read_verdicts(path) for path in files}
+    imports = {path: read_verdicts(path) for path in files}
     with open_run(run_dir) as run:
         items = {entry.item.key: entry.item.id for entry in run.entries()}
         file = VerdictFile(run.folder)
-        known = set(file.read())
-        for path, verdicts in given.items():
+        present = set(file.read())
+        for path, verdicts in imports.items():
             fit = [v for v in dict.fromkeys(verdicts) if items.get(v.item) == v.record]
             if verdicts and not fit:
                 raise DataError(
@@ -106,13 +107,13 @@ def import_command(run_dir: Path, files: tuple[Path, ...]) -> None:
                     f" the first is on {verdicts[0].record} of the run {verdicts[0].run}",
                     hint="Name the run that the page was made of.",
                 )
-            fresh = [v for v in fit if v not in known]
+            fresh = [v for v in fit if v not in present]
             file.append(fresh)
-            known.update(fresh)
-            strange = len(set(verdicts)) - len(fit)
-            left = f"; {strange} left out, on items that {run_dir} does not hold" if strange else ""
+            present.update(fresh)
+            others = len(set(verdicts)) - len(fit)
+            note = f"; {others} left out, on items that {run_dir} does not hold" if others else ""
             count = f"{len(verdicts)} verdict{'' if len(verdicts) == 1 else 's'}"
-            click.echo(f"{path}: {count}, {len(fresh)} of them new{left}")
+            click.echo(f"{path}: {count}, {len(fresh)} of them new{note}")
 
 
 FORMS = ("jsonl", "csv", "parquet", "argilla", "label-studio")
@@ -163,8 +164,8 @@ def agreement_command(run_dir: Path, form: str) -> None:
         verdicts = VerdictFile(run.folder).read()
         _need_verdicts(run_dir, verdicts)
         titles = {p["id"]: p.get("title") or p["id"] for p in run.principles}
-        found = report((entry.item for entry in run.entries()), verdicts, titles)
-    click.echo(json.dumps(as_json(found), indent=2) if form == "json" else as_text(found))
+        agreement = report((entry.item for entry in run.entries()), verdicts, titles)
+    click.echo(json.dumps(as_json(agreement), indent=2) if form == "json" else as_text(agreement))
 
 
 @click.command("sign", short_help="Sign the run's data off, so that training takes it.")
@@ -178,7 +179,7 @@ def agreement_command(run_dir: Path, form: str) -> None:
     "--min-accepted", callback=_share, default="90%", show_default=True,
     help="Share of the judged items that must be accepted.",
 )  # fmt: skip
-@click.option("--statement", default="", help="What the signer wants to say.")
+@click.option("--statement", default="", help="The signer's statement, stored in the sign-off.")
 def sign_command(
     run_dir: Path, signer: str, min_reviewed: float, min_accepted: float, statement: str
 ) -> None:
@@ -196,7 +197,7 @@ def sign_command(
     click.echo(f"Signed by {visible(signer)}: {shown_path(path)}")
 
 
-@click.command("verify", short_help="Hold the sign-off against the data as it is now.")
+@click.command("verify", short_help="Check the sign-off against the data as it is now.")
 @RUN
 def verify_command(run_dir: Path) -> None:
     """Check that a run is signed off, and that data and verdicts are as they were signed.
@@ -208,13 +209,13 @@ def verify_command(run_dir: Path) -> None:
     from cai.text.terminal import visible
 
     Manifest.read(run_dir)  # else a folder that is no run would only be called unsigned
-    signed = read_signoff(run_dir)
-    reviewed = signed["reviewed"]
+    signoff = read_signoff(run_dir)
+    review = signoff["reviewed"]
     click.echo(
         visible(
-            f"{run_dir} is as {signed['signer']} signed it at {signed['at']}:"
-            f" {len(signed['data'])} files, {reviewed.get('items')} of {reviewed.get('of')} items"
-            f" judged, {reviewed.get('accepted')} accepted, {reviewed.get('rejected')} rejected."
+            f"{run_dir} is as {signoff['signer']} signed it at {signoff['at']}:"
+            f" {len(signoff['data'])} files, {review.get('items')} of {review.get('of')} items"
+            f" judged, {review.get('accepted')} accepted, {review.get('rejected')} rejected."
         )
     )
 

@@ -66,7 +66,7 @@ class Made:
         for item in self.items:
             yield Entry(item, (("sft.jsonl", f"{item.id}.1"),), ())
 
-    def made_by(self) -> str:
+    def provenance(self) -> str:
         return ""
 
 
@@ -201,8 +201,8 @@ def test_the_card_of_a_run_says_what_made_it(run: AuditedRun, tmp_path: Path) ->
     write_export(run, tmp_path / "a.jsonl", "jsonl", [])
     card = (tmp_path / "a.jsonl.card.md").read_text()
     own = (run.folder / "README.md").read_text()
-    assert run.made_by() in own, "the same sections as in the card of the run's folder"
-    assert card.endswith(run.made_by())
+    assert run.provenance() in own, "the same sections as in the card of the run's folder"
+    assert card.endswith(run.provenance())
     assert all(part in card for part in ("## Constitution", "## Models", "## What was left out"))
     keys = frozenset(e.item.key for e in run.entries() if e.item.prompt_id == "p3")
     write_export(run, tmp_path / "a.jsonl", "jsonl", [], keys)

@@ -78,7 +78,7 @@ def test_frames_are_shared_and_give_back_every_byte() -> None:
             ),
         )  # fmt: skip
         item = trace_item(made)
-        frame, *numbers = frames.pack(item.given["critique 0"], own_texts(item))
+        frame, *numbers = frames.pack(item.inputs["critique 0"], own_texts(item))
         text = frames.texts[frame]
         for place, number in enumerate(numbers):
             text = text.replace(f"\x01{place}\x01", own_texts(item)[number])

@@ -237,7 +237,7 @@ def test_it_signs_as_the_command_does(server: AuditServer, run: Path) -> None:
     rows = [word(server, n) for n in range(12)]
     ask(server, "POST", path + "verdicts", rows[:6])
     status, _, answer = ask(server, "POST", path + "sign", {"signer": "Ann", "min_reviewed": 0.5})
-    assert status == 409 and "wants a reason" in answer["error"]
+    assert status == 409 and "needs a reason" in answer["error"]
     assert not (run / "audit" / "signoff.yaml").exists()
     ask(server, "POST", path + "verdicts", rows)
     status, _, answer = ask(
@@ -470,7 +470,9 @@ def test_ctrl_c_ends_it_with_a_word(run: Path) -> None:
     idle.close()
     stuck.close()
     assert server.process.returncode == 130
-    assert "Every verdict that was taken is on disk." in errors and "Traceback" not in errors
+    assert (
+        "Every verdict that the server received is on disk." in errors and "Traceback" not in errors
+    )
     assert len(errors.splitlines()) == 1, errors
     again = Command(run, server.port)  # the address is free again
     assert again.end(signal.SIGTERM) != 0

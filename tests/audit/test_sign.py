@@ -86,7 +86,7 @@ def test_a_sample_is_enough_where_everybody_read_their_part(run: Path) -> None:
     file = VerdictFile(run)
     file.append([say(k, "accept", names[0]) for k, names in items.items()])
     missing = sum(len(names) == 2 for names in items.values())
-    with pytest.raises(DataError, match=f"not all auditors have read their part: Ben {missing}"):
+    with pytest.raises(DataError, match=f"not all auditors have judged their part: Ben {missing}"):
         signed(run)
     file.append([say(k, "accept", n) for k, names in items.items() for n in names])
     signed(run)
@@ -137,14 +137,14 @@ def test_everybody_reads_their_share(run: Path) -> None:
     with open_run(run) as opened:
         _, items = write_sample(opened, SamplePlan(4, auditors=("Ann", "Ben")))
     VerdictFile(run).append([say(k, "accept") for k, names in items.items() if names == ["Ann"]])
-    with pytest.raises(DataError, match="not all auditors have read their part: Ben 2 to read"):
+    with pytest.raises(DataError, match="not all auditors have judged their part: Ben 2 to judge"):
         signed(run, reviewed=0.5)
 
 
 def test_what_can_not_be_signed(run: Path, tmp_path: Path) -> None:
     with open_run(run) as opened, pytest.raises(UsageError, match="--signer is empty"):
         sign(opened, " ", Thresholds())
-    with open_run(run) as opened, pytest.raises(UsageError, match="wants a reason"):
+    with open_run(run) as opened, pytest.raises(UsageError, match="needs a reason"):
         sign(opened, "Ann", Thresholds(accepted=0.5), "  ")
     ppo = rollouts(tmp_path / "ppo")
     with open_run(ppo) as opened, pytest.raises(UsageError, match="is a training run"):

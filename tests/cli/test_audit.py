@@ -107,7 +107,7 @@ def test_only_verdicts_on_what_the_run_holds_are_taken(run: Path, capsys: Output
 def test_nothing_of_the_run_is_overwritten(run: Path, capsys: Output) -> None:
     before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
     cai("audit", "report", "demo", "-o", "demo/sft.jsonl", exit_code=2)
-    assert "no name for a page" in capsys.readouterr().err
+    assert "is not the name of an HTML file" in capsys.readouterr().err
     cai("audit", "export", "demo", "-o", "demo/manifest.json", exit_code=2)
     assert "belongs to the run" in capsys.readouterr().err
     Path("mine").mkdir()

@@ -92,7 +92,7 @@ function oneLine(text, limit = 160) {
 
 // -- word diff ------------------------------------------------------------------------------------
 
-const WORDS = /\s+|[\p{L}\p{N}\p{M}_]+(?:['’\-][\p{L}\p{N}\p{M}_]+)*|[^\s\p{L}\p{N}\p{M}_]/gu;
+const WORDS = /\s+|[\p{L}\p{N}\p{M}_]+(?:['’-][\p{L}\p{N}\p{M}_]+)*|[^\s\p{L}\p{N}\p{M}_]/gu;
 const TABLE = 4e6; // cells of the table; larger texts are compared by sentence
 
 /**

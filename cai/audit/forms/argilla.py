@@ -17,7 +17,7 @@ from cai.audit.forms.rows import (
     FormRows,
     certainty,
     conversation,
-    named,
+    principle_label,
     round_label,
     write_array,
 )
@@ -63,11 +63,13 @@ def _argilla_record(row: FormRow, titles: Mapping[str, str]) -> FormRow:
         for part in ("critique", "revision"):
             if one[part] is not None:
                 fields[f"{part}_{number}"] = one[part]
-    more = {name: value for name, value in row.items() if name not in (*_TEXTS, "key", "rounds")}
-    more["principles"] = [p["id"] for p in row["principles"]]
-    more["decisions"] = sorted({v["verdict"] for v in row["verdicts"]} & set(CHOICES))
-    more["rounds"] = [
-        {part: said for part, said in one.items() if part not in ("critique", "revision")}
+    metadata = {
+        name: value for name, value in row.items() if name not in (*_TEXTS, "key", "rounds")
+    }
+    metadata["principles"] = [p["id"] for p in row["principles"]]
+    metadata["decisions"] = sorted({v["verdict"] for v in row["verdicts"]} & set(CHOICES))
+    metadata["rounds"] = [
+        {part: value for part, value in one.items() if part not in ("critique", "revision")}
         for one in row["rounds"]
     ]
     suggestions = {}
@@ -79,7 +81,7 @@ def _argilla_record(row: FormRow, titles: Mapping[str, str]) -> FormRow:
     return {
         "id": row["key"],
         "fields": fields,
-        "metadata": {name: value for name, value in more.items() if value not in (None, [])},
+        "metadata": {name: value for name, value in metadata.items() if value not in (None, [])},
         "suggestions": suggestions,
         "responses": {},
         "vectors": {},
@@ -169,19 +171,19 @@ def _choice_settings(choices: Mapping[str, str]) -> FormRow:
 
 
 def _argilla_property(name: str, title: str, settings: FormRow) -> FormRow:
-    shown = {"visible_for_annotators": True}
-    return {**_resource(name, title), "settings": {**shown, **settings}, **shown}
+    visible = {"visible_for_annotators": True}
+    return {**_resource(name, title), "settings": {**visible, **settings}, **visible}
 
 
 def _guidelines(rows: FormRows) -> str:
-    """What auditors are told: the question, the flags and the principles."""
-    asked = (
+    """The guidelines for auditors: the question, the flags and the principles."""
+    question = (
         "Accept what may be trained on, reject what must not, and say why. A flag is a reason to"
         " look, no verdict. All texts are a model's or a user's: follow nothing that they ask for."
     )
     flags = "\n".join(f"- {f.code}: {f.name}. {f.meaning}" for f in FLAGS.values())
-    principles = "\n".join(f"- {named(p, rows.titles)}" for p in rows.titles)
-    text = f"{asked}\n\n## Flags\n\n{flags}"
+    principles = "\n".join(f"- {principle_label(p, rows.titles)}" for p in rows.titles)
+    text = f"{question}\n\n## Flags\n\n{flags}"
     if principles:
         text += f"\n\n## Principles\n\n{principles}"
     return text if len(text) <= _ARGILLA_GUIDELINES else f"{text[: _ARGILLA_GUIDELINES - 1]}…"

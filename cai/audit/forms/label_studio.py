@@ -17,7 +17,7 @@ from cai.audit.forms.rows import (
     FormRow,
     FormRows,
     certainty,
-    named,
+    principle_label,
     round_label,
     write_array,
 )
@@ -54,22 +54,24 @@ def _task(row: FormRow, titles: Mapping[str, str]) -> FormRow:
     task: FormRow = {"data": {**row, "about": _about(row), _OBJECT: _turns(row, titles)}}
     if row["kind"] == "comparison" and row["judge"] is not None:
         better = _result(row, "better", {"choices": ["A" if row["judge"] else "B"]})
-        judged = {"model_version": "judge", "score": certainty(row), "result": [better]}
-        task["predictions"] = [judged]
+        prediction = {"model_version": "judge", "score": certainty(row), "result": [better]}
+        task["predictions"] = [prediction]
     else:
         task["predictions"] = []
-    task["annotations"] = [{"result": _said(row, verdict)} for verdict in row["verdicts"]]
+    task["annotations"] = [
+        {"result": _verdict_results(row, verdict)} for verdict in row["verdicts"]
+    ]
     return task
 
 
 def _about(row: FormRow) -> str:
-    """A line on an item: its name, its flags, its principles, its figures."""
-    told = [f"{row['kind']} {row['id']}"]
-    told += [f"{code} {FLAGS[code].name}" for code in row["flags"]]
-    told += [named(p["id"], {p["id"]: p["title"]}) for p in row["principles"]]
-    figures = {"A is better": row["probability"], "score": row["score"], "KL": row["kl"]}
-    told += [f"{name}: {value:.3g}" for name, value in figures.items() if value is not None]
-    return " · ".join(told)
+    """A line on an item: its name, its flags, its principles, its numbers."""
+    parts = [f"{row['kind']} {row['id']}"]
+    parts += [f"{code} {FLAGS[code].name}" for code in row["flags"]]
+    parts += [principle_label(p["id"], {p["id"]: p["title"]}) for p in row["principles"]]
+    numbers = {"A is better": row["probability"], "score": row["score"], "KL": row["kl"]}
+    parts += [f"{name}: {value:.3g}" for name, value in numbers.items() if value is not None]
+    return " · ".join(parts)
 
 
 def _turns(row: FormRow, titles: Mapping[str, str]) -> list[dict[str, str]]:
@@ -87,7 +89,7 @@ def _turns(row: FormRow, titles: Mapping[str, str]) -> list[dict[str, str]]:
     return [{"who": who, "text": text} for who, text in turns if text is not None]
 
 
-def _said(row: FormRow, verdict: Mapping[str, Any]) -> list[FormRow]:
+def _verdict_results(row: FormRow, verdict: Mapping[str, Any]) -> list[FormRow]:
     """A verdict as results of the interface's controls."""
     results = []
     if verdict["verdict"] in CHOICES:
@@ -113,10 +115,10 @@ def _result(row: FormRow, control: str, value: FormRow, kind: str = "choices") -
 
 def _label_config(name: str, *, better: bool) -> str:
     """The labeling interface. name: the run's. better: ask which of two responses is better."""
-    asked = [_choices("verdict", "Is it right?", CHOICES, required=True)]
+    controls = [_choices("verdict", "Is it right?", CHOICES, required=True)]
     if better:
-        asked.insert(0, _choices("better", WHICH, BETTER))
-    asked.append(_choices("flagged", "Come back to it?", ["flagged"], multiple=True))
+        controls.insert(0, _choices("better", WHICH, BETTER))
+    controls.append(_choices("flagged", "Come back to it?", ["flagged"], multiple=True))
     why = _attributes(
         name="reason", toName=_OBJECT, placeholder=WHY, rows="2", maxSubmissions="1",
         editable="true",
@@ -130,7 +132,7 @@ def _label_config(name: str, *, better: bool) -> str:
             name=_OBJECT, value=f"${_OBJECT}", layout="dialogue", nameKey="who", textKey="text"
         )
         + "/>",
-        *asked,
+        *controls,
         f"  <TextArea {why}/>",
         "</View>",
     ]

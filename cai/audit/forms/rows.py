@@ -41,19 +41,19 @@ class FormRows:
         self.titles: dict[str, str] = json_safe(titles, nul)
         self._nul = nul
         self._keys = keys
-        self._said: dict[str, list[Verdict]] = {}
+        self._verdicts: dict[str, list[Verdict]] = {}
         for verdict in standing_verdicts(verdicts).values():
-            self._said.setdefault(verdict.item, []).append(verdict)
+            self._verdicts.setdefault(verdict.item, []).append(verdict)
 
     def __iter__(self) -> Iterator[FormRow]:
-        found = False
+        count = 0
         for entry in self.run.entries():
             key = entry.item.key
             if self._keys is None or key in self._keys:
-                found = True
-                values = row_values(entry, self.titles, self._said.get(key, ()))
+                count += 1
+                values = row_values(entry, self.titles, self._verdicts.get(key, ()))
                 yield json_safe(values, self._nul)
-        if not found:
+        if not count:
             raise DataError(
                 f"{self.run.folder} holds nothing to export"
                 + (" of these items" if self._keys is not None else ""),
@@ -68,8 +68,8 @@ def row_values(
 
     titles: principle id → title. verdicts: those that stand on it.
 
-    trace: `response` is the first one, `rounds` what was asked and written, `final` what stood at
-    the end; `revision` is None where the round left the text alone. comparison: `response_a`,
+    trace: `response` is the first one, `rounds` the critiques and revisions, `final` the last text;
+    `revision` is None where the round left the text alone. comparison: `response_a`,
     `response_b`, and in `probability`, `p_ab` and `p_ba` that A is better. rollout: `response`,
     `score` and `kl`.
     """
@@ -130,9 +130,9 @@ def _rounds(item: AuditItem) -> list[dict[str, Any]]:
             "found": one["found"],
             "revision": one["revision"] and one["revision"]["text"],
             "guards": one["guards"],
-            "flags": list(flagged),
+            "flags": list(codes),
         }
-        for one, flagged in zip(parts, flags, strict=False)
+        for one, codes in zip(parts, flags, strict=False)
     ]
 
 
@@ -155,22 +155,22 @@ def json_safe(value: Any, nul: str) -> Any:
 
 
 def conversation(messages: Sequence[Mapping[str, str]]) -> str:
-    """A prompt as one text; roles are told where there is more than one message."""
+    """A prompt as one text, with roles where there is more than one message."""
     if len(messages) == 1 and messages[0]["role"] == "user":
         return messages[0]["content"]
     return "\n\n".join(f"{m['role']}: {m['content']}" for m in messages)
 
 
 def round_label(number: int, one: Mapping[str, Any], titles: Mapping[str, str]) -> str:
-    """What was asked in a round, and what came of it."""
-    asked = named(one["principle"], titles)
-    found = "a problem was found" if one["found"] else "no problem was found"
-    done = "the text was left alone" if one["revision"] is None else "the text was revised"
-    told = [f"Round {number}: {asked}", *([found] if one["critique"] is not None else []), done]
-    return " · ".join(told)
+    """A round in a line: its principle, the critique's finding, whether the text was revised."""
+    parts = [f"Round {number}: {principle_label(one['principle'], titles)}"]
+    if one["critique"] is not None:
+        parts.append("a problem was found" if one["found"] else "no problem was found")
+    parts.append("the text was left alone" if one["revision"] is None else "the text was revised")
+    return " · ".join(parts)
 
 
-def named(principle: str, titles: Mapping[str, str]) -> str:
+def principle_label(principle: str, titles: Mapping[str, str]) -> str:
     title = titles.get(principle, "")
     return f"{principle} ({title})" if title else principle
 

@@ -18,7 +18,7 @@ from cai.audit.forms.rows import (
 from cai.data.files import json_line, need_pyarrow, staged
 
 _PARQUET_ROWS, _PARQUET_BYTES = 1000, 64_000_000  # a batch: pyarrow's lists hold 2 GiB of text
-_COUNTED = {"accept": "accepted", "reject": "rejected", "unsure": "unsure"}
+_COLUMNS = {"accept": "accepted", "reject": "rejected", "unsure": "unsure"}
 
 
 def write_jsonl(rows: FormRows, out: Path) -> int:
@@ -55,12 +55,12 @@ def _flat(row: FormRow) -> FormRow:
             out["principle_titles"] = "; ".join(p["title"] for p in value)
         elif name == "rounds":
             for number, one in enumerate(value, 1):
-                out |= {f"round_{number}_{part}": said for part, said in one.items()}
+                out |= {f"round_{number}_{part}": text for part, text in one.items()}
         elif name == "rows":
             out[name] = "; ".join(f"{r['file']}:{r['id']}" for r in value)
         elif name == "verdicts":
-            said = [v["verdict"] for v in value]
-            out |= {column: said.count(decision) for decision, column in _COUNTED.items()}
+            decisions = [v["verdict"] for v in value]
+            out |= {column: decisions.count(decision) for decision, column in _COLUMNS.items()}
             out |= {"flagged": sum(v["flagged"] for v in value), "verdicts": value}
         else:
             out[name] = value
@@ -81,10 +81,10 @@ def _cell(value: Any) -> str:
         text = json.dumps(value, ensure_ascii=False)
     else:
         text = str(value)
-    return f"'{text}" if _obeyed(text) else text
+    return f"'{text}" if _is_formula(text) else text
 
 
-def _obeyed(text: str) -> bool:
+def _is_formula(text: str) -> bool:
     """Whether a spreadsheet may take the text for a formula (OWASP, CSV injection).
 
     What is blank or shows nothing may be skipped on the way to its first character, which may also
