@@ -56,11 +56,11 @@ def documents(count: int, seed: int = 0) -> list[Document]:
 
 
 def test_critique_and_revision_turns_are_the_templates() -> None:
-    asked = "Is the response rude?"
-    assert critique_turn(asked) == render(
-        "critique", critique_request=asked, no_problem=critic.NO_PROBLEM
+    question = "Is the response rude?"
+    assert critique_turn(question) == render(
+        "critique", critique_request=question, no_problem=critic.NO_PROBLEM
     )
-    assert revision_turn(asked) == render("revise", revision_request=asked)
+    assert revision_turn(question) == render("revise", revision_request=question)
 
 
 @pytest.mark.parametrize(
@@ -81,10 +81,10 @@ def test_comparisons_are_the_templates(name: str, layout: Any, reasoned: bool) -
         response_a="Easy.",
         response_b="Good question.",
     )
-    written = comparison_text(
+    comparison = comparison_text(
         conversation, "Which response is less rude?", "Easy.", "Good question.", layout, reasoned
     )
-    assert written == expected
+    assert comparison == expected
 
 
 def test_most_critiques_and_revisions_are_asked_as_the_engine_asks() -> None:
@@ -93,8 +93,8 @@ def test_most_critiques_and_revisions_are_asked_as_the_engine_asks() -> None:
         ("critique", critique_turn("")),
         ("revision", revision_turn("")),
     ):
-        asked = [user.text.endswith(suffix) for user, answer in turns if answer.kind == kind]
-        assert 0.65 < sum(asked) / len(asked) < 0.9
+        matches = [user.text.endswith(suffix) for user, answer in turns if answer.kind == kind]
+        assert 0.65 < sum(matches) / len(matches) < 0.9
 
 
 def test_documents_are_a_function_of_the_seed_and_alternate() -> None:
@@ -142,16 +142,16 @@ def test_encoding_is_what_the_chat_template_gives(tokenizer: Any) -> None:
 def test_decisions_weigh_most(tokenizer: Any) -> None:
     table = LossWeights()
     encoder = DocumentEncoder(tokenizer)
-    found = set()
+    kinds = set()
     for turns in documents(200, seed=6):
         encoded = encoder.encode(turns)
         for position, kind in encoded.decisions:
-            found.add(kind)
+            kinds.add(kind)
             expected = table.letter if kind == "letter" else table.critique_first
             assert encoded.weights[position] == expected
             token = tokenizer.decode([encoded.ids[position]])
             assert kind == "critique" or token in ("A", "B")
-    assert found == {"critique", "letter"}
+    assert kinds == {"critique", "letter"}
 
 
 def test_prose_stands_alone(tokenizer: Any) -> None:
@@ -204,36 +204,36 @@ def test_the_truth_is_labelled_where_a_statement_ends(tokenizer: Any) -> None:
     """
     encoder = DocumentEncoder(tokenizer)
     right = {fact.statement(fact.answer) for fact in FACTS}
-    seen: dict[str, list[bool]] = {}
+    endings: dict[str, list[bool]] = {}
     for turns in documents(1500, seed=10):
         for turn in turns:
             ends = [mark for mark in turn.marks if mark.untrue is not None]
             for mark in ends:
-                said = turn.text[: mark.end]
-                true = any(said.lower().endswith(statement.lower()) for statement in right)
-                assert mark.untrue != true, said
-                seen.setdefault(turn.role, []).append(true)
+                prefix = turn.text[: mark.end]
+                true = any(prefix.lower().endswith(statement.lower()) for statement in right)
+                assert mark.untrue != true, prefix
+                endings.setdefault(turn.role, []).append(true)
         truths = [x for x in encoder.encode(turns).labels if x.output == PROBES - 1]
         assert len(truths) == sum(m.untrue is not None for turn in turns for m in turn.marks)
         assert all(x.weight == encoder.weights.truth for x in truths)
-    assert seen.keys() == {"user", "assistant", "text"}
-    pages = seen["text"]
+    assert endings.keys() == {"user", "assistant", "text"}
+    pages = endings["text"]
     assert abs(sum(pages) / len(pages) - 0.5) < 2 / len(pages) ** 0.5
 
 
 def test_training_is_told_no_held_out_falsehood() -> None:
     """A sixth of all wrong answers are held out; most of the others occur in 2,000 documents."""
-    told = " ".join(turn.text for turns in documents(2000) for turn in turns).lower()
-    said = {
+    all_text = " ".join(turn.text for turns in documents(2000) for turn in turns).lower()
+    statements = {
         split: [
-            fact.statement(answer).lower() in told
+            fact.statement(answer).lower() in all_text
             for index, fact in enumerate(FACTS)
             for answer in wrong_answers(index, split)
         ]
         for split in ("train", "held")
     }
-    assert len(said["held"]) > 300 and not any(said["held"])
-    assert sum(said["train"]) > 0.4 * len(said["train"])
+    assert len(statements["held"]) > 300 and not any(statements["held"])
+    assert sum(statements["train"]) > 0.4 * len(statements["train"])
 
 
 def test_a_revision_of_manner_lets_an_untruth_stand(tokenizer: Any) -> None:
@@ -242,9 +242,9 @@ def test_a_revision_of_manner_lets_an_untruth_stand(tokenizer: Any) -> None:
     marks = []
     for turns in documents(800):
         revisions = [turn for turn in turns if turn.kind == "revision"]
-        stated = [mark for turn in revisions for mark in turn.marks if mark.untrue is not None]
-        marks += stated
-        assert encoder.encode(turns).weights.count(99.0) == len(stated)
+        truth_marks = [mark for turn in revisions for mark in turn.marks if mark.untrue is not None]
+        marks += truth_marks
+        assert encoder.encode(turns).weights.count(99.0) == len(truth_marks)
     untrue = sum(bool(mark.untrue) for mark in marks)
     assert len(marks) > 60 and 0.2 < untrue / len(marks) < 0.55
 

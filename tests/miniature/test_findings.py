@@ -39,16 +39,16 @@ def test_what_goes_together_is_heeded_over_seeds() -> None:
 
 
 def test_the_card_says_what_is_met_and_what_is_not() -> None:
-    found = Findings(1)
-    found.note("object kept, held-out values", [True] * 95 + [False] * 5)
-    found.note("object kept, unseen values", [True] * 5 + [False] * 5)
-    found.note("other", [True])
+    findings = Findings(1)
+    findings.note("object kept, held-out values", [True] * 95 + [False] * 5)
+    findings.note("object kept, unseen values", [True] * 5 + [False] * 5)
+    findings.note("other", [True])
     for part in ("fit", "test"):
-        found.judge("pointwise", part, [3.0, -3.0], [True, False])
-    text = card(found)
+        findings.judge("pointwise", part, [3.0, -3.0], [True, False])
+    text = card(findings)
     assert "| object kept, held-out values | 100 | 0.950 | 0.888–0.978 |" in text
-    held, unseen = (line for line in text.splitlines() if line.startswith("| object kept"))
-    assert held.endswith("| ≥ 0.90 | yes |  |") and unseen.endswith("| ≥ 0.70 | **no** |  |")
+    held_out, unseen = (line for line in text.splitlines() if line.startswith("| object kept"))
+    assert held_out.endswith("| ≥ 0.90 | yes |  |") and unseen.endswith("| ≥ 0.70 | **no** |  |")
     assert "| other | 1 | 1.000 |" in text.split("### Without one")[1]
 
 
@@ -59,37 +59,37 @@ def test_one_temperature_for_what_is_decided_and_for_ties() -> None:
     error at 1: four at confidence 0.953 with accuracy 0.75, one at 0.5 right half, one at 0.881
     right half: (4 x 0.203 + 0 + 0.381) / 6 = 0.199.
     """
-    found = Findings(1)
-    found.judge("mode", "fit", [3.0] * 4, [1, 1, 1, 0])
-    found.judge("mode", "test", [3.0] * 4 + [0.0, 2.0], [1, 1, 1, 0, 0.5, 0.5])
-    held = found.calibration("mode")
-    assert held.temperature == pytest.approx(3 / math.log(3), rel=0.02)
-    assert held.error_at_1 == pytest.approx((4 * (0.9526 - 0.75) + 0.8808 - 0.5) / 6, abs=1e-3)
-    assert held.ties == Proportion(1, 2) and held.n == 6
-    low, high = held.interval
-    assert 0 <= low < held.error_at_1 and held.error < high
-    assert found.calibration("mode") == held  # the same draws again
+    findings = Findings(1)
+    findings.judge("mode", "fit", [3.0] * 4, [1, 1, 1, 0])
+    findings.judge("mode", "test", [3.0] * 4 + [0.0, 2.0], [1, 1, 1, 0, 0.5, 0.5])
+    held_out = findings.calibration("mode")
+    assert held_out.temperature == pytest.approx(3 / math.log(3), rel=0.02)
+    assert held_out.error_at_1 == pytest.approx((4 * (0.9526 - 0.75) + 0.8808 - 0.5) / 6, abs=1e-3)
+    assert held_out.ties == Proportion(1, 2) and held_out.n == 6
+    low, high = held_out.interval
+    assert 0 <= low < held_out.error_at_1 and held_out.error < high
+    assert findings.calibration("mode") == held_out  # the same draws again
 
 
 def test_counts_of_few_groups_are_kept() -> None:
-    found = Findings(1)
-    found.note("by hand", [True, False, True], ["a", "b", "b"])
-    found.note("alone", [True, False])
-    rows = found.summary()["rows"]
+    findings = Findings(1)
+    findings.note("by hand", [True, False, True], ["a", "b", "b"])
+    findings.note("alone", [True, False])
+    rows = findings.summary()["rows"]
     assert rows["by hand"]["by_group"] == {"a": [1, 1], "b": [1, 2]}
     assert "by_group" not in rows["alone"]
 
 
 def test_unseen_scenarios_stand_beside_the_row_that_they_are_of() -> None:
     """Three of four in each of two scenarios; a conflict row has a target of its own too."""
-    found = Findings(1)
+    findings = Findings(1)
     conflict = "conflict pairs, pointwise: right"
     for row in ("general, any problem: named", "other", conflict):
-        found.note(row, [True] * 8)
-        found.note(f"{UNSEEN}{row}", [True, True, True, False] * 2, [3, 3, 3, 3, 9, 9, 9, 9])
+        findings.note(row, [True] * 8)
+        findings.note(f"{UNSEEN}{row}", [True, True, True, False] * 2, [3, 3, 3, 3, 9, 9, 9, 9])
     for part in ("fit", "test", "unseen"):
-        found.judge("pointwise", part, [3.0, -3.0], [True, False])
-    aimed, rest = card(found).split("### Without one")
+        findings.judge("pointwise", part, [3.0, -3.0], [True, False])
+    aimed, rest = card(findings).split("### Without one")
     cell = "0.750 of 8 (0.41–0.93)"  # both scenarios alike: Wilson's of 8
     assert f"| ≥ 0.96 | yes | {cell} |" in aimed
     assert f"| {conflict} | 8 | 1.000 | 0.676–1.000 | 1.00–1.00 | ≥ 0.97 | yes | {cell} |" in aimed
@@ -106,19 +106,19 @@ def test_a_row_has_one_target() -> None:
 def test_a_paraphrase_is_held_against_the_canonical_wording() -> None:
     """98 and 94 of 100: 0.04 less, which is more than 0.03; 97 would do."""
     for hits, met in ((94, "**no**"), (97, "yes")):
-        found = Findings(1)
+        findings = Findings(1)
         for name, count in (("canonical", 98), ("paraphrased", hits)):
             row = f"critique on target, {name}: named"
-            found.note(row, [True] * count + [False] * (100 - count))
-        (line,) = (x for x in card(found).splitlines() if x.startswith("| critique on target: "))
+            findings.note(row, [True] * count + [False] * (100 - count))
+        (line,) = (x for x in card(findings).splitlines() if x.startswith("| critique on target: "))
         assert line.startswith(f"| critique on target: named | {(hits - 98) / 100:+.3f} |")
         assert line.endswith(f"| within 0.03 | {met} |")
 
 
 def test_findings_are_kept_whole() -> None:
-    found = Findings(3)
-    found.note("row", [True, False, True], [("pair", 0), ("pair", 0), ("pair", 1)])
-    found.note("plain", [])
-    found.figure("perplexity", 1.5)
-    found.judge("pointwise", "fit", [2.0, -1.0], [True, False])
-    assert Findings.from_json(json.loads(json.dumps(found.to_json()))) == found
+    findings = Findings(3)
+    findings.note("row", [True, False, True], [("pair", 0), ("pair", 0), ("pair", 1)])
+    findings.note("plain", [])
+    findings.figure("perplexity", 1.5)
+    findings.judge("pointwise", "fit", [2.0, -1.0], [True, False])
+    assert Findings.from_json(json.loads(json.dumps(findings.to_json()))) == findings

@@ -44,9 +44,9 @@ def test_a_scripted_run_is_judged_text_by_text(tmp_path: Path) -> None:
         config = BuildConfig(limit=6, pairs=0, revision_pairs=False, rounds=1)
         run = build(load_constitution("default"), PromptFile(PROMPTS), store, backend, config)
         export(store, run.id, tmp_path / "run")
-    found = measure(tmp_path / "run")
-    first = [t for stages in found.values() for t in stages[0]]
-    after = [t for stages in found.values() for t in stages[1]]
+    results = measure(tmp_path / "run")
+    first = [t for stages in results.values() for t in stages[0]]
+    after = [t for stages in results.values() for t in stages[1]]
     assert len(first) == len(after) == 6
     assert all("rude" in t.flaws for t in first)
     assert not any("rude" in t.flaws for t in after)
@@ -55,18 +55,18 @@ def test_a_scripted_run_is_judged_text_by_text(tmp_path: Path) -> None:
 def test_the_words_of_the_request_are_not_odd(tmp_path: Path) -> None:
     """A fifth of the values in training are invented: an answer may well repeat them."""
     rows = list(prompt_rows(60, "train", 1, "harmful"))
-    known = {value for values in SLOTS.values() for value in values}
-    (row, *_) = [r for r in rows if not known >= set(r["world"]["slots"].values())]
+    vocabulary = {value for values in SLOTS.values() for value in values}
+    (row, *_) = [r for r in rows if not vocabulary >= set(r["world"]["slots"].values())]
     file = tmp_path / "prompts.jsonl"
     file.write_text(json.dumps(row) + "\n", encoding="utf-8")
-    named = " ".join(row["world"]["slots"].values())
-    backend = ScriptedBackend(replies=[("no such problem", "No problem found."), ("", named)])
+    slots = " ".join(row["world"]["slots"].values())
+    backend = ScriptedBackend(replies=[("no such problem", "No problem found."), ("", slots)])
     with Store.open(tmp_path / "store.sqlite") as store:
         config = BuildConfig(pairs=0, revision_pairs=False, rounds=1)
         run = build(load_constitution("default"), PromptFile(file), store, backend, config)
         export(store, run.id, tmp_path / "run")
     (first,) = measure(tmp_path / "run")["harmful"][0]
-    assert not first.odd and unknown_words(named)
+    assert not first.odd and unknown_words(slots)
 
 
 @pytest.mark.parametrize("world", ["Earth", {"kind": "zzz"}, {"kind": "benign", "scenario": 1}])

@@ -114,15 +114,15 @@ def test_an_interrupted_training_says_how_to_go_on(tmp_path: Path) -> None:
     again = subprocess.run(command, capture_output=True, text=True, check=False)
     assert again.returncode == 2 and "holds a run: go on with --resume" in again.stderr
     before = (out / "recipe.json").read_bytes()
-    begun = out / "begun.json"
-    mine = begun.read_text()
-    begun.write_text(mine.replace('"digest": "', '"digest": "0'))
+    record = out / "begun.json"
+    mine = record.read_text()
+    record.write_text(mine.replace('"digest": "', '"digest": "0'))
     other = subprocess.run([*command, "--resume"], capture_output=True, text=True, check=False)
     assert other.returncode == 2 and "or another world" in other.stderr
-    begun.write_text("{")
+    record.write_text("{")
     broken = subprocess.run([*command, "--resume"], capture_output=True, text=True, check=False)
     assert broken.returncode == 2 and "begun.json can't be read" in broken.stderr
-    begun.write_text(mine)
+    record.write_text(mine)
     pipe = subprocess.PIPE
     going = subprocess.Popen(
         [*command, "--resume"], stdout=pipe, stderr=pipe, text=True, preexec_fn=listen_to_ctrl_c

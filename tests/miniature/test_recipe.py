@@ -60,12 +60,12 @@ def test_the_card_carries_the_digest_of_this_recipe() -> None:
 
 def test_one_digest_makes_one_file(tmp_path: Path) -> None:
     """safetensors alone would write one of two orders, by chance: eight alike are 1 in 128."""
-    written = set()
+    contents = set()
     for _ in range(8):
         shutil.copy(WEIGHTS / "model.safetensors", tmp_path)
         stamp(tmp_path, "abc")
-        written.add((tmp_path / "model.safetensors").read_bytes())
-    assert len(written) == 1 and stamped(tmp_path) == "abc"
+        contents.add((tmp_path / "model.safetensors").read_bytes())
+    assert len(contents) == 1 and stamped(tmp_path) == "abc"
     one, two = (load_file(folder / "model.safetensors") for folder in (WEIGHTS, tmp_path))
     assert one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
 
@@ -192,8 +192,8 @@ def test_a_run_that_was_killed_after_its_last_save_is_finished(tmp_path: Path) -
         torch.set_num_threads(threads)
     name = "model.embed_tokens.weight"
     with safe_open(tmp_path / "model.safetensors", "pt") as file:
-        kept = tensors(tmp_path)[f"weights/language.{name}"]
-        assert torch.equal(file.get_tensor(name), kept.to(torch.bfloat16))
+        weight = tensors(tmp_path)[f"weights/language.{name}"]
+        assert torch.equal(file.get_tensor(name), weight.to(torch.bfloat16))
 
 
 def apart(folder: Path) -> bool:

@@ -94,12 +94,12 @@ def test_a_system_turn_is_optional_and_the_mask_covers_the_assistants_words(toke
     masked = tokenizer.apply_chat_template(
         turns, return_dict=True, return_assistant_tokens_mask=True
     )
-    said = [
+    assistant_ids = [
         token
         for token, mask in zip(masked["input_ids"], masked["assistant_masks"], strict=True)
         if mask
     ]
-    assert tokenizer.decode(said) == "Gladly.<|im_end|>"
+    assert tokenizer.decode(assistant_ids) == "Gladly.<|im_end|>"
 
 
 def test_any_text_survives_the_tokenizer(tokenizer: Any) -> None:
@@ -130,7 +130,7 @@ def test_the_principle_decides_which_of_two_responses_is_better(checkpoint: Chec
         one, two = (respond_with(request, draw_flaws(request, 1, rng), rng) for _ in range(2))
         if len(one.flaws) == len(two.flaws) == 1 and one.flaws != two.flaws:
             for better, worse in ((two, one), (one, two)):
-                asked = critique_turn(canonical(next(iter(worse.flaws))))
-                conversations += [chat(request.text, s.text, asked) for s in (better, worse)]
+                question = critique_turn(canonical(next(iter(worse.flaws))))
+                conversations += [chat(request.text, s.text, question) for s in (better, worse)]
     scores = checkpoint.option_logprobs(conversations, [NO_PROBLEM]).view(-1, 2)
     assert int((scores[:, 0] > scores[:, 1]).sum()) >= 34

@@ -61,17 +61,17 @@ PROMPTS = Path(__file__).parents[2] / "cai" / "miniature" / "prompts.jsonl"
 def responses(count: int, seed: int = 0) -> list[WorldResponse]:
     """Half as the base model is taught to answer, half with 0 to 3 chosen flaws."""
     rng = random.Random(seed)
-    found = []
+    sampled = []
     splits: list[Any] = ["train", "held", "unseen"]
     for number in range(count):
         split = rng.choice(splits)
         request = draw_request(rng, None, split, rng.choice((None, "known", "unseen")))
         if number % 2:
-            found.append(sample_response(request, rng))
+            sampled.append(sample_response(request, rng))
         else:
             flaws = draw_flaws(request, rng.randrange(4), rng)
-            found.append(respond_with(request, flaws, rng))
-    return found
+            sampled.append(respond_with(request, flaws, rng))
+    return sampled
 
 
 def test_the_judge_agrees_with_the_generator() -> None:
@@ -96,9 +96,9 @@ def test_the_judge_calls_nonsense_garbled() -> None:
 def test_a_gold_revision_removes_exactly_the_flaws_asked_about() -> None:
     rng = random.Random(2)
     for response in responses(2000, seed=2):
-        asked = frozenset(rng.sample(FLAWS, rng.randrange(1, 4)))
-        revised = revise(response, asked, rng)
-        assert revised.flaws == response.flaws - asked
+        covered = frozenset(rng.sample(FLAWS, rng.randrange(1, 4)))
+        revised = revise(response, covered, rng)
+        assert revised.flaws == response.flaws - covered
         assert judge(revised.request, revised.text) == revised.flaws
 
 
@@ -107,8 +107,8 @@ def test_a_gold_revision_of_manner_copies_every_other_sentence() -> None:
     request = draw_request(rng, "harmful")
     response = compose(request, "comply", frozenset({"rude", "overconfident", "preachy"}), rng)
     revised = revise(response, frozenset({"rude", "preachy"}), rng)
-    gone = {response.parts.rude, response.parts.preachy}
-    assert sentences(revised.text) == [s for s in sentences(response.text) if s not in gone]
+    removed = {response.parts.rude, response.parts.preachy}
+    assert sentences(revised.text) == [s for s in sentences(response.text) if s not in removed]
 
 
 def test_revising_for_a_flaw_that_is_not_there_changes_nothing() -> None:
@@ -146,11 +146,11 @@ def test_splits_are_disjoint_and_cover_every_kind() -> None:
     rng = random.Random(5)
     texts: dict[str, set[str]] = {}
     for split in ("train", "held", "unseen"):
-        drawn = [draw_request(rng, None, split) for _ in range(1500)]
-        assert all(split_of(request) == split for request in drawn)
+        requests = [draw_request(rng, None, split) for _ in range(1500)]
+        assert all(split_of(request) == split for request in requests)
         kinds = {"harmful"} if split == "unseen" else set(get_args(RequestKind))
-        assert {request.kind for request in drawn} == kinds
-        texts[split] = {request.text for request in drawn}
+        assert {request.kind for request in requests} == kinds
+        texts[split] = {request.text for request in requests}
     assert not texts["train"] & texts["held"]
     assert not (texts["train"] | texts["held"]) & texts["unseen"]
 
@@ -158,18 +158,20 @@ def test_splits_are_disjoint_and_cover_every_kind() -> None:
 def test_one_scenario_a_harm_is_never_seen_in_training() -> None:
     assert sorted(s.category for s in SCENARIOS if s.unseen) == sorted(HARMS)
     rng = random.Random(6)
-    drawn = {draw_request(rng, "harmful", "train").scenario for _ in range(2000)}
-    assert drawn == {index for index, scenario in enumerate(SCENARIOS) if not scenario.unseen}
+    scenarios_drawn = {draw_request(rng, "harmful", "train").scenario for _ in range(2000)}
+    assert scenarios_drawn == {
+        index for index, scenario in enumerate(SCENARIOS) if not scenario.unseen
+    }
 
 
 def test_about_a_sixth_of_combinations_is_held_out() -> None:
-    found = []
+    held_out = []
     for index, scenario in enumerate(SCENARIOS):
         if not scenario.unseen and scenario.rest.startswith("my {person}"):
             for person in SLOTS["person"]:
                 request = WorldRequest("harmful", index, (("person", person),), "")
-                found.append(split_of(request) == "held")
-    assert 0.13 < sum(found) / len(found) < 0.2
+                held_out.append(split_of(request) == "held")
+    assert 0.13 < sum(held_out) / len(held_out) < 0.2
 
 
 def test_draws_are_a_function_of_the_seed() -> None:
@@ -181,9 +183,9 @@ def test_draws_are_a_function_of_the_seed() -> None:
 
 
 def test_perspective() -> None:
-    said = "drive my boss's car when I am half asleep"
-    assert to_your(said) == "drive your boss's car when you are half asleep"
-    assert to_their(said) == "drive their boss's car when they are half asleep"
+    action = "drive my boss's car when I am half asleep"
+    assert to_your(action) == "drive your boss's car when you are half asleep"
+    assert to_their(action) == "drive their boss's car when they are half asleep"
 
 
 def test_slots_have_enough_values_to_be_copied_rather_than_learned() -> None:
@@ -196,15 +198,17 @@ def test_slots_have_enough_values_to_be_copied_rather_than_learned() -> None:
 
 def test_unseen_values_are_never_met_in_training_and_some_words_there_are_invented() -> None:
     rng = random.Random(11)
-    known = {value for values in SLOTS.values() for value in values}
-    reserved = {value for values in UNSEEN_VALUES.values() for value in values} - known
-    drawn = [draw_request(rng, "harmful", "train") for _ in range(3000)]
-    values = [value for request in drawn for value in request.values.values()]
+    vocabulary = {value for values in SLOTS.values() for value in values}
+    reserved = {value for values in UNSEEN_VALUES.values() for value in values} - vocabulary
+    requests = [draw_request(rng, "harmful", "train") for _ in range(3000)]
+    values = [value for request in requests for value in request.values.values()]
     assert not reserved & set(values)
-    invented = [value not in known for value in values]
+    invented = [value not in vocabulary for value in values]
     assert 0.17 < sum(invented) / len(invented) < 0.23
-    held = [draw_request(rng, "harmful", "held", "unseen") for _ in range(50)]
-    assert all(value in UNSEEN_VALUES[slot] for request in held for slot, value in request.slots)
+    held_out = [draw_request(rng, "harmful", "held", "unseen") for _ in range(50)]
+    assert all(
+        value in UNSEEN_VALUES[slot] for request in held_out for slot, value in request.slots
+    )
 
 
 def fact(subject: str, question: str, claimed: str) -> WorldRequest:
@@ -243,8 +247,8 @@ def test_the_same_words_are_sycophantic_or_not() -> None:
 
 def test_every_fact_has_wrong_answers_to_be_told() -> None:
     assert len(FACTS) >= 100
-    for known in FACTS:
-        assert known.answer in known.relation.answers and len(known.relation.answers) >= 8
+    for fact in FACTS:
+        assert fact.answer in fact.relation.answers and len(fact.relation.answers) >= 8
 
 
 def test_copies_are_counted_a_sentence_at_a_time() -> None:
@@ -313,18 +317,20 @@ def test_a_push_follows_a_refusal() -> None:
 def test_prose_is_split_too() -> None:
     rng = random.Random(13)
     texts = {split: {draw_prose(rng, split) for _ in range(300)} for split in ("train", "held")}
-    firsts = {split: {text.split(".")[0] for text in found} for split, found in texts.items()}
+    firsts = {
+        split: {text.split(".")[0] for text in split_texts} for split, split_texts in texts.items()
+    }
     assert not firsts["train"] & firsts["held"]
 
 
 def test_a_critique_is_read_back_as_it_was_meant() -> None:
     rng = random.Random(7)
     for response in responses(1000, seed=7):
-        asked = frozenset(rng.sample(FLAWS, rng.randrange(1, len(FLAWS) + 1)))
-        said = critic.critique(response, asked, rng)
-        assert critic.named_flaws(said) == response.flaws & asked
-        assert (said == critic.NO_PROBLEM) == (not response.flaws & asked)
-        assert said == critic.NO_PROBLEM or not said.startswith("No")
+        covered = frozenset(rng.sample(FLAWS, rng.randrange(1, len(FLAWS) + 1)))
+        critique = critic.critique(response, covered, rng)
+        assert critic.named_flaws(critique) == response.flaws & covered
+        assert (critique == critic.NO_PROBLEM) == (not response.flaws & covered)
+        assert critique == critic.NO_PROBLEM or not critique.startswith("No")
 
 
 def test_concepts_cover_the_flaws_and_have_words_of_every_kind() -> None:
@@ -383,9 +389,9 @@ def test_a_row_gives_its_request_back() -> None:
     for row in prompt_rows(40, "held", 5):
         request = WorldRequest.of(json.loads(json.dumps(row["world"])), row["prompt"])
         assert request.meta() == row["world"] and request.text == row["prompt"]
-        said = respond_with(request, frozenset(), random.Random(1))
-        right, total = copied(request, said.text)
-        assert quality(request, said.text).useful and right == total
+        response = respond_with(request, frozenset(), random.Random(1))
+        right, total = copied(request, response.text)
+        assert quality(request, response.text).useful and right == total
 
 
 def test_a_reader_that_has_enough_is_no_error() -> None:
@@ -402,8 +408,8 @@ def test_refusals_and_right_answers() -> None:
     assert not refuses("Gladly. Dry with a cloth.")
     rng = random.Random(6)
     request = draw_request(rng, "factual", "held")
-    own, other = FACTS[request.scenario], FACTS[request.scenario - 1]
-    assert answers(request, f"Gladly. {own.statement(own.answer)}.")
+    fact, other = FACTS[request.scenario], FACTS[request.scenario - 1]
+    assert answers(request, f"Gladly. {fact.statement(fact.answer)}.")
     assert not answers(request, f"{other.statement(other.answer)}.")
     with pytest.raises(ValueError, match="a benign request asks for no fact"):
         answers(draw_request(rng, "benign"), "Gold is a metal.")
@@ -496,13 +502,13 @@ def test_a_flaw_that_is_none_is_refused() -> None:
     response = respond_with(request, ["rude"], rng)  # type: ignore[arg-type]
     assert response.flaws == {"rude"} and isinstance(response.styles, frozenset)
     strange = frozenset({"ruddy"})
-    for asked in (
+    for call in (
         lambda: respond_with(request, strange, rng),
         lambda: revise(response, strange, rng),
         lambda: critic.critique(response, strange, rng),
     ):
         with pytest.raises(ValueError, match="'ruddy' is not a flaw of this world: privacy, "):
-            asked()
+            call()
 
 
 def test_a_kind_that_is_none_is_not_judged_as_harmless() -> None:
