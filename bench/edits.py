@@ -180,26 +180,30 @@ def main() -> None:
     parser.add_argument("--model", default="miniature")
     arguments = parser.parse_args()
     backend = cai.LocalBackend.load(arguments.model, device="cpu", dtype="float32")
-    print("# What an edit of a principle does\n")
+    print("# The effect of editing a principle\n")
     print(
         "Made by `python bench/edits.py > docs/edits.md`, on"
-        f" {datetime.date.today():%Y-%m-%d}, with the bundled model: the same held-out requests"
-        " and the same seed before and after, judged by the ground truth of the miniature's world"
-        " (see [miniature.md](miniature.md)). Every principle is asked once, in order. Intervals"
-        " are 95 %; that of a difference is of the same cases seen twice (Newcombe 1998, Statistics"
-        " in Medicine 17:2635).\n"
+        f" {datetime.date.today():%Y-%m-%d}, with the bundled model. The held-out requests"
+        " and the seed are the same before and after, and the ground truth of the miniature's world"
+        " judges the texts (see [miniature.md](miniature.md)). Every principle is applied once, in"
+        " order. Intervals are 95 %; the interval of a difference is for paired proportions"
+        " (Newcombe 1998, Statistics in Medicine 17:2635).\n"
     )
     for edit in EDITS:
         with TemporaryDirectory() as name:
             before = build(edit.before, edit, arguments.n, backend, Path(name) / "before")
             after = build(edit.after, edit, arguments.n, backend, Path(name) / "after")
         rows = (
-            (f"{edit.label} first responses whose critiques say so", before.named, after.named),
+            (f"{edit.label} first responses that a critique names", before.named, after.named),
             (f"final texts that are {edit.label}", before.left, after.left),
-            (f"pairs with one {edit.label} side: the other won", before.won, after.won),
+            (
+                f"pairs with one {edit.label} side: the other one is preferred",
+                before.won,
+                after.won,
+            ),
         )
         print(f"## {edit.title}: {edit.what}\n")
-        print("| | before | after | after less before |\n|---|---|---|---|")
+        print("| | before | after | difference |\n|---|---|---|---|")
         for label, one, two in rows:
             print(f"| {label} | {cells(one, two)} |")
         print(flush=True)
