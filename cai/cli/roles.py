@@ -291,7 +291,7 @@ def need_adapter(given: str, use: Use = "speak") -> Adapter:
 
     Raises what `find_adapter` raises, and `ModelError` for a kind that is not supported.
     """
-    from cai.models.adapters import read_adapter
+    from cai.models.adapter_files import read_adapter
     from cai.training.lineage import find_adapter
 
     found = find_adapter(given, use)

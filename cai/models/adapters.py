@@ -12,7 +12,6 @@ A is drawn from (seed, its place), uniform in ±1/√fan_in, and each B is 0 (Hu
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
@@ -21,33 +20,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from cai.errors import ModelError, UsageError
+from cai.models.adapter_files import MERGE_IT, read_adapter, write_adapter
 from cai.models.folders import local_folder
 from cai.models.libraries import first_line, quiet
 from cai.models.names import part_of_run
 from cai.text.seeds import derive
 
-_PREFIX = "base_model.model."
-_MAGNITUDE = ".lora_magnitude_vector"
-"""DoRA's magnitudes (Liu et al. 2024, arXiv 2402.09353): a module in the model, a bare tensor in a
-file."""
-_MERGE_IT = (
-    "Merge it into its base with PEFT where it was made, with tie_word_embeddings false where the"
-    " head is tied, and give the merged folder as the model."
-)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-
-
-_NOT_SUPPORTED = (
-    "modules_to_save", "layer_replication", "trainable_token_indices",
-    "alora_invocation_tokens", "use_qalora", "use_bdlora", "arrow_config", "kasa_config",
-    "velora_config", "monteclora_config",
-)  # fmt: skip
-"""Settings of PEFT that change the base, or a forward in ways that switching does not undo."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +110,7 @@ class Adapters:
             raise ModelError(
                 f"The adapter {label or name} changes {place}{tied}, and only layers between the"
                 " embeddings and the head may be changed",
-                hint=_MERGE_IT if label else "Leave it out of the targets.",
+                hint=MERGE_IT if label else "Leave it out of the targets.",
             )
         try:
             # PEFT draws from the global state, which nobody may notice.
@@ -267,17 +249,7 @@ class Adapters:
 
         Equal adapters give equal bytes.
         """
-        tensors = {
-            f"{_PREFIX}{key.replace(f'{_MAGNITUDE}.weight', _MAGNITUDE)}": tensor
-            for key, tensor in self.state(name).items()
-        }
-        config = self._peft.peft_config[name].to_dict()
-        config |= {"inference_mode": True, "base_model_name_or_path": self.base}
-        config = {k: sorted(v) if isinstance(v, set) else v for k, v in config.items()}
-        folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(config, indent=2, sort_keys=True)
-        (folder / "adapter_config.json").write_text(text + "\n", encoding="utf-8")
-        save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+        write_adapter(folder, self._peft.peft_config[name], self.state(name), self.base)
 
     def no_dropout(self, name: str) -> None:
         """Turn an adapter's dropout off for good, in what is saved too."""
@@ -329,63 +301,3 @@ def overwrite(
             )
     for key, parameter in parameters.items():
         parameter.copy_(tensors[key])
-
-
-def read_adapter(folder: Path) -> tuple[Any, dict[str, Tensor]]:
-    """The PEFT config of a saved LoRA adapter, and its tensors by their path in the model.
-
-    Raises `ModelError` for files that can't be read, and for kinds of adapter that change the base
-    itself or can't be switched off.
-    """
-    from peft import PeftConfig
-
-    hint = "A LoRA adapter of PEFT has adapter_config.json and adapter_model.safetensors."
-    for name in ("adapter_config.json", "adapter_model.safetensors"):
-        if not (folder / name).is_file():
-            raise ModelError(f"{folder} holds no {name}", hint=hint)
-    try:
-        with quiet():
-            config = PeftConfig.from_pretrained(str(folder))
-        tensors = load_file(folder / "adapter_model.safetensors")
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise ModelError(
-            f"The adapter {folder} can't be read: {first_line(error)}", hint=hint
-        ) from error
-    if reason := _unsupported(config) or _of_the_base(tensors):
-        raise ModelError(f"The adapter {folder} {reason}, which is not supported", hint=_MERGE_IT)
-    return config, {_place(key): tensor for key, tensor in tensors.items()}
-
-
-def _place(key: str) -> str:
-    """The path in the model of a tensor in a file, without the adapter's name."""
-    key = key.removeprefix(_PREFIX)
-    return f"{key}.weight" if key.endswith(_MAGNITUDE) else key
-
-
-def _of_the_base(tensors: Mapping[str, Tensor]) -> str:
-    """Why a file with weights of the base is refused; empty if it has none.
-
-    Adapters with a resized vocabulary have some.
-    """
-    own = sorted(k.removeprefix(_PREFIX) for k in tensors if ".lora_" not in k)
-    return f"holds weights of the base itself ({own[0]})" if own else ""
-
-
-def _unsupported(config: Any) -> str:
-    """Why a config is refused that would change the base or bypass the switch; else empty."""
-    from peft import LoraConfig
-
-    if not isinstance(config, LoraConfig):
-        return f"is of the kind {getattr(config.peft_type, 'value', config.peft_type)}"
-    if config.bias != "none":
-        return "trains biases of the base"
-    for name in _NOT_SUPPORTED:
-        if value := getattr(config, name, None):
-            names = f" ({', '.join(map(str, value))})" if name == "modules_to_save" else ""
-            return f"uses {name}{names}"
-    if not config.target_modules:
-        return "names no target_modules"
-    start = config.init_lora_weights
-    if isinstance(start, str) and start not in ("gaussian", "orthogonal"):
-        return f"was started by {start}, which changes the base"
-    return ""

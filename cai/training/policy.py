@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from cai.errors import DataError, UsageError
-from cai.models.adapters import read_adapter
+from cai.models.adapter_files import read_adapter
 from cai.models.backbone import Backbone, LoraSettings
 from cai.models.names import MINIATURE
 from cai.options import flag
