@@ -37,7 +37,8 @@ import transformers
 import cai
 
 # The sampler is measured by itself, on token ids.
-from cai.models.generate import Job, Sampler
+from cai.models.generate import Sampler
+from cai.models.response import Job
 from cai.text.reasoning import Reply
 
 SIZES = {

@@ -11,8 +11,9 @@ from cai.backends.base import GroupResult, ModelInfo, Prepared, Throughput
 from cai.decoding import Decoding, key_facts
 from cai.digest import digest
 from cai.errors import CaiError, PromptError, UsageError
-from cai.models.generate import Job, Sampler
+from cai.models.generate import Sampler
 from cai.models.load import LoadedModel, load_model
+from cai.models.response import Job
 from cai.models.score import OptionScorer, ScoringTask
 from cai.text.encode import Encoded
 from cai.text.template import TemplateOptions

@@ -9,8 +9,7 @@ give logits that differ by rounding; a draw that rounding could change (`samplin
 again from the model's plain forward on that one text. In bfloat16 and float16 only the random
 numbers are fixed: rounding is too coarse to repair, and a draw may depend on its batch.
 
-A response ends at an EOS token, at any other special token, at a stop text (which is cut off), or
-at the token limit. Reasoning before an answer has a limit of its own.
+Where a response ends is up to `cai.models.response`.
 """
 
 from __future__ import annotations
@@ -24,58 +23,13 @@ from torch import Tensor, nn
 
 from cai.errors import ModelError
 from cai.models.memory import free_cached, is_out_of_memory
+from cai.models.response import Job
 from cai.models.rows import make_rows, plain_logits
 from cai.models.sampling import Draw, choose
 from cai.text.encode import Encoder
-from cai.types import FinishReason, Sampling
 
 PREFILL_TOKENS = 2048
 """Tokens, padding included, that one batch of new prompts may have."""
-
-
-@dataclass
-class Job:
-    """One response to generate.
-
-    prompt: token ids. limit: most tokens of the answer. reasoning_limit: most tokens of the
-    reasoning before it. At the end `text`, `reasoning` and `finish` are set, and `out` holds the
-    tokens of both, without the EOS token. `tokens` holds every sampled token: also the EOS token
-    and those of a stop text. Reasoning that never closed leaves no text, and its finish is
-    `length`. `error` is set if no response could be generated.
-    """
-
-    prompt: tuple[int, ...]
-    sampling: Sampling
-    limit: int
-    conversation: str = ""
-    reasoning_limit: int = 0
-    out: list[int] = field(default_factory=list)
-    tokens: list[int] = field(default_factory=list)
-    text: str = ""
-    reasoning: str = ""
-    in_reasoning: bool = False
-    """Whether the next token is part of the reasoning."""
-    prompt_opens_reasoning: bool = False
-    """Whether the prompt ends with the start of the reasoning."""
-    answer_start: int = 0
-    """The index in `out` at which the answer begins."""
-    finish: FinishReason | None = None
-    error: ModelError | None = None
-
-    @property
-    def token_count(self) -> int:
-        """The number of sampled tokens, with the one that ended the response."""
-        return len(self.tokens)
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether the response is complete, or failed."""
-        return self.finish is not None or self.error is not None
-
-    @property
-    def ids(self) -> list[int]:
-        """Token ids of the prompt and of the response so far."""
-        return [*self.prompt, *self.out]
 
 
 @dataclass(eq=False)
@@ -223,63 +177,11 @@ class Sampler:
         self._clock += 1
         for slot, job, token in zip(slots, jobs, tokens, strict=True):
             slot.last_use = self._clock
-            self._accept(job, token)
+            job.accept(token, self.encoder)
             if job.is_finished:
                 self.response_tokens += job.token_count
                 self._finished.append(job)
                 self._leave(slot)
-
-    def _accept(self, job: Job, token: int) -> None:
-        if token < 0:
-            job.error = ModelError(
-                "The model's output is not a number (NaN or infinite)",
-                hint="Try --dtype float32; if it stays, the weights are damaged.",
-            )
-            return
-        job.tokens.append(token)
-        ends = not job.in_reasoning and token in self.encoder.answer_end_ids
-        if ends or token in self.encoder.stop_ids:
-            job.finish = "stop"
-        else:
-            job.out.append(token)
-            if token in self.encoder.marker_ids:
-                job.in_reasoning = not self.encoder.read(job.out, job.prompt_opens_reasoning).closed
-                job.answer_start = len(job.out)
-            if self._cut_at_stop(job):
-                return
-            limit = job.reasoning_limit if job.in_reasoning else job.answer_start + job.limit
-            if len(job.out) >= limit:
-                job.finish = "length"
-        if job.finish is not None:
-            reply = self.encoder.read(job.out, job.prompt_opens_reasoning)
-            job.text, job.reasoning = reply.answer, reply.reasoning
-            if not reply.closed:
-                job.finish = "length"
-
-    def _cut_at_stop(self, job: Job) -> bool:
-        """End a response at the first stop text of its answer; reasoning may contain stop texts."""
-        stops = [s for s in (*job.sampling.stop, *self.encoder.stop_texts) if s]
-        if not stops or job.in_reasoning:
-            return False
-        # A token has a byte or more, a character four bytes or fewer.
-        tail = job.out[job.answer_start :][-(4 * max(map(len, stops)) + 8) :]
-        if not any(stop in self.encoder.decode(tail) for stop in stops):
-            return False
-        reply = self.encoder.read(job.out, job.prompt_opens_reasoning)
-        text = self.encoder.decode(job.out[job.answer_start :])
-        start = self.encoder.answer_start(text) if reply.closed else len(text)
-        places = [at for stop in stops if (at := text.find(stop, start)) >= 0]
-        if not places:
-            return False
-        cut = min(places)
-        job.finish = "stop"
-        job.text, job.reasoning = text[start:cut].strip(), reply.reasoning
-        while (
-            len(job.out) > job.answer_start
-            and len(self.encoder.decode(job.out[job.answer_start :])) > cut
-        ):
-            job.out.pop()
-        return True
 
     # -- slots ----------------------------------------------------------------------------------
 

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from cai.errors import PromptError
 from cai.models.backbone import Backbone
-from cai.models.generate import Job, Sampler
+from cai.models.generate import Sampler
 from cai.models.logprobs import token_logprobs
+from cai.models.response import Job
 from cai.text.encode import Encoder
 from cai.text.seeds import derive
 from cai.training.batches import Tokens, collate, hidden_states, to_device

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from cai.errors import ModelError
 from cai.models.backbone import Backbone, LoraSettings
-from cai.models.generate import Job, Sampler
+from cai.models.generate import Sampler
 from cai.models.logprobs import token_logprobs
+from cai.models.response import Job
 from cai.types import Sampling
 from tests.models.fresh import (
     SMALL,

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from cai.models import cache, generate
-from cai.models.generate import Job, Sampler
+from cai.models.generate import Sampler
+from cai.models.response import Job
 from cai.models.rows import plain_logits
 from cai.models.sampling import Draw, choose
 from cai.text.encode import Encoder

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from cai.models.backbone import Backbone
-from cai.models.generate import Job
 from cai.models.heads import ScalarHead
+from cai.models.response import Job
 from cai.models.rows import plain_logits
 from cai.models.sampling import Draw, choose
 from cai.text.encode import Encoder
