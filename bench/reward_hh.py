@@ -11,6 +11,7 @@ first weights in cai's order of rows, and from its own in its own. Writes DATE-r
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import platform
@@ -35,20 +36,18 @@ from peft import set_peft_model_state_dict
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+import cai
+
+# TRL gets the same token ids, first weights and order of rows, which are insides of cai's trainer.
 from cai.data.training import PairRow, read_pairs
-from cai.digest import file_digest
-from cai.errors import PromptError
+from cai.miniature import WEIGHTS
 from cai.models.backbone import Backbone, LoraSettings
-from cai.models.names import resolve_model
 from cai.stats import wilson
-from cai.training.batches import collate, score_all
-from cai.training.config import RewardConfig
-from cai.training.loop import Loop
+from cai.training.batches import collate
 from cai.training.pairs import EncodedPair, both_sides, encode_pair
 from cai.training.policy import resolve
 from cai.training.reward import RewardTrainer
 from cai.training.reward_report import length_baseline
-from cai.types import Messages
 
 HERE = Path(__file__).resolve().parent
 DATA = Path(os.environ.get("CAI_TEST_DATA", HERE.parents[1] / "shared" / "data"))
@@ -97,13 +96,11 @@ def main() -> None:
     options = parser.parse_args()
     if not options.data.is_file():
         sys.exit(f"There is no file {options.data}: name it, or its folder in CAI_TEST_DATA")
-    config = resolve(
-        RewardConfig(
-            model=options.model, learning_rate=options.rate, epochs=options.epochs,
-            batch_size=options.batch, micro_tokens=4096, max_length=options.max_length,
-            schedule="constant", warmup=0.0, seed=options.seed, save_every=10**6,
-            device="cpu", dtype="float32",
-        )
+    config = cai.RewardConfig(
+        model=options.model, learning_rate=options.rate, epochs=options.epochs,
+        batch_size=options.batch, micro_tokens=4096, max_length=options.max_length,
+        schedule="constant", warmup=0.0, seed=options.seed, save_every=10**6, eval_every=10**6,
+        device="cpu", dtype="float32",
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -127,7 +124,7 @@ def main() -> None:
     print(table(record))
 
 
-def make_split(options: Any, config: RewardConfig, folder: Path) -> Split:
+def make_split(options: Any, config: cai.RewardConfig, folder: Path) -> Split:
     """The first pairs, in a seeded order, whose sides both fit."""
     base = Backbone.load(str(config.model), device="cpu", dtype="float32")
     rows = [row for row in read_pairs([options.data]) if isinstance(row, PairRow)]
@@ -136,7 +133,7 @@ def make_split(options: Any, config: RewardConfig, folder: Path) -> Split:
     for row in rows:
         try:
             fit.append(encode_pair(base.encoder, row, config.max_length))
-        except PromptError:
+        except cai.CaiError:
             continue
     train = fit[: options.pairs]
     seen = {pair.row.prompt[0] for pair in train}  # one dialogue may be a part of another
@@ -150,7 +147,7 @@ def make_split(options: Any, config: RewardConfig, folder: Path) -> Split:
     return Split(*paths, train, test, len(rows), len(fit), parameters)
 
 
-def plain(messages: Messages) -> list[dict[str, str]]:
+def plain(messages: Sequence[cai.Message]) -> list[dict[str, str]]:
     return [{"role": m.role, "content": m.content} for m in messages]
 
 
@@ -171,36 +168,42 @@ class Noted(list[EncodedPair]):
         return super().__getitem__(place)
 
 
-def run_cai(config: RewardConfig, split: Split, folder: Path) -> Ours:
-    """Train as `cai train reward` does, without its folder and card."""
-    trainer: Any = RewardTrainer.load(config, [split.train, split.test])
+def run_cai(config: cai.RewardConfig, split: Split, folder: Path) -> Ours:
+    """Train as `cai train reward` does, and score the held-out pairs with what it wrote."""
+    trainer: Any = RewardTrainer.load(resolve(config), [split.train, split.test])
     trainer.backbone.save_adapter("policy", folder / "start")
     head = {
         name: parameter.detach().clone()
         for name, parameter in trainer.parameters.items()
         if name.startswith("head.")
     }
+    trainer.train = rows = Noted(trainer.train)
+    for step in range(trainer.steps):
+        trainer._batch(step)
     losses: list[float] = []
-    rows, test = Noted(trainer.train), trainer.test
-    trainer.train, trainer.test = rows, []
-    Loop(
-        trainer, folder / "cai", config.save_every, trainer.backbone.device,
-        lambda report: losses.append(report.metrics["loss"]), config.eval_every,
-    ).run()  # fmt: skip
-    sides = [side for pair in test for side in (pair.chosen, pair.rejected)]
-    scores = score_all(trainer.backbone, trainer.head, sides, "policy", config.micro_tokens)
-    both = list(zip(scores[::2], scores[1::2], strict=True))
-    return Ours(folder / "start", head, rows.order, losses, both)
+
+    def report(step: Any) -> None:
+        if not step.held_out:
+            losses.append(step.metrics["loss"])
+
+    cai.train(config, [split.train, split.test], folder / "cai", cai.Callbacks(report))
+    model = cai.RewardModel.load(folder / "cai", device="cpu", dtype="float32")
+    scores = []
+    for row in (pair.row for pair in split.test_pairs):
+        responses = [row.chosen[-1].content, row.rejected[-1].content]
+        chosen, rejected = model.scores(row.prompt, responses)
+        scores.append((chosen, rejected))
+    return Ours(folder / "start", head, rows.order, losses, scores)
 
 
 def run_trl(
-    config: RewardConfig, split: Split, folder: Path, start: Ours | None
+    config: cai.RewardConfig, split: Split, folder: Path, start: Ours | None
 ) -> tuple[list[tuple[float, float]], list[float]]:
     """Train TRL's RewardTrainer: from cai's first weights in its order, or as TRL does by itself.
 
     Returns both scores of each test pair, and each step's loss.
     """
-    source = resolve_model(str(config.model))
+    source = WEIGHTS if config.model == "miniature" else config.model
     transformers.set_seed(config.seed)
     model = transformers.AutoModelForSequenceClassification.from_pretrained(
         source, num_labels=1, dtype=torch.float32
@@ -252,9 +255,14 @@ def peer_scores(model: Any, pairs: Sequence[EncodedPair]) -> list[tuple[float, f
     return found
 
 
+def sha256_of(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
 def summary(
     options: Any,
-    config: RewardConfig,
+    config: cai.RewardConfig,
     split: Split,
     runs: dict[str, tuple[list[tuple[float, float]], list[float]]],
 ) -> dict[str, Any]:
@@ -267,7 +275,7 @@ def summary(
     ours, same = runs["cai"], runs["TRL, same first weights and order"]
     paired = list(zip(ours[0], same[0], strict=True))
     return {
-        "data": {"file": options.data.name, "sha256": file_digest(options.data)},
+        "data": {"file": options.data.name, "sha256": sha256_of(options.data)},
         "pairs": {
             "usable": split.usable, "fit": split.fit, "trained": len(split.train_pairs),
             "held_out": n,

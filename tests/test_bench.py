@@ -16,10 +16,9 @@ RUNS = {
     "feedback": ("--repeats", "1", "--principles", "3", "--prefix", "40"),
     "generate": ("--repeats", "1", "--conversations", "2", "--batch", "2"),
     "startup": ("--runs", "1"),
-    "train": ("--size", "s", "--device", "cpu", "--steps", "1", "2", "--updates", "1", "2"),
     "two_runs": (f"{MINIATURE}.json", f"{MINIATURE}-seed-0.json"),
 }  # fmt: skip
-"""Those left out need a browser, the `peers` extra, a data set, or an hour."""
+"""Those left out need a browser, the `peers` extra, a data set, or many minutes."""
 
 
 @pytest.mark.slow
