@@ -182,7 +182,7 @@ class Encoder:
         """An assistant's message as answer and reasoning, which may begin its content."""
         if message.reasoning:
             return Reply(message.content.strip(), message.reasoning.strip())
-        return self.template.parted(message.content)
+        return self.template.split_message(message.content)
 
     def read(self, ids: Sequence[int], opened: bool = False) -> Reply:
         """Answer and reasoning in the ids that a model wrote, white space around them stripped.
@@ -220,7 +220,7 @@ class Encoder:
         if markers is None:
             return False
         tail = self.tokenizer.decode(list(prompt[-16:]), skip_special_tokens=False)
-        return markers.opened(tail)
+        return markers.leaves_open(tail)
 
     def answer_start(self, text: str) -> int:
         """Where the answer begins in text whose reasoning stands between markers that are words."""

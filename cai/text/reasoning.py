@@ -24,7 +24,7 @@ class Markers:
     inside: tuple[str, ...]
     ends: tuple[str, ...] = ()
 
-    def opened(self, text: str) -> bool:
+    def leaves_open(self, text: str) -> bool:
         """Whether text (a generation prompt) leaves reasoning open."""
         return text.rfind(self.open) > text.rfind(self.close)
 
@@ -40,7 +40,7 @@ class Markers:
             return Reply("", self._bare(text), closed=False)
         return Reply(answer.strip(), self._bare(before))
 
-    def parted(self, text: str, opened: bool = False) -> Reply:
+    def split_message(self, text: str, opened: bool = False) -> Reply:
         """Reasoning and answer in a text that somebody else wrote, such as a training row's.
 
         Only a text that begins with reasoning holds some (or, `opened`, may end what the generation
@@ -71,7 +71,7 @@ class Reply:
 class Harmony(Markers):
     """The channels of Harmony: `<|channel|>analysis<|message|>…<|end|>` and a `final` message."""
 
-    def opened(self, text: str) -> bool:
+    def leaves_open(self, text: str) -> bool:
         """A generation prompt ends before the channel is chosen."""
         return False
 
@@ -108,10 +108,10 @@ def markers_of(template: str) -> Markers | None:
     return next((tags for tags in TAGS if tags.close in template), None)
 
 
-def parted(text: str, markers: Markers | None, opened: bool = False) -> Reply:
-    """As `Markers.parted`, by a model's own markers; by any tags where it knows none."""
+def split_message(text: str, markers: Markers | None, opened: bool = False) -> Reply:
+    """As `Markers.split_message`, by a model's own markers; by any tags where it knows none."""
     candidates = (markers,) if markers is not None else TAGS
-    replies = (m.parted(text, opened and markers is not None) for m in candidates)
+    replies = (m.split_message(text, opened and markers is not None) for m in candidates)
     return next((r for r in replies if r.reasoning or not r.closed), Reply(text.strip()))
 
 

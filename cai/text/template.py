@@ -23,7 +23,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 from jinja2.exceptions import TemplateError
 
 from cai.errors import PromptError, UsageError
-from cai.text.reasoning import Markers, Reply, markers_of, parted
+from cai.text.reasoning import Markers, Reply, markers_of, split_message
 from cai.text.template_source import BUILT_IN, NOW, date_macro, local_names, variables_of
 from cai.text.twin import BLANK, CLOSE, OPEN
 from cai.types import Message, Messages
@@ -151,7 +151,7 @@ class ChatTemplate:
         self._folds_system = False
         self._folds_system = not self._takes_system()
         if self.markers is not None:
-            self._opens = self.markers.opened(self.stock((_OPENER,), True).gaps[-1])
+            self._opens = self.markers.leaves_open(self.stock((_OPENER,), True).gaps[-1])
 
     def render(self, messages: Messages, generation: bool) -> Rendering:
         """A conversation; with `generation` followed by what begins the assistant's reply.
@@ -197,11 +197,11 @@ class ChatTemplate:
         if self.markers is None or not self.reasons:
             return False
         prompt = self.stock((_OPENER,), True).gaps[-1]
-        return self.markers.opened(prompt) or self.markers.close not in prompt
+        return self.markers.leaves_open(prompt) or self.markers.close not in prompt
 
-    def parted(self, content: str) -> Reply:
-        """Reasoning and answer in an assistant's message; see `Markers.parted`."""
-        return parted(content, self.markers, self._opens)
+    def split_message(self, content: str) -> Reply:
+        """Reasoning and answer in an assistant's message; see `Markers.split_message`."""
+        return split_message(content, self.markers, self._opens)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -234,7 +234,7 @@ class ChatTemplate:
             return ReplyWords(opening, closing, after)
         before = _behind(prompt, finished.gaps[-2]) if finished else None
         if before is None:  # the finished turn leaves out what the prompt begins
-            opened = self.markers is not None and self.markers.opened(prompt)
+            opened = self.markers is not None and self.markers.leaves_open(prompt)
             before = _closing(self.markers, prompt) if opened and self.markers else ""
         return ReplyWords(before, "", after)
 
@@ -263,7 +263,7 @@ class ChatTemplate:
         opening = _behind(self._apply(_chat(turns), True), before)
         if marker and end and opening is not None:
             return opening, closing
-        if self.markers.opened(prompt):
+        if self.markers.leaves_open(prompt):
             return "", _closing(self.markers, prompt)
         return f"{self.markers.open}\n", _closing(self.markers, "\n")
 
@@ -297,7 +297,7 @@ class ChatTemplate:
         # What was thought in earlier turns is not shown again.
         turns = [
             Message(m.role, reply.answer)
-            if m.role == "assistant" and (reply := self.parted(m.content)).reasoning
+            if m.role == "assistant" and (reply := self.split_message(m.content)).reasoning
             else m
             for m in turns
         ]

@@ -20,7 +20,7 @@ from cai.training.examples import Examples
 from cai.training.metrics_log import start_noise
 from cai.training.micro_batches import Metrics
 from cai.training.offline import OfflineTrainer, row_capacity
-from cai.training.pairs import EncodedPair, both_sides, labels_of, load_pairs, right
+from cai.training.pairs import EncodedPair, both_sides, labels_of, load_pairs, pair_accuracy
 from cai.training.policy import Policy, load_policy
 from cai.training.reference import Reference, make_reference
 from cai.training.trainer import OnProgress
@@ -62,7 +62,7 @@ class DpoObjective:
         margins = terms.chosen_rewards - terms.rejected_rewards
         return loss, {
             "loss": loss.detach(),
-            "accuracy": right(margins, labels).sum() / total,
+            "accuracy": pair_accuracy(margins, labels).sum() / total,
             "margin": margins.sum() / total,
             "chosen_logprob": chosen.detach().sum() / total,
             "rejected_logprob": rejected.detach().sum() / total,

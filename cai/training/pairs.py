@@ -106,8 +106,8 @@ def labels_of(pairs: Sequence[EncodedPair], soft: bool, device: torch.device) ->
     return to_device(torch.tensor(labels), device)
 
 
-def right(difference: Tensor, labels: Tensor) -> Tensor:
-    """1 where the better side leads, 0 where the other does [P].
+def pair_accuracy(difference: Tensor, labels: Tensor) -> Tensor:
+    """Accuracy of each pair: 1 where the better side leads, 0 where the other does [P].
 
     One half, a toss of a coin, where the label is a tie or the difference is 0, as at DPO's start.
     """

@@ -22,7 +22,7 @@ from cai.training.config import RewardConfig
 from cai.training.examples import Examples
 from cai.training.micro_batches import Metrics
 from cai.training.offline import OfflineTrainer
-from cai.training.pairs import EncodedPair, both_sides, labels_of, load_pairs, right
+from cai.training.pairs import EncodedPair, both_sides, labels_of, load_pairs, pair_accuracy
 from cai.training.policy import Policy, load_policy
 from cai.training.reward_report import write_reward_files
 
@@ -65,7 +65,7 @@ class RewardObjective:
         difference = (chosen - rejected).detach()
         return loss, {
             "loss": loss.detach(),
-            "accuracy": right(difference, labels).sum() / total,
+            "accuracy": pair_accuracy(difference, labels).sum() / total,
             "margin": difference.sum() / total,
             "mean_score": scores.detach().sum() / (2 * total),
         }

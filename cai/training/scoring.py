@@ -137,15 +137,15 @@ class ModelScorer:
 class MixedScorer:
     """The weighted sum of several scorers: helpful, harmless and honest, say.
 
-    even: measure each in the standard deviation of its own first scores, those of the start policy,
-    so that a weight says how much a part counts, whatever its scale.
+    normalise: divide each by the standard deviation of its own first scores, those of the start
+    policy, so that a weight says how much a part counts, whatever its scale.
     """
 
-    def __init__(self, parts: Sequence[tuple[float, Scorer]], even: bool = True) -> None:
+    def __init__(self, parts: Sequence[tuple[float, Scorer]], normalise: bool = True) -> None:
         if not parts or not all(math.isfinite(weight) for weight, _ in parts):
             raise UsageError("A mixed reward needs at least one part, and finite weights.")
         self.parts = tuple(parts)
-        self.even = even
+        self.normalise = normalise
         self.units: list[float] | None = None
         """Each part's unit, from its first scores: the only state."""
         self.name = " + ".join(f"{weight:g} × {scorer.name}" for weight, scorer in self.parts)
@@ -154,7 +154,7 @@ class MixedScorer:
         """As in `Scorer`."""
         part_scores = [scorer(responses) for _, scorer in self.parts]
         if self.units is None:
-            self.units = [unit(scores) if self.even else 1.0 for scores in part_scores]
+            self.units = [unit(scores) if self.normalise else 1.0 for scores in part_scores]
         rates = [weight / one for (weight, _), one in zip(self.parts, self.units, strict=True)]
         return [
             sum(rate * score for rate, score in zip(rates, scores, strict=True))

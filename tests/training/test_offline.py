@@ -37,7 +37,7 @@ from cai.training.examples import hold_out
 from cai.training.folder import RunFolder, lock
 from cai.training.lineage import find_adapter
 from cai.training.loop import StepReport
-from cai.training.pairs import encode_pair, labels_of, right
+from cai.training.pairs import encode_pair, labels_of, pair_accuracy
 from cai.training.policy import resolve
 from cai.training.train import Callbacks, train
 from cai.types import Message
@@ -378,8 +378,8 @@ def test_labels_and_who_is_right() -> None:
     assert labels_of(pairs, True, cpu).tolist() == pytest.approx([1.0, 0.7, 0.5])
     labels = labels_of(pairs, False, cpu)
     assert labels.tolist() == [1.0, 1.0, 0.5]
-    assert right(torch.tensor([2.0, -1.0, 3.0]), labels).tolist() == [1.0, 0.0, 0.5]
-    assert right(torch.zeros(3), labels).tolist() == [0.5, 0.5, 0.5]
+    assert pair_accuracy(torch.tensor([2.0, -1.0, 3.0]), labels).tolist() == [1.0, 0.0, 0.5]
+    assert pair_accuracy(torch.zeros(3), labels).tolist() == [0.5, 0.5, 0.5]
 
 
 def test_an_adapter_stays_on_its_base(data: Path, tmp_path: Path) -> None:

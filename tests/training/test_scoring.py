@@ -212,7 +212,7 @@ def test_a_mixture_is_the_weighted_sum() -> None:
     lengths = by(lambda p, r: [len(x) for x in r])
     places = by(lambda p, r: range(1, len(r) + 1))
     parts = [(2.0, lengths), (-0.5, places)]
-    plain = MixedScorer(parts, even=False)
+    plain = MixedScorer(parts, normalise=False)
     assert plain(TWO) == [27.5, 5.0]
     assert plain.name == "2 × mine:f + -0.5 × mine:f"
     mixed = MixedScorer(parts)

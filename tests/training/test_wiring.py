@@ -454,8 +454,8 @@ def test_a_reward_model_is_called_as_it_was_trained(model: str, data: Path, tmp_
 def test_a_mixed_reward_s_units(data: Path) -> None:
     """By default each part is measured in its own spread."""
     backbone = Backbone.load("miniature", device="cpu", dtype="float32")
-    for even in (True, False):
-        config = PpoConfig(normalise_scores=even)
+    for normalise in (True, False):
+        config = PpoConfig(normalise_scores=normalise)
         scorer = build_reward(f"{REWARD}, 3*{REWARD}", backbone, config, "reward").scorer
-        assert getattr(scorer, "even", None) is even
+        assert getattr(scorer, "normalise", None) is normalise
         assert math.isclose(sum(weight for weight, _ in scorer.parts), 4.0)  # type: ignore[attr-defined]
