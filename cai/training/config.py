@@ -42,6 +42,8 @@ class TrainConfig:
     """Its line of help."""
     table: ClassVar[TrainingTable]
     """The rows it learns from."""
+    writes_text: ClassVar[bool] = True
+    """Whether what it trains writes responses; a reward model scores them."""
     rates: ClassVar[tuple[float, float]] = (2e-4, 2e-5)
     """Peak learning rates of an adapter, and of all weights, which need a far lower one."""
 
@@ -260,6 +262,7 @@ class RewardConfig(PairsConfig):
     stage: ClassVar[str] = "reward"
     title: ClassVar[str] = "Reward model"
     summary: ClassVar[str] = "Learn to score responses from preferences."
+    writes_text: ClassVar[bool] = False
     rates: ClassVar[tuple[float, float]] = (1e-4, 1e-5)
     learning_rate: float | None = _rate(*rates)
     centering: float = option(

@@ -15,7 +15,7 @@ from cai.models.fingerprint import ADAPTER_FILES, adapter_digest, fingerprint
 from cai.models.folders import local_folder
 from cai.models.names import best_or_last, part_of_run, resolve_model
 from cai.text.template import TemplateOptions, parse_arguments
-from cai.training.config import FORMATS
+from cai.training.config import CONFIGS, FORMATS
 
 Use: TypeAlias = Literal["speak", "merge", "start"]
 """The use of an adapter; a reward model can't speak, but a run may start from one."""
@@ -179,9 +179,10 @@ def _record(home: Path, place: Path, use: Use) -> Record:
                 f"The training run {home} stopped itself: {run['results']['stopped']}",
                 hint=f"Give {best}{home / output}, the last weights.",
             )
-        if run["stage"] == "reward" and use != "start":
+        stage = CONFIGS.get(run["stage"])
+        if stage and not stage.writes_text and use != "start":
             raise UsageError(
-                f"{home} is a reward model: it scores responses and writes none",
+                f"{home} is a {stage.title.lower()}: it scores responses and writes none",
                 hint="Give the run of another stage. List them with: cai models",
             )
         settings = run["settings"]
