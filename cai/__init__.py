@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from cai.data.prompts import PromptFile
     from cai.data.trained import read_run
     from cai.errors import CaiError
-    from cai.pipeline.build import BuildConfig, Models, build
+    from cai.pipeline.build import Models, build
+    from cai.pipeline.config import BuildConfig
     from cai.pipeline.judge import judge
     from cai.store.store import Store
     from cai.training.config import DpoConfig, PpoConfig, RewardConfig, SftConfig
@@ -55,7 +56,7 @@ if TYPE_CHECKING:
     )
 
 _HOMES = {
-    "BuildConfig": "cai.pipeline.build",
+    "BuildConfig": "cai.pipeline.config",
     "CaiError": "cai.errors",
     "Callbacks": "cai.training.train",
     "Comparison": "cai.types",

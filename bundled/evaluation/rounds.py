@@ -18,7 +18,8 @@ from cai.miniature.measure import JudgedText, measure
 from cai.miniature.world.judge import GARBLED
 from cai.miniature.world.requests import RequestKind, WorldRequest, draw_request
 from cai.miniature.world.vocabulary import EVASIVE
-from cai.pipeline.build import BuildConfig, build
+from cai.pipeline.build import build
+from cai.pipeline.config import BuildConfig
 from cai.store.store import Store
 from cai.types import Message, Prompt
 

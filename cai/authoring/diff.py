@@ -11,7 +11,8 @@ from cai.authoring.effects import PromptDiff, changed_preferences, rows
 from cai.authoring.head_to_head import HeadToHead, head_to_head
 from cai.authoring.sides import Side, StepCounts, build_side, open_side
 from cai.errors import DataError
-from cai.pipeline.build import BuildConfig, Models, Progress
+from cai.pipeline.build import Models, Progress
+from cai.pipeline.config import BuildConfig
 from cai.pipeline.drive import Tally
 from cai.stats import Proportion
 from cai.store.store import Store

@@ -16,7 +16,8 @@ from pathlib import Path
 from cai.backends.base import Prepared
 from cai.backends.scripted import ScriptedBackend
 from cai.errors import PromptError
-from cai.pipeline.build import BuildConfig, Models, Progress, build
+from cai.pipeline.build import Models, Progress, build
+from cai.pipeline.config import BuildConfig
 from cai.pipeline.steps import BuildStage, ModelRole
 from cai.store.store import Store
 from cai.types import (

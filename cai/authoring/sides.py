@@ -14,7 +14,8 @@ from cai.constitution.load import load_constitution
 from cai.content import enclosing_project, find_constitution, packaged, project_root, shown
 from cai.data.manifest import NAME
 from cai.errors import UsageError
-from cai.pipeline.build import BuildConfig, Models, Progress, build
+from cai.pipeline.build import Models, Progress, build
+from cai.pipeline.config import BuildConfig
 from cai.pipeline.steps import BuildStage
 from cai.store.records import Run
 from cai.store.store import Store

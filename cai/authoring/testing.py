@@ -22,7 +22,8 @@ from cai.authoring.expectations import (
     transcript,
 )
 from cai.errors import Interrupted, PromptError
-from cai.pipeline.build import BuildConfig, Models
+from cai.pipeline.build import Models
+from cai.pipeline.config import BuildConfig
 from cai.pipeline.drive import PromptTask, Tally
 from cai.pipeline.fixed_texts import as_prompt, compare_texts, single_principle, with_texts
 from cai.pipeline.revise import revise

@@ -100,7 +100,8 @@ def command(
     from cai.data.prompts import PromptFile
     from cai.data.run_log import log, run_log
     from cai.data.usable import need_prompts
-    from cai.pipeline.build import BuildConfig, build, with_rounds
+    from cai.pipeline.build import build
+    from cai.pipeline.config import BuildConfig, with_rounds
     from cai.store.store import Store
 
     loaded = load_constitution(constitution)

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from cai.authoring.probe import ModelSpeed
     from cai.data.prompts import PromptFile
     from cai.models.size import Size
-    from cai.pipeline.build import BuildConfig, Models
+    from cai.pipeline.build import Models
+    from cai.pipeline.config import BuildConfig
     from cai.types import Constitution
 
 
@@ -100,7 +101,7 @@ def estimate_build(
     """
     from cai.authoring.planning import plan_build
     from cai.data.usable import need_prompts
-    from cai.pipeline.build import BuildConfig, with_rounds
+    from cai.pipeline.config import BuildConfig, with_rounds
 
     config = BuildConfig(**{name: options[name] for name in BuildConfig.__dataclass_fields__})
     need_prompts(prompts, prompts.path.name)

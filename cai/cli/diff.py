@@ -151,7 +151,7 @@ def _build(
     from cai.data.files import store_errors
     from cai.data.prompts import PromptFile
     from cai.data.usable import need_prompts
-    from cai.pipeline.build import BuildConfig
+    from cai.pipeline.config import BuildConfig
     from cai.store.store import Store
 
     config = BuildConfig(

@@ -17,7 +17,7 @@ from cai.cli.defaults import PROMPTS_DEFAULT, constitution_option
 from cai.cli.output import warn
 from cai.decoding import SETTINGS
 from cai.errors import UsageError
-from cai.pipeline.build import BuildConfig
+from cai.pipeline.config import BuildConfig
 
 if TYPE_CHECKING:
     from cai.backends.base import Backend

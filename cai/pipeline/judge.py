@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from cai.backends.base import Backend
 from cai.errors import PromptError
-from cai.pipeline.build import BuildConfig, Models
+from cai.pipeline.build import Models
+from cai.pipeline.config import BuildConfig
 from cai.pipeline.drive import PromptTask, Tally, drive
 from cai.pipeline.fixed_texts import as_prompt, compare_texts
 from cai.store.store import Store

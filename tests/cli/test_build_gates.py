@@ -14,8 +14,9 @@ from cai.backends.scripted import ScriptedBackend
 from cai.constitution.load import load_constitution
 from cai.data.export import export
 from cai.data.prompts import PromptFile
-from cai.pipeline.build import BuildConfig, Models
+from cai.pipeline.build import Models
 from cai.pipeline.build import build as build_data
+from cai.pipeline.config import BuildConfig
 from cai.store.store import Store
 from cai.types import Messages
 from tests.e2e.helpers import cai

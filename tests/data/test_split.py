@@ -11,7 +11,7 @@ from typing import Any
 from cai.data.prompts import read_prompts
 from cai.data.rows import ExportedRow, ExportSettings
 from cai.data.split import family, side_of, split_of
-from cai.pipeline.build import BuildConfig
+from cai.pipeline.config import BuildConfig
 from cai.training.examples import hold_out
 from cai.types import Message, Messages, Prompt
 from tests.store.samples import run, trace

@@ -11,7 +11,8 @@ from cai.backends.scripted import ScriptedBackend
 from cai.constitution.load import load_constitution
 from cai.data.prompts import PromptFile
 from cai.models.load import load_encoder
-from cai.pipeline.build import BuildConfig, build
+from cai.pipeline.build import build
+from cai.pipeline.config import BuildConfig
 from cai.store.store import Store
 from cai.types import Message
 from tests.e2e.helpers import cai, rows

@@ -13,7 +13,8 @@ from cai.backends.local import LocalBackend
 from cai.backends.scripted import ScriptedBackend
 from cai.constitution.load import load_constitution
 from cai.models.load import load_model
-from cai.pipeline.build import BuildConfig, Models, build
+from cai.pipeline.build import Models, build
+from cai.pipeline.config import BuildConfig
 from cai.store.store import Store
 from cai.text.template import TemplateOptions
 from cai.types import Generate, Message, Prompt, Sampling, Score

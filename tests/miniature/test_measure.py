@@ -16,7 +16,8 @@ from cai.miniature.measure import JudgedText, measure, rates
 from cai.miniature.prompts import PROMPTS, prompt_rows
 from cai.miniature.world.judge import unknown_words
 from cai.miniature.world.slots import SLOTS
-from cai.pipeline.build import BuildConfig, build
+from cai.pipeline.build import build
+from cai.pipeline.config import BuildConfig
 from cai.store.store import Store
 
 

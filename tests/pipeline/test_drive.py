@@ -11,7 +11,8 @@ import pytest
 
 from cai.backends.scripted import ScriptedBackend
 from cai.errors import ModelError, PromptError
-from cai.pipeline.build import BuildConfig, build
+from cai.pipeline.build import build
+from cai.pipeline.config import BuildConfig
 from cai.pipeline.drive import PromptTask, Tally, drive
 from cai.pipeline.steps import Ask, Draws, Steps, generations
 from cai.store.store import Store

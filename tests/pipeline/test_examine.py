@@ -13,7 +13,8 @@ import pytest
 from cai.backends.scripted import ScriptedBackend
 from cai.constitution.load import load_constitution
 from cai.content import packaged
-from cai.pipeline.build import BuildConfig, Models, build
+from cai.pipeline.build import Models, build
+from cai.pipeline.config import BuildConfig
 from cai.pipeline.examine import (
     Examination,
     cases_digest,

@@ -1,0 +1,92 @@
+"""The record of a run: everything that determines its content, and the id made of it."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import asdict
+from importlib import metadata
+from typing import Any
+
+import cai
+from cai.backends.base import Backend, ModelInfo
+from cai.decoding import Decoding, origins
+from cai.digest import digest
+from cai.pipeline.config import BuildConfig
+from cai.pipeline.snapshot import snapshot
+from cai.pipeline.steps import ModelRole
+from cai.store.records import Run
+from cai.types import Constitution, Prompt, Sampling, SetAside
+
+
+def new_run(
+    constitution: Constitution,
+    rows: Iterable[Prompt | SetAside],
+    models: Mapping[ModelRole, Backend],
+    config: BuildConfig,
+    name: str,
+    source: str,
+) -> tuple[Run, int]:
+    """The run and the number of its valid prompts. The order of the rows does not matter."""
+    prompts, invalid, plan = [], [], constitution.plan
+    for row in rows:
+        if isinstance(row, SetAside):
+            invalid.append(digest(row))
+        else:
+            prompts.append(digest([row.id, row.messages, row.meta]))
+    prompts.sort()
+    settings = {
+        **asdict(config),
+        "rounds": len(constitution.phase("sl")) if plan.draw == "all" else plan.rounds,
+        "prompts": {
+            "source": source,
+            "count": len(prompts),
+            "digest": digest(prompts),
+            "set_aside": digest(sorted(invalid)),
+        },
+        "models": {
+            role: _model(b.info) | _sampling(config.sampling, b.info)
+            for role, b in sorted(models.items())
+        },
+    }
+    constitution_snapshot = snapshot(constitution)
+    run = Run(
+        id="r-" + digest([settings, constitution_snapshot])[:12],
+        name=name,
+        config=settings,
+        constitution=constitution_snapshot,
+        seed=config.seed,
+        versions=_versions(),
+    )
+    return run, len(prompts)
+
+
+def _model(info: ModelInfo) -> dict[str, Any]:
+    """A model as a run's configuration records it, with its base and adapter."""
+    components = {"base": info.base, "adapter": info.adapter}
+    return {
+        "name": info.name,
+        "fingerprint": info.fingerprint,
+        **{
+            part: _model(component)
+            for part, component in components.items()
+            if component is not None
+        },
+        **({"template": dict(info.template)} if info.template else {}),
+    }
+
+
+def _sampling(sampling: Sampling, info: ModelInfo) -> dict[str, Any]:
+    """A model's sampling settings, and where each of them comes from."""
+    decoding = asdict(Decoding.of(sampling, info.sampling))
+    return {"sampling": decoding, "sampling_from": origins(sampling, info.sampling)}
+
+
+def _versions() -> dict[str, str]:
+    """Versions of Python, cai and the installed libraries that a model's text depends on."""
+    out = {"cai": cai.__version__, "python": platform.python_version()}
+    for package in ("torch", "transformers", "tokenizers", "peft"):
+        with suppress(metadata.PackageNotFoundError):
+            out[package] = metadata.version(package)
+    return out
