@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cai.cli.build_estimate import probe_option
+from cai.cli.build_estimate import build_probe_option
 from cai.cli.config_file import config_file_option
 from cai.cli.defaults import choose_prompts
 from cai.cli.output import json_option, print_json, warn
@@ -67,7 +67,7 @@ _NOT_SETTINGS = ("out", "wait", "repair", "config", "dry_run", "probe", "json", 
     help="Show what would run, what the store has of it, and its tokens, memory and time; write"
     " nothing.",
 )  # fmt: skip
-@probe_option
+@build_probe_option
 @json_option
 @click.option("--quiet", "-q", is_flag=True, help="No progress and no summary.")
 def command(

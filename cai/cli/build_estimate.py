@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from cai.cli.live import duration
 from cai.cli.output import counted
+from cai.cli.probe_option import probe_option, time_in_words
 from cai.cli.roles import (
     GREEDY_PAIRS,
     greedy_pairs,
@@ -52,11 +52,10 @@ class TimeEstimate:
     reason: str = ""
 
 
-probe_option = click.option(
-    "--probe/--no-probe", default=True, show_default=True,
-    help="Estimate the time by running the models for a few seconds, if their weights are on this"
-    " machine.",
-)  # fmt: skip
+build_probe_option = probe_option(
+    "Estimate the time by running the models for a few seconds, if their weights are on this"
+    " machine."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,19 +164,15 @@ def _free_memory() -> int:
 
 
 def _time_line(time: TimeEstimate, batch: int) -> str:
+    seconds = sum(speed.seconds for speed in time.speeds.values())
+    line = f"time: {time_in_words(time.least, time.most, seconds, time.reason)}"
     if time.least is None or time.most is None:
-        return f"time: not estimated ({visible(time.reason) or 'too little was measured'})"
-    low, high = duration(time.least), duration(time.most)
+        return line
     measured = "; ".join(
         f"{visible(name)} {speed.tokens:,.0f} tokens/s generated, {speed.scores:,.1f} scored/s"
         for name, speed in time.speeds.items()
     )
-    seconds = sum(speed.seconds for speed in time.speeds.values())
-    return (
-        f"time: roughly {low if low == high else f'{low} to {high}'}, an estimate from"
-        f" {duration(seconds)} of measurement here\n"
-        f"      (batches of {batch}: {measured})"
-    )
+    return f"{line}\n      (batches of {batch}: {measured})"
 
 
 def _time_values(time: TimeEstimate) -> dict[str, Any]:

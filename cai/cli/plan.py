@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from cai.cli.build_estimate import RESPONSE_TOKENS, estimate_build, probe_option
+from cai.cli.build_estimate import RESPONSE_TOKENS, build_probe_option, estimate_build
 from cai.cli.defaults import choose_prompts
 from cai.cli.output import counted, json_option, print_json
 from cai.cli.roles import build_options, load_options, models_of, prompt_options
@@ -22,7 +22,7 @@ from cai.cli.roles import build_options, load_options, models_of, prompt_options
     "--response-tokens", type=click.IntRange(min=1), default=RESPONSE_TOKENS, show_default=True,
     help="The assumed length of a text.",
 )  # fmt: skip
-@probe_option
+@build_probe_option
 @json_option
 @click.option("--output", type=click.Choice(["text", "json"]), default="text", hidden=True)
 def command(

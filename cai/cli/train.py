@@ -6,15 +6,20 @@ import dataclasses
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cai.cli.config_file import position, read_settings
 from cai.cli.config_options import config_options
-from cai.cli.output import json_option, print_json
-from cai.errors import UsageError
+from cai.cli.output import counted, json_option, print_json
+from cai.cli.probe_option import probe_option, seconds_in_words, time_in_words
+from cai.errors import CaiError, UsageError
 from cai.training.config import CONFIGS, TrainConfig, build_config
+
+if TYPE_CHECKING:
+    from cai.training.probe import StepProbe
+    from cai.training.trainer import StageTrainer
 
 
 @click.group("train", short_help=f"Train a model on a run's data: {', '.join(CONFIGS)}.")
@@ -45,13 +50,18 @@ def _command(stage: str) -> click.Command:
         "--config", "file", type=click.Path(path_type=Path, dir_okay=False), default=None,
         help="A YAML file of settings; options override it.",
     )  # fmt: skip
-    @click.option("--dry-run", is_flag=True, help="Show rows, tokens, steps and memory; no more.")
+    @click.option(
+        "--dry-run",
+        is_flag=True,
+        help="Show rows, tokens, steps, memory and time; train and write nothing.",
+    )
+    @probe_option("In a dry run, take a step or two to estimate the time.")
     @json_option
     @click.option("--quiet", "-q", is_flag=True, help="No progress and no summary.")
     @config_options(kind, unset=True)
     def run(
-        data: tuple[Path, ...], out: Path | None, file: Path | None, dry_run: bool, as_json: bool,
-        quiet: bool, **options: Any,
+        data: tuple[Path, ...], out: Path | None, file: Path | None, dry_run: bool, probe: bool,
+        as_json: bool, quiet: bool, **options: Any,
     ) -> None:  # fmt: skip
         values, where = _from_file(file, stage) if file else ({}, str)
         overrides = {name: value for name, value in options.items() if value not in (None, ())}
@@ -59,7 +69,7 @@ def _command(stage: str) -> click.Command:
             kind, values | overrides, lambda n: "the command line" if n in overrides else where(n)
         )
         if dry_run:
-            _dry_run(config, data, as_json)
+            _dry_run(config, data, probe, as_json)
             return
         _train(config, data, out or Path("runs") / stage, quiet, as_json)
 
@@ -75,28 +85,60 @@ def _from_file(file: Path, stage: str) -> tuple[dict[str, Any], Callable[[str], 
     return values, lambda name: position(source, name)
 
 
-def _dry_run(config: TrainConfig, data: tuple[Path, ...], as_json: bool) -> None:
+def _dry_run(config: TrainConfig, data: tuple[Path, ...], probe: bool, as_json: bool) -> None:
     from cai.text.terminal import visible
     from cai.training.estimate import estimate
     from cai.training.policy import resolve
     from cai.training.train import make_trainer
 
     config = resolve(config.for_dry_run())
-    need = estimate(config, make_trainer(config, data))
+    trainer = make_trainer(config, data)
+    need = estimate(config, trainer)
+    measured, reason = _probe(trainer) if probe else (None, "--no-probe")
+    seconds = measured.prepare + measured.seconds * need.steps if measured else None
     if as_json:
-        print_json({**dataclasses.asdict(need), "reasons": dict(need.reasons)})
+        print_json({
+            **dataclasses.asdict(need), "reasons": dict(need.reasons),
+            "time": {"seconds": seconds, "reason": reason or None,
+                     "measured": dataclasses.asdict(measured) if measured else None},
+        })  # fmt: skip
         return
     lines = {
         "rows": f"{need.rows:,} ({need.held_out:,} held out, {need.set_aside:,} set aside)",
         "tokens": f"{need.tokens:,}",
         "steps": f"{need.steps:,}",
         "parameters": f"{need.trained:,} trained of {need.parameters:,}",
-        "memory": f"about {need.memory / 1e9:.1f} GB",
+        "memory": f"about {need.memory / 1e9:.1f} GB, calculated for the longest row",
     }
+    total = measured.total if measured else 0.0
+    lines["time"] = time_in_words(seconds, seconds, total, reason)
+    if measured:
+        steps = counted(measured.steps, "step")
+        lines["measured"] = (
+            f"{seconds_in_words(measured.seconds)} a step, {measured.tokens:,} tokens in it"
+        )
+        if measured.prepare:
+            lines["measured"] += f"; {seconds_in_words(measured.prepare)} before the first one"
+        if measured.peak is not None:
+            lines["measured"] += f"; {measured.peak / 1e9:.1f} GB at the peak of {steps}"
+        lines["not known"] = config.unmeasured
     for name, text in lines.items():
         click.echo(f"{name:>10}  {text}")
     for reason, count in need.reasons:
         click.echo(f"{'set aside':>10}  {count:,}: {visible(reason)}")
+
+
+def _probe(trainer: StageTrainer) -> tuple[StepProbe | None, str]:
+    """What the first steps took, or why they could not be taken."""
+    from cai.cli.live import LiveLine
+    from cai.training.probe import probe_steps
+
+    with LiveLine() as live:
+        live.update("taking a step or two, to estimate the time (--no-probe leaves it out)")
+        try:
+            return probe_steps(trainer), ""
+        except CaiError as error:
+            return None, error.message
 
 
 def _train(

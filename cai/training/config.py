@@ -163,6 +163,9 @@ class TrainConfig:
         """The settings of a dry run, with a stand-in for what may be missing until training."""
         return self
 
+    unmeasured: ClassVar[str] = "evaluations and checkpoints come on top; longer rows take longer"
+    """What a probe of the first steps does not show."""
+
     @property
     def rate(self) -> float:
         """The peak learning rate: the one that is set, or the default of what is trained."""
@@ -311,6 +314,10 @@ class OnPolicyConfig(TrainConfig):
     """Settings of the stages that learn from the policy's own responses."""
 
     table: ClassVar[TrainingTable] = "prompts"
+    unmeasured: ClassVar[str] = (
+        "evaluations, checkpoints and a reward that is not named yet come on top; responses may"
+        " become longer"
+    )
     schedule: str = option(
         "constant", "Learning rate schedule after the warm-up.", ("cosine", "linear", "constant")
     )

@@ -113,6 +113,12 @@ class DpoTrainer(OfflineTrainer[EncodedPair]):
         for pairs in filter(None, (self.train, self.test)):
             self.reference.prepare(both_sides(pairs), progress)
 
+    def prepare_steps(self, steps: int) -> float:
+        """As in `StageTrainer`: the reference reads the pairs of these steps."""
+        pairs = [pair for i in range(min(steps, self.steps)) for pair in self._batch(self.step + i)]
+        self.reference.read(both_sides(pairs))
+        return len(pairs) / (len(self.train) + len(self.test))
+
     def warn(self, metrics: Mapping[str, float]) -> str | None:
         """As in `StageTrainer`: chosen responses that have become unlikely."""
         return self._collapse(metrics["chosen_reward"])

@@ -90,6 +90,10 @@ class OfflineTrainer(RowsTrainer[ExampleT]):
     def prepare(self, progress: OnProgress) -> None:
         """As in `StageTrainer`: nothing to prepare."""
 
+    def prepare_steps(self, steps: int) -> float:
+        """As in `StageTrainer`: nothing to prepare."""
+        return 1.0
+
     def attach(self, folder: Path) -> None:
         """As in `StageTrainer`: nothing is written beside metrics and weights."""
 

@@ -208,6 +208,10 @@ class OnPolicyTrainer(ABC):
     def prepare(self, progress: OnProgress) -> None:  # noqa: B027 (not abstract: nothing to do)
         """As in `StageTrainer`: nothing to prepare."""
 
+    def prepare_steps(self, steps: int) -> float:
+        """As in `StageTrainer`: nothing to prepare."""
+        return 1.0
+
     def attach(self, folder: Path) -> None:
         """As in `StageTrainer`: every update's responses are kept in rollouts.jsonl."""
         self.rollouts = folder / ROLLOUTS

@@ -38,6 +38,9 @@ class Reference(Protocol):
     def prepare(self, conversations: Sequence[Tokens], progress: OnProgress) -> None:
         """Get ready for these. progress: takes the conversations read so far, and all."""
 
+    def read(self, conversations: Sequence[Tokens]) -> None:
+        """Get ready for these few, without a cache."""
+
     def __call__(self, conversations: Sequence[Tokens], rows: Batch) -> Tensor:
         """Log-probability of each conversation's response: float32 [S], in nats.
 
@@ -53,6 +56,9 @@ class LiveReference:
     adapter: str | None
 
     def prepare(self, conversations: Sequence[Tokens], progress: OnProgress) -> None:
+        """Nothing is read ahead."""
+
+    def read(self, conversations: Sequence[Tokens]) -> None:
         """Nothing is read ahead."""
 
     @torch.no_grad()
@@ -101,13 +107,20 @@ class StoredReference:
             partial.unlink(missing_ok=True)
         self._logprobs.update(zip(conversations, logprobs.tolist(), strict=True))
 
+    def read(self, conversations: Sequence[Tokens]) -> None:
+        """Read these conversations; the cache is neither used nor written."""
+        logprobs = self._read(conversations, None, lambda done, total: None)
+        self._logprobs.update(zip(conversations, logprobs.tolist(), strict=True))
+
     def __call__(self, conversations: Sequence[Tokens], rows: Batch) -> Tensor:
         """As in `Reference`; `KeyError` for a conversation that it was not prepared for."""
         logprobs = torch.tensor([self._logprobs[tokens] for tokens in conversations])
         return to_device(logprobs, self.backbone.device)
 
     @torch.no_grad()
-    def _read(self, conversations: Sequence[Tokens], partial: Path, progress: OnProgress) -> Tensor:
+    def _read(
+        self, conversations: Sequence[Tokens], partial: Path | None, progress: OnProgress
+    ) -> Tensor:
         """Log-probability of each conversation's response: float32 [S], on the CPU.
 
         partial: keeps what was read before a stop, so that it is not read again.
@@ -115,7 +128,7 @@ class StoredReference:
         backbone = self.backbone
         backbone.train(False)
         logprobs = torch.full((len(conversations),), math.nan)
-        if partial.is_file():
+        if partial and partial.is_file():
             logprobs = load_tensors(partial)[0]["logprobs"]
         unread = logprobs.isnan().nonzero().flatten().tolist()
         saved = time.monotonic()
@@ -127,7 +140,7 @@ class StoredReference:
             with backbone.using(self.adapter):
                 logprobs[places] = sequence_logprobs(backbone, rows).cpu()
             progress(len(conversations) - int(logprobs.isnan().sum()), len(conversations))
-            if time.monotonic() - saved > _SAVE_SECONDS:
+            if partial and time.monotonic() - saved > _SAVE_SECONDS:
                 save_tensors(partial, {"logprobs": logprobs}, {})
                 saved = time.monotonic()
 
@@ -135,6 +148,8 @@ class StoredReference:
         try:
             TokenBudget(self.micro_tokens).map(read, lengths, backbone.device)
         except KeyboardInterrupt:
+            if partial is None:
+                raise
             save_tensors(partial, {"logprobs": logprobs}, {})
             raise Interrupted(
                 "Stopped while the reference reads; what it has read is kept.",

@@ -111,6 +111,12 @@ class StageTrainer(Trainer, Protocol):
     def prepare(self, progress: OnProgress) -> None:
         """Long work before the first step, such as DPO's reference model reading all pairs."""
 
+    def prepare_steps(self, steps: int) -> float:
+        """Prepare the next steps alone, and write nothing, for a probe.
+
+        Returns the share that this was of what `prepare` has to do; 1 where that is nothing.
+        """
+
     def attach(self, folder: Path) -> None:
         """Write to a run's folder from here on, after `load_state` where the run is resumed."""
 

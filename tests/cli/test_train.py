@@ -91,6 +91,48 @@ def test_a_dry_run_counts_and_writes_nothing(
     assert not (tmp_path / "cache" / "reference").exists()  # DPO's reference was not read
 
 
+@pytest.mark.parametrize("stage", ["sft", "dpo", "ppo"])
+def test_a_dry_run_measures_a_step(
+    stage: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The time of all steps is that of one times their number, and what comes before the first."""
+    options = {"ppo": ("--updates", 7, "--prompts-per-update", 2, "--max-new-tokens", 8)}.get(
+        stage, ("--batch-size", 1, "--epochs", 2, "--test-share", 0)
+    )
+    given = ("train", stage, "-d", data, "-o", tmp_path / "out", *options, "--dry-run")
+    cai(*given, "--json")
+    values = json.loads(capsys.readouterr().out)
+    time = values["time"]
+    measured = time["measured"]
+    assert values["steps"] == {"ppo": 7}.get(stage, 12) and time["reason"] is None
+    assert measured["steps"] == 2 and measured["seconds"] > 0 and measured["tokens"] > 0
+    assert time["seconds"] == pytest.approx(
+        measured["seconds"] * values["steps"] + measured["prepare"]
+    )
+    assert (measured["prepare"] > 0) == (stage == "dpo")
+    assert measured["peak"] > 100_000_000  # bytes: Python and torch alone take more
+    assert not (tmp_path / "out").exists() and not (tmp_path / "cache" / "reference").exists()
+    cai(*given, "--no-probe")
+    out = capsys.readouterr().out
+    assert "time  not estimated (--no-probe)" in out and "measured" not in out
+
+
+def test_a_step_that_fails_is_no_hindrance_to_a_dry_run(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cai.errors import TrainingError
+    from cai.training.sft import SftTrainer
+
+    def fail(self: object) -> None:
+        raise TrainingError("Out of memory on cpu with a single example")
+
+    monkeypatch.setattr(SftTrainer, "train_step", fail)
+    cai("train", "sft", "-d", data, "-o", tmp_path / "out", "--dry-run")
+    out = capsys.readouterr().out
+    assert "not estimated (Out of memory on cpu with a single example)" in out
+    assert "calculated for the longest row" in out
+
+
 def test_a_dry_run_of_ppo_needs_no_reward_and_counts_all_that_is_held(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
