@@ -49,23 +49,6 @@ __all__ = [
 ]
 
 TrainingTable: TypeAlias = Literal["sft", "preferences", "prompts"]
-_FILES: dict[TrainingTable, tuple[str, ...]] = {
-    "sft": ("sft",),
-    "preferences": ("preferences",),
-    "prompts": ("preferences", "sft"),
-}
-"""The files of a run that hold a table, without their ending; both kinds hold prompts."""
-
-_BUILD: dict[TrainingTable, str] = {
-    "sft": "Build some with: cai build-data --sft-share 0.5",
-    "preferences": "Build some with: cai build-data --pairs 1 --sft-share 0.5",
-    "prompts": "Build some with: cai build-data",
-}
-_KEYS: dict[TrainingTable, str] = {
-    "sft": "An SFT row has messages, or prompt and completion, or chosen and rejected.",
-    "preferences": "A preference row has chosen and rejected, and usually a prompt.",
-    "prompts": "A row has a prompt, messages, or chosen and rejected.",
-}
 
 RowT = TypeVar("RowT", SftRow, PairRow, Prompt)
 
@@ -76,6 +59,22 @@ class TrainingFiles:
 
     train: tuple[Path, ...]
     test: tuple[Path, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TableSource:
+    """How a table is read.
+
+    files: the files of a run that hold it, without their ending. read: yields the rows of files.
+    build_hint, keys_hint: how to make some, and what a row looks like, for messages.
+    needs_signoff: whether a project may require a sign-off of it.
+    """
+
+    files: tuple[str, ...]
+    read: Callable[[Sequence[Path]], Iterator[object]]
+    build_hint: str
+    keys_hint: str
+    needs_signoff: bool = True
 
 
 def training_files(data: Sequence[Path], table: TrainingTable) -> TrainingFiles:
@@ -103,8 +102,10 @@ def training_files(data: Sequence[Path], table: TrainingTable) -> TrainingFiles:
             train[path] = None
     if not train:
         names = ", ".join(map(str, data)) or "no data"
-        raise DataError(f"nothing to train on in {names}: no {table} rows", hint=_BUILD[table])
-    if table != "prompts":  # which are no rows: nobody judged them
+        raise DataError(
+            f"nothing to train on in {names}: no {table} rows", hint=_TABLES[table].build_hint
+        )
+    if _TABLES[table].needs_signoff:
         require_signoff([*train, *test])
     require_unedited([*train, *test])
     return TrainingFiles(tuple(train), tuple(test))
@@ -112,16 +113,14 @@ def training_files(data: Sequence[Path], table: TrainingTable) -> TrainingFiles:
 
 def need_rows(files: TrainingFiles, table: TrainingTable) -> None:
     """Raise `DataError` if a file has no valid row; each is read up to the first one."""
-    readers: dict[TrainingTable, Callable[[Sequence[Path]], Iterator[object]]] = {
-        "sft": read_sft, "preferences": read_pairs, "prompts": read_prompts,
-    }  # fmt: skip
+    read = _TABLES[table].read
     for path in (*files.train, *files.test):
-        next((row for row in readers[table]([path]) if not isinstance(row, SetAside)), None)
+        next((row for row in read([path]) if not isinstance(row, SetAside)), None)
 
 
 def _of_run(folder: Path, table: TrainingTable, split: str) -> list[Path]:
     """The files of a run that have rows; each kind as JSONL, or else as Parquet."""
-    names = [f"{name}{split}" for name in _FILES[table]]
+    names = [f"{name}{split}" for name in _TABLES[table].files]
     paths = [
         next((p for p in (folder / f"{n}.jsonl", folder / f"{n}.parquet") if p.exists()), None)
         for n in names
@@ -130,9 +129,11 @@ def _of_run(folder: Path, table: TrainingTable, split: str) -> list[Path]:
     if out or split:
         return out
     if any(paths):
-        raise DataError(f"the run {folder} has no {table} rows", hint=_BUILD[table])
+        raise DataError(f"the run {folder} has no {table} rows", hint=_TABLES[table].build_hint)
     if (folder / MANIFEST).exists():
-        raise DataError(f"the run {folder} has lost its {names[0]}.jsonl", hint=_BUILD[table])
+        raise DataError(
+            f"the run {folder} has lost its {names[0]}.jsonl", hint=_TABLES[table].build_hint
+        )
     raise DataError(
         f"{folder} is not the folder of a finished run: it has no {names[0]}.jsonl",
         hint="Run the same cai build-data again to finish it, or name a file.",
@@ -232,4 +233,28 @@ def _usable(
         yield item
     if not usable:
         why = f"{first.source}: {first.reason}" if first else "it holds no rows"
-        raise DataError(f"{path} has no row that can be used: {why}", hint=_KEYS[table])
+        raise DataError(f"{path} has no row that can be used: {why}", hint=_TABLES[table].keys_hint)
+
+
+_TABLES: dict[TrainingTable, TableSource] = {
+    "sft": TableSource(
+        ("sft",),
+        read_sft,
+        "Build some with: cai build-data --sft-share 0.5",
+        "An SFT row has messages, or prompt and completion, or chosen and rejected.",
+    ),
+    "preferences": TableSource(
+        ("preferences",),
+        read_pairs,
+        "Build some with: cai build-data --pairs 1 --sft-share 0.5",
+        "A preference row has chosen and rejected, and usually a prompt.",
+    ),
+    "prompts": TableSource(
+        ("preferences", "sft"),
+        read_prompts,
+        "Build some with: cai build-data",
+        "A row has a prompt, messages, or chosen and rejected.",
+        needs_signoff=False,  # nobody judges a prompt
+    ),
+}
+"""A training method that reads other rows adds its table here, and its name to `TrainingTable`."""
