@@ -29,29 +29,29 @@ class TraceSummary:
     first: str
     final: str
     flags: tuple[str, ...]
-    found: Mapping[str, bool | None]
+    problems: Mapping[str, bool | None]
     flagged: Mapping[str, bool]
 
     @classmethod
     def of(cls, trace: Trace) -> TraceSummary:
         """The summary of a trace."""
-        found: dict[str, bool | None] = {}
+        problems: dict[str, bool | None] = {}
         flagged: dict[str, bool] = {}
         for before, revision in zip(trace.texts, trace.revisions, strict=False):
             name = revision.principle_id
             problem = {"problem": True, "no-problem": False}.get(revision.outcome or "")
             if problem is None:
-                found[name] = found.get(name)
+                problems[name] = problems.get(name)
             else:
-                found[name] = bool(found.get(name)) or problem
+                problems[name] = bool(problems.get(name)) or problem
             flagged[name] = flagged.get(name, False) or bool(round_flags(before, revision))
         first, final = trace.response.text, trace.final
-        return cls(trace.id, first, final, trace_flags(trace), found, flagged)
+        return cls(trace.id, first, final, trace_flags(trace), problems, flagged)
 
     @property
     def finds(self) -> bool | None:
         """Whether any critique named a problem; None where there was no critique."""
-        verdicts = [verdict for verdict in self.found.values() if verdict is not None]
+        verdicts = [verdict for verdict in self.problems.values() if verdict is not None]
         return any(verdicts) if verdicts else None
 
 
@@ -84,7 +84,7 @@ class Effect:
 
     prompts: int
     changed: int
-    found: Paired
+    problems: Paired
     flagged: Paired
     refused: Paired
     words: Ratio
@@ -102,13 +102,13 @@ def rows(before: Iterable[Trace], after: Iterable[Trace]) -> list[PromptDiff]:
 def effect(over: Sequence[PromptDiff], principle: str | None = None) -> Effect:
     """The metrics over all rows, or over those in which both sides applied a principle."""
     if principle is not None:
-        over = [r for r in over if principle in r.before.found and principle in r.after.found]
+        over = [r for r in over if principle in r.before.problems and principle in r.after.problems]
     problems = [(_finds(r.before, principle), _finds(r.after, principle)) for r in over]
     flagged = [(_flagged(r.before, principle), _flagged(r.after, principle)) for r in over]
     return Effect(
         prompts=len(over),
         changed=sum(not row.same for row in over),
-        found=Paired.of((a, b) for a, b in problems if a is not None and b is not None),
+        problems=Paired.of((a, b) for a, b in problems if a is not None and b is not None),
         flagged=Paired.of(flagged),
         refused=Paired.of((is_refusal(r.before.final), is_refusal(r.after.final)) for r in over),
         words=Ratio.of([(len(r.before.final.split()), len(r.after.final.split())) for r in over]),
@@ -127,8 +127,8 @@ def flags(over: Sequence[PromptDiff]) -> dict[str, Paired]:
 def principle_counts(over: Sequence[PromptDiff]) -> tuple[Counter[str], Counter[str]]:
     """Principle → how many prompts it was applied to, before and after."""
     return (
-        Counter(name for row in over for name in row.before.found),
-        Counter(name for row in over for name in row.after.found),
+        Counter(name for row in over for name in row.before.problems),
+        Counter(name for row in over for name in row.after.problems),
     )
 
 
@@ -158,7 +158,7 @@ def _joined(before: Iterable[Trace], after: Iterable[Trace]) -> Iterator[tuple[T
 
 
 def _finds(summary: TraceSummary, principle: str | None) -> bool | None:
-    return summary.finds if principle is None else summary.found[principle]
+    return summary.finds if principle is None else summary.problems[principle]
 
 
 def _flagged(summary: TraceSummary, principle: str | None) -> bool:

@@ -135,9 +135,9 @@ def _between(text: str, head: str, tail: str) -> str:
     return (match.group(1) if match else text).strip()
 
 
-def _left_out(entries: Iterable[Any], *known: str) -> list[str]:
+def _left_out(entries: Iterable[Any], *used_keys: str) -> list[str]:
     """A note on the keys that are ignored; empty if there are none."""
-    counts = Counter(key for entry in entries for key in entry if key not in known)
+    counts = Counter(key for entry in entries for key in entry if key not in used_keys)
     keys = ", ".join(f"{key} ({count})" for key, count in sorted(counts.items()))
     return [f"left out: the keys {keys}"] if keys else []
 
@@ -267,7 +267,7 @@ def _read_langchain(value: Any) -> ImportedContent:
         nested = value.get("constitutional_principles")
         notes += [] if nested is None else _left_out([value], "constitutional_principles")
         one = {"critique_request", "revision_request"} <= set(value)
-        value = nested if nested is not None else [value] if one else _named(value)
+        value = nested if nested is not None else [value] if one else _entries(value)
     _expect(isinstance(value, list), "it is not a list of principles")
     principles = []
     for number, entry in enumerate(value, 1):
@@ -281,7 +281,7 @@ def _read_langchain(value: Any) -> ImportedContent:
     return ImportedContent(tuple(principles), notes=tuple(notes))
 
 
-def _named(value: dict[str, Any]) -> list[Any]:
+def _entries(value: dict[str, Any]) -> list[Any]:
     """`{"harmful": {...}}` as a list, each with its name."""
     return [{"name": k, **v} if isinstance(v, dict) else v for k, v in value.items()]
 

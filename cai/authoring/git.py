@@ -89,14 +89,14 @@ def _load(folder: Path, place: CommitFile) -> Constitution:
 def _renamed(problem: Problem, folder: Path, revision: str) -> Problem:
     """The problem with the commit's file names in place of temporary ones."""
 
-    def named(text: str) -> str:
+    def renamed(text: str) -> str:
         return text.replace(f"{folder}{os.sep}", f"{PREFIX}{revision}:")
 
     return replace(
         problem,
-        file=named(problem.file),
-        message=named(problem.message),
-        hint=named(problem.hint).replace(str(folder), f"{PREFIX}{revision}"),
+        file=renamed(problem.file),
+        message=renamed(problem.message),
+        hint=renamed(problem.hint).replace(str(folder), f"{PREFIX}{revision}"),
     )
 
 

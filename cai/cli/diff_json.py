@@ -71,7 +71,7 @@ def _effect(value: Effect) -> dict[str, Any]:
     return {
         "prompts": value.prompts,
         "changed": value.changed,
-        "found": _paired(value.found),
+        "found": _paired(value.problems),
         "flagged": _paired(value.flagged),
         "refused": _paired(value.refused),
         "words": _ratio(value.words),

@@ -153,7 +153,7 @@ def _work(work: StepCounts) -> str:
 
 def _print_metrics(total: Effect, findings: DiffResult) -> None:
     lines = [
-        ["a critique found a problem", *_pair(total.found)],
+        ["a critique found a problem", *_pair(total.problems)],
         ["a flag of cai audit", *_pair(total.flagged)],
         ["the final response declines", *_pair(total.refused)],
         ["words of the final response", *_length(total.words)],
@@ -211,8 +211,8 @@ def _principle(value: Effect) -> list[str]:
         return ["0", "", "", "", "", ""]
     return [
         str(value.prompts),
-        f"{value.found.before.hits} → {value.found.after.hits}" if value.found.n else "",
-        _change_of(value.found),
+        f"{value.problems.before.hits} → {value.problems.after.hits}" if value.problems.n else "",
+        _change_of(value.problems),
         f"{value.flagged.before.hits} → {value.flagged.after.hits}",
         f"{value.refused.before.hits} → {value.refused.after.hits}",
         f"× {value.words.ratio:.2f}",

@@ -77,10 +77,10 @@ def feedback_values(values: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-def phases(listed: Sequence[Phase]) -> tuple[Phase, ...]:
+def phases(values: Sequence[Phase]) -> tuple[Phase, ...]:
     """The phases in a fixed order, so that `[rl, sl]` is the same as `[sl, rl]`."""
     order: tuple[Phase, ...] = ("sl", "rl")
-    return tuple(phase for phase in order if phase in listed)
+    return tuple(phase for phase in order if phase in values)
 
 
 def inherit(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:

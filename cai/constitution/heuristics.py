@@ -169,14 +169,14 @@ def _asks_for_fault(critique: str, question: str) -> str | None:
             continue
         if {"better", "best"} & set(_WORD.findall(part)):
             continue
-        named = _phrases(rf"\b{verb.removesuffix('s').removesuffix('e')}\w*", critique)
+        targets = _phrases(rf"\b{verb.removesuffix('s').removesuffix('e')}\w*", critique)
         if verb in _HAS:
-            named += _phrases(_LOOK_FOR, critique)
+            targets += _phrases(_LOOK_FOR, critique)
         items = _items(part)
         if items:
-            same = any(i[0] == n[0] and set(i) <= set(n) for i in items for n in named)
+            same = any(i[0] == n[0] and set(i) <= set(n) for i in items for n in targets)
         else:  # "Which reveals more?"
-            same = part.split() in (["more"], ["most"]) and bool(named) and verb not in _HAS
+            same = part.split() in (["more"], ["most"]) and bool(targets) and verb not in _HAS
         if same:
             return f"{verb}{part}".strip()
     return None

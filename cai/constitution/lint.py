@@ -91,11 +91,11 @@ def content_files(paths: Sequence[Path]) -> list[Path]:
 
 def _settings(paths: Sequence[Path]) -> list[Path]:
     """The `cai.yaml` files among the paths, and those of projects that are linted as a whole."""
-    named = [path for path in paths if path.name == SETTINGS]
+    files = [path for path in paths if path.name == SETTINGS]
     roots = {enclosing_project(path.absolute()) for path in paths if path.is_dir()}
     whole = [root for root in roots if root is not None and _is_whole(root, paths)]
     of_projects = [file for root in sorted(whole) if (file := settings_above(root)) is not None]
-    return list({file.absolute(): file for file in (*named, *of_projects)}.values())
+    return list({file.absolute(): file for file in (*files, *of_projects)}.values())
 
 
 def _is_whole(root: Path, paths: Sequence[Path]) -> bool:

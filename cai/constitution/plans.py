@@ -73,11 +73,11 @@ def empty_round(members: Sequence[Member], plan: Plan) -> int | None:
     """
     for number in range(1, plan.rounds + 1):
         candidates = eligible_members(members, number)
-        drawn = 0
+        unavailable = 0
         if not plan.with_replacement:
             earlier = [eligible_members(members, before) for before in range(1, number)]
-            drawn = sum(any(m in candidates for m in others) for others in earlier)
-        if len(candidates) <= drawn:
+            unavailable = sum(any(m in candidates for m in others) for others in earlier)
+        if len(candidates) <= unavailable:
             return number
     return None
 

@@ -60,13 +60,13 @@ class Source:
 
         Parts of `place` that are not in the file are skipped.
         """
-        known: KeyPath = ()
+        parent: KeyPath = ()
         for part in place:
-            if (*known, part) in self.values:
-                known = (*known, part)
-        if key and known in self.keys:
-            return self.keys[known]
-        return self.values.get(known, (1, 1))
+            if (*parent, part) in self.values:
+                parent = (*parent, part)
+        if key and parent in self.keys:
+            return self.keys[parent]
+        return self.values.get(parent, (1, 1))
 
     def problem(
         self, place: KeyPath, code: str, message: str, hint: str = "", key: bool = False

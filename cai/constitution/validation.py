@@ -58,48 +58,48 @@ def _header(source: Source, model: type[BaseModel]) -> list[Problem]:
 
 def _problem(source: Source, model: type[BaseModel], item: Any) -> Problem:
     place: KeyPath = tuple(item["loc"])
-    kind, given, context = item["type"], item["input"], item.get("ctx", {})
+    kind, value, context = item["type"], item["input"], item.get("ctx", {})
     name = _dotted(place)
     if kind == "extra_forbidden":
         key = str(place[-1])
-        known = _keys(model, place[:-1])
-        close = get_close_matches(key, known, n=1)
+        keys = _keys(model, place[:-1])
+        close = get_close_matches(key, keys, n=1)
         hint = f"Did you mean `{close[0]}`? " if close else ""
-        hint += f"Known here: {', '.join(known)}."
+        hint += f"Known here: {', '.join(keys)}."
         return source.problem(place, "C011", f"unknown key `{name}`", hint, key=True)
     if kind == "missing":
         hint = f"Add it below `{_dotted(place[:-1])}`." if len(place) > 1 else "Add it."
         return source.problem(place[:-1], "C010", f"`{name}` is missing", hint, key=True)
     if kind == "value_error":
         text = str(context.get("error", item["msg"]))
-        whole = isinstance(given, dict)  # a rule between several keys
+        whole = isinstance(value, dict)  # a rule between several keys
         message = (f"{name}: {text}" if name else text) if whole else f"`{name}` {text}"
         return source.problem(place, "C014" if whole else "C012", message, "")
-    text, hint = _describe(kind, given, context, place)
+    text, hint = _describe(kind, value, context, place)
     return source.problem(place, "C012", f"`{name}` {text}", hint)
 
 
-def _describe(kind: str, given: Any, context: dict[str, Any], place: KeyPath) -> tuple[str, str]:
+def _describe(kind: str, value: Any, context: dict[str, Any], place: KeyPath) -> tuple[str, str]:
     if kind == "literal_error":
         expected = str(context["expected"]).replace("'", "`")
         options = [part.strip("`") for part in expected.replace(" or ", ", ").split(", ")]
-        close = get_close_matches(str(given), options, n=1)
+        close = get_close_matches(str(value), options, n=1)
         hint = f"Did you mean `{close[0]}`?" if close else ""
-        return f"is {_quote(given)}; it must be {expected}", hint
+        return f"is {_quote(value)}; it must be {expected}", hint
     if kind == "string_type" and place and place[-1] == "version":
-        return f"{_PATTERNS['version']}, but is {_type_name(given)}", ""
+        return f"{_PATTERNS['version']}, but is {_type_name(value)}", ""
     if kind == "string_type":
-        hint = "Put it in quotes." if isinstance(given, int | float) else "Write a text."
-        return f"must be text, but is {_type_name(given)}", hint
+        hint = "Put it in quotes." if isinstance(value, int | float) else "Write a text."
+        return f"must be text, but is {_type_name(value)}", hint
     if kind == "string_pattern_mismatch":
         names = [str(p).rpartition("_")[2] for p in place if isinstance(p, str)]  # include_tags
         rule = next((_PATTERNS[n] for n in reversed(names) if n in _PATTERNS), "is not well formed")
-        return f"{rule}, but is {_quote(given)}", ""
+        return f"{rule}, but is {_quote(value)}", ""
     if kind in ("string_too_long", "string_too_short"):
-        if not given:
+        if not value:
             return "must not be empty", ""
         return (
-            f"has {len(given):,} characters; {context['max_length']:,} are allowed",
+            f"has {len(value):,} characters; {context['max_length']:,} are allowed",
             "Shorten it.",
         )
     if kind in ("greater_than", "greater_than_equal", "less_than", "less_than_equal"):
@@ -107,7 +107,7 @@ def _describe(kind: str, given: Any, context: dict[str, Any], place: KeyPath) ->
             "gt": "greater than", "ge": "at least", "lt": "less than", "le": "at most",
         }  # fmt: skip
         bound = next((f"{words[k]} {v:g}" for k, v in context.items() if k in words), "smaller")
-        return f"must be {bound}, but is {given}", ""
+        return f"must be {bound}, but is {value}", ""
     if kind == "too_short":
         return "must not be empty", ""
     kinds = {
@@ -116,7 +116,7 @@ def _describe(kind: str, given: Any, context: dict[str, Any], place: KeyPath) ->
         "int_from_float": "a whole number", "finite_number": "a finite number",
     }  # fmt: skip
     if kind in kinds:
-        return f"must be {kinds[kind]}, but is {_type_name(given)}", ""
+        return f"must be {kinds[kind]}, but is {_type_name(value)}", ""
     return f"is invalid: {kind.replace('_', ' ')}", ""
 
 

@@ -25,8 +25,8 @@ def test_the_same_content(tmp_path: Path) -> None:
 
 def test_another_wording(tmp_path: Path) -> None:
     text = principle("rude").replace("Say what is rude.", "Say what is impolite.")
-    found, read = sides(tmp_path, rude=text)
-    assert found == [
+    differences, read = sides(tmp_path, rude=text)
+    assert differences == [
         Change("changed", "principle", "rude", "critique_request",
                "Say what is rude.", "Say what is impolite."),
     ]  # fmt: skip
@@ -34,8 +34,8 @@ def test_another_wording(tmp_path: Path) -> None:
 
 
 def test_a_reason_is_read_by_people_alone(tmp_path: Path) -> None:
-    found, read = sides(tmp_path, rude=principle("rude").replace("Because", "Since"))
-    assert [(c.field, c.before, c.after) for c in found] == [
+    differences, read = sides(tmp_path, rude=principle("rude").replace("Because", "Since"))
+    assert [(c.field, c.before, c.after) for c in differences] == [
         ("why", "Because of rude.", "Since of rude."),
     ]  # fmt: skip
     assert not read
@@ -52,26 +52,28 @@ def test_a_reason_is_read_by_people_alone(tmp_path: Path) -> None:
 def test_a_setting(
     tmp_path: Path, old: str, new: str, part: str, field: str, values: tuple[object, object]
 ) -> None:
-    found, _ = sides(tmp_path, constitution=CONSTITUTION.replace(old, new))
-    assert [(c.part, c.field, (c.before, c.after)) for c in found] == [(part, field, values)]
+    differences, _ = sides(tmp_path, constitution=CONSTITUTION.replace(old, new))
+    assert [(c.part, c.field, (c.before, c.after)) for c in differences] == [(part, field, values)]
 
 
 def test_a_weight_and_a_principle_that_goes(tmp_path: Path) -> None:
     lighter = CONSTITUTION.replace("- ref: ../principles/rude.yaml",
                                    "- {ref: ../principles/rude.yaml, weight: 2}")  # fmt: skip
-    found, _ = sides(tmp_path / "weight", constitution=lighter)
-    assert [(c.name, c.field, c.before, c.after) for c in found] == [("rude", "weight", 1.0, 2.0)]
+    differences, _ = sides(tmp_path / "weight", constitution=lighter)
+    assert [(c.name, c.field, c.before, c.after) for c in differences] == [
+        ("rude", "weight", 1.0, 2.0)
+    ]
     fewer = CONSTITUTION.replace("  - ref: ../principles/harmful.yaml\n", "")
-    found, _ = sides(tmp_path / "gone", constitution=fewer)
-    assert [(c.kind, c.name) for c in found] == [("removed", "harmful")]
+    differences, _ = sides(tmp_path / "gone", constitution=fewer)
+    assert [(c.kind, c.name) for c in differences] == [("removed", "harmful")]
 
 
 def test_another_order(tmp_path: Path) -> None:
     lines = CONSTITUTION.splitlines(keepends=True)
     first = next(n for n, line in enumerate(lines) if "rude.yaml" in line)
     lines[first], lines[first + 1] = lines[first + 1], lines[first]
-    found, _ = sides(tmp_path, constitution="".join(lines))
-    assert [(c.field, c.before, c.after) for c in found] == [
+    differences, _ = sides(tmp_path, constitution="".join(lines))
+    assert [(c.field, c.before, c.after) for c in differences] == [
         ("order of the principles", ["rude", "harmful"], ["harmful", "rude"]),
     ]
 

@@ -41,7 +41,7 @@ FILES: dict[str, Any] = {
 }  # fmt: skip
 
 
-def written(tmp_path: Path, value: Any) -> Path:
+def write(tmp_path: Path, value: Any) -> Path:
     file = tmp_path / "foreign.json"
     text = value if isinstance(value, str) else json.dumps(value)
     file.write_text(text, "utf-8")
@@ -57,7 +57,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_what_is_imported_loads_and_keeps_the_words(name: str, home: Path) -> None:
-    cai("import", name, written(home, FILES[name]), "--name", "theirs")
+    cai("import", name, write(home, FILES[name]), "--name", "theirs")
     rules = load_constitution("theirs")
     first = rules.members[0].principle
     if "critique" in FORMATS[name].fields:
@@ -84,7 +84,7 @@ def test_there_and_back(name: str, home: Path) -> None:
             assert getattr(theirs, field) == (getattr(ours, attribute) if carried else None)
     if name == "llm-swarm":
         assert content.examples == principles[0].examples
-    cai("import", name, written(home, text), "--name", "again")
+    cai("import", name, write(home, text), "--name", "again")
     again = [m.principle for m in load_constitution("again").members]
     assert len(again) == len(principles)
     assert read_format(name, write_format(name, again), "x").principles[0].critique == (
@@ -93,7 +93,7 @@ def test_there_and_back(name: str, home: Path) -> None:
 
 
 def test_examples_of_a_chat_become_few_shot_examples(home: Path) -> None:
-    cai("import", "llm-swarm", written(home, FILES["llm-swarm"]), "--name", "swarm")
+    cai("import", "llm-swarm", write(home, FILES["llm-swarm"]), "--name", "swarm")
     rules = load_constitution("swarm")
     (example,) = rules.members[0].principle.examples
     assert (example.prompt, example.response, example.critique, example.revision) == tuple("PRCV")
@@ -103,7 +103,7 @@ def test_examples_of_a_chat_become_few_shot_examples(home: Path) -> None:
 def test_chats_in_a_list_and_what_is_left_over(home: Path, capsys: Any) -> None:
     chat = FILES["llm-swarm"]["system_chat"][1:]
     value = FILES["llm-swarm"] | {"system_chat": [chat, chat[:3]], "seed": 1}
-    cai("import", "llm-swarm", written(home, value), "--name", "swarm")
+    cai("import", "llm-swarm", write(home, value), "--name", "swarm")
     out = capsys.readouterr().out
     assert "left out: 3 messages" in out and "left out: the keys seed" in out
 
@@ -115,27 +115,27 @@ def test_a_chat_that_goes_on_gives_the_turn_that_was_criticised(
     first = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]
     chat = FILES["llm-swarm"]["system_chat"][1:]
     value = FILES["llm-swarm"] | {"system_chat": [first + chat]}
-    cai("import", "llm-swarm", written(home, value), "--name", "swarm")
+    cai("import", "llm-swarm", write(home, value), "--name", "swarm")
     (example,) = load_constitution("swarm").members[0].principle.examples
     assert (example.prompt, example.response, example.critique, example.revision) == tuple("PRCV")
     assert "left out: 2 messages" in capsys.readouterr().out
 
 
 def test_a_list_of_constitutions_alone_is_read(home: Path) -> None:
-    listed = FILES["llm-swarm"]["constitutions"]
-    cai("import", "llm-swarm", written(home, listed), "--name", "swarm")
-    asked = [m.principle.critique_request for m in load_constitution("swarm").members]
-    assert asked == [entry["critic"] for entry in listed]
+    entries = FILES["llm-swarm"]["constitutions"]
+    cai("import", "llm-swarm", write(home, entries), "--name", "swarm")
+    requests = [m.principle.critique_request for m in load_constitution("swarm").members]
+    assert requests == [entry["critic"] for entry in entries]
 
 
 def test_names_that_come_to_the_same_are_told_apart(home: Path) -> None:
-    cai("import", "langchain", written(home, FILES["langchain"]), "--name", "chain")
+    cai("import", "langchain", write(home, FILES["langchain"]), "--name", "chain")
     ids = [m.principle.id for m in load_constitution("chain").members]
     assert ids == ["chain.harmful-principle", "chain.harmful-principle-2"]
 
 
 def test_what_was_made_up_is_told(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    cai("import", "anthropic-feedback", written(home, FILES["anthropic-feedback"]))
+    cai("import", "anthropic-feedback", write(home, FILES["anthropic-feedback"]))
     out = capsys.readouterr().out
     assert "2 × `critique` was filled in from another wording" in out
     capsys.readouterr()
@@ -146,14 +146,14 @@ def test_what_was_made_up_is_told(home: Path, capsys: pytest.CaptureFixture[str]
 
 def test_hidden_characters_do_not_come_in(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     value = {"a\u202eb": {"prompt": ["Say\u200b it."], "edit_request": "Do\u2028 it."}}
-    cai("import", "anthropic", written(home, value), "--name", "x")
+    cai("import", "anthropic", write(home, value), "--name", "x")
     (member,) = load_constitution("x").members
     assert member.principle.critique_request == "Say it."
     assert "from which invisible characters were removed: 1" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "said"),
+    ("name", "value", "message"),
     [
         ("anthropic", "{", ":1:2 is not JSON"),
         ("anthropic", [], "it is not an object of names"),
@@ -166,23 +166,23 @@ def test_hidden_characters_do_not_come_in(home: Path, capsys: pytest.CaptureFixt
         ("langchain", "[" * 100_000, "is not JSON"),
     ],
 )
-def test_what_is_not_of_the_format_is_told(name: str, value: Any, said: str) -> None:
+def test_what_is_not_of_the_format_is_told(name: str, value: Any, message: str) -> None:
     text = value if isinstance(value, str) else json.dumps(value)
     with pytest.raises(DataError) as caught:
         read_format(name, text, "f.json")
-    assert said in str(caught.value) and "f.json" in str(caught.value)
+    assert message in str(caught.value) and "f.json" in str(caught.value)
 
 
 def test_what_would_not_load_is_told_and_nothing_written(home: Path, capsys: Any) -> None:
     value = {"a": {"prompt": ["x" * 9000], "edit_request": "y"}}
-    cai("import", "anthropic", written(home, value), exit_code=3)
+    cai("import", "anthropic", write(home, value), exit_code=3)
     assert "principles/imported/a.yaml:" in capsys.readouterr().err
     assert not (home / "principles").exists()
 
 
 def test_long_names_and_long_texts_load(home: Path) -> None:
     value = [{"name": "n" * 400, "critique_request": "x" * 7900, "revision_request": "y"}]
-    cai("import", "langchain", written(home, value), "--name", "long")
+    cai("import", "langchain", write(home, value), "--name", "long")
     (member,) = load_constitution("long").members
     assert len(member.principle.title) <= 200
 
@@ -190,7 +190,7 @@ def test_long_names_and_long_texts_load(home: Path) -> None:
 def test_several_prompts_become_one_request(home: Path, capsys: Any) -> None:
     parts = ["\n\nCritiqueRequest: One.\n\nCritique:", "\n\nCritiqueRequest: Two.\n\nCritique:"]
     value = {"a": {"prompt": parts, "edit_request": "Change it."}}
-    cai("import", "anthropic", written(home, value), "--name", "two")
+    cai("import", "anthropic", write(home, value), "--name", "two")
     (member,) = load_constitution("two").members
     assert member.principle.critique_request == "One.\nTwo."
     out = capsys.readouterr().out
@@ -201,17 +201,17 @@ def test_several_prompts_become_one_request(home: Path, capsys: Any) -> None:
 
 def test_a_name_that_stands_twice_is_refused(home: Path, capsys: Any) -> None:
     entry = '{"prompt": ["x"], "edit_request": "y"}'
-    cai("import", "anthropic", written(home, f'{{"a": {entry}, "a": {entry}}}'), exit_code=4)
+    cai("import", "anthropic", write(home, f'{{"a": {entry}, "a": {entry}}}'), exit_code=4)
     assert "the key 'a' stands twice" in capsys.readouterr().err
 
 
 def test_system_messages_are_counted(home: Path, capsys: Any) -> None:
-    cai("import", "llm-swarm", written(home, FILES["llm-swarm"]), "--name", "swarm")
+    cai("import", "llm-swarm", write(home, FILES["llm-swarm"]), "--name", "swarm")
     assert "left out: 1 system messages" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "said"),
+    ("name", "value", "message"),
     [
         (
             "anthropic",
@@ -236,16 +236,16 @@ def test_system_messages_are_counted(home: Path, capsys: Any) -> None:
     ],
 )
 def test_keys_that_nothing_comes_from_are_told(
-    name: str, value: Any, said: str, home: Path, capsys: Any
+    name: str, value: Any, message: str, home: Path, capsys: Any
 ) -> None:
-    cai("import", name, written(home, value), "--name", "other")
+    cai("import", name, write(home, value), "--name", "other")
     out = capsys.readouterr().out
-    assert said in out
+    assert message in out
     assert ("left out: the keys version (1)" in out) == (name == "langchain")
 
 
 def test_files_that_are_there_are_left_alone(home: Path, capsys: Any) -> None:
-    file = written(home, FILES["langchain"])
+    file = write(home, FILES["langchain"])
     cai("import", "langchain", file)
     mine = home / "principles" / "imported" / "harmful-principle.yaml"
     mine.write_text(mine.read_text("utf-8") + "# mine\n", "utf-8")
@@ -259,8 +259,8 @@ def test_what_is_lost_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     """The default has 15 principles, each with a comparison question that LangChain can't hold."""
     out = tmp_path / "out.json"
     cai("convert", "langchain", "-o", out)
-    told = capsys.readouterr().err
-    assert "15 comparison questions" in told and "the plan" in told
+    output = capsys.readouterr().err
+    assert "15 comparison questions" in output and "the plan" in output
     assert len(json.loads(out.read_text("utf-8"))) == 15
     rules = load_constitution("default")
     assert "15 critiques" in unsupported("anthropic-feedback", [m.principle for m in rules.members])

@@ -33,9 +33,9 @@ def repository(tmp_path: Path) -> Path:
 
 
 def test_the_commit_s_words_and_not_the_tree_s(repository: Path) -> None:
-    found = load_from_commit(MAIN, repository)
-    assert found.members[0].principle.critique_request == "Say what is rude."
-    assert found.path == "git:HEAD:constitution/main.yaml"
+    constitution = load_from_commit(MAIN, repository)
+    assert constitution.members[0].principle.critique_request == "Say what is rude."
+    assert constitution.path == "git:HEAD:constitution/main.yaml"
 
 
 def test_a_project_below_the_repository_s_root(tmp_path: Path) -> None:
@@ -64,15 +64,15 @@ def test_how_a_place_is_written() -> None:
 def test_problems_name_the_commit(repository: Path) -> None:
     git(repository, "rm", "-q", "--cached", "principles/harmful.yaml")
     git(repository, "commit", "-qm", "second")
-    with pytest.raises(ContentError) as told:
+    with pytest.raises(ContentError) as error:
         load_from_commit(MAIN, repository)
-    (problem,) = told.value.problems
+    (problem,) = error.value.problems
     assert problem.file == "git:HEAD:constitution/main.yaml"
     assert problem.code == "C021" and "/tmp" not in str(problem)
 
 
 @pytest.mark.parametrize(
-    ("place", "said"),
+    ("place", "message"),
     [
         (CommitFile("nowhere", "main"), "no commit 'nowhere'"),
         (CommitFile("--output=x", "main"), "no commit"),
@@ -80,8 +80,8 @@ def test_problems_name_the_commit(repository: Path) -> None:
         (CommitFile("HEAD", "/etc/main.yaml"), "leads out of the project"),
     ],
 )
-def test_mistakes_are_told(repository: Path, place: CommitFile, said: str) -> None:
-    with pytest.raises(UsageError, match=said):
+def test_mistakes_are_told(repository: Path, place: CommitFile, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         load_from_commit(place, repository)
 
 

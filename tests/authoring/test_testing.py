@@ -45,17 +45,17 @@ def rules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return project(tmp_path, rude=text[: text.index("tests:")] + TESTS)
 
 
-def told(capsys: pytest.CaptureFixture[str]) -> dict[str, dict[str, object]]:
+def results(capsys: pytest.CaptureFixture[str]) -> dict[str, dict[str, object]]:
     return {row["test"]: row for row in json.loads(capsys.readouterr().out)}
 
 
 def test_without_a_model(rules: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cai("test", "rude", "-c", rules, "--format", "json")
-    found = told(capsys)
-    assert {name: row["status"] for name, row in found.items()} == {
+    rows = results(capsys)
+    assert {name: row["status"] for name, row in rows.items()} == {
         "flags it": "skipped", "leaves it alone": "skipped", "shows its words": "passed",
     }  # fmt: skip
-    assert found["flags it"]["note"] == "needs a model"
+    assert rows["flags it"]["note"] == "needs a model"
 
 
 @pytest.mark.parametrize(
@@ -85,12 +85,12 @@ def test_on_a_scripted_model(
     junit = tmp_path / "tests.xml"
     cai("test", "rude", "-c", rules, "-m", f"scripted:{script}", "--format", "json", "--junit",
         junit, "-q", exit_code=3)  # fmt: skip
-    found = told(capsys)
-    assert {name: row["status"] for name, row in found.items()} == {
+    rows = results(capsys)
+    assert {name: row["status"] for name, row in rows.items()} == {
         "flags it": "passed", "leaves it alone": "failed", "shows its words": "passed",
     }  # fmt: skip
-    assert found["leaves it alone"]["broken"] == ["critique_flags none"]
-    assert {"what": "critique", "text": "It calls the user a fool."} in found["leaves it alone"][
+    assert rows["leaves it alone"]["broken"] == ["critique_flags none"]
+    assert {"what": "critique", "text": "It calls the user a fool."} in rows["leaves it alone"][
         "came"
     ]  # type: ignore[operator]
     root = ElementTree.parse(junit).getroot()
@@ -108,10 +108,10 @@ def test_k_of_n(rules: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     common = ("test", "rude", "-k", "flags", "-c", rules, "-m", f"scripted:{script}", "-q",
               "--repeat", 8, "--format", "json")  # fmt: skip
     cai(*common, "--need", 1)
-    held = told(capsys)["flags it"]["held"]
-    assert isinstance(held, int) and 0 < held < 8, "both replies were drawn"
-    cai(*common, "--need", held)
-    cai(*common, "--need", held + 1, exit_code=3)
+    passes = results(capsys)["flags it"]["held"]
+    assert isinstance(passes, int) and 0 < passes < 8, "both replies were drawn"
+    cai(*common, "--need", passes)
+    cai(*common, "--need", passes + 1, exit_code=3)
     cai(*common, exit_code=3)
 
 
@@ -124,26 +124,26 @@ def test_what_was_asked_is_kept_as_a_build_keeps_it(
     common = ("test", "rude", "-c", rules, "-m", f"scripted:{script}", "-q", "-k", "flags",
               "--need", 1, "--runs-dir", tmp_path / "kept")  # fmt: skip
 
-    def asked(repeat: int) -> tuple[int, int, list[str]]:
+    def run_tests(repeat: int) -> tuple[int, int, list[str]]:
         cai(*common, "--repeat", repeat)
         *lines, last = capsys.readouterr().out.splitlines()
-        found = re.fullmatch(r"Generated (\d+) steps?; (\d+) reused from the store.", last)
-        assert found is not None
-        return int(found[1]), int(found[2]), lines
+        match = re.fullmatch(r"Generated (\d+) steps?; (\d+) reused from the store.", last)
+        assert match is not None
+        return int(match[1]), int(match[2]), lines
 
-    made, kept, lines = asked(2)
-    assert made >= 2 and kept == 0
-    assert asked(2) == (0, made, lines)
-    more, again, _ = asked(5)
-    assert again == made and more >= 3
-    assert asked(5)[:2] == (0, made + more)
+    generated, reused, lines = run_tests(2)
+    assert generated >= 2 and reused == 0
+    assert run_tests(2) == (0, generated, lines)
+    more, again, _ = run_tests(5)
+    assert again == generated and more >= 3
+    assert run_tests(5)[:2] == (0, generated + more)
     with Store.open(tmp_path / "kept" / "store.sqlite") as store, store.lock():
         cai(*common, "--repeat", 5, exit_code=6)
     assert "another build is using this store" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["-k", "nothing like it"], "no such tests"),
         (["--need", "2"], "Give both"),
@@ -153,10 +153,10 @@ def test_what_was_asked_is_kept_as_a_build_keeps_it(
     ],
 )
 def test_mistakes_are_told(
-    rules: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+    rules: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
     cai("test", "-c", rules, *arguments, exit_code=2)
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_junit_holds_what_xml_can_not(rules: Path, tmp_path: Path) -> None:

@@ -75,14 +75,14 @@ def problems(path: Path) -> list[Problem]:
     kind = load_constitution if "kind: Constitution" in text else load_principle
     with pytest.raises(ContentError) as caught:
         kind(path)
-    found = list(caught.value.problems)
-    assert found
-    assert all(p.line >= 1 and p.column >= 1 and p.message for p in found)
-    return found
+    result = list(caught.value.problems)
+    assert result
+    assert all(p.line >= 1 and p.column >= 1 and p.message for p in result)
+    return result
 
 
 def only(path: Path) -> Problem:
     """The single problem of a file."""
-    found = problems(path)
-    assert len(found) == 1, found
-    return found[0]
+    result = problems(path)
+    assert len(result) == 1, result
+    return result[0]

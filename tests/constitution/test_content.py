@@ -38,9 +38,12 @@ def test_the_miniature_s_principles_are_shipped() -> None:
 @pytest.mark.parametrize("principle", KNOWN, ids=lambda p: p.id)
 def test_its_words_steer_the_bundled_model(principle: Principle) -> None:
     """Critique and comparison hold the lexicon's words, and words of one concept in both."""
-    asked, compared = concepts(principle.critique_request), concepts(principle.comparison_question)
-    assert asked and compared
-    assert asked & compared or principle.id == "helpfulness.any-problem"
+    critique, comparison = (
+        concepts(principle.critique_request),
+        concepts(principle.comparison_question),
+    )
+    assert critique and comparison
+    assert critique & comparison or principle.id == "helpfulness.any-problem"
 
 
 def test_every_concept_has_a_principle() -> None:
@@ -67,8 +70,8 @@ def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def test_content_is_found_in_a_wheel(wheel: Path) -> None:
     assert content.packaged() == wheel
-    found = load_constitution("default")
-    assert Path(found.path).resolve() == wheel / "constitution" / "default.yaml"
+    constitution = load_constitution("default")
+    assert Path(constitution.path).resolve() == wheel / "constitution" / "default.yaml"
     assert content.project_root(wheel / "constitution" / "default.yaml") == wheel
     assert content.shipped_template("compare_both.j2") == (
         wheel / "constitution" / "templates" / "compare_both.j2"

@@ -16,9 +16,9 @@ from cai.content import packaged
 from tests.e2e.helpers import cai
 
 MODELS = {
-    name: found
-    for name, found in vars(schema).items()
-    if isinstance(found, type) and issubclass(found, BaseModel) and name.endswith("File")
+    name: model
+    for name, model in vars(schema).items()
+    if isinstance(model, type) and issubclass(model, BaseModel) and name.endswith("File")
 }
 
 
@@ -34,15 +34,15 @@ def test_every_key_is_explained_and_no_other() -> None:
 )
 def test_the_shipped_content_meets_its_schema(kind: str, pattern: str) -> None:
     jsonschema = pytest.importorskip("jsonschema")
-    found = editor_schema(kind)
-    assert found["$schema"] == DRAFT and "$defs" not in json.dumps(found)
-    jsonschema.Draft7Validator.check_schema(found)
+    schema_of_kind = editor_schema(kind)
+    assert schema_of_kind["$schema"] == DRAFT and "$defs" not in json.dumps(schema_of_kind)
+    jsonschema.Draft7Validator.check_schema(schema_of_kind)
     files = sorted(packaged().glob(pattern))
     assert len(files) > 4
     for file in files:
         source, _ = read_source(file)
         assert source is not None
-        jsonschema.Draft7Validator(found).validate(source.value)
+        jsonschema.Draft7Validator(schema_of_kind).validate(source.value)
 
 
 def test_the_command_writes_and_prints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -333,8 +333,8 @@ def test_settings_are_locked_too_and_what_is_gone_is_told(tmp_path: Path) -> Non
     less = CONSTITUTION.replace("  - ref: ../principles/harmful.yaml\n", "")
     project(tmp_path, constitution=less)
     (tmp_path / "principles" / "harmful.yaml").unlink()
-    found = [problem.message for problem in lint([tmp_path]).problems]
-    assert "the principle `harmful` is in the lock, but not in the project" in found
+    messages = [problem.message for problem in lint([tmp_path]).problems]
+    assert "the principle `harmful` is in the lock, but not in the project" in messages
 
 
 def test_a_slip_is_told_alone_without_news_of_the_lock(tmp_path: Path) -> None:
@@ -348,6 +348,6 @@ def test_a_slip_is_told_alone_without_news_of_the_lock(tmp_path: Path) -> None:
 def test_a_damaged_lock_is_told(text: str, tmp_path: Path) -> None:
     project(tmp_path)
     (tmp_path / NAME).write_text(text, "utf-8")
-    found, (problem,) = read_lock(tmp_path)
-    assert found is None and problem.code == "C072" and "damaged" in problem.message
+    locked, (problem,) = read_lock(tmp_path)
+    assert locked is None and problem.code == "C072" and "damaged" in problem.message
     assert codes(tmp_path) == {"C072"}

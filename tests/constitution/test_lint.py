@@ -18,7 +18,7 @@ from tests.constitution.projects import CONSTITUTION, principle, project
 SOURCES = Path(codes.__file__).parent
 
 
-def found(root: Path) -> list[tuple[str, int, int, str]]:
+def problem_places(root: Path) -> list[tuple[str, int, int, str]]:
     """Problems as (file, line, column, code)."""
     return [(Path(p.file).name, p.line, p.column, p.code) for p in lint([root]).problems]
 
@@ -76,12 +76,12 @@ SLIPS: dict[str, tuple[dict[str, str], tuple[str, int, int, str]]] = {
 def test_what_a_reviewer_would_find(name: str, tmp_path: Path) -> None:
     changed, expected = SLIPS[name]
     project(tmp_path, **changed)
-    assert found(tmp_path) == [expected]
+    assert problem_places(tmp_path) == [expected]
 
 
 def test_words_in_tests_are_no_notes(tmp_path: Path) -> None:
     project(tmp_path, rude=principle("rude").replace("Hello?", "Write a TODO list."))
-    assert found(tmp_path) == []
+    assert problem_places(tmp_path) == []
 
 
 def test_one_id_in_two_files_that_nobody_lists_together(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_one_id_in_two_files_that_nobody_lists_together(tmp_path: Path) -> None:
     (tmp_path / "principles" / "zz.yaml").write_text(
         principle("rude").replace("About rude", "Else")
     )
-    assert found(tmp_path) == [("zz.yaml", 3, 5, "C023")]
+    assert problem_places(tmp_path) == [("zz.yaml", 3, 5, "C023")]
 
 
 def test_two_projects_may_hold_the_same_ids(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_templates_that_nobody_lists_are_checked(tmp_path: Path) -> None:
     (folder / "critique_short.j2").write_text("{{ critique_request }}")
     (folder / "compare_cot.j2").write_text("{{ response_a.x }}")
     (folder / "other.j2").write_text("TODO {{ question }} {{ nothing }}")
-    assert found(tmp_path) == [
+    assert problem_places(tmp_path) == [
         ("compare_cot.j2", 1, 15, "C041"),
         ("critique_short.j2", 1, 1, "C043"),
         ("other.j2", 1, 1, "C053"),
@@ -117,19 +117,19 @@ def test_a_problem_is_told_once(tmp_path: Path) -> None:
     """A broken principle in two constitutions, and in the folder."""
     path = project(tmp_path, rude=principle("rude").replace("why:", "wy:"))
     path.with_name("second.yaml").write_text(CONSTITUTION.replace("id: small", "id: second"))
-    assert [code for *_, code in found(tmp_path)] == ["C010", "C011"]
+    assert [code for *_, code in problem_places(tmp_path)] == ["C010", "C011"]
 
 
 @pytest.mark.parametrize("kind", ["Principel", "[Principle]", "3", "~"])
 def test_an_unknown_kind(kind: str, tmp_path: Path) -> None:
     project(tmp_path, rude=principle("rude").replace("kind: Principle", f"kind: {kind}"))
-    assert ("rude.yaml", 2, 7, "C013") in found(tmp_path)
+    assert ("rude.yaml", 2, 7, "C013") in problem_places(tmp_path)
 
 
 def test_a_file_alone_brings_what_it_refers_to(tmp_path: Path) -> None:
     path = project(tmp_path, rude=without_tests("rude"))
-    assert found(path) == [("rude.yaml", 3, 5, "C050")]
-    assert found(tmp_path / "principles" / "harmful.yaml") == []
+    assert problem_places(path) == [("rude.yaml", 3, 5, "C050")]
+    assert problem_places(tmp_path / "principles" / "harmful.yaml") == []
 
 
 def test_files_that_are_not_content(tmp_path: Path) -> None:
@@ -137,9 +137,9 @@ def test_files_that_are_not_content(tmp_path: Path) -> None:
     for name in ("runs/x.yaml", ".github/x.yaml", "principles/.hidden.yaml", "principles/a.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("[")
-    assert found(tmp_path) == []
-    assert found(tmp_path / "principles" / "a.txt") == [("a.txt", 1, 1, "C001")]
-    assert found(tmp_path / "gone.yaml") == [("gone.yaml", 1, 1, "C001")]
+    assert problem_places(tmp_path) == []
+    assert problem_places(tmp_path / "principles" / "a.txt") == [("a.txt", 1, 1, "C001")]
+    assert problem_places(tmp_path / "gone.yaml") == [("gone.yaml", 1, 1, "C001")]
 
 
 def test_what_is_checked_without_arguments(tmp_path: Path) -> None:

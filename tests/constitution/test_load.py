@@ -30,8 +30,8 @@ def test_every_field_of_a_principle(tmp_path: Path) -> None:
     path = tmp_path / "rude.yaml"
     more = "source: S\ntags: [a, b]\ndeprecated: Use x.\n" + EXAMPLE
     path.write_text(principle("rude", more))
-    found = load_principle(path)
-    assert found == Principle(
+    result = load_principle(path)
+    assert result == Principle(
         id="rude",
         version="1.0.0",
         title="About rude",
@@ -50,7 +50,7 @@ def test_every_field_of_a_principle(tmp_path: Path) -> None:
         ),
         deprecated="Use x.",
         path=str(path),
-        digest=found.digest,
+        digest=result.digest,
     )
 
 
@@ -76,28 +76,32 @@ def test_every_field_of_a_constitution(tmp_path: Path) -> None:
     text = "\n".join(line.removeprefix("        ") for line in text.splitlines())
     files = {name: principle(name, EXAMPLE) for name in ("rude", "harmful")}
     path = project(tmp_path, constitution=text, **files)
-    found = load_constitution(path)
-    assert [(m.principle.id, m.weight, m.phases) for m in found.members] == [
+    constitution = load_constitution(path)
+    assert [(m.principle.id, m.weight, m.phases) for m in constitution.members] == [
         ("rude", 2.0, ("sl", "rl")),
         ("harmful", 1.0, ("sl",)),
     ]
-    assert found.plan == Plan(5, "uniform", True, False, 1, "append", "never", False)
-    assert found.feedback == Feedback("letters", 1, False, True, 2, (0.4, 0.6), 2.0)
-    assert found.templates.critique == "{{ critique_request }}{{ no_problem }}C"
-    assert found.templates.compare.count("{{ question }}") == 2
-    assert found.templates.revise.startswith("{{ revision_request }}")
-    assert found.no_problem == ("Fine.", "Good.")
-    assert (found.id, found.version, found.title) == ("small", "2.3.4", "Small")
-    assert found.path == str(path)
+    assert constitution.plan == Plan(5, "uniform", True, False, 1, "append", "never", False)
+    assert constitution.feedback == Feedback("letters", 1, False, True, 2, (0.4, 0.6), 2.0)
+    assert constitution.templates.critique == "{{ critique_request }}{{ no_problem }}C"
+    assert constitution.templates.compare.count("{{ question }}") == 2
+    assert constitution.templates.revise.startswith("{{ revision_request }}")
+    assert constitution.no_problem == ("Fine.", "Good.")
+    assert (constitution.id, constitution.version, constitution.title) == (
+        "small",
+        "2.3.4",
+        "Small",
+    )
+    assert constitution.path == str(path)
 
 
 def test_defaults_are_those_of_the_types(tmp_path: Path) -> None:
-    found = load_constitution(project(tmp_path))
-    assert found.plan == Plan(rounds=1)
-    assert found.feedback == Feedback()
-    assert found.members[0] == Member(found.members[0].principle)
-    default = Constitution("", "", "", (), found.templates)
-    assert found.no_problem == default.no_problem == NO_PROBLEM
+    constitution = load_constitution(project(tmp_path))
+    assert constitution.plan == Plan(rounds=1)
+    assert constitution.feedback == Feedback()
+    assert constitution.members[0] == Member(constitution.members[0].principle)
+    default = Constitution("", "", "", (), constitution.templates)
+    assert constitution.no_problem == default.no_problem == NO_PROBLEM
 
 
 # -- digests ----------------------------------------------------------------------------------
@@ -191,12 +195,12 @@ principles:
   - {ref: ../principles/rude.yaml, weight: 3}
 plan: {rounds: 2}
 """
-    found = load_constitution(project(tmp_path, constitution=child))
-    weights = [(m.principle.id, m.weight) for m in found.members]
+    constitution = load_constitution(project(tmp_path, constitution=child))
+    weights = [(m.principle.id, m.weight) for m in constitution.members]
     assert weights == [("rude", 3.0), ("harmful", 1.0), ("vague", 1.0)]
-    assert found.plan == Plan(rounds=2, history="append")
-    assert found.no_problem == ("OK.",)
-    assert found.id == "child"
+    assert constitution.plan == Plan(rounds=2, history="append")
+    assert constitution.no_problem == ("OK.",)
+    assert constitution.id == "child"
 
 
 def test_principles_extend_principles(tmp_path: Path) -> None:
@@ -206,11 +210,20 @@ def test_principles_extend_principles(tmp_path: Path) -> None:
         "api: cai/v1\nkind: Principle\nid: child\nversion: 2.0.0\ntitle: Child\n"
         "extends: ./rude.yaml\nstages: {revise: Mine.}\n"
     )
-    found = load_principle(path)
-    assert found.critique_request == "Say what is rude."
-    assert found.revision_request == "Mine."
-    assert (found.tags, len(found.examples), found.why) == (("tone",), 1, "Because of rude.")
-    assert (found.id, found.version, found.tests, found.deprecated) == ("child", "2.0.0", (), None)
+    result = load_principle(path)
+    assert result.critique_request == "Say what is rude."
+    assert result.revision_request == "Mine."
+    assert (result.tags, len(result.examples), result.why) == (
+        ("tone",),
+        1,
+        "Because of rude.",
+    )
+    assert (result.id, result.version, result.tests, result.deprecated) == (
+        "child",
+        "2.0.0",
+        (),
+        None,
+    )
 
 
 @pytest.mark.parametrize("length", [1, 2, 3])
@@ -222,9 +235,9 @@ def test_cycles_are_refused(length: int, tmp_path: Path) -> None:
         for n in range(length):
             text = head.format(kind, n, (n + 1) % length)
             (folder / f"c{n}.yaml").write_text(text)
-        found = problems(folder / "c0.yaml")
-        assert [p.code for p in found] == ["C022"]
-        assert "c0.yaml" in found[0].message and found[0].line == 6
+        result = problems(folder / "c0.yaml")
+        assert [p.code for p in result] == ["C022"]
+        assert "c0.yaml" in result[0].message and result[0].line == 6
 
 
 def test_a_chain_and_a_diamond_end_quickly(tmp_path: Path) -> None:
@@ -268,8 +281,8 @@ def _with_rounds(rude: str, harmful: str, plan: str) -> str:
 
 def test_rounds_are_read(tmp_path: Path) -> None:
     text = _with_rounds("rounds: [2, 1]", "weight: 1", "{rounds: 2}")
-    found = load_constitution(project(tmp_path, constitution=text))
-    assert [m.rounds for m in found.members] == [(1, 2), ()]
+    constitution = load_constitution(project(tmp_path, constitution=text))
+    assert [m.rounds for m in constitution.members] == [(1, 2), ()]
 
 
 @pytest.mark.parametrize("draw", ["all", "fixed"])
@@ -303,14 +316,14 @@ def test_select_keeps_and_drops_by_tag(tmp_path: Path) -> None:
         "rude": principle("rude", "tags: [a, b]\n"),
         "harmful": principle("harmful", "tags: [a]\n"),
     }
-    for select, kept in (
+    for select, expected in (
         ("{include_tags: [b]}", ["rude"]),
         ("{exclude_tags: [b]}", ["harmful"]),
         ("{include_tags: [a]}", ["rude", "harmful"]),
     ):
         text = CONSTITUTION + f"select: {select}\n"
-        found = load_constitution(project(tmp_path, constitution=text, **files))
-        assert [m.principle.id for m in found.members] == kept
+        constitution = load_constitution(project(tmp_path, constitution=text, **files))
+        assert [m.principle.id for m in constitution.members] == expected
     text = CONSTITUTION + "select: {include_tags: [a], exclude_tags: [a]}\n"
     assert only(project(tmp_path, constitution=text, **files)).code == "C030"
 
@@ -375,10 +388,10 @@ def test_project_roots(tmp_path: Path) -> None:
 def test_each_file_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from cai.constitution import load
 
-    seen: list[Path] = []
+    paths: list[Path] = []
 
     def counted(path: Path) -> Any:
-        seen.append(path)
+        paths.append(path)
         return read_source(path)
 
     monkeypatch.setattr(load, "read_source", counted)
@@ -386,4 +399,4 @@ def test_each_file_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     path = project(tmp_path)
     loader.constitution(path)
     loader.constitution(path)
-    assert len(seen) == len(set(seen)) == 3
+    assert len(paths) == len(set(paths)) == 3

@@ -71,5 +71,5 @@ def test_references_stay_inside(
 def test_a_link_inside_the_project_is_followed(guarded: Path) -> None:
     (guarded / "principles" / "alias.yaml").symlink_to(guarded / "principles" / "rude.yaml")
     text = CONSTITUTION.replace("rude.yaml", "alias.yaml")
-    found = load_constitution(project(guarded, constitution=text))
-    assert found.members[0].principle.id == "rude"
+    constitution = load_constitution(project(guarded, constitution=text))
+    assert constitution.members[0].principle.id == "rude"

@@ -53,9 +53,9 @@ def test_slips_in_a_principle(
     assert text.count(old) == 1
     path = tmp_path / "rude.yaml"
     path.write_text(text.replace(old, new), "utf-8")
-    found = problems(path)
-    here = [p for p in found if (p.line, p.column, p.code) == (line, column, code)]
-    assert here, found
+    result = problems(path)
+    here = [p for p in result if (p.line, p.column, p.code) == (line, column, code)]
+    assert here, result
     assert message in here[0].message and hint in here[0].hint
 
 
@@ -112,25 +112,25 @@ CONSTITUTION_SLIPS = [
 def test_slips_in_a_constitution(slip: tuple[str, str, int, int, str, str], tmp_path: Path) -> None:
     old, new, line, column, code, message = slip
     assert CONSTITUTION.count(old) == 1
-    found = problems(project(tmp_path, constitution=CONSTITUTION.replace(old, new)))
-    here = [p for p in found if (p.line, p.column, p.code) == (line, column, code)]
-    assert here, found
+    result = problems(project(tmp_path, constitution=CONSTITUTION.replace(old, new)))
+    here = [p for p in result if (p.line, p.column, p.code) == (line, column, code)]
+    assert here, result
     assert message in here[0].message
 
 
 def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
     bad = CONSTITUTION.replace("rounds: 1", "round: 1").replace("rude.yaml", "rud.yaml")
     broken = principle("harmful").replace("why:", "wy:")
-    found = problems(project(tmp_path, constitution=bad, harmful=broken))
-    assert [p.code for p in found] == ["C011"], "a wrong schema comes before its references"
+    result = problems(project(tmp_path, constitution=bad, harmful=broken))
+    assert [p.code for p in result] == ["C011"], "a wrong schema comes before its references"
     bad = CONSTITUTION.replace("rude.yaml", "rud.yaml")
-    found = problems(project(tmp_path, constitution=bad, harmful=broken))
-    assert [(Path(p.file).name, p.code) for p in found] == [
+    result = problems(project(tmp_path, constitution=bad, harmful=broken))
+    assert [(Path(p.file).name, p.code) for p in result] == [
         ("small.yaml", "C021"),
         ("harmful.yaml", "C010"),
         ("harmful.yaml", "C011"),
     ]
-    assert "Did you mean `rude.yaml`?" in found[0].hint
+    assert "Did you mean `rude.yaml`?" in result[0].hint
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "hello", "[1]", "12", "~"])
@@ -144,8 +144,8 @@ def test_plain_scalars_keep_their_text(tmp_path: Path) -> None:
     text = principle("rude").replace("About rude", "no").replace("Because of rude.", "2026-01-31")
     path = tmp_path / "rude.yaml"
     path.write_text(text)
-    found = load_principle(path)
-    assert (found.title, found.why) == ("no", "2026-01-31")
+    result = load_principle(path)
+    assert (result.title, result.why) == ("no", "2026-01-31")
 
 
 def test_lists_may_be_single_texts(tmp_path: Path) -> None:

@@ -91,9 +91,11 @@ def test_a_principle_asks_as_the_guide_advises(principle: Principle) -> None:
     assert principle.critique_request.startswith("Identify ")
     assert principle.critique_request.count("the assistant's last response") == 1
     assert principle.revision_request.startswith("Please rewrite the assistant's response")
-    said = r"\bkeep|without changing anything else|while staying helpful"
+    pattern = r"\bkeep|without changing anything else|while staying helpful"
     whole = "so that the critique no longer applies"
-    assert re.search(said, principle.revision_request, re.I) or whole in principle.revision_request
+    assert (
+        re.search(pattern, principle.revision_request, re.I) or whole in principle.revision_request
+    )
     assert re.search(r"\bresponse\b.*\?$", principle.comparison_question, re.S)
 
 
@@ -135,11 +137,11 @@ def test_wordings_are_not_copies_of_each_other(field: str) -> None:
 
 def test_each_test_has_responses_of_its_own() -> None:
     """Nobody tests a principle with the response that flags another: it may be about both."""
-    seen: dict[str, str] = {}
+    owners: dict[str, str] = {}
     for principle in PRINCIPLES:
         for test in principle.tests:
             if test.response and test.expect.get("critique_flags") == "problem":
-                other = seen.setdefault(test.response, principle.id)
+                other = owners.setdefault(test.response, principle.id)
                 assert other == principle.id, f"{test.response!r}: {other} and {principle.id}"
 
 
@@ -150,9 +152,9 @@ def test_the_constitutions() -> None:
 
 @pytest.mark.parametrize("name", CONSTITUTIONS)
 def test_a_constitution(name: str) -> None:
-    found = CONSTITUTIONS[name]
-    assert found.id == name
-    assert found.phase("sl") and found.phase("rl")
+    constitution = CONSTITUTIONS[name]
+    assert constitution.id == name
+    assert constitution.phase("sl") and constitution.phase("rl")
     assert (ROOT / "constitution" / f"{name}.yaml").read_text("utf-8").startswith(f"# {name}: ")
 
 
@@ -173,13 +175,13 @@ def test_default_weighs_evasiveness_above_all_style() -> None:
 
 def test_harmlessness_has_the_shape_of_the_paper() -> None:
     """Bai et al. 2022: 16 principles, 4 revisions, one principle a comparison, drawn uniformly."""
-    found = CONSTITUTIONS["harmlessness"]
-    assert len(found.phase("sl")) == len(found.phase("rl")) == 16
-    assert {m.weight for m in found.members} == {1.0}
-    assert (found.plan.rounds, found.plan.draw) == (4, "uniform")
-    assert (found.feedback.mode, found.feedback.principles_per_pair) == ("letters", 1)
-    assert found.feedback.both_orders
-    assert all("harmlessness" in m.principle.tags for m in found.members)
+    constitution = CONSTITUTIONS["harmlessness"]
+    assert len(constitution.phase("sl")) == len(constitution.phase("rl")) == 16
+    assert {m.weight for m in constitution.members} == {1.0}
+    assert (constitution.plan.rounds, constitution.plan.draw) == (4, "uniform")
+    assert (constitution.feedback.mode, constitution.feedback.principles_per_pair) == ("letters", 1)
+    assert constitution.feedback.both_orders
+    assert all("harmlessness" in m.principle.tags for m in constitution.members)
 
 
 def test_harmlessness_has_examples_for_fewshot() -> None:
@@ -188,12 +190,14 @@ def test_harmlessness_has_examples_for_fewshot() -> None:
     assert len(with_fewshot(CONSTITUTIONS["harmlessness"], 3)) == 16
 
 
-def with_fewshot(found: Constitution, number: int) -> list[str]:
+def with_fewshot(constitution: Constitution, number: int) -> list[str]:
     """What is wrong with a constitution that shows so many examples."""
-    source, _ = read_source(ROOT / "constitution" / f"{found.id}.yaml")
+    source, _ = read_source(ROOT / "constitution" / f"{constitution.id}.yaml")
     assert source is not None
-    plan = replace(found.plan, fewshot=number)
-    return [p.code for p in contradictions(source, found.members, plan, found.feedback)]
+    plan = replace(constitution.plan, fewshot=number)
+    return [
+        p.code for p in contradictions(source, constitution.members, plan, constitution.feedback)
+    ]
 
 
 def test_the_page_on_choosing_tells_what_each_costs() -> None:
@@ -205,13 +209,13 @@ def test_the_page_on_choosing_tells_what_each_costs() -> None:
     rows = re.findall(r"^\| `([\w-]+)` \| ([\w ]+) \| (\d+) \| 2, (\d+) \|$", page, re.M)
     assert {name for name, *_ in rows} == CONSTITUTIONS.keys()
     for name, texts, checks, scores in rows:
-        found = CONSTITUTIONS[name]
-        plan, wanted = found.plan, found.feedback.principles_per_pair
-        rounds = len(found.phase("sl")) if plan.draw == "all" else plan.rounds
+        constitution = CONSTITUTIONS[name]
+        plan, per_pair = constitution.plan, constitution.feedback.principles_per_pair
+        rounds = len(constitution.phase("sl")) if plan.draw == "all" else plan.rounds
         most = 1 + rounds * (2 if plan.critique else 1)
-        judges = len(found.phase("rl")) if wanted == "all" else wanted
+        judges = len(constitution.phase("rl")) if per_pair == "all" else per_pair
         assert texts == (f"{1 + rounds} to {most}" if plan.critique else f"{most}"), name
-        assert (int(checks), int(scores)) == (len(found.members), 2 * judges), name
+        assert (int(checks), int(scores)) == (len(constitution.members), 2 * judges), name
 
 
 def test_high_stakes_weighs_as_its_comments_say() -> None:
@@ -223,14 +227,14 @@ def test_high_stakes_weighs_as_its_comments_say() -> None:
     assert {p for p, w in weights.items() if w == 6} == {
         *("harm.self-harm", "children.protection", "care.medical"),
     }
-    found = CONSTITUTIONS["high-stakes"]
-    assert found.feedback.principles_per_pair == "all"
+    constitution = CONSTITUTIONS["high-stakes"]
+    assert constitution.feedback.principles_per_pair == "all"
 
 
 def test_high_stakes_asks_for_usefulness_last() -> None:
     """Every principle once, in the order of the file; what caution took out is put back."""
-    found = CONSTITUTIONS["high-stakes"]
-    assert found.plan.draw == "all"
-    order = [m.principle.id for m in found.phase("sl")]
+    constitution = CONSTITUTIONS["high-stakes"]
+    assert constitution.plan.draw == "all"
+    order = [m.principle.id for m in constitution.phase("sl")]
     assert order[:3] == ["harm.self-harm", "children.protection", "care.medical"]
     assert order[-2:] == ["care.deflection", "respect.preachiness"]

@@ -29,10 +29,10 @@ def read(tmp_path: Path, data: str | bytes) -> tuple[Any, list[Any]]:
     path = tmp_path / "file.yaml"
     path.write_bytes(data if isinstance(data, bytes) else data.encode("utf-8", "surrogatepass"))
     begin = time.process_time()
-    found, problems = read_source(path)
+    result, problems = read_source(path)
     assert time.process_time() - begin < 1.0
-    assert (found is None) == bool(problems)
-    return found, problems
+    assert (result is None) == bool(problems)
+    return result, problems
 
 
 BOMB = "a: &a [x, x]\n" + "".join(
@@ -150,33 +150,33 @@ CORE: list[tuple[str, object]] = [
 @pytest.mark.usefixtures("_each_loader")
 @pytest.mark.parametrize(("text", "value"), CORE)
 def test_the_core_schema(text: str, value: object, tmp_path: Path) -> None:
-    found, problems = read(tmp_path, f"a: {text}\n")
+    result, problems = read(tmp_path, f"a: {text}\n")
     assert not problems
-    assert found.value["a"] == value
-    assert type(found.value["a"]) is type(value)
+    assert result.value["a"] == value
+    assert type(result.value["a"]) is type(value)
 
 
 def test_keys_are_text_and_merge_keys_are_plain(tmp_path: Path) -> None:
-    found, _ = read(tmp_path, "no: 1\n12: 2\ntrue: 3\n<<: {a: 4}\n")
-    assert found.value == {"no": 1, "12": 2, "true": 3, "<<": {"a": 4}}
+    result, _ = read(tmp_path, "no: 1\n12: 2\ntrue: 3\n<<: {a: 4}\n")
+    assert result.value == {"no": 1, "12": 2, "true": 3, "<<": {"a": 4}}
 
 
 @pytest.mark.usefixtures("_each_loader")
 def test_positions(tmp_path: Path) -> None:
-    found, _ = read(tmp_path, "# head\na:\n  - b: 1\n    ü: |\n      text\n  - {c: [x, y]}\n")
-    assert found.value == {"a": [{"b": 1, "ü": "text\n"}, {"c": ["x", "y"]}]}
-    assert found.position(()) == (2, 1)
-    assert found.position(("a",), key=True) == (2, 1)
-    assert found.position(("a", 0, "ü")) == (4, 8)
-    assert found.position(("a", 0, "ü"), key=True) == (4, 5)
-    assert found.position(("a", 1, "c", 1)) == (6, 13)
-    assert found.position(("a", 1, "missing")) == (6, 5)
-    assert found.position(("a", "union-tag", 1, "c")) == (6, 9)
+    result, _ = read(tmp_path, "# head\na:\n  - b: 1\n    ü: |\n      text\n  - {c: [x, y]}\n")
+    assert result.value == {"a": [{"b": 1, "ü": "text\n"}, {"c": ["x", "y"]}]}
+    assert result.position(()) == (2, 1)
+    assert result.position(("a",), key=True) == (2, 1)
+    assert result.position(("a", 0, "ü")) == (4, 8)
+    assert result.position(("a", 0, "ü"), key=True) == (4, 5)
+    assert result.position(("a", 1, "c", 1)) == (6, 13)
+    assert result.position(("a", 1, "missing")) == (6, 5)
+    assert result.position(("a", "union-tag", 1, "c")) == (6, 9)
 
 
 def test_a_byte_order_mark_and_windows_lines(tmp_path: Path) -> None:
-    found, _ = read(tmp_path, b"\xef\xbb\xbfa: 1\r\nb: |\r\n  x\r\n  y\r\n")
-    assert found.value == {"a": 1, "b": "x\ny\n"}
+    result, _ = read(tmp_path, b"\xef\xbb\xbfa: 1\r\nb: |\r\n  x\r\n  y\r\n")
+    assert result.value == {"a": 1, "b": "x\ny\n"}
 
 
 @pytest.mark.parametrize(

@@ -129,8 +129,8 @@ def test_plain_templates_work(source: str, expected: str) -> None:
 
 def test_text_of_models_is_never_a_template() -> None:
     """What a model wrote stays as it is, whatever it looks like."""
-    written = "{{ 7 * 7 }}{% for x in y %}{# #}{{ a.__class__ }}"
-    assert render("{{ a }}|{{ b }}", {"a": written, "b": "{{ a }}"}) == f"{written}|{{{{ a }}}}"
+    text = "{{ 7 * 7 }}{% for x in y %}{# #}{{ a.__class__ }}"
+    assert render("{{ a }}|{{ b }}", {"a": text, "b": "{{ a }}"}) == f"{text}|{{{{ a }}}}"
 
 
 def test_unknown_variables_are_named_with_a_suggestion() -> None:
