@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import cai
-from cai import miniature
+from cai import miniature, stats
 
 ROOT = Path(__file__).parents[1]
 
@@ -23,6 +23,8 @@ NAMES = {
     "judge", "load_constitution", "load_model", "load_principle", "read_run", "respond", "train",
 }  # fmt: skip
 """Adding a name is a feature; removing one breaks users and needs a major version."""
+STATS = ("Proportion", "wilson", "Paired", "difference")
+"""Names of `cai.stats` that are public."""
 
 
 def test_the_names_are_these_and_all_load() -> None:
@@ -48,6 +50,7 @@ def test_folders_may_be_text(tmp_path: Path) -> None:
 def test_every_name_is_in_the_docs() -> None:
     page = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
     missing = [name for name in NAMES - {"__version__"} if f"`{name}" not in page]
+    missing += [name for name in STATS if not hasattr(stats, name) or name not in page]
     assert not missing
 
 

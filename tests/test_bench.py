@@ -1,4 +1,4 @@
-"""The scripts of bench/ run: each that needs little, at its smallest size."""
+"""The scripts of bench/ use the public API, and those that need little run at a small size."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from tests.test_layers import imported
 
 ROOT = Path(__file__).parents[1]
 MINIATURE = ROOT / "bench" / "results" / "2026-11-26-miniature"
@@ -19,6 +21,19 @@ RUNS = {
     "two_runs": (f"{MINIATURE}.json", f"{MINIATURE}-seed-0.json"),
 }  # fmt: skip
 """Those left out need a browser, the `peers` extra, a data set, or many minutes."""
+
+
+INSIDES = {"align", "audit_page", "feedback", "generate", "noise", "ppo_curve", "reward_hh"}
+"""Scripts that measure a part of cai by itself."""
+PUBLIC = {"miniature", "stats"}
+SCRIPTS = [*sorted((ROOT / "bench").glob("*.py")), *sorted((ROOT / "examples").glob("*.py"))]
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_it_uses_the_public_api(script: Path) -> None:
+    names = (name.split(".") for name in imported(script) if name.startswith("cai."))
+    insides = {".".join(name) for name in names if name[1] not in PUBLIC}
+    assert bool(insides) == (script.stem in INSIDES), insides
 
 
 @pytest.mark.slow
