@@ -8,12 +8,23 @@ that states nothing is sampled from its own distribution.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from cai.errors import UsageError
+from cai.options import Bounds, broken_bounds
 from cai.types import Sampling
+
+BOUNDS: dict[str, Bounds] = {
+    "temperature": {"least": 0},
+    "top_p": {"above": 0, "most": 1},
+    "top_k": {"least": 0},
+    "min_p": {"least": 0, "most": 1},
+    "repetition_penalty": {"above": 0},
+}
+"""The range of each setting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,33 +63,24 @@ class Decoding:
 
     def validate(self) -> None:
         """Raise `UsageError` for a value out of range."""
-        for name, rule in _RULES.items():
+        for name in SETTINGS:
             value = getattr(self, name)
-            if not _holds(name, value):
+            if rule := _broken_rule(name, value):
                 raise UsageError(f"{name} is {value}; it must be {rule}")
 
 
 SETTINGS = tuple(field.name for field in fields(Decoding))
 
-_RULES = {
-    "temperature": "0 or more",
-    "top_p": "above 0 and at most 1",
-    "top_k": "a whole number, 0 or more",
-    "min_p": "0 or more and at most 1",
-    "repetition_penalty": "above 0",
-}
 _FIRST = ("temperature", "top_p")
 """Settings that step keys have always held."""
 
 
-def _holds(name: str, value: Any) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    if name == "top_k":
-        return isinstance(value, int) and value >= 0
-    if name in ("top_p", "min_p"):
-        return 0 <= value <= 1 and (name == "min_p" or value > 0)
-    return 0 <= value < float("inf") and (name == "temperature" or value > 0)
+def _broken_rule(name: str, value: Any) -> str:
+    """The rule that a value of a setting breaks; empty if it is valid."""
+    kinds = int if name == "top_k" else int | float
+    if isinstance(value, bool) or not isinstance(value, kinds):
+        return "a whole number" if name == "top_k" else "a number"
+    return broken_bounds(value, BOUNDS[name]) or ("" if math.isfinite(value) else "finite")
 
 
 def of_generation_config(values: Mapping[str, Any]) -> Sampling:
@@ -89,8 +91,8 @@ def of_generation_config(values: Mapping[str, Any]) -> Sampling:
     """
     settings = {n: v for n in SETTINGS if (v := values.get(n)) is not None}
     for name, value in settings.items():
-        if not _holds(name, value):
-            raise ValueError(f"{name} is {value!r}; it must be {_RULES[name]}")
+        if rule := _broken_rule(name, value):
+            raise ValueError(f"{name} is {value!r}; it must be {rule}")
         settings[name] = value if name == "top_k" else float(value)
     if values.get("do_sample") is False:
         settings["temperature"] = 0.0

@@ -2,8 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import field
-from typing import Any
+from typing import Any, TypedDict
+
+
+class Bounds(TypedDict, total=False):
+    """The range of a number: `least` and `most` include the bound, `above` excludes it."""
+
+    least: float
+    most: float
+    above: float
+
+
+def broken_bounds(value: float, bounds: Mapping[str, Any]) -> str:
+    """The range that a value is outside of, such as "0 or more"; empty if it is inside.
+
+    bounds: `Bounds`, or the metadata of a field made by `option`.
+    """
+    least, most, above = (bounds.get(name) for name in ("least", "most", "above"))
+    inside = (
+        (least is None or value >= least)
+        and (most is None or value <= most)
+        and (above is None or value > above)
+    )
+    low = "" if least is None else f"{least:g} or more"
+    low = low if above is None else f"above {above:g}"
+    high = "" if most is None else f"at most {most:g}"
+    return "" if inside else " and ".join(filter(None, (low, high)))
 
 
 def flag(name: str) -> str:
@@ -26,8 +52,8 @@ def option(
     """A field with its line of help, and the values that it may take where they are few.
 
     several: it may be given several times; the values are kept as the lines of one text.
-    least, most, above: bounds that the command line checks; `above` excludes the bound itself.
-    metavar: what help shows for the value. alias: an older name, still accepted.
+    least, most, above: the range of a number, as in `Bounds`. metavar: what help shows for the
+    value. alias: an older name, still accepted.
     """
     metadata = {
         "help": help, "choices": choices, "several": several, "least": least, "most": most,

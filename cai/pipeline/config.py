@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 from cai.constitution.plans import empty_round
 from cai.data.split import family, side_of
-from cai.decoding import SETTINGS, Decoding
+from cai.decoding import BOUNDS, SETTINGS, Decoding
 from cai.errors import UsageError
-from cai.options import option
+from cai.options import broken_bounds, option
 from cai.pipeline.steps import Draws
 from cai.types import Constitution, Prompt, Sampling
 
@@ -26,43 +26,52 @@ class BuildConfig:
 
     seed: int = option(0, "Fixes every random choice.")
     rounds: int | None = option(
-        None, "Rounds of critique and revision.  [default: the constitution's]"
+        None, "Rounds of critique and revision.  [default: the constitution's]", least=0
     )
     pairs: int = option(
-        1, "Pairs of responses to compare for each preference prompt; 0 makes SFT data alone."
+        1,
+        "Pairs of responses to compare for each preference prompt; 0 makes SFT data alone.",
+        least=0,
     )
-    limit: int | None = option(None, "Use the first N usable prompts.", metavar="N")
+    limit: int | None = option(None, "Use the first N usable prompts.", least=1, metavar="N")
     temperature: float | None = option(
-        None, f"0 always takes the most likely token.  {_OWN.format('1')}", least=0
+        None, f"0 always takes the most likely token.  {_OWN.format('1')}", **BOUNDS["temperature"]
     )
     top_p: float | None = option(
         None,
         f"Sample from the most likely tokens that together have this probability."
         f"  {_OWN.format('1')}",
-        above=0,
-        most=1,
+        **BOUNDS["top_p"],
     )
     top_k: int | None = option(
-        None, f"Sample from the K most likely tokens; 0 is off.  {_OWN.format('off')}", least=0
+        None,
+        f"Sample from the K most likely tokens; 0 is off.  {_OWN.format('off')}",
+        **BOUNDS["top_k"],
     )
     min_p: float | None = option(
         None,
         "Drop tokens that are less probable than this share of the most likely one."
         f"  {_OWN.format('off')}",
-        least=0,
-        most=1,
+        **BOUNDS["min_p"],
     )
     repetition_penalty: float | None = option(
-        None, f"Above 1 makes repeated tokens less likely.  {_OWN.format('1')}", above=0
+        None,
+        f"Above 1 makes repeated tokens less likely.  {_OWN.format('1')}",
+        **BOUNDS["repetition_penalty"],
     )
     max_new_tokens: int = option(256, "The longest text, in tokens.", least=1)
     max_reasoning_tokens: int = option(
         1024, "The longest reasoning before an answer, for models that reason.", least=1
     )
     sft_share: float = option(
-        0.5, "Share of the prompts for SFT data; the others are for preferences."
+        0.5,
+        "Share of the prompts for SFT data; the others are for preferences.",
+        least=0,
+        most=1,
     )
-    test_share: float = option(0.1, "Share of the prompts held out for evaluation.")
+    test_share: float = option(
+        0.1, "Share of the prompts held out for evaluation.", least=0, most=1
+    )
     revision_pairs: bool = option(
         True, "Also make preferences of the last revision over the first response."
     )
@@ -82,30 +91,22 @@ class BuildConfig:
     check_gate: float | None = option(
         None,
         "Export a final response only if the last check gives every principle at least P.",
+        least=0,
+        most=1,
         metavar="P",
     )
 
     def __post_init__(self) -> None:
-        for name in ("sft_share", "test_share", "check_gate"):
-            share = getattr(self, name)
-            if share is not None and not 0 <= share <= 1:
-                raise UsageError(f"{name} is {share}; it must lie between 0 and 1.")
-        for name, least in (
-            ("pairs", 0),
-            ("max_new_tokens", 1),
-            ("max_reasoning_tokens", 1),
-            ("rounds", 0),
-            ("limit", 1),
-        ):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise UsageError(f"{name} is {value}; it must be {least} or more.")
+        Decoding.of(self.sampling)
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if value is not None and (rule := broken_bounds(value, item.metadata)):
+                raise UsageError(f"{item.name} is {value}; it must be {rule}.")
         if self.judge_revisions and not (self.pairs and self.revision_pairs):
             raise UsageError(
                 "--judge-revisions asks about pairs of a revision and its first response, and none"
                 f" are made: {'--pairs is 0' if not self.pairs else '--no-revision-pairs'}."
             )
-        Decoding.of(self.sampling)
 
     @property
     def draws(self) -> Draws:

@@ -79,7 +79,7 @@ MISTAKES = {
     "no such prompts": (["build-data", "-p", "nowhere.jsonl"], 4, "nowhere.jsonl"),
     "no such constitution": (["build-data", "-c", "defualt"], 3, "default"),
     "no such model": (["build-data", "-m", "./no-model"], 5, "no-model"),
-    "share over one": (["build-data", "--sft-share", "2"], 2, "sft_share"),
+    "share over one": (["build-data", "--sft-share", "2"], 2, "--sft-share"),
     "negative rounds": (["build-data", "--rounds", "-1"], 2, "rounds"),
     "batch of none": (["build-data", "--batch-size", "0"], 2, "batch-size"),
     "no such option": (["build-data", "--sed", "1"], 2, "--seed"),
