@@ -83,7 +83,7 @@ def test_a_trace_shows_all_there_is(watched: Watched, page_file: Path) -> None:
     whole = watched.page.inner_text("#reader")
     for part in (
         "Question p0?", "Take the blue kettle home.", "It is rude.", "Be kind | always",
-        "Say what is not kind.", "Round 2", "No problem found.", "The text stands as it was.",
+        "Say what is not kind.", "Round 2", "No problem found.", "No revision: the text is unchanged.",
         "kind 1.2.0", "cai trace t-p0",
     ):  # fmt: skip
         assert part in whole, part
@@ -645,7 +645,7 @@ def test_verdicts_of_others_are_imported(
     read(watched, page_file, f"item={some.key}")
     watched.page.click("#menu")
     watched.page.set_input_files("#import", tmp_path / "bad.jsonl")
-    watched.page.wait_for_selector("text=was not taken: line 2 is not JSON")
+    watched.page.wait_for_selector("text=was not imported: line 2 is not JSON")
     for at, told in (
         ("2026-01-01T00:00:00", "names no time zone"),
         ("2999-01-01T00:00:00Z", "future"),

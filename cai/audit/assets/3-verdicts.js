@@ -331,7 +331,7 @@ class Verdicts extends EventTarget {
     this.changed();
   }
 
-  /** What others said since. */
+  /** New rows of other people. */
   async poll() {
     const answer = await this.ask("GET");
     if (answer?.rows && this.add(answer.rows).length) this.changed();

@@ -68,7 +68,7 @@ class State extends EventTarget {
   /** A value that is filtered by and that no item can have; null where there is none. @type {() => string | null} */
   unknown() {
     for (const [facet, values] of this.filters) {
-      if (facet === "verdict" || facet === "reason") continue; // what has not been said yet may still be
+      if (facet === "verdict" || facet === "reason") continue; // such verdicts may still come
       const known = new Set(this.run.items.flatMap((item) => this.traits(item, facet)));
       for (const value of values) if (!known.has(value)) return `The filter ${facet} = ${value} of this address`;
     }

@@ -64,7 +64,7 @@ class Listing {
     h("div", { class: "row-notes" },
       h("span", { class: "what" }, notes(item)),
       item.flags.map((f) => h("span", { class: "flag", title: this.state.run.flag(f).name }, f)),
-      others ? h("span", { class: "others", title: "what others said" }, `+${others}`) : null));
+      others ? h("span", { class: "others", title: "verdicts of others" }, `+${others}`) : null));
     row.style.top = n * ROW + "px";
     return row;
   }

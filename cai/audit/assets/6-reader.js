@@ -137,8 +137,8 @@ class Reader {
       extra);
   }
 
-  /** What a model received as input, word for word. @type {(item: RunItem, part: string, name?: string) => Child} */
-  input(item, part, name = "What the model was given") {
+  /** The input of a model call, word for word, folded. @type {(item: RunItem, part: string, name?: string) => Child} */
+  input(item, part, name = "The model's input") {
     const details = h("details", { class: "given" }, h("summary", {}, name));
     if (!item.inputs?.[part]) return null;
     details.addEventListener("toggle", () => {
@@ -203,7 +203,7 @@ class Reader {
           r.revision
             ? [same ? h("p", { class: "same" }, "The revision is the same text.") : this.change("Revision", texts[n], r.revision),
               this.input(item, "revision " + n)]
-            : h("p", { class: "same" }, "The text stands as it was."));
+            : h("p", { class: "same" }, "No revision: the text is unchanged."));
       }),
       item.rounds.filter((r) => r.revision).length > 1 && texts[0] !== texts.at(-1)
         ? h("section", { class: "round" }, h("h2", {}, "From first to last"),
@@ -231,7 +231,7 @@ class Reader {
     rest.length ? h("ul", {}, rest.map(bar)) : null,
     group.length ? h("p", { class: Number(common) < 0.5 ? "warn" : "muted" },
       `${rest.length ? `Under the ${number(group.length)} other principles` : `Under each of ${number(group.length)} principles`}: ${common}.`) : null,
-    group.length ? h("details", {}, h("summary", {}, "Which they are"), h("p", {}, group.map((c) => this.state.run.title(c.principle)).join(" · "))) : null);
+    group.length ? h("details", {}, h("summary", {}, "Show them"), h("p", {}, group.map((c) => this.state.run.title(c.principle)).join(" · "))) : null);
   }
 
   /** @type {(id: string) => Child} */
@@ -263,7 +263,7 @@ class Reader {
   }
 
   /**
-   * What each principle said of a pair: one probability, or one for each order.
+   * The judgements of a pair under each principle: one probability, or one for each order.
    * @type {(item: ComparisonItem) => Child}
    */
   judgements(item) {
@@ -319,7 +319,7 @@ class Reader {
         one.rounds.map((r, n) => h("section", { class: "round" },
           h("h3", {}, `Round ${n + 1} · ${this.state.run.title(r.principle, this.first)}`),
           r.critique ? this.text("Critique", r.critique, { tone: r.found ? "critique" : "critique clean" }) : null,
-          r.revision ? this.text("Revision", r.revision) : h("p", { class: "same" }, "The text stands as it was.")))]
+          r.revision ? this.text("Revision", r.revision) : h("p", { class: "same" }, "No revision: the text is unchanged.")))]
         : [alike ? null : responses(one), this.judgements(one)]);
     const column = (/** @type {"a" | "b"} */ which) => {
       this.first = which === "a"; // its principles as they were in it
@@ -340,7 +340,7 @@ class Reader {
 
   // -- the verdict --------------------------------------------------------------------------------
 
-  /** Everything that is mine is judged: the way on. @type {() => Child} */
+  /** Once all of my items are judged: the next step. @type {() => Child} */
   onward() {
     const { run } = this.state;
     if (this.verdicts.todo().length || !this.verdicts.part().length) return null;
@@ -357,7 +357,7 @@ class Reader {
   reasons(item, mine, name = "reasons") {
     const current = mine?.reasons || [];
     const choices = this.state.run.reasons[item.kind] || [];
-    return h("div", { class: name, role: "group", "aria-label": "Reasons" }, h("span", { class: "muted" }, "Because"),
+    return h("div", { class: name, role: "group", "aria-label": "Reasons" }, h("span", { class: "muted" }, "Reasons"),
       [...choices, ...current.filter((r) => !choices.includes(r))].map((reason, n) => h("button", {
         type: "button", class: "reason", "data-act": "reason " + reason, "aria-pressed": String(current.includes(reason)),
         onclick: () => actions.because(reason) }, n < 9 ? h("kbd", {}, String(n + 1)) : null, textNodes(reason))));

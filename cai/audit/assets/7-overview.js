@@ -1,4 +1,4 @@
-// The first look: what the run did, what is doubtful, and where to read first.
+// The overview: the run in numbers, its flags, and where to read first.
 
 /**
  * 95 % interval of a share (Wilson 1927), as `cai.stats.wilson`.
@@ -127,9 +127,9 @@ class Overview {
     if (run.run.kind !== "build" || !run.items.length) return null;
     if (signature) return h("p", { class: "signed" }, h("b", {}, "Signed off"), " by ", textNodes(signature.signer), `, ${signature.at.slice(0, 16).replace("T", " ")}. The next verdict makes it stale.`);
     if (!all) return null;
-    const late = [...missing].map(([name, n]) => `${name} has ${number(n)} to read`);
-    if (late.length) return h("p", { class: "muted" }, "All is judged by somebody; ", textNodes(late.join(", ")), ".");
-    return h("p", { class: "sign" }, h("b", {}, "All is judged. "), "Now sign, so that training takes the data. ",
+    const late = [...missing].map(([name, n]) => `${name} has ${number(n)} to judge`);
+    if (late.length) return h("p", { class: "muted" }, "Every item is judged by somebody; ", textNodes(late.join(", ")), ".");
+    return h("p", { class: "sign" }, h("b", {}, "All items are judged. "), "Now sign, so that training takes the data. ",
       h("button", { type: "button", class: "primary", "data-act": "sign-off", onclick: () => actions.sign() }, "Sign off"));
   }
 

@@ -1,4 +1,4 @@
-// The first look at two runs: what one did and the other did not.
+// The overview of two runs: how they differ.
 
 /** @type {(overview: Overview) => Child} */
 function differences(overview) {
@@ -49,7 +49,7 @@ function whatMoved(run, a, b) {
     ["judged", "Labels that depend on the order", (t) => of(t.flips, t.both)],
     ["judged", "Pairs that are nearly a tie", (t) => of(t.ties, t.judged)],
   ];
-  return beside("What they did", run, "", rows.filter(([name]) => a[name] || b[name])
+  return beside("Counts", run, "", rows.filter(([name]) => a[name] || b[name])
     .map(([, text, value]) => [head(text), value(a), value(b)]));
 }
 

@@ -11,7 +11,7 @@ const VIEWS = /** @type {const} */ (["overview", "read"]);
 const TABS = /** @type {const} */ ({ overview: "tab-overview", read: "tab-read" });
 
 const KEYS = [
-  ["j  k", "next, previous"], ["Space", "read on"], ["a  x  u", "accept, reject, unsure: then the next"], ["f", "flag, to come back to"],
+  ["j  k", "next, previous"], ["Space", "scroll down"], ["a  x  u", "accept, reject, unsure: then the next"], ["f", "flag, to come back to"],
   ["1 … 9", "a reason from the list"], ["c", "reasons, and one in your words"], ["z", "undo"], ["d", "differences in one text or side by side"], ["/", "search"],
   ["o", "overview and back"], ["r", "cover texts, or show them"], ["t", "light or dark"], ["Esc", "leave a field, close a dialog"], ["?", "this help"],
 ];
@@ -99,7 +99,7 @@ async function main() {
   // -- what can be done ---------------------------------------------------------------------------
 
   /**
-   * Do something that is said under a name: ask for the name first, where it is not known.
+   * Do something with the open item under a name: ask for the name first where there is none.
    * @type {(work: (item: AnyItem) => void) => void}
    */
   function withName(work) {
@@ -110,7 +110,7 @@ async function main() {
       if (!run.sample || verdicts.part().includes(item)) work(item);
       else {
         state.only({ sample: "for " + verdicts.author });
-        mention("What was open is not drawn for you. This is your part of the sample.");
+        mention("The item that was open is not in your part of the sample. This is your part.");
       }
     });
   }
@@ -287,7 +287,7 @@ async function main() {
     const { of, done, missing } = verdicts.review();
     const left = [...missing].filter(([name]) => name !== verdicts.author);
     const progressLine = [h("p", {}, `${number(done)} of ${plural(of, "item")} ${run.sample ? "of the sample " : ""}judged.`,
-      left.length ? ` Still to read: ${left.map(([name, n]) => `${name} ${number(n)}`).join(", ")}.` : "")];
+      left.length ? ` Still to judge: ${left.map(([name, n]) => `${name} ${number(n)}`).join(", ")}.` : "")];
     if (run.mode !== "serve") {
       dialog("Sign off", [progressLine, h("p", {}, "This page is a file, so it can't sign. Export your verdicts, and in a terminal:"),
         h("pre", {}, `cai audit import RUN verdicts-${run.run.name}.jsonl\ncai audit sign RUN --signer "${verdicts.author || "NAME"}"`),
@@ -349,16 +349,16 @@ async function main() {
           (unknown ? `; ${number(unknown)} left out: about items that are not in this page.` : ".");
         $("export")?.replaceChildren(`Export ${plural(verdicts.rows.length, "line")}`);
       } catch (error) {
-        status.textContent = `${upload.name} was not taken: ${error instanceof Error ? error.message : error}.`;
+        status.textContent = `${upload.name} was not imported: ${error instanceof Error ? error.message : error}.`;
       }
       file.value = "";
     } });
     dialog("Verdicts", [
-      h("p", {}, verdicts.author ? ["You are ", h("b", {}, textNodes(verdicts.author)), ". "] : "You have not said your name yet. ",
+      h("p", {}, verdicts.author ? ["You are ", h("b", {}, textNodes(verdicts.author)), ". "] : "You have not entered a name. ",
         h("button", { type: "button", class: "link", onclick: () => { $("dialog").close(); askName(); } }, "change")),
       h("p", {}, run.mode === "serve" ? "Each verdict is on the server's disk at once." :
         run.mode === "diff" ? "Two runs are compared here; verdicts are given in a run's own page." :
-        "They are kept in this browser. Export them, and bring them home with: cai audit import RUN FILE"),
+        "They are kept in this browser. Export them, then add them to the run: cai audit import RUN FILE"),
       run.mode === "diff" ? null : h("div", { class: "buttons" },
         exporting(),
         h("label", { class: "button" }, "Import a file", file)),
