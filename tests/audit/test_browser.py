@@ -83,8 +83,8 @@ def test_a_trace_shows_all_there_is(watched: Watched, page_file: Path) -> None:
     whole = watched.page.inner_text("#reader")
     for part in (
         "Question p0?", "Take the blue kettle home.", "It is rude.", "Be kind | always",
-        "Say what is not kind.", "Round 2", "No problem found.", "No revision: the text is unchanged.",
-        "kind 1.2.0", "cai trace t-p0",
+        "Say what is not kind.", "Round 2", "No problem found.",
+        "No revision: the text is unchanged.", "kind 1.2.0", "cai trace t-p0",
     ):  # fmt: skip
         assert part in whole, part
     assert watched.texts("#reader del")[0].startswith("Take the blue kettle home.")
