@@ -80,7 +80,7 @@ def _trace(view: dict[str, Any], prompts: bool) -> None:
             _fact("", "A is the final response, B the first")
         _judged(view, record["label"], prompts, letters=record["label"]["p_ab"] is not None)
     if record["checks"]:
-        _title("last check: probability that nothing is wrong")
+        _title("final check: probability that nothing is wrong")
     for check in record["checks"]:
         p = check["mass"]
         _fact("", f"{p:.3f}  {check['principle_id']}", "red" if p < 0.5 else "")

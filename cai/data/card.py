@@ -126,7 +126,7 @@ def _constitution(run: Run, counts: RunCounts) -> str:
         "critiques that refuse, contradict themselves or are empty; revised: revisions; guarded: "
         "responses kept out of the data; judged: verdicts on pairs; flips: verdicts that depend on "
         "the order of the two responses (position bias); remaining: final responses in which the "
-        "last check still finds a problem.\n"
+        "final check still finds a problem.\n"
     )
 
 

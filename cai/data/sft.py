@@ -89,7 +89,7 @@ def without_reasoning(messages: Messages) -> Messages:
 
 
 def fails_check(trace: Trace, check_gate: float | None) -> bool:
-    """Whether the last check gives "no problem" less than `check_gate` under some principle."""
+    """Whether the final check gives "no problem" less than `check_gate` under some principle."""
     return check_gate is not None and any(c.scores.mass < check_gate for c in trace.checks)
 
 

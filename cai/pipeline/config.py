@@ -90,7 +90,7 @@ class BuildConfig:
     )
     check_gate: float | None = option(
         None,
-        "Export a final response only if the last check gives every principle at least P.",
+        "Export a final response only if the final check gives every principle at least P.",
         least=0,
         most=1,
         metavar="P",
@@ -139,7 +139,7 @@ def with_rounds(constitution: Constitution, config: BuildConfig) -> Constitution
     """
     if config.check_gate is not None and not constitution.plan.check:
         raise UsageError(
-            f"{constitution.id} has no last check, and --check-gate needs one.",
+            f"{constitution.id} has no final check, and --check-gate needs one.",
             hint="Set plan.check: true, or leave --check-gate out.",
         )
     if config.rounds is None:

@@ -40,7 +40,7 @@ def test_a_trace_from_row_to_critique(runs: Path, capsys: pytest.CaptureFixture[
         f"trace t-{SFT}", "r-1 in demo", "demo 1.0.0", f"t-{SFT}.1  sft.", f"Question {SFT}?",
         f"First {SFT}", "round 1: kind 1.2.0", "kind helps", "Say what is not kind.",
         "It is rude.", f"Better {SFT}", "nothing found; the response stands", "prompts.jsonl:1",
-        "0.905  kind",  # the last check: e^-0.1 + e^-inf
+        "0.905  kind",  # the final check: e^-0.1 + e^-inf
     ):  # fmt: skip
         assert text in out, text
     assert out.index("It is rude.") < out.index(f"Better {SFT}")
@@ -87,7 +87,7 @@ def test_a_judged_revision_shows_how_its_label_came_about(
     flips = "0.900 shown first, 0.300 shown second: it flips with the order"
     assert (flips in out) == letters
     assert ("scores B" in out) == (not letters)
-    label_part = out[out.index("better than the first") : out.index("last check")]
+    label_part = out[out.index("better than the first") : out.index("final check")]
     assert "given  <user>?" in label_part
     assert "given" not in shown(capsys, "t-p", "--runs-dir", tmp_path)
 

@@ -102,7 +102,7 @@ class Reasoner(ScriptedBackend):
 
 @pytest.mark.parametrize("mode", ["pointwise", "letters"])
 def test_a_judge_that_reasons_is_scored_behind_its_reasoning(mode: Any, tmp_path: Path) -> None:
-    """Every score asks behind what the judge thought of that very question, also the last check."""
+    """Every score asks behind what the judge thought of that question, also the final check."""
     rules = load_constitution("default")
     rules = replace(rules, feedback=replace(rules.feedback, mode=mode, principles_per_pair=2))
     thinker = Reasoner(
