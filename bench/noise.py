@@ -120,10 +120,10 @@ def ppo(bone: Backbone, pairs: Sequence[EncodedPair]) -> dict[str, Any]:
         cai.PpoConfig(prompts_per_update=ROLLOUT, max_new_tokens=WRITTEN),
         value_head=ScalarHead(bone.hidden_size, 0, std=0.0),
     )  # fmt: skip
-    responses = trainer._write()
+    responses = trainer.sample_responses()
     parts = [trainer._minibatches(len(responses), epoch) for epoch in range(2)]
     first, same, other = (
-        trainer._read(responses, [0.0] * len(responses), part)
+        trainer.read_rollout(responses, [0.0] * len(responses), part)
         for part in (parts[0], parts[0], parts[1])
     )
 

@@ -1,8 +1,8 @@
 """Training on the policy's own responses: rollouts, evaluation, monitors, checkpoints.
 
-Prompts are answered, the responses are scored and read by policy and reference, and the monitors
-watch. Scores that are rewards are the business of `cai.training.rl`; how a policy learns from a
-rollout is that of a method, such as `cai.training.ppo`.
+Prompts are answered, the responses are scored, policy and reference model compute their
+log-probabilities, and the monitors watch. `cai.training.rl` makes the scores a reward; how a policy
+learns from a rollout is up to a method, such as `cai.training.ppo`.
 
 Every random choice is a function of (seed, update) and of a prompt's id, so the state of a run is
 its parameters, AdamW's moments and a few numbers.
@@ -55,7 +55,10 @@ _EVALUATION = -1  # instead of an update, in the seed of a draw
 
 
 class OnPolicyTrainer(ABC):
-    """Draws, scores, reads and watches rollouts: a `StageTrainer` but for its `update`.
+    """Samples, scores, reads and watches rollouts: a `StageTrainer` but for its `update`.
+
+    A method's `update` calls `sample_responses`, `scorer`, `read_rollout` and `watch`, then learns
+    by `forward` and `map_micro_batches`, and counts `step` up.
 
     scorer: gives the scores that evaluations and monitors go by.
 
@@ -194,7 +197,7 @@ class OnPolicyTrainer(ABC):
             s.temperature, s.seed, _EVALUATION, self.max_reasoning_tokens,
         )  # fmt: skip
         scores = self.scorer(responses)
-        rollout = self._read(responses, self.scale(scores, responses), [range(len(responses))])
+        rollout = self.read_rollout(responses, self.scale(scores, responses))
         kl = rollout.kl.mean().item()
         return {
             "reward": rollout.scores.mean().item() - self._start_kl_coef * kl,
@@ -271,8 +274,8 @@ class OnPolicyTrainer(ABC):
 
     # -- the rollout ----------------------------------------------------------------------------
 
-    def _write(self) -> list[Response]:
-        """Responses to the update's prompts, drawn from the policy."""
+    def sample_responses(self) -> list[Response]:
+        """Responses to the update's prompts, sampled from the policy."""
         s = self.settings
         prompts = draw_prompts(self.prompts, s.prompts_per_update, s.seed, self.step)
         return write_responses(
@@ -281,31 +284,31 @@ class OnPolicyTrainer(ABC):
         )  # fmt: skip
 
     @torch.no_grad()
-    def _read(
+    def read_rollout(
         self,
         responses: Sequence[Response],
         scores: Sequence[float],
-        groups: Sequence[Sequence[int]],
+        groups: Sequence[Sequence[int]] | None = None,
     ) -> Rollout:
-        """The responses under policy, reference and value head before the update.
+        """Log-probabilities under policy and reference model, and values, before the update.
 
-        groups: which responses may be read together; each response is in one group.
+        groups: which responses may be read together, each in one group; all by default.
         """
         mask = response_mask(responses, self.backbone.device)
         logprobs, reference, values = torch.zeros(3, *mask.shape, device=self.backbone.device)
 
         def read(batch: list[int]) -> None:
             some = [responses[i] for i in batch]
-            logprobs[batch], values[batch] = self._forward(some, mask.shape[1])
+            logprobs[batch], values[batch] = self.forward(some, mask.shape[1])
             reference[batch], _ = read_responses(
                 self.backbone, self.reference, some, mask.shape[1], self.settings.temperature
             )
 
-        self._within_memory(read, responses, groups)
+        self.map_micro_batches(read, responses, groups)
         scaled_scores = to_device(torch.tensor(scores), self.backbone.device)
         return Rollout(mask, logprobs, reference, values, scaled_scores)
 
-    def _forward(self, responses: Sequence[Response], width: int) -> tuple[Tensor, Tensor]:
+    def forward(self, responses: Sequence[Response], width: int) -> tuple[Tensor, Tensor]:
         """log π of the tokens drawn and V before them (0 without a value head): [B, width] each."""
         logprobs, values = read_responses(
             self.backbone,
@@ -317,7 +320,7 @@ class OnPolicyTrainer(ABC):
         )
         return logprobs, torch.zeros_like(logprobs) if values is None else values
 
-    def _within_memory(
+    def map_micro_batches(
         self,
         work: Callable[[list[int]], T],
         responses: Sequence[Response],
@@ -331,10 +334,10 @@ class OnPolicyTrainer(ABC):
 
     # -- watching -------------------------------------------------------------------------------
 
-    def _watch(
+    def watch(
         self, responses: Sequence[Response], rollout: Rollout, scores: Sequence[float]
     ) -> dict[str, float]:
-        """Show the rollout to the monitors and keep it for auditors; returns its metrics.
+        """Show the rollout to the monitors, log it for auditors, and return its metrics.
 
         Where the monitors see a reason to stop, `stopped` says it. Where they see no alarm, the
         weights that wrote these responses are the last good ones.

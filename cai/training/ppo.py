@@ -86,14 +86,14 @@ class PpoTrainer(RlTrainer):
         """
         if self.stopped is not None:
             raise TrainingError(self.stopped)
-        responses = self._write()
+        responses = self.sample_responses()
         scores = self.scorer(responses)
         # In the groups in which the first epoch learns, so that a policy that has not moved has a
         # ratio of exactly 1 in half precision too, where shapes decide how a number is rounded.
         groups = self._minibatches(len(responses), epoch=0)
-        rollout = self._read(responses, self.scale(scores, responses), groups)
+        rollout = self.read_rollout(responses, self.scale(scores, responses), groups)
         noise = self._start_noise(responses, rollout) if self.step == 0 else {}
-        metrics = self._watch(responses, rollout, scores) | noise
+        metrics = self.watch(responses, rollout, scores) | noise
         if self.stopped is None:
             metrics |= self._learn(responses, rollout)
             self.kl.update(metrics["kl"])
@@ -155,7 +155,7 @@ class PpoTrainer(RlTrainer):
         def backward(batch: list[int]) -> Metrics:
             some = [responses[i] for i in batch]
             rows = to_device(torch.tensor(batch), self.backbone.device)
-            logprobs, values = self._forward(some, rollout.mask.shape[1])
+            logprobs, values = self.forward(some, rollout.mask.shape[1])
             mask = rollout.mask[rows]
             policy = policy_loss(
                 logprobs, rollout.logprobs[rows], advantages[rows], mask, s.clip, total
@@ -173,7 +173,7 @@ class PpoTrainer(RlTrainer):
                 "approximate_kl": policy.approximate_kl * share,
             }
 
-        return sum_metrics(self._within_memory(backward, responses, [minibatch]))
+        return sum_metrics(self.map_micro_batches(backward, responses, [minibatch]))
 
     # -- before the first step ------------------------------------------------------------------
 
@@ -185,7 +185,7 @@ class PpoTrainer(RlTrainer):
         micro-batches than the first. Raises `ModelError` where the two are not one.
         """
         self._require_reference(rollout)
-        again = self._read(
+        again = self.read_rollout(
             responses, rollout.scores.tolist(), self._minibatches(len(responses), epoch=1)
         )
         apart = (again.logprobs - rollout.logprobs).abs()

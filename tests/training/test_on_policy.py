@@ -43,11 +43,11 @@ class Rloo(RlTrainer):
             s.max_new_tokens, s.temperature, s.seed, self.step,
         )  # fmt: skip
         scores = self.scorer(responses)
-        rollout = self._read(responses, self.scale(scores, responses), [range(len(responses))])
-        metrics = self._watch(responses, rollout, scores)
+        rollout = self.read_rollout(responses, self.scale(scores, responses))
+        metrics = self.watch(responses, rollout, scores)
         rewards = (rollout.scores - self.kl.coef * rollout.kl).view(-1, SAMPLES)
         baseline = (rewards.sum(1, keepdim=True) - rewards) / (SAMPLES - 1)
-        logprobs, _ = self._forward(responses, rollout.mask.shape[1])
+        logprobs, _ = self.forward(responses, rollout.mask.shape[1])
         loss = -(masked_sum(logprobs, rollout.mask, 1) * (rewards - baseline).flatten()).mean()
         loss.backward()
         self.optimizer.step(self.step)
@@ -60,14 +60,14 @@ class Distill(OnPolicyTrainer):
     """The student's responses, read by a teacher: here the adapter "teacher" of the same base."""
 
     def update(self) -> dict[str, float]:
-        responses = self._write()
+        responses = self.sample_responses()
         scores = self.scorer(responses)
-        rollout = self._read(responses, self.scale(scores, responses), [range(len(responses))])
-        metrics = self._watch(responses, rollout, scores)
+        rollout = self.read_rollout(responses, self.scale(scores, responses))
+        metrics = self.watch(responses, rollout, scores)
         width = rollout.mask.shape[1]
         with torch.no_grad():
             teacher, _ = read_responses(self.backbone, "teacher", responses, width, 1.0)
-        logprobs, _ = self._forward(responses, width)
+        logprobs, _ = self.forward(responses, width)
         penalty = (logprobs.detach() - teacher) * logprobs  # the gradient of the reverse KL
         loss = masked_sum(penalty, rollout.mask) / rollout.mask.sum()
         loss.backward()

@@ -49,9 +49,11 @@ class Watched:
 
     def __init__(self, run: PpoTrainer, monkeypatch: pytest.MonkeyPatch) -> None:
         self.run = run
-        self.first = run._write()  # drawn again by the update: draws depend on seeds alone
+        self.first = (
+            run.sample_responses()
+        )  # drawn again by the update: draws depend on seeds alone
         run.update()
-        self.second = run._write()
+        self.second = run.sample_responses()
         self.orders = [run._minibatches(6, epoch) for epoch in range(2)]
         self.old, self.reference = (
             [self.read(name, response) for response in self.second] for name in ("policy", None)
@@ -147,7 +149,7 @@ def test_an_evaluation_subtracts_the_kl_penalty() -> None:
     """reward = mean of what a response is worth − kl_coef · mean KL, at the run's temperature; the
     coefficient is the one that the run began with, so that evaluations can be compared."""
     run = run_of(held_out=PROMPTS[6:], updates=3)
-    first = length_and_e([], [r.text for r in run._write()])
+    first = length_and_e([], [r.text for r in run.sample_responses()])
     run.update()
     run.update()
     mean = sum(first) / 6

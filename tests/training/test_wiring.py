@@ -362,7 +362,7 @@ def test_how_ppo_draws() -> None:
     """Number, length, heat and seed. The first four prompts and the last four say the same."""
 
     def drawn(**changes: Any) -> list[tuple[int, ...]]:
-        responses = trainer(**{"max_new_tokens": 6} | changes)._write()
+        responses = trainer(**{"max_new_tokens": 6} | changes).sample_responses()
         return [r.ids for r in sorted(responses, key=lambda r: r.prompt.id)]
 
     hot, cold = drawn(), drawn(temperature=1e-3)
@@ -370,7 +370,9 @@ def test_how_ppo_draws() -> None:
     assert max(map(len, hot)) == 6 and max(map(len, drawn(max_new_tokens=3))) == 3
     assert len(drawn(prompts_per_update=5)) == 5
     assert drawn(seed=5) == drawn(seed=5) != hot
-    orders = [[r.prompt.id for r in trainer(seed=n, max_new_tokens=1)._write()] for n in (5, 6)]
+    orders = [
+        [r.prompt.id for r in trainer(seed=n, max_new_tokens=1).sample_responses()] for n in (5, 6)
+    ]
     assert orders[0] != orders[1]
 
 
@@ -398,7 +400,7 @@ def test_ppo_s_reasoning_has_a_budget_of_its_own(budget: int) -> None:
     base = Backbone(loaded)
     base.add_adapter("policy", LoraSettings(r=4, alpha=8), seed=1)
     run = trainer(base, max_new_tokens=3, max_reasoning_tokens=budget, held_out=PROMPTS[:3])
-    lengths = [len(response.ids) for response in run._write()]
+    lengths = [len(response.ids) for response in run.sample_responses()]
     assert (max(lengths) > 12) == (budget > 0), lengths
     run.update()
     assert (run.evaluate()["length"] > 6) == (budget > 0)
