@@ -31,7 +31,7 @@ from cai.miniature import GARBLED, flaws_of, unknown_words
 
 # The monitors are measured: `cai.train` ends where they stop a run, and this goes on.
 from cai.training.folder import versions
-from cai.training.monitors import Bounds, Monitors
+from cai.training.monitors import AlarmBounds, Monitors
 from cai.training.policy import resolve
 from cai.training.train import make_trainer
 
@@ -83,7 +83,7 @@ def follow(config: cai.PpoConfig, prompts: Path) -> Curve:
         if trainer.stopped:
             curve.stopped_at, curve.reason = trainer.step, trainer.stopped
             trainer.stopped = None
-            trainer.monitors = Monitors(Bounds(patience=10**9))  # seen enough: look away
+            trainer.monitors = Monitors(AlarmBounds(patience=10**9))  # seen enough: look away
         print(
             f"  {trainer.step}: score {figures['score']:.2f}  KL {figures['kl']:.1f}"
             f"  any flaw {curve.flawed[-1]:.0%}  odd word {curve.odd[-1]:.0%}",

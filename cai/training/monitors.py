@@ -43,8 +43,8 @@ class Observation:
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
-    """When a run is stopped.
+class AlarmBounds:
+    """The bounds beyond which an alarm stops a run.
 
     kl: nats a response. longer, shorter: mean length as a multiple of the start's. repetition,
     unended: rise of these shares over the start. distinct: as a multiple of the start's share.
@@ -108,7 +108,7 @@ class Monitors:
     The first observation is the start, with which the others are compared.
     """
 
-    def __init__(self, bounds: Bounds) -> None:
+    def __init__(self, bounds: AlarmBounds) -> None:
         self.bounds = bounds
         self._history: list[Observation] = []
         self._streaks: dict[str, int] = {}
@@ -151,7 +151,7 @@ class Monitors:
 # -- the alarms: the observations so far (the last is the newest) -> a reason, or None -------------
 
 
-def kl_too_high(history: Sequence[Observation], bounds: Bounds) -> str | None:
+def kl_too_high(history: Sequence[Observation], bounds: AlarmBounds) -> str | None:
     """KL over its bound."""
     now = history[-1].kl
     if now <= bounds.kl:
@@ -162,7 +162,7 @@ def kl_too_high(history: Sequence[Observation], bounds: Bounds) -> str | None:
     )
 
 
-def length_growing(history: Sequence[Observation], bounds: Bounds) -> str | None:
+def length_growing(history: Sequence[Observation], bounds: AlarmBounds) -> str | None:
     """Length exploding."""
     start, now = history[0].length, history[-1].length
     if now <= bounds.longer * start:
@@ -173,7 +173,7 @@ def length_growing(history: Sequence[Observation], bounds: Bounds) -> str | None
     )
 
 
-def length_shrinking(history: Sequence[Observation], bounds: Bounds) -> str | None:
+def length_shrinking(history: Sequence[Observation], bounds: AlarmBounds) -> str | None:
     """Length collapsing."""
     start, now = history[0].length, history[-1].length
     if now >= bounds.shorter * start:
@@ -184,7 +184,7 @@ def length_shrinking(history: Sequence[Observation], bounds: Bounds) -> str | No
     )
 
 
-def repetition_growing(history: Sequence[Observation], bounds: Bounds) -> str | None:
+def repetition_growing(history: Sequence[Observation], bounds: AlarmBounds) -> str | None:
     """Repetition exploding."""
     start, now = history[0].repetition, history[-1].repetition
     if now <= start + bounds.repetition:
@@ -195,7 +195,7 @@ def repetition_growing(history: Sequence[Observation], bounds: Bounds) -> str | 
     )
 
 
-def ends_missing(history: Sequence[Observation], bounds: Bounds) -> str | None:
+def ends_missing(history: Sequence[Observation], bounds: AlarmBounds) -> str | None:
     """Responses that no longer end."""
     start, now = history[0].unended, history[-1].unended
     if now <= start + bounds.unended:
@@ -203,7 +203,7 @@ def ends_missing(history: Sequence[Observation], bounds: Bounds) -> str | None:
     return f"Responses no longer end: {now:.0%} have no end (EOS token), {start:.0%} at the start."
 
 
-def responses_identical(history: Sequence[Observation], bounds: Bounds) -> str | None:
+def responses_identical(history: Sequence[Observation], bounds: AlarmBounds) -> str | None:
     """Distribution collapse: the same response to everything."""
     start, now = history[0].distinct, history[-1].distinct
     if now >= bounds.distinct * start:
@@ -214,7 +214,7 @@ def responses_identical(history: Sequence[Observation], bounds: Bounds) -> str |
     )
 
 
-def reward_hacking(history: Sequence[Observation], bounds: Bounds) -> str | None:
+def reward_hacking(history: Sequence[Observation], bounds: AlarmBounds) -> str | None:
     """Over-optimization: the score rises while the second reward falls from its best."""
     window, unit = bounds.window, history[0].second_spread
     if len(history) < 2 * window or history[-1].second_score is None or unit == 0:
@@ -232,7 +232,7 @@ def reward_hacking(history: Sequence[Observation], bounds: Bounds) -> str | None
     )
 
 
-ALARMS: tuple[Callable[[Sequence[Observation], Bounds], str | None], ...] = (
+ALARMS: tuple[Callable[[Sequence[Observation], AlarmBounds], str | None], ...] = (
     kl_too_high,
     length_growing,
     length_shrinking,

@@ -30,7 +30,7 @@ from cai.training.folder import Facts
 from cai.training.kl_controller import FixedKl, KlController
 from cai.training.metrics_log import ROLLOUTS, last_metrics, start_noise
 from cai.training.micro_batches import TokenBudget
-from cai.training.monitors import Bounds, Monitors, observe, rollout_warnings
+from cai.training.monitors import AlarmBounds, Monitors, observe, rollout_warnings
 from cai.training.optimizer import Optimizer, Schedule
 from cai.training.policy import save_policy
 from cai.training.rollout import (
@@ -88,7 +88,7 @@ class OnPolicyTrainer(ABC):
         reference: str | None = None,
         second_scorer: Scorer | None = None,
         held_out: Sequence[Prompt] = (),
-        bounds: Bounds | None = None,
+        bounds: AlarmBounds | None = None,
         value_head: nn.Module | None = None,
         set_aside: Sequence[SetAside] = (),
         parents: Sequence[dict[str, Any]] = (),
@@ -112,7 +112,7 @@ class OnPolicyTrainer(ABC):
         """What was trained, before the last update without an alarm."""
         self.kl = self._kl_controller()
         self._start_kl_coef = self.kl.coef
-        self.monitors = Monitors(bounds or Bounds(kl=settings.max_kl))
+        self.monitors = Monitors(bounds or AlarmBounds(kl=settings.max_kl))
         self.scale = self._score_scale()
         self.budget = TokenBudget(settings.micro_tokens)
         self._warned: set[str] = set()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cai.errors import UsageError
-from cai.training.monitors import Bounds, Monitors, Observation, observe, repeated
+from cai.training.monitors import AlarmBounds, Monitors, Observation, observe, repeated
 from cai.training.rollout import ReadyPrompt, Response
 
 START = Observation(
@@ -78,7 +78,7 @@ def test_a_sign_that_stands_twice_stops_the_run(
     change: dict[str, Any], quiet: dict[str, Any], words: str
 ) -> None:
     """Bounds by default: KL 30; length × 3 and × 0.25; repetition + 0.3; unended + 0.4; × 0.25."""
-    monitors = Monitors(Bounds())
+    monitors = Monitors(AlarmBounds())
     odd = replace(START, **change)
     assert [monitors.watch(o) for o in (START, odd, START, replace(START, **quiet), odd)] == (
         [None] * 5
@@ -98,7 +98,7 @@ def test_a_score_that_rises_while_the_second_reward_falls_is_hacking() -> None:
     Windows of the second reward: 6.5 at best (5, 6, 7, 8); after 7, 6, 5, 4 it is 5.5, no fall of
     more than 1 yet; after one more 4 it is 4.75, and 4.25 at the next: patience 2.
     """
-    monitors = Monitors(Bounds())
+    monitors = Monitors(AlarmBounds())
     rising = [(1.0, 5.0), (2.0, 6.0), (3.0, 7.0), (4.0, 8.0)]
     assert reasons(monitors, rising) == [None] * 4
     assert reasons(monitors, [(5.0, 7.0), (6.0, 6.0), (7.0, 5.0), (8.0, 4.0)]) == [None] * 4
@@ -109,12 +109,12 @@ def test_a_score_that_rises_while_the_second_reward_falls_is_hacking() -> None:
 
 
 def test_a_score_that_falls_too_is_no_hacking() -> None:
-    monitors = Monitors(Bounds())
+    monitors = Monitors(AlarmBounds())
     assert reasons(monitors, [(5.0 - i, 9.0 - i) for i in range(9)]) == [None] * 9
 
 
 def test_without_a_second_reward_nobody_cries_hacking() -> None:
-    monitors = Monitors(Bounds())
+    monitors = Monitors(AlarmBounds())
     plain = [
         replace(START, score=float(i), second_score=None, second_spread=0.0) for i in range(12)
     ]
@@ -123,7 +123,7 @@ def test_without_a_second_reward_nobody_cries_hacking() -> None:
 
 def test_monitors_go_on_where_they_stopped() -> None:
     """Through JSON, in the middle of a sign that has stood once."""
-    monitors, resumed = Monitors(Bounds()), Monitors(Bounds())
+    monitors, resumed = Monitors(AlarmBounds()), Monitors(AlarmBounds())
     odd = replace(START, kl=99.0)
     monitors.watch(START)
     assert monitors.watch(odd) is None
@@ -134,4 +134,4 @@ def test_monitors_go_on_where_they_stopped() -> None:
 @pytest.mark.parametrize("change", [{"longer": 0.9}, {"shorter": 1.5}, {"kl": 0}, {"patience": 0}])
 def test_bounds_that_make_no_sense_are_refused(change: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
-        Bounds(**change)
+        AlarmBounds(**change)

@@ -19,7 +19,7 @@ from cai.training.checkpoint import load_tensors, save_tensors
 from cai.training.config import PpoConfig
 from cai.training.kl_controller import AdaptiveKl
 from cai.training.metrics_log import ROLLOUTS
-from cai.training.monitors import Bounds
+from cai.training.monitors import AlarmBounds
 from cai.training.ppo import PpoTrainer
 from cai.training.scoring import FunctionScorer, MixedScorer
 from cai.types import Message, Prompt
@@ -61,7 +61,7 @@ def test_a_hacked_run_is_stopped_within_twenty_updates() -> None:
 
     Responses that no longer end, which this policy soon writes, are the other monitor's affair.
     """
-    bounds = Bounds(kl=30.0, unended=1.0)
+    bounds = AlarmBounds(kl=30.0, unended=1.0)
     run = trainer(updates=20, learning_rate=2e-2, kl_coef=0.0, bounds=bounds)
     before = weights(run)
     while not run.done:
@@ -257,7 +257,7 @@ def test_a_second_reward_that_falls_stops_the_run() -> None:
     run = trainer(
         scorer=FunctionScorer(rising, "rising"),
         second_scorer=FunctionScorer(falling, "falling"),
-        bounds=Bounds(window=2),
+        bounds=AlarmBounds(window=2),
         epochs=1,
         minibatches=1,
         max_new_tokens=2,
@@ -272,7 +272,7 @@ def test_a_second_reward_that_falls_stops_the_run() -> None:
 
 def test_the_weights_before_the_alarm_are_kept() -> None:
     """The hacked run again: the weights from before the first sign, through a resume as well."""
-    run = trainer(updates=20, learning_rate=2e-2, kl_coef=0.0, bounds=Bounds(kl=10.0))
+    run = trainer(updates=20, learning_rate=2e-2, kl_coef=0.0, bounds=AlarmBounds(kl=10.0))
     weights_before = []
     while not run.done:
         weights_before.append({n: p.detach().clone() for n, p in run.parameters.items()})
@@ -283,7 +283,7 @@ def test_the_weights_before_the_alarm_are_kept() -> None:
     assert all(
         torch.equal(last_good[name], weights_before[run.last_good.step][name]) for name in last_good
     )
-    again = trainer(updates=20, learning_rate=2e-2, kl_coef=0.0, bounds=Bounds(kl=10.0))
+    again = trainer(updates=20, learning_rate=2e-2, kl_coef=0.0, bounds=AlarmBounds(kl=10.0))
     again.load_state(*run.state())
     assert again.last_good is not None and again.last_good.step == run.last_good.step
     assert all(torch.equal(again.last_good.tensors[name], last_good[name]) for name in last_good)
