@@ -27,6 +27,7 @@ PROBLEM_LIMIT = 20
 KeyPath: TypeAlias = tuple[str | int, ...]
 """The path of a value: keys and indices from the root."""
 
+_TOO_DEEP = "exceeded maximum nesting depth"  # since the libyaml of PyYAML 6.0.4
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 INVISIBLE = re.compile(
@@ -113,14 +114,21 @@ def read_source(path: Path) -> tuple[Source | None, list[Problem]]:
     return parse(text, path)
 
 
-def parse(text: str, path: Path) -> tuple[Source | None, list[Problem]]:
-    """Parse YAML text that came from `read_text`."""
+def parse(text: str, path: Path, loader: Any = None) -> tuple[Source | None, list[Problem]]:
+    """Parse YAML text that came from `read_text`.
+
+    loader: libyaml's by default, where there is one.
+    """
     builder = _Builder(path)
+    loader = loader or _LOADER
     try:
-        for event in yaml.parse(text, Loader=_LOADER):
+        for event in yaml.parse(text, Loader=loader):
             if not builder.handle(event):
                 break
     except yaml.MarkedYAMLError as error:
+        # libyaml looks far ahead: at 1000 levels it gives up before it has shown us the first.
+        if error.problem == _TOO_DEEP and loader is not yaml.SafeLoader:
+            return parse(text, path, yaml.SafeLoader)
         builder.problems.append(_syntax(error, text, builder.source.file))
     except (yaml.YAMLError, ValueError) as error:
         what = f"can't be read as YAML: {' '.join(str(error).split())[:200]}"
