@@ -17,8 +17,18 @@ from typing import Any
 
 from playwright.sync_api import sync_playwright
 
-OUT = Path(__file__).resolve().parents[1] / "docs" / "img"
-BUILT = ("-c", "constitution/letters.yaml", "--limit", "120", "--quiet")
+from cai.audit.report import run_payload
+from cai.audit.runs import open_run
+from cai.audit.sample import SamplePlan, sample_keys, write_sample
+from cai.audit.serve import AuditServer
+from cai.data.verdicts import Verdict, VerdictFile
+
+ROOT = Path(__file__).resolve().parents[1]
+OUT = ROOT / "docs" / "img"
+PROMPTS = ROOT / "cai" / "miniature" / "prompts.jsonl"
+BUILD_OPTIONS = (
+    "-c", "constitution/letters.yaml", "-p", str(PROMPTS), "--limit", "120", "--quiet",
+)  # fmt: skip
 LETTERS = """\
 api: cai/v1
 kind: Constitution
@@ -38,30 +48,51 @@ def cai(folder: Path, *arguments: str, fine: tuple[int, ...] = (0,)) -> None:
 
 
 def take(
-    browser: Any, page: Path, name: str, hash: str = "", *, keys: str = "", **view: Any
+    browser: Any, page: str, name: str, hash: str = "", *, keys: str = "", **view: Any
 ) -> None:
     """One picture; keys are pressed before it, as "Ann" where a name is asked for."""
     size = {"width": 1280, "height": 800} | view.pop("size", {})
     scroll = view.pop("scroll", 0)
+    click = view.pop("click", "")
     tab = browser.new_page(viewport=size, **view)
-    tab.goto(page.as_uri() + hash)
+    tab.goto(page + hash)
     tab.wait_for_selector("html[data-ready]")
     for key in keys.split():
         tab.keyboard.press(key)
         if tab.locator("#author").is_visible():
             tab.fill("#author", "Ann")
             tab.keyboard.press("Enter")
+    if click:
+        tab.click(click)
     tab.evaluate("(y) => { document.getElementById('reader').scrollTop = y; }", scroll)
     tab.wait_for_timeout(300)
     tab.screenshot(path=OUT / f"{name}.png")
     tab.close()
 
 
+def take_signing(browser: Any, run_folder: Path) -> None:
+    """A sample of twelve, which Ben rejected one of and Ann accepts, up to the sign-off."""
+    VerdictFile(run_folder).path.unlink(missing_ok=True)
+    with open_run(run_folder) as run:
+        write_sample(run, SamplePlan(12, stratify=("flag",)))
+        items = {entry.item.key: entry.item for entry in run.entries()}
+        first = items[next(iter(sample_keys(run)))]
+        VerdictFile(run_folder).append([
+            Verdict(first.key, first.id, run.id, "reject", "Ben", "2026-11-29T10:00:00Z",
+                    reasons=("does not answer",))
+        ])  # fmt: skip
+        data = run_payload(run, list(run.entries()), mode="serve")
+    with AuditServer(data, run_folder).running() as server:
+        sample = "#view=read&sample=in+the+sample"
+        take(browser, server.url, "audit-sign", sample, keys="a " * 12,
+             click="[data-act=onward]")  # fmt: skip
+
+
 def build(folder: Path) -> None:
     cai(folder, "init")
     (folder / "constitution" / "letters.yaml").write_text(LETTERS, encoding="utf-8")
-    cai(folder, "build-data", *BUILT, "--out", "runs/first")
-    cai(folder, "build-data", *BUILT, "--rounds", "1", "--out", "runs/one-round")
+    cai(folder, "build-data", *BUILD_OPTIONS, "--out", "runs/first")
+    cai(folder, "build-data", *BUILD_OPTIONS, "--rounds", "1", "--out", "runs/one-round")
     cai(folder, "train", "reward", "-d", "runs/first", "-o", "runs/reward", "--max-steps", "20",
         "-q")  # fmt: skip
     cai(folder, "train", "ppo", "-d", "runs/first", "-o", "runs/ppo", "--reward", "runs/reward",
@@ -83,7 +114,7 @@ def main() -> None:
             cai(folder, "audit", "report", f"runs/{run}")
         cai(folder, "audit", "diff", "runs/one-round", "runs/first")
         runs = folder / "runs"
-        first, ppo = (runs / run / "audit" / "report.html" for run in ("first", "ppo"))
+        first, ppo = ((runs / run / "audit" / "report.html").as_uri() for run in ("first", "ppo"))
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
         )
@@ -101,7 +132,9 @@ def main() -> None:
         take(browser, first, "audit-comparison", read + "&flag=F09")
         take(browser, first, "audit-phone", read, size={"width": 390, "height": 844})
         take(browser, ppo, "audit-rollouts")
-        take(browser, runs / "first" / "audit" / "diff-one-round.html", "audit-diff", read)
+        diff = (runs / "first" / "audit" / "diff-one-round.html").as_uri()
+        take(browser, diff, "audit-diff", read)
+        take_signing(browser, runs / "one-round")
         browser.close()
 
 

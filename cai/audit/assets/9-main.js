@@ -320,7 +320,7 @@ async function main() {
     } }, h("h2", { id: "dialog-title", tabindex: "-1" }, "Sign off"), progressLine,
     h("p", {}, "Your signature names the data, the verdicts and the thresholds by their digests; cai train asks for it where a project requires one."),
     h("label", {}, "Signed by", signer), h("label", {}, "Statement", statement),
-    h("details", {}, h("summary", {}, "Ask for less (say why in the statement)"), h("div", { class: "thresholds" },
+    h("details", {}, h("summary", {}, "Lower the thresholds (say why in the statement)"), h("div", { class: "thresholds" },
       h("label", {}, "% judged, at least", reviewed), h("label", {}, "% of them accepted, at least", accepted))),
     alert, h("div", { class: "buttons" }, h("span", { class: "grow" }), h("button", { type: "button", onclick: () => box.close() }, "Cancel"), send));
     box.replaceChildren(form);
