@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from cai.data.messages import RowError, has_value, json_kind, read_messages
+from cai.data.messages import RowError, has_value, json_kind, key_names, read_messages
+from cai.data.split import folded
 from cai.data.transcripts import dialogue, is_transcript
 from cai.types import Messages
 
@@ -53,7 +54,9 @@ def normalize(row: ForeignRow, name: str | None = None) -> ForeignRow:
     row_format = next((f for f in formats if f.has_keys(row)), None)
     if row_format is None:
         keys = " or ".join("+".join(f.keys) for f in formats)
-        raise RowError(f"other keys: no {keys} of the format {name}; {_keys_of(row)}")
+        raise RowError(
+            f"other keys: no {keys} of the format {name}; its keys are: {key_names(row)}"
+        )
     return row_format.rewrite(row)
 
 
@@ -70,8 +73,8 @@ def require_one_prompt(row: ForeignRow, messages: Messages) -> None:
     Two keys agree if one contains all user turns of the other, like a conversation and its first
     turn, or if its text is part of the other's, like an instruction and the prompt made of it.
     """
-    user_texts = {_folded(m.content) for m in messages if m.role == "user"}
-    texts = [_folded(m.content) for m in messages]
+    user_texts = {folded(m.content) for m in messages if m.role == "user"}
+    texts = [folded(m.content) for m in messages]
     if user_texts == {""}:
         return
     for key in _HOLDERS:
@@ -90,26 +93,18 @@ def _turns_under(row: ForeignRow, key: str) -> list[tuple[str, str]]:
         value = value.get("messages") if isinstance(value, dict) else None
     if isinstance(value, str):
         if is_transcript(value):
-            return [(m.role, _folded(m.content)) for m in dialogue(value, "all")]
-        text = _folded(value)
+            return [(m.role, folded(m.content)) for m in dialogue(value, "all")]
+        text = folded(value)
         return [("user", text)] if text and key in _TEXTS else []
     try:
         turns = read_messages(value, drop_answer=True)
     except RowError:
         return []
-    return [(m.role, _folded(m.content)) for m in turns]
+    return [(m.role, folded(m.content)) for m in turns]
 
 
 _TEXTS = frozenset({"init_prompt", "prompt", "instruction", "question"})
 """The keys of `_HOLDERS` that may hold a prompt as plain text."""
-
-
-def _folded(text: str) -> str:
-    return " ".join(text.split())
-
-
-def _keys_of(row: ForeignRow) -> str:
-    return f"its keys are: {', '.join(list(row)[:8]) or 'none'}"
 
 
 def _without(row: ForeignRow, *keys: str) -> ForeignRow:

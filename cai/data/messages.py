@@ -29,6 +29,11 @@ def json_kind(value: Any) -> str:
     return names.get(type(value), "a number")
 
 
+def key_names(row: Mapping[str, Any]) -> str:
+    """The first keys of a row, for messages; "none" if it has none."""
+    return ", ".join(list(row)[:8]) or "none"
+
+
 def has_value(value: Any) -> bool:
     """Whether a value is neither null nor empty nor false."""
     return value is not None and value is not False and value not in ("", [], {})

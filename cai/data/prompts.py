@@ -24,6 +24,7 @@ from cai.data.messages import (
     RowError,
     conversation_digest,
     json_kind,
+    key_names,
     read_messages,
     read_truth,
     refuse_unread_keys,
@@ -33,6 +34,7 @@ from cai.data.messages import (
 from cai.data.transcripts import TranscriptError, dialogue, is_transcript
 from cai.digest import canonical_json, digest
 from cai.errors import DataError, UsageError
+from cai.text.validation import escape_surrogates
 from cai.types import Message, Messages, Prompt, SetAside
 
 MAX_CHARACTERS = 20_000
@@ -160,14 +162,14 @@ class PromptFile:
         for row in rows(self.path, self.container):
             source = f"{self.path.name}:{row.line}"
             if isinstance(row, UnreadableRow):
-                yield SetAside(source, row.reason, plain(row.excerpt))
+                yield SetAside(source, row.reason, escape_surrogates(row.excerpt))
                 continue
             try:
                 prompt = self._prompt(row.value, source)
                 duplicates.add(prompt, row.line)
                 yield prompt
             except (RowError, TranscriptError) as error:
-                yield SetAside(source, plain(str(error)), excerpt_of(row.value))
+                yield SetAside(source, escape_surrogates(str(error)), excerpt_of(row.value))
 
     def _prompt(self, value: Any, source: str) -> Prompt:
         messages: Messages
@@ -203,7 +205,7 @@ class PromptFile:
 
     def _no_shape(self, row: dict[str, Any]) -> Exception:
         keys = " or ".join("+".join(s.keys) for s in self._shapes)
-        row_keys = ", ".join(list(row)[:8]) or "none"
+        row_keys = key_names(row)
         column = likely_column(list(row))
         hint = f"with --column {column}" if column else "with --column"
         if self.container in ("csv", "tsv", "parquet"):  # one header: no other row can be better
@@ -295,9 +297,4 @@ def row_id(value: Any) -> str:
 def excerpt_of(value: Any) -> str:
     """The beginning of an invalid row: of its text, or of its JSON."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return plain(text[:_EXCERPT])
-
-
-def plain(text: str) -> str:
-    """The text with its lone surrogates escaped, so that any file can store it."""
-    return text.encode(errors="backslashreplace").decode()
+    return escape_surrogates(text[:_EXCERPT])

@@ -22,8 +22,8 @@ from cai.data.counts import kind_of
 from cai.data.foreign import looks_like, normalize
 from cai.data.formats import UnreadableRow, container_of, rows
 from cai.data.manifest import NAME as MANIFEST
-from cai.data.messages import RowError, conversation_digest, json_kind
-from cai.data.prompts import PromptFile, excerpt_of, plain
+from cai.data.messages import RowError, conversation_digest, json_kind, key_names
+from cai.data.prompts import PromptFile, excerpt_of
 from cai.data.training_rows import (
     PAIR_SHAPES,
     SFT_SHAPES,
@@ -34,6 +34,7 @@ from cai.data.training_rows import (
 )
 from cai.data.transcripts import TranscriptError
 from cai.errors import DataError
+from cai.text.validation import escape_surrogates
 from cai.types import Prompt, SetAside
 
 __all__ = [
@@ -193,13 +194,15 @@ def _rows_of(
     for row in rows(path, container):
         source = f"{path.name}:{row.line}"
         if isinstance(row, UnreadableRow):
-            yield SetAside(source, row.reason, plain(row.excerpt))
+            yield SetAside(source, row.reason, escape_surrogates(row.excerpt))
             continue
         try:
             if not isinstance(row.value, dict):
                 raise RowError(f"wrong type: the row is {json_kind(row.value)}, not an object")
             if rejected and (verdict := rejected.get(origin_of(row.value))):
-                yield SetAside(source, plain(rejection_reason(verdict)), excerpt_of(row.value))
+                yield SetAside(
+                    source, escape_surrogates(rejection_reason(verdict)), excerpt_of(row.value)
+                )
                 continue
             ours = normalize(row.value)
             shape = shape or next((s for s in shapes if s.fits(ours)), None)
@@ -207,7 +210,7 @@ def _rows_of(
                 raise _other_keys(row.value, ours, (shape,) if shape else shapes)
             yield shape.read(ours, source)
         except (RowError, TranscriptError) as error:
-            yield SetAside(source, plain(str(error)), excerpt_of(row.value))
+            yield SetAside(source, escape_surrogates(str(error)), excerpt_of(row.value))
 
 
 def _other_keys(
@@ -215,7 +218,7 @@ def _other_keys(
 ) -> RowError:
     """The error for a row, given under its own and under our keys, that no format fits."""
     keys = " or ".join("+".join(s.keys) for s in shapes)
-    reason = f"other keys: no {keys}; its keys are: {', '.join(list(row)[:8]) or 'none'}"
+    reason = f"other keys: no {keys}; its keys are: {key_names(row)}"
     likely_format = looks_like(ours, as_pair=shapes[0] is PAIR_SHAPES[0])
     return RowError(f"{reason}; {likely_format}" if likely_format else reason)
 

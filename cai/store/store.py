@@ -26,6 +26,7 @@ from cai.store.lock import file_lock, is_locked
 from cai.store.migrations import now
 from cai.store.records import Event, Run, RunEvent, RunStatus, StoredRecord, status_of
 from cai.store.repair import RepairCounts, repair
+from cai.text.validation import escape_surrogates
 from cai.types import Comparison, Generation, Request, Result, SetAside, Trace
 
 _KEYS_A_QUERY = 500
@@ -209,7 +210,7 @@ class Store:
     def put_set_aside(self, run_id: str, prompt_id: str, row: SetAside) -> None:
         """Write an invalid row or prompt, once. `prompt_id` is "" for a row that is no prompt."""
         line = re.search(r":(\d{1,18})$", row.source)
-        texts = (_escape_surrogates(t) for t in (row.source, row.reason, row.excerpt))
+        texts = (escape_surrogates(t) for t in (row.source, row.reason, row.excerpt))
         self._db.execute(
             "INSERT OR IGNORE INTO set_aside VALUES (?, ?, ?, ?, ?, ?)",
             (self._run(run_id), prompt_id, int(line[1]) if line else 0, *texts),
@@ -294,8 +295,3 @@ def _step_row(request: KeyedRequest, result: Result) -> tuple[str, ...]:
     body = canonical_json(codec.result_body(result))
     sha256 = hashlib.sha256(body.encode(errors="replace")).hexdigest()
     return request.key, kind, canonical_json(request.request), body, sha256
-
-
-def _escape_surrogates(text: str) -> str:
-    """The text with its lone surrogates escaped."""
-    return text.encode(errors="backslashreplace").decode()

@@ -21,3 +21,8 @@ def validate_text(messages: Messages, prefill: str = "") -> None:
                 f"half a character: {where} holds the lone surrogate"
                 f" U+{ord(text[error.start]):04X} at character {error.start}"
             ) from None
+
+
+def escape_surrogates(text: str) -> str:
+    """The text with its lone surrogates escaped, so that any file or store can hold it."""
+    return text.encode(errors="backslashreplace").decode()
