@@ -10,15 +10,8 @@ from typing import Any, TypeAlias
 
 from cai.data.foreign import FORMATS as FOREIGN
 from cai.data.foreign import likely_column, looks_like, normalize, require_one_prompt
-from cai.data.formats import (
-    CONTAINERS,
-    STDIN,
-    UnreadableRow,
-    container_of,
-    label,
-    rows,
-    spool_stdin,
-)
+from cai.data.formats import CONTAINERS, container_of, rows, spool_stdin
+from cai.data.lines import STDIN, UnreadableRow, label
 from cai.data.messages import (
     SYSTEM_KEYS,
     RowError,

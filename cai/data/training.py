@@ -20,7 +20,8 @@ from cai.data.audited import (
 )
 from cai.data.counts import kind_of
 from cai.data.foreign import looks_like, normalize
-from cai.data.formats import UnreadableRow, container_of, rows
+from cai.data.formats import container_of, rows
+from cai.data.lines import UnreadableRow
 from cai.data.manifest import NAME as MANIFEST
 from cai.data.messages import RowError, conversation_digest, json_kind, key_names
 from cai.data.prompts import PromptFile, excerpt_of

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cai.data import formats
+from cai.data import lines as file_lines
 from cai.data.prompts import FORMATS, PromptFile, read_prompts
 from cai.data.usable import need_prompts
 from cai.digest import digest
@@ -444,7 +444,7 @@ def test_the_byte_offset_is_the_file_s(tmp_path: Path) -> None:
 
 
 def test_a_line_over_the_limit_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(formats, "LINE_LIMIT", 100)
+    monkeypatch.setattr(file_lines, "LINE_LIMIT", 100)
     path = lines(
         tmp_path, {"prompt": "x" * 200_000}, {"prompt": "caf\u00e9"}, b'{"prompt": "\xff"}'
     )

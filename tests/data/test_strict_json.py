@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cai.data import formats
-from cai.data.formats import FileRow, UnreadableRow, rows
+from cai.data import lines
+from cai.data.formats import rows
+from cai.data.lines import FileRow, UnreadableRow
 from cai.data.strict_json import MAX_DEPTH, NonStandardJson, end_of_value, loads
 
 VALUES: st.SearchStrategy[Any] = st.recursive(
@@ -75,7 +76,7 @@ def test_one_bad_element_does_not_fail_a_list(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int
 ) -> None:
     """Lines: 1 is `[`, the elements stand on 2 to 9; each element's fate is its own."""
-    monkeypatch.setattr(formats, "_CHUNK", chunk)
+    monkeypatch.setattr(lines, "CHUNK", chunk)
     elements = [
         '{"a": 1}', "[" * 3000 + "]" * 3000, '{"a": 1, "a": "]"}', '{"a": [NaN, "}"]}', "NaN",
         '{"a": ' + "[" * 100 + "]" * 100 + "}", '{"n": ' + "9" * 5000 + "}", '{"b": 2}',
