@@ -113,7 +113,7 @@ def show_dry_run(
     opened = Store.open(path, read_only=True) if path.exists() else nullcontext()
     with opened as store:
         options = {**options, "date": options["date"] or date_of_run(store, out.name)}
-        estimate = estimate_build(rules, prompts, options, probe=probe)
+        estimate = estimate_build(rules, prompts, options, probe=probe, load_scripted=True)
         state = None
         if estimate.models is not None:
             state = build_state(

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from cai.types import Constitution
 
 
+_SCRIPTED = "a scripted model says nothing of time"
+
 RESPONSE_TOKENS = 64
 """The assumed length of a text."""
 
@@ -93,10 +95,12 @@ def estimate_build(
     response_tokens: int = RESPONSE_TOKENS,
     *,
     probe: bool,
+    load_scripted: bool = False,
 ) -> BuildEstimate:
     """Count the work of a build, and measure its models.
 
-    options: those of `models_of`, `build_options` and `load_options`, by name.
+    options: those of `models_of`, `build_options` and `load_options`, by name. load_scripted: load
+    scripted models, too, though their time says nothing.
     """
     from cai.authoring.planning import plan_build
     from cai.data.usable import need_prompts
@@ -108,7 +112,7 @@ def estimate_build(
     sizes, own_sampling, count, context = _models(options)
     written = min(response_tokens, config.max_new_tokens)
     plan = plan_build(rules, prompts, config, count, context=context, written=written)
-    models, reason = _load(sizes, options, probe=probe)
+    models, reason = _load(sizes, options, probe=probe, load_scripted=load_scripted)
     time = TimeEstimate(reason=reason) if models is None or reason else _time(plan, models)
     return BuildEstimate(
         config, options["batch_size"], written, plan, sizes, own_sampling, time, models
@@ -116,13 +120,15 @@ def estimate_build(
 
 
 def _load(
-    sizes: Mapping[str, Size], options: dict[str, Any], *, probe: bool
+    sizes: Mapping[str, Size], options: dict[str, Any], *, probe: bool, load_scripted: bool
 ) -> tuple[Models | None, str]:
     """The models, and why their speed is not measured; None where they can't be loaded now."""
     from cai.models.names import on_this_machine
 
     names = {model.model for model in role_models(options).values()}
     scripted = any(name.startswith("scripted:") for name in names)
+    if scripted and not load_scripted:
+        return None, _SCRIPTED
     if not probe and sizes:
         return None, "--no-probe"
     for name in sorted(sizes):
@@ -135,7 +141,7 @@ def _load(
         models = make_models(options)
     except ModelError as error:
         return None, error.message
-    return models, "a scripted model says nothing of time" if scripted else ""
+    return models, _SCRIPTED if scripted else ""
 
 
 def _time(plan: BuildPlan, models: Models) -> TimeEstimate:
