@@ -15,7 +15,7 @@ RUN: Callable[..., Any] = click.argument(
     "run_dir", metavar="RUN", type=click.Path(path_type=Path, file_okay=False)
 )
 COVERED: Callable[..., Any] = click.option(
-    "--covered", is_flag=True, help="Keep every text covered until the reader asks for it."
+    "--covered", is_flag=True, help="Hide each text until the reader reveals it."
 )
 COMMANDS = {
     "sample": "cai.cli.audit_verdicts",
@@ -63,7 +63,7 @@ def command() -> None:
     "--out", "-o", type=click.Path(path_type=Path, dir_okay=False), default=None,
     help="The file to write.  [default: RUN/audit/report.html]",
 )  # fmt: skip
-@click.option("--sampled", is_flag=True, help="Show the items of the sample alone.")
+@click.option("--sampled", is_flag=True, help="Show only the items of the sample.")
 @COVERED
 def report_command(run_dir: Path, out: Path | None, sampled: bool, covered: bool) -> None:
     """Write a run as one HTML file that opens from disk and needs no server.
@@ -96,7 +96,7 @@ def report_command(run_dir: Path, out: Path | None, sampled: bool, covered: bool
     "--host", default="127.0.0.1", show_default=True,
     help="The address to listen on. Anything but this machine's own is refused.",
 )  # fmt: skip
-@click.option("--open/--no-open", "in_browser", default=True, help="Open it in the browser.")
+@click.option("--open/--no-open", "in_browser", default=True, help="Open the page in the browser.")
 @COVERED
 def serve_command(
     run_dir: Path, port: int | None, host: str, in_browser: bool, covered: bool

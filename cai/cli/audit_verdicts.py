@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from cai.cli.audit import RUN, shown_path
+from cai.cli.output import json_option, print_json
 from cai.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -39,13 +39,18 @@ def _share(ctx: click.Context, parameter: click.Parameter, value: str) -> float:
     "--stratify", callback=_names, default="principle,flag", show_default=True,
     help="Spread evenly over these: principle, flag, kind.",
 )  # fmt: skip
-@click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--auditors", callback=_names, default=None, help="Share it out: ann,ben.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Random seed of the draw.")
+@click.option(
+    "--auditors",
+    callback=_names,
+    default=None,
+    help="Divide the sample among these auditors: ann,ben.",
+)
 @click.option(
     "--overlap", callback=_share, default="0", show_default=True,
-    help="Share that all auditors read, for their agreement: 20%.",
+    help="Share of the sample that all auditors read, to measure agreement: 20%.",
 )  # fmt: skip
-@click.option("--force", is_flag=True, help="Replace the sample that was drawn before.")
+@click.option("--force", is_flag=True, help="Replace an earlier sample.")
 def sample_command(
     run_dir: Path,
     n: int,
@@ -57,8 +62,8 @@ def sample_command(
 ) -> None:
     """Draw a sample and keep it in RUN/audit/sample.json.
 
-    Every principle and every flag is in it as evenly as can be, the rare ones whole. The page shows
-    who is to read what, and `cai audit sign` asks that it was read.
+    Principles and flags are represented as evenly as possible, rare ones completely. The page shows
+    who is to read what, and `cai audit sign` checks that it was read.
     """
     from cai.audit.runs import open_run
     from cai.audit.sample import SamplePlan, read_sample, write_sample
@@ -121,7 +126,10 @@ FORMS = ("jsonl", "csv", "parquet", "argilla", "label-studio")
 
 @click.command("export", short_help="Items and verdicts for other tools.")
 @RUN
-@click.option("--format", "form", type=click.Choice(FORMS), default="jsonl", show_default=True)
+@click.option(
+    "--format", "form", type=click.Choice(FORMS), default="jsonl", show_default=True,
+    help="The format to write.",
+)  # fmt: skip
 @click.option(
     "--out", "-o", type=click.Path(path_type=Path), default=None,
     help="File to write, or folder for argilla.  [default: RUN/audit/items.ENDING]",
@@ -150,14 +158,13 @@ def export_command(run_dir: Path, form: Any, out: Path | None, sampled: bool) ->
 
 @click.command("agreement", short_help="How far auditors agree, with each other and the judge.")
 @RUN
-@click.option(
-    "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True
-)
-def agreement_command(run_dir: Path, form: str) -> None:
+@json_option
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", hidden=True)
+def agreement_command(run_dir: Path, as_json: bool, form: str) -> None:
     """Show accepted shares with Wilson intervals, Cohen's κ and Krippendorff's α."""
     from cai.audit.agreement import report
     from cai.audit.runs import open_run
-    from cai.cli.agreement_text import as_json, as_text
+    from cai.cli import agreement_text
     from cai.data.verdicts import VerdictFile
 
     with open_run(run_dir) as run:
@@ -165,12 +172,15 @@ def agreement_command(run_dir: Path, form: str) -> None:
         _need_verdicts(run_dir, verdicts)
         titles = {p["id"]: p.get("title") or p["id"] for p in run.principles}
         agreement = report((entry.item for entry in run.entries()), verdicts, titles)
-    click.echo(json.dumps(as_json(agreement), indent=2) if form == "json" else as_text(agreement))
+    if as_json or form == "json":
+        print_json(agreement_text.as_json(agreement))
+    else:
+        click.echo(agreement_text.as_text(agreement))
 
 
 @click.command("sign", short_help="Sign the run's data off, so that training takes it.")
 @RUN
-@click.option("--signer", required=True, help="Who answers for it.")
+@click.option("--signer", required=True, help="The name of the person who signs.")
 @click.option(
     "--min-reviewed", callback=_share, default="100%", show_default=True,
     help="Share of the sample (of all items, where none was drawn) that must be judged.",

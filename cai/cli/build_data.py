@@ -35,31 +35,33 @@ _NOT_SETTINGS = ("out", "wait", "repair", "config", "dry_run", "probe", "json", 
 )  # fmt: skip
 @build_options
 @click.option("--licence", default="unknown", help="The data's licence, for the dataset card.")
-@click.option("--parquet", is_flag=True, help="Write Parquet files beside the JSONL.")
+@click.option("--parquet", is_flag=True, help="Also write Parquet files beside the JSONL.")
 @click.option(
     "--examine/--no-examine",
     "examine",
     default=True,
     show_default=True,
-    help="First ask the critic and the judge about cases with a known answer.",
+    help="First examine the critic and the judge on cases with a known answer.",
 )
 @click.option(
     "--judge-gate",
     is_flag=True,
-    help="Stop where the judge is no better than a coin on those cases (exit 5).",
+    help="Stop if the judge is not shown to be better than chance on those cases (exit 5).",
 )
 @click.option(
     "--require-signal",
     type=float,
     default=None,
     metavar="MASS",
-    help="Stop where all labels are one number, or the judge gives less than MASS of probability to"
-    " the answers that it is scored by (exit 5).  [default: warn]",
+    help="Stop if all labels are equal, or if the judge gives the answers that it is scored by less"
+    " than MASS probability (exit 5).  [default: warn]",
 )
 @load_options
-@click.option("--wait", is_flag=True, help="Wait for another build on the same store.")
+@click.option("--wait", is_flag=True, help="Wait for another build on the same store to finish.")
 @click.option(
-    "--repair", is_flag=True, help="Drop damaged steps of the store first, and make them again."
+    "--repair",
+    is_flag=True,
+    help="First drop damaged steps from the store; they are generated again.",
 )
 @config_file_option(without=_NOT_SETTINGS)
 @click.option(
@@ -80,9 +82,9 @@ def command(
     """Turn principle files into SFT and preference data.
 
     Each prompt is answered, and the answer critiqued and revised under principles drawn from the
-    constitution; pairs of answers are compared under all of them. Everything is kept in a store
-    beside the run, so a stopped or killed build goes on where it was, and a build after an edit
-    makes only what the edit changed.
+    constitution; pairs of answers are compared under all of them. Every step is kept in a store
+    beside the run: an interrupted build resumes, and a build after an edit generates only what the
+    edit changed.
 
     With --config, settings come from a file: each has the name of its option, with underscores.
 

@@ -35,11 +35,11 @@ def command(
     model: str | None, adapters: tuple[str, ...], device: str, dtype: str, thinking: str,
     template_args: tuple[str, ...], date: str | None, **sampling: Any,
 ) -> None:  # fmt: skip
-    """Talk to a model.
+    """Chat with a model and its adapters.
 
-    The first adapter answers at first; /adapter NAME switches within a conversation without
-    loading the base again, and /help lists the other commands. A line that begins with a space
-    is always a message.
+    The first adapter answers until you switch: /adapter NAME does so within a conversation, without
+    loading the base again. /help lists the other commands. A line that begins with a space is
+    always a message.
 
     \b
     cai chat --adapter runs/sft --adapter runs/dpo

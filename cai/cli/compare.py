@@ -65,7 +65,8 @@ def command(
 ) -> None:  # fmt: skip
     """Show what a base and its adapters answer to the same prompts, with the same seeds.
 
-    The base is loaded once. Answers are those that build-data writes first with the same options.
+    The base is loaded once. The answers are the first responses of `cai build-data` with the same
+    options.
 
     \b
     cai compare --adapter runs/sft --adapter runs/dpo --limit 5

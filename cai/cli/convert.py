@@ -18,7 +18,7 @@ from cai.errors import UsageError
     "--out", "-o", type=click.Path(path_type=Path, dir_okay=False), default=None,
     help="The file to write.  [default: standard output]",
 )  # fmt: skip
-@click.option("--force", is_flag=True, help="Overwrite the file.")
+@click.option("--force", is_flag=True, help="Overwrite an existing file.")
 def command(form: str, constitution: str, out: Path | None, force: bool) -> None:
     """Write a constitution's principles in FORMAT, and list what is lost.
 

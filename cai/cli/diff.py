@@ -28,7 +28,12 @@ LIMIT = 40
     help="The side before; B is then the only argument.  [default of B: the constitution of"
     " cai.yaml, else `default`]",
 )  # fmt: skip
-@click.option("--content", "content_only", is_flag=True, help="What changed, and nothing built.")
+@click.option(
+    "--content",
+    "content_only",
+    is_flag=True,
+    help="Show only what changed in the content; build nothing.",
+)
 @click.option(
     "--prompts", "-p", "prompts_file", type=click.Path(path_type=Path), default=None,
     help=f"Prompts, in any format of build-data.  {PROMPTS_DEFAULT}",
@@ -46,7 +51,7 @@ LIMIT = 40
     "--runs-dir", type=click.Path(path_type=Path, file_okay=False), default=Path("runs"),
     show_default=True, help="The folder that holds the store.",
 )  # fmt: skip
-@click.option("--seed", type=int, default=0, show_default=True, help="Fixes every random choice.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Random seed.")
 @sampling_options
 @load_options
 @click.option(
@@ -59,7 +64,7 @@ LIMIT = 40
 )  # fmt: skip
 @json_option
 @format_option()
-@click.option("--wait", is_flag=True, help="Wait for another build on the same store.")
+@click.option("--wait", is_flag=True, help="Wait for another build on the same store to finish.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
 def command(
     sides: tuple[str, ...], against: str | None, content_only: bool, shown: int,
@@ -69,8 +74,8 @@ def command(
 
     A and B are constitutions (a path or a name), folders of runs, or git:REV, the constitution as
     it was in a commit; git:REV:constitution/x.yaml names the file. Both constitutions are built in
-    one store with the same model and seed, so only what the edit touches is made anew; stopped, the
-    same command goes on where it was. Runs are read, not built.
+    one store with the same model and seed, so only what the edit touches is generated again; an
+    interrupted diff resumes. Runs are read, not built.
 
     \b
     cai diff --against git:HEAD                      the working tree, on the bundled model

@@ -20,12 +20,12 @@ FOREIGN = ("anthropic", "anthropic-feedback", "llm-swarm", "langchain")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.option(
     "--project", type=click.Path(path_type=Path, file_okay=False), default=".",
-    help="The project to write to.  [default: the one around here]",
+    help="The project to write to.  [default: the one around the working directory]",
 )  # fmt: skip
 @click.option("--name", default="imported", show_default=True, help="The constitution's id.")
-@click.option("--force", is_flag=True, help="Overwrite files that are there already.")
+@click.option("--force", is_flag=True, help="Overwrite existing files.")
 def command(form: str, file: Path, project: Path, name: str, force: bool) -> None:
-    """Make principles and a constitution from FILE of another program.
+    """Make principles and a constitution from another tool's FILE.
 
     FORMAT: anthropic (CritiqueRevisionInstructions.json), anthropic-feedback
     (RLMadisonInstructions.json), llm-swarm, or langchain (a JSON list of principles).

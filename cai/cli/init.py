@@ -121,11 +121,11 @@ GITIGNORE = "runs/\n"
     default=None, metavar="FORMAT FILE",
     help=f"Also import a constitution of another program: {', '.join(FOREIGN)}.",
 )  # fmt: skip
-@click.option("--force", is_flag=True, help="Overwrite files that are there already.")
+@click.option("--force", is_flag=True, help="Overwrite existing files.")
 def command(folder: Path, foreign: tuple[str, Path] | None, force: bool) -> None:
     """Start a project in DIR: constitutions, principles, templates and prompts to edit.
 
-    Files that are there already are left alone, and nothing is written, unless --force is given.
+    If one of the files exists already, nothing is written; --force overwrites it.
 
     \b
     cai init my-project

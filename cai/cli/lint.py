@@ -22,10 +22,15 @@ LONGEST = 600
 @click.option("--fix", is_flag=True, help="Fix what can be fixed safely, then lint.")
 @click.option(
     "--against", metavar="REV", default="HEAD", show_default=True,
-    help="Hold versions against this commit; in CI, the branch to be merged into.",
+    help="Compare versions with this commit; in CI, with the branch to merge into.",
 )  # fmt: skip
-@click.option("--no-git", is_flag=True, help="Hold versions against no commit.")
-@click.option("--model", "-m", default=None, help="Also check that principles fit its context.")
+@click.option("--no-git", is_flag=True, help="Don't compare versions with a commit.")
+@click.option(
+    "--model",
+    "-m",
+    default=None,
+    help="Also check that each principle fits into this model's context.",
+)
 @click.option("--explain", metavar="CODE", default=None, help="Explain a code and exit.")
 def command(
     paths: tuple[Path, ...], as_json: bool, form: str, fix: bool, against: str, no_git: bool,
@@ -33,10 +38,10 @@ def command(
 ) -> int:  # fmt: skip
     """Check principles, constitutions and templates.
 
-    PATHS are files or folders; without any, the project around the working directory, with its
-    `cai.yaml`. What they refer to is checked too, versions against the last commit and against
-    cai.lock, where there are such. A comment silences advice (C05x, C06x) about its line:
-    `# lint: ignore C057`. Exit code 0: no problems; 3: problems.
+    PATHS are files or folders; the default is the project around the working directory, with its
+    `cai.yaml`. Content that they refer to is checked too. Versions are compared with the last
+    commit and with cai.lock, if there is one. A comment silences advice (C05x, C06x) about its
+    line: `# lint: ignore C057`. Exit code 0: no problems; 3: problems.
 
     \b
     cai lint

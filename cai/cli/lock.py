@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 def command(folder: Path, as_json: bool) -> None:
     """Write cai.lock of the project around DIR: commit it with the content.
 
-    From then on `cai lint` holds the content to it: a text that changed without a new version, or
-    a version that is not the locked one, is a problem. A build records the same digests.
+    From then on `cai lint` compares the content with it: a changed text without a new version, or
+    a version that is not the locked one, is a problem. Builds record the same digests.
 
     \b
     cai lock

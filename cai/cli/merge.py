@@ -26,18 +26,19 @@ _TOLD = 0.01
 @click.argument("given", metavar="RUN_OR_ADAPTER")
 @click.option(
     "--out", "-o", type=click.Path(path_type=Path, file_okay=False), required=True,
-    help="The folder to write; new or empty.",
+    help="The folder to write, new or empty.",
 )  # fmt: skip
 @click.option(
     "--model", "-m", default=None,
-    help="The base.  [default: what the adapter was trained on]",
+    help="The base model.  [default: what the adapter was trained on]",
 )  # fmt: skip
 @click.option(
     "--dtype", type=click.Choice(["float32", "bfloat16", "float16"]), default="float32",
     show_default=True,
-    help="Of the weights written. 16 bits take half the room and round the adapter's effect.",
+    help="Number format of the merged weights. 16 bits take half the space and round the adapter's"
+    " effect.",
 )  # fmt: skip
-@click.option("--force", is_flag=True, help="Merge even into another base than the run's.")
+@click.option("--force", is_flag=True, help="Merge even into a base other than the adapter's.")
 @json_option
 def command(
     given: str, out: Path, model: str | None, dtype: str, force: bool, as_json: bool

@@ -27,7 +27,7 @@ def format_option(*others: str) -> Callable[[_Command], _Command]:
     return click.option(
         "--format", "form", type=click.Choice(["text", "json", *others]), default="text",
         show_default=bool(others), hidden=not others,
-        help="json is an older spelling of --json and prints a bare list.",
+        help="Output format; json is an older spelling of --json and prints a bare list.",
     )  # fmt: skip
 
 

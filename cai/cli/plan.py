@@ -20,7 +20,7 @@ from cai.cli.roles import build_options, load_options, models_of, prompt_options
 @load_options
 @click.option(
     "--response-tokens", type=click.IntRange(min=1), default=RESPONSE_TOKENS, show_default=True,
-    help="The assumed length of a text.",
+    help="The assumed length of a text, in tokens.",
 )  # fmt: skip
 @build_probe_option
 @json_option

@@ -33,7 +33,7 @@ class _Rendered:
 @click.option("--prompt", required=True, help="What the user asks.")
 @click.option("--response", default="[response]", help="What the assistant answered.")
 @click.option("--critique", default="[critique]", help="What the critic said.")
-@click.option("--other", default="[other response]", help="The response to compare with.")
+@click.option("--other", default="[other response]", help="A second response, to compare with.")
 @constitution_option
 @click.option(
     "--stage", type=click.Choice([*STAGES, "all"]), default="all", show_default=True,

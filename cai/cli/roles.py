@@ -37,24 +37,25 @@ def models_of(default: str | None) -> Callable[[Command], Command]:
     options = (
         click.option(
             "--model", "-m", default=default, show_default=True,
-            help="Writes responses and revisions: a hub id, a directory, a GGUF file, `miniature`,"
-            " `scripted:FILE`, or the folder of a run that trained all weights.",
+            help="The model that writes responses and revisions: a hub id, a directory, a GGUF"
+            " file, `miniature`, `scripted:FILE`, or the folder of a run that trained all weights.",
         ),
         click.option(
             "--adapter", default=None,
-            help="On top of --model: a training run's folder, or a LoRA adapter.",
+            help="Adapter for --model: a training run's folder, or a LoRA adapter.",
         ),
         click.option(
             "--critic", default=None,
-            help="Writes the critiques.  [default: --model with its --adapter]",
+            help="The model that writes critiques.  [default: --model with its --adapter]",
         ),
         click.option(
-            "--critic-adapter", default=None, help="On top of --critic.  [default: none]"
+            "--critic-adapter", default=None, help="Adapter for --critic.  [default: none]"
         ),
         click.option(
-            "--judge", default=None, help="Judges pairs.  [default: the critic with its adapter]"
+            "--judge", default=None,
+            help="The model that judges pairs.  [default: the critic with its adapter]",
         ),
-        click.option("--judge-adapter", default=None, help="On top of --judge.  [default: none]"),
+        click.option("--judge-adapter", default=None, help="Adapter for --judge.  [default: none]"),
     )  # fmt: skip
     return together(*options)
 
@@ -71,17 +72,20 @@ def together(*options: Callable[[Command], Command]) -> Callable[[Command], Comm
 
 
 device_options = together(
-    click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps."),
+    click.option(
+        "--device", default="auto", show_default=True, help="Device: auto, cpu, cuda or mps."
+    ),
     click.option(
         "--dtype", type=click.Choice(["auto", "float32", "bfloat16", "float16"]), default="auto",
-        show_default=True, help="auto: bfloat16 where it pays, else float32.",
+        show_default=True,
+        help="Number format of the weights. auto: bfloat16 where it is faster, else float32.",
     ),
 )  # fmt: skip
 chat_template_options = together(
     click.option(
         "--thinking", type=click.Choice(["auto", "off", "on"]), default="auto", show_default=True,
-        help="Reasoning before answers. auto: the chat template's default; off and on: its switch."
-        " Without a switch, off begins replies behind an empty reasoning block.",
+        help="Reasoning before answers. auto: the chat template's default; off, on: its switch."
+        " If it has no switch, off starts replies after an empty reasoning block.",
     ),
     click.option(
         "--template-arg", "template_args", multiple=True, metavar="KEY=VALUE",
@@ -89,8 +93,8 @@ chat_template_options = together(
     ),
     click.option(
         "--date", default=None, metavar="YYYY-MM-DD",
-        help="The day for a chat template that writes today's date.  [default: the day on which"
-        " the run began]",
+        help="The date for a chat template that writes today's date.  [default: the day the run"
+        " began]",
     ),
 )  # fmt: skip
 """The options that say how chat templates are called."""
@@ -98,7 +102,7 @@ chat_template_options = together(
 load_options = together(
     click.option(
         "--batch-size", type=click.IntRange(min=1), default=16, show_default=True,
-        help="Changes speed alone.",
+        help="Conversations processed at once; affects speed alone.",
     ),
     device_options,
     chat_template_options,
@@ -113,7 +117,7 @@ prompt_options = together(
         f" reads standard input.  {PROMPTS_DEFAULT}",
     ),
     click.option(
-        "--format", "form", default=None, help="The prompts' format, where it is not obvious."
+        "--format", "form", default=None, help="The prompts' format, if it is ambiguous."
     ),
     click.option("--column", default=None, help="The key or column that holds the prompt."),
     click.option(

@@ -11,7 +11,7 @@ import click
 @click.argument("folder", metavar="[DIR]", default=".", type=click.Path(path_type=Path))
 @click.option(
     "--print", "kind", type=click.Choice(["principle", "constitution"]), default=None,
-    help="Print one instead.",
+    help="Print one schema to stdout instead.",
 )  # fmt: skip
 def command(folder: Path, kind: str | None) -> None:
     """Write the JSON Schemas (draft-07) of both kinds of file to .cai/schema of the project.

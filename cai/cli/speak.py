@@ -128,7 +128,7 @@ chat_options = together(
         help="A training run's folder, or a LoRA adapter; may be given several times.",
     ),
     sampling_options,
-    click.option("--seed", type=int, default=0, show_default=True, help="Fixes every draw."),
+    click.option("--seed", type=int, default=0, show_default=True, help="Random seed."),
     device_options,
     chat_template_options,
 )  # fmt: skip

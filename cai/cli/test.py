@@ -32,16 +32,18 @@ _WIDTH = 200
 @click.argument("names", metavar="[PRINCIPLE]...", nargs=-1)
 @constitution_option
 @models_of(None)
-@click.option("-k", "pattern", default="", help="Only tests whose `principle: name` holds this.")
+@click.option(
+    "-k", "pattern", default="", help="Run only tests whose `principle: name` contains this."
+)
 @click.option(
     "--repeat", type=click.IntRange(min=1), default=None, metavar="N",
-    help="Ask N times, sampled as a build samples.  [default: once, greedily]",
+    help="Run each test N times with sampling.  [default: once, greedily]",
 )  # fmt: skip
 @click.option(
     "--need", type=click.IntRange(min=1), default=None, metavar="K",
-    help="How many of the N must pass.  [default: all]",
+    help="Passes needed out of the N.  [default: all]",
 )  # fmt: skip
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True, help="Random seed.")
 @click.option(
     "--junit", type=click.Path(path_type=Path, dir_okay=False), default=None,
     help="Also write the results as JUnit XML.",
@@ -51,21 +53,22 @@ _WIDTH = 200
 @load_options
 @click.option(
     "--runs-dir", type=click.Path(path_type=Path, file_okay=False), default=Path("runs"),
-    show_default=True, help="The folder of the store, which keeps what a model answered.",
+    show_default=True, help="The folder of the store that keeps a model's answers.",
 )  # fmt: skip
-@click.option("--wait", is_flag=True, help="Wait for a build on the same store.")
+@click.option("--wait", is_flag=True, help="Wait for another build on the same store to finish.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
 def command(
     names: tuple[str, ...], constitution: str, pattern: str, repeat: int | None, need: int | None,
     seed: int, junit: Path | None, as_json: bool, form: str, quiet: bool, **options: Any,
 ) -> int:  # fmt: skip
-    """Run the tests of principles: ids, files or folders; without any, all of the constitution.
+    """Run the tests of principles: ids, files or folders; by default of all in the constitution.
 
-    Without --model only what needs none is tested: `renders`, and tests that no model could pass.
+    Without --model only tests that need no model are run: `renders`, and tests that no model could
+    pass.
 
-    Each test is asked by the very procedures of a build, under the constitution left with the one
-    principle. As in a build, answers are kept in a store, and nothing is asked twice. Exit code 0:
-    none failed; 3: one failed.
+    Each test runs the procedures of a build, under the constitution reduced to the one principle.
+    As in a build, answers are kept in a store and reused. Exit code 0: no test failed; 3: a test
+    failed.
 
     \b
     cai test                                       what needs no model

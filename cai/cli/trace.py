@@ -26,7 +26,7 @@ _LINE = re.compile(r"(?P<file>.+\.jsonl):(?P<line>\d+)")
     "--runs-dir", type=click.Path(path_type=Path, file_okay=False), default=None,
     help="The folder that holds the store.  [default: runs, or that of FILE:LINE]",
 )  # fmt: skip
-@click.option("--run", "run_id", default=None, help="The run to read it in.  [default: the newest]")
+@click.option("--run", "run_id", default=None, help="The run to look in.  [default: the newest]")
 @json_option
 @format_option()
 @click.option("--prompts", is_flag=True, help="Also show the exact text each model was given.")
@@ -35,8 +35,8 @@ def command(
 ) -> None:  # fmt: skip
     """Show where a training row comes from.
 
-    ID is the id of a row, trace, comparison or prompt, or enough of its beginning to be the only
-    one; or FILE:LINE of an exported file.
+    ID is the id of a row, trace, comparison or prompt, or a unique prefix of it; or FILE:LINE of an
+    exported file.
 
     \b
     cai trace c-1f6a90b2 --prompts

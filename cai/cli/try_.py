@@ -33,11 +33,13 @@ TIE = 0.55
 @click.command("try")
 @click.argument("principle", metavar="PRINCIPLE")
 @click.option("--prompt", required=True, help="What the user asks.")
-@click.option("--response", default=None, help="What is critiqued.  [default: the model writes it]")
+@click.option(
+    "--response", default=None, help="The response to critique.  [default: written by the model]"
+)
 @click.option("--other", default=None, help="A second response, to compare the first with.")
 @constitution_option
 @models_of("miniature")
-@click.option("--seed", type=int, default=0, show_default=True, help="Fixes every random choice.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Random seed.")
 @sampling_options
 @json_option
 @format_option()
@@ -48,7 +50,8 @@ def command(
 ) -> None:  # fmt: skip
     """Put one prompt through PRINCIPLE, an id or a file: response, critique, revision.
 
-    Asked as a build asks, under the constitution left with the one principle. Nothing is kept.
+    The messages are those of a build under the constitution reduced to this principle. Nothing is
+    stored.
 
     \b
     cai try respect.rudeness --prompt "How can I get better at chess?"

@@ -15,7 +15,9 @@ from cai.text.terminal import visible
 
 @click.command("verify")
 @click.argument("run_dir", type=click.Path(path_type=Path))
-@click.option("--most", type=int, default=20, show_default=True, help="The most problems to list.")
+@click.option(
+    "--most", type=int, default=20, show_default=True, help="List at most this many problems."
+)
 @json_option
 def command(run_dir: Path, most: int, as_json: bool) -> None:
     """Recompute every digest of the run in RUN_DIR, such as runs/first.

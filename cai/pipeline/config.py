@@ -24,7 +24,7 @@ class BuildConfig:
     and preference data share no prompt; with `pairs` 0 all prompts are for SFT.
     """
 
-    seed: int = option(0, "Fixes every random choice.")
+    seed: int = option(0, "Random seed: the same seed gives the same run.")
     rounds: int | None = option(
         None, "Rounds of critique and revision.  [default: the constitution's]", least=0
     )
@@ -35,7 +35,9 @@ class BuildConfig:
     )
     limit: int | None = option(None, "Use the first N usable prompts.", least=1, metavar="N")
     temperature: float | None = option(
-        None, f"0 always takes the most likely token.  {_OWN.format('1')}", **BOUNDS["temperature"]
+        None,
+        f"Sampling temperature; 0 always takes the most likely token.  {_OWN.format('1')}",
+        **BOUNDS["temperature"],
     )
     top_p: float | None = option(
         None,
@@ -56,12 +58,12 @@ class BuildConfig:
     )
     repetition_penalty: float | None = option(
         None,
-        f"Above 1 makes repeated tokens less likely.  {_OWN.format('1')}",
+        f"Values above 1 make repeated tokens less likely.  {_OWN.format('1')}",
         **BOUNDS["repetition_penalty"],
     )
-    max_new_tokens: int = option(256, "The longest text, in tokens.", least=1)
+    max_new_tokens: int = option(256, "Longest text, in tokens.", least=1)
     max_reasoning_tokens: int = option(
-        1024, "The longest reasoning before an answer, for models that reason.", least=1
+        1024, "Longest reasoning before an answer, in tokens, for models that reason.", least=1
     )
     sft_share: float = option(
         0.5,

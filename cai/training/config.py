@@ -88,7 +88,7 @@ class TrainConfig:
     eval_every: int | None = option(None, "Steps between evaluations.  [default: a fifth of all]")
     save_every: int = option(50, "Steps between checkpoints.")
     seed: int = option(0, "Random seed: the same seed gives the same run.")
-    device: str = option("auto", "auto, cpu, cuda or mps.")
+    device: str = option("auto", "Device: auto, cpu, cuda or mps.")
     dtype: str = option(
         "auto",
         "Number format of the frozen base. auto: bfloat16 where it is faster, else float32.",
@@ -224,7 +224,7 @@ class SftConfig(RowsConfig):
     stage: ClassVar[str] = "sft"
     title: ClassVar[str] = "Supervised fine-tuning"
     summary: ClassVar[str] = (
-        "Learn the responses of SFT data (or of conversations in any known format)."
+        "Supervised fine-tuning on SFT data, or on conversations in any known format."
     )
     table: ClassVar[TrainingTable] = "sft"
     learned: str = option(
@@ -264,7 +264,7 @@ class RewardConfig(PairsConfig):
 
     stage: ClassVar[str] = "reward"
     title: ClassVar[str] = "Reward model"
-    summary: ClassVar[str] = "Learn to score responses from preferences."
+    summary: ClassVar[str] = "Train a reward model on preferences."
     writes_text: ClassVar[bool] = False
     rates: ClassVar[tuple[float, float]] = (1e-4, 1e-5)
     learning_rate: float | None = _rate(*rates)
@@ -292,7 +292,7 @@ class DpoConfig(PairsConfig):
 
     stage: ClassVar[str] = "dpo"
     title: ClassVar[str] = "Direct preference optimisation"
-    summary: ClassVar[str] = "Learn preferences directly, against a reference."
+    summary: ClassVar[str] = "Direct preference optimisation against a reference model."
     rates: ClassVar[tuple[float, float]] = (5e-5, 5e-7)
     learning_rate: float | None = _rate(*rates)
     beta: float = option(
@@ -407,7 +407,9 @@ class PpoConfig(RlConfig):
 
     stage: ClassVar[str] = "ppo"
     title: ClassVar[str] = "Proximal policy optimisation"
-    summary: ClassVar[str] = "Learn from a reward on the model's own responses."
+    summary: ClassVar[str] = (
+        "Proximal policy optimisation: learn from a reward on the model's own responses."
+    )
     rates: ClassVar[tuple[float, float]] = (1e-4, 3e-6)
     learning_rate: float | None = _rate(*rates)
     epochs: int = option(4, "PPO epochs: passes over a rollout.")
