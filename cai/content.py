@@ -1,7 +1,7 @@
-"""Where content is found: an explicit path, the project around the working directory, the package.
+"""Finds content: by an explicit path, in the project around the working directory, in the package.
 
 Content is what teams edit: `constitution/` and `principles/`. The wheel ships it inside the
-package; a checkout has it at the top. A project is a folder that holds `constitution/` or `.cai/`.
+package; a checkout has it at the top. A project is a folder with `constitution/` or `.cai/`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 
 
 class ReferenceRefused(ValueError):
-    """A reference can't be followed. `code` is that of the problem to report."""
+    """A reference can't be followed. code: the lint code to report."""
 
     def __init__(self, code: str, message: str, hint: str) -> None:
         super().__init__(message)
@@ -27,7 +27,7 @@ class ReferenceRefused(ValueError):
 
 @cache
 def packaged() -> Path:
-    """The folder with the `constitution/` and `principles/` that came with cai."""
+    """The folder with the `constitution/` and `principles/` that are shipped with cai."""
     here = Path(__file__).resolve().parent
     inside = here / "_content"
     return inside if inside.is_dir() else here.parent
@@ -36,8 +36,8 @@ def packaged() -> Path:
 def project_root(place: Path) -> Path:
     """The project that a file or folder belongs to.
 
-    The nearest folder, from its own upward, that holds `constitution/` or `.cai/`; where there is
-    none, the parent of the file's folder.
+    The nearest folder, from its own upward, with `constitution/` or `.cai/`; if there is none, the
+    parent of the file's folder.
     """
     folder = Path(os.path.abspath(place))  # noqa: PTH100 — no link is followed here
     folder = folder if folder.is_dir() else folder.parent
@@ -49,7 +49,7 @@ def project_root(place: Path) -> Path:
 
 
 def enclosing_project(folder: Path) -> Path | None:
-    """The nearest folder from here upward that holds `constitution/` or `.cai/`, if any."""
+    """The nearest folder, from here upward, with `constitution/` or `.cai/`, if any."""
     for candidate in (folder, *folder.parents):
         content = candidate / "constitution"
         code = (content / "__init__.py").exists()  # a Python package of that name
@@ -61,7 +61,7 @@ def enclosing_project(folder: Path) -> Path | None:
 def find_constitution(path_or_name: str | Path) -> Path:
     """The file of a constitution: a path, or a name in this project or among the shipped ones.
 
-    Raises `ContentError` where nothing has that name.
+    Raises `ContentError` if there is none.
     """
     text = os.fspath(path_or_name)
     path = Path(text)
@@ -80,7 +80,7 @@ def find_constitution(path_or_name: str | Path) -> Path:
 
 
 def shipped_template(name: str) -> Path | None:
-    """A template that came with cai, by its bare file name."""
+    """A template that is shipped with cai, by its file name."""
     return _shipped_templates().get(name)
 
 
@@ -92,8 +92,8 @@ def _shipped_templates() -> dict[str, Path]:
 def resolve(reference: str, origin: Path, root: Path) -> Path:
     """The file that a reference in the file `origin` leads to, inside the project's root.
 
-    References are relative to the file they stand in. Raises `ReferenceRefused` for what leaves
-    the root (absolute paths, URLs, `..`, links) and for what is no file.
+    References are relative to the file that contains them. Raises `ReferenceRefused` if the target
+    is outside the root (an absolute path, a URL, `..`, a symbolic link) or not a file.
     """
     inside = f"References are relative and stay inside the project, {shown(root)}."
     if _URL.match(reference):
@@ -120,7 +120,7 @@ def resolve(reference: str, origin: Path, root: Path) -> Path:
 
 
 def shown(path: Path) -> str:
-    """A path as people read it: relative where it lies below the working directory."""
+    """A path for display: relative if it is below the working directory."""
     absolute = Path(os.path.abspath(path))  # noqa: PTH100
     try:
         relative = absolute.relative_to(Path.cwd())

@@ -39,14 +39,14 @@ def install_hint(extra: str) -> str:
 
 
 class UsageError(CaiError):
-    """An option or its value makes no sense."""
+    """An option or its value is invalid."""
 
     exit_code = 2
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Problem:
-    """One thing wrong in a file. `line` and `column` count from 1."""
+    """A problem in a file. `line` and `column` count from 1."""
 
     file: str
     line: int
@@ -61,7 +61,7 @@ class Problem:
 
 
 class ContentError(CaiError):
-    """A principle, constitution or template is not right."""
+    """A principle, constitution or template is invalid."""
 
     exit_code = 3
 
@@ -93,12 +93,12 @@ class StoreError(CaiError):
 
 
 class TrainingError(CaiError):
-    """Training can't go on: a loss that is no number, no memory left, a collapsed policy."""
+    """Training can't continue: a NaN loss, out of memory, a collapsed policy."""
 
     exit_code = 7
 
 
 class Interrupted(CaiError):
-    """Stopped by the user; the message says how to go on."""
+    """Interrupted by the user; the message says how to resume."""
 
     exit_code = 130
