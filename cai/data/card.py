@@ -110,12 +110,12 @@ def _constitution(run: Run, counts: RunCounts) -> str:
     for principle in constitution.get("principles", []):
         c = counts.principles.get(principle["id"])
         cells: Iterable[Any] = (
-            (c.asked, c.found, c.no_verdict, c.revised, c.guarded, c.judged)
+            (c.critiques, c.problems, c.no_verdict, c.revised, c.guarded, c.judged)
             if c is not None
             else (0,) * 6
         )
         flips = f"{c.flipped} ({c.flipped / c.swapped:.0%})" if c and c.swapped else "–"
-        remaining = f"{c.left} of {c.checked}" if c and c.checked else "–"
+        remaining = f"{c.remaining} of {c.checked}" if c and c.checked else "–"
         name = f"`{principle['id']}` {cell(principle.get('title', ''))}"
         counted = " | ".join(map(str, cells))
         lines.append(f"| {name} | {principle['version']} | {counted} | {flips} | {remaining} |")

@@ -28,15 +28,15 @@ SAME_LABEL = 1e-6
 class PrincipleCounts:
     """Counts of one principle.
 
-    asked: rounds; found: critiques that named a problem; revised: revisions written; guarded:
-    responses kept out; no_verdict: critiques that refuse, contradict themselves or are empty;
-    judged: verdicts on pairs; swapped: those asked in both orders; flipped: those of them that
-    depend on the order; checked, left: final responses asked about once more, and those with a
-    problem left.
+    critiques: rounds of critique; problems: critiques that named a problem; revised: revisions;
+    guarded: responses kept out of the data; no_verdict: critiques that refuse, contradict
+    themselves or are empty; judged: verdicts on pairs; swapped: verdicts in both orders; flipped:
+    those of them that depend on the order; checked: final responses with a check; remaining: those
+    of them with a problem.
     """
 
-    asked: int = 0
-    found: int = 0
+    critiques: int = 0
+    problems: int = 0
     revised: int = 0
     guarded: int = 0
     no_verdict: int = 0
@@ -44,7 +44,12 @@ class PrincipleCounts:
     swapped: int = 0
     flipped: int = 0
     checked: int = 0
-    left: int = 0
+    remaining: int = 0
+
+    def plain(self) -> dict[str, int]:
+        """The values for a manifest, whose keys are older than the names here."""
+        older = {"critiques": "asked", "problems": "found", "remaining": "left"}
+        return {older.get(name, name): count for name, count in asdict(self).items()}
 
 
 @dataclass
@@ -99,7 +104,7 @@ class Signal:
         return None
 
     def plain(self) -> dict[str, Any]:
-        """As a manifest holds it."""
+        """The values for a manifest."""
         some = self.labels > 0
         return {
             "labels": self.labels,
@@ -153,8 +158,8 @@ class RunCounts:
         self.guarded += any(r.guards for r in record.revisions)
         for revision in record.revisions:
             counts = self._of(revision.principle_id)
-            counts.asked += 1
-            counts.found += revision.outcome == "problem"
+            counts.critiques += 1
+            counts.problems += revision.outcome == "problem"
             if revision.outcome is not None:
                 self.critiques[revision.outcome] += 1
                 counts.no_verdict += revision.outcome not in ("problem", "no-problem")
@@ -165,13 +170,13 @@ class RunCounts:
         for check in record.checks:
             counts = self._of(check.principle_id)
             counts.checked += 1
-            counts.left += check.scores.mass < 0.5
+            counts.remaining += check.scores.mass < 0.5
 
     def _of(self, principle_id: str) -> PrincipleCounts:
         return self.principles.setdefault(principle_id, PrincipleCounts())
 
     def plain(self) -> dict[str, Any]:
-        """As a manifest holds it, in a fixed order."""
+        """The values for a manifest, in a fixed order."""
         return {
             "traces": self.traces,
             "changed": self.changed,
@@ -185,7 +190,7 @@ class RunCounts:
             "guards": dict(sorted(self.guards.items())),
             "left_out": dict(sorted(self.left_out.items())),
             "set_aside": dict(sorted(self.set_aside.items())),
-            "principles": {i: asdict(c) for i, c in sorted(self.principles.items())},
+            "principles": {i: c.plain() for i, c in sorted(self.principles.items())},
         }
 
 
@@ -203,7 +208,7 @@ class StepsDigest:
             self.count += 1
 
     def plain(self) -> dict[str, Any]:
-        """As a manifest holds it."""
+        """The values for a manifest."""
         return {"count": self.count, "digest": self._digest.hexdigest()}
 
 

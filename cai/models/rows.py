@@ -96,7 +96,11 @@ def _project_only(head: nn.Module | None, rows: Tensor, columns: Tensor) -> Iter
 
 
 class SlotRows:
-    """All rows in one forward, on a cache of ours."""
+    """All rows in one forward, on a `SlotCache`.
+
+    Prompts of a batch are padded on the right; there is no left padding. The mask hides padding,
+    and the next tokens overwrite its keys and values.
+    """
 
     reuses = True
 

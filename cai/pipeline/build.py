@@ -86,8 +86,8 @@ def build_state(
     rows = _rows(prompts, config.limit)
     constitution = with_rounds(constitution, config)
     run, _ = new_run(constitution, rows, models.by_role, config, name, source)
-    known = store is not None and run.id in {other.id for other in store.runs()}
-    record_keys = store.record_keys(run.id) if store and known else set()
+    exists = store is not None and run.id in {other.id for other in store.runs()}
+    record_keys = store.record_keys(run.id) if store and exists else set()
     return BuildState(run.id, count_tasks(prompts, config), len(record_keys))
 
 
