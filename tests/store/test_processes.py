@@ -21,7 +21,7 @@ from cai.store.store import Store
 from tests.store.samples import put, run, trace
 with Store.open(sys.argv[1]) as store, store.lock():
     store.put_run(run())
-    done = store.done("r-1")
+    done = store.record_keys("r-1")
     print("writing", flush=True)
     for n in range(100000):
         if ("trace", f"p{n}", 0) not in done:
