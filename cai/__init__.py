@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from cai.data.export import export
     from cai.data.manifest import Manifest
     from cai.data.prompts import PromptFile
-    from cai.data.trained import read_run
+    from cai.data.training_run import read_run
     from cai.errors import CaiError
     from cai.pipeline.build import Models, build
     from cai.pipeline.config import BuildConfig
@@ -86,7 +86,7 @@ _HOMES = {
     "load_constitution": "cai.constitution.load",
     "load_model": "cai.training.model",
     "load_principle": "cai.constitution.load",
-    "read_run": "cai.data.trained",
+    "read_run": "cai.data.training_run",
     "respond": "cai.backends.respond",
     "train": "cai.training.train",
 }

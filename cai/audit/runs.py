@@ -20,7 +20,7 @@ from cai.data.manifest import Manifest
 from cai.data.rows import ExportedRow, ExportSettings
 from cai.data.sft import LeftOut
 from cai.data.signoff import data_files
-from cai.data.trained import is_run, read_run
+from cai.data.training_run import is_run, read_run
 from cai.data.verify import verify
 from cai.errors import DataError, StoreError
 from cai.store.records import RunEvent

@@ -98,10 +98,10 @@ def command(
     from cai.cli.summary import print_summary, summary_values, warn_of_data
     from cai.constitution.load import load_constitution
     from cai.data.export import export, refuse_overwrite
-    from cai.data.files import need_pyarrow
+    from cai.data.files import require_pyarrow
+    from cai.data.invalid_rows import require_prompts
     from cai.data.prompts import PromptFile
     from cai.data.run_log import log, run_log
-    from cai.data.usable import need_prompts
     from cai.pipeline.build import build
     from cai.pipeline.config import BuildConfig, with_rounds
     from cai.store.store import Store
@@ -116,10 +116,10 @@ def command(
     prompts = PromptFile(
         choose_prompts(prompts_file, quiet=quiet or as_json), form=form, column=column, turns=turns
     )
-    need_prompts(prompts, prompts.path.name)
+    require_prompts(prompts, prompts.path.name)
     refuse_overwrite(out, parquet=parquet)
     if parquet:
-        need_pyarrow()
+        require_pyarrow()
     if dry_run:
         if repair:
             raise UsageError("--repair changes the store, and --dry-run writes nothing.")

@@ -103,11 +103,11 @@ def estimate_build(
     scripted models, too, though their time says nothing.
     """
     from cai.authoring.planning import plan_build
-    from cai.data.usable import need_prompts
+    from cai.data.invalid_rows import require_prompts
     from cai.pipeline.config import BuildConfig, with_rounds
 
     config = BuildConfig(**{name: options[name] for name in BuildConfig.__dataclass_fields__})
-    need_prompts(prompts, prompts.path.name)
+    require_prompts(prompts, prompts.path.name)
     with_rounds(rules, config)
     sizes, own_sampling, count, context = _models(options)
     written = min(response_tokens, config.max_new_tokens)

@@ -72,11 +72,11 @@ def command(
     cai compare --adapter runs/sft --adapter runs/dpo --limit 5
     """
     from cai.data.files import staged
+    from cai.data.invalid_rows import require_prompts
     from cai.data.prompts import PromptFile
-    from cai.data.usable import need_prompts
 
     prompts = PromptFile(choose_prompts(prompts_file))
-    need_prompts(prompts, prompts.path.name)
+    require_prompts(prompts, prompts.path.name)
     as_json = json_file == "-"
     if json_file and not as_json:  # the older spelling of --out
         out = Path(json_file)

@@ -154,8 +154,8 @@ def _build(
     from cai.authoring.diff import build_diff
     from cai.cli.progress import BuildProgress
     from cai.data.files import store_errors
+    from cai.data.invalid_rows import require_prompts
     from cai.data.prompts import PromptFile
-    from cai.data.usable import need_prompts
     from cai.pipeline.config import BuildConfig
     from cai.store.store import Store
 
@@ -165,7 +165,7 @@ def _build(
            ("seed", "pairs", "limit", *SETTINGS, "max_new_tokens", "max_reasoning_tokens")},
     )  # fmt: skip
     prompts = PromptFile(choose_prompts(options["prompts_file"], quiet=options["quiet"]))
-    need_prompts(prompts, prompts.path.name)
+    require_prompts(prompts, prompts.path.name)
     place: Path = options["runs_dir"]
     with store_errors(place):
         place.mkdir(parents=True, exist_ok=True)

@@ -89,7 +89,7 @@ def command(runs_dir: Path, as_json: bool) -> None:
 
 def _records(runs_dir: Path) -> Iterator[TrainedModel | Unreadable]:
     """Each training run below a folder, by name."""
-    from cai.data.trained import NAME, read_run
+    from cai.data.training_run import NAME, read_run
     from cai.errors import CaiError
 
     for file in sorted(runs_dir.rglob(NAME)):

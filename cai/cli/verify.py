@@ -27,7 +27,7 @@ def command(run_dir: Path, most: int, as_json: bool) -> None:
     digest. For a training run: its files, and its id against the settings, base, parents and data
     that it names. Exit code 4 if anything differs.
     """
-    from cai.data.trained import is_run
+    from cai.data.training_run import is_run
 
     verify_folder = _verify_training if is_run(run_dir) else _verify_data
     counts, problems, total, hint = verify_folder(run_dir.resolve(), most)

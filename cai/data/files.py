@@ -179,7 +179,7 @@ class ParquetRows:
     """Writes rows to a Parquet file under a fixed schema."""
 
     def __init__(self, path: Path, table: str) -> None:
-        self._arrow = need_pyarrow()
+        self._arrow = require_pyarrow()
         self._schema = _schema(self._arrow, table)
         self._writer = self._arrow.parquet.ParquetWriter(path, self._schema)
         self._batch: list[dict[str, Any]] = []
@@ -204,7 +204,7 @@ class ParquetRows:
         self._writer.close()
 
 
-def need_pyarrow() -> Any:
+def require_pyarrow() -> Any:
     """The module pyarrow, with Parquet. Raises `DataError` if it is not installed."""
     try:
         import pyarrow

@@ -43,10 +43,10 @@ __all__ = [
     "SftRow",
     "TrainingFiles",
     "TrainingTable",
-    "need_rows",
     "read_pairs",
     "read_prompts",
     "read_sft",
+    "require_rows",
     "training_files",
 ]
 
@@ -113,7 +113,7 @@ def training_files(data: Sequence[Path], table: TrainingTable) -> TrainingFiles:
     return TrainingFiles(tuple(train), tuple(test))
 
 
-def need_rows(files: TrainingFiles, table: TrainingTable) -> None:
+def require_rows(files: TrainingFiles, table: TrainingTable) -> None:
     """Raise `DataError` if a file has no valid row; each is read up to the first one."""
     read = _TABLES[table].read
     for path in (*files.train, *files.test):

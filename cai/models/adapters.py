@@ -86,7 +86,7 @@ class Adapters:
         """Names of the adapters, in the order in which they were added."""
         return tuple(self._peft.peft_config) if self._peft is not None else ()
 
-    def need(self, name: str) -> None:
+    def require(self, name: str) -> None:
         """Raise `ModelError` if there is no adapter with this name."""
         if name not in self.names:
             names = ", ".join(self.names) or "none yet"
@@ -175,7 +175,7 @@ class Adapters:
 
     def copy(self, source: str, target: str) -> None:
         """Add a frozen copy of an adapter under the name `target`."""
-        self.need(source)
+        self.require(source)
         self.add(target, self._peft.peft_config[source], seed=0)
         self.load_state(target, self.state(source))
 
@@ -184,7 +184,7 @@ class Adapters:
     def activate(self, name: str | None) -> None:
         """Let the model's forward use this adapter, or none. `requires_grad` does not change."""
         if name is not None:
-            self.need(name)
+            self.require(name)
         own = (p for layer in self._layers for p in layer.parameters())
         with same_training(own):
             for layer in self._layers:
@@ -211,7 +211,7 @@ class Adapters:
         W + (alpha / r)·BA, computed in the base's dtype. No adapter is left on the model.
         Raises `ModelError` where the adapter can't be merged.
         """
-        self.need(name)
+        self.require(name)
         try:
             with quiet():
                 merged = self._peft.merge_and_unload(safe_merge=True, adapter_names=[name])
@@ -227,7 +227,7 @@ class Adapters:
 
     def parameters(self, name: str) -> dict[str, nn.Parameter]:
         """An adapter's parameters by their path in the model, without the adapter's name."""
-        self.need(name)
+        self.require(name)
         out = {}
         for path, parameter in self.model.named_parameters():
             parts = path.split(".")

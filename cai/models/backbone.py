@@ -192,7 +192,7 @@ class Backbone:
         parameters are trained as before. Blocks nest. Raises `ModelError` for an unknown name.
         """
         if name is not None or self.full:
-            self._need(name)
+            self._require(name)
         before, trained = self.active, self._trained
         with same_training(self.model.parameters()):
             self._activate(name)
@@ -212,9 +212,9 @@ class Backbone:
         else:
             self._adapters.activate(name)
 
-    def _need(self, name: str | None) -> None:
+    def _require(self, name: str | None) -> None:
         if not self.full:
-            self._adapters.need(name or "")
+            self._adapters.require(name or "")
         elif name not in self.adapters:
             hint = "freeze_reference() keeps the weights as they are, for using('reference')."
             raise ModelError(f"Trained in full, there are no weights called {name!r}", hint=hint)
@@ -224,7 +224,7 @@ class Backbone:
     def train_only(self, *names: str) -> None:
         """Train exactly these adapters' parameters ("policy": all weights, in full training)."""
         for name in names:
-            self._need(name)
+            self._require(name)
         if self.full and REFERENCE in names:
             raise ModelError("The frozen reference can't be trained", hint="Train policy.")
         for name in (POLICY,) if self.full else self.adapters:
@@ -258,7 +258,7 @@ class Backbone:
                 module.training = self._training and name.rpartition(".")[2] in self._trained
 
     def _parameters(self, name: str) -> dict[str, nn.Parameter]:
-        self._need(name)
+        self._require(name)
         return (
             dict(self._owner(name).named_parameters())
             if self.full
@@ -266,7 +266,7 @@ class Backbone:
         )
 
     def _owner(self, name: str) -> Any:
-        self._need(name)
+        self._require(name)
         return self._copy if name == REFERENCE else self.model
 
     def _checkpoint(self) -> None:

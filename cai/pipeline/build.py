@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from cai.backends.base import Backend
-from cai.data.usable import need_prompts, no_prompts
+from cai.data.invalid_rows import no_prompts_error, require_prompts
 from cai.errors import Interrupted, StoreError
 from cai.pipeline.compare import compare
 from cai.pipeline.config import BuildConfig, with_rounds
@@ -129,7 +129,7 @@ def build(
     prompts = list(prompts) if isinstance(prompts, Iterator) else prompts
     models = models if isinstance(models, Models) else Models.all(models)
     constitution = with_rounds(constitution, config)
-    need_prompts(_rows(prompts, config.limit), source)
+    require_prompts(_rows(prompts, config.limit), source)
     rows = _rows(prompts, config.limit)
     run, usable = new_run(constitution, rows, models.by_role, config, name, source)
     tally = Tally()
@@ -181,7 +181,7 @@ def build(
             raise
         store.add_event(run.id, "finished", _counts(tally))
         if not tally.finished:
-            raise no_prompts(store.set_asides(run.id), source)
+            raise no_prompts_error(store.set_asides(run.id), source)
     return run
 
 

@@ -27,7 +27,7 @@ from cai import __version__
 from cai.data.files import partial_of, store_errors, sweep
 from cai.data.manifest import pretty
 from cai.data.run_log import NAME as LOG
-from cai.data.trained import FORMAT, NAME, is_run, need_finished, read_run
+from cai.data.training_run import FORMAT, NAME, is_run, read_run, require_finished
 from cai.digest import digest, file_digest
 from cai.errors import DataError, StoreError, UsageError
 from cai.options import flag
@@ -210,7 +210,7 @@ def verify_run(folder: Path) -> tuple[int, list[str]]:
     The run's id is a digest of its settings, base, parents and data, and is recomputed too. Raises
     `DataError` where the folder holds no training run, or one that has not come to its end.
     """
-    run = need_finished(folder)
+    run = require_finished(folder)
     try:
         problems = [] if run["id"] == _run_id(run) else [
             f"{NAME}: its id is not that of the settings, base, parents and data it names"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from cai.data.trained import is_run, need_finished, read_run
+from cai.data.training_run import is_run, read_run, require_finished
 from cai.digest import digest, file_digest
 from cai.errors import DataError, ModelError, UsageError
 from cai.models.fingerprint import ADAPTER_FILES, adapter_digest, fingerprint
@@ -168,7 +168,7 @@ def verify_files(home: Path | None, files: Iterable[Path]) -> None:
 
 def _record(home: Path, place: Path, use: Use) -> Record:
     """The record of a folder's run. Raises where its weights may not be used this way."""
-    run = need_finished(home)
+    run = require_finished(home)
     try:
         if run["status"] == "stopped" and use != "speak" and place == home:
             output = "model" if (home / "model").is_dir() else "adapter"

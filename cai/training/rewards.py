@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from cai.data.trained import need_finished
+from cai.data.training_run import require_finished
 from cai.digest import digest
 from cai.errors import DataError, UsageError
 from cai.models.backbone import Backbone
@@ -129,7 +129,7 @@ def _require_reward_model(folder: Path, config: RlConfig) -> None:
             f"{folder} holds no reward model: it has no {HEAD}",
             hint="Train one with: cai train reward",
         )
-    need_finished(home)
+    require_finished(home)
     whole = (folder / "adapter", folder / "model")
     verify_files(home, (*folder.iterdir(), *(f for part in whole for f in part.rglob("*"))))
     if config.gate:
@@ -140,7 +140,7 @@ def _reward_model(folder: Path, backbone: Backbone | None, config: RlConfig, nam
     """A reward model on the policy's own base where there is one and it fits, else on its own."""
     home = find_home(folder)
     assert home is not None  # `_require_reward_model` saw to it
-    run = need_finished(home)
+    run = require_finished(home)
     model_folder = folder / "model"
     adapter = None if model_folder.is_dir() else name
     template = _template_of(run, config)

@@ -18,8 +18,8 @@ from accelerate import Accelerator
 from cai.data.audited import stale_signoffs, without_manifest
 from cai.data.files import store_errors
 from cai.data.run_log import ON_TERMINAL, Interval, log, run_log
-from cai.data.trained import is_run, read_run
-from cai.data.training import need_rows, training_files
+from cai.data.training import require_rows, training_files
+from cai.data.training_run import is_run, read_run
 from cai.errors import TrainingError, UsageError, install_hint
 from cai.models.backbone import Backbone
 from cai.training.card import card
@@ -117,7 +117,7 @@ def make_trainer(config: TrainConfig, data: Sequence[Path]) -> StageTrainer:
 
     Raises `DataError` for data that can't be used, before weights are loaded.
     """
-    need_rows(training_files(data, config.table), config.table)
+    require_rows(training_files(data, config.table), config.table)
     return TRAINERS[config.stage](config, data)
 
 

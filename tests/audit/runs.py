@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cai.data.export import export
 from cai.data.manifest import pretty
-from cai.data.trained import FORMAT
+from cai.data.training_run import FORMAT
 from cai.store.store import Store
 from cai.types import Comparison, Message, Prompt, Revision, Trace
 from tests.store import samples

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cai.data.trained import FORMAT
+from cai.data.training_run import FORMAT
 from tests.cli.project import cai
 
 

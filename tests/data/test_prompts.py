@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cai.data import lines as file_lines
+from cai.data.invalid_rows import require_prompts
 from cai.data.prompts import FORMATS, PromptFile, read_prompts
-from cai.data.usable import need_prompts
 from cai.digest import digest
 from cai.errors import DataError, UsageError
 from cai.types import Message, Prompt, SetAside
@@ -244,7 +244,7 @@ def test_text_that_looks_like_json_is_told_what_to_say(tmp_path: Path) -> None:
     for text in ("[sighs] Why?\nHow?\n", "{\nHow?\n", "{name} asks: how?\nWhy?\n"):
         path.write_text(text)
         with pytest.raises(DataError) as error:
-            need_prompts(PromptFile(path), path.name)
+            require_prompts(PromptFile(path), path.name)
         assert "--format text" in error.value.hint
         assert texts(read_prompts(path, form="text")) == text.split("\n")[:-1]
 

@@ -17,8 +17,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from cai.data.signoff import write_signoff
-from cai.data.trained import read_run
 from cai.data.training import PairRow
+from cai.data.training_run import read_run
 from cai.data.verdicts import Verdict, VerdictFile
 from cai.errors import (
     CaiError,

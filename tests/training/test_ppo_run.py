@@ -14,7 +14,7 @@ import pytest
 from safetensors.torch import load_file
 
 from cai.data.files import json_line
-from cai.data.trained import FORMAT, NAME, read_run
+from cai.data.training_run import FORMAT, NAME, read_run
 from cai.errors import DataError, Interrupted, TrainingError, UsageError
 from cai.training.config import PpoConfig, RewardConfig, SftConfig
 from cai.training.lineage import find_adapter

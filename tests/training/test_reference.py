@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cai.data.trained import read_run
+from cai.data.training_run import read_run
 from cai.errors import Interrupted
 from cai.models.backbone import Backbone
 from cai.training.batches import collate

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from cai.cli.roles import template_options
-from cai.data.trained import read_run
+from cai.data.training_run import read_run
 from cai.errors import UsageError
 from cai.models.backbone import Backbone
 from cai.training.config import DpoConfig, PpoConfig, RewardConfig, SftConfig

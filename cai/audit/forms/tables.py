@@ -15,7 +15,7 @@ from cai.audit.forms.rows import (
     FormRows,
     conversation,
 )
-from cai.data.files import json_line, need_pyarrow, staged
+from cai.data.files import json_line, require_pyarrow, staged
 
 _PARQUET_ROWS, _PARQUET_BYTES = 1000, 64_000_000  # a batch: pyarrow's lists hold 2 GiB of text
 _COLUMNS = {"accept": "accepted", "reject": "rejected", "unsure": "unsure"}
@@ -101,7 +101,7 @@ def _blank(character: str) -> bool:
 
 
 def write_parquet(rows: FormRows, out: Path) -> int:
-    pyarrow = need_pyarrow()
+    pyarrow = require_pyarrow()
     schema = _schema(pyarrow)
     count = 0
     with (

@@ -34,7 +34,7 @@ def read_run(folder: Path | str) -> dict[str, Any]:
         raise DataError(f"{file} can't be read: {error}", hint="Train again.") from None
 
 
-def need_finished(home: Path) -> dict[str, Any]:
+def require_finished(home: Path) -> dict[str, Any]:
     """The content of `run.json`. Raises `DataError` if the training is not finished."""
     run = read_run(home)
     if run["status"] == "running":

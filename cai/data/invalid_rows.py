@@ -12,7 +12,7 @@ _MAX_REASONS = 3
 """Reasons that the error names."""
 
 
-def need_prompts(prompts: Iterable[Prompt | SetAside], source: str) -> None:
+def require_prompts(prompts: Iterable[Prompt | SetAside], source: str) -> None:
     """Raise `DataError` with the first reasons if no prompt is valid.
 
     prompts: read up to the first valid one. source: where they come from, for the message.
@@ -22,10 +22,10 @@ def need_prompts(prompts: Iterable[Prompt | SetAside], source: str) -> None:
         if isinstance(row, Prompt):
             return
         rows.append(row)
-    raise no_prompts(rows, source)
+    raise no_prompts_error(rows, source)
 
 
-def no_prompts(rows: Iterable[SetAside], source: str) -> DataError:
+def no_prompts_error(rows: Iterable[SetAside], source: str) -> DataError:
     """The error that names the first invalid rows of `source` with their reasons."""
     rows = list(rows)
     count = f"{len(rows):,} row{'s were' if len(rows) != 1 else ' was'} set aside"
