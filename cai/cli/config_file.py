@@ -50,7 +50,7 @@ def config_file_option(without: Collection[str]) -> Callable[[_Command], _Comman
     """
 
     def read(context: click.Context, option: click.Parameter, file: Path | None) -> None:
-        if file is not None:
+        if file is not None and not context.resilient_parsing:
             context.default_map = _defaults(read_settings(file), context.command, without)
 
     return click.option(
