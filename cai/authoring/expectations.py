@@ -62,7 +62,7 @@ def failed_expectations(
     )
 
 
-def transcript(attempt: Attempt) -> tuple[tuple[str, str], ...]:
+def attempt_outputs(attempt: Attempt) -> tuple[tuple[str, str], ...]:
     """What the models wrote in an attempt, as (label, text)."""
     return (*_of_trace(attempt.trace), *_of_comparison(attempt.comparison))
 

@@ -16,10 +16,10 @@ from cai.authoring.attempt import Attempt, run_tasks
 from cai.authoring.expectations import (
     OF_MODEL,
     OF_RESPONSE,
+    attempt_outputs,
     failed_expectations,
     model_expectations,
     offline_failures,
-    transcript,
 )
 from cai.errors import Interrupted, PromptError
 from cai.pipeline.build import Models
@@ -202,7 +202,7 @@ class _Attempts:
         attempt, seconds = result
         test = self._open[task.name][0].test
         failures = failed_expectations(test, self.constitution, attempt)
-        self._add(task, _Outcome(failures, transcript(attempt), seconds))
+        self._add(task, _Outcome(failures, attempt_outputs(attempt), seconds))
 
     def give_up(self, task: PromptTask[tuple[Attempt, float]], error: PromptError) -> None:
         self._add(task, _Outcome((f"can't be run: {error.message}",)))
