@@ -19,6 +19,7 @@ from cai.pipeline.config import BuildConfig
         ({"least": 0, "most": 1}, 1, 1.1, "0 or more and at most 1"),
         ({"above": 0, "most": 1}, 1, 0, "above 0 and at most 1"),
         ({"least": 0}, 0, float("nan"), "0 or more"),
+        ({"least": 0, "below": 1}, 0.9, 1, "0 or more and below 1"),
     ],
 )
 def test_a_range_in_words(bounds: Bounds, inside: float, outside: float, rule: str) -> None:

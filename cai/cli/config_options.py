@@ -65,7 +65,11 @@ def _type(kind: str, settings: Any) -> Any:
     if settings["choices"]:
         return click.Choice(settings["choices"])
     low = settings["above"] if settings["least"] is None else settings["least"]
-    if low is None and settings["most"] is None:
+    high = settings["below"] if settings["most"] is None else settings["most"]
+    if low is None and high is None:
         return {"int": int, "float": float, "str": str}[kind]
-    bounds = {"min": low, "max": settings["most"], "min_open": settings["above"] is not None}
+    bounds = {
+        "min": low, "min_open": settings["above"] is not None,
+        "max": high, "max_open": settings["below"] is not None,
+    }  # fmt: skip
     return click.IntRange(**bounds) if kind == "int" else click.FloatRange(**bounds)

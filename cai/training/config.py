@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Self, cast
 
 from cai.data.training import TrainingTable
 from cai.errors import UsageError
-from cai.options import flag, option
+from cai.options import broken_bounds, flag, option
 from cai.text.template import TemplateOptions, Thinking, parse_arguments, validate_date
 
 LORA = ("lora_r", "lora_alpha", "lora_dropout", "lora_targets")
@@ -27,7 +27,9 @@ _SEEDS = 2**63
 
 def _rate(adapter: float, full: float) -> Any:
     """The learning rate, whose default depends on what is trained: see `TrainConfig.rates`."""
-    return option(None, f"Peak learning rate.  [default: {adapter:g}, with --full {full:g}]")
+    return option(
+        None, f"Peak learning rate.  [default: {adapter:g}, with --full {full:g}]", above=0
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,9 +61,11 @@ class TrainConfig:
     quantize: str | None = option(
         None, "Load the frozen base in 4 or 8 bit (bitsandbytes, on a GPU).", ("4bit", "8bit")
     )
-    lora_r: int | None = option(None, "LoRA rank.  [default: 16, or --adapter's]")
+    lora_r: int | None = option(None, "LoRA rank.  [default: 16, or --adapter's]", least=1)
     lora_alpha: float | None = option(
-        None, "LoRA alpha: the adapter is scaled by alpha / r.  [default: 32, or --adapter's]"
+        None,
+        "LoRA alpha: the adapter is scaled by alpha / r.  [default: 32, or --adapter's]",
+        above=0,
     )
     lora_targets: str | None = option(
         None,
@@ -69,25 +73,33 @@ class TrainConfig:
         "  [default: all-linear, or --adapter's]",
     )
     learning_rate: float | None = _rate(*rates)
-    max_grad_norm: float = option(1.0, "Gradient clipping: the largest global norm.")
+    max_grad_norm: float = option(1.0, "Gradient clipping: the largest global norm.", above=0)
     micro_tokens: int = option(
         8192,
         "Micro-batch size: most tokens in one forward pass. Halved when memory runs out. Without"
         " dropout it changes no result.",
+        least=1,
     )
-    max_steps: int | None = option(None, "Stop after this many steps.")
-    limit: int | None = option(None, "Use the first N valid rows.")
+    max_steps: int | None = option(None, "Stop after this many steps.", least=1)
+    limit: int | None = option(None, "Use the first N valid rows.", least=1)
     schedule: str = option(
         "cosine", "Learning rate schedule after the warm-up.", ("cosine", "linear", "constant")
     )
-    warmup: float = option(0.1, "Warm-up: share of the steps in which the learning rate rises.")
-    weight_decay: float = option(0.0, "AdamW's weight decay.")
-    test_share: float = option(
-        0.1, "Share of the prompts in the held-out set, if the data has no test split."
+    warmup: float = option(
+        0.1, "Warm-up: share of the steps in which the learning rate rises.", least=0, below=1
     )
-    eval_every: int | None = option(None, "Steps between evaluations.  [default: a fifth of all]")
-    save_every: int = option(50, "Steps between checkpoints.")
-    seed: int = option(0, "Random seed: the same seed gives the same run.")
+    weight_decay: float = option(0.0, "AdamW's weight decay.", least=0)
+    test_share: float = option(
+        0.1,
+        "Share of the prompts in the held-out set, if the data has no test split.",
+        least=0,
+        below=1,
+    )
+    eval_every: int | None = option(
+        None, "Steps between evaluations.  [default: a fifth of all]", least=1
+    )
+    save_every: int = option(50, "Steps between checkpoints.", least=1)
+    seed: int = option(0, "Random seed: the same seed gives the same run.", least=0)
     device: str = option("auto", "Device: auto, cpu, cuda or mps.")
     dtype: str = option(
         "auto",
@@ -122,23 +134,15 @@ class TrainConfig:
             value = getattr(self, item.name)
             if isinstance(value, float) and not math.isfinite(value):
                 self._refuse(item.name, "must be a finite number")
-        for name in ("lora_r", "micro_tokens", "save_every", "max_steps", "limit", "eval_every"):
-            self._at_least(name, 1)
-        for name in ("weight_decay", "seed"):
-            self._at_least(name, 0)
-        if self.seed >= _SEEDS:
-            self._refuse("seed", f"must be below {_SEEDS}")
-        for name in ("learning_rate", "max_grad_norm", "lora_alpha"):
-            self._above_zero(name)
-        self._share("warmup")
-        self._share("test_share")
-        if self.lora_targets is not None and not self.lora_targets.strip(" ,"):
-            self._refuse("lora_targets", "must name layers, or be all-linear")
-        for item in dataclasses.fields(self):
             choices = item.metadata.get("choices")
-            value = getattr(self, item.name)
             if choices and value is not None and value not in choices:
                 self._refuse(item.name, f"must be one of {', '.join(choices)}")
+            if isinstance(value, int | float) and (rule := broken_bounds(value, item.metadata)):
+                self._refuse(item.name, f"must be {rule}")
+        if self.seed >= _SEEDS:
+            self._refuse("seed", f"must be below {_SEEDS}")
+        if self.lora_targets is not None and not self.lora_targets.strip(" ,"):
+            self._refuse("lora_targets", "must name layers, or be all-linear")
         if self.date is not None:
             validate_date(self.date)
         self.template  # noqa: B018 (refuses malformed arguments here, before anything is loaded)
@@ -171,21 +175,6 @@ class TrainConfig:
         """The peak learning rate: the one that is set, or the default of what is trained."""
         return self.rates[self.full] if self.learning_rate is None else self.learning_rate
 
-    def _at_least(self, name: str, least: float) -> None:
-        value = getattr(self, name)
-        if value is not None and value < least:
-            self._refuse(name, f"must be {least} or more")
-
-    def _above_zero(self, name: str) -> None:
-        value = getattr(self, name)
-        if value is not None and not value > 0:
-            self._refuse(name, "must be above 0")
-
-    def _share(self, name: str) -> None:
-        value = getattr(self, name)
-        if value is not None and not 0 <= value < 1:
-            self._refuse(name, "must be at least 0 and below 1")
-
     def _refuse(self, name: str, rule: str) -> None:
         raise UsageError(f"{flag(name)} is {getattr(self, name)!r}; it {rule}.")
 
@@ -194,23 +183,18 @@ class TrainConfig:
 class RowsConfig(TrainConfig):
     """Settings of the stages that learn from rows: SFT, the reward model, DPO."""
 
-    epochs: float = option(1.0, "Passes over the data.")
-    batch_size: int = option(16, "Rows per step.")
+    epochs: float = option(1.0, "Passes over the data.", above=0)
+    batch_size: int = option(16, "Rows per step.", least=1)
     max_length: int = option(
-        1024, "Longest conversation in tokens; longer rows are invalid (set aside)."
+        1024, "Longest conversation in tokens; longer rows are invalid (set aside).", least=1
     )
-    lora_dropout: float | None = option(None, "LoRA dropout.  [default: 0, or --adapter's]")
+    lora_dropout: float | None = option(
+        None, "LoRA dropout.  [default: 0, or --adapter's]", least=0, below=1
+    )
 
     def longest(self, context: int) -> int:
         """Most tokens of a conversation, for a model of this context length."""
         return min(self.max_length, context)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("batch_size", "max_length"):
-            self._at_least(name, 1)
-        self._above_zero("epochs")
-        self._share("lora_dropout")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -272,14 +256,11 @@ class RewardConfig(PairsConfig):
         0.01,
         "Centering coefficient: weight of the squared sum of a pair's scores.",
         alias="centring",
+        least=0,
     )
     margins: bool = option(
         True, "Subtract a row's `margin` from the score difference, where it has one."
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._at_least("centering", 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -296,17 +277,12 @@ class DpoConfig(PairsConfig):
     rates: ClassVar[tuple[float, float]] = (5e-5, 5e-7)
     learning_rate: float | None = _rate(*rates)
     beta: float = option(
-        0.1, "DPO's beta: how strongly the policy is kept near the reference model."
+        0.1, "DPO's beta: how strongly the policy is kept near the reference model.", above=0
     )
     nll: float = option(
-        0.0, "Weight of an added negative log-likelihood loss on the chosen response."
+        0.0, "Weight of an added negative log-likelihood loss on the chosen response.", least=0
     )
     packing: bool = option(False, "Pack several conversations into a row; none attends to another.")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._above_zero("beta")
-        self._at_least("nll", 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -321,33 +297,31 @@ class OnPolicyConfig(TrainConfig):
     schedule: str = option(
         "constant", "Learning rate schedule after the warm-up.", ("cosine", "linear", "constant")
     )
-    warmup: float = option(0.0, "Warm-up: share of the updates in which the learning rate rises.")
-    updates: int = option(50, "Updates: rollouts, each learnt from in several epochs.")
-    prompts_per_update: int = option(32, "Rollout batch size: prompts answered in an update.")
-    max_new_tokens: int = option(64, "Longest response in tokens.")
+    warmup: float = option(
+        0.0, "Warm-up: share of the updates in which the learning rate rises.", least=0, below=1
+    )
+    updates: int = option(50, "Updates: rollouts, each learnt from in several epochs.", least=1)
+    prompts_per_update: int = option(
+        32, "Rollout batch size: prompts answered in an update.", least=1
+    )
+    max_new_tokens: int = option(64, "Longest response in tokens.", least=1)
     max_reasoning_tokens: int = option(
-        1024, "Longest reasoning before an answer, in tokens, of a model that reasons."
+        1024, "Longest reasoning before an answer, in tokens, of a model that reasons.", least=0
     )
     temperature: float = option(
-        1.0, "Sampling temperature of rollouts; log-probabilities are taken at the same one."
+        1.0,
+        "Sampling temperature of rollouts; log-probabilities are taken at the same one.",
+        above=0,
     )
     max_kl: float = option(
-        30.0, "Stop the run if the mean KL per response, in nats, stays above this."
+        30.0, "Stop the run if the mean KL per response, in nats, stays above this.", above=0
     )
-    save_every: int = option(5, "Updates between checkpoints.")
+    save_every: int = option(5, "Updates between checkpoints.", least=1)
 
     @property
     def steps(self) -> int:
         """Updates in the run."""
         return self.updates if self.max_steps is None else min(self.updates, self.max_steps)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("updates", "prompts_per_update", "max_new_tokens"):
-            self._at_least(name, 1)
-        self._at_least("max_reasoning_tokens", 0)
-        for name in ("temperature", "max_kl"):
-            self._above_zero(name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -369,17 +343,21 @@ class RlConfig(OnPolicyConfig):
         True, "Refuse a reward model that predicts no better than response length does."
     )
     kl_coef: float = option(
-        0.05, "KL penalty coefficient: what a nat of KL to the reference model costs in reward."
+        0.05,
+        "KL penalty coefficient: what a nat of KL to the reference model costs in reward.",
+        least=0,
     )
     target_kl: float | None = option(
-        None, "Adapt the KL penalty coefficient to this KL per response, in nats."
+        None, "Adapt the KL penalty coefficient to this KL per response, in nats.", above=0
     )
     normalise_scores: bool = option(
         True, "Normalise scores by the mean and standard deviation of the first rollout's."
     )
-    score_clip: float | None = option(None, "Clip normalised scores to this range on both sides.")
+    score_clip: float | None = option(
+        None, "Clip normalised scores to this range on both sides.", above=0
+    )
     missing_eos_penalty: float = option(
-        1.0, "Penalty for a response without an EOS token, in normalised score."
+        1.0, "Penalty for a response without an EOS token, in normalised score.", least=0
     )
 
     def for_dry_run(self) -> Self:
@@ -389,10 +367,6 @@ class RlConfig(OnPolicyConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("target_kl", "score_clip"):
-            self._above_zero(name)
-        for name in ("kl_coef", "missing_eos_penalty"):
-            self._at_least(name, 0)
         if self.target_kl is not None and not self.kl_coef:
             self._refuse("target_kl", "needs a --kl-coef above 0 to start from")
 
@@ -412,24 +386,16 @@ class PpoConfig(RlConfig):
     )
     rates: ClassVar[tuple[float, float]] = (1e-4, 3e-6)
     learning_rate: float | None = _rate(*rates)
-    epochs: int = option(4, "PPO epochs: passes over a rollout.")
-    minibatches: int = option(2, "Minibatches of a rollout; each is an optimizer step.")
-    clip: float = option(0.2, "Clip range of the policy's probability ratio.")
-    value_clip: float = option(0.2, "Clip range of the value function.")
-    value_coef: float = option(0.1, "Value loss coefficient.")
-    gamma: float = option(1.0, "Discount factor of rewards.")
-    lam: float = option(0.95, "GAE's lambda.")
+    epochs: int = option(4, "PPO epochs: passes over a rollout.", least=1)
+    minibatches: int = option(2, "Minibatches of a rollout; each is an optimizer step.", least=1)
+    clip: float = option(0.2, "Clip range of the policy's probability ratio.", above=0)
+    value_clip: float = option(0.2, "Clip range of the value function.", above=0)
+    value_coef: float = option(0.1, "Value loss coefficient.", least=0)
+    gamma: float = option(1.0, "Discount factor of rewards.", least=0, most=1)
+    lam: float = option(0.95, "GAE's lambda.", least=0, most=1)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("epochs", "minibatches"):
-            self._at_least(name, 1)
-        for name in ("clip", "value_clip"):
-            self._above_zero(name)
-        self._at_least("value_coef", 0)
-        for name in ("gamma", "lam"):
-            if not 0 <= getattr(self, name) <= 1:
-                self._refuse(name, "must be from 0 to 1")
         if self.minibatches > self.prompts_per_update:
             most = self.prompts_per_update
             self._refuse("minibatches", f"must be at most the prompts of an update, {most}")

@@ -47,8 +47,8 @@ def test_older_names_of_options_work_and_are_hidden(
     given = ("-d", data, "-o", tmp_path / "out", "--dry-run")
     cai("train", "ppo", *given, "--reward", "json:dumps", "--check", "nowhere", exit_code=2)
     assert "no folder nowhere" in capsys.readouterr().err
-    cai("train", "reward", *given, "--centring", "-1", exit_code=2)
-    assert "--centering is -1.0" in capsys.readouterr().err
+    cai("train", "reward", *given, "--centring", "inf", exit_code=2)
+    assert "--centering is inf" in capsys.readouterr().err
 
 
 def test_options_override_the_file(
