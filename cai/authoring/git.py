@@ -187,6 +187,11 @@ def _git(project: Path, *arguments: str, stdin: bytes = b"", failing: str = "") 
         raise UsageError(f"git failed in {shown(project)}: {error}") from None
     if process.returncode:
         messages = process.stderr.decode(errors="replace").strip().splitlines()
+        if any("not a git repository" in message for message in messages):
+            raise UsageError(
+                f"{shown(project)} is not a git repository, which git:REV reads",
+                hint="Run git init and commit, or compare two files.",
+            )
         raise UsageError(
             failing
             if failing and not messages

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from cai.cli.output import counted
 from cai.cli.verbose import add_verbose
 from cai.errors import DataError, Interrupted, UsageError
 
@@ -132,7 +133,7 @@ def serve_command(
         data = run_payload(run, entries, mode="serve", covered=covered)
         folder = run.folder
     with serve_again(data, folder, host, port) as server:
-        click.echo(f"{len(entries):,} items at {server.url}")
+        click.echo(f"{counted(len(entries), 'item')} at {server.url}")
         if server.busy_port is not None:
             click.echo(
                 f"Port {server.busy_port}, where pages left open look, belongs to another program"

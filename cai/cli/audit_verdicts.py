@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cai.cli.audit import RUN, shown_path
-from cai.cli.output import json_option, print_json
+from cai.cli.output import counted, json_option, print_json
 from cai.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -79,8 +79,8 @@ def sample_command(
         of = len(run)
         path, items = write_sample(run, plan)
     if len(items) < n:
-        click.echo(f"The run has only {of:,} items: all are in the sample.")
-    click.echo(f"{len(items):,} of {of:,} items: {shown_path(path)}")
+        click.echo(f"The run has only {counted(of, 'item')}: all are in the sample.")
+    click.echo(f"{len(items):,} of {counted(of, 'item')}: {shown_path(path)}")
     for name in auditors:
         count = sum(name in names for names in items.values())
         click.echo(f"  {visible(name)}: {count:,}")
@@ -108,7 +108,8 @@ def import_command(run_dir: Path, files: tuple[Path, ...]) -> None:
             fit = [v for v in dict.fromkeys(verdicts) if items.get(v.item) == v.record]
             if verdicts and not fit:
                 raise DataError(
-                    f"none of the {len(verdicts)} verdicts in {path} is on an item of {run_dir};"
+                    f"none of the {counted(len(verdicts), 'verdict')} in {path} is on an item"
+                    f" of {run_dir};"
                     f" the first is on {verdicts[0].record} of the run {verdicts[0].run}",
                     hint="Name the run that the page was made of.",
                 )
@@ -153,7 +154,7 @@ def export_command(run_dir: Path, form: Any, out: Path | None, sampled: bool) ->
                 hint="Name another file, outside of the run's folder.",
             )
         count = write_export(run, place, form, VerdictFile(run.folder).read(), keys)
-    click.echo(f"{count:,} items: {shown_path(place)}")
+    click.echo(f"{counted(count, 'item')}: {shown_path(place)}")
 
 
 @click.command("agreement", short_help="How far auditors agree, with each other and the judge.")
@@ -224,8 +225,9 @@ def verify_command(run_dir: Path) -> None:
     click.echo(
         visible(
             f"{run_dir} is as {signoff['signer']} signed it at {signoff['at']}:"
-            f" {len(signoff['data'])} files, {review.get('items')} of {review.get('of')} items"
-            f" judged, {review.get('accepted')} accepted, {review.get('rejected')} rejected."
+            f" {counted(len(signoff['data']), 'file')}, {review.get('items')} of"
+            f" {review.get('of')} items judged, {review.get('accepted')} accepted,"
+            f" {review.get('rejected')} rejected."
         )
     )
 

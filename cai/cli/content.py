@@ -24,12 +24,10 @@ def find_principle(name: str, rules: Constitution) -> Principle:
     if name.endswith((".yaml", ".yml")) or Path(name).is_file():
         return load_principle(name)
     close = get_close_matches(name, by_id, n=1)
-    hint = f"Did you mean {close[0]}? " if close else ""
+    hint = f"Did you mean {close[0]}?" if close else f"It has: {', '.join(by_id)}"
     elsewhere = _constitution_with(name)
-    hint = f"The constitution {elsewhere} has it: -c {elsewhere}. " if elsewhere else hint
-    raise UsageError(
-        f"{rules.id} has no principle {name!r}", hint=f"{hint}It has: {', '.join(by_id)}"
-    )
+    hint = f"The constitution {elsewhere} has it: -c {elsewhere}." if elsewhere else hint
+    raise UsageError(f"{rules.id} has no principle {name!r}", hint=hint)
 
 
 def _constitution_with(principle: str) -> str | None:

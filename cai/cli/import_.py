@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cai.cli.output import counted
 from cai.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -40,7 +41,10 @@ def command(form: str, file: Path, project: Path, name: str, force: bool) -> Non
     root = enclosing_project(project.absolute()) or project
     files = read_files(form, file, name)
     write_files(root, files, force)
-    click.echo(f"Wrote {len(files.texts)} files to {root}: {files.constitution} and its principles")
+    click.echo(
+        f"Wrote {counted(len(files.texts), 'file')} to {root}: {files.constitution} and"
+        " its principles"
+    )
     for note in files.notes:
         click.echo(f"  {note}")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from cai.cli.import_ import FOREIGN, read_files
+from cai.cli.output import counted
 from cai.errors import UsageError
 
 IMPORTED = "imported"
@@ -155,7 +156,7 @@ def command(folder: Path, foreign: tuple[str, Path] | None, force: bool) -> None
         raise UsageError(
             f"Can't write {where}: {error.strerror}", hint="Name another folder."
         ) from None
-    click.echo(f"Wrote {len(files)} files to {folder}. Next:")
+    click.echo(f"Wrote {counted(len(files), 'file')} to {folder}. Next:")
     if folder != Path():
         click.echo(f"  cd {folder}")
     click.echo("  cai lint")

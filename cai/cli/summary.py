@@ -67,7 +67,7 @@ def print_summary(store: Store, run: Run, out: Path, manifest: Manifest) -> None
     _files(console, out, manifest.rows)
     if samples:
         where = "" if out.parent == Path("runs") else f" --runs-dir {out.parent}"
-        console.print(f"\nWalk a row back: cai trace {samples[0].id}{visible(where)}", markup=False)
+        console.print(f"\nTrace a row: cai trace {samples[0].id}{visible(where)}", markup=False)
 
 
 def summary_values(store: Store, run: Run, out: Path, manifest: Manifest) -> dict[str, Any]:
@@ -166,8 +166,8 @@ def _principles(console: Console, run: Run, counts: Mapping[str, Any]) -> None:
     rows = [(p["id"], counts["principles"].get(p["id"])) for p in run.constitution["principles"]]
     rows = [(name, c) for name, c in rows if c is not None]
     columns: list[tuple[str, list[str]]] = [
-        ("asked", [str(c["asked"]) for _, c in rows]),
-        ("found", [str(c["found"]) for _, c in rows]),
+        ("critiques", [str(c["asked"]) for _, c in rows]),
+        ("problems", [str(c["found"]) for _, c in rows]),
         ("revised", [str(c["revised"]) for _, c in rows]),
         ("no verdict", [str(c["no_verdict"]) for _, c in rows]),
         ("guarded", [str(c["guarded"]) for _, c in rows]),

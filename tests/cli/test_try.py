@@ -113,3 +113,19 @@ def test_a_principle_of_another_constitution_says_whose(
     monkeypatch.chdir(tmp_path)
     cai("try", "rude", "--prompt", "Hello?", exit_code=2)
     assert "The constitution small has it: -c small." in capsys.readouterr().err
+
+
+def test_a_near_id_is_suggested_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    cai("try", "harm.harmfull", "--prompt", "Hello?", exit_code=2)
+    assert capsys.readouterr().err.endswith("\n  Did you mean harm.harmful?\n")
+
+
+def test_git_outside_of_a_repository(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cai("init", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    cai("diff", "--against", "git:HEAD", "--content", exit_code=2)
+    error = capsys.readouterr().err
+    assert "is not a git repository" in error and "git init" in error
