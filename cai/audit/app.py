@@ -97,15 +97,15 @@ class LiveAudit:
         self._records = {item["key"]: item["id"] for item in data["items"]}
         self._lock = threading.Lock()
         self._page: tuple[tuple[int, Any], str] | None = None
-        self._known: dict[Verdict, None] = {}
+        self._on_disk: dict[Verdict, None] = {}
         self._size = 0
 
     def page(self) -> str:
         """The page with all verdicts so far."""
-        verdicts, signed, page = self._verdicts(), signature(self._folder), self._page
-        state = len(verdicts), signed
+        verdicts, sign_off, page = self._verdicts(), signature(self._folder), self._page
+        state = len(verdicts), sign_off
         if page is None or page[0] != state:  # not under the lock: nobody waits for it
-            data = {**self.data, "verdicts": [asdict(v) for v in verdicts], "signature": signed}
+            data = {**self.data, "verdicts": [asdict(v) for v in verdicts], "signature": sign_off}
             page = self._page = state, render(data, connect=True, fast=True)
         return page[1]
 
@@ -131,14 +131,16 @@ class LiveAudit:
                 refused.append((place, str(error)))
         with self._lock:  # a page that heard no answer sends again
             self._catch_up()
-            fresh = [verdict for verdict in dict.fromkeys(verdicts) if verdict not in self._known]
-            if fresh:
-                self.file.append(fresh)
-                size = self._size + sum(len(verdict_line(verdict)) for verdict in fresh)
+            additions = [
+                verdict for verdict in dict.fromkeys(verdicts) if verdict not in self._on_disk
+            ]
+            if additions:
+                self.file.append(additions)
+                size = self._size + sum(len(verdict_line(verdict)) for verdict in additions)
                 if self.file.path.stat().st_size == size:  # nobody else wrote
-                    self._known |= dict.fromkeys(fresh)
+                    self._on_disk |= dict.fromkeys(additions)
                     self._size = size
-        return {"kept": len(fresh), "refused": refused}
+        return {"kept": len(additions), "refused": refused}
 
     def sign(self, values: Any) -> dict[str, Any]:
         """Sign the run off as `cai audit sign` does; returns `signer`, `at` and the file's `path`.
@@ -169,11 +171,11 @@ class LiveAudit:
     def _verdicts(self) -> list[Verdict]:
         with self._lock:
             self._catch_up()
-            return list(self._known)
+            return list(self._on_disk)
 
     def _catch_up(self) -> None:
         """Read the file again where it has grown: other processes may write to it."""
         size = self.file.path.stat().st_size if self.file.path.exists() else 0
         if size != self._size:
-            self._known = dict.fromkeys(self.file.read())
+            self._on_disk = dict.fromkeys(self.file.read())
             self._size = size

@@ -87,22 +87,22 @@ def _pair(number: int, a: Entry, b: Entry) -> dict[str, Any]:
 
 def _visible_values(item: AuditItem) -> Any:
     """What a reader of the two sides sees: texts, and probabilities as they are printed."""
-    shown, prompt = item.shown, [m.content for m in item.prompt]
+    values, prompt = item.values, [m.content for m in item.prompt]
     if item.kind == "trace":
         rounds = [
             [
                 one["principle"],
                 *((one[part] or {}).get("text") for part in ("critique", "revision")),
             ]
-            for one in shown["rounds"]
+            for one in values["rounds"]
         ]
-        return [prompt, shown["response"]["text"], rounds]
+        return [prompt, values["response"]["text"], rounds]
     judgements = [
         [j["principle"], *(None if p is None else round(p, 2) for p in (j["p"], j["swapped"]))]
-        for j in shown["judgements"]
+        for j in values["judgements"]
     ]
-    texts = [response["text"] for response in shown["responses"]]
-    return [prompt, texts, round(shown["probability"], 2), judgements]
+    texts = [response["text"] for response in values["responses"]]
+    return [prompt, texts, round(values["probability"], 2), judgements]
 
 
 def _principles(a: AuditedRun, b: AuditedRun) -> list[dict[str, Any]]:

@@ -35,9 +35,9 @@ class AuditItem:
     ids of those that took part. doubt: how much speaks for reading it first, 0 and up. judge: what
     the model's own judgement comes to, None where there is none: of a trace, whether the final
     check finds nothing wrong; of a comparison, whether the first response is better. prompt: its
-    messages. shown: all else that is shown, by kind; every text in it is data, never markup.
+    messages. values: all else that is shown, by kind; every text in it is data, never markup.
     by_round: the flags of each round. source: where the prompt stands. inputs: what each model call
-    received, by its part of `shown`.
+    received, by its part of `values`.
     """
 
     key: str
@@ -49,7 +49,7 @@ class AuditItem:
     flags: tuple[str, ...]
     doubt: float
     judge: bool | None
-    shown: Mapping[str, Any]
+    values: Mapping[str, Any]
     by_round: tuple[tuple[str, ...], ...] = ()
     source: str = ""
     inputs: Mapping[str, str] = field(default_factory=dict)
@@ -80,12 +80,12 @@ def trace_item(trace: Trace) -> AuditItem:
     ]
     flags = trace_flags(trace)
     worst = min(masses, default=1.0)
-    shown = {"response": _text_values(trace.response), "rounds": rounds, "checks": checks}
+    values = {"response": _text_values(trace.response), "rounds": rounds, "checks": checks}
     return _item(
         "trace", trace.id, trace.prompt.id, trace.prompt.messages,
         [r.principle_id for r in trace.revisions], flags,
         weight_of(flags) + (1 - worst) + any(r.guards for r in trace.revisions),
-        worst >= 0.5 if checks else None, shown, trace.prompt.source, inputs,
+        worst >= 0.5 if checks else None, values, trace.prompt.source, inputs,
         tuple(round_flags(b, r) for b, r in zip(trace.texts, trace.revisions, strict=False)),
     )  # fmt: skip
 
@@ -108,7 +108,7 @@ def comparison_item(comparison: Comparison) -> AuditItem:
     inputs = {f"responses {i}": r.rendered_prompt for i, r in enumerate(comparison.responses)}
     for i, j in enumerate(comparison.judgements):
         inputs |= {f"judgements {i}.{k}": s.rendered_prompt for k, s in enumerate(j.scores)}
-    shown = {
+    values = {
         "responses": [_text_values(r) for r in comparison.responses],
         "mode": comparison.mode,
         "probability": comparison.probability,
@@ -123,7 +123,7 @@ def comparison_item(comparison: Comparison) -> AuditItem:
     return _item(
         "comparison", comparison.id, comparison.prompt.id, comparison.prompt.messages,
         [j.principle_id for j in comparison.judgements], flags, weight_of(flags) + closeness,
-        None if near or not judgements else comparison.probability > 0.5, shown,
+        None if near or not judgements else comparison.probability > 0.5, values,
         comparison.prompt.source, inputs,
     )  # fmt: skip
 
@@ -136,7 +136,7 @@ def rollout_item(row: Mapping[str, Any]) -> AuditItem:
     text, ended, kl = str(row["response"]), bool(row["ended"]), _finite(row, "kl")
     flags = text_flags(text, ended=ended)
     prompt = tuple(Message(m["role"], m["content"]) for m in row.get("prompt", ()))
-    shown = {
+    values = {
         "update": int(row["update"]),
         "response": {
             "text": text,
@@ -148,9 +148,9 @@ def rollout_item(row: Mapping[str, Any]) -> AuditItem:
         "kl": kl,
         "check": None if row.get("check") is None else _finite(row, "check"),
     }
-    name = f"{shown['update']}.{row['prompt_id']}"
+    name = f"{values['update']}.{row['prompt_id']}"
     doubt = weight_of(flags) + math.log1p(max(0.0, kl))
-    return _item("rollout", name, str(row["prompt_id"]), prompt, [], flags, doubt, None, shown)
+    return _item("rollout", name, str(row["prompt_id"]), prompt, [], flags, doubt, None, values)
 
 
 def _finite(row: Mapping[str, Any], name: str) -> float:
@@ -169,24 +169,24 @@ def _item(
     flags: tuple[str, ...],
     doubt: float,
     judge: bool | None,
-    shown: dict[str, Any],
+    values: dict[str, Any],
     source: str = "",
     inputs: Mapping[str, str] | None = None,
     by_round: tuple[tuple[str, ...], ...] = (),
 ) -> AuditItem:
-    key = digest([kind, name, prompt_id, [(m.role, m.content) for m in prompt], shown])
+    key = digest([kind, name, prompt_id, [(m.role, m.content) for m in prompt], values])
     return AuditItem(
         key[:_KEY_DIGITS], kind, name, prompt_id, tuple(prompt), tuple(dict.fromkeys(principles)),
-        flags, round(doubt, 4), judge, shown, by_round, source, inputs or {},
+        flags, round(doubt, 4), judge, values, by_round, source, inputs or {},
     )  # fmt: skip
 
 
 def _revision_values(revision: Revision) -> dict[str, Any] | None:
     """A revision as it is trained on; `written`: all of it where an announcement was removed."""
-    shown = _text_values(revision.response)
-    if shown is not None and revision.stripped is not None:
-        shown |= {"text": revision.stripped, "written": shown["text"]}
-    return shown
+    values = _text_values(revision.response)
+    if values is not None and revision.stripped is not None:
+        values |= {"text": revision.stripped, "written": values["text"]}
+    return values
 
 
 def _text_values(generation: Generation | None) -> dict[str, Any] | None:

@@ -72,7 +72,7 @@ def item_values(entry: Entry, frames: Frames, number: int) -> dict[str, Any]:
         "left_out": list(entry.left_out),
         "words": _words(item),
         "inputs": {part: frames.pack(text, own) for part, text in item.inputs.items()},
-        **item.shown,
+        **item.values,
     }
 
 
@@ -80,7 +80,7 @@ def _words(item: AuditItem) -> list[int] | None:
     """Words of a trace's first and of its final response."""
     if item.kind != "trace":
         return None
-    generations = [item.shown["response"], *(r["revision"] for r in item.shown["rounds"])]
+    generations = [item.values["response"], *(r["revision"] for r in item.values["rounds"])]
     texts = [w["text"] for w in generations if w is not None]
     return [len(texts[0].split()), len(texts[-1].split())]
 
@@ -88,11 +88,11 @@ def _words(item: AuditItem) -> list[int] | None:
 def own_texts(item: AuditItem) -> list[str]:
     """The texts that frames refer to by number, in the order of the page's `ownTexts`."""
     out = [m.content for m in item.prompt]
-    shown = item.shown
+    values = item.values
     if item.kind == "comparison":
-        return [*out, *(r["text"] for r in shown["responses"])]
-    out.append(shown["response"]["text"])
-    for one in shown.get("rounds", ()):
+        return [*out, *(r["text"] for r in values["responses"])]
+    out.append(values["response"]["text"])
+    for one in values.get("rounds", ()):
         out += [one[part]["text"] for part in ("critique", "revision") if one[part] is not None]
     return out
 

@@ -53,17 +53,17 @@ def write_report(
     total = len(run) if keys is None else len(keys)
     parts = max(1, -(-total // most))
     staging, names = Staging(out.parent), list[str]()
-    shown = 0
+    count = 0
     try:
         for number, entries in enumerate(_parts(run, keys, most), 1):
-            shown += len(entries)
+            count += len(entries)
             name = out.name if parts == 1 else f"{out.stem}-{number}{out.suffix}"
             data = run_payload(
                 run, entries, note=_note(run, keys, number, parts, len(entries)), covered=covered
             )
             staging.text(name, render(data))
             names.append(name)
-        if not shown:
+        if not count:
             raise DataError(
                 f"{run.folder} holds nothing to audit", hint="Was it built with any prompts?"
             )
@@ -80,11 +80,11 @@ def _parts(run: AuditedRun, keys: frozenset[str] | None, most: int) -> Iterator[
         yield part
 
 
-def _note(run: AuditedRun, keys: frozenset[str] | None, number: int, parts: int, shown: int) -> str:
+def _note(run: AuditedRun, keys: frozenset[str] | None, number: int, parts: int, count: int) -> str:
     """A note on the items that this page does not hold."""
     notes = []
     if keys is not None:
         notes.append(f"This is a sample: {len(keys):,} of {len(run):,} items.")
     if parts > 1:
-        notes.append(f"Page {number} of {parts}: {shown:,} items here.")
+        notes.append(f"Page {number} of {parts}: {count:,} items here.")
     return " ".join(notes)

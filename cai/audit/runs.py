@@ -114,8 +114,8 @@ class BuiltRun:
     def problems(self) -> list[str]:
         """Where the exported files are not what the store holds; see `cai verify`."""
         problems = verify(self.folder, self._store, limit=3).problems
-        written = Manifest.read(self.folder).files
-        others = [name for name in data_files(self.folder) if name not in written]
+        manifest_files = Manifest.read(self.folder).files
+        others = [name for name in data_files(self.folder) if name not in manifest_files]
         return [*problems, *(f"{name}: not written by cai build-data" for name in others)]
 
     def __len__(self) -> int:

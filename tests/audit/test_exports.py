@@ -72,7 +72,7 @@ class Made:
 
 def with_text(item: AuditItem, text: str) -> AuditItem:
     """The item with other texts; its key stays, since no digest takes half a character."""
-    return replace(item, shown=_with(item.shown, text), prompt=(Message("user", text),))
+    return replace(item, values=_with(item.values, text), prompt=(Message("user", text),))
 
 
 def _with(value: Any, text: str) -> Any:
@@ -296,7 +296,7 @@ def test_no_text_begins_as_a_formula(tmp_path: Path) -> None:
 
 def test_numbers_that_are_none(tmp_path: Path) -> None:
     item = rollout_item(ROLLOUT)
-    item = replace(item, shown={**item.shown, "score": float("nan"), "kl": float("inf")})
+    item = replace(item, values={**item.values, "score": float("nan"), "kl": float("inf")})
     for form in FORMS:
         write_export(Made(item), tmp_path / NAMES[form], form, [])
     (row,) = load(tmp_path / "a.jsonl")
@@ -307,7 +307,7 @@ def test_numbers_that_are_none(tmp_path: Path) -> None:
 
 
 def test_csv_has_a_column_for_every_round(tmp_path: Path) -> None:
-    short = replace(TRACE, shown={**TRACE.shown, "rounds": TRACE.shown["rounds"][:1]})
+    short = replace(TRACE, values={**TRACE.values, "rounds": TRACE.values["rounds"][:1]})
     talk = replace(PAIR, prompt=(Message("system", "Be brief."), Message("user", "Hi?")))
     write_export(Made(short, TRACE, talk), tmp_path / "a.csv", "csv", VERDICTS)
     one, two, pair = load_csv(tmp_path / "a.csv")

@@ -34,7 +34,7 @@ def test_the_last_look_is_the_judge_of_a_trace() -> None:
     assert trace_item(trace("p")).judge is True
     check = replace(trace("p").checks[0], scores=score("k", float("-inf"), -2.0))
     item = trace_item(replace(trace("p"), checks=(check,)))
-    assert item.judge is False and item.shown["checks"][0]["p"] == pytest.approx(0.1353, abs=1e-4)
+    assert item.judge is False and item.values["checks"][0]["p"] == pytest.approx(0.1353, abs=1e-4)
     assert item.doubt > trace_item(trace("p")).doubt
     assert trace_item(replace(trace("p"), checks=())).judge is None
 
@@ -48,7 +48,7 @@ def test_the_spread_of_an_ensemble() -> None:
     """0.9 and 0.5: mean 0.7, deviations 0.2, so √(0.04 + 0.04) = 0.2828."""
     one = comparison("p").judgements[0]
     both = replace(comparison("p"), judgements=(one, replace(one, p_first=0.5)))
-    assert comparison_item(both).shown["spread"] == pytest.approx(0.2828, abs=1e-4)
+    assert comparison_item(both).values["spread"] == pytest.approx(0.2828, abs=1e-4)
 
 
 def test_rollouts() -> None:

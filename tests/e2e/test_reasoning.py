@@ -68,7 +68,7 @@ def test_reasoning_is_told_from_the_answer_and_kept_out_of_the_data() -> None:
     assert all(r.outcome == "no-problem" for t in traces for r in t.revisions)
     thought = {t.response.reasoning for t in traces}
     assert thought == {"Chess it is.", "So I think about it.", ""}
-    shown = [trace_item(t).shown["response"].get("reasoning") for t in traces]
+    shown = [trace_item(t).values["response"].get("reasoning") for t in traces]
     assert set(shown) == {"Chess it is.", "So I think about it.", None}
 
 

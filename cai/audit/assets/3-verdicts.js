@@ -323,8 +323,8 @@ class Verdicts extends EventTarget {
       }
       const refused = answer.error ? rows.map((_, n) => [n, answer.error]) : answer.refused || [];
       this.unsent.splice(0, rows.length);
-      const done = new Set(rows.map(nameOf));
-      this.keep((stored) => stored.filter((row) => !done.has(nameOf(row))));
+      const names = new Set(rows.map(nameOf));
+      this.keep((stored) => stored.filter((row) => !names.has(nameOf(row))));
       this.trouble(refused.length ? `${refused.length} of ${rows.length} verdicts were refused and are not on disk: ${refused[0][1]}` : "");
     }
     this.sending = false;

@@ -69,8 +69,8 @@ class State extends EventTarget {
   unknown() {
     for (const [facet, values] of this.filters) {
       if (facet === "verdict" || facet === "reason") continue; // such verdicts may still come
-      const known = new Set(this.run.items.flatMap((item) => this.traits(item, facet)));
-      for (const value of values) if (!known.has(value)) return `The filter ${facet} = ${value} of this address`;
+      const possible = new Set(this.run.items.flatMap((item) => this.traits(item, facet)));
+      for (const value of values) if (!possible.has(value)) return `The filter ${facet} = ${value} of this address`;
     }
     return null;
   }

@@ -247,13 +247,13 @@ class Reader {
     const sure = Math.max(item.probability, 1 - item.probability);
     const pieces = diff(item.responses[0].text, item.responses[1].text);
     const tie = sure < 0.55 || !item.judgements.length; // no colour for the toss of a coin
-    const better = (/** @type {boolean} */ is) => (tie ? ["near tie"] : is ? ["chosen · " + percent(sure)] : ["not chosen"]);
+    const verdictOn = (/** @type {boolean} */ is) => (tie ? ["near tie"] : is ? ["chosen · " + percent(sure)] : ["not chosen"]);
     return [
       this.prompt(item),
       h("div", { class: "sides" }, [0, 1].map((n) => {
-        const chosen = first === (n === 0);
+        const better = first === (n === 0);
         return h("div", {}, this.text("Response " + "AB"[n], item.responses[n], {
-          tone: tie ? "" : chosen ? "chosen" : "rejected", notes: better(chosen),
+          tone: tie ? "" : better ? "chosen" : "rejected", notes: verdictOn(better),
           nodes: this.state.side ? h("div", {}, side(pieces, n ? "+" : "-", this.query)) : null }),
         this.input(item, "responses " + n));
       })),

@@ -84,9 +84,9 @@ async function main() {
   }
 
   function progress() {
-    const left = verdicts.todo().length, all = verdicts.part().length;
+    const todo = verdicts.todo().length, all = verdicts.part().length;
     $("progress").textContent = run.mode === "diff" ? "" :
-      `${number(all - left)} of ${number(all)} judged` + (verdicts.unsent.length ? ` · ${verdicts.unsent.length} not saved` : "");
+      `${number(all - todo)} of ${number(all)} judged` + (verdicts.unsent.length ? ` · ${verdicts.unsent.length} not saved` : "");
   }
 
   state.addEventListener("change", show);
@@ -285,9 +285,9 @@ async function main() {
   /** Done: sign here, beside a server; else how it is done in a terminal. */
   function askSignature() {
     const { of, done, missing } = verdicts.review();
-    const left = [...missing].filter(([name]) => name !== verdicts.author);
+    const others = [...missing].filter(([name]) => name !== verdicts.author);
     const progressLine = [h("p", {}, `${number(done)} of ${plural(of, "item")} ${run.sample ? "of the sample " : ""}judged.`,
-      left.length ? ` Still to judge: ${left.map(([name, n]) => `${name} ${number(n)}`).join(", ")}.` : "")];
+      others.length ? ` Still to judge: ${others.map(([name, n]) => `${name} ${number(n)}`).join(", ")}.` : "")];
     if (run.mode !== "serve") {
       dialog("Sign off", [progressLine, h("p", {}, "This page is a file, so it can't sign. Export your verdicts, and in a terminal:"),
         h("pre", {}, `cai audit import RUN verdicts-${run.run.name}.jsonl\ncai audit sign RUN --signer "${verdicts.author || "NAME"}"`),

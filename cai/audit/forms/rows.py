@@ -73,10 +73,10 @@ def row_values(
     `response_b`, and in `probability`, `p_ab` and `p_ba` that A is better. rollout: `response`,
     `score` and `kl`.
     """
-    item, shown = entry.item, entry.item.shown
-    response = shown["response"]["text"] if "response" in shown else None
+    item, values = entry.item, entry.item.values
+    response = values["response"]["text"] if "response" in values else None
     rounds = _rounds(item)
-    a, b = (r["text"] for r in shown["responses"]) if "responses" in shown else (None, None)
+    a, b = (r["text"] for r in values["responses"]) if "responses" in values else (None, None)
     return {
         "key": item.key,
         "kind": item.kind,
@@ -91,18 +91,18 @@ def row_values(
         "response": response,
         "rounds": rounds,
         "final": _final(response, rounds) if item.kind == "trace" else None,
-        "checks": shown.get("checks", []),
+        "checks": values.get("checks", []),
         "response_a": a,
         "response_b": b,
-        "probability": shown.get("probability"),
-        "p_ab": shown.get("p_ab"),
-        "p_ba": shown.get("p_ba"),
-        "judge_mass": shown.get("mass"),
-        "judgements": shown.get("judgements", []),
-        "update": shown.get("update"),
-        "score": shown.get("score"),
-        "kl": shown.get("kl"),
-        "check": shown.get("check"),
+        "probability": values.get("probability"),
+        "p_ab": values.get("p_ab"),
+        "p_ba": values.get("p_ba"),
+        "judge_mass": values.get("mass"),
+        "judgements": values.get("judgements", []),
+        "update": values.get("update"),
+        "score": values.get("score"),
+        "kl": values.get("kl"),
+        "check": values.get("check"),
         "verdicts": [
             {
                 "author": v.author,
@@ -120,7 +120,7 @@ def row_values(
 
 
 def _rounds(item: AuditItem) -> list[dict[str, Any]]:
-    parts = item.shown.get("rounds", ())
+    parts = item.values.get("rounds", ())
     flags = (*item.by_round, *((),) * len(parts))
     return [
         {
