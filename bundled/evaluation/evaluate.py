@@ -143,7 +143,7 @@ def evaluate(
 
 
 def _settle() -> None:
-    """A process that computes: Ctrl-C and what is told of progress are for the first one."""
+    """Prepare a worker process: Ctrl-C and progress bars are for the first process alone."""
     from transformers.utils import logging
 
     end_with_parent()
@@ -152,14 +152,14 @@ def _settle() -> None:
 
 
 def _findings_file(keep: Path | None, job: _Job) -> Path | None:
-    """Where a part's findings are kept: by what is asked, how often, and `_state`."""
+    """The file of a part's findings: named by the part, its number of items, and `_state`."""
     if keep is None:
         return None
     return keep / f"{job.name}, {job.n} each, {_state(job.folder, job.principles)}.json"
 
 
 def _read(file: Path | None) -> Findings | None:
-    """What was kept; None where nothing was, or nothing that can be read: it is found anew."""
+    """The findings in a file; None where there are none that can be read."""
     if file is None or not file.is_file():
         return None
     try:
@@ -170,8 +170,8 @@ def _read(file: Path | None) -> Findings | None:
 
 @cache
 def _state(folder: Path, principles: Path | None) -> str:
-    """A digest of all that decides what is found: the checkpoint's folder, this project's code and
-    content, and the principles that are measured. What another state found is not reused."""
+    """A digest of all that decides the findings: the checkpoint's folder, this project's code and
+    content, and the principles that are measured. Findings of another state are not reused."""
     rooms = Path(__file__).parents[1]
     files = [
         *folder.glob("*"),
@@ -211,7 +211,7 @@ def main() -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    """The command line; what is wrong with it is told before anything runs, with exit code 2."""
+    """The command line; its errors end the program before anything runs, with exit code 2."""
     parser = argparse.ArgumentParser(
         prog="python -m bundled.evaluation.evaluate", description=__doc__
     )
@@ -232,7 +232,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _wrong(arguments: argparse.Namespace) -> Iterator[str]:
-    """What is wrong with a command line; what takes a while to look at, or leaves a trace, last."""
+    """The errors of a command line; slow checks, and those that write, come last."""
     if arguments.card and not arguments.card.is_file():
         yield f"there is no card at {arguments.card}"
     if arguments.card and not all(mark in arguments.card.read_text("utf-8") for mark in MARKS):

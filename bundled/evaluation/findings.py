@@ -20,7 +20,7 @@ FEW_GROUPS = 100
 
 
 def near_half(logit: float) -> bool:
-    """Whether a logit's probability calls a tie."""
+    """Whether a logit's probability is near one half."""
     return abs(sigmoid(logit) - 0.5) <= TIE
 
 
@@ -76,7 +76,7 @@ class Findings:
         self.judged.setdefault((mode, part), []).extend(rows)
 
     def add(self, other: Findings) -> None:
-        """Take in what another seed, or another part of this seed's evaluation, found."""
+        """Add the findings of another seed, or of another part of this seed's evaluation."""
         for name, row in other.rows.items():
             self.rows.setdefault(name, {}).update(row)
         for name, groups in other.groups.items():
@@ -94,7 +94,7 @@ class Findings:
         return Proportion(sum(t.hits for t in tallies), sum(t.n for t in tallies))
 
     def interval(self, row: str) -> tuple[float, float]:
-        """95 % interval of a row over all seeds, which heeds its groups."""
+        """95 % interval of a row over all seeds, clustered by its groups."""
         groups = self.groups.get(row)
         return clustered(list(groups.values())) if groups else self.pooled(row).interval
 
@@ -161,7 +161,7 @@ class Findings:
         return {"by_group": {group: [tally.hits, tally.n] for group, tally in groups.items()}}
 
     def to_json(self) -> dict[str, Any]:
-        """All of it, as `from_json` reads it."""
+        """The findings as JSON values, as `from_json` reads them."""
         return {
             "seed": self.seed,
             "rows": _nested(self.rows),
@@ -172,7 +172,7 @@ class Findings:
 
     @classmethod
     def from_json(cls, state: dict[str, Any]) -> Findings:
-        """What `to_json` wrote."""
+        """The findings that `to_json` wrote."""
         return cls(
             seed=state["seed"],
             rows={
@@ -195,7 +195,7 @@ class Findings:
 
 
 def _finite(value: float) -> float | None:
-    """None for what is not a number, which JSON has none of."""
+    """The value, or None for NaN, which JSON does not have."""
     return None if math.isnan(value) else value
 
 

@@ -29,7 +29,7 @@ _NEVER: dict[frozenset[str], tuple[RequestKind, ...]] = {
 
 
 class About(Protocol):
-    """What is said of a scenario, a topic or a fact, known by its number."""
+    """A scenario, a topic or a fact, by its number."""
 
     @property
     def scenario(self) -> int: ...
@@ -37,7 +37,7 @@ class About(Protocol):
 
 @dataclass
 class Lab:
-    """One checkpoint, one seed, one split, `n` items a row, and what has been found."""
+    """One checkpoint, one seed, one split, `n` items a row, and the findings so far."""
 
     model: Checkpoint
     rng: random.Random
@@ -73,7 +73,7 @@ class Lab:
         return [draw_request(self.rng, kind, self.split) for _ in range(self.n)]
 
     def critiques(self, responses: Sequence[WorldResponse], questions: Sequence[str]) -> list[str]:
-        """What the model says about each response, greedily."""
+        """The model's critique of each response, by greedy decoding."""
         return self.model.generate(
             [
                 chat(response.request.text, response.text, critique_turn(request))

@@ -1,4 +1,4 @@
-"""What the whole engine does with a checkpoint: two rounds of the default constitution, judged.
+"""The whole engine on a checkpoint: two rounds of the default constitution, judged.
 
 Unlike the other parts of the evaluation this one goes through `cai.build`, as a user's run does:
 principles are drawn, critiques that find nothing leave the text alone, everything is sampled.
@@ -56,7 +56,7 @@ def two_rounds(lab: Lab, folder: Path) -> None:
 
 
 def _note(lab: Lab, stages: Mapping[str, Sequence[Sequence[JudgedText]]], end: str) -> None:
-    """What the truth says of the first responses and of those after each round."""
+    """Note the flaws of the first responses and of those after each round."""
     for of, rounds in stages.items():
         label = f"{of} requests"
         for number, texts in enumerate(rounds):

@@ -1,4 +1,4 @@
-"""A training run on disk: where it stands, and the model in the hub's layout."""
+"""A training run on disk: its checkpoint, and the model in the hub's layout."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bundled.recipe.batches import StreamState
 
 CHECKPOINT = "training.safetensors"
 BEGUN = "begun.json"
-"""The numbers that a run was begun with."""
+"""The file of the numbers that a run started with."""
 
 
 def save_hub_folder(model: Any, tokenizer: Any, folder: Path) -> None:
@@ -36,7 +36,7 @@ def save_hub_folder(model: Any, tokenizer: Any, folder: Path) -> None:
 
 
 def stamp(folder: Path, digest: str) -> None:
-    """Let the weights in a folder carry the digest of the recipe that made them.
+    """Stamp the weights in a folder with the digest of the recipe that made them.
 
     The same weights and digest make the same file: safetensors writes its metadata in an order
     drawn anew each time, and here it is sorted.
@@ -52,7 +52,7 @@ def stamp(folder: Path, digest: str) -> None:
 
 
 def stamped(folder: Path) -> str | None:
-    """The digest that weights carry; None where they carry none."""
+    """The digest that weights are stamped with; None for weights without a stamp."""
     with safe_open(folder / "model.safetensors", "pt") as file:
         return (file.metadata() or {}).get("recipe")
 

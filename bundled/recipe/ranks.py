@@ -1,4 +1,4 @@
-"""The processes of a run: they start together, and none of them outlives the first."""
+"""The processes of a training run: they start together, and none outlives the first."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ REASONING_END = (
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What is known at a point of a text, for the auxiliary losses.
+    """Labels at a point of a text, for the auxiliary losses.
 
     `end` counts characters in the turn's text. Where a response ends, `flaws` are its flaws, and
     where a sentence of it ends, `so_far` are those said up to there; where a principle ends,
@@ -63,7 +63,7 @@ Document: TypeAlias = list[DocumentTurn]
 
 
 def response_marks(response: WorldResponse) -> tuple[Mark, ...]:
-    """What is known along a response: its flaws up to each part, and at its end all of them."""
+    """The marks of a response: its flaws up to each part, and at its end all of them."""
     *before, (end, flaws) = response.flaws_so_far
     marks = [Mark(place, so_far=so_far) for place, so_far in before]
     if response.statement:
@@ -73,7 +73,7 @@ def response_marks(response: WorldResponse) -> tuple[Mark, ...]:
 
 
 def request_marks(request: WorldRequest) -> tuple[Mark, ...]:
-    """What is known along a request: whether the claim that it makes is wrong."""
+    """The marks of a request: whether the claim that it makes is wrong."""
     if not request.claim:
         return ()
     end = request.text.index(request.claim) + len(request.claim)
