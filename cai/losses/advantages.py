@@ -16,7 +16,9 @@ from cai.losses.validation import validate_dimensions, validate_mask
 def kl_rewards(
     logprobs: Tensor, reference_logprobs: Tensor, scores: Tensor, mask: Tensor, kl_coef: float
 ) -> Tensor:
-    """The reward of each token: −kl_coef·(log π − log π_ref), and the score at the last: [B, T].
+    """KL penalty and score as the reward of each token, [B, T].
+
+    Each token: −kl_coef·(log π − log π_ref); the last one also gets the score.
 
     logprobs, reference_logprobs: [B, T], of the sampled tokens. scores: [B], of whole responses.
     mask: bool [B, T], the response's tokens, its end token included where it wrote one.
@@ -42,7 +44,9 @@ def kl_rewards(
 def gae(
     rewards: Tensor, values: Tensor, mask: Tensor, gamma: float, lam: float
 ) -> tuple[Tensor, Tensor]:
-    """Advantages A_t = Σ_l (γλ)^l δ_{t+l} with δ_t = r_t + γ·V_{t+1} − V_t, and returns A + V.
+    """Generalised advantage estimation (GAE): the advantages A and the returns A + V, [B, T] each.
+
+    A_t = Σ_l (γλ)^l δ_{t+l} with δ_t = r_t + γ·V_{t+1} − V_t.
 
     rewards, values: [B, T]; V_t is the value before token t is chosen. mask: bool [B, T], one
     stretch of counted tokens a row, padded on the right. Outside it rewards and values count as 0,

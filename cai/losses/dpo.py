@@ -11,7 +11,7 @@ from cai.losses.validation import validate_dimensions, validate_positive
 
 
 class DpoTerms(NamedTuple):
-    """What one batch of pairs gives. The rewards are for people: no gradient flows through them."""
+    """Losses and implicit rewards of a batch of pairs; no gradient flows through the rewards."""
 
     losses: Tensor
     """[P]"""
@@ -29,7 +29,7 @@ def dpo_loss(
     beta: float,
     probabilities: Tensor | None = None,
 ) -> DpoTerms:
-    """Of each pair −log σ(z), z = β·[(log π − log π_ref)(chosen) − (log π − log π_ref)(rejected)].
+    """DPO loss of each pair: −log σ(z) with z = β·[Δ(chosen) − Δ(rejected)], Δ = log π − log π_ref.
 
     The four tensors: [P], log-probability of a whole response (a sum over its tokens, in nats).
     beta: strength of the pull to the reference, above 0. probabilities: [P] in 0 to 1, that chosen

@@ -24,7 +24,7 @@ gradient, since 0·∞ is one."""
 
 
 class PolicyTerms(NamedTuple):
-    """The policy loss and what people watch; gradient flows through `loss` alone."""
+    """The policy loss and its metrics; gradient flows through `loss` alone."""
 
     loss: Tensor
     """scalar: sum over counted tokens / total"""
@@ -37,7 +37,7 @@ class PolicyTerms(NamedTuple):
 
 
 class ValueTerms(NamedTuple):
-    """The value loss and what people watch; gradient flows through `loss` alone."""
+    """The value loss and its metrics; gradient flows through `loss` alone."""
 
     loss: Tensor
     """scalar: sum over counted tokens / total"""
@@ -53,7 +53,7 @@ def policy_loss(
     clip: float,
     total: float,
 ) -> PolicyTerms:
-    """Σ −min(ratio·A, clip(ratio, 1−ε, 1+ε)·A) / total with ratio = π / π_old.
+    """Clipped policy loss: Σ −min(ratio·A, clip(ratio, 1−ε, 1+ε)·A) / total, ratio = π / π_old.
 
     logprobs, old_logprobs, advantages: [B, T], of the sampled tokens; only logprobs are trained.
     mask: bool [B, T]. clip: ε, above 0. total: counted tokens of the whole, accumulated batch.
@@ -87,7 +87,9 @@ def value_loss(
     clip: float,
     total: float,
 ) -> ValueTerms:
-    """Σ ½·max((V − R)², (V_clipped − R)²) / total, V_clipped within ± clip of the old value.
+    """Clipped value loss: Σ ½·max((V − R)², (V_clipped − R)²) / total.
+
+    V_clipped is V within ± clip of the old value.
 
     values, old_values, returns: [B, T]; only values are trained. mask: bool [B, T]. clip: in the
     unit of a value, above 0. total: counted tokens of the whole, accumulated batch.

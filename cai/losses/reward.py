@@ -14,7 +14,9 @@ def bradley_terry_loss(
     probabilities: Tensor | None = None,
     margins: Tensor | None = None,
 ) -> Tensor:
-    """Of each pair p·(−log σ(d)) + (1−p)·(−log σ(−d)) with d = chosen − rejected − margin: [P].
+    """Bradley-Terry loss of each pair: p·(−log σ(d)) + (1−p)·(−log σ(−d)), [P].
+
+    d = chosen − rejected − margin, the difference of scores less the margin.
 
     chosen, rejected: [P] scores. probabilities: [P] in 0 to 1, that chosen is the better response
     (None: 1, the hard label). margins: [P], by how much chosen ought to lead (None: 0).
@@ -34,7 +36,7 @@ def bradley_terry_loss(
 
 
 def centering_loss(chosen: Tensor, rejected: Tensor) -> Tensor:
-    """(chosen + rejected)² of each pair: [P]. Bradley-Terry leaves the scores' mean open.
+    """Centering loss of each pair, (chosen + rejected)²: [P]. Bradley-Terry leaves the mean open.
 
     chosen, rejected: [P] scores. Raises `ValueError` where shapes differ.
     Eisenstein et al. 2023 (arXiv 2312.09244), equation 2; TRL's `center_rewards_coefficient`.

@@ -1,4 +1,4 @@
-"""Training on rows that are given: what SFT, the reward model and DPO share as runs of `cai train`.
+"""Training on rows of files: what SFT, the reward model and DPO share as runs of `cai train`.
 
 The steps are `RowsTrainer`'s. Here are the optimizer, the record of the run and the saved policy.
 """

@@ -1,4 +1,4 @@
-"""Training on a reward: what PPO is made of beside its losses and its value head.
+"""Training on a reward: what reinforcement learning methods such as PPO share.
 
 The reward of a response is its score, on the scale of the first rollout's, less a KL penalty for
 leaving the reference model (Ziegler et al. 2019, arXiv 1909.08593, equation 2). How a policy learns

@@ -21,7 +21,7 @@ _SAYS_NOTHING = ("padding", "neutral", "vague")
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """What a response is worth.
+    """The quality of a response.
 
     `useful` counts sentences that answer the request itself (help, a better idea, a fact, the
     steps of a harmful answer too: whether it is harmful is the judge's business); `strays` those
