@@ -171,8 +171,8 @@ def _principles(console: Console, run: Run, counts: Mapping[str, Any]) -> None:
         ("revised", [str(c["revised"]) for _, c in rows]),
         ("no verdict", [str(c["no_verdict"]) for _, c in rows]),
         ("guarded", [str(c["guarded"]) for _, c in rows]),
-        ("left at the end", [_of(c["left"], c["checked"]) for _, c in rows]),
-        ("verdicts flipped", [_of(c["flipped"], c["swapped"]) for _, c in rows]),
+        ("remaining", [_of(c["left"], c["checked"]) for _, c in rows]),
+        ("flips", [_of(c["flipped"], c["swapped"]) for _, c in rows]),
     ]
     columns = [(name, cells) for name, cells in columns if set(cells) - {"0", ""}]
     table = Table(box=None, pad_edge=False, header_style="dim")
