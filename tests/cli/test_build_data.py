@@ -107,7 +107,7 @@ def test_some_that_can_be_used_are_enough(model: str) -> None:
 
 BEFORE = {
     "rounds": (("--rounds", "99"), 2, "99 rounds need"),
-    "a share": (("--test-share", "2"), 2, "test_share"),
+    "a share": (("--test-share", "2"), 2, "--test-share"),
     "temperature": (("--temperature", "nan"), 2, "temperature"),
     "batch size": (("--batch-size", "0"), 2, "--batch-size"),
     "constitution": (("-c", "defualt"), 3, "no such constitution"),
