@@ -15,9 +15,9 @@ _NAME = 40  # characters of a name in a table
 
 def as_text(agreement: Agreement) -> str:
     """The report for a terminal, block by block; a dash is what is undefined."""
-    parts = [_head(agreement)]
+    blocks = [_head(agreement)]
     if agreement.auditors:
-        parts += [
+        blocks += [
             _table(
                 ("auditor", "accept", "reject", "unsure"),
                 [(_name(a.name), a.accept, a.reject, a.unsure) for a in agreement.auditors],
@@ -28,10 +28,10 @@ def as_text(agreement: Agreement) -> str:
     for kind, groups in (("principle", agreement.principles), ("flag", agreement.flags)):
         rows = [(*_title(g, kind), g.items, g.accepted.n, *_tally(g.accepted)) for g in groups]
         if rows:
-            parts.append(_table((kind, "", "items", "judged", "accepted", "95 %"), rows, names=2))
+            blocks.append(_table((kind, "", "items", "judged", "accepted", "95 %"), rows, names=2))
     if agreement.auditors and (agreement.principles or agreement.flags):
-        parts.append("An item that several judged is accepted where all of them accept it.")
-    return "\n\n".join(parts)
+        blocks.append("An item that several judged is accepted where all of them accept it.")
+    return "\n\n".join(blocks)
 
 
 def as_json(agreement: Agreement) -> dict[str, Any]:
@@ -65,10 +65,10 @@ def as_json(agreement: Agreement) -> dict[str, Any]:
 
 
 def _head(agreement: Agreement) -> str:
-    told = f"{agreement.judged:,} of {agreement.items:,} items are judged."
+    text = f"{agreement.judged:,} of {agreement.items:,} items are judged."
     if agreement.unknown:
-        told += f"\nLeft out: {agreement.unknown:,} verdicts on items that are not among them."
-    return told
+        text += f"\nLeft out: {agreement.unknown:,} verdicts on items that are not among them."
+    return text
 
 
 def _between_auditors(agreement: Agreement) -> Iterator[str]:
@@ -112,8 +112,8 @@ def _table(head: tuple[str, ...], rows: Sequence[tuple[object, ...]], names: int
 
 def _name(text: str) -> str:
     """A name that anybody may have written, safe and short enough for a table."""
-    shown = visible(text)
-    return shown if len(shown) <= _NAME else f"{shown[: _NAME - 1]}…"
+    safe_text = visible(text)
+    return safe_text if len(safe_text) <= _NAME else f"{safe_text[: _NAME - 1]}…"
 
 
 def _title(group: Group, kind: str) -> tuple[str, str]:

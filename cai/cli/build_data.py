@@ -189,14 +189,14 @@ def _warn_of_unknown_words(
     """Of the bundled model: words of principles and of the user's prompts that it does not know."""
     from itertools import islice
 
-    from cai.cli.known import requests_of, warn_of_unknown_words
+    from cai.cli.unknown_words import requests_of, warn_of_unknown_words
     from cai.types import Prompt
 
-    asked = islice((row for row in prompts if isinstance(row, Prompt)), limit)
+    usable_prompts = islice((row for row in prompts if isinstance(row, Prompt)), limit)
     warn_of_unknown_words(
         (backend.info.name for backend in models.by_role.values()),
         {
             "the principles": requests_of(m.principle for m in constitution.members),
-            "the prompts": (message.content for row in asked for message in row.messages),
+            "the prompts": (message.content for row in usable_prompts for message in row.messages),
         },
     )

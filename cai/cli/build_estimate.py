@@ -254,8 +254,8 @@ def _lines(estimate: BuildEstimate) -> Iterator[str]:
 
 def _sampling(config: BuildConfig, own: Sampling) -> tuple[dict[str, Any], dict[str, str]]:
     """How a model's text would be drawn, and where each setting is from."""
-    asked = config.sampling
-    return asdict(Decoding.of(asked, own)), origins(asked, own)
+    sampling = config.sampling
+    return asdict(Decoding.of(sampling, own)), origins(sampling, own)
 
 
 _NAMES: dict[BuildStage, str] = {"pair": "pair responses", "reasoning": "reasonings"}

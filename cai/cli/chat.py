@@ -11,8 +11,8 @@ from typing import Any
 
 import click
 
+from cai.cli.loaded_models import BASE, LoadedModels, chat_options, nearest
 from cai.cli.roles import need_adapter, template_options
-from cai.cli.speak import BASE, LoadedModels, chat_options, nearest
 from cai.errors import CaiError
 from cai.text.seeds import derive
 from cai.text.terminal import visible
@@ -134,7 +134,7 @@ class Chat:
         """Once in a chat with the miniature: it is asked about words that it does not know."""
         if not self._name_unknown:
             return
-        from cai.cli.known import unknown_in
+        from cai.cli.unknown_words import unknown_in
 
         if message := unknown_in("this message", [text]):
             self._name_unknown = False

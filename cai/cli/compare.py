@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cai.cli.defaults import PROMPTS_DEFAULT, choose_prompts
+from cai.cli.loaded_models import LoadedModels, chat_options
 from cai.cli.output import print_json, warn
 from cai.cli.roles import template_options
-from cai.cli.speak import LoadedModels, chat_options
 from cai.errors import CaiError, DataError, PromptError, UsageError
 from cai.text.terminal import visible
 from cai.types import as_dicts
@@ -37,9 +37,9 @@ class Compared:
 
     def row(self) -> dict[str, Any]:
         """The same for a file; an answer that there is not is null."""
-        told = {n: None if isinstance(a, CaiError) else a for n, a in self.answers.items()}
+        texts = {n: None if isinstance(a, CaiError) else a for n, a in self.answers.items()}
         messages = as_dicts(self.prompt.messages)
-        return {"prompt_id": self.prompt.id, "prompt": messages, "responses": told}
+        return {"prompt_id": self.prompt.id, "prompt": messages, "responses": texts}
 
 
 @click.command("compare")
@@ -88,14 +88,14 @@ def command(
     models = LoadedModels.load(
         model, adapters, device=device, dtype=dtype, at_once=AT_ONCE, template=template
     )
-    shown = 0
+    count = 0
     rows = []
-    for compared in _compare(models, islice(_usable(prompts), limit), sampling):
-        shown += 1
+    for comparison in _compare(models, islice(_usable(prompts), limit), sampling):
+        count += 1
         if not as_json:
-            _print(shown, compared)
-        rows.append(compared.row())
-    if not shown:
+            _print(count, comparison)
+        rows.append(comparison.row())
+    if not count:
         raise DataError(f"No prompt of {prompts.path} can be used.", hint="See the reasons above.")
     if as_json:
         print_json({"prompts": rows})
@@ -123,14 +123,14 @@ def _compare(
     from cai.pipeline.steps import Draws
 
     draws = Draws(**sampling)
-    while some := list(islice(prompts, AT_ONCE)):
-        asked = [(prompt.messages, draws.sampling(prompt, "response")) for prompt in some]
-        columns = {name: models.answers(name, asked) for name in models.names}
-        for place, prompt in enumerate(some):
+    while batch := list(islice(prompts, AT_ONCE)):
+        requests = [(prompt.messages, draws.sampling(prompt, "response")) for prompt in batch]
+        columns = {name: models.answers(name, requests) for name in models.names}
+        for place, prompt in enumerate(batch):
             answers = {name: column[place] for name, column in columns.items()}
-            refused = next((a for a in answers.values() if isinstance(a, PromptError)), None)
-            if refused:
-                warn(f"{prompt.source} set aside: {refused.message}")
+            refusal = next((a for a in answers.values() if isinstance(a, PromptError)), None)
+            if refusal:
+                warn(f"{prompt.source} set aside: {refusal.message}")
                 continue
             yield Compared(
                 prompt,
@@ -138,7 +138,7 @@ def _compare(
             )
 
 
-def _print(number: int, compared: Compared) -> None:
+def _print(number: int, comparison: Compared) -> None:
     """The conversation, and the answers in columns where they fit, else one under the other."""
     from rich.console import Console
     from rich.table import Table
@@ -148,14 +148,14 @@ def _print(number: int, compared: Compared) -> None:
         return Text(visible(text, lines=True), style)
 
     console = Console(highlight=False)
-    console.print(cell(f"{number}. {compared.prompt.id}", "bold"))
-    for message in compared.prompt.messages:
+    console.print(cell(f"{number}. {comparison.prompt.id}", "bold"))
+    for message in comparison.prompt.messages:
         console.print(cell(f"{message.role}: {message.content}", "dim"))
     answers = {
         name: cell(f"no answer: {answer.message}", "red")
         if isinstance(answer, CaiError)
         else cell(answer)
-        for name, answer in compared.answers.items()
+        for name, answer in comparison.answers.items()
     }
     beside = console.width // len(answers) >= _LEAST_WIDTH
     table = Table(show_header=beside, show_lines=not beside, expand=True)

@@ -22,10 +22,10 @@ def config_options(
     of a file holds; else it is the field's default.
     """
     fields = {item.name: item for item in dataclasses.fields(config)}
-    chosen = [fields[name] for name in (fields if names is None else names)]
+    selection = [fields[name] for name in (fields if names is None else names)]
 
     def decorate(command: _Command) -> _Command:
-        for item in reversed(chosen):
+        for item in reversed(selection):
             command = _option(item, unset)(command)
             if alias := item.metadata["alias"]:
                 command = _option(item, unset, alias)(command)
@@ -55,10 +55,10 @@ def _default(value: Any, unset: bool) -> str:
     """What the help says of a default; nothing of None, nor of a flag that can only be set."""
     if value is None or (value is False and not unset):
         return ""
-    shown = str(value).lower() if isinstance(value, bool) else (
+    text = str(value).lower() if isinstance(value, bool) else (
         f"{value:g}" if isinstance(value, float) else str(value)
     )  # fmt: skip
-    return f"  [default: {shown}]"
+    return f"  [default: {text}]"
 
 
 def _type(kind: str, settings: Any) -> Any:

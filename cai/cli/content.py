@@ -50,15 +50,15 @@ def find_principles(names: Sequence[str], rules: Constitution) -> list[Principle
 
     if not names:
         return [member.principle for member in rules.members]
-    found: dict[str, Principle] = {}
+    principles: dict[str, Principle] = {}
     for name in names:
         if Path(name).is_dir():
             files = sorted(p for p in Path(name).rglob("*") if p.suffix in SUFFIXES)
-            some = [load_principle(file) for file in files]
+            matches = [load_principle(file) for file in files]
         else:
-            some = [find_principle(name, rules)]
-        found |= {principle.id: principle for principle in some}
-    return list(found.values())
+            matches = [find_principle(name, rules)]
+        principles |= {principle.id: principle for principle in matches}
+    return list(principles.values())
 
 
 def validate_unicode(**texts: str | None) -> None:

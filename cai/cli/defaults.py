@@ -28,14 +28,14 @@ constitution_option = click.option(
 PROMPTS_DEFAULT = "[default: those of cai.yaml, else the project's prompts.jsonl, else bundled]"
 
 
-def choose_prompts(given: Path | None, *, quiet: bool = False) -> Path:
+def choose_prompts(prompts_file: Path | None, *, quiet: bool = False) -> Path:
     """The prompts file: the one given, the project's, or the bundled one.
 
     The project's is that of `prompts` in cai.yaml, else prompts.jsonl beside its content. Unless
     quiet, a file that was not named on the command line is named on stderr.
     """
-    if given is not None:
-        return given
+    if prompts_file is not None:
+        return prompts_file
     from cai.miniature.prompts import PROMPTS
 
     path, origin = _project_prompts()

@@ -55,7 +55,7 @@ LIMIT = 40
 @sampling_options
 @load_options
 @click.option(
-    "--rows", "shown", type=click.IntRange(min=0), default=5, show_default=True,
+    "--rows", "row_count", type=click.IntRange(min=0), default=5, show_default=True,
     help="Changed responses to print, the most changed first.",
 )  # fmt: skip
 @click.option(
@@ -67,7 +67,7 @@ LIMIT = 40
 @click.option("--wait", is_flag=True, help="Wait for another build on the same store to finish.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
 def command(
-    sides: tuple[str, ...], against: str | None, content_only: bool, shown: int,
+    sides: tuple[str, ...], against: str | None, content_only: bool, row_count: int,
     html: Path | None, as_json: bool, form: str, **options: Any,
 ) -> None:  # fmt: skip
     """Show what changed from A to B, and what the change does to the same prompts.
@@ -107,21 +107,21 @@ def command(
     elif findings is not None:
         from cai.cli.diff_text import print_effects
 
-        print_effects(findings, source, shown)
+        print_effects(findings, source, row_count)
         if html is not None:
             from cai.cli.audit import shown_path
 
             click.echo(f"\nEvery record side by side: {shown_path(html)}")
 
 
-def _sides(given: tuple[str, ...], against: str | None) -> tuple[str, str]:
+def _sides(arguments: tuple[str, ...], against: str | None) -> tuple[str, str]:
     """The names of both sides."""
-    if against is not None and len(given) <= 1:
-        return against, (given[0] if given else default_constitution())
-    if against is None and len(given) == 2:
-        return given[0], given[1]
+    if against is not None and len(arguments) <= 1:
+        return against, (arguments[0] if arguments else default_constitution())
+    if against is None and len(arguments) == 2:
+        return arguments[0], arguments[1]
     raise UsageError(
-        f"{len(given) + (against is not None)} sides are given; a diff has two",
+        f"{len(arguments) + (against is not None)} sides are given; a diff has two",
         hint="Such as: cai diff A B, or cai diff --against git:HEAD",
     )
 

@@ -49,7 +49,7 @@ def _effects(findings: DiffResult, source: str) -> dict[str, Any]:
         "overall": _effect(effect(over)),
         "flags": {code: _paired(seen) for code, seen in flags(over).items()},
         "preferences_turned": _share(findings.turned),
-        "judged": {rules: _judged(said) for rules, said in findings.judged.items()},
+        "judged": {rules: _judged(result) for rules, result in findings.judged.items()},
         "principles": {name: _effect(effect(over, name)) for name in principles(over)},
         "rows": [_row(row, findings) for row in most_changed(over)],
     }  # fmt: skip
@@ -106,9 +106,9 @@ def _share(value: Proportion) -> dict[str, Any]:
             "interval": value.interval}  # fmt: skip
 
 
-def _judged(said: HeadToHead) -> dict[str, Any]:
-    named = {name: _verdicts(v) for name, v in said.principles.items()}
-    return {"overall": _verdicts(said.overall), "principles": named}
+def _judged(result: HeadToHead) -> dict[str, Any]:
+    named = {name: _verdicts(v) for name, v in result.principles.items()}
+    return {"overall": _verdicts(result.overall), "principles": named}
 
 
 def _verdicts(value: WinTieLoss) -> dict[str, Any]:
@@ -116,7 +116,7 @@ def _verdicts(value: WinTieLoss) -> dict[str, Any]:
 
 
 def _row(row: PromptDiff, findings: DiffResult) -> dict[str, Any]:
-    later = {rules: said.later.get(row.prompt.id) for rules, said in findings.judged.items()}
+    later = {rules: result.later.get(row.prompt.id) for rules, result in findings.judged.items()}
     return {
         "prompt_id": row.prompt.id,
         "prompt": as_dicts(row.prompt.messages),

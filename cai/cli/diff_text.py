@@ -34,10 +34,10 @@ def print_changes(before: Side, after: Side, differences: Sequence[Change]) -> N
     click.echo(click.style(f"{visible(before.label)} → {visible(after.label)}", bold=True))
     if not differences:
         click.echo("The two say the same.")
-    for (part, name), some in groupby(differences, key=lambda c: (c.part, c.name)):
+    for (part, name), group in groupby(differences, key=lambda c: (c.part, c.name)):
         click.echo()
         click.echo(click.style(f"{part} {visible(name)}".rstrip(), fg="cyan"))
-        for change in some:
+        for change in group:
             for line in _change(change):
                 click.echo(f"  {line}")
     if differences and not changes_model_input(before.content, after.content):
@@ -99,10 +99,10 @@ def _line(text: str) -> str:
 
 def _short(text: str) -> str:
     """A long unchanged stretch, its middle left out."""
-    parts = text.split(" ")
-    if len(parts) <= 2 * KEPT + 1:
+    words = text.split(" ")
+    if len(words) <= 2 * KEPT + 1:
         return text
-    return " ".join([*parts[:KEPT], "…", *parts[-KEPT:]])
+    return " ".join([*words[:KEPT], "…", *words[-KEPT:]])
 
 
 def print_effects(findings: DiffResult, source: str, most: int) -> None:
@@ -130,7 +130,7 @@ def print_effects(findings: DiffResult, source: str, most: int) -> None:
         ["principle", "prompts", "found", "change, 95 %", "flagged", "refused", "words",
          *(f"{rules} judge" for rules in findings.judged)],
         [[visible(n), *_principle(effect(over, n)),
-          *(_record(said, n) for said in findings.judged.values())] for n in names],
+          *(_record(head_to_head, n) for head_to_head in findings.judged.values())] for n in names],
     )  # fmt: skip
     if findings.judged:
         click.echo("judge: wins–ties–losses of the response after, under that constitution")
@@ -143,12 +143,13 @@ def print_effects(findings: DiffResult, source: str, most: int) -> None:
 
 def _work(work: StepCounts) -> str:
     """`812 steps, 120 made anew (31 critique, 9 revision), 692 from the store`."""
-    made, taken = work.generated.total(), work.reused.total()
+    generated, reused = work.generated.total(), work.reused.total()
     stages = ", ".join(
         f"{work.generated[s]} {s}" for s in get_args(BuildStage) if work.generated[s]
     )
     listed = f" ({stages})" if stages else ""
-    return f"{counted(made + taken, 'step')}, {made} made anew{listed}, {taken} from the store"
+    steps = counted(generated + reused, "step")
+    return f"{steps}, {generated} made anew{listed}, {reused} from the store"
 
 
 def _print_metrics(total: Effect, findings: DiffResult) -> None:
@@ -164,8 +165,8 @@ def _print_metrics(total: Effect, findings: DiffResult) -> None:
         lines.append(
             ["pairs that now prefer the other", "", turned, _interval(findings.turned), ""]
         )
-    for rules, said in findings.judged.items():
-        v = said.overall
+    for rules, head_to_head in findings.judged.items():
+        v = head_to_head.overall
         lines.append([f"after preferred, {rules} judge", "", _rate(v.rate),
                       _interval(v.rate) if v.rate.n else "",
                       f"{v.wins} won, {v.ties} tied, {v.losses} lost"])  # fmt: skip
@@ -219,8 +220,8 @@ def _principle(value: Effect) -> list[str]:
     ]  # fmt: skip
 
 
-def _record(said: HeadToHead, name: str) -> str:
-    verdicts: WinTieLoss | None = said.principles.get(name)
+def _record(head_to_head: HeadToHead, name: str) -> str:
+    verdicts: WinTieLoss | None = head_to_head.principles.get(name)
     return "" if verdicts is None else f"{verdicts.wins}–{verdicts.ties}–{verdicts.losses}"
 
 
@@ -230,9 +231,9 @@ def _print_row(number: int, row: PromptDiff, findings: DiffResult) -> None:
     click.echo(f"  {click.style('prompt', dim=True)}  {_line(row.prompt.messages[-1].content)}")
     click.echo(f"  {click.style('final', dim=True)}   {words(row.before.final, row.after.final)}")
     later = [
-        f"{said.later[row.prompt.id]:.0%} under the {rules} rules"
-        for rules, said in findings.judged.items()
-        if row.prompt.id in said.later
+        f"{head_to_head.later[row.prompt.id]:.0%} under the {rules} rules"
+        for rules, head_to_head in findings.judged.items()
+        if row.prompt.id in head_to_head.later
     ]
     if later:
         shown = f"after is better: {', '.join(later)}"

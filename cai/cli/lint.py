@@ -55,19 +55,19 @@ def command(
         return 0
     from cai.constitution.lint import default_paths, lint
 
-    chosen = list(paths) or default_paths(Path.cwd())
-    if not chosen:
+    targets = list(paths) or default_paths(Path.cwd())
+    if not targets:
         raise UsageError(
             "There is no constitution/ or principles/ in this folder or above it",
             hint="Name files or folders, or start a project: cai init",
         )
-    fixed = _fix(chosen) if fix else []
-    report = lint(chosen)
+    fixed = _fix(targets) if fix else []
+    report = lint(targets)
     problems = list(report.problems)
     if not no_git:
-        problems += _unversioned(chosen, against)
+        problems += _unversioned(targets, against)
     if model is not None:
-        problems += _too_long(chosen, model)
+        problems += _too_long(targets, model)
     problems.sort()
     if as_json:
         print_json({"files": report.files, "problems": [asdict(p) for p in problems]})
@@ -76,25 +76,25 @@ def command(
     return ContentError.exit_code if problems else 0
 
 
-def _fix(chosen: Sequence[Path]) -> list[Path]:
+def _fix(targets: Sequence[Path]) -> list[Path]:
     """Fix files in place. Returns the files that changed."""
     from cai.constitution.lint import fixed_texts
     from cai.data.files import write_whole
 
-    texts = fixed_texts(chosen)
+    texts = fixed_texts(targets)
     for file, text in texts.items():
         write_whole(file, text)
     return list(texts)
 
 
-def _unversioned(chosen: Sequence[Path], revision: str) -> list[Problem]:
+def _unversioned(targets: Sequence[Path], revision: str) -> list[Problem]:
     from cai.authoring.versions import unversioned
     from cai.constitution.lint import content_files
 
-    return unversioned(content_files(chosen), revision.removeprefix("git:"))
+    return unversioned(content_files(targets), revision.removeprefix("git:"))
 
 
-def _too_long(chosen: Sequence[Path], model: str) -> list[Problem]:
+def _too_long(targets: Sequence[Path], model: str) -> list[Problem]:
     """Of all constitutions that can be loaded, each principle once."""
     from cai.authoring.context_length import too_long
     from cai.constitution.lint import content_files
@@ -108,15 +108,15 @@ def _too_long(chosen: Sequence[Path], model: str) -> list[Problem]:
     def count(messages: Messages) -> int:
         return len(encoder.encode(messages, add_generation_prompt=True).ids)
 
-    found: dict[tuple[str, int], Problem] = {}
-    for file in content_files(chosen):
+    first_problems: dict[tuple[str, int], Problem] = {}
+    for file in content_files(targets):
         source = Loader().source(file) if file.suffix in SUFFIXES else None
         value = source.value if source is not None else None
         if isinstance(value, dict) and value.get("kind") == "Constitution":
             constitution = Loader().constitution(file)
             for problem in too_long(constitution, context, count) if constitution else ():
-                found.setdefault((problem.file, problem.line), problem)
-    return list(found.values())
+                first_problems.setdefault((problem.file, problem.line), problem)
+    return list(first_problems.values())
 
 
 def _print(form: str, problems: Sequence[Problem], files: int, fixed: Sequence[Path]) -> None:

@@ -156,8 +156,8 @@ def _loop_of_links(error: OSError | RuntimeError) -> str | None:
     """The path that an error is about, where it is a symbolic link that leads back to itself."""
     if isinstance(error, OSError):
         return str(error.filename) if error.errno == errno.ELOOP else None
-    found = re.fullmatch(r"Symlink loop from '(.*)'", str(error))  # `Path.resolve`, up to 3.12
-    return found[1] if found else None
+    match = re.fullmatch(r"Symlink loop from '(.*)'", str(error))  # `Path.resolve`, up to 3.12
+    return match[1] if match else None
 
 
 def _say(message: str) -> None:

@@ -23,7 +23,7 @@ _TOLD = 0.01
 
 
 @click.command("merge")
-@click.argument("given", metavar="RUN_OR_ADAPTER")
+@click.argument("run_or_adapter", metavar="RUN_OR_ADAPTER")
 @click.option(
     "--out", "-o", type=click.Path(path_type=Path, file_okay=False), required=True,
     help="The folder to write, new or empty.",
@@ -41,7 +41,7 @@ _TOLD = 0.01
 @click.option("--force", is_flag=True, help="Merge even into a base other than the adapter's.")
 @json_option
 def command(
-    given: str, out: Path, model: str | None, dtype: str, force: bool, as_json: bool
+    run_or_adapter: str, out: Path, model: str | None, dtype: str, force: bool, as_json: bool
 ) -> None:
     """Merge an adapter into its base.
 
@@ -60,12 +60,12 @@ def command(
     with store_errors(out):
         if out.exists() and any(out.iterdir()):
             raise UsageError(f"{out} is not empty", hint="Choose another --out, or empty it.")
-    if find_home(given) and (Path(given).expanduser() / "model").is_dir():
+    if find_home(run_or_adapter) and (Path(run_or_adapter).expanduser() / "model").is_dir():
         raise UsageError(
-            f"{given} trained all weights: there is nothing to merge",
-            hint=f"Its model is a plain one already: {part_of_run(given, 'model')}",
+            f"{run_or_adapter} trained all weights: there is nothing to merge",
+            hint=f"Its model is a plain one already: {part_of_run(run_or_adapter, 'model')}",
         )
-    adapter = need_adapter(given, "merge")
+    adapter = need_adapter(run_or_adapter, "merge")
     base = model or adapter.base
     if not base:
         raise UsageError(

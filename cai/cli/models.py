@@ -41,8 +41,8 @@ class TrainedModel:
     @property
     def origin(self) -> dict[str, str] | None:
         """The run that it started from: that of its adapter, else that of its base."""
-        parts = {p["part"]: p for p in self.parents}
-        return parts.get("start", parts.get("base"))
+        by_part = {p["part"]: p for p in self.parents}
+        return by_part.get("start", by_part.get("base"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,11 +186,11 @@ def tree(models: Sequence[TrainedModel]) -> list[tuple[TrainedModel, int]]:
     return out
 
 
-def _home(parent: Mapping[str, str], known: Sequence[TrainedModel]) -> TrainedModel:
+def _home(parent: Mapping[str, str], candidates: Sequence[TrainedModel]) -> TrainedModel:
     """The run that a parent's facts mean; equal runs have one id, and their names decide."""
-    named = [m for m in known if m.name.rsplit("/", 1)[-1] == parent["name"]]
-    if known:
-        return (named or list(known))[0]
+    namesakes = [m for m in candidates if m.name.rsplit("/", 1)[-1] == parent["name"]]
+    if candidates:
+        return (namesakes or list(candidates))[0]
     name = f"{parent['name']} (not here)"
     return TrainedModel(name, parent["id"], parent["stage"], "–", "", None, "", None, ())
 

@@ -44,24 +44,26 @@ class BuildProgress(LiveLine):
 
     def _describe(self, progress: Progress, now: float) -> str:
         tally, spent = progress.tally, max(now - self._begin, 1e-9)
-        done = tally.finished + tally.set_aside
-        new = done - self._done_at_begin
-        left = (now - self._tally_begin) / new * (tally.total - done) if new else None
-        head = f"{done}/{tally.total} tasks"
+        processed = tally.finished + tally.set_aside
+        new = processed - self._done_at_begin
+        seconds_left = (now - self._tally_begin) / new * (tally.total - processed) if new else None
+        head = f"{processed}/{tally.total} tasks"
         if tally.set_aside or tally.rows_set_aside:
             head += f", {tally.set_aside + tally.rows_set_aside} set aside"
         read = progress.prompt_tokens / spent
         written = progress.response_tokens / spent
         head += f" · {written:.0f} tokens/s written, {read:.0f} read"
-        head += f" · {duration(left)} left" if left is not None else ""
+        head += f" · {duration(seconds_left)} left" if seconds_left is not None else ""
         return head + "\n" + stages(tally)
 
 
 def stages(tally: Tally) -> str:
     """`critiques 40 (12 reused) · revisions 31`: the stages that have begun."""
-    parts = []
+    entries = []
     for stage, label in LABELS.items():
-        made, reused = tally.generated[stage], tally.reused[stage]
-        if made or reused:
-            parts.append(f"{label} {made + reused}" + (f" ({reused} reused)" if reused else ""))
-    return " · ".join(parts)
+        generated, reused = tally.generated[stage], tally.reused[stage]
+        if generated or reused:
+            entries.append(
+                f"{label} {generated + reused}" + (f" ({reused} reused)" if reused else "")
+            )
+    return " · ".join(entries)

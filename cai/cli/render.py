@@ -62,26 +62,26 @@ def command(
     rule = find_principle(principle, rules)
     stages = [name for name in STAGES if stage in (name, "all")]
     texts = StageTexts(prompt, response, critique, other)
-    shown = [_Rendered(name, *stage_messages(name, rules, rule, texts)) for name in stages]
+    prompts = [_Rendered(name, *stage_messages(name, rules, rule, texts)) for name in stages]
     if model is not None:
-        shown = _encode(shown, model)
+        prompts = _encode(prompts, model)
     if as_json:
-        print_json({"stages": [_plain(item) for item in shown]})
+        print_json({"stages": [_plain(item) for item in prompts]})
         return
     if form == "json":
-        print_json([_plain(item) for item in shown])
+        print_json([_plain(item) for item in prompts])
         return
-    for item in shown:
+    for item in prompts:
         _print(item, rules)
 
 
-def _encode(shown: list[_Rendered], model: str) -> list[_Rendered]:
+def _encode(prompts: list[_Rendered], model: str) -> list[_Rendered]:
     """With token ids, by the only path from messages to ids."""
     from cai.models.load import load_encoder
 
     encoder = load_encoder(model)
     out = []
-    for item in shown:
+    for item in prompts:
         encoded = encoder.encode(item.messages, prefill=item.prefill, add_generation_prompt=True)
         tokens = encoder.tokens(encoded.ids)
         out.append(

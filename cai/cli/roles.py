@@ -162,9 +162,9 @@ GREEDY_PAIRS = (
 )
 
 
-def greedy_pairs(held: Mapping[str, Any], pairs: int, sft_share: float) -> bool:
+def greedy_pairs(sampling: Mapping[str, Any], pairs: int, sft_share: float) -> bool:
     """Whether a build would compare each response with itself."""
-    return bool(pairs) and sft_share < 1 and held["temperature"] == 0
+    return bool(pairs) and sft_share < 1 and sampling["temperature"] == 0
 
 
 def make_models(options: dict[str, Any]) -> Models:
@@ -298,9 +298,9 @@ def need_adapter(given: str, use: Use = "speak") -> Adapter:
     from cai.models.adapter_files import read_adapter
     from cai.training.lineage import find_adapter
 
-    found = find_adapter(given, use)
-    read_adapter(found.folder)
-    return found
+    adapter = find_adapter(given, use)
+    read_adapter(adapter.folder)
+    return adapter
 
 
 def warn_of_another_base(adapter: Adapter, model: str) -> None:

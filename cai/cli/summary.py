@@ -111,8 +111,8 @@ def _head(console: Console, run: Run) -> None:
     for line in sampling_lines(run.config["models"]):
         console.print(Text(visible(f"Sampling{line}."), style="dim"))
     config = run.config
-    held = config["models"]["generator"]["sampling"]
-    if greedy_pairs(held, config["pairs"], config["sft_share"]):
+    sampling = config["models"]["generator"]["sampling"]
+    if greedy_pairs(sampling, config["pairs"], config["sft_share"]):
         console.print(Text(GREEDY_PAIRS, style="yellow"))
     if len(fingerprints) == 1:
         console.print(
@@ -135,10 +135,10 @@ def _examined(console: Console, examination: Mapping[str, Any] | None, *, compar
     if examination is None:
         return
     judge, critic = examination["judge"], examination["critic"]
-    parts = []
+    clauses = []
     if judge["asked"]:
         low, high = judge["interval"]
-        parts.append(
+        clauses.append(
             f"the judge is right on {_of(judge['right'], judge['asked'])} pairs (95 % interval "
             f"{low:.2f} to {high:.2f}; of the principles' own "
             f"{_of(examination['prefers']['right'], examination['prefers']['asked']) or 'none'}, "
@@ -146,9 +146,9 @@ def _examined(console: Console, examination: Mapping[str, Any] | None, *, compar
             f"{_of(examination['neutral']['right'], examination['neutral']['asked']) or 'none'})"
         )
     if critic["asked"]:
-        parts.append(f"the critic on {_of(critic['right'], critic['asked'])} responses")
-    if parts:
-        console.print(f"Examined on known cases: {', '.join(parts)}.")
+        clauses.append(f"the critic on {_of(critic['right'], critic['asked'])} responses")
+    if clauses:
+        console.print(f"Examined on known cases: {', '.join(clauses)}.")
     if compared and not judge["asked"]:
         print_warning(console, f"{UNEXAMINED}.")
     if (first := examination["first_place"]) is not None and abs(first - 0.5) > _FAVOURED:
@@ -255,12 +255,12 @@ def _sample(console: Console, number: int, trace: Trace) -> None:
 
 
 def _say(console: Console, label: str, text: str, style: str, note: str = "") -> None:
-    shown = visible(" ".join(text.split()))
-    shown = shown if len(shown) <= 400 else shown[:397] + "…"
+    excerpt = visible(" ".join(text.split()))
+    excerpt = excerpt if len(excerpt) <= 400 else excerpt[:397] + "…"
     table = Table.grid(padding=(0, 1))
     table.add_column(width=10, style="dim", justify="right")
     table.add_column()
-    body = Text(shown, style=style)
+    body = Text(excerpt, style=style)
     if note:
         body.append(f"  ({visible(note)})", style="dim")
     table.add_row(label, body)

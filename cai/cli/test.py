@@ -83,17 +83,17 @@ def command(
     if junit is not None and not junit.parent.is_dir():
         raise UsageError(f"--junit: there is no folder {junit.parent}", hint="Make it first.")
     rules = load_constitution(constitution)
-    chosen = cases(find_principles(names, rules), pattern)
-    if not chosen:
+    selection = cases(find_principles(names, rules), pattern)
+    if not selection:
         raise UsageError(
             "There are no such tests", hint="cai lint tells which principles have none."
         )
     results: Sequence[CaseResult]
     tally: Tally | None = None
     if options["model"] is None:
-        results = run_offline(chosen, rules)
+        results = run_offline(selection, rules)
     else:
-        results, tally = _asked(chosen, rules, trials, options, quiet)
+        results, tally = _run_with_models(selection, rules, trials, options, quiet)
     if junit is not None:
         from cai.authoring.junit import as_junit
         from cai.data.files import write_whole
@@ -107,8 +107,8 @@ def command(
         for line in _lines(results):
             click.echo(line)
         if tally is not None:
-            made, kept = sum(tally.generated.values()), sum(tally.reused.values())
-            click.echo(f"Generated {counted(made, 'step')}; {kept:,} reused from the store.")
+            generated, reused = sum(tally.generated.values()), sum(tally.reused.values())
+            click.echo(f"Generated {counted(generated, 'step')}; {reused:,} reused from the store.")
     return ContentError.exit_code if counts(results)["failed"] else 0
 
 
@@ -126,8 +126,8 @@ def _trials(repeat: int | None, need: int | None, seed: int, model: str | None) 
     return Trials.repeated(repeat, need or repeat, seed)
 
 
-def _asked(
-    chosen: Sequence[PrincipleCase],
+def _run_with_models(
+    selection: Sequence[PrincipleCase],
     rules: Constitution,
     trials: Trials,
     options: dict[str, Any],
@@ -151,7 +151,7 @@ def _asked(
                 if live is not None:
                     live.update(f"{done:,} of {total:,} tests asked")
 
-            return run_on(models, chosen, rules, trials, show, store)
+            return run_on(models, selection, rules, trials, show, store)
 
 
 def _lines(results: Sequence[CaseResult]) -> Iterator[str]:
@@ -160,9 +160,9 @@ def _lines(results: Sequence[CaseResult]) -> Iterator[str]:
     from cai.text.terminal import visible
 
     width = max(len(r.case.test.name) for r in results)
-    for name, some in groupby(results, key=lambda r: r.case.principle.id):
+    for name, group in groupby(results, key=lambda r: r.case.principle.id):
         yield click.style(name, bold=True)
-        for result in some:
+        for result in group:
             mark, color = _MARKS[result.status]
             head = f"  {click.style(mark, fg=color)} {visible(result.case.test.name):{width}}"
             yield (head + _beside(result)).rstrip()
@@ -171,14 +171,14 @@ def _lines(results: Sequence[CaseResult]) -> Iterator[str]:
             for label, text in result.output:
                 short = " ".join(visible(text).split())
                 yield f"      {label}: {short if len(short) <= _WIDTH else short[:_WIDTH] + '…'}"
-    found = counts(results)
-    yield ", ".join(f"{found[status]} {status}" for status in _MARKS)
+    totals = counts(results)
+    yield ", ".join(f"{totals[status]} {status}" for status in _MARKS)
 
 
 def _beside(result: CaseResult) -> str:
-    told = [f"{result.passes} of {result.runs}"] if result.runs > 1 else []
-    told += [result.note] if result.note else []
-    return f"  ({'; '.join(told)})" if told else ""
+    remarks = [f"{result.passes} of {result.runs}"] if result.runs > 1 else []
+    remarks += [result.note] if result.note else []
+    return f"  ({'; '.join(remarks)})" if remarks else ""
 
 
 def _plain(result: CaseResult) -> dict[str, Any]:

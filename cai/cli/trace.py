@@ -50,7 +50,7 @@ def command(
         name, run_id = _at_line(path, int(line["line"]), run_id)
         runs_dir = runs_dir or path.parent.parent
     with Store.open((runs_dir or Path("runs")) / "store.sqlite", read_only=True) as store:
-        views = [_view(store, f, run_id) for f in _found(store, name, run_id)]
+        views = [_view(store, f, run_id) for f in _stored_records(store, name, run_id)]
     if as_json:
         print_json({"records": views})
         return
@@ -79,54 +79,54 @@ def _at_line(path: Path, number: int, run_id: str | None) -> tuple[str, str | No
     raise UsageError(f"{path} has no line {number}")
 
 
-def _found(store: Store, name: str, run_id: str | None) -> list[StoredRecord]:
+def _stored_records(store: Store, name: str, run_id: str | None) -> list[StoredRecord]:
     """The records by this name that one run holds: the run asked for, or the newest."""
     try:
-        found = store.find(name)
+        stored = store.find(name)
     except UsageError:
         row = _ROW.fullmatch(name)
         if row is None:
             raise
-        found = store.find(row["record"])
+        stored = store.find(row["record"])
     order = {run.id: place for place, run in enumerate(store.runs())}
-    newest = max((r for f in found for r in f.runs), key=lambda r: order[r], default=None)
-    chosen = [f for f in found if (run_id or newest) in f.runs]
-    if not chosen:
-        holders = ", ".join(sorted({r for f in found for r in f.runs}))
+    newest = max((r for f in stored for r in f.runs), key=lambda r: order[r], default=None)
+    matches = [f for f in stored if (run_id or newest) in f.runs]
+    if not matches:
+        holders = ", ".join(sorted({r for f in stored for r in f.runs}))
         raise UsageError(f"run {run_id!r} does not hold {name}", hint=f"It is held by: {holders}")
-    return chosen
+    return matches
 
 
-def _view(store: Store, found: StoredRecord, run_id: str | None) -> dict[str, Any]:
+def _view(store: Store, stored: StoredRecord, run_id: str | None) -> dict[str, Any]:
     """All that is known of a record, as plain values."""
     from dataclasses import asdict
 
     from cai.data.rows import ExportedRow, ExportSettings
     from cai.types import Trace
 
-    run = store.run(run_id if run_id in found.runs else found.runs[-1])
-    made = ExportSettings.of(run).rows(found.record)
+    run = store.run(run_id if run_id in stored.runs else stored.runs[-1])
+    rows = ExportSettings.of(run).rows(stored.record)
     folder = [e.detail.get("to", run.name) for e in store.events(run.id) if e.event == "exported"]
-    record = asdict(found.record)
-    label = found.record.label if isinstance(found.record, Trace) else found.record
-    if isinstance(found.record, Trace):
-        for plain, check in zip(record["checks"], found.record.checks, strict=True):
+    record = asdict(stored.record)
+    label = stored.record.label if isinstance(stored.record, Trace) else stored.record
+    if isinstance(stored.record, Trace):
+        for plain, check in zip(record["checks"], stored.record.checks, strict=True):
             plain["mass"] = check.scores.mass
-    asked = {r["principle_id"] for r in record.get("revisions", record.get("judgements", ()))}
-    asked |= {c["principle_id"] for c in record.get("checks", ())}
-    asked |= {j["principle_id"] for j in (record.get("label") or {}).get("judgements", ())}
+    ids = {r["principle_id"] for r in record.get("revisions", record.get("judgements", ()))}
+    ids |= {c["principle_id"] for c in record.get("checks", ())}
+    ids |= {j["principle_id"] for j in (record.get("label") or {}).get("judgements", ())}
     constitution = run.constitution
     return {
-        "kind": found.kind,
+        "kind": stored.kind,
         "record": record,
         "judge_mass": None if label is None else label.mass,
         "run": {"id": run.id, "folder": folder[-1] if folder else None, "seed": run.seed},
-        "runs": list(found.runs),
+        "runs": list(stored.runs),
         "rows": [
-            {"file": f"{m.file}.jsonl", **m.values} for m in made if isinstance(m, ExportedRow)
+            {"file": f"{m.file}.jsonl", **m.values} for m in rows if isinstance(m, ExportedRow)
         ],
-        "left_out": [m.reason for m in made if not isinstance(m, ExportedRow)],
+        "left_out": [m.reason for m in rows if not isinstance(m, ExportedRow)],
         "constitution": {k: constitution.get(k) for k in ("id", "version", "digest")},
-        "principles": {p["id"]: p for p in constitution.get("principles", []) if p["id"] in asked},
+        "principles": {p["id"]: p for p in constitution.get("principles", []) if p["id"] in ids},
         "models": run.config.get("models", {}),
     }

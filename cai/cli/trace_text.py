@@ -59,14 +59,14 @@ def _trace(view: dict[str, Any], prompts: bool) -> None:
         if revision["critique"] is not None:
             _request(view, revision["principle_id"], "critique_request")
             _generation("critique", revision["critique"], prompts, "yellow")
-        said = _OUTCOMES.get(revision["outcome"], "")
+        verdict = _OUTCOMES.get(revision["outcome"], "")
         if revision["response"] is None:
-            _fact("", f"{said}; the response stands")
+            _fact("", f"{verdict}; the response stands")
             if revision["guards"]:
                 _fact("guarded", ", ".join(revision["guards"]), "red")
             continue
-        if said:
-            _fact("", f"{said}; revised all the same")
+        if verdict:
+            _fact("", f"{verdict}; revised all the same")
         _request(view, revision["principle_id"], "revision_request")
         _generation("revision", revision["response"], prompts, "green")
         if revision["stripped"] is not None:
@@ -107,12 +107,12 @@ def _judged(view: dict[str, Any], label: dict[str, Any], prompts: bool, *, lette
             judgement["principle_id"],
             "comparison_question" if letters else "critique_request",
         )
-        said, swapped = f"{judgement['p_first']:.3f}", judgement["p_first_swapped"]
+        verdict, swapped = f"{judgement['p_first']:.3f}", judgement["p_first_swapped"]
         if letters and swapped is not None:
-            said += f" shown first, {swapped:.3f} shown second"
+            verdict += f" shown first, {swapped:.3f} shown second"
             if (judgement["p_first"] - 0.5) * (swapped - 0.5) < 0:
-                said += ": it flips with the order"
-        _fact("A is better", said)
+                verdict += ": it flips with the order"
+        _fact("A is better", verdict)
         for reasoning in judgement["reasoning"]:
             _generation("reasoning", reasoning, prompts, "yellow")
         for number, scores in enumerate(judgement["scores"]):

@@ -65,27 +65,27 @@ def command(
     validate_unicode(prompt=prompt, response=response, other=other)
     rules = load_constitution(constitution)
     rule = find_principle(principle, rules)
-    asked = as_prompt(prompt)
+    request = as_prompt(prompt)
     settings = (*SETTINGS, "max_new_tokens", "max_reasoning_tokens")
     draws = Draws(seed=seed, **{name: options[name] for name in settings})
     try:
-        came = _tried(asked, single_principle(rules, rule), draws, response, other, options)
+        result = _run_once(request, single_principle(rules, rule), draws, response, other, options)
     except KeyboardInterrupt:
         raise Interrupted("Stopped: nothing was kept.") from None
     if as_json or form == "json":
-        print_json(_plain(rule, asked, came))
+        print_json(_plain(rule, request, result))
         return
-    for line in _lines(rules, rule, prompt, came):
+    for line in _lines(rules, rule, prompt, result):
         click.echo(line)
 
 
-def _tried(
+def _run_once(
     prompt: Prompt, rules: Constitution, draws: Any, response: str | None, other: str | None,
     options: dict[str, Any],
 ) -> Attempt:  # fmt: skip
     """Run the one procedure. Raises `PromptError` where the prompt can't be used."""
     from cai.authoring.attempt import attempt, run_tasks
-    from cai.cli.known import requests_of, warn_of_unknown_words
+    from cai.cli.unknown_words import requests_of, warn_of_unknown_words
     from cai.errors import PromptError
     from cai.pipeline.drive import PromptTask
 
@@ -99,25 +99,25 @@ def _tried(
             ],
         },
     )  # fmt: skip
-    made: list[Attempt] = []
-    failed: list[PromptError] = []
+    results: list[Attempt] = []
+    errors: list[PromptError] = []
     draws = replace(draws, reasoners=models.reasoners)
     steps = attempt(prompt, rules, draws, response=response, other=other)
     run_tasks(
         [PromptTask("try", prompt, steps)],
         models,
-        finish=lambda task, came: made.append(came),
-        give_up=lambda task, error: failed.append(error),
+        finish=lambda task, result: results.append(result),
+        give_up=lambda task, error: errors.append(error),
     )
-    if failed:
-        raise failed[0]
-    return made[0]
+    if errors:
+        raise errors[0]
+    return results[0]
 
 
-def _lines(rules: Constitution, rule: Principle, prompt: str, came: Attempt) -> Iterator[str]:
+def _lines(rules: Constitution, rule: Principle, prompt: str, result: Attempt) -> Iterator[str]:
     from cai.pipeline.fixed_texts import FIXED_TEXT
 
-    trace = came.trace
+    trace = result.trace
     assert trace is not None
     yield click.style(f"{rule.id} {rule.version}: {rule.title}", bold=True)
     yield from _block("prompt", prompt)
@@ -125,12 +125,12 @@ def _lines(rules: Constitution, rule: Principle, prompt: str, came: Attempt) -> 
     yield from _block("response", trace.response.text, "given" if by == FIXED_TEXT else f"by {by}")
     for revision in trace.revisions:
         if revision.critique is not None:
-            found = _OUTCOMES[revision.outcome or "problem"]
-            yield from _block("critique", revision.critique.text, found)
+            verdict = _OUTCOMES[revision.outcome or "problem"]
+            yield from _block("critique", revision.critique.text, verdict)
         yield from _revision(trace, revision.guards)
-    if came.comparison is not None:
-        chance = came.comparison.probability
-        second = came.comparison.responses[1]
+    if result.comparison is not None:
+        chance = result.comparison.probability
+        second = result.comparison.responses[1]
         yield from _block("other", second.text, "given")
         sure = max(chance, 1 - chance)
         better = "the first is better" if chance >= 0.5 else "the other is better"
@@ -160,8 +160,8 @@ def _block(label: str, text: str, note: str = "") -> Iterator[str]:
     yield from (f"  {visible(line)}" for line in text.split("\n"))
 
 
-def _plain(rule: Principle, prompt: Prompt, came: Attempt) -> dict[str, Any]:
-    trace = came.trace
+def _plain(rule: Principle, prompt: Prompt, result: Attempt) -> dict[str, Any]:
+    trace = result.trace
     assert trace is not None
     revision = trace.revisions[0]
     out: dict[str, Any] = {
@@ -176,7 +176,7 @@ def _plain(rule: Principle, prompt: Prompt, came: Attempt) -> dict[str, Any]:
         "announced": revision.stripped is not None,
         "guards": list(revision.guards),
     }
-    if came.comparison is not None:
-        out["other"] = came.comparison.responses[1].text
-        out["first_is_better"] = round(came.comparison.probability, 6)
+    if result.comparison is not None:
+        out["other"] = result.comparison.responses[1].text
+        out["first_is_better"] = round(result.comparison.probability, 6)
     return out

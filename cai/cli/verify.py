@@ -44,8 +44,8 @@ def command(run_dir: Path, most: int, as_json: bool) -> None:
     if total:
         raise DataError(f"{counted(total, 'difference')} in {run_dir}", hint=hint)
     if not as_json:
-        parts = [counted(n, name.removesuffix("s")) for name, n in counts.items()]
-        click.echo(f"{run_dir}: verified {', '.join(parts)}; everything is as it was written.")
+        items = [counted(n, name.removesuffix("s")) for name, n in counts.items()]
+        click.echo(f"{run_dir}: verified {', '.join(items)}; everything is as it was written.")
 
 
 _Outcome: TypeAlias = tuple[dict[str, int], Sequence[str], int, str]

@@ -11,7 +11,7 @@ import pytest
 
 from cai.backends.local import LocalBackend
 from cai.cli.chat import Chat
-from cai.cli.speak import LoadedModels
+from cai.cli.loaded_models import LoadedModels
 from cai.models.load import LoadedModel, load_model
 from cai.text.seeds import derive
 from cai.types import Generate, Generation, Message, Messages, Sampling

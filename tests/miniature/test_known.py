@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from cai.cli.known import unknown_in, warn_of_unknown_words
+from cai.cli.unknown_words import unknown_in, warn_of_unknown_words
 from cai.miniature.known import unknown_words
 from cai.miniature.prompts import PROMPTS
 from cai.miniature.world.judge import known_words

@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, MixtralConfig, MixtralForCausalLM
 
 from cai.backends.local import LocalBackend
-from cai.cli.speak import LoadedModels
+from cai.cli.loaded_models import LoadedModels
 from cai.errors import ModelError
 from cai.models.backbone import Backbone, LoraSettings
 from cai.models.load import load_model

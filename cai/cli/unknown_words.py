@@ -1,4 +1,4 @@
-"""What the bundled miniature is asked about in vain: a warning with the words it does not know."""
+"""A warning with the words that the bundled miniature does not know."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SHOWN = 12
 def warn_of_unknown_words(models: Iterable[str], texts: Mapping[str, Iterable[str]]) -> None:
     """Say on stderr which words the miniature does not know, where it is among the models.
 
-    models: names as `ModelInfo` has them. texts: what is asked, by what it is ("the prompts").
+    models: names as `ModelInfo` has them. texts: what a model reads, by a name ("the prompts").
     """
     if not any(name.partition("+")[0] == "miniature" for name in models):
         return
@@ -41,6 +41,6 @@ def unknown_in(what: str, texts: Iterable[str]) -> str:
 
 
 def requests_of(principles: Iterable[Principle]) -> Iterable[str]:
-    """What principles ask of a model."""
+    """The requests of principles."""
     for principle in principles:
         yield from (principle.critique_request, principle.revision_request)

@@ -29,10 +29,10 @@ BASE = "base"
 """What the base alone is called, with no adapter on it."""
 
 
-def nearest(wanted: str, known: Sequence[str]) -> str:
+def nearest(name: str, names: Sequence[str]) -> str:
     """`Did you mean 'sft'?` where one of the known names is near, else all of them."""
-    close = get_close_matches(wanted, known, n=1)
-    return f"Did you mean {close[0]!r}?" if close else f"There are: {', '.join(known)}."
+    close = get_close_matches(name, names, n=1)
+    return f"Did you mean {close[0]!r}?" if close else f"There are: {', '.join(names)}."
 
 
 class LoadedModels:
@@ -66,10 +66,10 @@ class LoadedModels:
         """
         from cai.models.load import load_model
 
-        found = [need_adapter(adapter) for adapter in adapters]
-        base = model or (found[0].base if found else "") or "miniature"
+        trained = [need_adapter(adapter) for adapter in adapters]
+        base = model or (trained[0].base if trained else "") or "miniature"
         models = cls(load_model(base, device, dtype, template=template), base, at_once)
-        for adapter in found:
+        for adapter in trained:
             models.put(adapter)
         return models
 
@@ -101,12 +101,12 @@ class LoadedModels:
         return answer
 
     def answers(
-        self, name: str, asked: Sequence[tuple[Messages, Sampling]]
+        self, name: str, requests: Sequence[tuple[Messages, Sampling]]
     ) -> list[Generation | CaiError]:
         """As one of them, an answer to each conversation, or the reason why there is none."""
         from cai.backends.respond import respond_all
 
-        return respond_all(self._backend(name), asked)
+        return respond_all(self._backend(name), requests)
 
     def _backend(self, name: str) -> LocalBackend:
         """The sampler of a speaker, with its cache; made when it first speaks."""
