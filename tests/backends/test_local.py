@@ -52,9 +52,9 @@ def requests(n: int) -> list[Request]:
 
 def everything(batch_size: int, order: int) -> dict[int, GroupResult]:
     b = backend(batch_size)
-    wanted = list(enumerate(requests(60)))
-    random.Random(order).shuffle(wanted)
-    for ticket, request in wanted:
+    groups = list(enumerate(requests(60)))
+    random.Random(order).shuffle(groups)
+    for ticket, request in groups:
         b.submit(ticket, [b.prepare(request)], str(ticket))
     return {d.ticket: d for d in drain(b)}
 
@@ -120,8 +120,8 @@ def test_keys_cover_all_that_matters() -> None:
     assert len(keys | same) == len(others) + 2
 
 
-def texts(b: LocalBackend, *asked: Generate) -> list[str]:
-    for ticket, request in enumerate(asked):
+def texts(b: LocalBackend, *requests: Generate) -> list[str]:
+    for ticket, request in enumerate(requests):
         b.submit(ticket, [b.prepare(request)], str(ticket))
     done = {d.ticket: d.results[0] for d in drain(b)}
     return [result.text for _, result in sorted(done.items()) if isinstance(result, Generation)]
@@ -135,9 +135,9 @@ def test_the_models_own_settings_hold_where_a_request_leaves_them_open() -> None
     left_open = [ask(seed=s, max_new_tokens=24) for s in range(4)]
     spelt_out = [ask(seed=s, max_new_tokens=24, **stated) for s in range(4)]
     off: dict[str, Any] = {"temperature": 1.0, "top_k": 0, "repetition_penalty": 1.0}
-    asked = [ask(seed=s, max_new_tokens=24, **off) for s in range(4)]
+    requests = [ask(seed=s, max_new_tokens=24, **off) for s in range(4)]
     assert texts(b, *left_open) == texts(plain, *spelt_out)
-    assert texts(b, *asked) == texts(plain, *left_open) != texts(plain, *spelt_out)
+    assert texts(b, *requests) == texts(plain, *left_open) != texts(plain, *spelt_out)
     assert [b.prepare(r).key for r in left_open] == [plain.prepare(r).key for r in spelt_out]
     assert b.info.sampling == own
 
@@ -236,9 +236,9 @@ def test_a_conversation_keeps_its_cache() -> None:
     b = backend(2)
     first = b.prepare(ask("Tell me about bread. " * 5))
     b.submit(1, [first], "c")
-    (said,) = drain(b)[0].results
-    assert isinstance(said, Generation)
-    extended = chat("Tell me about bread. " * 5, said.text, "And?")
+    (response,) = drain(b)[0].results
+    assert isinstance(response, Generation)
+    extended = chat("Tell me about bread. " * 5, response.text, "And?")
     more = b.prepare(Generate(extended, Sampling(max_new_tokens=2)))
     b.submit(2, [more], "c")
     drain(b)

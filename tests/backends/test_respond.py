@@ -24,11 +24,11 @@ def test_a_text_is_a_user_s_turn() -> None:
 def test_the_settings_reach_the_model() -> None:
     """Three tokens at most, and the same text for the same seed."""
     model = cai.load_model("miniature", device="cpu", dtype="float32")
-    asked = "How do I bake bread?"
-    short = cai.respond(model, asked, cai.Sampling(max_new_tokens=3))
+    question = "How do I bake bread?"
+    short = cai.respond(model, question, cai.Sampling(max_new_tokens=3))
     assert short.response_tokens == 3 and short.finish_reason == "length"
     warm = [
-        cai.respond(model, asked, cai.Sampling(temperature=1.5, max_new_tokens=12, seed=n)).text
+        cai.respond(model, question, cai.Sampling(temperature=1.5, max_new_tokens=12, seed=n)).text
         for n in (1, 1, 2)
     ]
     assert warm[0] == warm[1] != warm[2]

@@ -26,8 +26,8 @@ def answer(backend: ScriptedBackend, *requests: Request) -> list[Generation | Sc
     return list(done.results)
 
 
-def text(backend: ScriptedBackend, said: str, **sampling: object) -> str:
-    (result,) = answer(backend, Generate(user(said), Sampling(**sampling)))  # type: ignore[arg-type]
+def text(backend: ScriptedBackend, message: str, **sampling: object) -> str:
+    (result,) = answer(backend, Generate(user(message), Sampling(**sampling)))  # type: ignore[arg-type]
     assert isinstance(result, Generation)
     return result.text
 
@@ -42,9 +42,9 @@ def test_the_first_rule_that_holds() -> None:
     )
     assert text(backend, "some bread") == "Bake it."
     assert text(backend, "What?") == "WHAT?"
-    drawn = [text(backend, "x", seed=s) for s in range(40)]
-    assert set(drawn) == {"one", "two"}
-    assert drawn == [text(backend, "x", seed=s) for s in range(40)]
+    replies = [text(backend, "x", seed=s) for s in range(40)]
+    assert set(replies) == {"one", "two"}
+    assert replies == [text(backend, "x", seed=s) for s in range(40)]
     assert len(backend.requests) == 82
     assert text(ScriptedBackend(default="Hm."), "x") == "Hm."
 
@@ -95,8 +95,8 @@ def test_errors_stay_with_their_group() -> None:
         raise ModelError("no")
 
     backend: Backend = ScriptedBackend(replies=[("bad", fail)])
-    for ticket, said in enumerate(["bad", "good"]):
-        backend.submit(ticket, [backend.prepare(Generate(user(said), Sampling()))], "c")
+    for ticket, message in enumerate(["bad", "good"]):
+        backend.submit(ticket, [backend.prepare(Generate(user(message), Sampling()))], "c")
     assert str(backend.poll()[0].error) == "no"
     assert backend.poll()[0].results
     assert backend.poll() == []

@@ -45,12 +45,12 @@ def no(record: str, run_id: str = "r-1") -> Verdict:
 def test_a_sign_off_reads_back_as_it_was_written(run: Path) -> None:
     """Texts that YAML would take for numbers and booleans are texts still."""
     write_signoff(run, SIGNED)
-    found = read_signoff(run)
-    assert {k: found[k] for k in SIGNED} == SIGNED
-    assert set(found["data"]) == {
+    signoff = read_signoff(run)
+    assert {k: signoff[k] for k in SIGNED} == SIGNED
+    assert set(signoff["data"]) == {
         "sft.jsonl", "sft.test.jsonl", "preferences.jsonl", "preferences.test.jsonl"
     }  # fmt: skip
-    assert found["run"] == "r-1"
+    assert signoff["run"] == "r-1"
 
 
 def test_none_yet(run: Path) -> None:
@@ -197,10 +197,10 @@ def test_a_sign_off_counts_as_a_source_while_it_holds(run: Path) -> None:
     VerdictFile(run).append([no("t-p1")])
     assert audit_files(data) == [VerdictFile(run).path]
     assert "is stale: the verdicts changed since" in stale_signoffs(data)[0]
-    for text, said in (("format: [", "can't be read"), ("format: x", "is not a sign-off")):
+    for text, message in (("format: [", "can't be read"), ("format: x", "is not a sign-off")):
         path.write_text(text)
         assert audit_files(data) == [VerdictFile(run).path]
-        assert said in stale_signoffs(data)[0]
+        assert message in stale_signoffs(data)[0]
 
 
 def test_data_that_nobody_could_sign_is_refused_too(run: Path, tmp_path: Path) -> None:
@@ -240,8 +240,8 @@ def test_rejected_rows_are_set_aside_with_who_and_why(run: Path) -> None:
     assert again[0].reason == "rejected by an auditor (Ann: too rude)"
     assert again[0].source == "sft.jsonl:1"
     assert again[1:] == sft[1:]
-    (left,) = (r for r in read_pairs([run / "preferences.jsonl"]) if isinstance(r, SetAside))
-    assert left.reason == "rejected by an auditor (Ann: too rude)"
+    (row,) = (r for r in read_pairs([run / "preferences.jsonl"]) if isinstance(r, SetAside))
+    assert row.reason == "rejected by an auditor (Ann: too rude)"
     prompts = [r for r in read_prompts([run / "sft.jsonl"]) if isinstance(r, SetAside)]
     assert prompts == []  # it is no fault of the prompt
 

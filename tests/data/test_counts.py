@@ -22,10 +22,10 @@ def label(probability: float, mass: float, name: str = "p") -> Comparison:
 
 
 def signal(*labels: Comparison) -> Signal:
-    found = Signal()
+    out = Signal()
     for one in labels:
-        found.add(one)
-    return found
+        out.add(one)
+    return out
 
 
 def test_critiques_are_counted_by_what_they_came_to() -> None:
@@ -47,12 +47,12 @@ def test_critiques_are_counted_by_what_they_came_to() -> None:
 
 def test_a_signal_is_a_mean_mass_and_labels_that_differ() -> None:
     """Masses 0.9 and 0.001: the mean is 0.4505, and one is weak."""
-    found = signal(label(0.8, 0.9), label(0.3, 0.001))
-    assert found.mean_mass == pytest.approx(0.4505)
-    assert (found.labels, found.weak, found.low, found.high) == (2, 1, 0.3, 0.8)
-    assert found.lacking() is None
-    assert "at least 0.5" in (found.lacking(0.5) or "")
-    assert found.plain()["mean_mass"] == 0.4505
+    statistics = signal(label(0.8, 0.9), label(0.3, 0.001))
+    assert statistics.mean_mass == pytest.approx(0.4505)
+    assert (statistics.labels, statistics.weak, statistics.low, statistics.high) == (2, 1, 0.3, 0.8)
+    assert statistics.lacking() is None
+    assert "at least 0.5" in (statistics.lacking(0.5) or "")
+    assert statistics.plain()["mean_mass"] == 0.4505
 
 
 def test_labels_that_are_one_number_are_told() -> None:
@@ -69,9 +69,9 @@ def test_a_judge_that_never_says_what_it_is_scored_by_is_told() -> None:
 
 def test_pairs_that_were_not_judged_are_no_labels() -> None:
     same = replace(comparison("p"), judgements=(), responses=(say("A", "a"), say("A", "b")))
-    found = signal(same)
-    assert (found.labels, found.mean_mass, found.lacking()) == (0, None, None)
-    assert found.plain()["low"] is None
+    statistics = signal(same)
+    assert (statistics.labels, statistics.mean_mass, statistics.lacking()) == (0, None, None)
+    assert statistics.plain()["low"] is None
 
 
 KINDS = {
@@ -90,9 +90,9 @@ def test_a_reason_is_counted_by_its_kind(reason: str) -> None:
 
 def test_a_card_of_training_counts_the_same_kinds() -> None:
     """A kind whose rows share one reason is told by it."""
-    told = [f"too long: {n} tokens, over 1024" for n in range(2000, 2012)]
-    told += ["held-out prompt: one is trained on"] * 2
-    assert reasons([SetAside(f"d.jsonl:{n}", reason) for n, reason in enumerate(told)]) == (
+    texts = [f"too long: {n} tokens, over 1024" for n in range(2000, 2012)]
+    texts += ["held-out prompt: one is trained on"] * 2
+    assert reasons([SetAside(f"d.jsonl:{n}", reason) for n, reason in enumerate(texts)]) == (
         ("too long", 12),
         ("held-out prompt: one is trained on", 2),
     )

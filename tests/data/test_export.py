@@ -245,11 +245,11 @@ def test_an_export_that_stopped_between_renames_is_finished_by_the_next(
     runs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A first one: the folder has no manifest yet, and the files that are there are ours."""
-    rename, left = Path.replace, [2]
+    rename, renames = Path.replace, [2]
 
     def stopping(source: Path, target: Path) -> Path:
-        left[0] -= 1
-        if left[0] < 0:
+        renames[0] -= 1
+        if renames[0] < 0:
             raise KeyboardInterrupt
         return rename(source, target)
 
@@ -319,9 +319,9 @@ def test_a_killed_export_leaves_whole_files(runs: Path) -> None:
         time.sleep(chance.uniform(0.1, 0.3))
         process.send_signal(signal.SIGKILL)
         process.communicate()
-        found = digests(runs / "demo")
-        partial += any(name.endswith(".partial") for name in found)
-        for name, digest in found.items():
+        files = digests(runs / "demo")
+        partial += any(name.endswith(".partial") for name in files)
+        for name, digest in files.items():
             assert name.endswith(".partial") or digest in whole[name], name
     assert partial, "no kill came while files were being written"
     exported(runs, run_id="r-2", parquet=True)
@@ -371,11 +371,11 @@ def test_a_kill_between_any_two_renames(runs: Path, renames: int) -> None:
     assert done.returncode == -signal.SIGKILL, done.stderr
     names = done.stdout.split()
     assert len(names) == len(ALL) and all(name.endswith(".partial") for name in names)
-    found = {name: digest for name, digest in digests(runs / "demo").items() if name in ALL}
-    assert all(digest in (old[name], new[name]) for name, digest in found.items())
+    files = {name: digest for name, digest in digests(runs / "demo").items() if name in ALL}
+    assert all(digest in (old[name], new[name]) for name, digest in files.items())
     changed = {name for name in ALL if old[name] != new[name]}
-    assert sum(found[name] == new[name] for name in changed) <= renames
-    assert found["manifest.json"] == old["manifest.json"]  # it comes last
+    assert sum(files[name] == new[name] for name in changed) <= renames
+    assert files["manifest.json"] == old["manifest.json"]  # it comes last
     exported(runs, run_id="r-2")
     assert digests(runs / "demo") == new
 
@@ -405,10 +405,10 @@ def checked(runs: Path) -> list[str]:
 def test_an_untouched_run_verifies(runs: Path) -> None:
     manifest = exported(runs)
     with Store.open(runs / "store.sqlite", read_only=True) as store:
-        found = verify(runs / "demo", store)
-    assert (found.total, found.problems) == (0, [])
-    assert (found.files, found.steps) == (7, 30 * 5 + PAIRS * 4)
-    assert found.rows == sum(manifest.rows[f"{n}.jsonl"] for n in DATA_FILES)
+        report = verify(runs / "demo", store)
+    assert (report.total, report.problems) == (0, [])
+    assert (report.files, report.steps) == (7, 30 * 5 + PAIRS * 4)
+    assert report.rows == sum(manifest.rows[f"{n}.jsonl"] for n in DATA_FILES)
 
 
 @pytest.mark.parametrize("keep", [False, True])
@@ -496,8 +496,8 @@ def test_only_the_first_problems_are_told(runs: Path) -> None:
     path = runs / "demo" / "sft.jsonl"
     path.write_bytes(b"{}\n" * 50)
     with Store.open(runs / "store.sqlite") as store:
-        found = verify(runs / "demo", store, limit=5)
-    assert (len(found.problems), found.total) == (5, 51)
+        report = verify(runs / "demo", store, limit=5)
+    assert (len(report.problems), report.total) == (5, 51)
 
 
 # -- lines ----------------------------------------------------------------------------------

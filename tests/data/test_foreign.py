@@ -17,7 +17,7 @@ from cai.data.training import read_pairs, read_prompts, read_sft
 from cai.data.training_rows import PairRow, SftRow
 from cai.errors import DataError
 from cai.types import Message, Messages, Prompt, SetAside
-from tests.data.test_training import lines, plain, said
+from tests.data.test_training import lines, plain, turns
 
 SKY, YES, NO = "Is the sky blue?", "Yes.", "No."
 BRIEF = Message("system", "Be brief.")
@@ -38,51 +38,51 @@ def of_openai(**beside: Any) -> dict[str, Any]:
 # each row: the prompt, the response to learn (None: it has none), and the rejected one (None: it is
 # no pair)
 READ: list[tuple[str, dict[str, Any], Messages, str | None, str | None]] = [
-    ("sharegpt", {"conversations": [turn("human", SKY), turn("gpt", YES)]}, said(SKY), YES, None),
+    ("sharegpt", {"conversations": [turn("human", SKY), turn("gpt", YES)]}, turns(SKY), YES, None),
     ("sharegpt with a system turn",
      {"conversations": [turn("system", "Be brief."), turn("human", SKY), turn("gpt", YES)]},
-     (BRIEF, *said(SKY)), YES, None),
+     (BRIEF, *turns(SKY)), YES, None),
     ("sharegpt with a system column",
      {"conversations": [turn("human", SKY), turn("gpt", YES)], "system": "Be brief."},
-     (BRIEF, *said(SKY)), YES, None),
+     (BRIEF, *turns(SKY)), YES, None),
     ("conversation, in OpenAI's words", {"conversation": plain("a", "b", SKY, YES)},
-     said("a", "b", SKY), YES, None),
+     turns("a", "b", SKY), YES, None),
     ("sharegpt pair of LLaMA-Factory",
      {"conversations": [turn("human", SKY)], "chosen": turn("gpt", YES),
-      "rejected": turn("gpt", NO)}, said(SKY), YES, NO),
-    ("alpaca", {"instruction": SKY, "input": "", "output": YES}, said(SKY), YES, None),
-    ("alpaca without input", {"instruction": SKY, "output": YES}, said(SKY), YES, None),
+      "rejected": turn("gpt", NO)}, turns(SKY), YES, NO),
+    ("alpaca", {"instruction": SKY, "input": "", "output": YES}, turns(SKY), YES, None),
+    ("alpaca without input", {"instruction": SKY, "output": YES}, turns(SKY), YES, None),
     ("alpaca with all", {"instruction": "Answer.", "input": SKY, "output": YES,
                          "system": "Be brief.", "history": [["Hi", "Hello"]], "text": "…"},
-     (BRIEF, *said("Hi", "Hello", f"Answer.\n{SKY}")), YES, None),
+     (BRIEF, *turns("Hi", "Hello", f"Answer.\n{SKY}")), YES, None),
     ("alpaca pair", {"instruction": SKY, "input": "", "chosen": YES, "rejected": NO},
-     said(SKY), YES, NO),
-    ("alpaca, labelled", {"instruction": SKY, "output": YES, "kto_tag": True}, said(SKY), YES,
+     turns(SKY), YES, NO),
+    ("alpaca, labelled", {"instruction": SKY, "output": YES, "kto_tag": True}, turns(SKY), YES,
      None),
-    ("instructions alone", {"instruction": SKY}, said(SKY), None, None),
+    ("instructions alone", {"instruction": SKY}, turns(SKY), None, None),
     ("dolly", {"instruction": SKY, "context": "Look up.", "response": YES, "category": "qa"},
-     said(f"{SKY}\nLook up."), YES, None),
+     turns(f"{SKY}\nLook up."), YES, None),
     ("openai", {"messages": [{"role": "developer", "content": "Be brief."}, *plain(SKY, YES)]},
-     (BRIEF, *said(SKY)), YES, None),
+     (BRIEF, *turns(SKY)), YES, None),
     ("openai parts", {"messages": [{"role": "user", "content": [{"type": "text", "text": SKY}]},
-                                   *plain(YES, start=1)]}, said(SKY), YES, None),
-    ("openai preference", of_openai(tools=[], parallel_tool_calls=True), said(SKY), YES, NO),
+                                   *plain(YES, start=1)]}, turns(SKY), YES, None),
+    ("openai preference", of_openai(tools=[], parallel_tool_calls=True), turns(SKY), YES, NO),
     ("orca pair", {"system": "Be brief.", "question": SKY, "chosen": YES, "rejected": NO},
-     (BRIEF, *said(SKY)), YES, NO),
+     (BRIEF, *turns(SKY)), YES, NO),
     ("axolotl pair", {"messages": plain(SKY), "chosen": plain(YES, start=1)[0],
-                      "rejected": plain(NO, start=1)[0]}, said(SKY), YES, NO),
+                      "rejected": plain(NO, start=1)[0]}, turns(SKY), YES, NO),
     ("ultrafeedback", {"prompt": SKY, "prompt_id": "x1", "messages": plain(SKY, YES),
                        "chosen": plain(SKY, YES), "rejected": plain(SKY, NO),
-                       "score_chosen": 8.0, "score_rejected": 3.0}, said(SKY), YES, NO),
+                       "score_chosen": 8.0, "score_rejected": 3.0}, turns(SKY), YES, NO),
     ("trl conversational", {"prompt": plain(SKY), "completion": plain(YES, start=1)},
-     said(SKY), YES, None),
+     turns(SKY), YES, None),
     ("trl with a system column", {"prompt": SKY, "completion": YES, "system": "Be brief."},
-     (BRIEF, *said(SKY)), YES, None),
-    ("trl implicit", {"chosen": plain(SKY, YES), "rejected": plain(SKY, NO)}, said(SKY), YES, NO),
+     (BRIEF, *turns(SKY)), YES, None),
+    ("trl implicit", {"chosen": plain(SKY, YES), "rejected": plain(SKY, NO)}, turns(SKY), YES, NO),
     ("trl implicit with a system column",
      {"chosen": plain(SKY, YES), "rejected": plain(SKY, NO), "system_prompt": "Be brief."},
-     (BRIEF, *said(SKY)), YES, NO),
-    ("trl kto", {"prompt": SKY, "completion": YES, "label": True}, said(SKY), YES, None),
+     (BRIEF, *turns(SKY)), YES, NO),
+    ("trl kto", {"prompt": SKY, "completion": YES, "label": True}, turns(SKY), YES, None),
 ]  # fmt: skip
 
 
@@ -99,10 +99,10 @@ def test_a_format_is_read_as_prompts_and_as_training_rows(
 ) -> None:
     path = tmp_path / f"d.{container}"
     path.write_text(json.dumps([row], indent=1) if container == "json" else json.dumps(row))
-    (asked,) = PromptFile(path)
-    assert isinstance(asked, Prompt) and asked.messages == prompt, asked
-    (asked,) = read_prompts([path])
-    assert isinstance(asked, Prompt) and asked.messages == prompt
+    (first,) = PromptFile(path)
+    assert isinstance(first, Prompt) and first.messages == prompt, first
+    (second,) = read_prompts([path])
+    assert isinstance(second, Prompt) and second.messages == prompt
     if chosen is None:
         with pytest.raises(DataError, match="no row that can be used"):
             list(read_sft([path]))
@@ -117,7 +117,7 @@ def test_a_format_is_read_as_prompts_and_as_training_rows(
         assert chosen is not None
         (pair,) = read_pairs([path])
         assert isinstance(pair, PairRow), pair
-        sides = (said(chosen, start=1), said(rejected, start=1))
+        sides = (turns(chosen, start=1), turns(rejected, start=1))
         assert (pair.prompt, pair.chosen, pair.rejected) == (prompt, *sides)
 
 
@@ -145,15 +145,15 @@ def test_our_own_keys_come_first_and_a_named_format_before_them(tmp_path: Path) 
     row = {"prompt": "Ours: Theirs?", "instruction": "Theirs?", "output": YES}
     path = lines(tmp_path, row, {"prompt": "Other?"})
     ours, other = PromptFile(path)
-    assert isinstance(ours, Prompt) and ours.messages == said("Ours: Theirs?")
+    assert isinstance(ours, Prompt) and ours.messages == turns("Ours: Theirs?")
     assert ours.meta == {"instruction": "Theirs?", "output": YES}
     theirs, other = PromptFile(path, form="alpaca")
-    assert isinstance(theirs, Prompt) and theirs.messages == said("Theirs?")
+    assert isinstance(theirs, Prompt) and theirs.messages == turns("Theirs?")
     assert isinstance(other, SetAside)
     assert other.reason == "other keys: no instruction of the format alpaca; its keys are: prompt"
     assert {"sharegpt", "alpaca", "openai-preference", "orca", "axolotl"} <= set(FORMATS)
     (named,) = PromptFile(lines(tmp_path, {"instruction": "a", "q": "b"}), column="q")
-    assert isinstance(named, Prompt) and named.messages == said("b")
+    assert isinstance(named, Prompt) and named.messages == turns("b")
 
 
 TWO: list[tuple[dict[str, Any], str]] = [
@@ -183,27 +183,27 @@ def test_a_row_with_two_prompts_is_set_aside_unless_one_is_chosen(
         for option in options:
             (chosen,) = PromptFile(path, **option)
             assert isinstance(chosen, Prompt)
-            assert chosen.messages == said(row["prompt"])
+            assert chosen.messages == turns(row["prompt"])
 
 
 ONE: list[tuple[dict[str, Any], Messages]] = [
     # UltraChat and No Robots: the prompt is the first turn, messages the whole conversation
-    ({"prompt": SKY, "prompt_id": "x", "messages": plain(SKY, YES, "Why?", "So.")}, said(SKY)),
+    ({"prompt": SKY, "prompt_id": "x", "messages": plain(SKY, YES, "Why?", "So.")}, turns(SKY)),
     ({"prompt": SKY, "messages": [{"role": "system", "content": "s"}, *plain(SKY, YES)]},
-     said(SKY)),
+     turns(SKY)),
     # Magpie
     ({"instruction": SKY, "response": YES,
-      "conversations": [turn("human", SKY), turn("gpt", YES)]}, said(SKY)),
+      "conversations": [turn("human", SKY), turn("gpt", YES)]}, turns(SKY)),
     # llm-swarm
     ({"init_prompt": SKY, "prompt": SKY, "messages": plain(SKY, YES),
-      "chosen": plain(SKY, YES), "rejected": plain(SKY, NO)}, said(SKY)),
+      "chosen": plain(SKY, YES), "rejected": plain(SKY, NO)}, turns(SKY)),
     # a template filled with the question; Alpaca's text
-    ({"prompt": f"Answer: {SKY}", "question": SKY}, said(f"Answer: {SKY}")),
-    ({"instruction": SKY, "text": f"Below is an instruction. {SKY}"}, said(SKY)),
-    ({"prompt": plain("a", "b", SKY), "messages": plain("a", "b", SKY, YES)}, said("a", "b", SKY)),
-    ({"prompt": SKY, "chosen": YES, "rejected": NO, "question": None, "messages": []}, said(SKY)),
-    ({"prompt": SKY, "conversation": "c-17", "transcript": "of a call"}, said(SKY)),
-    ({"prompt": f"{SKY} \n", "question": SKY}, said(f"{SKY} \n")),
+    ({"prompt": f"Answer: {SKY}", "question": SKY}, turns(f"Answer: {SKY}")),
+    ({"instruction": SKY, "text": f"Below is an instruction. {SKY}"}, turns(SKY)),
+    ({"prompt": plain("a", "b", SKY), "messages": plain("a", "b", SKY, YES)}, turns("a", "b", SKY)),
+    ({"prompt": SKY, "chosen": YES, "rejected": NO, "question": None, "messages": []}, turns(SKY)),
+    ({"prompt": SKY, "conversation": "c-17", "transcript": "of a call"}, turns(SKY)),
+    ({"prompt": f"{SKY} \n", "question": SKY}, turns(f"{SKY} \n")),
 ]  # fmt: skip
 
 
@@ -211,9 +211,9 @@ ONE: list[tuple[dict[str, Any], Messages]] = [
 def test_keys_that_say_the_same_are_one_prompt(
     tmp_path: Path, row: dict[str, Any], prompt: Messages
 ) -> None:
-    (asked,) = PromptFile(lines(tmp_path, row))
-    assert isinstance(asked, Prompt), asked
-    assert asked.messages == prompt
+    (only,) = PromptFile(lines(tmp_path, row))
+    assert isinstance(only, Prompt), only
+    assert only.messages == prompt
 
 
 def test_a_row_of_ours_is_left_alone() -> None:

@@ -49,7 +49,7 @@ def only(path: Path, **options: Any) -> Prompt:
     return row
 
 
-def said(*pairs: tuple[str, str]) -> tuple[Message, ...]:
+def turns(*pairs: tuple[str, str]) -> tuple[Message, ...]:
     return tuple(Message(role, text) for role, text in pairs)  # type: ignore[arg-type]
 
 
@@ -59,7 +59,7 @@ def said(*pairs: tuple[str, str]) -> tuple[Message, ...]:
 def test_jsonl_with_text_id_and_meta(tmp_path: Path) -> None:
     path = lines(tmp_path, {"id": "a", "prompt": "Hi?", "benign": True, "n": [1]}, {"prompt": "Yo"})
     first, second = read_prompts(path)
-    assert first == Prompt("a", said(("user", "Hi?")), "p.jsonl:1")
+    assert first == Prompt("a", turns(("user", "Hi?")), "p.jsonl:1")
     assert isinstance(first, Prompt) and first.meta == {"benign": True, "n": [1]}
     assert isinstance(second, Prompt)
     assert second.id == "p-" + digest([{"role": "user", "content": "Yo"}])[:12]
@@ -75,7 +75,7 @@ def test_messages_lose_a_trailing_answer_and_prompts_do_not(tmp_path: Path) -> N
     path = lines(tmp_path, {"messages": talk}, {"prompt": talk}, {"prompt": talk[:2]})
     first, second, third = read_prompts(path)
     assert isinstance(first, Prompt)
-    assert first.messages == said(("system", "Be brief."), ("user", "Hi"))
+    assert first.messages == turns(("system", "Be brief."), ("user", "Hi"))
     assert isinstance(second, SetAside)
     assert second.reason == "no user turn: the last message is the assistant's, not the user's"
     assert isinstance(third, SetAside) and third.reason == "duplicate of p.jsonl:1"
@@ -83,7 +83,7 @@ def test_messages_lose_a_trailing_answer_and_prompts_do_not(tmp_path: Path) -> N
 
 def test_a_preference_row_with_an_implicit_prompt(tmp_path: Path) -> None:
     chosen = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
-    assert only(lines(tmp_path, {"chosen": chosen, "rejected": chosen})).messages == said(
+    assert only(lines(tmp_path, {"chosen": chosen, "rejected": chosen})).messages == turns(
         ("user", "Hi")
     )
 
@@ -265,8 +265,8 @@ def test_empty_turns(tmp_path: Path) -> None:
     assert bad.reason == "empty: message 1, the user's, has no text"
     bare = only(lines(tmp_path, {"prompt": [user]}))
     assert only(lines(tmp_path, {"messages": [empty, user, bot]})) == bare
-    told = only(lines(tmp_path, {"messages": [empty, user], "system": "Be brief."}))
-    assert told.messages == said(("system", "Be brief."), ("user", "Hi?"))
+    prompt = only(lines(tmp_path, {"messages": [empty, user], "system": "Be brief."}))
+    assert prompt.messages == turns(("system", "Be brief."), ("user", "Hi?"))
     (bad,) = read_prompts(lines(tmp_path, {"messages": [empty]}))
     assert isinstance(bad, SetAside) and bad.reason == "empty: no messages"
 
@@ -274,7 +274,7 @@ def test_empty_turns(tmp_path: Path) -> None:
 def test_csv_column(tmp_path: Path) -> None:
     path = tmp_path / "p.tsv"
     path.write_text("question\tprompt\nWhat?\tnot me\n")
-    assert only(path, column="question").messages == said(("user", "What?"))
+    assert only(path, column="question").messages == turns(("user", "What?"))
     with pytest.raises(DataError, match=r"(?s)no column text; its columns are: question, prompt"):
         list(read_prompts(path, column="text"))
 
@@ -312,7 +312,7 @@ def test_hh_is_split_at_markers_alone(tmp_path: Path) -> None:
     talk = f"{HUMAN}A Human: B\nHuman: C: D{BOT}Yes: sure\nAssistant: no{HUMAN}Go on{BOT}End"
     path = lines(tmp_path, {"chosen": talk, "rejected": talk, "note": 1})
     whole = only(path)
-    assert whole.messages == said(
+    assert whole.messages == turns(
         ("user", "A Human: B\nHuman: C: D"),
         ("assistant", "Yes: sure\nAssistant: no"),
         ("user", "Go on"),
@@ -498,18 +498,18 @@ def test_reading_is_lazy_and_can_be_repeated(tmp_path: Path) -> None:
 
 @given(st.lists(st.text(min_size=1), max_size=20))
 def test_any_text_comes_back_or_is_told(
-    tmp_path_factory: pytest.TempPathFactory, said: list[str]
+    tmp_path_factory: pytest.TempPathFactory, texts: list[str]
 ) -> None:
     path = tmp_path_factory.mktemp("h") / "p.jsonl"
-    rows = [json.dumps({"prompt": t}, ensure_ascii=bool(n % 2)) for n, t in enumerate(said)]
+    rows = [json.dumps({"prompt": t}, ensure_ascii=bool(n % 2)) for n, t in enumerate(texts)]
     path.write_bytes("".join(f"{row}\n" for row in rows).encode(errors="surrogatepass"))
-    if not said:
+    if not texts:
         with pytest.raises(DataError, match="is empty"):
             PromptFile(path)
         return
     out = list(read_prompts(path))
-    assert len(out) == len(said)
-    for text, row in zip(said, out, strict=True):
+    assert len(out) == len(texts)
+    for text, row in zip(texts, out, strict=True):
         if isinstance(row, Prompt):
             assert row.messages[0].content == text
         else:
@@ -534,7 +534,7 @@ def test_files_that_can_t_be_read(tmp_path: Path) -> None:
     broken.write_text('[\n{"prompt": "a"},\n{"prompt": b}\n]')
     pretty = tmp_path / "pretty.json"
     pretty.write_text(json.dumps({"data": [{"prompt": "a"}]}, indent=1))
-    for path, told in (
+    for path, message in (
         (pretty, "is one JSON object over several lines"),
         (tmp_path / "none.jsonl", "there is no file"),
         (tmp_path, "is a folder"),
@@ -542,7 +542,7 @@ def test_files_that_can_t_be_read(tmp_path: Path) -> None:
         (binary, "is not UTF-8 text"),
         (wide, "is not UTF-8 text"),
     ):
-        with pytest.raises(DataError, match=told) as error:
+        with pytest.raises(DataError, match=message) as error:
             PromptFile(path)
         assert str(path) in str(error.value) and error.value.hint
     with pytest.raises(DataError, match="damaged or cut gzip"):
@@ -573,8 +573,8 @@ def test_files_of_real_prompts(name: str, column: str | None, count: int, first:
             list(read_prompts(path))
         assert error.value.hint.endswith(f"--column {column}.")
     elif column:
-        told = next(iter(read_prompts(path)))
-        assert isinstance(told, SetAside) and told.reason.endswith(f"--column {column}")
+        row = next(iter(read_prompts(path)))
+        assert isinstance(row, SetAside) and row.reason.endswith(f"--column {column}")
 
 
 def test_hh_file() -> None:
@@ -588,12 +588,12 @@ def test_hh_file() -> None:
     with gzip.open(path, "rt", encoding="utf-8") as file:
         for line, prompt in zip(file, prompts, strict=True):
             talk = json.loads(line)["chosen"]
-            written = "".join(
+            text = "".join(
                 ("\n\nHuman: " if m.role == "user" else "\n\nAssistant: ") + m.content
                 for m in prompt.messages
             )
             squeezed = "".join(talk.split())
-            assert squeezed.startswith("".join(written.split()))
+            assert squeezed.startswith("".join(text.split()))
     first = Counter(type(r).__name__ for r in read_prompts(path, turns="first"))
     assert first["Prompt"] > 1000
     assert first["Prompt"] + first["SetAside"] == 1156

@@ -39,20 +39,20 @@ def test_reasoning_of_earlier_turns_is_exported_where_it_is_asked_for() -> None:
         Message("assistant", "Yes.", "Hm."),
         Message("user", "Why?"),
     )
-    asked = Prompt("p", talk)
-    made = replace(trace("p"), prompt=asked), replace(comparison("p"), prompt=asked)
+    question = Prompt("p", talk)
+    records = replace(trace("p"), prompt=question), replace(comparison("p"), prompt=question)
     for keep in (False, True):
-        found = set()
+        tables = set()
         for share in (0.0, 1.0):
             sides = ExportSettings.of(run(export_reasoning=keep, sft_share=share))
-            for row in (row for record in made for row in sides.rows(record)):
+            for row in (row for record in records for row in sides.rows(record)):
                 if isinstance(row, LeftOut):
                     continue
-                found.add((row.table, row.values.get("origin")))
+                tables.add((row.table, row.values.get("origin")))
                 earlier = (row.values.get("messages") or row.values["prompt"])[1]
                 assert earlier["content"] == "Yes."
                 assert earlier.get("reasoning_content") == ("Hm." if keep else None)
-        assert found == {("sft", None), ("preferences", "revision"), ("preferences", "comparison")}
+        assert tables == {("sft", None), ("preferences", "revision"), ("preferences", "comparison")}
 
 
 def test_the_last_text_is_the_row() -> None:
@@ -156,8 +156,8 @@ def test_near_ties_are_rows_on_request(probability: float, tie: bool) -> None:
     assert (comparison_preference(one, "train") == LeftOut("near tie")) is tie
     assert not isinstance(comparison_preference(one, "train", ties=True), LeftOut)
     run_of: dict[str, Any] = {"sft_share": 0.0, "test_share": 0.0}
-    (kept,) = ExportSettings.of(run(**run_of)).rows(one)
-    assert isinstance(kept, ExportedRow), "a run of before there was a choice"
+    (row_with_ties,) = ExportSettings.of(run(**run_of)).rows(one)
+    assert isinstance(row_with_ties, ExportedRow), "a run of before there was a choice"
     (row,) = ExportSettings.of(run(**run_of, ties=False)).rows(one)
     assert isinstance(row, LeftOut) is tie
 
@@ -212,11 +212,11 @@ def test_what_is_learnt_has_no_announcement() -> None:
 
 def test_the_last_check_can_gate_rows() -> None:
     """The check of `trace` gives e^-0.1 = 0.9048 to one of two options, the other is impossible."""
-    for gate, kept in ((None, True), (0.9, True), (0.91, False)):
+    for gate, passes in ((None, True), (0.9, True), (0.91, False)):
         (row,) = sft_examples(trace("p"), "train", "last", gate)
-        assert isinstance(row, SftExample) is kept
+        assert isinstance(row, SftExample) is passes
         pair = revision_preference(trace("p"), "train", check_gate=gate)
-        assert isinstance(pair, LeftOut) is not kept
+        assert isinstance(pair, LeftOut) is not passes
     assert row == LeftOut("the last check finds a problem")
     whole = replace(with_rounds(revision(0, "Second"), revision(1, "Third")),
                     checks=trace("p").checks)  # fmt: skip
@@ -260,7 +260,7 @@ def test_traces_without_a_preference(whole: Trace, reason: str) -> None:
 
 def test_sides_follow_the_configuration() -> None:
     sides = ExportSettings.of(run(sft_share=0.5, test_share=0.5))
-    seen = set()
+    files = set()
     for n in range(40):
         name = f"p{n}"
         (row,) = sides.rows(trace(name))
@@ -269,8 +269,8 @@ def test_sides_follow_the_configuration() -> None:
         split = split_of(family_of(name), 7, 0.5)
         assert row.file == (table if split == "train" else f"{table}.test")
         assert row.values["split"] == split
-        seen.add(row.file)
-    assert len(seen) == 4
+        files.add(row.file)
+    assert len(files) == 4
     everything = ExportSettings.of(run(pairs=0, revision_pairs=False, sft_share=0.0))
     assert all(everything.rows(trace(f"p{n}"))[0].table == "sft" for n in range(20))  # type: ignore[union-attr]
     none = ExportSettings.of(run(revision_pairs=False, sft_share=0.0))

@@ -77,10 +77,10 @@ def test_no_family_is_on_two_sides_of_any_split(tmp_path: Path) -> None:
     variants: dict[str, Callable[[str], dict[str, Any]]] = {
         "single": lambda q: {"prompt": q},
         "shouted": lambda q: {"prompt": f" {q.upper()} "},
-        "system": lambda q: {"messages": [BRIEF, *_said(q)]},
-        "other system": lambda q: {"messages": [BRIEF | {"content": "Be kind."}, *_said(q)]},
-        "dialogue": lambda q: {"prompt": _said(q, "ok", "And?")},
-        "longer": lambda q: {"prompt": _said(q, "ok", "And?", "so", "Then?")},
+        "system": lambda q: {"messages": [BRIEF, *_turns(q)]},
+        "other system": lambda q: {"messages": [BRIEF | {"content": "Be kind."}, *_turns(q)]},
+        "dialogue": lambda q: {"prompt": _turns(q, "ok", "And?")},
+        "longer": lambda q: {"prompt": _turns(q, "ok", "And?", "so", "Then?")},
     }
     rows = [
         {**row(f"Question number {n}?"), **({"id": f"{name}-{n}"} if n % 2 else {})}
@@ -93,11 +93,11 @@ def test_no_family_is_on_two_sides_of_any_split(tmp_path: Path) -> None:
     assert len(prompts) == 60 * 6
     sides = ExportSettings.of(run(sft_share=0.5, test_share=0.5))
     config = BuildConfig(sft_share=0.5)
-    held = hold_out(prompts, lambda p: p.messages, 0.3, seed=1)[1]
+    test = hold_out(prompts, lambda p: p.messages, 0.3, seed=1)[1]
     places: list[list[Any]] = [
         [(_only(sides, p).table, _only(sides, p).values["split"]) for p in prompts],
         [config.side(p) for p in prompts],
-        [p in held for p in prompts],
+        [p in test for p in prompts],
     ]
     for place in places:
         families = [place[n : n + 6] for n in range(0, len(place), 6)]
@@ -105,7 +105,7 @@ def test_no_family_is_on_two_sides_of_any_split(tmp_path: Path) -> None:
         assert len({family[0] for family in families}) > 1  # and the families are divided
 
 
-def _said(*texts: str) -> list[dict[str, str]]:
+def _turns(*texts: str) -> list[dict[str, str]]:
     return [{"role": ("user", "assistant")[n % 2], "content": t} for n, t in enumerate(texts)]
 
 

@@ -31,8 +31,8 @@ def test_sound_json_is_read_as_python_does(value: Any) -> None:
 @given(VALUES.filter(lambda value: not isinstance(value, str)))
 def test_a_value_ends_where_it_was_written_to(value: Any) -> None:
     """An element of a list, as the streaming reader meets it; text alone is never unsound."""
-    written = json.dumps(value)
-    assert end_of_value(f"[{written}, 1]", 1) == 1 + len(written)
+    text = json.dumps(value)
+    assert end_of_value(f"[{text}, 1]", 1) == 1 + len(text)
 
 
 def test_a_cut_value_has_no_end() -> None:
@@ -86,8 +86,8 @@ def test_one_bad_element_does_not_fail_a_list(
     good, *bad, last = rows(path, "json")
     assert (good, last) == (FileRow(2, {"a": 1}), FileRow(9, {"b": 2}))
     assert [b.line for b in bad] == [3, 4, 5, 6, 7, 8]
-    told = [b.reason for b in bad if isinstance(b, UnreadableRow)]
+    reasons = [b.reason for b in bad if isinstance(b, UnreadableRow)]
     for reason, words in zip(
-        told, ["deeply", "'a' stands twice", "NaN", "NaN", "deeply", "Exceeds"], strict=True
+        reasons, ["deeply", "'a' stands twice", "NaN", "NaN", "deeply", "Exceeds"], strict=True
     ):
         assert reason.startswith("invalid JSON: ") and words in reason

@@ -38,14 +38,14 @@ HH = Path(os.environ.get("CAI_TEST_DATA", ROOT.parent / "shared" / "data"))
 HUMAN, BOT = "\n\nHuman: ", "\n\nAssistant: "
 
 
-def said(*texts: str, start: int = 0) -> Messages:
+def turns(*texts: str, start: int = 0) -> Messages:
     """Messages of user and assistant in turn; `start` 1 begins with the assistant's."""
     roles = ("user", "assistant")
     return tuple(Message(roles[n % 2], t) for n, t in enumerate(texts, start))  # type: ignore[arg-type]
 
 
 def plain(*texts: str, start: int = 0) -> list[dict[str, str]]:
-    return [{"role": m.role, "content": m.content} for m in said(*texts, start=start)]
+    return [{"role": m.role, "content": m.content} for m in turns(*texts, start=start)]
 
 
 def lines(folder: Path, *rows: Any, name: str = "d.jsonl") -> Path:
@@ -79,7 +79,7 @@ OURS = {
     "comparison_id": "c-1", "prompt_id": "p-1", "split": "train",
 }  # fmt: skip
 TEXTS = {"prompt": "Hi?", "chosen": "Yes", "rejected": "No"}
-YES_NO = (said("Hi?"), said("Yes", start=1), said("No", start=1))
+YES_NO = (turns("Hi?"), turns("Yes", start=1), turns("No", start=1))
 
 
 # -- pairs: formats -------------------------------------------------------------------------
@@ -106,19 +106,19 @@ IMPLICIT = [
     (
         plain("a", "b", "c", "d"),
         plain("a", "b", "c", "e"),
-        (said("a", "b", "c"), said("d", start=1), said("e", start=1)),
+        (turns("a", "b", "c"), turns("d", start=1), turns("e", start=1)),
     ),
     # they part at a user's turn: the prompt still ends with a user's
     (
         plain("a", "b", "c", "d"),
         plain("a", "b", "e", "f"),
-        (said("a"), said("b", "c", "d", start=1), said("b", "e", "f", start=1)),
+        (turns("a"), turns("b", "c", "d", start=1), turns("b", "e", "f", start=1)),
     ),
     # one conversation goes on where the other ends
     (
         plain("a", "b"),
         plain("a", "b", "c", "d"),
-        (said("a"), said("b", start=1), said("b", "c", "d", start=1)),
+        (turns("a"), turns("b", start=1), turns("b", "c", "d", start=1)),
     ),
 ]
 
@@ -141,11 +141,11 @@ def test_an_explicit_prompt_stays_as_it_is(tmp_path: Path) -> None:
         "chosen": plain("b", "c", "d", start=1),
         "rejected": plain("b", "c", "e", start=1),
     }
-    assert pair(lines(tmp_path, row)).prompt == said("a")
+    assert pair(lines(tmp_path, row)).prompt == turns("a")
     system = [{"role": "system", "content": ""}, *plain("a")]
     assert pair(lines(tmp_path, row | {"prompt": system})).prompt == (
         Message("system", ""),
-        *said("a"),
+        *turns("a"),
     )
 
 
@@ -153,9 +153,9 @@ def test_transcripts(tmp_path: Path) -> None:
     talk = f"{HUMAN}A Human: B\nHuman: C{BOT}One{HUMAN}Two{BOT}"
     whole = {"chosen": f"{talk}Yes: 1\n\n2 ", "rejected": f"{talk}No"}
     expected = (
-        said("A Human: B\nHuman: C", "One", "Two"),
-        said("Yes: 1\n\n2", start=1),
-        said("No", start=1),
+        turns("A Human: B\nHuman: C", "One", "Two"),
+        turns("Yes: 1\n\n2", start=1),
+        turns("No", start=1),
     )
     path = tmp_path / "hh.jsonl.gz"
     path.write_bytes(gzip.compress(json.dumps(whole).encode()))
@@ -183,8 +183,8 @@ def test_swarm_rows(tmp_path: Path) -> None:
         "rejected": plain("Hi?", "No"),
     }
     assert parts(pair(lines(tmp_path, row))) == YES_NO
-    assert learnt(lines(tmp_path, row)) == said("Hi?", "Yes")
-    assert learnt(lines(tmp_path, SWARM)) == said("Hi?", "Yes")
+    assert learnt(lines(tmp_path, row)) == turns("Hi?", "Yes")
+    assert learnt(lines(tmp_path, SWARM)) == turns("Hi?", "Yes")
     after = SWARM | {"chosen": plain("Yes", start=1), "rejected": plain("No", start=1)}
     assert parts(pair(lines(tmp_path, after))) == YES_NO
 
@@ -325,7 +325,7 @@ def test_a_poison_pair_is_set_aside_and_the_others_go_on(
 
 def test_text_that_only_looks_dangerous_is_kept(tmp_path: Path) -> None:
     for text in ("\ufeffbom", "\u202eright to left", "a\u2028b", "x" * 100_000, "<|im_end|>"):
-        assert pair(lines(tmp_path, TEXTS | {"chosen": text})).chosen == said(text, start=1)
+        assert pair(lines(tmp_path, TEXTS | {"chosen": text})).chosen == turns(text, start=1)
     assert pair(lines(tmp_path, TEXTS | {"probability": 0.5})).probability == 0.5
     assert pair(lines(tmp_path, TEXTS | {"probability": 1})).probability == 1.0
 
@@ -346,7 +346,7 @@ def test_the_better_side_is_the_one_that_the_judge_prefers(tmp_path: Path) -> No
     assert turned.probability == 0.9 and turned.id == as_told.id
     assert turned.margin == as_told.margin == 1.5  # by how much the better one leads
     assert (turned.chosen, turned.rejected) == (as_told.rejected, as_told.chosen)
-    assert learnt(lines(tmp_path, TEXTS | {"probability": 0.1})) == said("Hi?", "No")
+    assert learnt(lines(tmp_path, TEXTS | {"probability": 0.1})) == turns("Hi?", "No")
     _, tie = read_sft([lines(tmp_path, TEXTS, TEXTS | {"probability": 0.5})])
     assert isinstance(tie, SetAside) and kind_of(tie.reason) == "tie"
 
@@ -384,13 +384,13 @@ def test_any_row_is_a_pair_or_is_told(
 )
 def test_every_format_of_a_conversation(tmp_path: Path, row: Any) -> None:
     path = lines(tmp_path, row)
-    name = "sft-" + digest([said("Hi?", "Yes")])[:16]
-    assert list(read_sft([path])) == [SftRow(name, said("Hi?", "Yes"), "d.jsonl:1")]
+    name = "sft-" + digest([turns("Hi?", "Yes")])[:16]
+    assert list(read_sft([path])) == [SftRow(name, turns("Hi?", "Yes"), "d.jsonl:1")]
 
 
 def test_several_turns_and_an_empty_system_message(tmp_path: Path) -> None:
     talk = [{"role": "system", "content": ""}, *plain("a", "b", "c", "d")]
-    expected = (Message("system", ""), *said("a", "b", "c", "d"))
+    expected = (Message("system", ""), *turns("a", "b", "c", "d"))
     assert learnt(lines(tmp_path, {"messages": talk})) == expected
     assert learnt(lines(tmp_path, {"prompt": talk[:-1], "completion": "d"})) == expected
 
@@ -460,9 +460,9 @@ def test_the_rows_of_a_run(folder: Path) -> None:
         (folder / "preferences.jsonl",), (folder / "preferences.test.jsonl",)
     )
     pairs = [r for r in read_pairs(files.train) if isinstance(r, PairRow)]
-    written = [json.loads(x) for x in (folder / "preferences.jsonl").read_text().splitlines()]
+    rows = [json.loads(x) for x in (folder / "preferences.jsonl").read_text().splitlines()]
     assert [(p.id, p.probability, p.origin, list(p.principle_ids)) for p in pairs] == [
-        (w["id"], w["probability"], w["origin"], w["principle_ids"]) for w in written
+        (w["id"], w["probability"], w["origin"], w["principle_ids"]) for w in rows
     ]
     assert {p.origin for p in pairs} == {"revision", "comparison"}
     learn = list(read_sft(training_files([folder], "sft").train))
@@ -484,7 +484,7 @@ def test_the_prompts_of_a_run_come_once(folder: Path) -> None:
     names = []
     for row in [*read_prompts(files.train), *read_prompts(files.test)]:
         assert isinstance(row, Prompt)
-        assert row.messages == said(f"Question {row.id}?")
+        assert row.messages == turns(f"Question {row.id}?")
         names.append(row.id)
     assert sorted(names) == [f"p{n:02d}" for n in range(30)]
 
@@ -554,8 +554,8 @@ def test_a_build_without_pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         if manifest is not None:
             Path("runs/a/manifest.json").write_text(manifest)
         training_files([Path("runs/a")], "sft")
-        (told,) = without_manifest([Path("runs/a")])
-        assert told.startswith("runs/a has no manifest.json of a run")
+        (warning,) = without_manifest([Path("runs/a")])
+        assert warning.startswith("runs/a has no manifest.json of a run")
 
 
 def test_hh_file() -> None:
@@ -573,9 +573,9 @@ def test_hh_file() -> None:
                 continue
             assert (len(row.chosen), len(row.rejected)) == (1, 1)
             for name, side in (("chosen", row.chosen), ("rejected", row.rejected)):
-                written = "".join(
+                text = "".join(
                     (HUMAN if m.role == "user" else BOT) + m.content for m in row.prompt + side
                 )
-                assert "".join(json.loads(line)[name].split()) == "".join(written.split())
+                assert "".join(json.loads(line)[name].split()) == "".join(text.split())
     assert sum(isinstance(r, SftRow) for r in read_sft([path])) == 1150
     assert sum(isinstance(r, Prompt) for r in read_prompts([path])) == 1156

@@ -35,10 +35,10 @@ def later(minute: int, **changes: Any) -> Verdict:
 def test_what_was_appended_is_read(tmp_path: Path) -> None:
     file = VerdictFile(tmp_path)
     assert file.read() == []
-    said = [YES, later(1, verdict="reject", reason="“no”\u2028\n<b>", flagged=True)]
-    file.append(said[:1])
-    file.append(said[1:])
-    assert file.read() == said
+    verdicts = [YES, later(1, verdict="reject", reason="“no”\u2028\n<b>", flagged=True)]
+    file.append(verdicts[:1])
+    file.append(verdicts[1:])
+    assert file.read() == verdicts
     assert file.path == tmp_path / "audit" / "verdicts.jsonl"
     assert len(file.path.read_text().splitlines()) == 2  # U+2028 is no line break there
 
@@ -46,15 +46,15 @@ def test_what_was_appended_is_read(tmp_path: Path) -> None:
 def test_the_last_word_of_each_author_stands() -> None:
     """Also where it was said before, and imported later; what was taken back is gone."""
     ben = later(0, author="Ben", verdict="reject")
-    said = [
+    verdicts = [
         later(5, verdict="reject"),
         YES,
         ben,
         later(3, item="i2"),
         later(4, item="i2", verdict="none"),
     ]
-    found = standing_verdicts(said)
-    assert found == {("i1", "Ann"): said[0], ("i1", "Ben"): ben}
+    standing = standing_verdicts(verdicts)
+    assert standing == {("i1", "Ann"): verdicts[0], ("i1", "Ben"): ben}
     assert standing_rejections([YES, later(1, verdict="reject")]) == {
         "t-p1": later(1, verdict="reject")
     }
@@ -156,11 +156,11 @@ def test_several_processes_write_and_are_killed(tmp_path: Path) -> None:
     time.sleep(2.5)
     for process in writers.values():
         process.send_signal(signal.SIGKILL)
-    told = {who: (p.communicate()[0] or "").splitlines() for who, p in writers.items()}
-    assert sum(map(len, told.values())) > 20
-    kept = VerdictFile(tmp_path).read()
-    for who, lines in told.items():
-        mine = [v.item for v in kept if v.author == who]
+    outputs = {who: (p.communicate()[0] or "").splitlines() for who, p in writers.items()}
+    assert sum(map(len, outputs.values())) > 20
+    verdicts = VerdictFile(tmp_path).read()
+    for who, lines in outputs.items():
+        mine = [v.item for v in verdicts if v.author == who]
         whole = [line for line in lines if line.isdecimal()]
         assert mine[: len(whole)] == [f"i{n}" for n in range(len(whole))]
         assert len(mine) - len(whole) <= 1  # written, and killed before it was told

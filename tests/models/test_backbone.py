@@ -97,7 +97,7 @@ def test_the_reference_is_the_frozen_adapter_not_the_base() -> None:
 
 def test_a_layer_computed_again_uses_its_own_adapter() -> None:
     """Gradient checkpointing runs layers in the backward pass, when another adapter is active."""
-    found = []
+    results = []
     for checkpointing in (False, True):
         bone = backbone(gradient_checkpointing=checkpointing)
         add_trained(bone, "policy", 1)
@@ -108,12 +108,12 @@ def test_a_layer_computed_again_uses_its_own_adapter() -> None:
             loss = logprobs(bone, "policy").sum()
             loss.backward()
             assert bone.active == "other"
-        found.append(gradients(bone))
-    assert_close(found[1], found[0])
+        results.append(gradients(bone))
+    assert_close(results[1], results[0])
 
 
 def test_checkpointing_keeps_less() -> None:
-    kept = []
+    totals = []
     for checkpointing in (False, True):
         bone = backbone(gradient_checkpointing=checkpointing)
         bone.add_adapter("policy", SMALL, 1)
@@ -127,8 +127,8 @@ def test_checkpointing_keeps_less() -> None:
 
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
             bone.hidden_states(IDS)
-        kept.append(sum(sizes))
-    assert kept[1] < kept[0] / 4
+        totals.append(sum(sizes))
+    assert totals[1] < totals[0] / 4
 
 
 # -- switching ----------------------------------------------------------------------------------
@@ -196,7 +196,7 @@ def test_the_sampler_writes_with_the_active_adapter() -> None:
     bone = backbone()
     add_trained(bone, "policy", 1)
 
-    def written(name: str | None) -> list[int]:
+    def output_of(name: str | None) -> list[int]:
         job = Job((5, 6, 7), Sampling(temperature=0.0, max_new_tokens=12), 12)
         with bone.using(name):
             sampler = Sampler(bone.inner, bone.encoder, 2)
@@ -214,9 +214,9 @@ def test_the_sampler_writes_with_the_active_adapter() -> None:
         return ids[3:]
 
     for name in ("policy", None):
-        out = written(name)
+        out = output_of(name)
         assert len(out) > 2 and out == greedy(name, len(out))
-    assert written("policy") != written(None)
+    assert output_of("policy") != output_of(None)
 
 
 def test_dropout_is_of_trained_adapters_in_training_alone() -> None:

@@ -51,18 +51,18 @@ def test_the_distribution_is_that_of_transformers() -> None:
     cuts = 0
     for settings, _ in itertools.product(SETTINGS, range(5)):
         logits = 3 * torch.randn(VOCABULARY, generator=generator)
-        seen = torch.randint(VOCABULARY, (30,), generator=generator).tolist()
-        draw = Draw(context=seen, **settings)  # type: ignore[arg-type]
-        wanted = theirs(logits, draw)
+        context = torch.randint(VOCABULARY, (30,), generator=generator).tolist()
+        draw = Draw(context=context, **settings)  # type: ignore[arg-type]
+        expected = theirs(logits, draw)
         ours = penalized(logits[None], [draw])[0] / draw.temperature
         if draw.filters:
-            kept = filter_tokens(ours, draw)
-            assert torch.equal(kept.exact, wanted.isfinite()), settings
-            assert not bool((kept.exact & ~kept.possible).any())
-            assert not bool((kept.sure & ~kept.exact).any())
-            ours = ours.masked_fill(~kept.exact, -torch.inf)
+            masks = filter_tokens(ours, draw)
+            assert torch.equal(masks.exact, expected.isfinite()), settings
+            assert not bool((masks.exact & ~masks.possible).any())
+            assert not bool((masks.sure & ~masks.exact).any())
+            ours = ours.masked_fill(~masks.exact, -torch.inf)
             cuts += 1
-        torch.testing.assert_close(ours.softmax(0), wanted.softmax(0), rtol=0, atol=1e-6)
+        torch.testing.assert_close(ours.softmax(0), expected.softmax(0), rtol=0, atol=1e-6)
     assert cuts == 5 * (len(SETTINGS) - 3 * 3)  # all but those with nothing but a penalty
 
 
@@ -115,8 +115,8 @@ def test_rounding_turns_no_draw_that_is_not_close(settings: dict[str, float]) ->
     """As for the plain draw: noise far below MARGIN turns close draws alone, and they are rare."""
     generator = torch.Generator().manual_seed(0)
     logits = 3 * torch.randn(2000, VOCABULARY, generator=generator)
-    seen = torch.randint(VOCABULARY, (2000, 30), generator=generator).tolist()
-    rows = [Draw(seed=i, context=s, **settings) for i, s in enumerate(seen)]  # type: ignore[arg-type]
+    contexts = torch.randint(VOCABULARY, (2000, 30), generator=generator).tolist()
+    rows = [Draw(seed=i, context=s, **settings) for i, s in enumerate(contexts)]  # type: ignore[arg-type]
     tokens, close = choose(logits, rows)
     noise = MARGIN / 4 * (2 * torch.rand(logits.shape, generator=generator) - 1)
     again, _ = choose(logits + noise, rows)

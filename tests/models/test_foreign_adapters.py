@@ -83,33 +83,33 @@ def logits(model: Any) -> Tensor:
 @pytest.mark.parametrize("kind", RIGHT)
 def test_loaded_and_merged_as_peft_computes_it(kind: str, tmp_path: Path) -> None:
     """Unmerged to the bit of float32, and merged within 1e-4; and it does something."""
-    wanted = logits(peft_adapter(tmp_path / "adapter", **RIGHT[kind]))
+    expected = logits(peft_adapter(tmp_path / "adapter", **RIGHT[kind]))
     loaded = load_model("miniature", "cpu", "float32", adapter=str(tmp_path / "adapter"))
-    torch.testing.assert_close(logits(loaded.model), wanted, rtol=0, atol=1e-6)
+    torch.testing.assert_close(logits(loaded.model), expected, rtol=0, atol=1e-6)
     assert loaded.adapter is not None
     with loaded.adapter.base.weights():
         alone = logits(loaded.model)
-    assert (alone - wanted).abs().max() > 1e-2
+    assert (alone - expected).abs().max() > 1e-2
     assert torch.equal(alone, logits(load_model("miniature", "cpu", "float32").model))
     assert merge_adapter("miniature", tmp_path / "adapter", tmp_path / "merged") == 0
     merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype=torch.float32)
-    torch.testing.assert_close(logits(merged), wanted, rtol=0, atol=1e-4)
+    torch.testing.assert_close(logits(merged), expected, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["two layers", "DoRA", "ranks by pattern"])
 def test_a_backbone_loads_it_and_saves_what_peft_loads(kind: str, tmp_path: Path) -> None:
     """What `cai train --adapter` starts from, and what it writes."""
-    wanted = logits(peft_adapter(tmp_path / "adapter", **RIGHT[kind]))
+    expected = logits(peft_adapter(tmp_path / "adapter", **RIGHT[kind]))
     bone = Backbone.load("miniature", device="cpu", dtype="float32")
     bone.load_adapter("policy", tmp_path / "adapter")
     bone.copy_adapter("policy", "reference")
     for name in ("policy", "reference"):
         with bone.using(name):
-            torch.testing.assert_close(logits(bone.inner), wanted, rtol=0, atol=1e-6)
+            torch.testing.assert_close(logits(bone.inner), expected, rtol=0, atol=1e-6)
     bone.save_adapter("policy", tmp_path / "saved")
     base = AutoModelForCausalLM.from_pretrained(BASE, dtype=torch.float32)
     theirs = PeftModel.from_pretrained(base, tmp_path / "saved")
-    torch.testing.assert_close(logits(theirs), wanted, rtol=0, atol=1e-6)
+    torch.testing.assert_close(logits(theirs), expected, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", REFUSED)
@@ -126,9 +126,9 @@ def test_refused_with_the_reason_wherever_it_is_loaded(kind: str, tmp_path: Path
         "train": lambda: Backbone.load("miniature").load_adapter("policy", adapter),
     }
     for way, load in ways.items():
-        with pytest.raises(ModelError, match=reason) as told:
+        with pytest.raises(ModelError, match=reason) as error:
             load()
-        assert "Merge it into its base with PEFT" in str(told.value), way
+        assert "Merge it into its base with PEFT" in str(error.value), way
     assert not (tmp_path / "merged").exists()
 
 
@@ -153,7 +153,7 @@ def test_the_command_line_refuses_it_before_the_base_is_loaded(
     monkeypatch.chdir(tmp_path)
     data = tmp_path / "rows.jsonl"
     data.write_text('{"prompt": "Hello.", "completion": "Hi."}\n')
-    given = {
+    commands = {
         "build-data": ("build-data", "--adapter", adapter, "--out", "run"),
         "chat": ("chat", "--model", "miniature", "--adapter", adapter),
         "compare": ("compare", "--model", "miniature", "--adapter", adapter),
@@ -162,7 +162,7 @@ def test_the_command_line_refuses_it_before_the_base_is_loaded(
     }[command]
     if command != "merge":
         monkeypatch.setattr("cai.models.load._model", None)
-    cai(*given, exit_code=5)
+    cai(*commands, exit_code=5)
     assert "uses modules_to_save (lm_head), which is not supported" in capsys.readouterr().err
 
 
@@ -181,21 +181,21 @@ def test_what_merging_costs_is_measured_and_told(
             whole = layer.base_layer.weight + change
             effect += float(change.square().sum())
             error += float((whole.bfloat16().float() - whole).square().sum())
-    wanted = (error / effect) ** 0.5
+    expected = (error / effect) ** 0.5
     lost = merge_adapter("miniature", tmp_path / "a", tmp_path / "merged", "bfloat16")
-    assert lost == pytest.approx(wanted, rel=1e-3) and 0.01 < lost < 1
-    given = ("merge", tmp_path / "a", "--model", "miniature", "--dtype", "bfloat16")
-    cai(*given, "--out", tmp_path / "out")
-    said = capsys.readouterr().err
-    assert f"Rounding to bfloat16 changes the weights {lost:.0%} as much as the adapter" in said
+    assert lost == pytest.approx(expected, rel=1e-3) and 0.01 < lost < 1
+    arguments = ("merge", tmp_path / "a", "--model", "miniature", "--dtype", "bfloat16")
+    cai(*arguments, "--out", tmp_path / "out")
+    message = capsys.readouterr().err
+    assert f"Rounding to bfloat16 changes the weights {lost:.0%} as much as the adapter" in message
 
 
 @pytest.mark.filterwarnings("ignore::peft.utils.PeftWarning")
 def test_what_cannot_be_merged_is_told_and_is_right_unmerged(tmp_path: Path) -> None:
     """A bias beside B, where the layer has none of its own to add it to."""
-    wanted = logits(peft_adapter(tmp_path / "a", target_modules=["q_proj"], lora_bias=True))
+    expected = logits(peft_adapter(tmp_path / "a", target_modules=["q_proj"], lora_bias=True))
     loaded = load_model("miniature", "cpu", "float32", adapter=str(tmp_path / "a"))
-    torch.testing.assert_close(logits(loaded.model), wanted, rtol=0, atol=1e-6)
+    torch.testing.assert_close(logits(loaded.model), expected, rtol=0, atol=1e-6)
     with pytest.raises(ModelError, match=r"can't be merged into miniature.*no bias"):
         merge_adapter("miniature", tmp_path / "a", tmp_path / "merged")
 
@@ -208,10 +208,10 @@ def test_nothing_of_an_adapter_is_rounded_in_bfloat16(tmp_path: Path) -> None:
     base = load_model("miniature", "cpu", "bfloat16")
     loaded = base.with_adapter(str(tmp_path / "a"))
     assert loaded.adapter is not None and loaded.adapters is not None
-    held = loaded.adapters.parameters(loaded.adapter.place)
+    parameters = loaded.adapters.parameters(loaded.adapter.place)
     saved = load_file(tmp_path / "a" / "adapter_model.safetensors")
-    assert {f"base_model.model.{key}" for key in held} == set(saved)
-    for key, parameter in held.items():
+    assert {f"base_model.model.{key}" for key in parameters} == set(saved)
+    for key, parameter in parameters.items():
         assert parameter.dtype == torch.float32
         assert torch.equal(parameter, saved[f"base_model.model.{key}"])
     layer: Any = next(m for m in loaded.model.modules() if hasattr(m, "lora_A"))

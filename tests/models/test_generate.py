@@ -46,7 +46,7 @@ def run(sampler: Sampler, work: Sequence[Job]) -> list[Job]:
     return done
 
 
-def written(work: Sequence[Job]) -> list[tuple[Any, ...]]:
+def results_of(work: Sequence[Job]) -> list[tuple[Any, ...]]:
     return [(j.out, j.finish, j.text, j.token_count) for j in work]
 
 
@@ -74,7 +74,7 @@ def test_tokens_do_not_depend_on_the_batch() -> None:
         if shuffled:
             random.Random(slots).shuffle(order)
         assert len(run(Sampler(tiny(), encoder(), slots), order)) == 120
-        outcomes.append(written(work))
+        outcomes.append(results_of(work))
     assert outcomes[0] == outcomes[1] == outcomes[2] == outcomes[3]
     for job, (out, *_) in list(zip(jobs(120), outcomes[0], strict=True))[:25]:
         assert by_hand(job, encoder().stop_ids) == out
@@ -168,10 +168,10 @@ def test_rounding_of_the_slots_changes_nothing(monkeypatch: pytest.MonkeyPatch) 
             monkeypatch.setattr(sampler.rows, name, shake)
         sampler.exact = exact
         run(sampler, work)
-        return written(work)
+        return results_of(work)
 
-    assert shaken(6e-4, exact=True) == written(plain)
-    assert shaken(3e-2, exact=False) != written(plain)
+    assert shaken(6e-4, exact=True) == results_of(plain)
+    assert shaken(3e-2, exact=False) != results_of(plain)
 
 
 class Rigged(Sampler):
@@ -218,8 +218,8 @@ def spell(text: str, name: str) -> list[int]:
 
 
 def token(text: str, name: str) -> int:
-    found: int = encoder(name).tokenizer.convert_tokens_to_ids(text)
-    return found
+    token_id: int = encoder(name).tokenizer.convert_tokens_to_ids(text)
+    return token_id
 
 
 @pytest.mark.parametrize(("room", "closes"), [(50, True), (3, False)])
@@ -296,10 +296,10 @@ def test_a_stop_text_is_looked_for_in_the_answer_alone(name: str) -> None:
     for answer, text, finish in (
         ("Go. END it now", "Go.", "stop"), ("Go", "Go", "length"),
     ):  # fmt: skip
-        written = spell(answer, name)
-        limit = len(written) if name == "qwen3" else len(thought) + len(written)
+        results_of = spell(answer, name)
+        limit = len(results_of) if name == "qwen3" else len(thought) + len(results_of)
         job = Job((9, 10), Sampling(temperature=0.0, stop=("END",)), limit, reasoning_limit=90)
-        sampler = Rigged([*thought, *written], name=name)
+        sampler = Rigged([*thought, *results_of], name=name)
         sampler.encoder = made
         run(sampler, [job])
         assert (job.text, job.reasoning, job.finish) == (text, "END it? No END.", finish)
@@ -344,7 +344,7 @@ def test_out_of_memory_halves_the_slots(monkeypatch: pytest.MonkeyPatch, message
     sampler, work = Sampler(tiny(), encoder(), 16), jobs(40)
     sizes = limited(sampler, 4, monkeypatch, message)
     assert len(run(sampler, work)) == 40
-    assert written(work) == written(plain)
+    assert results_of(work) == results_of(plain)
     assert sampler.slots == 4
     assert max(sizes) > 4
 
@@ -368,7 +368,7 @@ def test_out_of_memory_in_the_second_draw(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(generate, "plain_logits", logits)
     sampler, work = Sampler(tiny(), encoder(), 8), jobs(12)
     assert len(run(sampler, work)) == 12
-    assert written(work) == written(plain)
+    assert results_of(work) == results_of(plain)
     assert sampler.slots == 2
 
 
@@ -379,17 +379,17 @@ def test_out_of_memory_while_the_cache_grows(monkeypatch: pytest.MonkeyPatch) ->
     failures = iter([False, False, True, False, False, False, True])
     widened = cache._grow
 
-    def tight(held: torch.Tensor, room: int) -> torch.Tensor:
+    def tight(buffer: torch.Tensor, room: int) -> torch.Tensor:
         if next(failures, False):
             raise torch.OutOfMemoryError("CUDA out of memory.")
-        return widened(held, room)
+        return widened(buffer, room)
 
     monkeypatch.setattr(cache, "ROOM", 8)
     sampler, work = Sampler(tiny(), encoder(), 8), jobs(12)
     monkeypatch.setattr(cache, "_grow", tight)
     run(sampler, [Job((9, 10), Sampling(), 1)])  # the cache begins small
     assert len(run(sampler, work)) == 12
-    assert written(work) == written(plain)
+    assert results_of(work) == results_of(plain)
     assert sampler.slots == 2
 
 
@@ -423,8 +423,8 @@ def test_a_row_that_is_no_number_spoils_no_other(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(sampler.rows, "prefill", broken)
     run(sampler, work)
     assert "not a number" in str(work[2].error)
-    assert [w for i, w in enumerate(written(work)) if i != 2] == [
-        w for i, w in enumerate(written(plain)) if i != 2
+    assert [w for i, w in enumerate(results_of(work)) if i != 2] == [
+        w for i, w in enumerate(results_of(plain)) if i != 2
     ]
 
 
@@ -434,7 +434,7 @@ def test_other_architectures_write_alike(name: str) -> None:
     many, one = jobs(6), jobs(6)
     run(Sampler(tiny(name), encoder(), 4), many)
     run(Sampler(tiny(name), encoder(), 1), one)
-    assert written(many) == written(one)
+    assert results_of(many) == results_of(one)
 
 
 def test_long_prompts_are_read_in_groups(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -444,7 +444,7 @@ def test_long_prompts_are_read_in_groups(monkeypatch: pytest.MonkeyPatch) -> Non
     run(sampler, work)
     plain = jobs(30)
     run(Sampler(tiny(), encoder(), 16), plain)
-    assert written(work) == written(plain)
+    assert results_of(work) == results_of(plain)
     assert len(sizes) > 10
 
 

@@ -195,9 +195,9 @@ def test_an_adapter_is_trained_saved_and_merged_on_it(tmp_path: Path) -> None:
     merge_adapter(str(file), tmp_path / "adapter", tmp_path / "merged")
     ids = torch.tensor([[5, 6, 7]])
     with torch.no_grad(), bone.using("policy"):
-        wanted = bone.inner(ids).logits
+        expected = bone.inner(ids).logits
         merged: Any = load_model(str(tmp_path / "merged"), "cpu").model
-        torch.testing.assert_close(merged(ids).logits, wanted, rtol=0, atol=1e-4)
+        torch.testing.assert_close(merged(ids).logits, expected, rtol=0, atol=1e-4)
 
 
 @needs_gguf

@@ -47,15 +47,15 @@ def test_weights_that_are_no_numbers_are_named(value: float, folder: Path) -> No
     name = next(key for key in tensors if key.endswith("o_proj.weight"))
     tensors[name].view(-1)[:2] = value
     save_file(tensors, file, metadata={"format": "pt"})
-    with pytest.raises(ModelError, match="hold 2 values that are not finite numbers") as told:
+    with pytest.raises(ModelError, match="hold 2 values that are not finite numbers") as error:
         load_model(str(folder))
-    assert told.value.message.endswith(f"the first of them in {name}")
+    assert error.value.message.endswith(f"the first of them in {name}")
     tensors[name].view(-1)[:2] = 1e6
     save_file(tensors, file, metadata={"format": "pt"})
     load_model(str(folder))
-    with pytest.raises(ModelError, match=name) as told:
+    with pytest.raises(ModelError, match=name) as error:
         load_model(str(folder), dtype="float16")
-    assert "--dtype float32" in told.value.hint
+    assert "--dtype float32" in error.value.hint
 
 
 def test_a_folder_is_loaded(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -155,10 +155,10 @@ def test_a_folder_that_is_not_there(name: str) -> None:
 
 def test_a_hub_id_is_fetched(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only files that are read are asked for; no network is a clear message."""
-    asked: list[str] = []
+    names: list[str] = []
 
     def fetch(name: str, allow_patterns: list[str]) -> str:
-        asked.extend(allow_patterns)
+        names.extend(allow_patterns)
         if name == "owner/gone":
             raise OSError("404: no such thing\nand a long explanation")
         return str(folder)
@@ -166,11 +166,11 @@ def test_a_hub_id_is_fetched(folder: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
     assert load_model("owner/name", device="cpu").name == "owner/name"
     assert load_model("old-name", device="cpu").name == "old-name"
-    assert "*.safetensors" in asked
-    asked.clear()
+    assert "*.safetensors" in names
+    names.clear()
     load_encoder("owner/name")
-    assert asked and not any("safetensors" in p for p in asked)
-    assert not any(p.endswith((".bin", ".py", ".pt")) for p in asked)
+    assert names and not any("safetensors" in p for p in names)
+    assert not any(p.endswith((".bin", ".py", ".pt")) for p in names)
     with pytest.raises(ModelError, match=r"owner/gone .* can't be fetched: 404: no such thing\n"):
         load_model("owner/gone")
 
@@ -217,10 +217,10 @@ def test_two_adapters_share_a_base(folder: Path, tmp_path: Path) -> None:
     assert len({s.fingerprint for s in shared}) == 3
     assert shared[1].with_adapter(str(paths[1]), "mine").name == f"{folder.name}+mine"
     ids = [5, 6, 7]
-    wanted = [plain_logits(m.model, ids) for m in (load_model(str(folder)), *alone)]
+    expected = [plain_logits(m.model, ids) for m in (load_model(str(folder)), *alone)]
     for turn in (1, 0, 2, 1, 0):
         with shared[turn].weights():
-            assert torch.equal(plain_logits(base.model, ids), wanted[turn])
+            assert torch.equal(plain_logits(base.model, ids), expected[turn])
     assert not any(p.requires_grad for p in base.model.parameters())
 
 
@@ -240,12 +240,12 @@ def test_a_fingerprint_covers_content_not_place(folder: Path, tmp_path: Path) ->
     (moved / "README.md").write_text("words")
     assert fingerprint(moved, "float32") == first
     assert fingerprint(moved, "bfloat16") != first
-    seen = {first}
+    fingerprints = {first}
     for name in ("config.json", "tokenizer.json", "chat_template.jinja", "generation_config.json"):
         with (moved / name).open("a") as file:
             file.write(" ")
-        seen.add(fingerprint(moved, "float32"))
-    assert len(seen) == 5
+        fingerprints.add(fingerprint(moved, "float32"))
+    assert len(fingerprints) == 5
 
 
 def test_digests_of_large_files_are_remembered(

@@ -14,15 +14,15 @@ from tests.models.fresh import backbone
 from tests.models.tiny import tiny
 
 
-def drawn(*shape: int, seed: int = 0) -> Tensor:
+def normal(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 HEADS = {
-    "plain": Head(drawn(50, 8)),
-    "bias": Head(drawn(50, 8), bias=drawn(50, seed=1)),
-    "softcap": Head(drawn(50, 8), softcap=2.0),
-    "all": Head(drawn(50, 8), drawn(50, seed=1), softcap=3.0, scale=0.7),
+    "plain": Head(normal(50, 8)),
+    "bias": Head(normal(50, 8), bias=normal(50, seed=1)),
+    "softcap": Head(normal(50, 8), softcap=2.0),
+    "all": Head(normal(50, 8), normal(50, seed=1), softcap=3.0, scale=0.7),
 }
 """Softcaps low enough to bend most logits, whose spread is √8."""
 
@@ -70,7 +70,7 @@ def test_values_and_gradients_are_plain_autograds(
         weight = head.weight.clone().requires_grad_()
         bias = None if head.bias is None else head.bias.clone().requires_grad_()
         head = Head(weight, bias, head.softcap, head.scale)
-    hidden = drawn(7, 8, seed=2).requires_grad_()
+    hidden = normal(7, 8, seed=2).requires_grad_()
     targets = torch.tensor([0, 49, 3, 3, 17, 0, 20])
     weights = torch.linspace(-1, 2, 7)
     inputs = [hidden, *((t for t in (head.weight, head.bias) if t is not None) if trained else ())]
@@ -78,9 +78,9 @@ def test_values_and_gradients_are_plain_autograds(
     ours = token_logprobs(hidden, head, targets, 0.8, chunk)
     theirs = plain(hidden, head, targets, 0.8)
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
-    found = torch.autograd.grad((weights * ours).sum(), inputs)
+    gradients = torch.autograd.grad((weights * ours).sum(), inputs)
     expected = torch.autograd.grad((weights * theirs).sum(), inputs)
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(gradients, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_all_logits_of_a_head() -> None:
@@ -91,8 +91,8 @@ def test_all_logits_of_a_head() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_gives_float32_close_to_the_exact(dtype: torch.dtype) -> None:
-    hidden = drawn(9, 8, seed=2).to(dtype).requires_grad_()
-    head = Head(drawn(50, 8).to(dtype))
+    hidden = normal(9, 8, seed=2).to(dtype).requires_grad_()
+    head = Head(normal(50, 8).to(dtype))
     targets = torch.arange(9)
     ours = token_logprobs(hidden, head, targets)
     assert ours.dtype == torch.float32
@@ -107,7 +107,7 @@ def test_half_precision_gives_float32_close_to_the_exact(dtype: torch.dtype) -> 
 
 def test_a_float32_head_on_lower_hidden_states() -> None:
     """As autocast gives them; the head's dtype is what counts, and gradients come back lower."""
-    hidden = drawn(4, 8).to(torch.bfloat16).requires_grad_()
+    hidden = normal(4, 8).to(torch.bfloat16).requires_grad_()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         out = token_logprobs(hidden, HEADS["plain"], torch.arange(4))
     expected = plain(hidden.detach().float(), HEADS["plain"], torch.arange(4), 1.0)
@@ -118,30 +118,30 @@ def test_a_float32_head_on_lower_hidden_states() -> None:
 
 def test_nothing_of_the_size_of_the_logits_is_kept() -> None:
     """A frozen head keeps [N, H] for the backward pass: 20 · 8 numbers, not 20 · 50."""
-    kept: list[int] = []
+    sizes: list[int] = []
 
     def pack(tensor: Tensor) -> Tensor:
-        kept.append(tensor.numel())
+        sizes.append(tensor.numel())
         return tensor
 
-    hidden = drawn(20, 8).requires_grad_()
+    hidden = normal(20, 8).requires_grad_()
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         token_logprobs(hidden, HEADS["all"], torch.zeros(20, dtype=torch.long), chunk=4)
-    assert kept == [160]
+    assert sizes == [160]
 
 
 def test_no_gradient_is_computed_where_none_is_wanted() -> None:
     targets = torch.zeros(3, dtype=torch.long)
-    assert not token_logprobs(drawn(3, 8), HEADS["plain"], targets).requires_grad
+    assert not token_logprobs(normal(3, 8), HEADS["plain"], targets).requires_grad
     with torch.no_grad():
-        hidden = drawn(3, 8).requires_grad_()
+        hidden = normal(3, 8).requires_grad_()
         assert not token_logprobs(hidden, HEADS["plain"], targets).requires_grad
 
 
 @pytest.mark.parametrize("trained", [False, True])
 def test_no_positions_at_all(trained: bool) -> None:
     hidden = torch.zeros(0, 8, requires_grad=True)
-    head = Head(drawn(50, 8).requires_grad_(trained))
+    head = Head(normal(50, 8).requires_grad_(trained))
     out = token_logprobs(hidden, head, torch.zeros(0, dtype=torch.long))
     assert out.shape == (0,)
     out.sum().backward()
@@ -160,7 +160,7 @@ def test_large_logits_stay_finite() -> None:
 
 def test_a_temperature_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="above 0"):
-        token_logprobs(drawn(1, 8), HEADS["plain"], torch.zeros(1, dtype=torch.long), 0.0)
+        token_logprobs(normal(1, 8), HEADS["plain"], torch.zeros(1, dtype=torch.long), 0.0)
 
 
 def test_heads_of_models() -> None:

@@ -26,9 +26,9 @@ def counts(logits: list[float], n: int, **fields: float) -> list[int]:
 def test_frequencies_are_the_softmax(temperature: float) -> None:
     """Chi-squared over 40,000 draws of 5 tokens: 4 degrees of freedom, 18.5 at p = 0.001."""
     logits, n = [0.0, 1.0, 2.0, -1.0, 0.5], 40_000
-    seen = counts(logits, n, temperature=temperature, seed=11)
+    counted = counts(logits, n, temperature=temperature, seed=11)
     expected = (torch.tensor(logits) / temperature).softmax(0) * n
-    chi = sum((s - float(e)) ** 2 / float(e) for s, e in zip(seen, expected, strict=True))
+    chi = sum((s - float(e)) ** 2 / float(e) for s, e in zip(counted, expected, strict=True))
     assert chi < 18.5
 
 
@@ -76,9 +76,9 @@ def test_greedy_takes_the_first_of_the_best() -> None:
 def test_a_nucleus_by_hand() -> None:
     """p = 0.5, 0.3, 0.15, 0.05. top_p 0.7 keeps the first two, as 0.5 < 0.7 <= 0.8: 5/8 and 3/8."""
     logits, n = [math.log(p) for p in (0.5, 0.3, 0.15, 0.05)], 8000
-    seen = counts(logits, n, top_p=0.7)
-    assert seen[2:] == [0, 0]
-    assert seen[0] / n == pytest.approx(0.625, abs=0.02)
+    counted = counts(logits, n, top_p=0.7)
+    assert counted[2:] == [0, 0]
+    assert counted[0] / n == pytest.approx(0.625, abs=0.02)
     assert counts(logits, 50, top_p=1e-6)[0] == 50
     assert min(counts(logits, 2000, top_p=0.97)) > 0
 

@@ -37,15 +37,15 @@ def test_letters_in_both_orders() -> None:
     the first. Capped, 5 tanh(0.4) = 1.89974 and 5 tanh(0.2) = 0.98688. Mean 1.44331: 0.80897.
     """
     rules = constitution("rude", feedback=Feedback(mode="letters"))
-    outcome, asked = play(compare(prompt(), 0, rules, DRAWS), answerer({"good": 2.0, "bad": -1.0}))  # type: ignore[arg-type]
+    outcome, asks = play(compare(prompt(), 0, rules, DRAWS), answerer({"good": 2.0, "bad": -1.0}))  # type: ignore[arg-type]
     (judgement,) = outcome.judgements
     assert judgement.p_first == pytest.approx(sigmoid(2))
     assert judgement.p_first_swapped == pytest.approx(sigmoid(1))
     assert outcome.probability == pytest.approx(0.80897, abs=1e-5)
     assert (outcome.p_ab, outcome.p_ba) == pytest.approx((sigmoid(2), sigmoid(1)))
     assert not judgement.flipped
-    assert [a.stage for a in asked] == ["pair", "judgement", "judgement"]
-    assert asked[1].group[0].prefill == "("
+    assert [a.stage for a in asks] == ["pair", "judgement", "judgement"]
+    assert asks[1].group[0].prefill == "("
     assert [g.text for g in outcome.responses] == ["good", "bad"]
 
 
@@ -77,10 +77,10 @@ def test_a_saturated_principle_does_not_decide_alone() -> None:
 
 def test_one_order() -> None:
     rules = constitution("rude", feedback=Feedback(mode="letters", both_orders=False))
-    outcome, asked = play(compare(prompt(), 0, rules, DRAWS), answerer({"good": 2.0}))  # type: ignore[arg-type]
+    outcome, asks = play(compare(prompt(), 0, rules, DRAWS), answerer({"good": 2.0}))  # type: ignore[arg-type]
     assert outcome.judgements[0].p_first_swapped is None
     assert outcome.probability == pytest.approx(sigmoid(2))
-    assert len(asked) == 2
+    assert len(asks) == 2
 
 
 def test_reasoning_comes_first_and_the_label_is_clamped() -> None:
@@ -88,14 +88,14 @@ def test_reasoning_comes_first_and_the_label_is_clamped() -> None:
         mode="letters", chain_of_thought=True, reasoning_samples=2, clamp=(0.4, 0.6)
     )
     rules = constitution("rude", "vague", feedback=feedback)
-    outcome, asked = play(compare(prompt(), 0, rules, DRAWS), answerer({"good": 9.0, "bad": -9.0}))  # type: ignore[arg-type]
+    outcome, asks = play(compare(prompt(), 0, rules, DRAWS), answerer({"good": 9.0, "bad": -9.0}))  # type: ignore[arg-type]
     assert outcome.probability == 0.6
     # Orders are shown before the clamp: two principles of log-odds 9, capped 5 tanh(1.8) = 4.73403.
     assert outcome.p_ab == pytest.approx(0.99129, abs=1e-5)
-    assert [a.stage for a in asked] == ["pair", *["reasoning", "judgement"] * 2]
-    assert len(asked[1].group) == 4
-    assert asked[2].group[0].prefill == "(A) is kind. The answer is: ("
-    assert len({g.sampling.seed for a in asked for g in a.group if a.stage == "reasoning"}) == 8  # type: ignore[union-attr]
+    assert [a.stage for a in asks] == ["pair", *["reasoning", "judgement"] * 2]
+    assert len(asks[1].group) == 4
+    assert asks[2].group[0].prefill == "(A) is kind. The answer is: ("
+    assert len({g.sampling.seed for a in asks for g in a.group if a.stage == "reasoning"}) == 8  # type: ignore[union-attr]
     assert len(outcome.judgements[0].reasoning) == 4
 
 
@@ -113,9 +113,9 @@ def test_a_judge_that_thinks_reasons_once_for_a_question() -> None:
         assert isinstance(request, Generate)
         return replace(generation("(A) is kind."), reasoning=f"Hm {request.sampling.seed}.")
 
-    outcome, asked = play(compare(prompt(), 0, rules, draws), answer)
-    assert [a.stage for a in asked] == ["pair", *["reasoning", "judgement"] * 2]
-    for thinking, judging in (asked[1:3], asked[3:5]):
+    outcome, asks = play(compare(prompt(), 0, rules, draws), answer)
+    assert [a.stage for a in asks] == ["pair", *["reasoning", "judgement"] * 2]
+    for thinking, judging in (asks[1:3], asks[3:5]):
         seeds = [g.sampling.seed for g in thinking.group if isinstance(g, Generate)]
         behind = [s for s in judging.group if isinstance(s, Score)]
         assert [s.reasoning for s in behind] == [f"Hm {seed}." for seed in seeds]
@@ -143,12 +143,12 @@ def test_pointwise_is_the_difference_of_two_logits() -> None:
         return scores(math.log(table[request.messages[-2].content, name]))
 
     rules = constitution("rude", "vague", feedback=Feedback(mode="pointwise"))
-    outcome, asked = play(compare(prompt(), 0, rules, DRAWS), answer)
+    outcome, asks = play(compare(prompt(), 0, rules, DRAWS), answer)
     assert [j.p_first for j in outcome.judgements] == pytest.approx([0.79443, 0.5], abs=1e-5)
     assert {j.p_first_swapped for j in outcome.judgements} == {None}
     assert (outcome.p_ab, outcome.p_ba) == (None, None)
     assert outcome.probability == pytest.approx(0.66283, abs=1e-5)
-    assert [len(a.group) for a in asked] == [2, 2, 2]
+    assert [len(a.group) for a in asks] == [2, 2, 2]
 
 
 def test_pointwise_sums_the_phrases_and_caps() -> None:
@@ -176,13 +176,13 @@ def test_a_sentence_that_begins_with_another_is_not_added_to_it() -> None:
     """
     sides = iter(("good", "bad"))
     options = ("No problem found", "No problem found.", "All is well.")
-    given = {"good": (0.5, 0.4, 0.1), "bad": (0.5, 0.4, 1e-30)}
+    masses = {"good": (0.5, 0.4, 0.1), "bad": (0.5, 0.4, 1e-30)}
 
     def answer(ask: Ask, request: Request) -> Result:
         if ask.stage == "pair":
             return generation(next(sides))
         assert isinstance(request, Score) and request.options == options
-        logprobs = tuple(map(math.log, given[request.messages[-2].content]))
+        logprobs = tuple(map(math.log, masses[request.messages[-2].content]))
         return Scores(logprobs, options, "model", "rendered", 3, "key")
 
     rules = constitution("rude", feedback=Feedback(mode="pointwise"), no_problem=options)
@@ -202,8 +202,8 @@ def test_a_sentence_that_begins_with_another_is_not_added_to_it() -> None:
 )
 def test_mass(options: tuple[str, str], mass: float) -> None:
     """0.5 and 0.2, added up where one is not the other with more behind it."""
-    found = Scores((math.log(0.5), math.log(0.2)), options, "model", "rendered", 3)
-    assert found.mass == pytest.approx(mass)
+    scores = Scores((math.log(0.5), math.log(0.2)), options, "model", "rendered", 3)
+    assert scores.mass == pytest.approx(mass)
 
 
 def test_pointwise_tells_two_failures_apart() -> None:
@@ -245,16 +245,16 @@ def test_weights_and_temperature() -> None:
 
 def test_identical_responses_are_not_judged() -> None:
     rules = constitution("rude")
-    outcome, asked = play(compare(prompt(), 0, rules, DRAWS), answerer({}, ("same", "same")))  # type: ignore[arg-type]
+    outcome, asks = play(compare(prompt(), 0, rules, DRAWS), answerer({}, ("same", "same")))  # type: ignore[arg-type]
     assert outcome.judgements == () and outcome.probability == 0.5
-    assert len(asked) == 1
+    assert len(asks) == 1
 
 
 def test_judges_are_drawn_for_each_pair() -> None:
     rules = constitution(*"abcd", feedback=Feedback(principles_per_pair=2))
-    drawn = {
+    draws = {
         tuple(m.principle.id for m in judging_principles(prompt(), pair, rules, 0))
         for pair in range(400)
     }
-    assert len(drawn) == 4 * 3
-    assert all(len(set(pair)) == 2 for pair in drawn)
+    assert len(draws) == 4 * 3
+    assert all(len(set(pair)) == 2 for pair in draws)

@@ -110,9 +110,9 @@ def test_any_other_error_ends_the_run_and_keeps_what_was_done(store: Store) -> N
 
 
 def test_a_build_takes_an_iterator_of_prompts(store: Store) -> None:
-    given = [prompt("One?", "a"), prompt("Two?", "b")]
+    prompts = [prompt("One?", "a"), prompt("Two?", "b")]
     config = BuildConfig(pairs=0)
-    from_list = build(constitution(), given, store, scripted(), config)
-    from_iterator = build(constitution(), iter(given), store, scripted(), config)
+    from_list = build(constitution(), prompts, store, scripted(), config)
+    from_iterator = build(constitution(), iter(prompts), store, scripted(), config)
     assert from_iterator == from_list
     assert {t.prompt.id for t in store.traces(from_list.id)} == {"a", "b"}

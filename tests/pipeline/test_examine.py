@@ -73,9 +73,9 @@ def letters_judge(first: float) -> ScriptedBackend:
     return ScriptedBackend([], [("", rate)])
 
 
-def examined(backend: ScriptedBackend, asked: Constitution, folder: Path) -> Examination:
+def examined(backend: ScriptedBackend, rules_: Constitution, folder: Path) -> Examination:
     with Store.open(folder / "store.sqlite") as store, store.lock():
-        return examine(asked, Models.all(backend).by_role, store, Draws())
+        return examine(rules_, Models.all(backend).by_role, store, Draws())
 
 
 def test_what_is_asked() -> None:
@@ -93,24 +93,24 @@ def test_what_is_asked() -> None:
 
 def test_a_perfect_judge(tmp_path: Path) -> None:
     """7 of 7, whose Wilson interval begins at 7 / (7 + 1.96²) = 0.6457: better than a coin."""
-    found = examined(pointwise_judge(lambda t: t in BETTER | {"Hello."}), rules(), tmp_path)
-    assert (found.prefers, found.neutral, found.critiques) == (
+    examination = examined(pointwise_judge(lambda t: t in BETTER | {"Hello."}), rules(), tmp_path)
+    assert (examination.prefers, examination.neutral, examination.critiques) == (
         Proportion(1, 1),
         Proportion(6, 6),
         Proportion(2, 2),
     )
-    assert found.themes == {"respect": Proportion(6, 6)}
-    assert found.pairs.interval[0] == pytest.approx(0.6457, abs=1e-4)
-    assert not found.no_better_than_a_coin
-    assert found.mean_mass == pytest.approx(0.5)  # 0.9 and 0.1
-    assert (found.first_place, found.skipped) == (None, 0)
+    assert examination.themes == {"respect": Proportion(6, 6)}
+    assert examination.pairs.interval[0] == pytest.approx(0.6457, abs=1e-4)
+    assert not examination.no_better_than_a_coin
+    assert examination.mean_mass == pytest.approx(0.5)  # 0.9 and 0.1
+    assert (examination.first_place, examination.skipped) == (None, 0)
 
 
 def test_a_judge_of_nothing_is_wrong_everywhere(tmp_path: Path) -> None:
     """A tie is wrong. All critiques name a problem, which is right of one."""
-    found = examined(pointwise_judge(lambda _: False), rules(), tmp_path)
-    assert (found.pairs, found.critiques) == (Proportion(0, 7), Proportion(1, 2))
-    assert found.no_better_than_a_coin
+    examination = examined(pointwise_judge(lambda _: False), rules(), tmp_path)
+    assert (examination.pairs, examination.critiques) == (Proportion(0, 7), Proportion(1, 2))
+    assert examination.no_better_than_a_coin
 
 
 def test_a_refusing_critic_is_wrong_of_both(tmp_path: Path) -> None:
@@ -125,21 +125,21 @@ def test_letters_are_asked_in_both_orders(tmp_path: Path) -> None:
     capped, σ(5 tanh(0.6)) = 0.93616 and σ(5 tanh(0.2)) = 0.72847. Of one pair and of six:
     (0.95257 + 0.73106 + 6 · (0.93616 + 0.72847)) / 14 = 0.83367.
     """
-    asked = rules(feedback=Feedback(mode="letters"))
-    found = examined(letters_judge(2.0), asked, tmp_path)
-    assert found.pairs == Proportion(7, 7)
-    assert found.first_place == pytest.approx(0.83367, abs=1e-5)
-    assert found.mean_mass == pytest.approx(0.8)
+    letters = rules(feedback=Feedback(mode="letters"))
+    examination = examined(letters_judge(2.0), letters, tmp_path)
+    assert examination.pairs == Proportion(7, 7)
+    assert examination.first_place == pytest.approx(0.83367, abs=1e-5)
+    assert examination.mean_mass == pytest.approx(0.8)
 
 
 def test_where_one_order_is_asked_its_label_counts(tmp_path: Path) -> None:
     """The same judge is right where the better one is shown first: 4 of the 7, the even ones."""
-    asked = rules(feedback=Feedback(mode="letters", both_orders=False))
-    assert examined(letters_judge(2.0), asked, tmp_path).pairs == Proportion(4, 7)
+    letters = rules(feedback=Feedback(mode="letters", both_orders=False))
+    assert examined(letters_judge(2.0), letters, tmp_path).pairs == Proportion(4, 7)
 
 
 def test_it_comes_back_as_it_was_and_names_what_was_asked() -> None:
-    found = Examination(
+    examination = Examination(
         Proportion(1, 2),
         Proportion(3, 4),
         Proportion(5, 6),
@@ -148,8 +148,8 @@ def test_it_comes_back_as_it_was_and_names_what_was_asked() -> None:
         0.5,
         1,
     )
-    plain = found.plain()
-    assert Examination.of(plain) == found
+    plain = examination.plain()
+    assert Examination.of(plain) == examination
     assert plain["judge"] == {"right": 4, "asked": 6, "interval": [0.3, 0.9032]}
     assert cases_digest(rules()) == cases_digest(rules())
     assert cases_digest(rules()) != cases_digest(rules(), judge=False)
@@ -160,21 +160,21 @@ def test_it_comes_back_as_it_was_and_names_what_was_asked() -> None:
 def test_a_build_examines_once_and_before_it_labels(tmp_path: Path) -> None:
     backend = pointwise_judge(lambda t: t in BETTER | {"Hello."})
     config = BuildConfig(sft_share=0.0, test_share=0.0, revision_pairs=False)
-    seen: list[int] = []
+    counts: list[int] = []
 
-    def note(found: Examination) -> None:
-        seen.append(len(backend.requests))
-        assert found.pairs == Proportion(7, 7)
+    def note(examination: Examination) -> None:
+        counts.append(len(backend.requests))
+        assert examination.pairs == Proportion(7, 7)
 
     with Store.open(tmp_path / "store.sqlite") as store:
         run = build(rules(), [prompt()], store, backend, config, on_examination=note)
-        asked = len(backend.requests)
+        requests = len(backend.requests)
         build(rules(), [prompt()], store, backend, config, on_examination=note)
         assert store.examination(run.id)["judge"]["right"] == 7  # type: ignore[index]
         assert len([e for e in store.events(run.id) if e.event == "examined"]) == 1
     # 2 critiques, and 2 scores for one principle of 1 pair and two principles of 6: 2 + 2 + 24
-    assert seen == [28, asked] and asked > 28
-    assert len(backend.requests) == asked, "the second build asked nothing"
+    assert counts == [28, requests] and requests > 28
+    assert len(backend.requests) == requests, "the second build asked nothing"
 
 
 def test_what_refuses_an_examination_ends_the_build(tmp_path: Path) -> None:

@@ -53,8 +53,8 @@ def test_a_critique_in_place_of_a_revision_is_a_leak(text: str) -> None:
 )
 def test_what_is_of_the_task_is_a_leak(text: str) -> None:
     sentences = ("No problem found.",)
-    found = guard(prompt(), BEFORE, BEFORE, None, generation(text), sentences)
-    assert found == ("leaked",)
+    guards = guard(prompt(), BEFORE, BEFORE, None, generation(text), sentences)
+    assert guards == ("leaked",)
 
 
 def test_what_the_user_asked_for_is_no_leak() -> None:

@@ -35,13 +35,13 @@ def test_the_first_is_better_with_the_probability_of_the_capped_logits(tmp_path:
     """Every principle says the same, so the mean is one principle's: with ln(0.9/0.1) = 2.197 and
     ln(0.2/0.8) = −1.386, capped by 5 tanh(x / 5), σ(2.062 + 1.352) = 0.968."""
     with cai.Store.open(tmp_path / "store.sqlite") as store:
-        found = cai.judge(pointwise(), QUESTION, GOOD, BAD, store, scripted())
+        comparison = cai.judge(pointwise(), QUESTION, GOOD, BAD, store, scripted())
         other = cai.judge(pointwise(), QUESTION, BAD, GOOD, store, scripted())
     good, bad = (5 * math.tanh(math.log(p / (1 - p)) / 5) for p in (0.9, 0.2))
-    assert found.probability == pytest.approx(1 / (1 + math.exp(bad - good)), abs=1e-6)
-    assert found.probability == pytest.approx(0.968, abs=1e-3)
-    assert other.probability == pytest.approx(1 - found.probability, abs=1e-6)
-    assert [r.text for r in found.responses] == [GOOD, BAD]
+    assert comparison.probability == pytest.approx(1 / (1 + math.exp(bad - good)), abs=1e-6)
+    assert comparison.probability == pytest.approx(0.968, abs=1e-3)
+    assert other.probability == pytest.approx(1 - comparison.probability, abs=1e-6)
+    assert [r.text for r in comparison.responses] == [GOOD, BAD]
 
 
 def test_what_the_store_knows_is_not_asked_again(tmp_path: Path) -> None:
@@ -49,9 +49,9 @@ def test_what_the_store_knows_is_not_asked_again(tmp_path: Path) -> None:
         first = scripted()
         cai.judge(pointwise(), QUESTION, GOOD, BAD, store, first)
         again = scripted()
-        found = cai.judge(pointwise(), QUESTION, GOOD, BAD, store, again)
+        comparison = cai.judge(pointwise(), QUESTION, GOOD, BAD, store, again)
     assert first.requests and not again.requests
-    assert found.probability > 0.9
+    assert comparison.probability > 0.9
 
 
 def test_the_judge_is_asked_and_nobody_else(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from tests.factories import constitution, example, generation, last, play, princ
 DRAWS = Draws(seed=7)
 
 
-def critic(*found: str) -> object:
+def critic(*problems: str) -> object:
     """Answers: critiques name a problem for the principles in `found`, revisions are numbered."""
     count = Counter[str]()
 
@@ -24,7 +24,7 @@ def critic(*found: str) -> object:
         if ask.stage == "check":
             return scores(-0.1 * count["check"])
         if ask.stage == "critique":
-            hit = any(f"what is {name}" in last(request) for name in found)
+            hit = any(f"what is {name}" in last(request) for name in problems)
             return generation("It is bad." if hit else "No problem found.", f"c{count['critique']}")
         return generation(f"{ask.stage} {count[ask.stage]}")
 
@@ -33,8 +33,8 @@ def critic(*found: str) -> object:
 
 def test_a_round_that_finds_nothing_leaves_the_response_alone() -> None:
     rules = constitution("rude", "harmful", plan=Plan(rounds=2, draw="fixed"))
-    trace, asked = play(revise(prompt(), rules, DRAWS), critic("harmful"))  # type: ignore[arg-type]
-    assert [a.stage for a in asked] == ["response", "critique", "critique", "revision", "check"]
+    trace, asks = play(revise(prompt(), rules, DRAWS), critic("harmful"))  # type: ignore[arg-type]
+    assert [a.stage for a in asks] == ["response", "critique", "critique", "revision", "check"]
     first, second = trace.revisions
     assert (first.principle_id, first.found_problem, first.response) == ("rude", False, None)
     assert second.found_problem and second.response is not None
@@ -46,8 +46,8 @@ def test_a_round_that_finds_nothing_leaves_the_response_alone() -> None:
 
 def test_each_prompt_extends_the_one_before() -> None:
     rules = constitution("rude", plan=Plan(rounds=1, check=False))
-    _, asked = play(revise(prompt("Hi?"), rules, DRAWS), critic("rude"))  # type: ignore[arg-type]
-    response, critique, revision = (a.group[0].messages for a in asked)
+    _, asks = play(revise(prompt("Hi?"), rules, DRAWS), critic("rude"))  # type: ignore[arg-type]
+    response, critique, revision = (a.group[0].messages for a in asks)
     assert critique[: len(response)] == response
     assert revision[: len(critique)] == critique
     assert [m.role for m in revision] == ["user", "assistant", "user", "assistant", "user"]
@@ -58,26 +58,26 @@ def test_history_replace_and_append() -> None:
     for history, turns in (("replace", 3), ("append", 7)):
         plan = Plan(rounds=2, draw="fixed", history=history, check=False)  # type: ignore[arg-type]
         rules = constitution("rude", "harmful", plan=plan)
-        _, asked = play(revise(prompt(), rules, DRAWS), critic("rude", "harmful"))  # type: ignore[arg-type]
-        second = asked[3].group[0].messages
+        _, asks = play(revise(prompt(), rules, DRAWS), critic("rude", "harmful"))  # type: ignore[arg-type]
+        second = asks[3].group[0].messages
         assert len(second) == turns
         assert second[-2] == Message("assistant", "revision 1")
 
 
 def test_direct_revision_asks_no_critique() -> None:
     rules = constitution("rude", plan=Plan(rounds=1, critique=False, check=False))
-    trace, asked = play(revise(prompt(), rules, DRAWS), critic())  # type: ignore[arg-type]
-    assert [a.stage for a in asked] == ["response", "revision"]
+    trace, asks = play(revise(prompt(), rules, DRAWS), critic())  # type: ignore[arg-type]
+    assert [a.stage for a in asks] == ["response", "revision"]
     assert trace.revisions[0].critique is None
     assert trace.revisions[0].guards == ()
-    assert last(asked[1].group[0]) == "Remove what is rude."
+    assert last(asks[1].group[0]) == "Remove what is rude."
 
 
 def test_never_skip_revises_without_a_finding() -> None:
     plan = Plan(rounds=1, skip_revision_if="never", check=False)
     rules = constitution("rude", plan=plan)
-    trace, asked = play(revise(prompt(), rules, DRAWS), critic())  # type: ignore[arg-type]
-    assert [a.stage for a in asked] == ["response", "critique", "revision"]
+    trace, asks = play(revise(prompt(), rules, DRAWS), critic())  # type: ignore[arg-type]
+    assert [a.stage for a in asks] == ["response", "critique", "revision"]
     assert trace.final == "revision 1"
 
 
@@ -98,8 +98,8 @@ def test_a_critique_that_is_no_verdict_asks_for_no_revision(said: str, outcome: 
             return generation(said if "is rude" in last(request) else "It is bad.")
         return generation(f"{ask.stage}")
 
-    trace, asked = play(revise(prompt(), rules, DRAWS), answer)
-    assert [a.stage for a in asked] == ["response", "critique", "critique", "revision"]
+    trace, asks = play(revise(prompt(), rules, DRAWS), answer)
+    assert [a.stage for a in asks] == ["response", "critique", "critique", "revision"]
     first, second = trace.revisions
     assert (first.outcome, first.found_problem, first.guards) == (outcome, False, ("unreviewed",))
     assert first.response is None and first.text is None
@@ -114,30 +114,30 @@ def test_where_every_round_revises_a_refusal_is_not_shown() -> None:
         refusal = "I can't help with that."
         return generation(refusal if ask.stage == "critique" else ask.stage)
 
-    trace, asked = play(revise(prompt("Hi?"), rules, DRAWS), answer)
-    shown = [m.content for m in asked[2].group[0].messages]
-    assert shown == ["Hi?", "response", "Remove what is rude."]
+    trace, asks = play(revise(prompt("Hi?"), rules, DRAWS), answer)
+    texts = [m.content for m in asks[2].group[0].messages]
+    assert texts == ["Hi?", "response", "Remove what is rude."]
     assert (trace.final, trace.revisions[0].guards) == ("revision", ())
 
 
 def test_an_announcement_is_kept_and_not_learnt() -> None:
     """The next round, the guards and the final check read what is learnt; the step keeps it all."""
     rules = constitution("rude", "harmful", plan=Plan(rounds=2, draw="fixed"))
-    written = "Sure! Here's the revised response:\n\nPlease ask first."
+    text = "Sure! Here's the revised response:\n\nPlease ask first."
 
     def answer(ask: Ask, request: Request) -> Result:
         if ask.stage == "check":
             return scores(-0.1)
         if ask.stage == "critique":
             return generation("It is bad." if "is rude" in last(request) else "No problem found.")
-        return generation("Take it." if ask.stage == "response" else written)
+        return generation("Take it." if ask.stage == "response" else text)
 
-    trace, asked = play(revise(prompt(), rules, DRAWS), answer)
+    trace, asks = play(revise(prompt(), rules, DRAWS), answer)
     first = trace.revisions[0]
-    assert first.response is not None and first.response.text == written
+    assert first.response is not None and first.response.text == text
     assert (first.text, first.stripped, first.guards) == (*["Please ask first."] * 2, ())
     assert trace.texts == ("Take it.", "Please ask first.", "Please ask first.")
-    critique, check = asked[3].group[0], asked[4].group[0]
+    critique, check = asks[3].group[0], asks[4].group[0]
     assert critique.messages[1] == check.messages[1] == Message("assistant", "Please ask first.")
 
 
@@ -155,8 +155,8 @@ def test_an_announcement_of_the_same_text_is_no_change() -> None:
 def test_fewshot_stands_in_front_in_the_same_format() -> None:
     member = Member(principle("rude", examples=(example("one"), example("two"))))
     rules = replace(constitution(), members=(member,), plan=Plan(rounds=1, fewshot=2, check=False))
-    _, asked = play(revise(prompt("Hi?"), rules, DRAWS), critic("rude"))  # type: ignore[arg-type]
-    critique = asked[1].group[0].messages
+    _, asks = play(revise(prompt("Hi?"), rules, DRAWS), critic("rude"))  # type: ignore[arg-type]
+    critique = asks[1].group[0].messages
     assert len(critique) == 2 * 6 + 3
     assert [m.content for m in critique[:6]] == [
         "one?",
@@ -167,19 +167,19 @@ def test_fewshot_stands_in_front_in_the_same_format() -> None:
         "one, please.",
     ]
     assert critique[12] == Message("user", "Hi?")
-    assert asked[2].group[0].messages[:15] == critique
+    assert asks[2].group[0].messages[:15] == critique
 
 
 def test_steps_are_seeded_by_prompt_stage_and_round() -> None:
     rules = constitution("rude", "harmful", plan=Plan(rounds=2, check=False))
-    found = critic("rude", "harmful")
-    _, asked = play(revise(prompt(), rules, DRAWS), found)  # type: ignore[arg-type]
-    seeds = [a.group[0].sampling.seed for a in asked if isinstance(a.group[0], Generate)]
+    answers = critic("rude", "harmful")
+    _, asks = play(revise(prompt(), rules, DRAWS), answers)  # type: ignore[arg-type]
+    seeds = [a.group[0].sampling.seed for a in asks if isinstance(a.group[0], Generate)]
     assert len(set(seeds)) == 5
     _, again = play(revise(prompt(), rules, DRAWS), critic("rude", "harmful"))  # type: ignore[arg-type]
-    assert [a.group for a in again] == [a.group for a in asked]
+    assert [a.group for a in again] == [a.group for a in asks]
     _, other = play(revise(prompt(), rules, Draws(seed=8)), critic("rude", "harmful"))  # type: ignore[arg-type]
-    assert other[0].group != asked[0].group
+    assert other[0].group != asks[0].group
 
 
 def test_draws_without_replacement_name_each_principle_once() -> None:
@@ -213,10 +213,10 @@ def test_rounds_keep_a_principle_for_some_rounds() -> None:
         Member(principle("c"), rounds=(2,)),
     )
     rules = constitution(plan=Plan(rounds=3), members=members)
-    seen = {
+    draws = {
         tuple(p.id for p in draw_principles(prompt(name=f"p-{n}"), rules, 0)) for n in range(50)
     }
-    assert seen == {("a", "c", "b"), ("b", "c", "a")}
+    assert draws == {("a", "c", "b"), ("b", "c", "a")}
 
 
 def test_fixed_and_all_follow_the_file() -> None:

@@ -60,14 +60,14 @@ def trace(name: str, *, final: str = "", guards: tuple[str, ...] = ()) -> Trace:
         say(final or f"Better {name}", f"{name}/revision"),
         guards,
     )
-    kept = Revision(
+    revision = Revision(
         1, "safe", "1.0.0", say("No problem found.", f"{name}/critique2"), "no-problem", None
     )
     return Trace(
         f"t-{name}",
         prompt(name),
         say(f"First {name}", f"{name}/response"),
-        (rewritten, kept),
+        (rewritten, revision),
         (Check("kind", score(f"{name}/check", float("-inf"), -0.1)),),
     )
 
@@ -137,12 +137,12 @@ def run(run_id: str = "r-1", **config: object) -> Run:
 
 
 def prepared(result: Result) -> Prepared:
-    asked = (
+    request = (
         Generate(ASKED, Sampling(stop=("\n",), seed=2**62))
         if isinstance(result, Generation)
         else Score(ASKED, result.options)
     )
-    return Prepared(asked, result.key)
+    return Prepared(request, result.key)
 
 
 def put(store: Store, run_id: str, *records: Trace | Comparison) -> None:

@@ -17,16 +17,16 @@ from tests.store.samples import comparison, trace
 def test_a_round_comes_back_as_it_was(outcome: CritiqueOutcome | None) -> None:
     whole = trace("p")
     first = replace(whole.revisions[0], outcome=outcome, stripped="Better")
-    made = replace(whole, revisions=(first, whole.revisions[1]))
-    assert trace_of(made.id, made.prompt, trace_body(made), list(steps_of(made))) == made
+    record = replace(whole, revisions=(first, whole.revisions[1]))
+    assert trace_of(record.id, record.prompt, trace_body(record), list(steps_of(record))) == record
 
 
 def test_a_judged_revision_comes_back_as_it_was() -> None:
     label = Label(0.7, comparison("q").judgements, 0.8, None)
-    made = replace(trace("p"), label=label)
-    steps = list(steps_of(made))
+    record = replace(trace("p"), label=label)
+    steps = list(steps_of(record))
     assert len(steps) == len(list(steps_of(trace("p")))) + 2  # its scores and its reasoning
-    assert trace_of(made.id, made.prompt, trace_body(made), steps) == made
+    assert trace_of(record.id, record.prompt, trace_body(record), steps) == record
 
 
 def test_a_round_of_an_earlier_version_is_read() -> None:
@@ -39,7 +39,7 @@ def test_a_round_of_an_earlier_version_is_read() -> None:
     read = trace_of(whole.id, whole.prompt, body, list(steps_of(whole)))
     assert read == whole
     direct = replace(whole.revisions[0], critique=None, outcome=None)
-    made = replace(whole, revisions=(direct,), checks=())
-    body = trace_body(made)
+    record = replace(whole, revisions=(direct,), checks=())
+    body = trace_body(record)
     body["revisions"][0]["found_problem"] = bool(body["revisions"][0].pop("outcome") or True)
-    assert trace_of(made.id, made.prompt, body, list(steps_of(made))).revisions == (direct,)
+    assert trace_of(record.id, record.prompt, body, list(steps_of(record))).revisions == (direct,)

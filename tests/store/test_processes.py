@@ -61,9 +61,9 @@ def test_ten_kills_lose_nothing_that_was_committed(tmp_path: Path) -> None:
         acknowledged |= {int(line) for line in out.split("\n")[:-1]}
         with Store.open(path) as store:
             assert store._db.all("PRAGMA integrity_check") == [("ok",)]
-            found = sorted(store.traces("r-1"), key=lambda t: int(t.prompt.id[1:]))
-            assert found == [trace(f"p{n}") for n in range(len(found))]
-            assert acknowledged <= set(range(len(found)))
+            traces = sorted(store.traces("r-1"), key=lambda t: int(t.prompt.id[1:]))
+            assert traces == [trace(f"p{n}") for n in range(len(traces))]
+            assert acknowledged <= set(range(len(traces)))
             assert list(store.damaged_steps("r-1")) == []
     assert len(acknowledged) > 10
 
@@ -73,9 +73,9 @@ def test_a_second_build_is_refused_until_the_first_is_killed(tmp_path: Path) -> 
     process = start(HOLDER, path)
     with Store.open(path) as store:
         assert store.locked()
-        with pytest.raises(StoreError, match=rf"process {process.pid}, since 20\d\d-") as told:
+        with pytest.raises(StoreError, match=rf"process {process.pid}, since 20\d\d-") as error:
             store.lock().__enter__()
-        assert "--wait" in str(told.value)
+        assert "--wait" in str(error.value)
         store.put_run(run())  # reading and exporting go on meanwhile
         process.kill()
         process.wait()

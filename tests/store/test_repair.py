@@ -61,9 +61,9 @@ def test_a_damaged_step_is_told_when_it_is_read(kind: str, path: Path) -> None:
     ]
     with Store.open(path) as store:
         for read in readings:
-            with pytest.raises(StoreError, match=f"{STEP} can't be used") as told:
+            with pytest.raises(StoreError, match=f"{STEP} can't be used") as error:
                 read(store)
-            assert "--repair" in told.value.hint
+            assert "--repair" in error.value.hint
         assert list(store.damaged_steps("r-1")) == [STEP]
         assert len(list(store.comparisons("r-1"))) == 1  # which do not rest on it
 
@@ -133,12 +133,12 @@ def test_one_command_drops_damaged_steps_and_makes_them_again(
     cai(*build, exit_code=6)
     assert "--repair" in capsys.readouterr().err
     cai("verify", "runs/a", exit_code=4)
-    told = capsys.readouterr()
-    assert "its result was changed" in told.out and "--repair" in told.err
+    output = capsys.readouterr()
+    assert "its result was changed" in output.out and "--repair" in output.err
     cai(*build, "--repair")
-    told = capsys.readouterr()
-    assert "Dropped 1 damaged step, and with it 1 record" in told.err
-    assert "Generated 1 step;" in told.out
+    output = capsys.readouterr()
+    assert "Dropped 1 damaged step, and with it 1 record" in output.err
+    assert "Generated 1 step;" in output.out
     assert digests(Path("runs/a")) == before
     cai("verify", "runs/a")
     cai(*build, "--repair", "-q")

@@ -143,8 +143,8 @@ def test_find_by_id_prefix_and_prompt(path: Path) -> None:
         store.put_run(run("r-2"))
         put(store, "r-1", trace("p-ab"), comparison("p-ab"), trace("p-b"))
         put(store, "r-2", trace("p-ab"))
-        (found,) = store.find("t-p-ab")
-        assert (found.kind, found.record, found.runs) == ("trace", trace("p-ab"), ("r-1", "r-2"))
+        (record,) = store.find("t-p-ab")
+        assert (record.kind, record.record, record.runs) == ("trace", trace("p-ab"), ("r-1", "r-2"))
         assert [f.record for f in store.find("c-")] == [comparison("p-ab")]
         assert [f.record for f in store.find("p-a")] == [trace("p-ab"), comparison("p-ab")]
         with pytest.raises(UsageError, match="2 ids begin with 't-': t-p-ab, t-p-b"):
@@ -246,9 +246,9 @@ def test_newer_schema(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             Store.open(path, read_only=True)
         with Store.open(path) as store:  # the older store is brought up to date
             store.put_run(run())
-    with pytest.raises(StoreError, match=r"newer version of cai.*0002-later") as told:
+    with pytest.raises(StoreError, match=r"newer version of cai.*0002-later") as error:
         Store.open(path)
-    assert "Update your checkout of cai" in str(told.value)
+    assert "Update your checkout of cai" in str(error.value)
 
 
 def test_files_that_are_no_store(tmp_path: Path) -> None:
@@ -257,9 +257,9 @@ def test_files_that_are_no_store(tmp_path: Path) -> None:
     other = tmp_path / "other.sqlite"
     with sqlite3.connect(other) as plain:
         plain.execute("CREATE TABLE mine (x)")
-    for path, said in ((text, "is not a store"), (other, "not a store of cai's")):
+    for path, message in ((text, "is not a store"), (other, "not a store of cai's")):
         before = path.read_bytes()
-        with pytest.raises(StoreError, match=said):
+        with pytest.raises(StoreError, match=message):
             Store.open(path)
         assert path.read_bytes() == before
     with pytest.raises(StoreError, match=r"(?s)no store at .*cai build-data"):
@@ -277,10 +277,10 @@ def test_a_full_disk_is_told_and_leaves_the_store_whole(path: Path) -> None:
         put(store, "r-1", trace("p"))
         pages = store._db.all("PRAGMA page_count")[0][0]
         store._db.execute(f"PRAGMA max_page_count = {pages + 2}")
-        with pytest.raises(StoreError, match="no space is left") as told, store.transaction():
+        with pytest.raises(StoreError, match="no space is left") as error, store.transaction():
             for n in range(500):
                 put(store, "r-1", trace(f"q{n}"))
-        assert told.value.exit_code == 6
+        assert error.value.exit_code == 6
     with Store.open(path) as store:  # there is room again
         assert store._db.all("PRAGMA integrity_check") == [("ok",)]
         assert store.record_keys("r-1") == {("trace", "p", 0)}
