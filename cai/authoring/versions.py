@@ -70,5 +70,7 @@ def _problem(file: Path, then: LockEntry, now: LockEntry, revision: str) -> Prob
     what = f"`{now.id}` changed since {since}, but is still version {now.version}"
     if then.version != now.version:
         what = f"the version of `{now.id}` went down, from {then.version} to {now.version}"
-    hint = "Major: the meaning changed; minor: the wording; patch: tests and typos."
+    hint = (
+        "Raise the version. Major: the meaning changed; minor: the wording; patch: tests and typos."
+    )
     return source.problem(("version",), "C070", what, hint)

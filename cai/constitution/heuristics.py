@@ -136,14 +136,14 @@ def _inverted_comparison(source: Source, principle: Principle) -> Iterator[Probl
     if part:
         what = f"the question asks for what the critique looks for: `{part}`"
         yield source.problem(
-            ("compare",), "C057", what, "Ask which one does so less, or not at all."
+            ("compare",), "C057", what, "Ask which response does so less, or not at all."
         )
         return
     wrong = _asks_for_worse(critique, question)
     if wrong:
         what = f"the question asks for the response that does harm: `{wrong}`"
         yield source.problem(
-            ("compare",), "C057", what, "Ask which one does so less, or not at all."
+            ("compare",), "C057", what, "Ask which response does so less, or not at all."
         )
         return
     if _UNCLEAR.search(critique):  # "not helpful enough": more of it is better

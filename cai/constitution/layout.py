@@ -19,7 +19,7 @@ def whitespace_problems(path: Path) -> Iterator[Problem]:
     text = _text(path) if path.suffix in SUFFIXES else None
     if not text:  # white space in a template may be intended
         return
-    hint = "cai lint --fix fixes it."
+    hint = "Fix it with: cai lint --fix"
     lines = text.split("\n")
     for ending, what in (("\r", "lines end in CR LF"), (" ", "trailing white space")):
         for number, line in enumerate(lines, 1):

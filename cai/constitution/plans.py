@@ -35,7 +35,7 @@ def _plan(source: Source, members: Sequence[Member], plan: Plan) -> Iterator[Pro
     random = plan.draw in ("weighted", "uniform")
     once = plan.draw == "fixed" or (random and not plan.with_replacement)
     if once and eligible and plan.rounds > len(eligible):
-        what = f"{plan.rounds} rounds, but {len(eligible)} principles in the phase `sl`"
+        what = f"{plan.rounds} rounds, but only {len(eligible)} principles in the phase `sl`"
         hint = f"Set rounds to {len(eligible)} or less"
         hint += ", or with_replacement to true." if random else "."
         yield source.problem(place, "C031", what, hint)
@@ -94,6 +94,6 @@ def _feedback(source: Source, members: Sequence[Member], feedback: Feedback) -> 
         hint = "Set chain_of_thought to true, or delete reasoning_samples."
         yield source.problem(("feedback", "reasoning_samples"), "C032", what, hint)
     if count != "all" and eligible and count > len(eligible):
-        what = f"principles_per_pair is {count}, but there are {len(eligible)} in the phase `rl`"
+        what = f"principles_per_pair is {count}, but only {len(eligible)} are in the phase `rl`"
         hint = "Lower principles_per_pair, or write `all`."
         yield source.problem(("feedback", "principles_per_pair"), "C032", what, hint)
