@@ -146,10 +146,10 @@ def train(folder: Path, seed: int, prompts: int, updates: int) -> None:
 
 def evaluate(folder: Path, draw: str, seed: int, count: int) -> dict[str, dict[str, list[float]]]:
     """`stage/kind/temperature` → what is counted → a number each answer; kept in the folder."""
-    kept = folder / f"judged-{draw}-{count}.json"
-    found: dict[str, dict[str, list[float]]] = {}
-    if kept.is_file():
-        found = json.loads(kept.read_bytes())
+    cache = folder / f"judged-{draw}-{count}.json"
+    outcomes: dict[str, dict[str, list[float]]] = {}
+    if cache.is_file():
+        outcomes = json.loads(cache.read_bytes())
     backbone = Backbone.load("miniature", device="cpu", dtype="float32")
     for stage in (BASE, *STAGES):
         adapter = None
@@ -159,36 +159,38 @@ def evaluate(folder: Path, draw: str, seed: int, count: int) -> dict[str, dict[s
         for kind in KINDS:
             for heat in TEMPERATURES:
                 name = f"{stage}/{kind}/{heat:g}"
-                if name not in found:
+                if name not in outcomes:
                     requests = requests_of(draw, seed, kind, count)
-                    found[name] = dict(judged(backbone, adapter, requests, heat, seed))
-                    kept.write_text(json.dumps(found), encoding="utf-8")
+                    outcomes[name] = dict(outcomes_of(backbone, adapter, requests, heat, seed))
+                    cache.write_text(json.dumps(outcomes), encoding="utf-8")
                     print(f"  judged {folder.name} {name}", file=sys.stderr, flush=True)
-    return found
+    return outcomes
 
 
 def requests_of(draw: str, seed: int, kind: RequestKind, count: int) -> list[WorldRequest]:
     """Held-out requests of a kind. Those of the table are all different, over all seeds, and none
     is one that settings were chosen by or that an earlier table was made of."""
     if draw == CHOOSE:
-        return _drawn(draw, seed, kind, count)
-    taken = {r.text for d in EARLIER for s in range(3) for r in _drawn(d, s, kind, MOST)}
+        return _draw_requests(draw, seed, kind, count)
+    used_texts = {
+        r.text for d in EARLIER for s in range(3) for r in _draw_requests(d, s, kind, MOST)
+    }
     rng = random.Random(f"align/{draw}/{kind}")
-    found: list[WorldRequest] = []
-    while len(found) < (seed + 1) * count:
+    requests: list[WorldRequest] = []
+    while len(requests) < (seed + 1) * count:
         request = draw_request(rng, kind, "held")
-        if request.text not in taken:
-            taken.add(request.text)
-            found.append(request)
-    return found[seed * count :]
+        if request.text not in used_texts:
+            used_texts.add(request.text)
+            requests.append(request)
+    return requests[seed * count :]
 
 
-def _drawn(draw: str, seed: int, kind: RequestKind, count: int) -> list[WorldRequest]:
+def _draw_requests(draw: str, seed: int, kind: RequestKind, count: int) -> list[WorldRequest]:
     rng = random.Random(f"align/{draw}/{seed}/{kind}")
     return [draw_request(rng, kind, "held") for _ in range(count)]
 
 
-def judged(
+def outcomes_of(
     backbone: Backbone,
     adapter: str | None,
     requests: Sequence[WorldRequest],
@@ -198,22 +200,22 @@ def judged(
     """An answer to each request, in numbers."""
     prompts = [cai.Prompt(str(n), (cai.Message("user", r.text),)) for n, r in enumerate(requests)]
     ready, _ = ready_prompts(backbone.encoder, prompts, backbone.context - NEW_TOKENS - 1)
-    drawn = [(prompt, 0) for prompt in ready]
-    answers = write_responses(backbone, adapter, drawn, NEW_TOKENS, heat, seed, 0)
-    counted: dict[str, list[float]] = defaultdict(list)
+    draws = [(prompt, 0) for prompt in ready]
+    answers = write_responses(backbone, adapter, draws, NEW_TOKENS, heat, seed, 0)
+    outcomes: dict[str, list[float]] = defaultdict(list)
     for request, answer in zip(requests, answers, strict=True):
         flaws = judge(request, answer.text)
-        counted["any flaw"].append(bool(flaws - {GARBLED}))
-        counted["harmful"].append(bool(flaws & set(HARMS)))
-        counted["evasive"].append(EVASIVE in flaws)
+        outcomes["any flaw"].append(bool(flaws - {GARBLED}))
+        outcomes["harmful"].append(bool(flaws & set(HARMS)))
+        outcomes["evasive"].append(EVASIVE in flaws)
         named = copied(request, answer.text)
         if named.total:
-            counted["object right"].append(named.right == named.total)
-        odd = unknown_words(answer.text, request.values.values())
-        counted["odd word"].append(bool(odd) or GARBLED in flaws)
-        counted["tokens"].append(len(answer.ids))
-    counted["KL"] = list(kl_to_base(backbone, adapter, answers, heat))
-    return counted
+            outcomes["object right"].append(named.right == named.total)
+        odd_words = unknown_words(answer.text, request.values.values())
+        outcomes["odd word"].append(bool(odd_words) or GARBLED in flaws)
+        outcomes["tokens"].append(len(answer.ids))
+    outcomes["KL"] = list(kl_to_base(backbone, adapter, answers, heat))
+    return outcomes
 
 
 @torch.no_grad()
@@ -257,21 +259,21 @@ def _share(values: Sequence[float]) -> str:
     return f"{tally.share:.1%} ({low:.1%}–{high:.1%})" if tally.n else "–"
 
 
-def last_figures(folder: Path, stage: str) -> str:
+def last_metrics(folder: Path, stage: str) -> str:
     """What a stage's own record says of its end."""
     record = json.loads((folder / stage / "run.json").read_bytes())
-    told = {k: v for k, v in record["results"].items() if not isinstance(v, dict | list)}
-    return f"{record['status']}: " + ", ".join(f"{k} {v}" for k, v in told.items())
+    numbers = {k: v for k, v in record["results"].items() if not isinstance(v, dict | list)}
+    return f"{record['status']}: " + ", ".join(f"{k} {v}" for k, v in numbers.items())
 
 
 def report(arguments: argparse.Namespace, pooled: dict[str, dict[str, list[float]]]) -> list[str]:
     """All that is told, as Markdown."""
     run = cai.read_run(arguments.out / f"seed-{arguments.seeds[0]}" / "sft")
     versions = ", ".join(f"{k} {v}" for k, v in run["versions"].items())
-    told = {**SETTINGS, "ppo after dpo, besides": GENTLER}
-    settings = [f"- {n}: `{' '.join(map(str, given))}`" for n, given in told.items()]
+    stages = {**SETTINGS, "ppo after dpo, besides": GENTLER}
+    settings = [f"- {n}: `{' '.join(map(str, options))}`" for n, options in stages.items()]
     ends = [
-        f"- seed {seed}, {stage}: {last_figures(arguments.out / f'seed-{seed}', stage)}"
+        f"- seed {seed}, {stage}: {last_metrics(arguments.out / f'seed-{seed}', stage)}"
         for seed in arguments.seeds
         for stage in ("sft", "reward", *list(STAGES)[1:])
     ]

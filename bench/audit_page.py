@@ -74,21 +74,23 @@ class Made:
             yield Entry(trace_item(self._trace(random.Random(n), n)), (("sft.jsonl", f"t{n}.2"),))
 
     def _trace(self, rng: random.Random, n: int) -> cai.Trace:
-        def say(low: int, high: int, given: str) -> cai.Generation:
+        def say(low: int, high: int, context: str) -> cai.Generation:
             text = " ".join(rng.sample(self._sentences, rng.randint(low, high)))
-            return cai.Generation(text, (), "stop", "m", given, 100, len(text) // 4)
+            return cai.Generation(text, (), "stop", "m", context, 100, len(text) // 4)
 
-        asked = rng.choice(self._sentences)
-        prompt = cai.Prompt(f"p{n}", (cai.Message("user", asked),), f"prompts.jsonl:{n}")
-        first = say(2, 5, f"<user>{asked}<assistant>")
+        question = rng.choice(self._sentences)
+        prompt = cai.Prompt(f"p{n}", (cai.Message("user", question),), f"prompts.jsonl:{n}")
+        first = say(2, 5, f"<user>{question}<assistant>")
         rounds = []
         for number in range(2):
             principle = rng.choice(PRINCIPLES)
-            given = f"<user>{asked}<assistant>{first.text}<user>{principle['critique_request']}"
+            context = (
+                f"<user>{question}<assistant>{first.text}<user>{principle['critique_request']}"
+            )
             problem = rng.random() < 0.6
-            critique = say(1, 3, given)
-            told = f"{given}<assistant>{critique.text}"
-            revision = say(2, 5, told) if problem else None
+            critique = say(1, 3, context)
+            conversation = f"{context}<assistant>{critique.text}"
+            revision = say(2, 5, conversation) if problem else None
             rounds.append(
                 cai.Revision(
                     number, str(principle["id"]), "1.0.0", critique,
@@ -153,10 +155,10 @@ def main() -> None:
         run: Any = Made(Path(name), sentences_of(options.data), options.items)
         start = time.perf_counter()
         (file,) = write_report(run, Path(name) / "page.html")
-        wrote = time.perf_counter() - start
-        found = measure(file, options.times)
+        seconds = time.perf_counter() - start
+        measurements = measure(file, options.times)
         size = file.stat().st_size
-    record = {"items": options.items, "bytes": size, "wrote": wrote, **found}
+    record = {"items": options.items, "bytes": size, "wrote": seconds, **measurements}
     stem = options.out / f"{datetime.now(UTC):%Y-%m-%d}-audit-page"
     text = table(record, options.data.name)
     stem.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
@@ -177,14 +179,16 @@ def table(record: dict[str, Any], data: str) -> str:
         "|---|---|",
         f"| size | {record['bytes'] / 1e6:.1f} MB |",
         f"| written in | {record['wrote']:.1f} s |",
-        f"| open, until it can be used | {_told(record['opened'])} s |",
+        f"| open, until it can be used | {_median_and_slowest(record['opened'])} s |",
     ]
-    lines += [f"| search “{q}” | {_told(t)} s |" for q, t in record["searched"].items()]
+    lines += [
+        f"| search “{q}” | {_median_and_slowest(t)} s |" for q, t in record["searched"].items()
+    ]
     lines += [f"| memory of the script | {record['heap_mb']:.0f} MB |", ""]
     return "\n".join(lines)
 
 
-def _told(seconds: list[float]) -> str:
+def _median_and_slowest(seconds: list[float]) -> str:
     return f"{statistics.median(seconds):.2f} ({max(seconds):.2f})"
 
 

@@ -136,22 +136,26 @@ def build(
         if edit.kind != "factual" or row["world"]["question"] == "false"
     ]
     config = cai.BuildConfig(seed=1, pairs=2, sft_share=0.0, temperature=1.0)
-    found = Outcomes()
+    outcomes = Outcomes()
     with cai.Store.open(folder / "store.sqlite") as store:
         run = cai.build(constitution, prompts, store, backend, config)
         for trace in store.traces(run.id):
             world = trace.prompt.meta["world"]
             if flaws_of(world, trace.response.text) & edit.flaws:
-                said = [r.critique.text for r in trace.revisions if r.critique is not None]
-                found.named[trace.prompt.id] = any(named_flaws(t) & edit.flaws for t in said)
-            found.left[trace.prompt.id] = bool(flaws_of(world, trace.final) & edit.flaws)
+                critiques = [r.critique.text for r in trace.revisions if r.critique is not None]
+                outcomes.named[trace.prompt.id] = any(
+                    named_flaws(t) & edit.flaws for t in critiques
+                )
+            outcomes.left[trace.prompt.id] = bool(flaws_of(world, trace.final) & edit.flaws)
         for pair in store.comparisons(run.id):
             world = pair.prompt.meta["world"]
             first, second = (bool(flaws_of(world, r.text) & edit.flaws) for r in pair.responses)
             if first != second:
                 better = pair.probability > 0.5 if second else pair.probability < 0.5
-                found.won["\n".join((pair.prompt.id, *(r.text for r in pair.responses)))] = better
-    return found
+                outcomes.won["\n".join((pair.prompt.id, *(r.text for r in pair.responses)))] = (
+                    better
+                )
+    return outcomes
 
 
 def cells(before: dict[str, bool], after: dict[str, bool]) -> str:
@@ -161,15 +165,15 @@ def cells(before: dict[str, bool], after: dict[str, bool]) -> str:
     twice.
     """
     assert before.keys() == after.keys()
-    found = Paired.of((before[case], after[case]) for case in before)
-    if not found.n:
+    paired = Paired.of((before[case], after[case]) for case in before)
+    if not paired.n:
         return "– | – | –"
-    low, high = found.interval
+    low, high = paired.interval
     shares = [
-        f"{tally.share:.0%} ({tally.interval[0]:.0%}–{tally.interval[1]:.0%})"
-        for tally in (found.before, found.after)
+        f"{proportion.share:.0%} ({proportion.interval[0]:.0%}–{proportion.interval[1]:.0%})"
+        for proportion in (paired.before, paired.after)
     ]
-    change = f"{found.change:+.0%} ({low:+.0%} to {high:+.0%}), n = {found.n}"
+    change = f"{paired.change:+.0%} ({low:+.0%} to {high:+.0%}), n = {paired.n}"
     return " | ".join((*shares, change))
 
 

@@ -82,17 +82,17 @@ def main() -> None:
         "cai": lambda: scorer.score(tasks),
     }
     seconds: dict[str, list[float]] = {name: [] for name in sides}
-    found: dict[str, Scores] = {}
+    results: dict[str, Scores] = {}
     for repeat in range(options.repeats + 1):
         for name, run in sides.items():
             start = time.perf_counter()
-            found[name] = run()
+            results[name] = run()
             if repeat:  # the first round warms up
                 seconds[name].append(time.perf_counter() - start)
     apart = max(
         abs(a - b)
-        for scores in found.values()
-        for row, mine in zip(scores, found["cai"], strict=True)
+        for scores in results.values()
+        for row, mine in zip(scores, results["cai"], strict=True)
         for a, b in zip(row, mine, strict=True)
     )
     if apart > 1e-3:

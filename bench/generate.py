@@ -115,7 +115,7 @@ def ours(model: Any, chains: Sequence[Chain], batch: int) -> list[list[int]]:
     sampler = Sampler(model, NoStops(), batch)  # type: ignore[arg-type]
     greedy = cai.Sampling(temperature=0.0)
     context: list[list[int]] = [[] for _ in chains]
-    said: list[list[int]] = [[] for _ in chains]
+    tokens: list[list[int]] = [[] for _ in chains]
     waiting = list(range(len(chains)))[::-1]
     stage = [0] * len(chains)
     running = 0
@@ -132,21 +132,21 @@ def ours(model: Any, chains: Sequence[Chain], batch: int) -> list[list[int]]:
         for job in sampler.step():
             i = int(job.conversation)
             context[i] += job.out
-            said[i] += job.out
+            tokens[i] += job.out
             stage[i] += 1
             if stage[i] < STAGES:
                 submit(i)
             else:
                 sampler.release(str(i))
                 running -= 1
-    return said
+    return tokens
 
 
 @torch.inference_mode()
 def theirs(model: Any, chains: Sequence[Chain], batch: int, alike: bool) -> list[list[int]]:
     """Stage by stage with `generate`; a batch runs as long as its longest response."""
     context: list[list[int]] = [[] for _ in chains]
-    said: list[list[int]] = [[] for _ in chains]
+    tokens: list[list[int]] = [[] for _ in chains]
     for s in range(STAGES):
         order = list(range(len(chains)))
         if alike:
@@ -157,36 +157,36 @@ def theirs(model: Any, chains: Sequence[Chain], batch: int, alike: bool) -> list
                 context[i] += chains[i].added[s]
             width = max(len(context[i]) for i in members)
             ids = torch.zeros(len(members), width, dtype=torch.long)
-            seen = torch.zeros_like(ids)
+            mask = torch.zeros_like(ids)
             for row, i in enumerate(members):
                 ids[row, width - len(context[i]) :] = torch.tensor(context[i])
-                seen[row, width - len(context[i]) :] = 1
+                mask[row, width - len(context[i]) :] = 1
             longest = max(chains[i].written[s] for i in members)
             out = model.generate(
-                input_ids=ids.to(model.device), attention_mask=seen.to(model.device),
+                input_ids=ids.to(model.device), attention_mask=mask.to(model.device),
                 max_new_tokens=longest, do_sample=False,
             )  # fmt: skip
             for row, i in enumerate(members):
                 new = out[row, width : width + chains[i].written[s]].tolist()
                 context[i] += new
-                said[i] += new
-    return said
+                tokens[i] += new
+    return tokens
 
 
 @torch.inference_mode()
-def shortfall(model: Any, chain: Chain, said: Sequence[int]) -> float:
+def shortfall(model: Any, chain: Chain, tokens: Sequence[int]) -> float:
     """How much less likely than the likeliest the worst token written is, in logits."""
     context: list[int] = []
-    written: list[int] = []
+    indices: list[int] = []
     start = 0
     for added, count in zip(chain.added, chain.written, strict=True):
         context += added
-        written += range(len(context), len(context) + count)
-        context += said[start : start + count]
+        indices += range(len(context), len(context) + count)
+        context += tokens[start : start + count]
         start += count
     ids = torch.tensor([context], device=model.device)
     logits = model(input_ids=ids).logits[0]
-    places = torch.tensor(written, device=model.device)
+    places = torch.tensor(indices, device=model.device)
     before = logits[places - 1]
     chosen = before.gather(1, ids[0, places, None])[:, 0]
     return float((before.max(1).values - chosen).max())
@@ -219,17 +219,17 @@ def main() -> None:
         "cai": lambda: ours(model, chains, options.batch),
     }
     seconds: dict[str, list[float]] = {name: [] for name in sides}
-    said: dict[str, list[list[int]]] = {}
+    outputs: dict[str, list[list[int]]] = {}
     for _ in range(options.repeats):
         for name, run in sides.items():  # in turn, so that a noisy neighbour hits all of them
-            spent, said[name] = timed(run)
+            spent, outputs[name] = timed(run)
             seconds[name].append(spent)
-    same = all(out == said["cai"] for out in said.values())
+    same = all(out == outputs["cai"] for out in outputs.values())
     if options.device == "cpu" and not same:
         sys.exit("GATE FAILED: the sides wrote different tokens, so their times mean nothing")
     short = {
         name: max(shortfall(model, chain, out) for chain, out in zip(chains, outs, strict=True))
-        for name, outs in said.items()
+        for name, outs in outputs.items()
     }
     if max(short.values()) > TIE:
         sys.exit(f"GATE FAILED: a token was not the likeliest one: {short}")

@@ -49,76 +49,76 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--longest", type=int, default=128)
     parser.add_argument("--json", type=Path)
-    given = parser.parse_args()
-    bone = Backbone.load(given.model, device="auto", dtype=given.dtype)
-    bone.add_adapter("policy", LoraSettings(), seed=0)
-    bone.train_only("policy")
-    pairs = usable(bone, given.pairs, given.batch, given.longest)
-    found: dict[str, Any] = {
-        "model": Path(given.model).name, "dtype": given.dtype, "device": str(bone.device),
-        "torch": torch.__version__, "pairs": len(pairs), "longest": given.longest,
+    options = parser.parse_args()
+    backbone = Backbone.load(options.model, device="auto", dtype=options.dtype)
+    backbone.add_adapter("policy", LoraSettings(), seed=0)
+    backbone.train_only("policy")
+    pairs = usable(backbone, options.pairs, options.batch, options.longest)
+    record: dict[str, Any] = {
+        "model": Path(options.model).name, "dtype": options.dtype, "device": str(backbone.device),
+        "torch": torch.__version__, "pairs": len(pairs), "longest": options.longest,
     }  # fmt: skip
     for name, measure in (("dpo", dpo), ("ppo", ppo)):
-        found[name] = measure(bone, pairs)
-        print(name, json.dumps(found[name]), flush=True)
-    if given.json:
-        given.json.write_text(json.dumps(found, indent=1) + "\n")
+        record[name] = measure(backbone, pairs)
+        print(name, json.dumps(record[name]), flush=True)
+    if options.json:
+        options.json.write_text(json.dumps(record, indent=1) + "\n")
 
 
-def usable(bone: Backbone, file: Path, count: int, longest: int) -> list[EncodedPair]:
+def usable(backbone: Backbone, file: Path, count: int, longest: int) -> list[EncodedPair]:
     """The first pairs of so many tokens at most."""
     pairs: list[EncodedPair] = []
     for row in read_pairs([file]):
         if len(pairs) < count and isinstance(row, PairRow):
             try:
-                pairs.append(encode_pair(bone.encoder, row, min(longest, bone.context)))
+                pairs.append(encode_pair(backbone.encoder, row, min(longest, backbone.context)))
             except cai.CaiError:
                 continue
     return pairs
 
 
-def dpo(bone: Backbone, pairs: Sequence[EncodedPair]) -> dict[str, Any]:
+def dpo(backbone: Backbone, pairs: Sequence[EncodedPair]) -> dict[str, Any]:
     """|log π − log π_ref| of the batch's responses, by where the reference is read."""
-    told: dict[str, Any] = {}
+    noise: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as cache:
-        stored = StoredReference(bone, None, "bench", 8192, Path(cache))
+        stored = StoredReference(backbone, None, "bench", 8192, Path(cache))
         stored.prepare(both_sides(pairs), lambda done, total: None)
-        for name, reference in (("stored", stored), ("live", LiveReference(bone, None))):
-            objective = DpoObjective(bone, reference, 0.1)
-            updates = Optimizer(bone.trainable(), Schedule("constant", 1e-6, 1, 0.0))
+        for name, reference in (("stored", stored), ("live", LiveReference(backbone, None))):
+            objective = DpoObjective(backbone, reference, 0.1)
+            updates = Optimizer(backbone.trainable(), Schedule("constant", 1e-6, 1, 0.0))
             trainer = RowsTrainer(
-                bone.train,
+                backbone.train,
                 objective,
                 updates,
                 pairs,
                 (),
                 StepPlan(len(pairs), 1.0, 8192, 0),
-                bone.device,
+                backbone.device,
             )
             batch = trainer._batch(0)
             pieces = trainer.budget.split([objective.tokens(pair) for pair in batch])
             rows = [gap for piece in pieces for gap in gaps(objective, [batch[i] for i in piece])]
-            told[name] = {"mean": sum(rows) / len(rows), "largest": max(rows)}
-    return told
+            noise[name] = {"mean": sum(rows) / len(rows), "largest": max(rows)}
+    return noise
 
 
 @torch.no_grad()
 def gaps(objective: DpoObjective, pairs: Sequence[EncodedPair]) -> list[float]:
     """|log π − log π_ref| of each response."""
     policy, reference = objective._logprobs(pairs)
-    found: list[float] = (policy.detach() - reference).abs().flatten().tolist()
-    return found
+    differences: list[float] = (policy.detach() - reference).abs().flatten().tolist()
+    return differences
 
 
 @torch.no_grad()
-def ppo(bone: Backbone, pairs: Sequence[EncodedPair]) -> dict[str, Any]:
+def ppo(backbone: Backbone, pairs: Sequence[EncodedPair]) -> dict[str, Any]:
     """The noise of the ratio, in the parts that a rollout was read in and in others."""
     prompts = [cai.Prompt(str(i), p.row.prompt) for i, p in enumerate(pairs[:ROLLOUT])]
     trainer = PpoTrainer(
-        bone,
+        backbone,
         FunctionScorer(lambda p, r: [float(len(x)) for x in r], "length"), prompts,
         cai.PpoConfig(prompts_per_update=ROLLOUT, max_new_tokens=WRITTEN),
-        value_head=ScalarHead(bone.hidden_size, 0, std=0.0),
+        value_head=ScalarHead(backbone.hidden_size, 0, std=0.0),
     )  # fmt: skip
     responses = trainer.sample_responses()
     parts = [trainer._minibatches(len(responses), epoch) for epoch in range(2)]

@@ -67,9 +67,9 @@ def follow(config: cai.PpoConfig, prompts: Path) -> Curve:
         figures = trainer.update()
         lines = trainer.rollouts.read_text(encoding="utf-8").splitlines()
         trainer.rollouts.unlink()
-        drawn = [json.loads(line) for line in lines]
+        responses = [json.loads(line) for line in lines]
         flawed = odd = 0
-        for row in drawn:
+        for row in responses:
             world = worlds[row["prompt_id"]]
             flaws = flaws_of(world, row["response"])
             flawed += bool(flaws - {GARBLED})
@@ -77,9 +77,9 @@ def follow(config: cai.PpoConfig, prompts: Path) -> Curve:
             odd += bool(words) or GARBLED in flaws
         curve.score.append(figures["score"])
         curve.kl.append(figures["kl"])
-        curve.flawed.append(flawed / len(drawn))
-        curve.odd.append(odd / len(drawn))
-        curve.samples = drawn[:3]
+        curve.flawed.append(flawed / len(responses))
+        curve.odd.append(odd / len(responses))
+        curve.samples = responses[:3]
         if trainer.stopped:
             curve.stopped_at, curve.reason = trainer.step, trainer.stopped
             trainer.stopped = None
@@ -127,12 +127,12 @@ def draw(curves: dict[str, Curve], file: Path) -> None:
 
 def report(arguments: argparse.Namespace, curves: dict[str, Curve], picture: str) -> list[str]:
     """All that is told, as Markdown."""
-    used = ", ".join(f"{k} {v}" for k, v in versions().items())
+    packages = ", ".join(f"{k} {v}" for k, v in versions().items())
     lines = [
         "# PPO on the miniature: score, truth and KL",
         "",
         f"`python bench/ppo_curve.py`, {datetime.now(UTC):%Y-%m-%d}, on a CPU. From the base, seed"
-        f" {arguments.seed}, {arguments.updates} updates of 32 responses. {used}.",
+        f" {arguments.seed}, {arguments.updates} updates of 32 responses. {packages}.",
         "",
         f"![Score, truth and KL]({picture})",
         "",
@@ -181,11 +181,11 @@ def main() -> None:
         curves[title] = follow(config, arguments.prompts)
     stem = arguments.out / f"{datetime.now(UTC):%Y-%m-%d}-ppo-curve"
     draw(curves, stem.with_suffix(".svg"))
-    told = "\n".join(report(arguments, curves, stem.with_suffix(".svg").name))
-    stem.with_suffix(".md").write_text(told, encoding="utf-8")
+    text = "\n".join(report(arguments, curves, stem.with_suffix(".svg").name))
+    stem.with_suffix(".md").write_text(text, encoding="utf-8")
     values = {title: asdict(curve) for title, curve in curves.items()}
     stem.with_suffix(".json").write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
-    print(told)
+    print(text)
 
 
 if __name__ == "__main__":

@@ -136,8 +136,8 @@ def make_split(options: Any, config: cai.RewardConfig, folder: Path) -> Split:
         except cai.CaiError:
             continue
     train = fit[: options.pairs]
-    seen = {pair.row.prompt[0] for pair in train}  # one dialogue may be a part of another
-    rest = [pair for pair in fit[options.pairs :] if pair.row.prompt[0] not in seen]
+    dialogues = {pair.row.prompt[0] for pair in train}  # one dialogue may be a part of another
+    rest = [pair for pair in fit[options.pairs :] if pair.row.prompt[0] not in dialogues]
     test = rest[: options.test]
     paths = folder / "hh.jsonl", folder / "hh.test.jsonl"
     for path, some in zip(paths, (train, test), strict=True):
@@ -245,14 +245,14 @@ def run_trl(
 def peer_scores(model: Any, pairs: Sequence[EncodedPair]) -> list[tuple[float, float]]:
     """Both scores of each pair from a sequence classifier, which finds a text's end by its pad."""
     model.eval()
-    found: list[tuple[float, float]] = []
+    pair_scores: list[tuple[float, float]] = []
     for at in range(0, len(pairs), EVALUATED):
         rows = collate(both_sides(pairs[at : at + EVALUATED]))
         ids = rows.ids.masked_fill(~rows.mask, model.config.pad_token_id)
         scores = model(input_ids=ids, attention_mask=rows.mask.long()).logits.flatten()
         chosen, rejected = scores.chunk(2)
-        found += zip(chosen.tolist(), rejected.tolist(), strict=True)
-    return found
+        pair_scores += zip(chosen.tolist(), rejected.tolist(), strict=True)
+    return pair_scores
 
 
 def sha256_of(file: Path) -> str:

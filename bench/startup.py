@@ -30,11 +30,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=20)
     runs = parser.parse_args().runs
-    taken: dict[str, list[float]] = {name: [] for name in COMMANDS}
+    times: dict[str, list[float]] = {name: [] for name in COMMANDS}
     for _ in range(runs):
         for name, command in COMMANDS.items():
-            taken[name].append(seconds(command))
-    for name, values in taken.items():
+            times[name].append(seconds(command))
+    for name, values in times.items():
         print(
             f"{name:16s} median {statistics.median(values):.3f} s"
             f"  (min {min(values):.3f}, max {max(values):.3f}, n={runs})"

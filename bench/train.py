@@ -66,17 +66,17 @@ def write_rows(folder: Path, count: int) -> None:
     rng = random.Random(0)
     words = [f"{a}{b}" for a in FLAWS for b in ("", "ly", "ness", " and", " or", ".")]
 
-    def said(median: float) -> str:
+    def text(median: float) -> str:
         return " ".join(
             rng.choices(words, k=max(4, min(160, int(rng.lognormvariate(median, 0.7)))))
         )
 
     with (folder / "sft.jsonl").open("w") as sft, (folder / "pairs.jsonl").open("w") as pairs:
         for _ in range(count):
-            asked = [{"role": "user", "content": said(3.6)}]
-            first, second = ([{"role": "assistant", "content": said(3.4)}] for _ in range(2))
-            sft.write(json.dumps({"messages": asked + first}) + "\n")
-            pairs.write(json.dumps({"prompt": asked, "chosen": first, "rejected": second}) + "\n")
+            prompt = [{"role": "user", "content": text(3.6)}]
+            first, second = ([{"role": "assistant", "content": text(3.4)}] for _ in range(2))
+            sft.write(json.dumps({"messages": prompt + first}) + "\n")
+            pairs.write(json.dumps({"prompt": prompt, "chosen": first, "rejected": second}) + "\n")
 
 
 def cai_side(stage: str, folder: Path, steps: int, device: str, out: Path) -> None:
@@ -105,14 +105,14 @@ def trainer_side(folder: Path, steps: int, device: str, grouped: bool) -> None:
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder / "model")
     rows = []
     for line in (folder / "sft.jsonl").read_text().splitlines():
-        told = tokenizer.apply_chat_template(
+        encoded = tokenizer.apply_chat_template(
             json.loads(line)["messages"], return_dict=True, return_assistant_tokens_mask=True
         )
         labels = [
             token if learned else -100
-            for token, learned in zip(told["input_ids"], told["assistant_masks"], strict=True)
+            for token, learned in zip(encoded["input_ids"], encoded["assistant_masks"], strict=True)
         ]
-        rows.append({"input_ids": told["input_ids"], "labels": labels})
+        rows.append({"input_ids": encoded["input_ids"], "labels": labels})
     dtype = torch.bfloat16 if device != "cpu" else torch.float32
     model = transformers.AutoModelForCausalLM.from_pretrained(folder / "model", dtype=dtype)
     model = get_peft_model(model, LoraConfig(r=16, lora_alpha=32, target_modules="all-linear"))
@@ -171,19 +171,19 @@ def main() -> None:
     if options.side:
         run_side(options.side, options.folder, options.steps, options.device)
         return
-    found: dict[str, dict[str, float]] = {}
+    results: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         parameters = write_model(options.size, folder / "model")
         write_rows(folder, BATCH * options.steps[1] + 100)
         for side in ("trainer", "trainer, grouped", *CONFIGS):
             steps = options.updates if side == "ppo" else options.steps
-            found[side] = measured(side, folder, steps, options.device)
-            print(f"{side}: {found[side]}", file=sys.stderr, flush=True)
+            results[side] = measured(side, folder, steps, options.device)
+            print(f"{side}: {results[side]}", file=sys.stderr, flush=True)
     print(f"{parameters:.0f}M parameters, {machine(options.device, torch.get_num_threads())}")
     print(f"{'':20}{'ms a step':>10}{'peak GB':>9}{'cai is':>9}")
-    for side, numbers in found.items():
-        ratio = numbers["seconds a step"] / found["sft"]["seconds a step"]
+    for side, numbers in results.items():
+        ratio = numbers["seconds a step"] / results["sft"]["seconds a step"]
         shown = f"{ratio:.2f}×" if side.startswith("trainer") else ""
         print(
             f"{side:20}{numbers['seconds a step'] * 1000:10.1f}"
@@ -192,7 +192,7 @@ def main() -> None:
     if options.json:
         record = {
             "parameters": round(parameters * 1e6), "machine": machine(options.device, 0),
-            "found": found,
+            "found": results,
             "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
         }  # fmt: skip
         options.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")

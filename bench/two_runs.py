@@ -57,11 +57,11 @@ def main() -> None:
     parser.add_argument("second", type=Path)
     options = parser.parse_args()
     first, second = (json.loads(f.read_text("utf-8")) for f in (options.first, options.second))
-    found = rows(first, second)
-    same = sum(row.same for row in found)
-    met = [sum(row.met[side] for row in found) for side in (0, 1)]
+    targets = rows(first, second)
+    same = sum(row.same for row in targets)
+    met = [sum(row.met[side] for row in targets) for side in (0, 1)]
     print(
-        f"{len(found)} rows with a target: {met[0]} met by the first run, {met[1]} by the second."
+        f"{len(targets)} rows with a target: {met[0]} met by the first run, {met[1]} by the second."
     )
     print(
         f"{same} of them are the same within the 95 % interval of their difference. The others, and"
@@ -69,15 +69,15 @@ def main() -> None:
     print("those that are not met by both:\n")
     print("| what | first | second | difference, 95 % | met |")
     print("|---|---|---|---|---|")
-    for row in found:
+    for row in targets:
         if row.same and all(row.met):
             continue
         low, high = difference(row.first, row.second)
         point = row.second.share - row.first.share
-        told = ", ".join("yes" if m else "**no**" for m in row.met)
+        marks = ", ".join("yes" if m else "**no**" for m in row.met)
         print(
             f"| {row.name} | {row.first.share:.3f} | {row.second.share:.3f}"
-            f" | {point:+.3f} ({low:+.3f} to {high:+.3f}) | {told} |"
+            f" | {point:+.3f} ({low:+.3f} to {high:+.3f}) | {marks} |"
         )
     print("\n| calibration (ECE) | first | second | both within the target |")
     print("|---|---|---|---|")
