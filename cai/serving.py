@@ -116,8 +116,9 @@ class LocalServer:
         try:
             self._socket = socket.create_server((host, port), family=family)
         except OSError as error:
+            reason = str(error.strerror or error).partition(" (while")[0]  # the address again
             raise UsageError(
-                f"Can't listen on {host}:{port}: {error.strerror or error}",
+                f"Can't listen on {host}:{port}: {reason}",
                 hint="Choose another --port; 0 takes a free one.",
             ) from None
         self.host, self.port = host, int(self._socket.getsockname()[1])

@@ -127,7 +127,9 @@ def test_it_listens_on_this_machine_alone(run: Path) -> None:
     try:
         assert server._socket.getsockname()[0] == "127.0.0.1"
         assert server.token not in ("", made(run).token)
-        with pytest.raises(UsageError, match=f"Can't listen on 127.0.0.1:{server.port}"):
+        with pytest.raises(
+            UsageError, match=f"Can't listen on 127.0.0.1:{server.port}: Address already in use\n"
+        ):
             made(run, port=server.port)
     finally:
         server.close()
