@@ -31,6 +31,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 BODY_BYTES = 8_000_000
 BODY_SECONDS = 120
 IDLE_SECONDS = 30
+STOP_SECONDS = 3  # for responses that are being sent when the server stops
 _HEADERS = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
@@ -135,7 +136,6 @@ class LocalServer:
                 log_config=None,
                 log_level="error",
                 timeout_keep_alive=IDLE_SECONDS,
-                timeout_graceful_shutdown=3,
             )
         )
 
@@ -171,14 +171,22 @@ class LocalServer:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's, which does not wait at its end for requests that have not come in whole."""
+    """uvicorn's, which ends without waiting for clients that stopped sending or reading."""
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        await asyncio.sleep(0.1)  # so that connections accepted just now are known
         for connection in list(self.server_state.connections):
             cycle = getattr(connection, "cycle", None)  # None before a first request
             if cycle is not None and cycle.more_body:
-                connection.transport.close()
+                connection.transport.abort()
+        asyncio.get_running_loop().call_later(STOP_SECONDS, self._abort)
         await super().shutdown(sockets)
+
+    def _abort(self) -> None:
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
 
 
 class _Protocol(H11Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import time
 from http.client import HTTPResponse
 
 import pytest
@@ -22,7 +23,12 @@ def fault(_: Request) -> PlainTextResponse:
     raise RuntimeError("a fault of the app")
 
 
-APP = Guard(Starlette(routes=[Route("/fault", fault), Route("/{name}", where)]), token="t0ken")
+def large(_: Request) -> PlainTextResponse:
+    return PlainTextResponse("x" * 50_000_000)  # more than the sockets between two programs hold
+
+
+ROUTES = [Route("/fault", fault), Route("/large", large), Route("/{name}", where)]
+APP = Guard(Starlette(routes=ROUTES), token="t0ken")
 
 
 def get(server: LocalServer, path: str) -> tuple[HTTPResponse, str]:
@@ -51,3 +57,16 @@ def test_a_fault_of_the_app_is_logged_and_the_server_goes_on(
         assert response.headers["cache-control"] == "no-store"
         assert get(server, "/t0ken/here")[0].status == 200
     assert "a fault of the app" in caplog.text and "t0ken" not in caplog.text
+
+
+def test_who_stops_reading_does_not_hold_up_the_end(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cai.serving.STOP_SECONDS", 0.2)
+    with LocalServer(APP).running() as server:
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+        connection.request("GET", "/t0ken/large")
+        assert connection.getresponse().status == 200
+        start = time.monotonic()
+    assert time.monotonic() - start < 10 and caplog.text == ""
+    connection.close()
