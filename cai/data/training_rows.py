@@ -6,31 +6,33 @@ A prompt or a response is a list of messages, a transcript as in HH-RLHF, or pla
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from cai.data.messages import (
     RowError,
-    json_kind,
     not_to_learn,
-    read_messages,
-    read_truth,
-    refuse_unread_keys,
     with_system,
 )
 from cai.data.prompts import row_id
+from cai.data.row_values import (
+    digest_id,
+    read_names,
+    read_number,
+    read_prompt,
+    read_response,
+    read_turns,
+    transcript_turns,
+    validate_conversation,
+    validate_row,
+)
 from cai.data.split import folded
-from cai.data.transcripts import TranscriptError, dialogue, is_transcript
-from cai.digest import digest
-from cai.errors import PromptError
-from cai.text.validation import validate_text
-from cai.types import Message, Messages, Role
+from cai.data.transcripts import TranscriptError
+from cai.types import Messages, Role
 
 UNSTATED_ORIGIN = "given"
 """The origin of a pair whose row states none."""
-_ID_DIGITS = 16
 _LARGEST_MARGIN = 1e4  # of a difference of scores
 
 
@@ -90,7 +92,7 @@ class TrainingRowFormat(Generic[TrainingRowT]):
 
 
 def _pair(row: dict[str, Any], source: str) -> PairRow:
-    _validate_row(row)
+    validate_row(row)
     prompt, chosen, rejected = _sides(row)
     if chosen == rejected:
         raise RowError("same responses: chosen equals rejected")
@@ -99,7 +101,7 @@ def _pair(row: dict[str, Any], source: str) -> PairRow:
     for name, response in (("chosen", chosen), ("rejected", rejected)):
         if not response:
             raise RowError(f"empty: {name} has no messages")
-        _validate_conversation(prompt + response, f" of {name}")
+        validate_conversation(prompt + response, f" of {name}")
         if response[0].role != "assistant":
             raise RowError(f"wrong prompt: {name} begins with the {response[0].role}'s message")
         if any(m.role == "assistant" and not m.content.strip() for m in response):
@@ -107,18 +109,18 @@ def _pair(row: dict[str, Any], source: str) -> PairRow:
     if not prompt[-1].content.strip():
         raise RowError("empty: the prompt's last message has no text")
     probability, better, worse = _by_probability(row, chosen, rejected)
-    margin = _number(row, "margin")
+    margin = read_number(row, "margin")
     if margin is not None and abs(margin) > _LARGEST_MARGIN:
         raise RowError(f"wrong margin: {margin:g}, beyond {_LARGEST_MARGIN:g}")
     return PairRow(
-        id=row_id(row.get("id")) or _id("pair", prompt, chosen, rejected),
+        id=row_id(row.get("id")) or digest_id("pair", prompt, chosen, rejected),
         prompt=prompt,
         chosen=better,
         rejected=worse,
         probability=probability,
         margin=margin if margin is None or better is chosen else -margin,
-        origin=_names(row, "origin")[0] if row.get("origin") else UNSTATED_ORIGIN,
-        principle_ids=_names(row, "principle_ids"),
+        origin=read_names(row, "origin")[0] if row.get("origin") else UNSTATED_ORIGIN,
+        principle_ids=read_names(row, "principle_ids"),
         source=source,
     )
 
@@ -139,8 +141,8 @@ def _split_sides(row: dict[str, Any]) -> tuple[Messages, Messages, Messages]:
     if key is None:
         chosen, rejected = (_conversation_of(row, side) for side in ("chosen", "rejected"))
     else:
-        prompt = _prompt(row, key)
-        chosen, rejected = (_response(row, side, key) for side in ("chosen", "rejected"))
+        prompt = read_prompt(row, key)
+        chosen, rejected = (read_response(row, side, key) for side in ("chosen", "rejected"))
         if not (_is_whole(chosen) and _is_whole(rejected)):
             return prompt, chosen, rejected
     shared = _common_beginning(chosen, rejected)
@@ -161,7 +163,7 @@ def _by_probability(
 
     If a row gives its `chosen` less than one half, `rejected` is the better one.
     """
-    probability = _number(row, "probability")
+    probability = read_number(row, "probability")
     if probability is None:
         return None, chosen, rejected
     if not 0 <= probability <= 1:
@@ -177,7 +179,7 @@ def _conversation_of(row: dict[str, Any], key: str) -> Messages:
     if value in ("", []):
         raise RowError(f"empty: {key} has no text")
     try:
-        return _turns(value) if isinstance(value, str) else _messages(row, key, "user")
+        return transcript_turns(value) if isinstance(value, str) else read_turns(row, key, "user")
     except TranscriptError:
         raise RowError(f"no prompt: the row has none, and {key} is not a transcript") from None
 
@@ -202,26 +204,26 @@ def _sft_row(
     conversation: Messages, row: dict[str, Any], source: str, marks: tuple[int, ...] = ()
 ) -> SftRow:
     """The SFT row of a conversation. marks: indices of messages excluded from the loss."""
-    _validate_row(row)
+    validate_row(row)
     messages = with_system(row, conversation)
-    _validate_conversation(messages)
+    validate_conversation(messages)
     for number, message in enumerate(messages, 1):
         if message.role != "system" and not message.content.strip():
             raise RowError(f"empty: message {number} has no text")
-    name = row_id(row.get("id")) or _id("sft", messages)
+    name = row_id(row.get("id")) or digest_id("sft", messages)
     moved = len(messages) - len(conversation)
     return SftRow(name, messages, source, tuple(place + moved for place in marks))
 
 
 def _conversation(row: dict[str, Any], source: str) -> SftRow:
-    return _sft_row(_messages(row, "messages", "user"), row, source, not_to_learn(row["messages"]))
+    return _sft_row(read_turns(row, "messages", "user"), row, source, not_to_learn(row["messages"]))
 
 
 def _completion_reader(prompt_key: str, key: str) -> Callable[[dict[str, Any], str], SftRow]:
     """A reader of rows with a prompt under one key and its response under another."""
 
     def read(row: dict[str, Any], source: str) -> SftRow:
-        prompt, response = _prompt(row, prompt_key), _response(row, key, prompt_key)
+        prompt, response = read_prompt(row, prompt_key), read_response(row, key, prompt_key)
         marks = not_to_learn(row[prompt_key])
         marks += tuple(len(prompt) + place for place in not_to_learn(row[key]))
         return _sft_row(prompt + response, row, source, marks)
@@ -238,107 +240,6 @@ def _chosen_response(row: dict[str, Any], source: str) -> SftRow:
     if any(not_to_learn(row.get(key)) for key in ("prompt", "chosen", "rejected")):
         raise RowError("weight: messages of a pair have some, and are not weighted here")
     return _sft_row(prompt + better, row, source)
-
-
-# -- parts of both --------------------------------------------------------------------------
-
-
-def _validate_row(row: dict[str, Any]) -> None:
-    """Raise `RowError` if a key of the row excludes it from training or is not supported."""
-    refuse_unread_keys(row)
-    for key in ("label", "kto_tag"):
-        if read_truth(row, key) is False:
-            raise RowError(f"{key} is false: the response is one to avoid, not to learn")
-    if (weight := _number(row, "weight")) not in (None, 1):
-        raise RowError(f"weight: the row has {weight:g}, and rows are not weighted here")
-    better, worse = (_number(row, f"score_{side}") for side in ("chosen", "rejected"))
-    if better is not None and worse is not None and better < worse:
-        raise RowError(f"scores: chosen has {better:g}, and rejected has more, {worse:g}")
-
-
-def _prompt(row: dict[str, Any], key: str) -> Messages:
-    """A prompt; a transcript may end with an open turn of the assistant."""
-    messages = _messages(row, key, "user")
-    is_open = isinstance(row[key], str) and messages[-1] == Message("assistant", "")
-    return messages[:-1] if is_open else messages
-
-
-def _response(row: dict[str, Any], key: str, prompt_key: str) -> Messages:
-    """A response; after a transcript, text is stripped, as turns of a transcript are."""
-    messages = _messages(row, key, "assistant")
-    prompt = row[prompt_key]
-    if isinstance(row[key], str) and isinstance(prompt, str) and is_transcript(prompt):
-        return tuple(replace(m, content=m.content.strip()) for m in messages)
-    return messages
-
-
-def _messages(row: dict[str, Any], key: str, role: Role) -> Messages:
-    """Messages, a transcript's turns, or a text as one message of `role`."""
-    value = row[key]
-    if isinstance(value, dict):  # a message that stands alone
-        value = [value]
-    if isinstance(value, list):
-        if len(value) - 1 in not_to_learn(value):
-            raise RowError(f"weight: the last message of {key} is marked as not to be learnt")
-        return read_messages(value)
-    if not isinstance(value, str):
-        raise RowError(f"wrong type: {key} is {json_kind(value)}, not text or a list of messages")
-    return _turns(value) if is_transcript(value) else (Message(role, value),)
-
-
-def _turns(text: str) -> Messages:
-    """All turns of a transcript: `dialogue` ends at the last human turn, so one is added."""
-    return dialogue(text + "\n\nHuman:", "all")[:-1]
-
-
-def _validate_conversation(messages: Messages, whose: str = "") -> None:
-    """Raise `RowError` unless user and assistant alternate and the last turn is a response."""
-    try:
-        validate_text(messages)
-    except PromptError as error:
-        raise RowError(f"invalid text: {error.message}") from None
-    start = 1 if messages[0].role == "system" else 0
-    for number, message in enumerate(messages[start:]):
-        expected = ("user", "assistant")[number % 2]
-        if message.role != expected:
-            raise RowError(
-                f"roles out of order: message {start + number + 1}{whose} is the "
-                f"{message.role}'s, not the {expected}'s"
-            )
-    if all(m.role != "assistant" for m in messages):
-        raise RowError("no response: there is no assistant turn")
-    if messages[-1].role != "assistant":
-        raise RowError(
-            f"no response: the last message{whose} is the {messages[-1].role}'s, "
-            "not the assistant's"
-        )
-
-
-def _number(row: dict[str, Any], key: str) -> float | None:
-    """A row's finite number under a key; None if it has none. Text counts too, as in a CSV."""
-    value = row.get(key)
-    if value is None or value == "":
-        return None
-    try:
-        number = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError, OverflowError):
-        number = math.nan
-    if not math.isfinite(number):
-        raise RowError(f"wrong {key}: {str(value)[:20]!r} is not a number")
-    return number
-
-
-def _names(row: dict[str, Any], key: str) -> tuple[str, ...]:
-    value = row.get(key)
-    names = value if isinstance(value, list) else [value] if value else []
-    if not all(isinstance(name, str) and name.isprintable() for name in names):
-        raise RowError(f"wrong {key}: not printable text")
-    return tuple(names)
-
-
-def _id(kind: str, *parts: Messages) -> str:
-    """The id of a row without one: a digest of its texts, the same on every machine."""
-    return f"{kind}-{digest(parts)[:_ID_DIGITS]}"
 
 
 PAIR_SHAPES = (TrainingRowFormat(("chosen", "rejected"), _pair),)
