@@ -40,7 +40,7 @@ class DryRun:
     estimate: BuildEstimate
 
     def lines(self) -> Iterator[str]:
-        """It in words."""
+        """The lines that the terminal shows."""
         rules, plan = self.constitution, self.estimate.plan
         title = f"{rules.id} {rules.version}  ·  {counted(plan.prompts, 'prompt')}"
         yield click.style(f"{title} of {visible(self.source)}", bold=True)
@@ -56,7 +56,7 @@ class DryRun:
         yield "\nNothing was written: this was a dry run."
 
     def values(self) -> dict[str, Any]:
-        """It for `--json`."""
+        """The values that `--json` prints."""
         rules, state = self.constitution, self.state
         return {
             "dry_run": True,

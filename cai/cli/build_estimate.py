@@ -78,13 +78,13 @@ class BuildEstimate:
     models: Models | None
 
     def lines(self) -> Iterator[str]:
-        """The estimate in words."""
+        """The lines that the terminal shows."""
         yield from _lines(self)
         if self.sizes:
             yield _time_line(self.time, self.batch)
 
     def values(self) -> dict[str, Any]:
-        """The estimate for `--json`."""
+        """The values that `--json` prints."""
         return {**_plain(self), "time": _time_values(self.time)}
 
 

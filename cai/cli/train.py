@@ -121,11 +121,11 @@ def _dry_run(config: TrainConfig, data: tuple[Path, ...], probe: bool, as_json: 
             lines["measured"] += f"; {seconds_in_words(measured.prepare)} before the first one"
         if measured.peak is not None:
             lines["measured"] += f"; {measured.peak / 1e9:.1f} GB at the peak of {steps}"
-        lines["not known"] = config.unmeasured
+        lines["not included"] = config.unmeasured
     for name, text in lines.items():
-        click.echo(f"{name:>10}  {text}")
+        click.echo(f"{name:>12}  {text}")
     for reason, count in need.reasons:
-        click.echo(f"{'set aside':>10}  {count:,}: {visible(reason)}")
+        click.echo(f"{'set aside':>12}  {count:,}: {visible(reason)}")
 
 
 def _probe(trainer: StageTrainer) -> tuple[StepProbe | None, str]:

@@ -167,7 +167,7 @@ class TrainConfig:
         """The settings of a dry run, with a stand-in for what may be missing until training."""
         return self
 
-    unmeasured: ClassVar[str] = "evaluations and checkpoints come on top; longer rows take longer"
+    unmeasured: ClassVar[str] = "evaluations and checkpoints; longer rows take longer"
     """What a probe of the first steps does not show."""
 
     @property
@@ -291,8 +291,7 @@ class OnPolicyConfig(TrainConfig):
 
     table: ClassVar[TrainingTable] = "prompts"
     unmeasured: ClassVar[str] = (
-        "evaluations, checkpoints and a reward that is not named yet come on top; responses may"
-        " become longer"
+        "evaluations, checkpoints, and a reward that is not named yet; responses may become longer"
     )
     schedule: str = option(
         "constant", "Learning rate schedule after the warm-up.", ("cosine", "linear", "constant")
