@@ -70,18 +70,18 @@ _NO_METRICS = ("step", "held_out", "tokens_per_second")
 def _metrics(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """First and last step's means, and every evaluation on the held-out set."""
     trained = [row for row in rows if not row["held_out"]]
-    shown = [*trained[:1], *trained[-1:]] if len(trained) > 1 else trained
-    shown = [*shown, *(row for row in rows if row["held_out"])]
-    if not shown:
+    entries = [*trained[:1], *trained[-1:]] if len(trained) > 1 else trained
+    entries = [*entries, *(row for row in rows if row["held_out"])]
+    if not entries:
         return ["None yet."]
-    names = [n for n in dict.fromkeys(n for row in shown for n in row) if n not in _NO_METRICS]
+    names = [n for n in dict.fromkeys(n for row in entries for n in row) if n not in _NO_METRICS]
     head = ("step", "rows", *names)
     return _table(
         head,
         [
             (row["step"], "held out" if row["held_out"] else "trained",
              *(f"{row[n]:.4g}" if n in row else "" for n in names))
-            for row in shown
+            for row in entries
         ],
     )  # fmt: skip
 
