@@ -10,6 +10,10 @@ import statistics
 import subprocess
 import sys
 import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+"""What `cai lint` reads."""
 
 COMMANDS = {
     "python -c pass": [sys.executable, "-c", "pass"],
@@ -21,7 +25,7 @@ COMMANDS = {
 def seconds(command: list[str]) -> float:
     """Wall time of one run."""
     begin = time.perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=ROOT)
     return time.perf_counter() - begin
 
 
