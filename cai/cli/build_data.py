@@ -165,7 +165,7 @@ def command(
 
 
 def _facts(constitution: Constitution, prompts: PromptFile) -> dict[str, Any]:
-    """What the log says of a build that begins."""
+    """The facts that begin the log of a build."""
     return {
         "constitution": f"{constitution.id} {constitution.version} {constitution.digest}",
         "prompts": str(prompts.path),

@@ -98,7 +98,7 @@ class Chat:
         return (*([Message("system", self.system)] if self.system else []), *self.turns)
 
     def read(self, line: str) -> bool:
-        """Do what a line says; False where it ends the chat. Mistakes are told, not raised."""
+        """Run a line; False if it ends the chat. Mistakes are printed, not raised."""
         if not line.startswith("/"):
             if line.strip():
                 self._ask(line.strip())
@@ -111,7 +111,7 @@ class Chat:
         return name != "/quit"
 
     def _ask(self, text: str) -> None:
-        """Say something and show the answer; where there is none, nothing was said."""
+        """Send a message and show the answer; without an answer the message is dropped."""
         self.turns.append(Message("user", text))
         seed = derive(self._sampling.seed, "chat", len(self.turns))
         try:
@@ -131,7 +131,7 @@ class Chat:
             _say(f"(cut off after {answer.response_tokens} tokens)")
 
     def _tell_unknown(self, text: str) -> None:
-        """Once in a chat with the miniature: it is asked about words that it does not know."""
+        """Warn once in a chat with the miniature about words that it does not know."""
         if not self._name_unknown:
             return
         from cai.cli.unknown_words import unknown_in

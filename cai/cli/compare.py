@@ -36,7 +36,7 @@ class Compared:
     answers: Mapping[str, str | CaiError]
 
     def row(self) -> dict[str, Any]:
-        """The same for a file; an answer that there is not is null."""
+        """The values of a row; a missing answer is null."""
         texts = {n: None if isinstance(a, CaiError) else a for n, a in self.answers.items()}
         messages = as_dicts(self.prompt.messages)
         return {"prompt_id": self.prompt.id, "prompt": messages, "responses": texts}
@@ -106,7 +106,7 @@ def command(
 
 
 def _usable(prompts: PromptFile) -> Iterator[Prompt]:
-    """The prompts of a file; the rows that can't be used are told."""
+    """The usable prompts of a file; a warning names each invalid row."""
     from cai.types import Prompt
 
     for row in prompts:
@@ -119,7 +119,7 @@ def _usable(prompts: PromptFile) -> Iterator[Prompt]:
 def _compare(
     models: LoadedModels, prompts: Iterator[Prompt], sampling: Mapping[str, Any]
 ) -> Iterator[Compared]:
-    """Each prompt with all answers; one that the model can't read is told and left out."""
+    """Each prompt with all answers; one that the model can't read is left out with a warning."""
     from cai.pipeline.steps import Draws
 
     draws = Draws(**sampling)

@@ -52,7 +52,7 @@ def _option(
 
 
 def _default(value: Any, unset: bool) -> str:
-    """What the help says of a default; nothing of None, nor of a flag that can only be set."""
+    """The default as help shows it; empty for None, and for a flag that can only be set."""
     if value is None or (value is False and not unset):
         return ""
     text = str(value).lower() if isinstance(value, bool) else (

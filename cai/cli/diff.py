@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from cai.authoring.sides import Side
 
 LIMIT = 40
-"""Prompts that both sides are built on, unless told otherwise."""
+"""The default number of prompts that both sides are built on."""
 
 
 @click.command("diff")

@@ -56,7 +56,7 @@ def _effects(findings: DiffResult, source: str) -> dict[str, Any]:
 
 
 def principles(over: Sequence[PromptDiff]) -> list[str]:
-    """The principles that were asked on either side, by name."""
+    """The principles with critiques on either side, by name."""
     before, after = principle_counts(over)
     return sorted(before.keys() | after.keys())
 

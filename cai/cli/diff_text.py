@@ -207,7 +207,7 @@ def _rate(value: Proportion) -> str:
 
 
 def _principle(value: Effect) -> list[str]:
-    """The cells of a principle: counts of the prompts that both sides asked it of."""
+    """The cells of a principle: counts of the prompts that have its critique on both sides."""
     if not value.prompts:
         return ["0", "", "", "", "", ""]
     return [

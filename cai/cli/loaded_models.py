@@ -1,4 +1,4 @@
-"""What `merge`, `chat` and `compare` share: trained adapters, and a base that answers as each."""
+"""One base with several adapters, loaded once, for `chat` and `compare`."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class LoadedModels:
         return name
 
     def answer(self, name: str, messages: Messages, sampling: Sampling) -> Generation:
-        """One answer to a conversation that goes on. Raises `CaiError` where there is none."""
+        """The answer to a conversation. Raises `CaiError` if there is none."""
         answer = self.answers(name, [(messages, sampling)])[0]
         if isinstance(answer, CaiError):
             raise answer
@@ -103,7 +103,7 @@ class LoadedModels:
     def answers(
         self, name: str, requests: Sequence[tuple[Messages, Sampling]]
     ) -> list[Generation | CaiError]:
-        """As one of them, an answer to each conversation, or the reason why there is none."""
+        """An answer to each conversation, or the error, by the model of this name."""
         from cai.backends.respond import respond_all
 
         return respond_all(self._backend(name), requests)

@@ -1,4 +1,4 @@
-"""The command `cai`: one table from command to file, each loaded only when it is asked for."""
+"""The command `cai`: one table from command to file, each loaded only when it is used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`--probe`: times that are measured before the work begins, and how they are told."""
+"""`--probe`: times that are measured before the work begins, and their wording."""
 
 from __future__ import annotations
 

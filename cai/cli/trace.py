@@ -80,7 +80,7 @@ def _at_line(path: Path, number: int, run_id: str | None) -> tuple[str, str | No
 
 
 def _stored_records(store: Store, name: str, run_id: str | None) -> list[StoredRecord]:
-    """The records by this name that one run holds: the run asked for, or the newest."""
+    """The records of this name in one run: the one with the given id, or the newest."""
     try:
         stored = store.find(name)
     except UsageError:
