@@ -1,10 +1,10 @@
 """Score against truth against KL: `python bench/ppo_curve.py --reward RUN --prompts FILE`.
 
-Two runs of PPO on the miniature under one reward model. The first is as one would run it: a price
-on the KL, a moderate rate. The second is a planted hack: no price, a high rate. Every response is
-scored by the reward model, and judged by the world's ground truth, which nobody but this script
-looks at. Where the trainer's own monitors stop a run, the script notes the update and the reason,
-and lets it go on all the same, to show what they stopped.
+Two runs of PPO on the miniature under one reward model. The first uses sensible settings: a KL
+penalty and a moderate learning rate. The second is set up to be hacked: no KL penalty and a high
+learning rate. Every response is scored by the reward model and judged by the world's ground truth,
+which only this script sees. If the trainer's monitors stop a run, the script notes the update and
+the reason, and continues anyway, to show what they stopped.
 
 RUN: a reward model's folder. FILE: requests of the world (`cai.miniature.prompts`). bench/align.py
 makes both. Writes DATE-ppo-curve.json, .md and .svg; needs the `bench` extra.

@@ -32,8 +32,8 @@ class AuditItem:
     """One thing to judge.
 
     key: digest of what is shown. id: the record's; a rollout's is `update.prompt-id`. principles:
-    ids of those that took part. doubt: how much speaks for reading it first, 0 and up. judge: what
-    the model's own judgement comes to, None where there is none: of a trace, whether the final
+    ids of those that took part. doubt: how much speaks for reading it first, 0 and up. judge: the
+    model's own judgement, None if it has made none: of a trace, whether the final
     check finds nothing wrong; of a comparison, whether the first response is better. prompt: its
     messages. values: all else that is shown, by kind; every text in it is data, never markup.
     by_round: the flags of each round. source: where the prompt stands. inputs: what each model call

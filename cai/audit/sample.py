@@ -139,10 +139,10 @@ def sample_keys(run: AuditedRun) -> frozenset[str]:
 
 
 def read_sample(run: AuditedRun) -> dict[str, Any] | None:
-    """The sample of a run; None where none was drawn.
+    """The sample of a run; None if none was drawn.
 
-    Raises `DataError` for a file that is none, and for one that was drawn of another run: a folder
-    may hold a new one since.
+    Raises `DataError` for a damaged file, and for one that was drawn from another run: the folder
+    may hold a new run since.
     """
     path = run.folder / FOLDER / SAMPLE
     again = f"Draw it again: cai audit sample {shown(run.folder)} --force"

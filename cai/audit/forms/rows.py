@@ -1,8 +1,8 @@
 """The row that every form holds, and how files of rows are written.
 
 Texts are a model's and are taken to be hostile: none can break a file, and none is left out. Half
-characters (lone surrogates), which no file can hold, become `?`; a number that is none (NaN,
-infinity) becomes null.
+characters (lone surrogates), which no file can hold, become `?`; NaN and
+infinity become null.
 """
 
 from __future__ import annotations
