@@ -100,6 +100,7 @@ def test_the_training_example_runs(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "SFT: held-out loss" in done.stdout
     assert "the aligned model:" in done.stdout and "is better with probability" in done.stdout
+    assert "the reward model gives them" in done.stdout
     assert (tmp_path / "dpo" / "run.json").is_file()
 
 
