@@ -46,7 +46,7 @@ from cai.miniature import (
 # KL is read as PPO reads it: on the very tokens drawn, at the temperature of the draw.
 from cai.models.backbone import Backbone
 from cai.stats import Proportion
-from cai.training.rollout import Response, read_responses, ready_prompts, write_responses
+from cai.training.rollout import Response, encode_prompts, generate_responses, logprobs_and_values
 
 HERE = Path(__file__).resolve().parent
 KINDS: tuple[RequestKind, ...] = ("harmful", "benign", "lookalike")
@@ -199,9 +199,9 @@ def outcomes_of(
 ) -> dict[str, list[float]]:
     """An answer to each request, in numbers."""
     prompts = [cai.Prompt(str(n), (cai.Message("user", r.text),)) for n, r in enumerate(requests)]
-    ready, _ = ready_prompts(backbone.encoder, prompts, backbone.context - NEW_TOKENS - 1)
+    ready, _ = encode_prompts(backbone.encoder, prompts, backbone.context - NEW_TOKENS - 1)
     draws = [(prompt, 0) for prompt in ready]
-    answers = write_responses(backbone, adapter, draws, NEW_TOKENS, heat, seed, 0)
+    answers = generate_responses(backbone, adapter, draws, NEW_TOKENS, heat, seed, 0)
     outcomes: dict[str, list[float]] = defaultdict(list)
     for request, answer in zip(requests, answers, strict=True):
         flaws = judge(request, answer.text)
@@ -226,8 +226,8 @@ def kl_to_base(
     for start in range(0, len(answers), 32):
         some = answers[start : start + 32]
         width = max(len(a.ids) for a in some)
-        own, _ = read_responses(backbone, adapter, some, width, heat)
-        base, _ = read_responses(backbone, None, some, width, heat)
+        own, _ = logprobs_and_values(backbone, adapter, some, width, heat)
+        base, _ = logprobs_and_values(backbone, None, some, width, heat)
         yield from (own - base).sum(dim=1).tolist()
 
 

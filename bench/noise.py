@@ -123,7 +123,7 @@ def ppo(backbone: Backbone, pairs: Sequence[EncodedPair]) -> dict[str, Any]:
     responses = trainer.sample_responses()
     parts = [trainer._minibatches(len(responses), epoch) for epoch in range(2)]
     first, same, other = (
-        trainer.read_rollout(responses, [0.0] * len(responses), part)
+        trainer.evaluate_rollout(responses, [0.0] * len(responses), part)
         for part in (parts[0], parts[0], parts[1])
     )
 

@@ -1,6 +1,6 @@
 """From scores to advantages: the reward of each token, and generalised advantage estimation.
 
-All of it is constant for the policy and value losses, so no gradient flows through.
+No gradient flows through: advantages and returns are constants in the policy and value losses.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from cai.losses.validation import validate_dimensions, validate_mask
 
 
 @torch.no_grad()
-def kl_rewards(
+def token_rewards(
     logprobs: Tensor, reference_logprobs: Tensor, scores: Tensor, mask: Tensor, kl_coef: float
 ) -> Tensor:
-    """KL penalty and score as the reward of each token, [B, T].
+    """The reward of each token: a KL penalty, and the score at the last one. [B, T]
 
     Each token: −kl_coef·(log π − log π_ref); the last one also gets the score.
 
@@ -35,8 +35,8 @@ def kl_rewards(
             f"scores {list(scores.shape)} do not fit logprobs {list(logprobs.shape)}: one a row"
         )
     kl = zero_outside(logprobs - reference_logprobs, mask)
-    counted_from_here = mask.flip(1).cumsum(1).flip(1)
-    last = mask & (counted_from_here == 1)
+    tokens_remaining = mask.flip(1).cumsum(1).flip(1)
+    last = mask & (tokens_remaining == 1)
     return -kl_coef * kl + torch.where(last, scores[:, None], 0.0)
 
 

@@ -1,6 +1,6 @@
 """The KL penalty coefficient over a run: fixed, or adapted to a target KL.
 
-The penalty itself, −coef · (log π − log π_ref) a token, is `cai.losses.advantages.kl_rewards`.
+The penalty itself, −coef · (log π − log π_ref) a token, is `cai.losses.advantages.token_rewards`.
 """
 
 from __future__ import annotations

@@ -37,11 +37,11 @@ from cai.training.rollout import (
     Response,
     Rollout,
     draw_prompts,
-    read_responses,
-    ready_prompts,
+    encode_prompts,
+    generate_responses,
+    logprobs_and_values,
     response_mask,
     rollout_rows,
-    write_responses,
 )
 from cai.training.scoring import Scorer, ScoreScale
 from cai.training.trainer import LastGoodWeights, OnProgress, StepResult, Workload
@@ -51,26 +51,27 @@ T = TypeVar("T")
 
 EVALUATION_PROMPTS = 64
 """Most held-out prompts that are answered in an evaluation."""
-_EVALUATION = -1  # instead of an update, in the seed of a draw
+EVAL_SEED_STEP = -1
+"""Takes the place of the update in the seeds of an evaluation's responses."""
 
 
 class OnPolicyTrainer(ABC):
-    """Samples, scores, reads and watches rollouts: a `StageTrainer` but for its `update`.
+    """Samples, scores and monitors rollouts: a `StageTrainer` but for its `update`.
 
-    A method's `update` calls `sample_responses`, `scorer`, `read_rollout` and `watch`, then learns
-    by `forward` and `map_micro_batches`, and counts `step` up.
+    A method's `update` calls `sample_responses`, `scorer`, `evaluate_rollout` and `watch`, then
+    learns by `forward` and `map_micro_batches`, and increments `step`.
 
-    scorer: gives the scores that evaluations and monitors go by.
+    scorer: returns the scores that evaluations and monitors use.
 
     policy: the adapter that learns. reference: the adapter of the reference model, a frozen copy of
-    the policy's start; None where the policy is a fresh adapter, for the base with adapters off.
+    the policy's start; None if the policy is a fresh adapter: the base with adapters off.
     second_scorer: a reward that nothing is trained on, for the monitors. held_out: prompts that are
-    answered in evaluations alone. value_head: read beside the policy, and trained with it.
+    answered in evaluations alone. value_head: on the policy's hidden states, trained with it.
     set_aside: invalid prompts so far; those that are too long are added. parents, data: for the
     record of the run. other_models: bases that are held beside the policy's.
 
-    Raises `DataError` where no prompt can be used, and `UsageError` where the policy has dropout:
-    the log-probabilities would not be those of what was drawn.
+    Raises `DataError` if no prompt can be used, and `UsageError` if the policy has dropout: the
+    log-probabilities would not be those of the sampled distribution.
     """
 
     best_metric = "reward"
@@ -121,8 +122,8 @@ class OnPolicyTrainer(ABC):
             settings.max_reasoning_tokens if backbone.encoder.template.reasons else 0
         )
         room = backbone.context - settings.max_new_tokens - self.max_reasoning_tokens - 1
-        self.prompts, too_long = ready_prompts(backbone.encoder, prompts, room)
-        evaluated, too_long_held_out = ready_prompts(backbone.encoder, held_out, room)
+        self.prompts, too_long = encode_prompts(backbone.encoder, prompts, room)
+        evaluated, too_long_held_out = encode_prompts(backbone.encoder, held_out, room)
         self.set_aside = [*set_aside, *too_long, *too_long_held_out]
         evaluated.sort(key=lambda prompt: derive(settings.seed, "evaluated", prompt.id))
         self.held_out = evaluated[:EVALUATION_PROMPTS]
@@ -181,10 +182,10 @@ class OnPolicyTrainer(ABC):
 
     @abstractmethod
     def update(self) -> dict[str, float]:
-        """One rollout, and what is learnt from it. Returns the update's metrics."""
+        """Do one update: a rollout, and the steps that learn from it. Returns its metrics."""
 
     def evaluate(self) -> dict[str, float]:
-        """Metrics of responses to the held-out prompts; the same draws every time.
+        """Metrics of responses to the held-out prompts, sampled from the same seeds every time.
 
         reward: the mean score, scaled as in training, less the KL penalty at the coefficient that
         the run began with.
@@ -192,12 +193,12 @@ class OnPolicyTrainer(ABC):
         if not self.held_out:
             return {}
         s = self.settings
-        responses = write_responses(
+        responses = generate_responses(
             self.backbone, self.policy, [(prompt, 0) for prompt in self.held_out], s.max_new_tokens,
-            s.temperature, s.seed, _EVALUATION, self.max_reasoning_tokens,
+            s.temperature, s.seed, EVAL_SEED_STEP, self.max_reasoning_tokens,
         )  # fmt: skip
         scores = self.scorer(responses)
-        rollout = self.read_rollout(responses, self.scale(scores, responses))
+        rollout = self.evaluate_rollout(responses, self.scale(scores, responses))
         kl = rollout.kl.mean().item()
         return {
             "reward": rollout.scores.mean().item() - self._start_kl_coef * kl,
@@ -252,7 +253,7 @@ class OnPolicyTrainer(ABC):
         }
 
     def load_state(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
-        """Go on from what `state` gave, bit for bit on a CPU."""
+        """Resume from what `state` returned, bit for bit on a CPU."""
         self.optimizer.restore(tensors)
         self.step, self.stopped = state["step"], state["stopped"]
         self.kl.coef = state["kl_coef"]
@@ -278,13 +279,13 @@ class OnPolicyTrainer(ABC):
         """Responses to the update's prompts, sampled from the policy."""
         s = self.settings
         prompts = draw_prompts(self.prompts, s.prompts_per_update, s.seed, self.step)
-        return write_responses(
+        return generate_responses(
             self.backbone, self.policy, prompts, s.max_new_tokens, s.temperature, s.seed, self.step,
             self.max_reasoning_tokens,
         )  # fmt: skip
 
     @torch.no_grad()
-    def read_rollout(
+    def evaluate_rollout(
         self,
         responses: Sequence[Response],
         scores: Sequence[float],
@@ -292,16 +293,16 @@ class OnPolicyTrainer(ABC):
     ) -> Rollout:
         """Log-probabilities under policy and reference model, and values, before the update.
 
-        groups: which responses may be read together, each in one group; all by default.
+        groups: the responses that may share a micro-batch, each in one group; all by default.
         """
         mask = response_mask(responses, self.backbone.device)
         logprobs, reference, values = torch.zeros(3, *mask.shape, device=self.backbone.device)
 
         def read(batch: list[int]) -> None:
-            some = [responses[i] for i in batch]
-            logprobs[batch], values[batch] = self.forward(some, mask.shape[1])
-            reference[batch], _ = read_responses(
-                self.backbone, self.reference, some, mask.shape[1], self.settings.temperature
+            micro_batch = [responses[i] for i in batch]
+            logprobs[batch], values[batch] = self.forward(micro_batch, mask.shape[1])
+            reference[batch], _ = logprobs_and_values(
+                self.backbone, self.reference, micro_batch, mask.shape[1], self.settings.temperature
             )
 
         self.map_micro_batches(read, responses, groups)
@@ -309,8 +310,8 @@ class OnPolicyTrainer(ABC):
         return Rollout(mask, logprobs, reference, values, scaled_scores)
 
     def forward(self, responses: Sequence[Response], width: int) -> tuple[Tensor, Tensor]:
-        """log π of the tokens drawn and V before them (0 without a value head): [B, width] each."""
-        logprobs, values = read_responses(
+        """log π of the sampled tokens, and V before them (0 without a value head): [B, width]."""
+        logprobs, values = logprobs_and_values(
             self.backbone,
             self.policy,
             responses,
@@ -326,7 +327,7 @@ class OnPolicyTrainer(ABC):
         responses: Sequence[Response],
         groups: Sequence[Sequence[int]] | None = None,
     ) -> list[T]:
-        """Do work on every micro-batch of responses, as `TokenBudget.map`."""
+        """Call `work` on every micro-batch of responses, as `TokenBudget.map` does."""
         lengths = [len(r.prompt.ids) + len(r.ids) for r in responses]
         return self.budget.map(
             work, lengths, self.backbone.device, groups=groups, clear=self.optimizer.clear
@@ -339,8 +340,8 @@ class OnPolicyTrainer(ABC):
     ) -> dict[str, float]:
         """Show the rollout to the monitors, log it for auditors, and return its metrics.
 
-        Where the monitors see a reason to stop, `stopped` says it. Where they see no alarm, the
-        weights that wrote these responses are the last good ones.
+        If the monitors stop the run, `stopped` is set to their reason. If there is no alarm, the
+        weights that wrote these responses become the last good ones.
         """
         kl = rollout.kl.tolist()
         second = None if self.second_scorer is None else self.second_scorer(responses)

@@ -6,7 +6,7 @@ Ziegler et al. 2019 and Ouyang et al. 2022 use it on language models).
 Where this departs from them: the value head stands on the policy's own trunk, so that one base
 serves policy, critic, reward model and reference; scores are normalised to mean 0 and variance 1 by
 the start policy's own scores, so that `kl_coef` means the same for every reward; there is no
-dropout, in drawing or in learning; and the run watches itself (`cai.training.monitors`).
+dropout, in sampling or in training; and the run is monitored (`cai.training.monitors`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from cai.errors import ModelError, TrainingError
-from cai.losses.advantages import gae, kl_rewards
+from cai.losses.advantages import gae, token_rewards
 from cai.losses.masked import masked_mean, masked_sum, whiten
 from cai.losses.ppo import policy_loss, value_loss
 from cai.models.backbone import Backbone
@@ -39,7 +39,7 @@ MAX_START_KL_HALF = 0.05
 
 
 class Experience(NamedTuple):
-    """B responses, how they were read before the update, and what they teach.
+    """B responses with their rollout, advantages and returns.
 
     advantages, returns: float32 [B, T] as the rollout's; advantages are whitened.
     """
@@ -77,12 +77,12 @@ class PpoTrainer(RlTrainer):
         return cls.load_rl(config, data, value_head)
 
     def update(self) -> dict[str, float]:
-        """One rollout, and the epochs that learn from it. Returns the update's metrics.
+        """Do one update: a rollout, and the epochs that learn from it. Returns its metrics.
 
-        Where the monitors see a reason to stop, `stopped` says it, and nothing is learnt from the
-        rollout. Raises `TrainingError` where a loss is not finite, where a single response does not
-        fit into memory, and after a stop; `ModelError` where the first rollout's policy is not the
-        reference.
+        If the monitors stop the run, `stopped` is set to their reason, and nothing is learnt from
+        the rollout. Raises `TrainingError` if a loss is not finite, if a single response does not
+        fit into memory, and after a stop; `ModelError` if the policy of the first rollout is not
+        the reference.
         """
         if self.stopped is not None:
             raise TrainingError(self.stopped)
@@ -91,7 +91,7 @@ class PpoTrainer(RlTrainer):
         # In the groups in which the first epoch learns, so that a policy that has not moved has a
         # ratio of exactly 1 in half precision too, where shapes decide how a number is rounded.
         groups = self._minibatches(len(responses), epoch=0)
-        rollout = self.read_rollout(responses, self.scale(scores, responses), groups)
+        rollout = self.evaluate_rollout(responses, self.scale(scores, responses), groups)
         noise = self._start_noise(responses, rollout) if self.step == 0 else {}
         metrics = self.watch(responses, rollout, scores) | noise
         if self.stopped is None:
@@ -109,9 +109,9 @@ class PpoTrainer(RlTrainer):
     # -- learning -------------------------------------------------------------------------------
 
     def _learn(self, responses: Sequence[Response], rollout: Rollout) -> dict[str, float]:
-        """Advantages, then the epochs. Returns means over all steps."""
+        """Compute advantages, then train for `epochs`. Returns the metrics, as means over steps."""
         s = self.settings
-        rewards = kl_rewards(
+        rewards = token_rewards(
             rollout.logprobs,
             rollout.reference_logprobs,
             rollout.scores,
@@ -141,7 +141,7 @@ class PpoTrainer(RlTrainer):
         return means | {"reward": masked_sum(rewards, rollout.mask, dim=1).mean().item()}
 
     def _minibatches(self, count: int, epoch: int) -> list[list[int]]:
-        """A new order for every (seed, update, epoch), cut into parts of nearly one size."""
+        """Indices of each minibatch: shuffled by (seed, update, epoch), in nearly equal parts."""
         seed, parts = self.settings.seed, self.settings.minibatches
         order = sorted(range(count), key=lambda i: derive(seed, "minibatch", self.step, epoch, i))
         return [order[count * k // parts : count * (k + 1) // parts] for k in range(parts)]
@@ -153,9 +153,9 @@ class PpoTrainer(RlTrainer):
         total = float(sum(len(responses[i].ids) for i in minibatch))
 
         def backward(batch: list[int]) -> Metrics:
-            some = [responses[i] for i in batch]
+            micro_batch = [responses[i] for i in batch]
             rows = to_device(torch.tensor(batch), self.backbone.device)
-            logprobs, values = self.forward(some, rollout.mask.shape[1])
+            logprobs, values = self.forward(micro_batch, rollout.mask.shape[1])
             mask = rollout.mask[rows]
             policy = policy_loss(
                 logprobs, rollout.logprobs[rows], advantages[rows], mask, s.clip, total
@@ -164,7 +164,7 @@ class PpoTrainer(RlTrainer):
                 values, rollout.values[rows], returns[rows], mask, s.value_clip, total
             )
             (policy.loss + s.value_coef * value.loss).backward()  # type: ignore[no-untyped-call]
-            share = sum(len(r.ids) for r in some) / total
+            share = sum(len(r.ids) for r in micro_batch) / total
             return {
                 "policy_loss": policy.loss.detach(),
                 "value_loss": value.loss.detach(),
@@ -178,24 +178,24 @@ class PpoTrainer(RlTrainer):
     # -- before the first step ------------------------------------------------------------------
 
     def _start_noise(self, responses: Sequence[Response], rollout: Rollout) -> dict[str, float]:
-        """Before the first step policy and reference are one: the difference is rounding.
+        """Noise before the first step, when policy and reference are equal but for rounding.
 
         noise_floor: mean |KL| to the reference, in nats a response. ratio_noise: mean
-        |log π − log π_old| a token of the same policy, where a later epoch reads it in other
-        micro-batches than the first. Raises `ModelError` where the two are not one.
+        |log π − log π_old| a token of the same policy, computed in the micro-batches of a later
+        epoch. Raises `ModelError` if policy and reference differ by more than rounding.
         """
         self._require_reference(rollout)
-        again = self.read_rollout(
+        second = self.evaluate_rollout(
             responses, rollout.scores.tolist(), self._minibatches(len(responses), epoch=1)
         )
-        apart = (again.logprobs - rollout.logprobs).abs()
+        differences = (second.logprobs - rollout.logprobs).abs()
         return {
             "noise_floor": rollout.kl.abs().mean().item(),
-            "ratio_noise": masked_mean(apart, rollout.mask).item(),
+            "ratio_noise": masked_mean(differences, rollout.mask).item(),
         }
 
     def _require_reference(self, rollout: Rollout) -> None:
-        """Raise `ModelError` where the KL before the first step is more than rounding."""
+        """Raise `ModelError` if the KL before the first step is more than rounding."""
         bound = MAX_START_KL.get(self.backbone.dtype, MAX_START_KL_HALF)
         largest = float(rollout.kl.abs().max())
         if not largest < bound:
@@ -204,5 +204,5 @@ class PpoTrainer(RlTrainer):
                 f"Before the first step the policy {self.policy!r} is not its reference,"
                 f" {reference!r}: KL {largest:.4g} nats in a response, {bound:g} is allowed",
                 hint="The reference must be a frozen copy of the adapter that the policy starts"
-                " from; adapters off serve only where the policy is a fresh adapter.",
+                " from; turning adapters off works only if the policy is a fresh adapter.",
             )

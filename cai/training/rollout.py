@@ -1,8 +1,8 @@
-"""Responses drawn from the policy, and how policy, reference and value head read them.
+"""Responses sampled from the policy; their log-probabilities and values.
 
-A response is kept as the token ids that were drawn, the token that ended it among them: its mask
-comes from there, never from a padding id. What is scored is the distribution that was drawn from:
-the same adapter, the same temperature, the whole vocabulary.
+A response is kept as the sampled token ids, with the token that ended it: its mask comes from
+there, never from a padding id. Log-probabilities are those of the distribution that was sampled
+from: the same adapter, the same temperature, the whole vocabulary.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from cai.training.batches import Tokens, collate, hidden_states, to_device
 from cai.types import Messages, Prompt, Sampling, SetAside, as_dicts
 
 SLOTS = 64
-"""Most responses written at once."""
+"""Most responses sampled at once."""
 
 
 @dataclass(frozen=True, slots=True)
-class ReadyPrompt:
+class EncodedPrompt:
     """A prompt and its token ids, up to where the response begins."""
 
     id: str
@@ -41,13 +41,13 @@ class ReadyPrompt:
 class Response:
     """The policy's response to a prompt.
 
-    ids: every token drawn, with the one that ended the turn, and with reasoning before the answer.
-    text: the answer alone. reasoning: what came before it. ended: whether the policy ended its turn
-    properly, as `has_ended` defines it. The penalty for a missing end, the monitors and what
-    auditors read all go by this one field.
+    ids: every sampled token, the reasoning before the answer and the token that ended the turn
+    included. text: the answer alone. reasoning: what came before it. ended: whether the policy
+    ended its turn properly, as `has_ended` defines it. The penalty for a missing end, the monitors
+    and what auditors read all go by this one field.
     """
 
-    prompt: ReadyPrompt
+    prompt: EncodedPrompt
     ids: tuple[int, ...]
     text: str
     ended: bool
@@ -55,7 +55,7 @@ class Response:
 
     @property
     def tokens(self) -> Tokens:
-        """The conversation as it was drawn; the response's tokens count."""
+        """The conversation as sampled; the response's tokens count."""
         before = len(self.prompt.ids)
         return Tokens((*self.prompt.ids, *self.ids), (False,) * before + (True,) * len(self.ids))
 
@@ -80,11 +80,11 @@ class Rollout(NamedTuple):
         return (self.logprobs - self.reference_logprobs).sum(dim=1)
 
 
-def ready_prompts(
+def encode_prompts(
     encoder: Encoder, prompts: Sequence[Prompt], limit: int
-) -> tuple[list[ReadyPrompt], list[SetAside]]:
-    """Encode prompts; those that can't be, or have more than `limit` tokens, are set aside."""
-    ready, set_aside = [], []
+) -> tuple[list[EncodedPrompt], list[SetAside]]:
+    """Prompts as token ids; those that can't be encoded or exceed `limit` tokens are set aside."""
+    encoded, set_aside = [], []
     for prompt in prompts:
         try:
             ids = encoder.encode(prompt.messages).ids
@@ -96,49 +96,50 @@ def ready_prompts(
         except PromptError as error:
             set_aside.append(SetAside(prompt.source or prompt.id, error.message))
         else:
-            ready.append(ReadyPrompt(prompt.id, prompt.messages, ids))
-    return ready, set_aside
+            encoded.append(EncodedPrompt(prompt.id, prompt.messages, ids))
+    return encoded, set_aside
 
 
 def draw_prompts(
-    prompts: Sequence[ReadyPrompt], count: int, seed: int, update: int
-) -> list[tuple[ReadyPrompt, int]]:
-    """The prompts of one update, each with the number of the pass over all prompts it is part of.
+    prompts: Sequence[EncodedPrompt], count: int, seed: int, update: int
+) -> list[tuple[EncodedPrompt, int]]:
+    """The prompts of one update, each with its epoch: the number of the pass over all prompts.
 
-    Every pass has its own order, a function of (seed, pass), so nothing has to be remembered.
+    Every epoch has its own order, a function of (seed, epoch), so there is no state to save.
     """
-    orders: dict[int, list[ReadyPrompt]] = {}
+    orders: dict[int, list[EncodedPrompt]] = {}
     out = []
-    for place in range(update * count, (update + 1) * count):
-        turn, k = divmod(place, len(prompts))
-        if turn not in orders:
-            orders[turn] = sorted(prompts, key=lambda p: derive(seed, "order", turn, p.id))
-        out.append((orders[turn][k], turn))
+    for i in range(update * count, (update + 1) * count):
+        epoch, k = divmod(i, len(prompts))
+        if epoch not in orders:
+            orders[epoch] = sorted(prompts, key=lambda p: derive(seed, "order", epoch, p.id))
+        out.append((orders[epoch][k], epoch))
     return out
 
 
-def write_responses(
+def generate_responses(
     backbone: Backbone,
     policy: str | None,
-    prompts: Sequence[tuple[ReadyPrompt, int]],
+    prompts: Sequence[tuple[EncodedPrompt, int]],
     max_new_tokens: int,
     temperature: float,
     seed: int,
     update: int,
     max_reasoning_tokens: int = 0,
 ) -> list[Response]:
-    """Draw a response to each prompt from the policy, one seed each: (seed, prompt, update, pass).
+    """Sample a response to each prompt from the policy, seeded by prompt and update.
 
-    The adapters' dropout is turned off for good. Raises `ModelError` where the model gives no
-    numbers, or one response does not fit into memory.
+    prompts: with their epochs, as `draw_prompts` returns them. The adapters' dropout is turned off
+    permanently. Raises `ModelError` if logits contain NaN, or if one response does not fit into
+    memory.
     """
     jobs = []
     backbone.train(False)
     with backbone.using(policy):
         # A new sampler each time: the keys and values of an older policy must not be read again.
         sampler = Sampler(backbone.inner, backbone.encoder, min(SLOTS, len(prompts)))
-        for number, (prompt, turn) in enumerate(prompts):
-            prompt_seed = derive(seed, "rollout", prompt.id, update, turn)
+        for number, (prompt, epoch) in enumerate(prompts):
+            prompt_seed = derive(seed, "rollout", prompt.id, update, epoch)
             sampling = Sampling(
                 temperature=temperature, max_new_tokens=max_new_tokens, seed=prompt_seed
             )
@@ -159,12 +160,12 @@ def write_responses(
 
 
 def has_ended(job: Job, encoder: Encoder) -> bool:
-    """Whether a response came to a proper end.
+    """Whether the policy ended its response: by an EOS token or by the end of its turn.
 
-    It did where the last token drawn ends the assistant's turn (`Encoder.eos_ids`), or, in a format
-    without a chat template, where the next turn's heading was written (`Encoder.stop_texts`). It
-    did not where it ran into the limit, nor where another special token cut it off: a
-    `<|im_start|>` in the middle of a turn stops the drawing, and is no end.
+    It did if the last sampled token ends the assistant's turn (`Encoder.eos_ids`), or, in a format
+    without a chat template, if the next turn's heading was written (`Encoder.stop_texts`). It
+    did not if it ran into the limit, nor if another special token cut it off: a `<|im_start|>`
+    in the middle of a turn stops sampling, but does not end the turn.
     """
     if job.finish != "stop":
         return False
@@ -172,12 +173,12 @@ def has_ended(job: Job, encoder: Encoder) -> bool:
 
 
 def response_mask(responses: Sequence[Response], device: torch.device) -> Tensor:
-    """Which places of [B, T] hold a token: bool, T the longest response's length."""
+    """Mask of the responses' tokens: bool [B, T], T the length of the longest response."""
     lengths = torch.tensor([len(r.ids) for r in responses])
     return to_device(torch.arange(int(lengths.max())) < lengths[:, None], device)
 
 
-def read_responses(
+def logprobs_and_values(
     backbone: Backbone,
     adapter: str | None,
     responses: Sequence[Response],
@@ -185,16 +186,16 @@ def read_responses(
     temperature: float,
     value_head: nn.Module | None = None,
 ) -> tuple[Tensor, Tensor | None]:
-    """Log-probabilities of the tokens drawn, and the values before them: float32 [B, width] each.
+    """Log-probabilities of the sampled tokens, and the values before them: float32 [B, width] each.
 
-    adapter: who reads, None for the base alone. temperature: the one they were drawn with.
+    adapter: None for the base alone. temperature: the one that they were sampled at.
     """
     rows = collate([r.tokens for r in responses]).to(backbone.device)
-    steps = [b * width + t for b, r in enumerate(responses) for t in range(len(r.ids))]
-    at = to_device(torch.tensor(steps), backbone.device)
+    positions = [b * width + t for b, r in enumerate(responses) for t in range(len(r.ids))]
+    flat_index = to_device(torch.tensor(positions), backbone.device)
 
     def spread(flat: Tensor) -> Tensor:
-        out = flat.new_zeros(len(responses) * width).index_put((at,), flat)
+        out = flat.new_zeros(len(responses) * width).index_put((flat_index,), flat)
         return out.view(len(responses), width)
 
     with backbone.using(adapter):

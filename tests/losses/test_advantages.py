@@ -8,42 +8,42 @@ import pytest
 import torch
 from torch import Tensor
 
-from cai.losses.advantages import gae, kl_rewards
+from cai.losses.advantages import gae, token_rewards
 
 
 def prefix_mask(lengths: list[int], width: int) -> Tensor:
     return torch.arange(width) < torch.tensor(lengths)[:, None]
 
 
-def test_kl_rewards() -> None:
+def test_token_rewards() -> None:
     """kl_coef 0.1. Row 0 (3 tokens): −0.1·(−1 − −2) = −0.1, −0.1·(−3 − −1) = 0.2, then
     −0.1·(−2 − −2) + 5 = 5. Row 1 (1 token): −0.1·(−4 − −1) − 3 = −2.7, and nothing behind it."""
     logprobs = torch.tensor([[-1.0, -3, -2], [-4, -7, -7]])
     reference = torch.tensor([[-2.0, -1, -2], [-1, -9, -9]])
-    out = kl_rewards(logprobs, reference, torch.tensor([5.0, -3]), prefix_mask([3, 1], 3), 0.1)
+    out = token_rewards(logprobs, reference, torch.tensor([5.0, -3]), prefix_mask([3, 1], 3), 0.1)
     assert out.flatten().tolist() == pytest.approx([-0.1, 0.2, 5, -2.7, 0, 0])
 
 
 def test_a_row_without_tokens_gets_nothing() -> None:
     mask = prefix_mask([0, 2], 2)
-    out = kl_rewards(torch.zeros(2, 2), torch.zeros(2, 2), torch.tensor([9.0, 1]), mask, 0.5)
+    out = token_rewards(torch.zeros(2, 2), torch.zeros(2, 2), torch.tensor([9.0, 1]), mask, 0.5)
     assert out.tolist() == [[0, 0], [0, 1]]
     empty = torch.zeros(2, 0)
-    assert kl_rewards(empty, empty, torch.ones(2), empty.bool(), 0.5).shape == (2, 0)
+    assert token_rewards(empty, empty, torch.ones(2), empty.bool(), 0.5).shape == (2, 0)
 
 
 def test_the_last_counted_token_behind_a_prompt_and_a_gap() -> None:
     """The score looks for the last True, wherever the others stand."""
     mask = torch.tensor([[False, True, True, False], [True, False, True, False]])
     zero = torch.zeros(2, 4)
-    out = kl_rewards(zero, zero, torch.tensor([3.0, 4]), mask, 0.1)
+    out = token_rewards(zero, zero, torch.tensor([3.0, 4]), mask, 0.1)
     assert out.tolist() == [[0, 0, 3, 0], [0, 0, 4, 0]]
 
 
 def test_padding_reaches_no_reward() -> None:
     """−∞ − −∞ is NaN: outside the mask it is 0."""
     logprobs = torch.tensor([[-1.0, -math.inf]])
-    out = kl_rewards(logprobs, logprobs, torch.tensor([2.0]), prefix_mask([1], 2), 0.1)
+    out = token_rewards(logprobs, logprobs, torch.tensor([2.0]), prefix_mask([1], 2), 0.1)
     assert out.tolist() == [[2, 0]]
 
 
@@ -130,20 +130,20 @@ def test_constants_for_the_losses() -> None:
     """No gradient flows to values or logprobs through rewards, advantages and returns."""
     one = torch.ones(1, 2, requires_grad=True)
     mask = prefix_mask([2], 2)
-    rewards = kl_rewards(one, one, torch.ones(1), mask, 0.1)
+    rewards = token_rewards(one, one, torch.ones(1), mask, 0.1)
     assert not any(x.requires_grad for x in (rewards, *gae(one, one, mask, 1.0, 0.95)))
 
 
 def test_what_is_refused() -> None:
     x, mask = torch.zeros(2, 3), prefix_mask([3, 2], 3)
     with pytest.raises(ValueError, match=r"scores \[2, 1\].*one a row"):
-        kl_rewards(x, x, torch.zeros(2, 1), mask, 0.1)
+        token_rewards(x, x, torch.zeros(2, 1), mask, 0.1)
     with pytest.raises(ValueError, match=r"scores \[1\]"):
-        kl_rewards(x, x, torch.zeros(1), mask, 0.1)
+        token_rewards(x, x, torch.zeros(1), mask, 0.1)
     with pytest.raises(ValueError, match=r"reference_logprobs \[1, 3\]"):
-        kl_rewards(x, x[:1], torch.zeros(2), mask, 0.1)
+        token_rewards(x, x[:1], torch.zeros(2), mask, 0.1)
     with pytest.raises(ValueError, match=r"torch\.bool"):
-        kl_rewards(x, x, torch.zeros(2), mask.long(), 0.1)
+        token_rewards(x, x, torch.zeros(2), mask.long(), 0.1)
     with pytest.raises(ValueError, match=r"values \[2, 1\]"):
         gae(x, x[:, :1], mask, 1.0, 0.95)
     with pytest.raises(ValueError, match="2 dimension"):

@@ -19,7 +19,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cai.losses.advantages import gae, kl_rewards
+from cai.losses.advantages import gae, token_rewards
 from cai.losses.masked import masked_mean, masked_variance, whiten
 from cai.losses.ppo import policy_loss, value_loss
 
@@ -147,7 +147,7 @@ def test_rewards(tree: ast.Module, lengths: list[int]) -> None:
         },
     )
     zero = torch.zeros_like(rollout.scores)
-    bare = kl_rewards(rollout.old, rollout.reference, zero, rollout.mask, ARGUMENTS.kl_coef)
+    bare = token_rewards(rollout.old, rollout.reference, zero, rollout.mask, ARGUMENTS.kl_coef)
     close(bare, theirs["rewards"])
     scored = run(
         tree,
@@ -160,7 +160,7 @@ def test_rewards(tree: ast.Module, lengths: list[int]) -> None:
             "sequence_lengths_p1": rollout.last + 1,
         },
     )["rewards"]
-    ours = kl_rewards(
+    ours = token_rewards(
         rollout.old, rollout.reference, rollout.scores, rollout.mask, ARGUMENTS.kl_coef
     )
     close(ours.sum(1), scored.sum(1))

@@ -10,7 +10,7 @@ import pytest
 
 from cai.errors import UsageError
 from cai.training.monitors import AlarmBounds, Monitors, Observation, observe, repeated
-from cai.training.rollout import ReadyPrompt, Response
+from cai.training.rollout import EncodedPrompt, Response
 
 START = Observation(
     kl=0.0, length=20.0, repetition=0.1, unended=0.1, distinct=0.8, score=1.0, second_score=5.0,
@@ -19,7 +19,7 @@ START = Observation(
 
 
 def response(ids: tuple[int, ...], text: str, ended: bool = True) -> Response:
-    return Response(ReadyPrompt("p", (), (1, 2)), ids, text, ended)
+    return Response(EncodedPrompt("p", (), (1, 2)), ids, text, ended)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from cai.training.kl_controller import AdaptiveKl
 from cai.training.loop import Loop
 from cai.training.on_policy import OnPolicyTrainer
 from cai.training.rl import RlTrainer
-from cai.training.rollout import Response, draw_prompts, read_responses, write_responses
+from cai.training.rollout import Response, draw_prompts, generate_responses, logprobs_and_values
 from cai.training.scoring import FunctionScorer
 from cai.training.train import TRAINERS
 from tests.models.fresh import add_trained
@@ -38,12 +38,12 @@ class Rloo(RlTrainer):
     def update(self) -> dict[str, float]:
         s = self.settings
         prompts = draw_prompts(self.prompts, s.prompts_per_update // SAMPLES, s.seed, self.step)
-        responses = write_responses(
+        responses = generate_responses(
             self.backbone, self.policy, [(p, k) for p, _ in prompts for k in range(SAMPLES)],
             s.max_new_tokens, s.temperature, s.seed, self.step,
         )  # fmt: skip
         scores = self.scorer(responses)
-        rollout = self.read_rollout(responses, self.scale(scores, responses))
+        rollout = self.evaluate_rollout(responses, self.scale(scores, responses))
         metrics = self.watch(responses, rollout, scores)
         rewards = (rollout.scores - self.kl.coef * rollout.kl).view(-1, SAMPLES)
         baseline = (rewards.sum(1, keepdim=True) - rewards) / (SAMPLES - 1)
@@ -62,11 +62,11 @@ class Distill(OnPolicyTrainer):
     def update(self) -> dict[str, float]:
         responses = self.sample_responses()
         scores = self.scorer(responses)
-        rollout = self.read_rollout(responses, self.scale(scores, responses))
+        rollout = self.evaluate_rollout(responses, self.scale(scores, responses))
         metrics = self.watch(responses, rollout, scores)
         width = rollout.mask.shape[1]
         with torch.no_grad():
-            teacher, _ = read_responses(self.backbone, "teacher", responses, width, 1.0)
+            teacher, _ = logprobs_and_values(self.backbone, "teacher", responses, width, 1.0)
         logprobs, _ = self.forward(responses, width)
         penalty = (logprobs.detach() - teacher) * logprobs  # the gradient of the reverse KL
         loss = masked_sum(penalty, rollout.mask) / rollout.mask.sum()
@@ -87,7 +87,7 @@ class TeacherScorer:
     @torch.no_grad()
     def __call__(self, responses: Sequence[Response]) -> list[float]:
         width = max(len(response.ids) for response in responses)
-        logprobs, _ = read_responses(self.base, "teacher", responses, width, 1.0)
+        logprobs, _ = logprobs_and_values(self.base, "teacher", responses, width, 1.0)
         return [float(x) for x in logprobs.sum(1)]
 
 

@@ -122,14 +122,14 @@ def test_a_rollout_is_read_as_the_first_epoch_learns_it(monkeypatch: pytest.Monk
     """The same responses together, in the same order, as shapes decide what half precision rounds;
     `ratio_noise` reads it once more, in the pieces of the second epoch."""
     read: list[tuple[str, ...]] = []
-    real = rollout.read_responses
+    real = rollout.logprobs_and_values
 
     def noted(base: Backbone, adapter: Any, responses: Any, *rest: Any) -> Any:
         if adapter == "policy":
             read.append(tuple(r.prompt.id for r in responses))
         return real(base, adapter, responses, *rest)
 
-    monkeypatch.setattr(on_policy, "read_responses", noted)
+    monkeypatch.setattr(on_policy, "logprobs_and_values", noted)
     figures = trainer(epochs=2, minibatches=2, micro_tokens=60).update()
     assert 0 <= figures["ratio_noise"] < 1e-4
     size = len(read) // 4
@@ -188,7 +188,7 @@ def test_a_small_memory_gives_the_same_run(monkeypatch: pytest.MonkeyPatch) -> N
     """Out of memory whenever more than two responses are read at once."""
     plain = trainer(epochs=1)
     expected = plain.update()
-    real = rollout.read_responses
+    real = rollout.logprobs_and_values
     sizes = []
 
     def narrow(base: Backbone, adapter: Any, responses: Any, *rest: Any) -> Any:
@@ -197,7 +197,7 @@ def test_a_small_memory_gives_the_same_run(monkeypatch: pytest.MonkeyPatch) -> N
             raise torch.OutOfMemoryError("out of memory")
         return real(base, adapter, responses, *rest)
 
-    monkeypatch.setattr(on_policy, "read_responses", narrow)
+    monkeypatch.setattr(on_policy, "logprobs_and_values", narrow)
     short = trainer(epochs=1)
     figures = short.update()
     assert max(sizes) > 2
@@ -206,7 +206,7 @@ def test_a_small_memory_gives_the_same_run(monkeypatch: pytest.MonkeyPatch) -> N
         assert torch.allclose(tensor, weights(short)[name], atol=2e-4), name
 
     monkeypatch.setattr(
-        on_policy, "read_responses", lambda *_: (_ for _ in ()).throw(MemoryError())
+        on_policy, "logprobs_and_values", lambda *_: (_ for _ in ()).throw(MemoryError())
     )
     with pytest.raises(TrainingError, match="a single example"):
         trainer().update()

@@ -18,7 +18,7 @@ from torch import Tensor
 from cai.models.heads import ScalarHead
 from cai.training.loop import Loop, StepReport
 from cai.training.ppo import PpoTrainer
-from cai.training.rollout import Response, write_responses
+from cai.training.rollout import Response, generate_responses
 from cai.training.scoring import FunctionScorer
 from tests.models.fresh import assert_close
 from tests.training import oracle
@@ -154,7 +154,7 @@ def test_an_evaluation_subtracts_the_kl_penalty() -> None:
     run.update()
     mean = sum(first) / 6
     unit = (sum((x - mean) ** 2 for x in first) / 5) ** 0.5
-    responses = write_responses(
+    responses = generate_responses(
         run.backbone, "policy", [(prompt, 0) for prompt in run.held_out], 9, HOT, 2, -1
     )
     worth, kl = [], []

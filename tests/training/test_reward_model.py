@@ -11,7 +11,7 @@ import cai
 from cai.errors import DataError, PromptError
 from cai.models.backbone import Backbone
 from cai.training.rewards import build_reward
-from cai.training.rollout import ReadyPrompt, Response
+from cai.training.rollout import EncodedPrompt, Response
 
 QUESTION = "How do I bake bread?"
 RESPONSES = ["You could use rye flour.", "No.", "Read a book about bread."]
@@ -39,7 +39,7 @@ def test_its_scores_are_those_that_ppo_uses(run: Path, model: cai.RewardModel) -
     base = Backbone.load("miniature", device="cpu", dtype="float32")
     config = cai.PpoConfig(device="cpu", dtype="float32", gate=False)
     scorer = build_reward(str(run), base, config, "reward").scorer
-    prompt = ReadyPrompt("p", (cai.Message("user", QUESTION),), ())
+    prompt = EncodedPrompt("p", (cai.Message("user", QUESTION),), ())
     expected = scorer([Response(prompt, (), text, True) for text in RESPONSES])
     scores = model.scores(QUESTION, RESPONSES)
     assert scores == pytest.approx(expected, abs=1e-6)

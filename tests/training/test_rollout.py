@@ -17,15 +17,15 @@ from cai.text.encode import Encoder
 from cai.text.seeds import derive
 from cai.training.monitors import observe
 from cai.training.rollout import (
-    ReadyPrompt,
+    EncodedPrompt,
     Response,
     Rollout,
     draw_prompts,
+    encode_prompts,
+    generate_responses,
     has_ended,
-    read_responses,
-    ready_prompts,
+    logprobs_and_values,
     response_mask,
-    write_responses,
 )
 from cai.training.scoring import ScoreScale
 from cai.types import FinishReason, Message, Prompt, Sampling
@@ -47,9 +47,9 @@ def trained(base: Backbone, by: float = 0.2) -> Backbone:
 
 
 def responses_of(base: Backbone, update: int = 0, temperature: float = HOT) -> list[Response]:
-    ready, _ = ready_prompts(base.encoder, PROMPTS, 400)
+    ready, _ = encode_prompts(base.encoder, PROMPTS, 400)
     prompts = [(prompt, 0) for prompt in ready]
-    return write_responses(base, "policy", prompts, 24, temperature, seed=5, update=update)
+    return generate_responses(base, "policy", prompts, 24, temperature, seed=5, update=update)
 
 
 @torch.inference_mode()
@@ -80,7 +80,7 @@ def test_the_distribution_that_was_drawn_from_is_scored() -> None:
     mask = response_mask(responses, base.device)
     head = ScalarHead(base.hidden_size, seed=3)
     for adapter in ("policy", None):
-        ours, values = read_responses(base, adapter, responses, mask.shape[1], HOT, head)
+        ours, values = logprobs_and_values(base, adapter, responses, mask.shape[1], HOT, head)
         assert values is not None
         assert ours.shape == values.shape == mask.shape
         assert not ours[~mask].any()
@@ -102,7 +102,7 @@ def test_draws_depend_on_seed_prompt_and_update_alone() -> None:
     torch.manual_seed(99)
     assert responses_of(base) == first
     assert [r.ids for r in responses_of(base, update=1)] != [r.ids for r in first]
-    alone = write_responses(base, "policy", [(first[3].prompt, 0)], 24, HOT, seed=5, update=0)
+    alone = generate_responses(base, "policy", [(first[3].prompt, 0)], 24, HOT, seed=5, update=0)
     assert alone == [first[3]]
 
 
@@ -116,7 +116,7 @@ def test_a_policy_that_moved_is_read_anew() -> None:
 
 def test_an_empty_response_is_its_end_token() -> None:
     """A mask is never guessed from ids: padding's id 0 inside a response counts."""
-    prompt = ReadyPrompt("p", (), (5, 6))
+    prompt = EncodedPrompt("p", (), (5, 6))
     responses = [
         Response(prompt, (9,), "", True),
         Response(prompt, (0, 0, 0), "x", False),
@@ -145,7 +145,7 @@ def test_only_the_end_of_a_turn_ends_a_response(
     token = encoder().tokenizer.convert_tokens_to_ids(last)
     job = Job((5, 6), Sampling(), 3, tokens=[9, token], out=[9], finish=finish)
     assert has_ended(job, encoder()) == ended
-    response = Response(ReadyPrompt("p", (), (5, 6)), (9, token), "x", ended)
+    response = Response(EncodedPrompt("p", (), (5, 6)), (9, token), "x", ended)
     assert ScoreScale(False, None, 0.5)([1.0], [response]) == [1.0 if ended else 0.5]
     assert observe([response], 0.0, [1.0]).unended == (not ended)
 
@@ -177,7 +177,7 @@ def test_kl_sums_over_a_response() -> None:
 
 def test_prompts_come_in_passes() -> None:
     """Three updates of 4 on 6 prompts: every prompt twice, once in each pass, in other orders."""
-    prompts = [ReadyPrompt(f"p{i}", (), (i,)) for i in range(6)]
+    prompts = [EncodedPrompt(f"p{i}", (), (i,)) for i in range(6)]
     prompts_drawn = [pair for u in range(3) for pair in draw_prompts(prompts, 4, seed=1, update=u)]
     assert [turn for _, turn in prompts_drawn] == [0] * 6 + [1] * 6
     assert Counter(p.id for p, _ in prompts_drawn) == Counter({p.id: 2 for p in prompts})
@@ -190,7 +190,7 @@ def test_prompts_come_in_passes() -> None:
 def test_prompts_that_cant_be_used_are_set_aside() -> None:
     bad = Prompt("bad", (Message("user", "a\0b"),), source="x.jsonl:7")
     long = Prompt("long", (Message("user", "bread " * 50),), source="x.jsonl:8")
-    ready, set_aside = ready_prompts(encoder(), [PROMPTS[0], bad, long], 40)
+    ready, set_aside = encode_prompts(encoder(), [PROMPTS[0], bad, long], 40)
     assert [p.id for p in ready] == ["p0"]
     assert [a.source for a in set_aside] == ["x.jsonl:7", "x.jsonl:8"]
     assert "allows 40" in set_aside[1].reason

@@ -15,7 +15,7 @@ from cai.models.adapters import LoraSettings
 from cai.models.heads import ScalarHead
 from cai.stats import spread
 from cai.training.batches import encode_tokens
-from cai.training.rollout import ReadyPrompt, Response
+from cai.training.rollout import EncodedPrompt, Response
 from cai.training.scoring import (
     FunctionScorer,
     MixedScorer,
@@ -35,7 +35,7 @@ def response(text: str, prompt: str = "Hello there.", ended: bool = True) -> Res
     end = encoder().turn_end_id
     assert end is not None
     ids = (*words, end) if ended else words
-    return Response(ReadyPrompt("p", messages, encoder().encode(messages).ids), ids, text, ended)
+    return Response(EncodedPrompt("p", messages, encoder().encode(messages).ids), ids, text, ended)
 
 
 TWO = [response("Bread is kind."), response("No.", "What is bread?", ended=False)]

@@ -15,7 +15,7 @@ from cai.errors import UsageError
 from cai.models.backbone import Backbone
 from cai.training.config import DpoConfig, PpoConfig, RewardConfig, SftConfig
 from cai.training.rewards import build_reward
-from cai.training.rollout import ready_prompts, write_responses
+from cai.training.rollout import encode_prompts, generate_responses
 from cai.training.scoring import ModelScorer
 from cai.training.train import Callbacks, train
 from cai.types import Message, Prompt
@@ -174,8 +174,8 @@ def test_a_reward_model_reads_in_ppo_what_it_was_trained_on(name: str, tmp_path:
     canary = json.loads((tmp_path / "reward" / "canary.json").read_text())[0]
     trained_on = {backbone.encoder.turn(prompt.messages[:n], "No.").ids for n in (1, 3)}
     assert tuple(canary["ids"]) in trained_on  # of the answer alone, as responses are scored
-    ready, _ = ready_prompts(backbone.encoder, [prompt], 400)
-    responses = write_responses(
+    ready, _ = encode_prompts(backbone.encoder, [prompt], 400)
+    responses = generate_responses(
         backbone, None, [(ready[0], n) for n in range(4)], 12, 1.0, 0, 0, 12
     )
     assert len({r.text for r in responses}) > 1

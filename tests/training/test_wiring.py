@@ -347,13 +347,13 @@ def test_how_many_steps_an_update_has() -> None:
 def test_memory_bounds_what_ppo_reads_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """One token: every response by itself, in reading and in learning."""
     sizes: list[int] = []
-    real = rollout.read_responses
+    real = rollout.logprobs_and_values
 
     def counted(base: Backbone, adapter: Any, responses: Any, *rest: Any) -> Any:
         sizes.append(len(responses))
         return real(base, adapter, responses, *rest)
 
-    monkeypatch.setattr(on_policy, "read_responses", counted)
+    monkeypatch.setattr(on_policy, "logprobs_and_values", counted)
     trainer(max_new_tokens=2, micro_tokens=1, epochs=1).update()
     assert sizes == [1] * (8 * (2 + 2 + 1))  # policy and reference, both again for noise; learning
 
