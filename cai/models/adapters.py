@@ -247,9 +247,10 @@ class Adapters:
     def save(self, name: str, folder: Path) -> None:
         """Write `adapter_config.json` and `adapter_model.safetensors`, as PEFT reads them.
 
-        Equal adapters give equal bytes.
+        Equal adapters give equal bytes. Raises `ModelError` for an unknown name.
         """
-        write_adapter(folder, self._peft.peft_config[name], self.state(name), self.base)
+        tensors = self.state(name)
+        write_adapter(folder, self._peft.peft_config[name], tensors, self.base)
 
     def no_dropout(self, name: str) -> None:
         """Turn an adapter's dropout off for good, in what is saved too."""
