@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from cai.data.counts import NEAR_TIE, NO_SIGNAL
+from cai.data.counts import NEAR_TIE, NO_SIGNAL, is_near_tie
 from cai.text.faults import is_repetitive, is_truncated, is_unchanged
 from cai.text.parsing import is_refusal
 from cai.types import Comparison, Generation, Revision, Trace
@@ -141,7 +141,7 @@ def comparison_flags(comparison: Comparison) -> tuple[str, ...]:
     codes = [code for response in comparison.responses for code in _text_codes(response)]
     if flips(comparison):
         codes.append("F09")
-    if comparison.judgements and abs(comparison.probability - 0.5) < NEAR_TIE:
+    if comparison.judgements and is_near_tie(comparison.probability):
         codes.append("F10")
     if comparison.mass is not None and comparison.mass < NO_SIGNAL:
         codes.append("F14")

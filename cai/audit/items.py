@@ -18,7 +18,7 @@ from cai.audit.flags import (
     trace_flags,
     weight_of,
 )
-from cai.data.counts import NEAR_TIE
+from cai.data.counts import is_near_tie
 from cai.digest import digest
 from cai.stats import spread
 from cai.types import Comparison, Generation, Message, Revision, Trace
@@ -119,7 +119,7 @@ def comparison_item(comparison: Comparison) -> AuditItem:
         "judgements": judgements,
     }
     closeness = 1 - abs(2 * comparison.probability - 1) if judgements else 0.0
-    near = abs(comparison.probability - 0.5) < NEAR_TIE
+    near = is_near_tie(comparison.probability)
     return _item(
         "comparison", comparison.id, comparison.prompt.id, comparison.prompt.messages,
         [j.principle_id for j in comparison.judgements], flags, weight_of(flags) + closeness,

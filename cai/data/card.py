@@ -214,7 +214,7 @@ def _critiques(counts: RunCounts) -> str:
 
 
 def _labels(counts: RunCounts) -> str:
-    """How much probability the judge gave to its answers, with a warning where it is low."""
+    """How much probability the judge gave to its answers, with a warning if it is low."""
     signal = counts.signal
     if signal.mean_mass is None:
         return ""

@@ -24,6 +24,11 @@ SAME_LABEL = 1e-6
 """Distance below which two labels are equal."""
 
 
+def is_near_tie(probability: float) -> bool:
+    """Whether a pair's probability is too close to one half to say which response is better."""
+    return abs(probability - 0.5) < NEAR_TIE
+
+
 @dataclass
 class PrincipleCounts:
     """Counts of one principle.
@@ -145,7 +150,7 @@ class RunCounts:
         if isinstance(record, Comparison):
             self.comparisons += 1
             self.flipped += any(j.flipped for j in record.judgements)
-            near = abs(record.probability - 0.5) < NEAR_TIE
+            near = is_near_tie(record.probability)
             self.near_ties += near and bool(record.judgements)
             for judgement in record.judgements:
                 counts = self._of(judgement.principle_id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cai.data.counts import NEAR_TIE
+from cai.data.counts import is_near_tie
 from cai.data.sft import CHECK_FAILED, LeftOut, candidates, fails_check, faults_of
 from cai.data.split import folded
 from cai.types import Comparison, Label, Preference, Split, Trace
@@ -13,7 +13,7 @@ def comparison_preference(
 ) -> Preference | LeftOut:
     """The preference row of a comparison; `chosen` is the side with a probability of 0.5 or more.
 
-    ties: keep pairs whose probability is within `NEAR_TIE` of one half; with hard labels a trainer
+    ties: keep near ties (`is_near_tie`); with hard labels a trainer
     would learn noise from them. A pair with an empty or truncated side is left out, since the other
     would win by its length. `p_ab` is the probability that `chosen` is better in the order in which
     it was shown first, `p_ba` in the other; None where that order was not asked.
@@ -27,7 +27,7 @@ def comparison_preference(
     better, worse = comparison.responses if first_wins else comparison.responses[::-1]
     if faults := [f for response in comparison.responses for f in faults_of(response)]:
         return LeftOut(f"guarded: {', '.join(dict.fromkeys(faults))}")
-    if not ties and abs(comparison.probability - 0.5) < NEAR_TIE:
+    if not ties and is_near_tie(comparison.probability):
         return LeftOut("near tie")
     return Preference(
         prompt=comparison.prompt.messages,
@@ -68,7 +68,7 @@ def revision_preference(
     if faults := faults_of(trace.response):
         return LeftOut(f"guarded: {', '.join(faults)}")
     label = trace.label or Label(1.0, ())
-    if not ties and label.probability < 0.5 + NEAR_TIE and label.probability > 0.5 - NEAR_TIE:
+    if not ties and is_near_tie(label.probability):
         return LeftOut("near tie")
     if label.probability < 0.5:
         return LeftOut("the judge prefers the first response to its revision")

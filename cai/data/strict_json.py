@@ -29,13 +29,13 @@ def loads(text: str) -> Any:
 
 
 def validate_depth(text: str) -> None:
-    """Raise `NonStandardJson` where a text is nested deeper than `MAX_DEPTH`."""
+    """Raise `NonStandardJson` if a text is nested deeper than `MAX_DEPTH`."""
     if text.count("[") + text.count("{") > MAX_DEPTH and _walk(text, 0)[1] > MAX_DEPTH:
         raise NonStandardJson("nested too deeply")
 
 
 def end_of_value(text: str, start: int) -> int | None:
-    """Where the value that begins at `start` ends, however deep it is; None where it is cut."""
+    """The end of the value that begins at `start`, however deep it is; None if it is cut."""
     if text[start] in "[{":
         return _walk(text, start)[0]
     end = _SCALAR.match(text, start).end()  # type: ignore[union-attr]  # it matches anything

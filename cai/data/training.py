@@ -44,8 +44,8 @@ __all__ = [
     "TrainingFiles",
     "TrainingTable",
     "read_pairs",
-    "read_prompts",
     "read_sft",
+    "read_training_prompts",
     "require_rows",
     "training_files",
 ]
@@ -166,7 +166,7 @@ def read_pairs(paths: Sequence[Path]) -> Iterator[PairRow | SetAside]:
         yield from _usable(path, _rows_of(path, PAIR_SHAPES), "preferences")
 
 
-def read_prompts(paths: Sequence[Path]) -> Iterator[Prompt | SetAside]:
+def read_training_prompts(paths: Sequence[Path]) -> Iterator[Prompt | SetAside]:
     """The prompts of all files that `PromptFile` reads, in order; each conversation once.
 
     A row of ours keeps its `prompt_id` as the prompt's id. Duplicates are left out without a
@@ -255,7 +255,7 @@ _TABLES: dict[TrainingTable, TableSource] = {
     ),
     "prompts": TableSource(
         ("preferences", "sft"),
-        read_prompts,
+        read_training_prompts,
         "Build some with: cai build-data",
         "A row has a prompt, messages, or chosen and rejected.",
         needs_signoff=False,  # nobody judges a prompt

@@ -97,7 +97,7 @@ def _reasons_of(values: Any) -> tuple[str, ...]:
 
 
 def verdict_line(verdict: Verdict) -> bytes:
-    """A verdict as its line in the file; `reasons` is left out where there are none, so that
+    """A verdict as its line in the file; `reasons` is left out if there are none, so that
     earlier versions read the file, too."""
     values = asdict(verdict)
     if not verdict.reasons:

@@ -173,7 +173,7 @@ def build(
             store.add_event(run.id, "interrupted", _counts(tally))
             raise Interrupted(
                 f"Stopped: {tally.finished} of {tally.total} tasks are finished and kept.",
-                hint="Run the same command again to go on where it stopped.",
+                hint="Run the same command again to resume.",
             ) from None
         except Exception as error:
             with suppress(StoreError):

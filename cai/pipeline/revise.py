@@ -66,7 +66,11 @@ def revise(prompt: Prompt, constitution: Constitution, draws: Draws) -> Steps[Tr
 
 
 def draw_principles(prompt: Prompt, constitution: Constitution, seed: int) -> tuple[Principle, ...]:
-    """The principle of each round, by the plan; the draw does not depend on other prompts."""
+    """The principle of each round, by the plan; the draw does not depend on other prompts.
+
+    Removing a principle that was not drawn changes nothing. Without replacement, removing one that
+    was drawn shifts the draws of the later rounds of that prompt.
+    """
     members, plan = constitution.phase("sl"), constitution.plan
     if plan.draw == "all":
         return tuple(m.principle for m in members)
@@ -75,8 +79,8 @@ def draw_principles(prompt: Prompt, constitution: Constitution, seed: int) -> tu
     remaining = {m.principle.id: m for m in members}
     principles: list[Principle] = []
     for number in range(plan.rounds):
-        serving = [m for m in eligible_members(members, number + 1) if m.principle.id in remaining]
-        weights = {m.principle.id: _weight(m, plan.draw) for m in serving}
+        eligible = [m for m in eligible_members(members, number + 1) if m.principle.id in remaining]
+        weights = {m.principle.id: _weight(m, plan.draw) for m in eligible}
         name = seeds.draw(weights, seed, prompt.id, "principle", number)
         principles.append(remaining[name].principle)
         if not plan.with_replacement:

@@ -17,7 +17,7 @@ _SENTENCE_END = re.compile(r"(?<=[.!?])[*_\"'”’)\]]*\s+|(?<=[。！？])|\s*
 _TAG = re.compile(
     r"</?(?:[biup]|em|strong|br|div|span|code|h\d|[uo]l|li)\b[^<>\n]*>", re.IGNORECASE
 )
-_DRESS = re.compile(r"^\W+|[\s*_`\"“”)\]]+$")
+_MARKUP = re.compile(r"^\W+|[\s*_`\"“”)\]]+$")
 """List marks, quotes, brackets, emphasis and the like, before and behind a sentence."""
 
 _RESPONSE = r"(?:response|answer|reply)"
@@ -243,7 +243,7 @@ def read_critique(critique: str, no_problem: Sequence[str]) -> CritiqueOutcome:
     if not sentences:
         return "empty"
     phrases = [_phrase(sentence) for sentence in no_problem]
-    withdrawals = [_withdraws(sentence, phrases) for sentence in sentences]
+    withdrawals = [_retracts_no_problem(sentence, phrases) for sentence in sentences]
     others = [s for s, withdrawal in zip(sentences, withdrawals, strict=True) if withdrawal is None]
     if others != sentences:
         against = any(withdrawals) or any(_TURNS.match(s) or _faulty(s) for s in others)
@@ -255,8 +255,8 @@ def read_critique(critique: str, no_problem: Sequence[str]) -> CritiqueOutcome:
     return "no-problem" if clean else "problem"
 
 
-def is_no_problem(text: str, no_problem: Sequence[str]) -> bool:
-    """Whether a text is a `no_problem` sentence, however dressed, and nothing else."""
+def only_says_no_problem(text: str, no_problem: Sequence[str]) -> bool:
+    """Whether a text consists of `no_problem` sentences alone, whatever their markup."""
     sentences = list(_sentences(text))
     patterns = [_phrase(sentence).pattern for sentence in no_problem]
     return bool(sentences) and all(
@@ -276,8 +276,8 @@ def _bare(piece: str) -> str:
     """A sentence without markup, label and lead."""
     bare = piece
     while True:
-        less = _DRESS.sub("", bare)
-        less = _DRESS.sub("", _LABEL.sub("", less))
+        less = _MARKUP.sub("", bare)
+        less = _MARKUP.sub("", _LABEL.sub("", less))
         less = _LEAD.sub("", less)
         if less == bare:
             return bare
@@ -292,8 +292,8 @@ def _phrase(sentence: str) -> _Phrase:
     return _Phrase(re.compile(pattern, re.IGNORECASE), is_general)
 
 
-def _withdraws(sentence: str, phrases: Sequence[_Phrase]) -> bool | None:
-    """Whether a sentence withdraws its "no problem" at its end; None where it has none."""
+def _retracts_no_problem(sentence: str, phrases: Sequence[_Phrase]) -> bool | None:
+    """Whether a sentence retracts its own "no problem"; None if it does not say so at all."""
     for text in (sentence, _HEADING.sub("", sentence)):
         for phrase in phrases:
             match = phrase.pattern.match(text)

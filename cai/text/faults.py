@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from difflib import SequenceMatcher
 
-from cai.text.critiques import is_no_problem
+from cai.text.critiques import only_says_no_problem
 from cai.text.parsing import longest_loop, normalise
 from cai.text.revisions import off_task
 from cai.types import Generation
@@ -69,7 +69,7 @@ def is_leaked(before: str, critique: str | None, text: str, no_problem: Sequence
     return (
         bool(_LEAK.search(text))
         or (off_task(text) and not off_task(before))  # where it was so before, the user asked so
-        or is_no_problem(text, no_problem)
+        or only_says_no_problem(text, no_problem)
         or (critique is not None and _repeats(critique, text))
     )
 

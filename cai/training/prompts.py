@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cai.data.training import read_prompts, training_files
+from cai.data.training import read_training_prompts, training_files
 from cai.training.config import OnPolicyConfig
 from cai.training.examples import data_facts, split
 from cai.types import Prompt, SetAside
@@ -38,7 +38,7 @@ def load_prompts(config: OnPolicyConfig, data: Sequence[Path]) -> PromptSplit:
 def _prompts(paths: Sequence[Path], limit: int | None) -> tuple[list[Prompt], list[SetAside]]:
     prompts: list[Prompt] = []
     set_aside: list[SetAside] = []
-    for row in read_prompts(paths):
+    for row in read_training_prompts(paths):
         if isinstance(row, SetAside):
             set_aside.append(row)
         else:

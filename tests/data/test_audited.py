@@ -13,7 +13,7 @@ import yaml
 from cai.constitution.project import Project, find_project, read_project
 from cai.data.audited import audit_files, require_signoff, require_unedited, stale_signoffs
 from cai.data.signoff import read_signoff, write_signoff
-from cai.data.training import read_pairs, read_prompts, read_sft, training_files
+from cai.data.training import read_pairs, read_sft, read_training_prompts, training_files
 from cai.data.verdicts import Verdict, VerdictFile
 from cai.errors import ContentError, DataError
 from cai.types import SetAside
@@ -242,7 +242,7 @@ def test_rejected_rows_are_set_aside_with_who_and_why(run: Path) -> None:
     assert again[1:] == sft[1:]
     (row,) = (r for r in read_pairs([run / "preferences.jsonl"]) if isinstance(r, SetAside))
     assert row.reason == "rejected by an auditor (Ann: too rude)"
-    prompts = [r for r in read_prompts([run / "sft.jsonl"]) if isinstance(r, SetAside)]
+    prompts = [r for r in read_training_prompts([run / "sft.jsonl"]) if isinstance(r, SetAside)]
     assert prompts == []  # it is no fault of the prompt
 
 

@@ -13,7 +13,7 @@ import pytest
 from cai.data.foreign import likely_column, looks_like, normalize
 from cai.data.messages import RowError
 from cai.data.prompts import FORMATS, PromptFile
-from cai.data.training import read_pairs, read_prompts, read_sft
+from cai.data.training import read_pairs, read_sft, read_training_prompts
 from cai.data.training_rows import PairRow, SftRow
 from cai.errors import DataError
 from cai.types import Message, Messages, Prompt, SetAside
@@ -101,7 +101,7 @@ def test_a_format_is_read_as_prompts_and_as_training_rows(
     path.write_text(json.dumps([row], indent=1) if container == "json" else json.dumps(row))
     (first,) = PromptFile(path)
     assert isinstance(first, Prompt) and first.messages == prompt, first
-    (second,) = read_prompts([path])
+    (second,) = read_training_prompts([path])
     assert isinstance(second, Prompt) and second.messages == prompt
     if chosen is None:
         with pytest.raises(DataError, match="no row that can be used"):

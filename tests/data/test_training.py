@@ -22,8 +22,8 @@ from cai.data.training import (
     SftRow,
     TrainingFiles,
     read_pairs,
-    read_prompts,
     read_sft,
+    read_training_prompts,
     training_files,
 )
 from cai.digest import digest
@@ -482,7 +482,7 @@ def test_the_prompts_of_a_run_come_once(folder: Path) -> None:
     assert [p.name for p in files.train] == ["preferences.jsonl", "sft.jsonl"]
     assert [p.name for p in files.test] == ["preferences.test.jsonl", "sft.test.jsonl"]
     names = []
-    for row in [*read_prompts(files.train), *read_prompts(files.test)]:
+    for row in [*read_training_prompts(files.train), *read_training_prompts(files.test)]:
         assert isinstance(row, Prompt)
         assert row.messages == turns(f"Question {row.id}?")
         names.append(row.id)
@@ -492,13 +492,13 @@ def test_the_prompts_of_a_run_come_once(folder: Path) -> None:
 def test_prompts_of_other_files(tmp_path: Path) -> None:
     text = tmp_path / "p.txt"
     text.write_text("Hi?\nHi?\nYo?\na\0b\n")
-    rows = list(read_prompts([text, lines(tmp_path, OURS, {"prompt": "New?"})]))
+    rows = list(read_training_prompts([text, lines(tmp_path, OURS, {"prompt": "New?"})]))
     assert [r.messages[-1].content if isinstance(r, Prompt) else r.reason for r in rows] == [
         "Hi?", "Yo?", "NUL: character 2 of message 1", "New?",
     ]  # fmt: skip
     text.write_text("a\0b\n")
     with pytest.raises(DataError, match=r"no row that can be used: p\.txt:1: NUL"):
-        list(read_prompts([text]))
+        list(read_training_prompts([text]))
 
 
 def test_runs_and_files_together(folder: Path, tmp_path: Path) -> None:
@@ -578,4 +578,4 @@ def test_hh_file() -> None:
                 )
                 assert "".join(json.loads(line)[name].split()) == "".join(text.split())
     assert sum(isinstance(r, SftRow) for r in read_sft([path])) == 1150
-    assert sum(isinstance(r, Prompt) for r in read_prompts([path])) == 1156
+    assert sum(isinstance(r, Prompt) for r in read_training_prompts([path])) == 1156

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cai.text.critiques import is_no_problem, read_critique
+from cai.text.critiques import only_says_no_problem, read_critique
 
 NONE = ("No problem found.", "I see no problem.")
 
@@ -235,8 +235,8 @@ def test_no_white_space_stands_between_sentences_of_chinese() -> None:
 
 
 def test_a_text_may_be_the_sentence_itself() -> None:
-    assert is_no_problem("**No problem found.**", NONE)
-    assert is_no_problem("Critique: no problems found", NONE)
-    assert not is_no_problem("No problem found. Buy flour.", NONE)
-    assert not is_no_problem("No problem!", NONE)
-    assert not is_no_problem("", NONE)
+    assert only_says_no_problem("**No problem found.**", NONE)
+    assert only_says_no_problem("Critique: no problems found", NONE)
+    assert not only_says_no_problem("No problem found. Buy flour.", NONE)
+    assert not only_says_no_problem("No problem!", NONE)
+    assert not only_says_no_problem("", NONE)
