@@ -45,7 +45,7 @@ def option(
     help: str,
     choices: tuple[str, ...] = (),
     *,
-    several: bool = False,
+    multiple: bool = False,
     least: float | None = None,
     most: float | None = None,
     above: float | None = None,
@@ -55,12 +55,12 @@ def option(
 ) -> Any:
     """A field with its line of help, and the values that it may take where they are few.
 
-    several: it may be given several times; the values are kept as the lines of one text.
+    multiple: it may be given several times; the values are kept as the lines of one text.
     least, most, above, below: the range of a number, as in `Bounds`. metavar: what help shows for
     the value. alias: an older name, still accepted.
     """
     metadata = {
-        "help": help, "choices": choices, "several": several, "least": least, "most": most,
+        "help": help, "choices": choices, "multiple": multiple, "least": least, "most": most,
         "above": above, "below": below, "metavar": metavar, "alias": alias,
     }  # fmt: skip
     return field(default=default, metadata=metadata)

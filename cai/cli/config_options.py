@@ -47,7 +47,7 @@ def _option(
         return click.option(both, key, default=default, is_flag=True, help=help, hidden=bool(alias))
     return click.option(
         name, key, default=default, help=help, type=_type(kind, settings),
-        multiple=settings["several"], metavar=settings["metavar"], hidden=bool(alias),
+        multiple=settings["multiple"], metavar=settings["metavar"], hidden=bool(alias),
     )  # fmt: skip
 
 

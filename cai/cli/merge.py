@@ -35,7 +35,7 @@ _TOLD = 0.01
 @click.option(
     "--dtype", type=click.Choice(["float32", "bfloat16", "float16"]), default="float32",
     show_default=True,
-    help="Number format of the merged weights. 16 bits take half the space and round the adapter's"
+    help="Dtype of the merged weights. 16 bits take half the space and round the adapter's"
     " effect.",
 )  # fmt: skip
 @click.option("--force", is_flag=True, help="Merge even into a base other than the adapter's.")

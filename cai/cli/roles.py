@@ -78,7 +78,7 @@ device_options = together(
     click.option(
         "--dtype", type=click.Choice(["auto", "float32", "bfloat16", "float16"]), default="auto",
         show_default=True,
-        help="Number format of the weights. auto: bfloat16 where it is faster, else float32.",
+        help="Dtype of the weights. auto: bfloat16 where it is faster, else float32.",
     ),
 )  # fmt: skip
 chat_template_options = together(

@@ -23,7 +23,7 @@ class TrainProgress(LiveLine):
             self.update(text)
 
     def note(self, text: str) -> None:
-        """A sentence that stays."""
+        """Print a line that is not overwritten."""
         self.say(visible(text))
 
     def reference(self, done: int, total: int) -> None:

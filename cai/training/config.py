@@ -19,9 +19,9 @@ from cai.options import broken_bounds, flag, option
 from cai.text.template import TemplateOptions, Thinking, parse_arguments, validate_date
 
 LORA = ("lora_r", "lora_alpha", "lora_dropout", "lora_targets")
-"""The settings of an adapter's shape: None until it is known where the adapter is from."""
-FORMATS = ("float32", "bfloat16", "float16")
-"""Number formats of a base."""
+"""The settings of an adapter's shape: None until `policy.resolve` fills them in."""
+DTYPES = ("float32", "bfloat16", "float16")
+"""Dtypes of a base."""
 _SEEDS = 2**63
 
 
@@ -103,8 +103,8 @@ class TrainConfig:
     device: str = option("auto", "Device: auto, cpu, cuda or mps.")
     dtype: str = option(
         "auto",
-        "Number format of the frozen base. auto: bfloat16 where it is faster, else float32.",
-        ("auto", *FORMATS),
+        "Dtype of the frozen base. auto: bfloat16 where it is faster, else float32.",
+        ("auto", *DTYPES),
     )
     gradient_checkpointing: bool = option(
         False, "Recompute activations in the backward pass: less memory, more time."
@@ -118,7 +118,7 @@ class TrainConfig:
     template_arg: str | None = option(
         None,
         "A variable of the chat template, KEY=VALUE; may be given several times.",
-        several=True,
+        multiple=True,
     )
     date: str | None = option(
         None,
@@ -211,11 +211,12 @@ class SftConfig(RowsConfig):
         "Supervised fine-tuning on SFT data, or on conversations in any known format."
     )
     table: ClassVar[TrainingTable] = "sft"
-    learned: str = option(
+    loss_on: str = option(
         "last",
         "Which assistant turns the loss is on: the last one of a conversation, or all (for chat"
         " data in which every answer is good).",
         ("last", "all"),
+        alias="learned",
     )
     reasoning: str = option(
         "learn",
@@ -360,7 +361,7 @@ class RlConfig(OnPolicyConfig):
     )
 
     def for_dry_run(self) -> Self:
-        """As in `TrainConfig`: a reward of 0 where none is named."""
+        """As in `TrainConfig`: a reward of 0 if none is named."""
         stand_in = "cai.training.estimate:placeholder_reward"
         return self if self.reward else dataclasses.replace(self, reward=stand_in)
 
@@ -433,15 +434,15 @@ def build_config(
 
 def _typed(item: dataclasses.Field[Any], value: Any, source: str) -> Any:
     annotation = str(item.type)
-    if item.metadata["several"] and isinstance(value, list | tuple):
+    if item.metadata["multiple"] and isinstance(value, list | tuple):
         value = "\n".join(map(str, value)) or None
     if value is None and "None" in annotation:
         return None
-    sort = "str" if item.metadata["choices"] else annotation.split(" | ")[0]
-    if sort == "float" and isinstance(value, int | float) and not isinstance(value, bool):
+    type_name = "str" if item.metadata["choices"] else annotation.split(" | ")[0]
+    if type_name == "float" and isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
     types: dict[str, type] = {"int": int, "bool": bool, "str": str}
-    if sort in types and type(value) is types[sort]:
+    if type_name in types and type(value) is types[type_name]:
         return value
     words = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text"}
-    raise UsageError(f"{source}: {item.name} is {value!r}; it must be {words[sort]}.")
+    raise UsageError(f"{source}: {item.name} is {value!r}; it must be {words[type_name]}.")

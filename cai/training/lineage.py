@@ -15,7 +15,7 @@ from cai.models.fingerprint import ADAPTER_FILES, adapter_digest, fingerprint
 from cai.models.folders import local_folder
 from cai.models.names import best_or_last, part_of_run, resolve_model
 from cai.text.template import TemplateOptions, parse_arguments
-from cai.training.config import CONFIGS, FORMATS
+from cai.training.config import CONFIGS, DTYPES
 
 Use: TypeAlias = Literal["speak", "merge", "start"]
 """The use of an adapter; a reward model can't speak, but a run may start from one."""
@@ -57,8 +57,8 @@ class Adapter:
         if self.record is None:
             return True
         folder = local_folder(resolve_model(model), model)
-        formats = ("+".join(filter(None, (f, self.record.quantize))) for f in FORMATS)
-        return self.record.fingerprint in (fingerprint(folder, f) for f in formats)
+        dtypes = ("+".join(filter(None, (f, self.record.quantize))) for f in DTYPES)
+        return self.record.fingerprint in (fingerprint(folder, f) for f in dtypes)
 
     def facts(self, part: str) -> dict[str, Any]:
         """The entry in the record of a run that uses it; part: its role there."""
@@ -99,7 +99,7 @@ TEMPLATE = ("thinking", "template_arg")
 
 
 def template_settings(adapters: Iterable[str]) -> dict[str, Any]:
-    """How the chat template was called when adapters were trained, where that was not the default.
+    """How the chat template was called when adapters were trained, if that was not the default.
 
     Raises `UsageError` where they were trained with different settings.
     """
@@ -131,7 +131,7 @@ def trained_template(adapters: Iterable[str], date: str | None = None) -> Templa
 
 
 def base_facts(model: str) -> list[dict[str, Any]]:
-    """The record's entry for the run that trained a base; empty where none did.
+    """The record's entry for the run that trained a base; empty if none did.
 
     Raises as `find_adapter`.
     """
@@ -151,7 +151,7 @@ def _place(path: str | Path) -> Path:
 
 
 def verify_files(home: Path | None, files: Iterable[Path]) -> None:
-    """Raise `DataError` where a file of a run is not as the run wrote it."""
+    """Raise `DataError` if a file of a run is not as the run wrote it."""
     recorded = read_run(home)["files"] if home else {}
     for file in files:
         place = file.resolve()
@@ -167,7 +167,7 @@ def verify_files(home: Path | None, files: Iterable[Path]) -> None:
 
 
 def _record(home: Path, place: Path, use: Use) -> Record:
-    """The record of a folder's run. Raises where its weights may not be used this way."""
+    """The record of a folder's run. Raises if its weights may not be used this way."""
     run = require_finished(home)
     try:
         if run["status"] == "stopped" and use != "speak" and place == home:

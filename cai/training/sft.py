@@ -85,7 +85,7 @@ def load_conversations(
     Raises `DataError` where none can be used.
     """
     limit = config.longest(backbone.context)
-    loss_on = cast(LossOn, config.learned)
+    loss_on = cast(LossOn, config.loss_on)
     reasoning = cast(LossOnReasoning, config.reasoning)
 
     def encode(row: SftRow) -> tuple[SftRow, list[EncodedTurn]]:

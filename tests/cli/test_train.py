@@ -41,7 +41,7 @@ def test_help_names_every_setting(stage: str, capsys: pytest.CaptureFixture[str]
 def test_older_names_of_options_work_and_are_hidden(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for stage, old in (("ppo", "--check"), ("reward", "--centring")):
+    for stage, old in (("ppo", "--check"), ("reward", "--centring"), ("sft", "--learned")):
         cai("train", stage, "--help")
         assert f"{old} " not in capsys.readouterr().out
     given = ("-d", data, "-o", tmp_path / "out", "--dry-run")
@@ -49,6 +49,21 @@ def test_older_names_of_options_work_and_are_hidden(
     assert "no folder nowhere" in capsys.readouterr().err
     cai("train", "reward", *given, "--centring", "inf", exit_code=2)
     assert "--centering is inf" in capsys.readouterr().err
+    sft = tmp_path / "sft.jsonl"
+    sft.write_text('{"prompt": "Hi.", "completion": "Hello."}\n' * 2)
+    cai(
+        "train",
+        "sft",
+        "-d",
+        sft,
+        "-o",
+        tmp_path / "out",
+        "--dry-run",
+        "--learned",
+        "al",
+        exit_code=2,
+    )
+    assert "'al' is not one of 'last', 'all'" in capsys.readouterr().err
 
 
 def test_options_override_the_file(

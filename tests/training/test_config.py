@@ -54,6 +54,7 @@ def test_what_can_t_be_is_refused(values: dict[str, Any], said: str) -> None:
 def test_older_names_of_settings_still_work() -> None:
     config = build_config(PpoConfig, {"check": "rewards:polite"}, "x")
     assert isinstance(config, PpoConfig) and config.second_reward == "rewards:polite"
+    assert build_config(SftConfig, {"learned": "all"}, "x") == SftConfig(loss_on="all")
     with_coefficient = build_config(RewardConfig, {"centring": 0.5}, "x")
     assert isinstance(with_coefficient, RewardConfig) and with_coefficient.centering == 0.5
 

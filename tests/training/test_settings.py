@@ -129,9 +129,9 @@ def test_of_dpo(change: dict[str, Any], pairs: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "learnt"),
     [
-        ({"learned": "all"}, ("First I say this.", "Then that.")),
-        ({"learned": "last"}, ("Then that.",)),
-        ({"learned": "last", "packing": False}, ("Then that.",)),
+        ({"loss_on": "all"}, ("First I say this.", "Then that.")),
+        ({"loss_on": "last"}, ("Then that.",)),
+        ({"loss_on": "last", "packing": False}, ("Then that.",)),
     ],
     ids=str,
 )

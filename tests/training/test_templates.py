@@ -55,7 +55,7 @@ def test_no_row_is_set_aside_for_its_template(name: str, tmp_path: Path) -> None
     rows = [{"messages": messages(TALK[:n])} for n in (2, 4, 2)]
     data = lines(tmp_path / "sft.jsonl", *rows)
     notes: list[str] = []
-    config = SftConfig(model=model, learned="all", **SMALL)
+    config = SftConfig(model=model, loss_on="all", **SMALL)
     train(config, [data], tmp_path / "sft", Callbacks(note=notes.append))
     counts = read_run(tmp_path / "sft")["counts"]
     apart = name != "phi"  # the others read an earlier turn otherwise once one follows

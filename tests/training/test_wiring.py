@@ -261,8 +261,8 @@ def test_how_the_chat_template_is_called(kind: type[TrainConfig], model: str, da
         (SftConfig(reasoning="learn"), True, True),
         (SftConfig(reasoning="context"), True, False),
         (SftConfig(reasoning="drop"), False, False),
-        (SftConfig(reasoning="context", learned="all"), True, False),
-        (SftConfig(reasoning="drop", learned="all"), False, False),
+        (SftConfig(reasoning="context", loss_on="all"), True, False),
+        (SftConfig(reasoning="drop", loss_on="all"), False, False),
         (RewardConfig(), False, False),
         (DpoConfig(), True, True),
     ],
@@ -276,7 +276,7 @@ def test_what_of_the_reasoning_is_learnt(
     config: TrainConfig, read: bool, learnt: bool, model: str, data: Path
 ) -> None:
     """A reward model reads the answer alone; DPO learns all of a response."""
-    own = {n: getattr(config, n) for n in ("reasoning", "learned") if hasattr(config, n)}
+    own = {n: getattr(config, n) for n in ("reasoning", "loss_on") if hasattr(config, n)}
     stage = built(type(config), model, data, **own)
     example = rows_trainer(stage).train[0]
     tokens = example.tokens if config.stage == "sft" else example.chosen
