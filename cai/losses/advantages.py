@@ -23,7 +23,7 @@ def token_rewards(
     logprobs, reference_logprobs: [B, T], of the sampled tokens. scores: [B], of whole responses.
     mask: bool [B, T], the response's tokens, its end token included where it wrote one.
     A row's score stands at its last counted token; a row without any gets nothing. 0 outside the
-    mask. Raises `ValueError` where shapes differ.
+    mask. Raises `ValueError` if shapes differ.
 
     Ziegler et al. 2019 (arXiv 1909.08593), equation 2, a token at a time as in Ouyang et al. 2022,
     equation 2. TRL puts the score one position behind the end token where there is room; here no
@@ -52,7 +52,7 @@ def gae(
     stretch of counted tokens a row, padded on the right. Outside it rewards and values count as 0,
     so V is 0 behind the last token (a truncated response ends there too), and both results are 0.
     gamma: discount. lam: λ, from 0 (one step: low variance) to 1 (the whole return: no bias).
-    Raises `ValueError` where shapes differ and for a row that counts in two stretches, whose
+    Raises `ValueError` if shapes differ and for a row that counts in two stretches, whose
     values would not follow one another.
 
     Schulman et al. 2016 (arXiv 1506.02438), equation 16, by the recursion A_t = δ_t + γλ·A_{t+1}.

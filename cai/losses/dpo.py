@@ -11,7 +11,7 @@ from cai.losses.validation import validate_dimensions, validate_positive
 
 
 class DpoTerms(NamedTuple):
-    """Losses and implicit rewards of a batch of pairs; no gradient flows through the rewards."""
+    """Losses and implicit rewards of a batch of pairs; rewards are detached, for logging only."""
 
     losses: Tensor
     """[P]"""
@@ -34,7 +34,7 @@ def dpo_loss(
     The four tensors: [P], log-probability of a whole response (a sum over its tokens, in nats).
     beta: strength of the pull to the reference, above 0. probabilities: [P] in 0 to 1, that chosen
     is the better response: p·(−log σ(z)) + (1−p)·(−log σ(−z)); None is p = 1.
-    Raises `ValueError` where shapes differ and for a beta that is not above 0.
+    Raises `ValueError` if shapes differ and for a beta that is not above 0.
 
     The paper's equation 7: the Bradley-Terry loss of the implicit rewards (its section 4). Soft
     labels are those of conservative DPO (Mitchell 2023), where ε = 1 − p, with a p of its own for

@@ -17,9 +17,9 @@ EPSILON = 1e-8
 
 
 def zero_outside(values: Tensor, mask: Tensor) -> Tensor:
-    """The values where the mask counts, 0 elsewhere.
+    """The values inside the mask, 0 outside.
 
-    values: any shape. mask: bool, the same shape. Raises `ValueError` where they do not fit.
+    values: any shape. mask: bool, the same shape. Raises `ValueError` if they do not fit.
     """
     validate_shapes(values=values, mask=mask)
     validate_mask(mask)
@@ -29,16 +29,16 @@ def zero_outside(values: Tensor, mask: Tensor) -> Tensor:
 def masked_sum(values: Tensor, mask: Tensor, dim: int | None = None) -> Tensor:
     """Sum of the counted values: a scalar, or without the dimension `dim`.
 
-    values: any shape. mask: bool, the same shape. Raises `ValueError` where they do not fit.
+    values: any shape. mask: bool, the same shape. Raises `ValueError` if they do not fit.
     """
     counted = zero_outside(values, mask)
     return counted.sum() if dim is None else counted.sum(dim)
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean of the counted values, a scalar; 0 where none counts.
+    """Mean of the counted values, a scalar; 0 if none counts.
 
-    values: any shape. mask: bool, the same shape. Raises `ValueError` where they do not fit.
+    values: any shape. mask: bool, the same shape. Raises `ValueError` if they do not fit.
     """
     return masked_sum(values, mask) / mask.sum().clamp(min=1)
 
@@ -46,8 +46,8 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
 def masked_variance(values: Tensor, mask: Tensor) -> Tensor:
     """Unbiased variance of the n counted values, a scalar: sum (x − mean)² / (n − 1).
 
-    values: any shape. mask: bool, the same shape. 0 where fewer than two count.
-    Raises `ValueError` where the shapes do not fit.
+    values: any shape. mask: bool, the same shape. 0 if fewer than two count.
+    Raises `ValueError` if the shapes do not fit.
     """
     centred = zero_outside(values, mask) - masked_mean(values, mask)
     return masked_sum(centred**2, mask) / (mask.sum() - 1).clamp(min=1)
@@ -57,7 +57,7 @@ def whiten(values: Tensor, mask: Tensor) -> Tensor:
     """The counted values with mean 0 and variance 1; 0 outside the mask (advantages in PPO).
 
     values: any shape. mask: bool, the same shape. A lone value becomes 0.
-    Raises `ValueError` where the shapes do not fit.
+    Raises `ValueError` if the shapes do not fit.
     Huang et al. 2024 (arXiv 2403.17031), on advantage whitening.
     """
     centred = zero_outside(values, mask) - masked_mean(values, mask)

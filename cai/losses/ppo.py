@@ -2,7 +2,7 @@
 
 Where this departs from Schulman et al. 2017 (arXiv 1707.06347): a loss is a sum over counted tokens
 divided by `total`; the value loss is clipped (Huang et al. 2024, arXiv 2403.17031), and the ratio
-stops at e^20, far outside of any clip, so that it can't overflow.
+is capped at e^20, far outside of any clip, so that it can't overflow.
 
 The mask is applied twice: at the end, for the sum, and to what is trained before anything is made
 of it, since a gradient of 0 times an infinity in the padding would be NaN.
@@ -19,12 +19,12 @@ from cai.losses.masked import masked_mean, masked_sum, zero_outside
 from cai.losses.validation import validate_dimensions, validate_positive
 
 MAX_LOG_RATIO = 20.0
-"""Where log π − log π_old stops. An infinite ratio that the clip discards still gives a NaN
+"""Cap of log π − log π_old. An infinite ratio that the clip discards still gives a NaN
 gradient, since 0·∞ is one."""
 
 
 class PolicyTerms(NamedTuple):
-    """The policy loss and its metrics; gradient flows through `loss` alone."""
+    """The policy loss, through which gradient flows, and metrics for logging only."""
 
     loss: Tensor
     """scalar: sum over counted tokens / total"""
@@ -37,7 +37,7 @@ class PolicyTerms(NamedTuple):
 
 
 class ValueTerms(NamedTuple):
-    """The value loss and its metrics; gradient flows through `loss` alone."""
+    """The value loss, through which gradient flows, and metrics for logging only."""
 
     loss: Tensor
     """scalar: sum over counted tokens / total"""
@@ -57,7 +57,7 @@ def policy_loss(
 
     logprobs, old_logprobs, advantages: [B, T], of the sampled tokens; only logprobs are trained.
     mask: bool [B, T]. clip: ε, above 0. total: counted tokens of the whole, accumulated batch.
-    Raises `ValueError` where shapes differ and for a clip or total that is not above 0.
+    Raises `ValueError` if shapes differ and for a clip or total that is not above 0.
 
     Schulman et al. 2017, equation 7. approximate_kl is k2 of Schulman 2020, "Approximating KL
     Divergence" (joschu.net/blog/kl-approx.html): biased, but never negative and of low variance,
@@ -93,7 +93,7 @@ def value_loss(
 
     values, old_values, returns: [B, T]; only values are trained. mask: bool [B, T]. clip: in the
     unit of a value, above 0. total: counted tokens of the whole, accumulated batch.
-    Raises `ValueError` where shapes differ and for a clip or total that is not above 0.
+    Raises `ValueError` if shapes differ and for a clip or total that is not above 0.
 
     Huang et al. 2024, on value loss clipping; first in OpenAI's baselines.
     """

@@ -20,7 +20,7 @@ def bradley_terry_loss(
 
     chosen, rejected: [P] scores. probabilities: [P] in 0 to 1, that chosen is the better response
     (None: 1, the hard label). margins: [P], by how much chosen ought to lead (None: 0).
-    Raises `ValueError` where shapes differ.
+    Raises `ValueError` if shapes differ.
 
     Ouyang et al. 2022 (arXiv 2203.02155), equation 1. Soft labels are cross-entropy against the
     judge's probability, as in Bai et al. 2022 (arXiv 2212.08073), section 4.1. The margin is
@@ -38,7 +38,7 @@ def bradley_terry_loss(
 def centering_loss(chosen: Tensor, rejected: Tensor) -> Tensor:
     """Centering loss of each pair, (chosen + rejected)²: [P]. Bradley-Terry leaves the mean open.
 
-    chosen, rejected: [P] scores. Raises `ValueError` where shapes differ.
+    chosen, rejected: [P] scores. Raises `ValueError` if shapes differ.
     Eisenstein et al. 2023 (arXiv 2312.09244), equation 2; TRL's `center_rewards_coefficient`.
     """
     validate_dimensions(1, chosen=chosen, rejected=rejected)

@@ -1,4 +1,4 @@
-"""Arguments that torch would take in silence: shapes that broadcast, masks that are no booleans."""
+"""Checks of arguments that torch would silently accept: broadcasting shapes, non-boolean masks."""
 
 from __future__ import annotations
 

@@ -106,7 +106,7 @@ def encode_turns(
 
     Turns share a sequence where the template keeps what stood before; where it words an earlier
     turn otherwise once others follow (dropping its reasoning, say), each has a sequence of its own.
-    not_to_learn: places of earlier turns that do not count all the same.
+    not_to_learn: indices of earlier turns that do not count all the same.
     Raises `PromptError` as `encode_tokens` does.
     """
     if loss_on == "last":
@@ -136,16 +136,16 @@ class Batch(NamedTuple):
     """S conversations laid out in R rows of T tokens, N of which count.
 
     ids: int64 [R, T]. mask: bool [R, T], True for what is no padding. positions: int64 [R, T] where
-    conversations are packed, else None. places: int64 [N], where the tokens that count are
-    predicted: the flat place (row * T + column) of the token before each. targets: int64 [N], the
-    tokens that count. owner: int64 [N], the conversation of each. last: int64 [S], the flat place
-    of each conversation's last token.
+    conversations are packed, else None. target_positions: int64 [N], where the tokens that count
+    are predicted: the flat index (row * T + column) of the token before each. targets: int64 [N],
+    the tokens that count. owner: int64 [N], the conversation of each. last: int64 [S], the flat
+    index of each conversation's last token.
     """
 
     ids: Tensor
     mask: Tensor
     positions: Tensor | None
-    places: Tensor
+    target_positions: Tensor
     targets: Tensor
     owner: Tensor
     last: Tensor
@@ -153,7 +153,10 @@ class Batch(NamedTuple):
     def to(self, device: torch.device) -> Batch:
         """The same on a device."""
         positions = None if self.positions is None else to_device(self.positions, device)
-        rest = (to_device(t, device) for t in (self.places, self.targets, self.owner, self.last))
+        rest = (
+            to_device(t, device)
+            for t in (self.target_positions, self.targets, self.owner, self.last)
+        )
         return Batch(to_device(self.ids, device), to_device(self.mask, device), positions, *rest)
 
 
@@ -169,7 +172,7 @@ def collate(sequences: Sequence[Tokens], capacity: int = 0) -> Batch:
     ids = torch.zeros(shape, dtype=torch.long)
     mask = torch.zeros(shape, dtype=torch.bool)
     positions = torch.arange(width).repeat(len(rows), 1)
-    places: list[int] = []
+    target_positions: list[int] = []
     targets: list[int] = []
     owner: list[int] = []
     last = [0] * len(sequences)
@@ -182,7 +185,7 @@ def collate(sequences: Sequence[Tokens], capacity: int = 0) -> Batch:
             mask[r, start:end] = True
             positions[r, start:] -= positions[r, start].item()
             counted = [j for j, counts in enumerate(sequence.response) if counts]
-            places += [r * width + start + j - 1 for j in counted]
+            target_positions += [r * width + start + j - 1 for j in counted]
             targets += [sequence.ids[j] for j in counted]
             owner += [i] * len(counted)
             last[i] = r * width + end - 1
@@ -193,7 +196,7 @@ def collate(sequences: Sequence[Tokens], capacity: int = 0) -> Batch:
         ids,
         mask,
         positions if packed else None,
-        torch.tensor(places),
+        torch.tensor(target_positions),
         torch.tensor(targets),
         torch.tensor(owner),
         torch.tensor(last),
@@ -229,7 +232,7 @@ def hidden_states(backbone: Backbone, rows: Batch) -> Tensor:
 def response_logprobs(backbone: Backbone, rows: Batch, temperature: float = 1.0) -> Tensor:
     """Log-probabilities of the tokens that count: float32 [N]; `rows.owner` says whose they are."""
     hidden = hidden_states(backbone, rows).flatten(0, 1)
-    return token_logprobs(hidden[rows.places], backbone.head, rows.targets, temperature)
+    return token_logprobs(hidden[rows.target_positions], backbone.head, rows.targets, temperature)
 
 
 def sequence_logprobs(backbone: Backbone, rows: Batch) -> Tensor:

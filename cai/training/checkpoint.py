@@ -41,7 +41,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, 
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors and the state of a file. Raises `DataError` where it is missing or damaged."""
+    """The tensors and the state of a file. Raises `DataError` if it is missing or damaged."""
     try:
         with safe_open(path, "pt") as file:
             state = json.loads((file.metadata() or {})[_STATE])
@@ -62,7 +62,7 @@ def rng_tensors(device: torch.device) -> dict[str, Tensor]:
 
 
 def restore_rng(tensors: Mapping[str, Tensor], device: torch.device) -> None:
-    """Put the generators back where `rng_tensors` found them."""
+    """Restore the random states that `rng_tensors` returned."""
     if "rng/cpu" in tensors:
         torch.set_rng_state(tensors["rng/cpu"])
     if "rng/cuda" in tensors and device.type == "cuda":

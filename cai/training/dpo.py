@@ -51,9 +51,10 @@ class DpoObjective:
 
     def loss(self, examples: Sequence[EncodedPair], total: float) -> tuple[Tensor, Metrics]:
         """As `Objective.loss`; logs absolute log-probabilities, whose fall margins hide."""
-        (chosen, rejected), reference = self._logprobs(examples)
+        (chosen, rejected), reference_logprobs = self._logprobs(examples)
         labels = labels_of(examples, self.soft, chosen.device)
-        terms = dpo_loss(chosen, rejected, reference[0], reference[1], self.beta, labels)
+        reference_chosen, reference_rejected = reference_logprobs
+        terms = dpo_loss(chosen, rejected, reference_chosen, reference_rejected, self.beta, labels)
         losses = terms.losses
         if self.nll:
             counted = to_device(torch.tensor([p.chosen.counted for p in examples]), chosen.device)
@@ -71,18 +72,19 @@ class DpoObjective:
         }
 
     def noise(self, examples: Sequence[EncodedPair], total: float) -> Metrics:
-        """How far policy and reference are apart, in nats a response: before a step, rounding."""
-        policy, reference = self._logprobs(examples)
-        return {"noise_floor": (policy.detach() - reference).abs().sum() / (2 * total)}
+        """Mean |log π − log π_ref| in nats a response: before the first step, rounding alone."""
+        policy_logprobs, reference_logprobs = self._logprobs(examples)
+        differences = policy_logprobs.detach() - reference_logprobs
+        return {"noise_floor": differences.abs().sum() / (2 * total)}
 
     def _logprobs(self, pairs: Sequence[EncodedPair]) -> tuple[Tensor, Tensor]:
-        """Of policy and reference: float32 [2, P] each, the chosen responses first."""
+        """Policy and reference log-probabilities: float32 [2, P] each, chosen first."""
         sides = both_sides(pairs)
         rows = collate(sides, self.capacity).to(self.backbone.device)
-        reference = self.reference(sides, rows)
+        reference_logprobs = self.reference(sides, rows)
         with self.backbone.using("policy"):
-            policy = sequence_logprobs(self.backbone, rows)
-        return policy.view(2, len(pairs)), reference.view(2, len(pairs))
+            policy_logprobs = sequence_logprobs(self.backbone, rows)
+        return policy_logprobs.view(2, len(pairs)), reference_logprobs.view(2, len(pairs))
 
 
 class DpoTrainer(OfflineTrainer[EncodedPair]):
@@ -109,14 +111,14 @@ class DpoTrainer(OfflineTrainer[EncodedPair]):
         return cls(config, policy, load_pairs(config, data, policy.backbone))
 
     def prepare(self, progress: OnProgress) -> None:
-        """As in `StageTrainer`: the reference reads all pairs."""
+        """As in `StageTrainer`: compute the reference log-probabilities of all pairs."""
         for pairs in filter(None, (self.train, self.test)):
             self.reference.prepare(both_sides(pairs), progress)
 
     def prepare_steps(self, steps: int) -> float:
-        """As in `StageTrainer`: the reference reads the pairs of these steps."""
+        """As in `StageTrainer`: compute the reference log-probabilities of these steps' pairs."""
         pairs = [pair for i in range(min(steps, self.steps)) for pair in self._batch(self.step + i)]
-        self.reference.read(both_sides(pairs))
+        self.reference.compute_logprobs(both_sides(pairs))
         return len(pairs) / (len(self.train) + len(self.test))
 
     def warn(self, metrics: Mapping[str, float]) -> str | None:
@@ -129,7 +131,7 @@ class DpoTrainer(OfflineTrainer[EncodedPair]):
 
 
 class CollapseWatch:
-    """Warns once where the chosen responses have become much less likely than to the reference.
+    """Warns once if the chosen responses become much less likely than under the reference.
 
     DPO can widen the margin while both sides fall (Pal et al. 2024): the model then says neither.
     What is watched is β·Δ of the chosen responses, which compares the same rows under both, as the
@@ -146,7 +148,7 @@ class CollapseWatch:
         self.warned = False
 
     def __call__(self, chosen_reward: float) -> str | None:
-        """A warning, the first time that it is due; takes a batch's mean β·Δ."""
+        """Add a batch's mean β·Δ. Returns the warning the first time that it is due, else None."""
         self._falls.append(-chosen_reward / self._unit)
         fall = sum(self._falls) / len(self._falls)
         if self.warned or len(self._falls) < self.BATCHES or fall < self.FALL:

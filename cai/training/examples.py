@@ -69,7 +69,7 @@ def load_examples(
     """The rows of files as tokens, to train on and held out.
 
     read: the rows of some files. encode: raises `PromptError` for a row that can't be used.
-    source_of: where an example's row stands. Raises `DataError` where no row can be used.
+    source_of: where an example's row stands. Raises `DataError` if no row can be used.
     """
     set_aside: list[SetAside] = []
     rows = encode_rows(read(files.train), encode, set_aside, config.limit)
@@ -117,17 +117,17 @@ def split(
     """
     if test is None:
         return hold_out(train, prompt_of, config.test_share, config.seed)
-    return list(train), _apart(train, test, prompt_of, source_of, set_aside)
+    return list(train), _drop_leaked(train, test, prompt_of, source_of, set_aside)
 
 
-def _apart(
+def _drop_leaked(
     train: Sequence[ExampleT],
     test: Sequence[ExampleT],
     prompt_of: Callable[[ExampleT], Messages],
     source_of: Callable[[ExampleT], str],
     set_aside: list[SetAside],
 ) -> list[ExampleT]:
-    """The held-out examples of families not trained on; the others go to `set_aside`."""
+    """The held-out examples whose prompt family is not trained on; others go to `set_aside`."""
     trained = {family(prompt_of(example)) for example in train}
     examples: list[ExampleT] = []
     for example in test:
@@ -144,14 +144,14 @@ def hold_out(
 ) -> tuple[list[ExampleT], list[ExampleT]]:
     """Examples to train on and to evaluate; each family of prompts is on one side.
 
-    Where a share is asked for, one family at least is held out, and one at least is not.
+    If the share is above 0, at least one family is held out, and at least one is not.
     """
     if not share:
         return list(examples), []
     families = [family(prompt_of(example)) for example in examples]
-    places = {name: uniform("held-out", seed, name) for name in families}
-    order = sorted(places, key=places.__getitem__)
-    held_out = set(order[: min(len(order) - 1, max(1, sum(p < share for p in places.values())))])
+    positions = {name: uniform("held-out", seed, name) for name in families}
+    order = sorted(positions, key=positions.__getitem__)
+    held_out = set(order[: min(len(order) - 1, max(1, sum(p < share for p in positions.values())))])
     sides: tuple[list[ExampleT], list[ExampleT]] = [], []
     for example, name in zip(examples, families, strict=True):
         sides[name in held_out].append(example)
@@ -159,7 +159,7 @@ def hold_out(
 
 
 def require_rows(examples: Sequence[object], set_aside: Sequence[SetAside]) -> None:
-    """Raise `DataError` where no row is left to train on."""
+    """Raise `DataError` if no row is left to train on."""
     if not examples:
         first = f" (the first: {set_aside[0].source}: {set_aside[0].reason})" if set_aside else ""
         raise DataError(

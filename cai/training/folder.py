@@ -6,7 +6,7 @@ metrics.jsonl      a line a step, and one for each evaluation on the held-out se
 set_aside.jsonl    rows that could not be used, each with its reason
 adapter/, head.safetensors, model/    what was trained
 run.log            when it began, went on and ended; not digested
-checkpoint.safetensors                the state to go on from, removed in the end
+checkpoint.safetensors                the state to resume from, removed in the end
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class RunFolder:
             )
         if record["status"] == "stopped":
             raise UsageError(
-                f"{self.path} holds this very run, and it stopped itself:"
+                f"{self.path} already holds this run, and it stopped itself:"
                 f" {record['results'].get('stopped')}",
                 hint="Change a setting, and choose another --out.",
             )
@@ -106,7 +106,7 @@ class RunFolder:
 
     @property
     def results(self) -> dict[str, Any] | None:
-        """The results of this very run, if the folder holds it and it is finished."""
+        """The results of this run, if the folder holds it and it is finished."""
         record = read_run(self.path) if is_run(self.path) else {}
         same = record.get("id") == self.id and record["status"] == "finished"
         return dict(record["results"]) if same else None
@@ -160,7 +160,7 @@ class RunFolder:
 
 @contextmanager
 def lock(folder: Path) -> Iterator[None]:
-    """Let no other process train in a folder meanwhile. Raises `StoreError` where one does.
+    """Let no other process train in a folder meanwhile. Raises `StoreError` if one does.
 
     Where nothing was begun in it, a folder that was made for the lock is removed again.
     """
@@ -186,7 +186,7 @@ def lock(folder: Path) -> Iterator[None]:
 
 
 def require_same_run(folder: Path, config: TrainConfig, data: Sequence[Mapping[str, Any]]) -> None:
-    """Raise `UsageError` where a folder holds a run of other settings or other data.
+    """Raise `UsageError` if a folder holds a run of other settings or other data.
 
     That much shows before a model is loaded. config: `resolve`d. data: as in `Facts`.
     """
@@ -227,7 +227,7 @@ def verify_run(folder: Path) -> tuple[int, list[str]]:
 
 
 def validate_out(folder: Path) -> None:
-    """Raise `UsageError` where a folder holds other files, before anything is loaded."""
+    """Raise `UsageError` if a folder holds other files, before anything is loaded."""
     with store_errors(folder):
         if folder.exists() and not is_run(folder):
             others = [p.name for p in folder.iterdir() if p.name not in (_LOCK, f"{_LOCK}-journal")]
@@ -274,7 +274,7 @@ def _difference(record: Mapping[str, Any], run: RunFolder) -> str:
 
 
 def _other_settings(record: Mapping[str, Any], config: TrainConfig) -> str:
-    """The settings in which a run's record differs; empty where they lead to the same."""
+    """The settings in which a run's record differs; empty if they lead to the same."""
     if record["stage"] != config.stage:
         return f"of the stage {record['stage']}"
     before, now = record["settings"], settings(config)

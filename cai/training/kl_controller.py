@@ -17,7 +17,7 @@ class KlController(Protocol):
     coef: float
 
     def update(self, kl: float) -> None:
-        """kl: mean over sequences of the KL of a whole response, in nats."""
+        """Adjust the coefficient. kl: mean KL of a whole response, in nats."""
         ...
 
 
@@ -28,11 +28,11 @@ class FixedKl:
         self.coef = coef
 
     def update(self, kl: float) -> None:
-        """Nothing changes."""
+        """No-op."""
 
 
 class AdaptiveKl:
-    """Steers the coefficient so that the KL of a response comes near a target.
+    """Adapts the coefficient so that the KL of a response approaches a target.
 
     Ziegler et al. 2019 (arXiv 1909.08593), section 2.2: e = clip((KL - target) / target, -0.2, 0.2)
     and coef <- coef * (1 + gain * e), with gain 0.1. The coefficient is the only state.
@@ -46,6 +46,6 @@ class AdaptiveKl:
         self.gain = gain
 
     def update(self, kl: float) -> None:
-        """A higher coefficient where the KL was over the target, a lower one where under it."""
+        """Raise the coefficient if the KL was over the target, lower it if under."""
         error = (kl - self.target) / self.target
         self.coef *= 1 + self.gain * min(max(error, -ERROR_BOUND), ERROR_BOUND)

@@ -52,11 +52,11 @@ class Loop:
 
     @property
     def checkpoint(self) -> Path:
-        """The file that a stopped run goes on from."""
+        """The file that a stopped run resumes from."""
         return self.folder / "checkpoint.safetensors"
 
     def resume(self) -> bool:
-        """Go on from the checkpoint, if there is one."""
+        """Resume from the checkpoint. Returns whether there is one."""
         if not self.checkpoint.is_file():
             return False
         tensors, state = load_tensors(self.checkpoint)
@@ -95,7 +95,7 @@ class Loop:
                     self.save()
                     raise Interrupted(
                         f"Stopped after step {step} of {steps}; all is kept.",
-                        hint="Run the same command again to go on.",
+                        hint="Run the same command again to resume.",
                     )
 
     def save(self) -> None:
@@ -109,11 +109,11 @@ class Loop:
         )
 
     def _require_finite_weights(self) -> None:
-        """Save finite weights only: a step can spoil weights though its loss is finite."""
+        """Raise `TrainingError` if weights contain NaN or inf; a finite loss is no guarantee."""
         finite = [p.detach().isfinite().all() for p in self.trainer.parameters.values()]
         if not torch.stack(finite).all().item():
             raise TrainingError(
-                f"The weights after step {self.trainer.step} are not numbers",
+                f"The weights after step {self.trainer.step} contain NaN or inf",
                 hint="Try a lower --learning-rate or --dtype float32.",
             )
 

@@ -1,7 +1,7 @@
 """Micro-batches: what goes through the model at once, so that it fits into memory.
 
 A batch is cut into micro-batches of so many tokens, and their gradients and metrics add up to the
-batch's (gradient accumulation). Where memory runs out, the number of tokens is halved and the
+batch's (gradient accumulation). If memory runs out, the number of tokens is halved and the
 batch is done again.
 """
 
@@ -74,11 +74,11 @@ class TokenBudget:
         groups: Sequence[Sequence[int]] | None = None,
         clear: Callable[[], None] = lambda: None,
     ) -> list[T]:
-        """Do work on every micro-batch; where memory runs out, on all of them again, cut smaller.
+        """Call `work` on every micro-batch; if memory runs out, on all again with half the tokens.
 
         work: takes the indices of a micro-batch. lengths: tokens of each row. groups: as in
         `split`. clear: forgets what a failed attempt left, such as gradients. Raises
-        `TrainingError` where a single row does not fit into memory.
+        `TrainingError` if a single row does not fit into memory.
         """
         while True:
             try:

@@ -20,7 +20,7 @@ def load_model(
     batch_size: int = 16,
     template: TemplateOptions | None = None,
 ) -> LocalBackend:
-    """Load a base model, with the adapter of a training run on it (unmerged) where one is given.
+    """Load a base model, with the adapter of a training run on it (unmerged) if one is given.
 
     model: a hub id, a directory, a GGUF file or `miniature`; the adapter's own base by default.
     adapter: a training run's folder, or one in PEFT's layout. template: how the chat template is

@@ -1,4 +1,4 @@
-"""Watches a run for collapse and reward hacking, without any ground truth.
+"""Monitors that stop a run on collapse or reward hacking, without any ground truth.
 
 A policy that has found a hole in its reward shows it elsewhere: it is far from the reference, its
 responses grow, shrink, repeat themselves or become one, they no longer end, or a second
@@ -18,7 +18,7 @@ from cai.training.config import OnPolicyConfig
 from cai.training.rollout import Response
 from cai.training.scoring import is_rounding
 
-GRAM = 4
+NGRAM_SIZE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class AlarmBounds:
 
     kl: nats a response. longer, shorter: mean length as a multiple of the start's. repetition,
     unended: rise of these shares over the start. distinct: as a multiple of the start's share.
-    fall: of the second reward from its best, in standard deviations at the start. window:
+    max_drop: of the second reward from its best, in standard deviations at the start. window:
     updates over which both rewards are averaged. patience: updates in a row in which an alarm must
     hold.
     """
@@ -59,7 +59,7 @@ class AlarmBounds:
     repetition: float = 0.3
     unended: float = 0.4
     distinct: float = 0.25
-    fall: float = 0.5
+    max_drop: float = 0.5
     window: int = 4
     patience: int = 2
 
@@ -69,7 +69,7 @@ class AlarmBounds:
                 f"The bounds on length are {self.shorter} and {self.longer} of the start's;"
                 " they must lie below and above 1."
             )
-        for name in ("kl", "repetition", "unended", "fall", "window", "patience"):
+        for name in ("kl", "repetition", "unended", "max_drop", "window", "patience"):
             if not getattr(self, name) > 0:
                 raise UsageError(
                     f"The monitors' {name} is {getattr(self, name)}; it must be above 0."
@@ -82,7 +82,7 @@ def observe(
     scores: Sequence[float],
     second_scores: Sequence[float] | None = None,
 ) -> Observation:
-    """Sum up one update's responses; `kl`: mean over them."""
+    """Statistics of one update's responses. kl: mean over them, nats."""
     count = len(responses)
     return Observation(
         kl=kl,
@@ -97,13 +97,13 @@ def observe(
 
 
 def repeated(ids: Sequence[int]) -> float:
-    """Share of the 4-grams of ids that have occurred before; 0 for fewer than four ids."""
-    grams = [tuple(ids[i : i + GRAM]) for i in range(len(ids) - GRAM + 1)]
-    return 1 - len(set(grams)) / len(grams) if grams else 0.0
+    """Share of a response's 4-grams that are repeats; 0 for fewer than four ids."""
+    ngrams = [tuple(ids[i : i + NGRAM_SIZE]) for i in range(len(ids) - NGRAM_SIZE + 1)]
+    return 1 - len(set(ngrams)) / len(ngrams) if ngrams else 0.0
 
 
 class Monitors:
-    """Sees every update's observation, and says when a run should stop.
+    """Takes every update's observation, and decides when a run should stop.
 
     The first observation is the start, with which the others are compared.
     """
@@ -114,7 +114,7 @@ class Monitors:
         self._streaks: dict[str, int] = {}
 
     def watch(self, observation: Observation) -> str | None:
-        """The reason to stop, in words; None where nothing is wrong."""
+        """Add an observation. Returns the reason to stop, in words, or None."""
         self._history.append(observation)
         for alarm in ALARMS:
             reason = alarm(self._history, self.bounds)
@@ -125,13 +125,13 @@ class Monitors:
         return None
 
     @property
-    def calm(self) -> bool:
+    def no_alarm(self) -> bool:
         """Whether the last update raised no alarm."""
         return not any(self._streaks.values())
 
     @property
-    def blind(self) -> bool:
-        """Whether a fall of the second reward can't be seen: at the start it had no spread."""
+    def second_reward_is_constant(self) -> bool:
+        """Whether the second reward had no spread in the first update: a drop can't be measured."""
         start = self._history[:1]
         return any(o.second_score is not None and o.second_spread == 0 for o in start)
 
@@ -143,7 +143,7 @@ class Monitors:
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go on from what `state` gave."""
+        """Resume from what `state` returned."""
         self._history = [Observation(**o) for o in state["history"]]
         self._streaks = dict(state["streaks"])
 
@@ -190,7 +190,7 @@ def repetition_growing(history: Sequence[Observation], bounds: AlarmBounds) -> s
     if now <= start + bounds.repetition:
         return None
     return (
-        f"Responses repeat themselves: {now:.0%} of their {GRAM}-grams are repeats,"
+        f"Responses repeat themselves: {now:.0%} of their {NGRAM_SIZE}-grams are repeats,"
         f" {start:.0%} at the start."
     )
 
@@ -223,7 +223,7 @@ def reward_hacking(history: Sequence[Observation], bounds: AlarmBounds) -> str |
     scores = _windows([o.score for o in history], window)
     earlier = range(len(second) - window)  # windows that share no update with the last one
     best = max(earlier, key=lambda i: second[i])
-    if second[-1] >= second[best] - bounds.fall * unit or scores[-1] <= scores[best]:
+    if second[-1] >= second[best] - bounds.max_drop * unit or scores[-1] <= scores[best]:
         return None
     return (
         f"Reward hacking: since update {best + window} the score has risen from"
@@ -247,18 +247,21 @@ _MANY_UNENDED = 0.5  # of an update's responses
 
 
 def rollout_warnings(
-    config: OnPolicyConfig, metrics: Mapping[str, float], blind: bool
+    config: OnPolicyConfig, metrics: Mapping[str, float], second_reward_is_constant: bool
 ) -> Iterator[tuple[str, str]]:
-    """Warnings about an update's metrics, each with a name; blind: as of `Monitors`."""
-    several = config.prompts_per_update > 1
-    if several and is_rounding(metrics["score_spread"], abs(metrics["score"])):
+    """Warnings about an update's metrics, each with a name.
+
+    second_reward_is_constant: as of `Monitors`.
+    """
+    multiple_prompts = config.prompts_per_update > 1
+    if multiple_prompts and is_rounding(metrics["score_spread"], abs(metrics["score"])):
         score = f"{metrics['score']:g}"
         yield (
             "flat",
             f"All responses of an update have the same score, {score}, but for rounding: nothing to"
             " learn.",
         )
-    if several and metrics["distinct"] * config.prompts_per_update < 1.5:
+    if multiple_prompts and metrics["distinct"] * config.prompts_per_update < 1.5:
         yield (
             "same",
             "All responses of an update are the same text: look at rollouts.jsonl, and at the"
@@ -270,7 +273,7 @@ def rollout_warnings(
             f"{metrics['unended']:.0%} of the responses did not end within --max-new-tokens"
             f" {config.max_new_tokens} and were scored as cut off: raise it.",
         )
-    if blind and several:
+    if second_reward_is_constant and multiple_prompts:
         yield (
             "blind",
             f"--second-reward gave all responses of the first update the value"
@@ -280,7 +283,7 @@ def rollout_warnings(
 
 
 def _windows(values: Sequence[float], size: int) -> list[float]:
-    """Mean of every `size` neighbours."""
+    """Moving average over `size` values."""
     return [_mean(values[i : i + size]) for i in range(len(values) - size + 1)]
 
 

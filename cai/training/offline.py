@@ -88,17 +88,17 @@ class OfflineTrainer(RowsTrainer[ExampleT]):
         )
 
     def prepare(self, progress: OnProgress) -> None:
-        """As in `StageTrainer`: nothing to prepare."""
+        """No-op: nothing to prepare."""
 
     def prepare_steps(self, steps: int) -> float:
-        """As in `StageTrainer`: nothing to prepare."""
+        """No-op: nothing to prepare."""
         return 1.0
 
     def attach(self, folder: Path) -> None:
-        """As in `StageTrainer`: nothing is written beside metrics and weights."""
+        """No-op: nothing is written beside metrics and weights."""
 
     def warn(self, metrics: Mapping[str, float]) -> str | None:
-        """As in `StageTrainer`: nothing is watched."""
+        """No-op: rows raise no warnings."""
         return None
 
     def save(self, folder: Path) -> dict[str, Any]:
@@ -108,5 +108,5 @@ class OfflineTrainer(RowsTrainer[ExampleT]):
 
 
 def row_capacity(config: RowsConfig, backbone: Backbone, packing: bool) -> int:
-    """Tokens of a packed row; 0 where rows are not packed, or the model can't keep them apart."""
+    """Tokens of a packed row; 0 if rows are not packed, or the model can't keep them apart."""
     return config.longest(backbone.context) if packing and backbone.packs else 0

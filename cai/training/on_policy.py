@@ -210,10 +210,10 @@ class OnPolicyTrainer(ABC):
     # -- a run of `cai train` -------------------------------------------------------------------
 
     def prepare(self, progress: OnProgress) -> None:  # noqa: B027 (not abstract: nothing to do)
-        """As in `StageTrainer`: nothing to prepare."""
+        """No-op: nothing to prepare."""
 
     def prepare_steps(self, steps: int) -> float:
-        """As in `StageTrainer`: nothing to prepare."""
+        """No-op: nothing to prepare."""
         return 1.0
 
     def attach(self, folder: Path) -> None:
@@ -222,7 +222,9 @@ class OnPolicyTrainer(ABC):
 
     def warn(self, metrics: Mapping[str, float]) -> str | None:
         """As in `StageTrainer`: rewards without spread, equal responses, missing ends."""
-        for name, warning in rollout_warnings(self.settings, metrics, self.monitors.blind):
+        for name, warning in rollout_warnings(
+            self.settings, metrics, self.monitors.second_reward_is_constant
+        ):
             if name not in self._warned:
                 self._warned.add(name)
                 return warning
@@ -347,7 +349,7 @@ class OnPolicyTrainer(ABC):
         second = None if self.second_scorer is None else self.second_scorer(responses)
         observation = observe(responses, sum(kl) / len(kl), scores, second)
         self.stopped = self.monitors.watch(observation)
-        if self.monitors.calm:
+        if self.monitors.no_alarm:
             weights = {n: p.detach().to("cpu", copy=True) for n, p in self.parameters.items()}
             self.last_good = LastGoodWeights(self.step, weights)
         if self.rollouts is not None:

@@ -54,7 +54,7 @@ class Optimizer:
         )
 
     def clear(self) -> None:
-        """Drop the gradients."""
+        """Zero the gradients."""
         self._adam.zero_grad(set_to_none=True)
 
     def clip(self) -> Tensor:
@@ -62,7 +62,7 @@ class Optimizer:
         return nn.utils.clip_grad_norm_(self.parameters.values(), self.max_grad_norm)
 
     def step(self, number: int) -> None:
-        """Take step `number` (from 0) with the present gradients, and drop them."""
+        """Take step `number` (from 0) with the current gradients, then zero them."""
         for group in self._adam.param_groups:
             group["lr"] = self.schedule.rate(number)
         self._adam.step()
@@ -79,7 +79,7 @@ class Optimizer:
 
     @torch.no_grad()
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Put back what `tensors` gave."""
+        """Load what `tensors` returned."""
         for name, parameter in self.parameters.items():
             parameter.copy_(tensors[f"parameter/{name}"])
             moments = {

@@ -61,7 +61,7 @@ def load_pairs(
 ) -> Examples[EncodedPair]:
     """The pairs of files, to train on and held out.
 
-    Raises `DataError` where no pair can be used, or none has a better side.
+    Raises `DataError` if no pair can be used, or none has a better side.
     """
     limit = config.longest(backbone.context)
 
@@ -70,7 +70,7 @@ def load_pairs(
 
     files = training_files(data, "preferences")
     pairs = load_examples(config, files, read_pairs, encode, lambda p: p.row.prompt, lambda p: p.id)
-    ties = sum(map(is_tie, pairs.train))
+    ties = sum(map(is_even, pairs.train))
     if ties == len(pairs.train):
         raise DataError(
             f"None of the {len(pairs.train)} pairs has a better side: each probability is 0.5",
@@ -85,8 +85,8 @@ def load_pairs(
     )
 
 
-def is_tie(pair: EncodedPair) -> bool:
-    """Whether its label says that neither response is the better one."""
+def is_even(pair: EncodedPair) -> bool:
+    """Whether a pair's probability is exactly 0.5: neither response is the better one."""
     return pair.row.probability == 0.5
 
 
@@ -107,9 +107,9 @@ def labels_of(pairs: Sequence[EncodedPair], soft: bool, device: torch.device) ->
 
 
 def pair_accuracy(difference: Tensor, labels: Tensor) -> Tensor:
-    """Accuracy of each pair: 1 where the better side leads, 0 where the other does [P].
+    """Accuracy of each pair: 1 if the better side has the higher score, else 0. [P]
 
-    One half, a toss of a coin, where the label is a tie or the difference is 0, as at DPO's start.
+    0.5 (chance) if the label is 0.5 or the difference is 0, as at DPO's start.
     """
-    open_ = (labels == 0.5) | (difference == 0)
-    return torch.where(open_, 0.5, (difference > 0).to(labels.dtype))
+    undecided = (labels == 0.5) | (difference == 0)
+    return torch.where(undecided, 0.5, (difference > 0).to(labels.dtype))

@@ -1,4 +1,4 @@
-"""The policy: a base with the adapter that is trained on it, loaded and saved."""
+"""Loads and saves the policy: a base with the adapter that is trained on it."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ Config = TypeVar("Config", bound=TrainConfig)
 class Policy:
     """The base with what is trained on it, called `policy`.
 
-    reference: the name of what stands for the start; None where the base alone does. parents: facts
-    of the runs that base and adapter are from.
+    reference: the adapter of the reference model, a frozen copy of the start; None for the base
+    alone. parents: facts of the runs that base and adapter are from.
     """
 
     backbone: Backbone
@@ -34,7 +34,7 @@ class Policy:
 def resolve(config: Config) -> Config:
     """The settings with all defaults filled in; a given adapter keeps its shape.
 
-    Raises `UsageError` where another shape is asked for than the given adapter's, and what
+    Raises `UsageError` if the settings ask for another shape than the given adapter's, and what
     `find_adapter` raises.
     """
     start = find_adapter(config.adapter, "start") if config.adapter else None
@@ -92,7 +92,8 @@ def _names(value: Any) -> Any:
 def load_policy(config: TrainConfig, *, reference: bool = False) -> Policy:
     """The base with the adapter `policy`, fresh or a copy of --adapter's; settings as `resolve`d.
 
-    reference: also keep what the run starts from, frozen.
+    reference: also keep a frozen copy of the start (an adapter, or all weights with --full) as the
+    reference model; a fresh adapter needs none, since the base alone is the start.
     """
     assert config.model is not None
     parents = tuple(base_facts(config.model))
@@ -135,7 +136,7 @@ def _lora(config: TrainConfig, width: int) -> LoraSettings:
     assert config.lora_r is not None and config.lora_alpha is not None and config.lora_targets
     if config.lora_r > width:
         raise UsageError(
-            f"--lora-r is {config.lora_r}, and the model is but {width} wide",
+            f"--lora-r is {config.lora_r}, and the model has hidden size {width}",
             hint="Common ranks are 8 to 64.",
         )
     targets = config.lora_targets

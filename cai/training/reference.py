@@ -1,11 +1,11 @@
-"""The reference model: the policy's log-probabilities are compared with its own (DPO).
+"""The reference model: supplies log π_ref for DPO.
 
 In float32 they are computed once, before the run, and cached under a digest of all that they
 depend on. In half precision a log-probability depends on the shape of the batch that it is read
-in, by some hundredths of a nat a response, which is as much as the first steps teach. So there the
-reference is read in every step, in the policy's own rows: the same kernels on the same shapes, so
-that a policy that has not moved has a margin of exactly 0. That costs a forward pass a step, in
-place of the pass over all rows before the run.
+in, by some hundredths of a nat a response, which is as large as the first steps' change. So there
+the reference is computed in every step, in the policy's own rows: the same kernels on the same
+shapes, so that a policy that has not moved has a margin of exactly 0. That costs a forward pass a
+step, in place of the pass over all rows before the run.
 """
 
 from __future__ import annotations
@@ -29,17 +29,20 @@ from cai.training.micro_batches import TokenBudget
 from cai.training.trainer import OnProgress
 
 _SAVE_SECONDS = 30.0
-"""Between writes of what the reference has read so far."""
+"""Between writes of what is computed so far."""
 
 
 class Reference(Protocol):
-    """Gives the reference model's log-probabilities of responses."""
+    """Returns the reference model's log-probabilities of responses."""
 
     def prepare(self, conversations: Sequence[Tokens], progress: OnProgress) -> None:
-        """Get ready for these. progress: takes the conversations read so far, and all."""
+        """Compute and cache the log-probabilities of these, if that is done ahead of the steps.
 
-    def read(self, conversations: Sequence[Tokens]) -> None:
-        """Get ready for these few, without a cache."""
+        progress: takes the number of conversations that are done, and of all.
+        """
+
+    def compute_logprobs(self, conversations: Sequence[Tokens]) -> None:
+        """Compute the log-probabilities of these, without the cache on disk."""
 
     def __call__(self, conversations: Sequence[Tokens], rows: Batch) -> Tensor:
         """Log-probability of each conversation's response: float32 [S], in nats.
@@ -50,16 +53,16 @@ class Reference(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LiveReference:
-    """Reads the reference beside the policy, in the same rows. adapter: None for the base alone."""
+    """Computes the reference in every step, in the policy's rows. adapter: None for the base."""
 
     backbone: Backbone
     adapter: str | None
 
     def prepare(self, conversations: Sequence[Tokens], progress: OnProgress) -> None:
-        """Nothing is read ahead."""
+        """No-op: nothing is computed ahead of the steps."""
 
-    def read(self, conversations: Sequence[Tokens]) -> None:
-        """Nothing is read ahead."""
+    def compute_logprobs(self, conversations: Sequence[Tokens]) -> None:
+        """No-op: nothing is computed ahead of the steps."""
 
     @torch.no_grad()
     def __call__(self, conversations: Sequence[Tokens], rows: Batch) -> Tensor:
@@ -69,7 +72,7 @@ class LiveReference:
 
 
 class StoredReference:
-    """Reads the reference once, and keeps what it read in a cache.
+    """Computes the reference once before the run, and caches it on disk.
 
     adapter: None for the base alone. identity: digest of the base's and the adapter's weights.
     cache: the folder of the cache.
@@ -91,9 +94,9 @@ class StoredReference:
         self._logprobs: dict[Tokens, float] = {}
 
     def prepare(self, conversations: Sequence[Tokens], progress: OnProgress) -> None:
-        """Read these conversations, or take their log-probabilities from the cache.
+        """Compute the log-probabilities of these conversations, or load them from the cache.
 
-        Raises `Interrupted` after Ctrl-C; what was read until then is kept.
+        Raises `Interrupted` after Ctrl-C; what was computed until then is kept.
         """
         rows = [(tokens.ids, tokens.counted) for tokens in conversations]
         name = digest({"reference": self.identity, "dtype": "float32", "rows": rows})
@@ -102,49 +105,49 @@ class StoredReference:
             logprobs = load_tensors(file)[0]["logprobs"]
         else:
             partial = file.with_suffix(".partial.safetensors")
-            logprobs = self._read(conversations, partial, progress)
+            logprobs = self._compute(conversations, partial, progress)
             save_tensors(file, {"logprobs": logprobs}, {})
             partial.unlink(missing_ok=True)
         self._logprobs.update(zip(conversations, logprobs.tolist(), strict=True))
 
-    def read(self, conversations: Sequence[Tokens]) -> None:
-        """Read these conversations; the cache is neither used nor written."""
-        logprobs = self._read(conversations, None, lambda done, total: None)
+    def compute_logprobs(self, conversations: Sequence[Tokens]) -> None:
+        """Compute the log-probabilities of these; the cache is neither used nor written."""
+        logprobs = self._compute(conversations, None, lambda done, total: None)
         self._logprobs.update(zip(conversations, logprobs.tolist(), strict=True))
 
     def __call__(self, conversations: Sequence[Tokens], rows: Batch) -> Tensor:
-        """As in `Reference`; `KeyError` for a conversation that it was not prepared for."""
+        """As in `Reference`; raises `KeyError` for a conversation that it was not prepared for."""
         logprobs = torch.tensor([self._logprobs[tokens] for tokens in conversations])
         return to_device(logprobs, self.backbone.device)
 
     @torch.no_grad()
-    def _read(
+    def _compute(
         self, conversations: Sequence[Tokens], partial: Path | None, progress: OnProgress
     ) -> Tensor:
         """Log-probability of each conversation's response: float32 [S], on the CPU.
 
-        partial: keeps what was read before a stop, so that it is not read again.
+        partial: the file that keeps what was computed before an interruption.
         """
         backbone = self.backbone
         backbone.train(False)
         logprobs = torch.full((len(conversations),), math.nan)
         if partial and partial.is_file():
             logprobs = load_tensors(partial)[0]["logprobs"]
-        unread = logprobs.isnan().nonzero().flatten().tolist()
+        missing = logprobs.isnan().nonzero().flatten().tolist()
         saved = time.monotonic()
 
         def read(batch: list[int]) -> None:
             nonlocal saved
-            places = [unread[i] for i in batch]
-            rows = collate([conversations[i] for i in places]).to(backbone.device)
+            indices = [missing[i] for i in batch]
+            rows = collate([conversations[i] for i in indices]).to(backbone.device)
             with backbone.using(self.adapter):
-                logprobs[places] = sequence_logprobs(backbone, rows).cpu()
+                logprobs[indices] = sequence_logprobs(backbone, rows).cpu()
             progress(len(conversations) - int(logprobs.isnan().sum()), len(conversations))
             if partial and time.monotonic() - saved > _SAVE_SECONDS:
                 save_tensors(partial, {"logprobs": logprobs}, {})
                 saved = time.monotonic()
 
-        lengths = [len(conversations[i].ids) for i in unread]
+        lengths = [len(conversations[i].ids) for i in missing]
         try:
             TokenBudget(self.micro_tokens).map(read, lengths, backbone.device)
         except KeyboardInterrupt:
@@ -152,8 +155,8 @@ class StoredReference:
                 raise
             save_tensors(partial, {"logprobs": logprobs}, {})
             raise Interrupted(
-                "Stopped while the reference reads; what it has read is kept.",
-                hint="Run the same command again to go on.",
+                "Stopped while computing the reference log-probabilities; those so far are kept.",
+                hint="Run the same command again to resume.",
             ) from None
         return logprobs
 

@@ -21,7 +21,7 @@ from cai.models.heads import ScalarHead
 from cai.stats import Proportion, best_temperature, calibration_error
 from cai.text.encode import Encoder
 from cai.training.batches import Tokens, encode_scored, score_all
-from cai.training.pairs import EncodedPair, is_tie
+from cai.training.pairs import EncodedPair, is_even
 from cai.types import Messages, as_dicts, message_of
 
 HEAD, CANARIES, REPORT = "head.safetensors", "canary.json", "report.json"
@@ -90,7 +90,7 @@ def report_of(
     decided = [
         (pair, chosen - rejected)
         for pair, (chosen, rejected) in zip(pairs, scores, strict=True)
-        if not is_tie(pair)
+        if not is_even(pair)
     ]
     right = [difference > 0 for _, difference in decided]
     tally = Proportion(sum(right), len(right))
@@ -116,13 +116,13 @@ def report_of(
 
 
 def length_baseline(pairs: Sequence[EncodedPair], train: Sequence[EncodedPair]) -> float:
-    """Accuracy of going by length alone, in the direction that fits `train` better.
+    """Accuracy of predicting by length alone, in the direction that fits `train` better.
 
-    Equal lengths are a toss of a coin; a pair without a better side says nothing.
+    A pair of equal lengths counts 0.5 (chance); a pair without a better side is left out.
     """
 
     def shorter(some: Sequence[EncodedPair]) -> float:
-        lengths = [(p.chosen.counted, p.rejected.counted) for p in some if not is_tie(p)]
+        lengths = [(p.chosen.counted, p.rejected.counted) for p in some if not is_even(p)]
         wins = sum(0.5 if chosen == rejected else chosen < rejected for chosen, rejected in lengths)
         return wins / len(lengths) if lengths else float("nan")
 

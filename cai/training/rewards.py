@@ -117,7 +117,7 @@ def _weight_and_name(item: str, spec: str) -> tuple[float, str]:
 
 
 def _require_reward_model(folder: Path, config: RlConfig) -> None:
-    """Raise where a folder holds no reward model that may be used."""
+    """Raise if a folder holds no reward model that may be used."""
     home = find_home(folder)
     if home is None:
         raise DataError(
@@ -137,7 +137,7 @@ def _require_reward_model(folder: Path, config: RlConfig) -> None:
 
 
 def _reward_model(folder: Path, backbone: Backbone | None, config: RlConfig, name: str) -> Reward:
-    """A reward model on the policy's own base where there is one and it fits, else on its own."""
+    """A reward model on the policy's own base if there is one and it fits, else on its own."""
     home = find_home(folder)
     assert home is not None  # `_require_reward_model` saw to it
     run = require_finished(home)

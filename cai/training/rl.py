@@ -1,4 +1,4 @@
-"""Training on a reward: what reinforcement learning methods such as PPO share.
+"""Training on a reward: the parts of PPO other than its losses, for other RL methods too.
 
 The reward of a response is its score, on the scale of the first rollout's, less a KL penalty for
 leaving the reference model (Ziegler et al. 2019, arXiv 1909.08593, equation 2). How a policy learns
@@ -82,15 +82,15 @@ class RlTrainer(OnPolicyTrainer):
         )
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """As in `Trainer`: also the units in which a mixed reward's parts are measured."""
+        """As in `Trainer`: also the standard deviations of a mixed reward's parts."""
         tensors, state = super().state()
-        return tensors, {**state, "units": [scorer.units for scorer in self._mixtures()]}
+        return tensors, {**state, "units": [scorer.score_stds for scorer in self._mixtures()]}
 
     def load_state(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
         """As in `Trainer`."""
         super().load_state(tensors, state)
-        for scorer, units in zip(self._mixtures(), state["units"], strict=True):
-            scorer.units = units
+        for scorer, score_stds in zip(self._mixtures(), state["units"], strict=True):
+            scorer.score_stds = score_stds
 
     def _mixtures(self) -> list[MixedScorer]:
         return [s for s in (self.scorer, self.second_scorer) if isinstance(s, MixedScorer)]

@@ -199,7 +199,7 @@ def logprobs_and_values(
         return out.view(len(responses), width)
 
     with backbone.using(adapter):
-        hidden = hidden_states(backbone, rows).flatten(0, 1)[rows.places]
+        hidden = hidden_states(backbone, rows).flatten(0, 1)[rows.target_positions]
         logprobs = spread(token_logprobs(hidden, backbone.head, rows.targets, temperature))
     return logprobs, None if value_head is None else spread(value_head(hidden))
 

@@ -1,7 +1,7 @@
 """Steps on rows, for SFT, reward model and DPO: a batch of rows under an objective.
 
 Every micro-batch's loss is divided by the weight of the whole batch, so that how the batch was cut
-changes nothing. The order of the rows is a function of the seed and the epoch, so a run goes on
+changes nothing. The order of the rows is a function of the seed and the epoch, so a run resumes
 from a checkpoint as if it had never stopped.
 """
 
@@ -44,7 +44,7 @@ class Objective(Protocol[InputT]):
 
 @dataclass(frozen=True, slots=True)
 class StepPlan:
-    """How long a run is, and what a step of it is."""
+    """The number of steps in a run, and the size of each."""
 
     batch_size: int
     epochs: float
@@ -67,7 +67,7 @@ class StepPlan:
 class RowsTrainer(Generic[ExampleT]):
     """Takes steps on examples under an objective.
 
-    mode: turns dropout on (True) or off. noise: metrics of the first batch before any step,
+    set_training: turns dropout on (True) or off. noise: metrics of the first batch before any step,
     without dropout; they are logged with that step.
     """
 
@@ -78,7 +78,7 @@ class RowsTrainer(Generic[ExampleT]):
 
     def __init__(
         self,
-        mode: Callable[[bool], None],
+        set_training: Callable[[bool], None],
         objective: Objective[ExampleT],
         optimizer: Optimizer,
         train: Sequence[ExampleT],
@@ -87,7 +87,7 @@ class RowsTrainer(Generic[ExampleT]):
         device: torch.device,
         noise: Measure[ExampleT] | None = None,
     ) -> None:
-        self.mode = mode
+        self.set_training = set_training
         self.objective = objective
         self.optimizer = optimizer
         self.train = train
@@ -116,7 +116,7 @@ class RowsTrainer(Generic[ExampleT]):
         batch = self._batch(self.step)
         noise = self._start_noise(batch) if self.step == 0 else {}
         if not self._training:
-            self._mode(True)
+            self._set_training(True)
         metrics = self._gradients(batch) | noise
         metrics["gradient_norm"] = self.optimizer.clip()
         report = self._reports()
@@ -135,7 +135,7 @@ class RowsTrainer(Generic[ExampleT]):
         """As in `Trainer`: the objective's metrics on the held-out rows."""
         if not self.test:
             return {}
-        self._mode(False)
+        self._set_training(False)
         return floats(
             self._measure(self.test, lambda some, total: self.objective.loss(some, total)[1])
         )
@@ -150,18 +150,18 @@ class RowsTrainer(Generic[ExampleT]):
         self.step = state["step"]
         self.budget.tokens = min(self.budget.tokens, state["micro_tokens"])
 
-    def _mode(self, training: bool) -> None:
+    def _set_training(self, training: bool) -> None:
         self._training = training
-        self.mode(training)
+        self.set_training(training)
 
     # -- a batch --------------------------------------------------------------------------------
 
     def _batch(self, step: int) -> list[ExampleT]:
-        """The rows of a step: the next ones in an endless row of shuffled epochs."""
+        """The rows of a step: the next ones in an endless stream of shuffled epochs."""
         size, rows = self.plan.batch_size, len(self.train)
         end = min((step + 1) * size, max(1, round(self.plan.epochs * rows)))
-        places = [divmod(i, rows) for i in range(step * size, max(end, step * size + 1))]
-        return [self.train[self._order(epoch)[i]] for epoch, i in places]
+        positions = [divmod(i, rows) for i in range(step * size, max(end, step * size + 1))]
+        return [self.train[self._order(epoch)[i]] for epoch, i in positions]
 
     def _order(self, epoch: int) -> list[int]:
         if epoch not in self._orders:
@@ -184,10 +184,10 @@ class RowsTrainer(Generic[ExampleT]):
         return self._measure(batch, backward)
 
     def _start_noise(self, batch: Sequence[ExampleT]) -> Metrics:
-        """What `noise` gives for the first batch, read in the micro-batches of its step."""
+        """The metrics of `noise` on the first batch, computed in the micro-batches of its step."""
         if self.noise is None:
             return {}
-        self._mode(False)
+        self._set_training(False)
         # Gradients stay on, as in a step: without them some kernels are others.
         return self._measure(batch, self.noise)
 

@@ -30,7 +30,7 @@ _SAME = 1e-6  # of a score: differences this small are float32's rounding
 
 
 class Scorer(Protocol):
-    """Gives responses their scores."""
+    """Scores responses."""
 
     name: str
     """What people call it."""
@@ -43,7 +43,7 @@ class Scorer(Protocol):
 class FunctionScorer:
     """Scores by a Python function.
 
-    Raises `UsageError` where the function fails, or gives anything but one finite number each.
+    Raises `UsageError` if the function fails, or returns anything but one finite number each.
     """
 
     def __init__(self, function: RewardFunction, name: str) -> None:
@@ -62,7 +62,7 @@ class FunctionScorer:
     def load(cls, name: str) -> FunctionScorer:
         """The function `module:function`, from an installed module or the working directory.
 
-        Raises `UsageError` where there is no such thing.
+        Raises `UsageError` if there is no such function.
         """
         return cls(load_function(name), name)
 
@@ -105,12 +105,12 @@ class ModelScorer:
         self.micro_tokens = micro_tokens
 
     def __call__(self, responses: Sequence[Response]) -> list[float]:
-        """As in `Scorer`. Raises `TrainingError` where a score is no number."""
+        """As in `Scorer`. Raises `TrainingError` if a score is NaN or infinite."""
         read = [self._tokens(r) for r in responses]
         scores = score_all(self.backbone, self.head, read, self.adapter, self.micro_tokens)
         if not all(map(math.isfinite, scores)):
             raise TrainingError(
-                f"The {self.name} gives scores that are no numbers",
+                f"The {self.name} returns scores that contain NaN or inf",
                 hint="Try --dtype float32; if it stays, its weights are damaged.",
             )
         return scores
@@ -146,18 +146,22 @@ class MixedScorer:
             raise UsageError("A mixed reward needs at least one part, and finite weights.")
         self.parts = tuple(parts)
         self.normalise = normalise
-        self.units: list[float] | None = None
-        """Each part's unit, from its first scores: the only state."""
+        self.score_stds: list[float] | None = None
+        """Standard deviation of each part's first scores: the only state."""
         self.name = " + ".join(f"{weight:g} × {scorer.name}" for weight, scorer in self.parts)
 
     def __call__(self, responses: Sequence[Response]) -> list[float]:
         """As in `Scorer`."""
         part_scores = [scorer(responses) for _, scorer in self.parts]
-        if self.units is None:
-            self.units = [unit(scores) if self.normalise else 1.0 for scores in part_scores]
-        rates = [weight / one for (weight, _), one in zip(self.parts, self.units, strict=True)]
+        if self.score_stds is None:
+            self.score_stds = [
+                std_or_one(scores) if self.normalise else 1.0 for scores in part_scores
+            ]
+        scaled_weights = [
+            weight / std for (weight, _), std in zip(self.parts, self.score_stds, strict=True)
+        ]
         return [
-            sum(rate * score for rate, score in zip(rates, scores, strict=True))
+            sum(weight * score for weight, score in zip(scaled_weights, scores, strict=True))
             for scores in zip(*part_scores, strict=True)
         ]
 
@@ -167,8 +171,8 @@ class ScoreScale:
 
     normalise: put scores to mean 0 and variance 1 by the first ones seen, those of the start policy
     (Ziegler et al. 2019, section 2.1, who do so by the reward model's own gain and bias). clip:
-    bound on a score, in that unit; None for none. missing_eos: penalty for a response that did not
-    end, in that unit (Huang et al. 2024, arXiv 2403.17031, "EOS trick").
+    bound on a normalised score; None for none. missing_eos: penalty for a response that did not
+    end, in normalised score (Huang et al. 2024, arXiv 2403.17031, "EOS trick").
     """
 
     def __init__(self, normalise: bool, clip: float | None, missing_eos: float | None) -> None:
@@ -176,25 +180,25 @@ class ScoreScale:
         self.clip = math.inf if clip is None else clip
         self.missing_eos = missing_eos or 0.0
         self.start: tuple[float, float] | None = None
-        """Mean and unit of the first scores: the only state."""
+        """Mean and standard deviation of the first scores: the only state."""
 
     def __call__(self, scores: Sequence[float], responses: Sequence[Response]) -> list[float]:
         """The reward of each response; scores that differ by rounding alone count as equal."""
         average = sum(scores) / len(scores)
         if self.start is None:
-            self.start = average, unit(scores)
-        mean, one = self.start if self.normalise else (0.0, 1.0)
+            self.start = average, std_or_one(scores)
+        mean, std = self.start if self.normalise else (0.0, 1.0)
         if is_rounding(spread(scores), average):  # or PPO would scale it up: it whitens advantages
             scores = [average] * len(scores)
         return [
-            min(max((score - mean) / one, -self.clip), self.clip)
+            min(max((score - mean) / std, -self.clip), self.clip)
             - (0.0 if response.ended else self.missing_eos)
             for score, response in zip(scores, responses, strict=True)
         ]
 
 
-def unit(values: Sequence[float]) -> float:
-    """Standard deviation of scores, to measure them in; 1 where it is but rounding."""
+def std_or_one(values: Sequence[float]) -> float:
+    """Standard deviation of scores, to divide them by; 1 if it is only rounding error."""
     deviation = spread(values)
     return 1.0 if is_rounding(deviation, max(map(abs, values))) else deviation
 
@@ -207,7 +211,7 @@ def is_rounding(deviation: float, size: float) -> bool:
 def load_function(name: str) -> RewardFunction:
     """Import `module:function`; the working directory is looked in, too.
 
-    Raises `UsageError` where the name is malformed, or nothing callable stands behind it.
+    Raises `UsageError` if the name is malformed, or is not that of a function.
     """
     module_name, colon, function_name = name.partition(":")
     if not (module_name and colon and function_name):

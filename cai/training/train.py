@@ -75,8 +75,8 @@ def train(
     those of the best evaluation (or, of a run that the monitors stopped, the last ones before an
     alarm) are in `out/best`. A finished run is left as it is.
 
-    Raises `UsageError` where something else is in `out`, `DataError` where no row can be used,
-    `Interrupted` after Ctrl-C, `TrainingError` where it can't go on or was stopped by the monitors.
+    Raises `UsageError` if something else is in `out`, `DataError` if no row can be used,
+    `Interrupted` after Ctrl-C, `TrainingError` if a step fails or the monitors stop the run.
     Errors in options, data and `out` are raised before weights are loaded.
     """
     callbacks = callbacks or Callbacks()
@@ -97,7 +97,9 @@ def train(
         run = RunFolder(out, config, trainer.facts)
         results = run.results
         if results is not None:
-            callbacks.note(f"{out} holds this very run, and it is finished: nothing is left to do.")
+            callbacks.note(
+                f"{out} already holds this run, and it is finished: nothing is left to do."
+            )
             return results
         resuming = run.open()
         facts = {
@@ -160,7 +162,7 @@ def _train(
     report = _reporter(config, trainer, run, accelerator, callbacks)
     loop = Loop(trainer, out, config.save_every, trainer.backbone.device, report, config.eval_every)
     if resuming and loop.resume():
-        callbacks.note(f"Going on after step {trainer.step} of {trainer.steps}.")
+        callbacks.note(f"Resuming after step {trainer.step} of {trainer.steps}.")
     forget_steps_after(out, trainer.step)
     trainer.attach(out)
     loop.run()
@@ -192,7 +194,7 @@ def _date_of_run(out: Path) -> str | None:
 
 
 def require_tracker(tracker: str | None) -> None:
-    """Raise `UsageError` where a tracker is not installed: accelerate would go on without it."""
+    """Raise `UsageError` if a tracker is not installed: accelerate would continue without it."""
     if tracker and importlib.util.find_spec(tracker) is None:
         raise UsageError(
             f"--tracker {tracker} is not installed",
@@ -201,7 +203,7 @@ def require_tracker(tracker: str | None) -> None:
 
 
 def require_one_process() -> None:
-    """Raise `UsageError` where a launcher started several: they would all write one folder."""
+    """Raise `UsageError` if a launcher started several processes: all would write one folder."""
     count = os.environ.get("WORLD_SIZE", "1")
     if count != "1":
         raise UsageError(
@@ -249,7 +251,7 @@ def _reporter(
 
 @torch.no_grad()
 def _save_best(trainer: StageTrainer, loop: Loop, out: Path) -> dict[str, Any]:
-    """Write the best weights, where they are not the last; returns which step they are of."""
+    """Write the best weights, if they are not the last. Returns their step and metric."""
     name = trainer.best_metric
     results = {"best_step": loop.best["step"]}
     if name in loop.best:

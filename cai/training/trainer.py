@@ -85,16 +85,16 @@ class Trainer(Protocol):
         """The trained parameters by name."""
 
     def train_step(self) -> StepResult:
-        """Take a step. Raises `TrainingError` where it can't be taken."""
+        """Take a step. Raises `TrainingError` if it can't be taken."""
 
     def evaluate(self) -> dict[str, float]:
-        """Metrics of the held-out set; empty where nothing is held out."""
+        """Metrics of the held-out set; empty if nothing is held out."""
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """All that a resumed run needs: tensors by name, and plain values for JSON."""
 
     def load_state(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
-        """Go on from what `state` gave."""
+        """Resume from what `state` returned."""
 
 
 class StageTrainer(Trainer, Protocol):
@@ -106,7 +106,7 @@ class StageTrainer(Trainer, Protocol):
     """Rows that can't be used, each with its reason."""
     workload: Workload
     screen_metrics: Sequence[str]
-    """Metrics that are shown while it trains; all, where empty."""
+    """Metrics that are shown while it trains; all, if empty."""
 
     def prepare(self, progress: OnProgress) -> None:
         """Long work before the first step, such as DPO's reference model reading all pairs."""
@@ -118,7 +118,7 @@ class StageTrainer(Trainer, Protocol):
         """
 
     def attach(self, folder: Path) -> None:
-        """Write to a run's folder from here on, after `load_state` where the run is resumed."""
+        """Write to a run's folder from here on, after `load_state` if the run is resumed."""
 
     def warn(self, metrics: Mapping[str, float]) -> str | None:
         """A warning about a step's metrics; each is given once."""
@@ -133,11 +133,11 @@ def floats(metrics: Mapping[str, Tensor]) -> dict[str, float]:
 
 
 def require_finite(metrics: Mapping[str, float], when: str, advice: str = "") -> None:
-    """Raise `TrainingError` where a metric is not finite; when: of which step or rows it is."""
+    """Raise `TrainingError` if a metric is NaN or inf. when: its step or rows, for the message."""
     for name, value in metrics.items():
         if not math.isfinite(value):
             raise TrainingError(
                 f"The {name} {when} is not a number",
                 hint=f"Try a lower --learning-rate or --dtype float32, with another --out{advice}."
-                " The same command goes on from the last checkpoint, where there is one.",
+                " The same command resumes from the last checkpoint, if there is one.",
             )

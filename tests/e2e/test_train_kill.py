@@ -94,7 +94,7 @@ def test_killed_and_started_again(stage: str, run: Path, tmp_path: Path) -> None
     assert b"go on" in said
     process = start(stage, run, broken)
     _, said = process.communicate(timeout=300)
-    assert process.returncode == 0 and b"Going on after" in said, said.decode()
+    assert process.returncode == 0 and b"Resuming after" in said, said.decode()
     assert trained(stage, broken) == trained(stage, straight)
     assert not (broken / "checkpoint.safetensors").exists()
     record = json.loads((broken / "run.json").read_text())

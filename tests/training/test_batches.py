@@ -177,7 +177,7 @@ def test_rows_name_the_places_of_what_counts() -> None:
     rows = collate([second, first], capacity=8)
     assert rows.ids.tolist() == [[1, 2, 3, 4, 5, 6, 7, 8]]
     assert rows.positions is not None and rows.positions.tolist() == [[0, 1, 2, 3, 4, 0, 1, 2]]
-    assert rows.places.tolist() == [1, 2, 3, 5, 6]
+    assert rows.target_positions.tolist() == [1, 2, 3, 5, 6]
     assert rows.targets.tolist() == [3, 4, 5, 7, 8]
     assert rows.owner.tolist() == [1, 1, 1, 0, 0]
     assert rows.last.tolist() == [7, 4]

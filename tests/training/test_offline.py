@@ -109,7 +109,7 @@ def test_it_goes_on_bit_for_bit(stage: str, data: Path, tmp_path: Path) -> None:
         train(config, [data], broken, Callbacks(report=stop))
     assert read_run(broken)["status"] == "running"
     train(config, [data], broken, Callbacks(note=notes.append))
-    assert len(notes) == 1 and notes[0].startswith("Going on after step 3")
+    assert len(notes) == 1 and notes[0].startswith("Resuming after step 3")
     assert read_run(broken)["files"] == read_run(straight)["files"]
 
 
@@ -167,7 +167,7 @@ def test_a_folder_holds_one_run(data: Path, tmp_path: Path) -> None:
     done = train(SftConfig(**SMALL, max_steps=1), [data], out)
     before, notes = digests(out), list[str]()
     assert train(SftConfig(**SMALL, max_steps=1), [data], out, Callbacks(note=notes.append)) == done
-    assert notes == [f"{out} holds this very run, and it is finished: nothing is left to do."]
+    assert notes == [f"{out} already holds this run, and it is finished: nothing is left to do."]
     assert digests(out) == before and not (out / ".lock").exists()
     with pytest.raises(UsageError, match="--max-steps 1 there, 2 here"):
         train(SftConfig(**SMALL, max_steps=2), [data], out)
@@ -311,7 +311,7 @@ def test_a_given_adapter_keeps_its_shape(data: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"--lora-r is 8, but the adapter .* has 4"):
         train(replace(dpo, lora_r=8), [data], tmp_path / "other")
     assert resolve(DpoConfig()).lora_r == 16 and resolve(DpoConfig(full=True)).lora_r is None
-    with pytest.raises(UsageError, match="--lora-r is 4000, and the model is but"):
+    with pytest.raises(UsageError, match="--lora-r is 4000, and the model has hidden size"):
         train(SftConfig(**plain | {"lora_r": 4000}), [data], tmp_path / "other")
 
 
@@ -434,7 +434,7 @@ def test_a_kill_at_the_very_end_loses_nothing(
         train(config, [data], out)
     notes: list[str] = []
     train(config, [data], out, Callbacks(note=notes.append))
-    assert notes == ["Going on after step 2 of 2."]
+    assert notes == ["Resuming after step 2 of 2."]
     assert not (out / "checkpoint.safetensors").exists()
 
 
@@ -497,12 +497,12 @@ def test_a_message_of_weight_zero_is_not_learnt(tmp_path: Path) -> None:
     ]  # fmt: skip
     marked = [talk[0], talk[1] | {"weight": 0}, *talk[2:]]
     losses = {}
-    for name, rows, learned in (
+    for name, rows, loss_on in (
         ("marked", marked, "all"), ("last", talk, "last"), ("all", talk, "all"),
     ):  # fmt: skip
         file = tmp_path / f"{name}.jsonl"
         file.write_text(json.dumps({"messages": rows}) + "\n")
-        config = SftConfig(**SMALL, max_steps=1, test_share=0.0, learned=learned)
+        config = SftConfig(**SMALL, max_steps=1, test_share=0.0, loss_on=loss_on)
         train(config, [file], tmp_path / name)
         losses[name] = figures(tmp_path / name)[0]["loss"]
     assert losses["marked"] == losses["last"] != losses["all"]

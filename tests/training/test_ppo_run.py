@@ -64,7 +64,7 @@ def test_it_goes_on_bit_for_bit(data: Path, tmp_path: Path) -> None:
         train(config, [data], tmp_path / "broken", Callbacks(report=stop))
     notes: list[str] = []
     train(config, [data], tmp_path / "broken", Callbacks(note=notes.append))
-    assert "Going on after step 1 of 3." in notes
+    assert "Resuming after step 1 of 3." in notes
     records = [read_run(tmp_path / name) for name in ("straight", "broken")]
     assert records[0]["files"] == records[1]["files"]
     assert {"adapter/adapter_model.safetensors", "value.safetensors", ROLLOUTS} <= set(
@@ -198,8 +198,8 @@ def test_a_second_reward_without_a_spread_is_told() -> None:
     """It is measured in its own spread at the start, which is 0; and a rollout of one text."""
     config = PpoConfig(**SMALL)
     figures = {"score": 1.0, "score_spread": 1.0, "distinct": 1.0, "unended": 0.0, "check": 2.0}
-    assert dict(rollout_warnings(config, figures, blind=False)) == {}
-    warnings = dict(rollout_warnings(config, figures, blind=True))
+    assert dict(rollout_warnings(config, figures, second_reward_is_constant=False)) == {}
+    warnings = dict(rollout_warnings(config, figures, second_reward_is_constant=True))
     assert list(warnings) == ["blind"] and "the value 2" in warnings["blind"]
     assert list(dict(rollout_warnings(config, figures | {"distinct": 0.25}, False))) == ["same"]
     assert list(dict(rollout_warnings(config, figures | {"distinct": 0.5}, False))) == []

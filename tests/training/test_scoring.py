@@ -196,7 +196,7 @@ def test_a_damaged_reward_model_is_told() -> None:
     scorer = model_scorer()
     with torch.no_grad():
         scorer.head.get_parameter("bias").fill_(float("nan"))
-    with pytest.raises(TrainingError, match="no numbers"):
+    with pytest.raises(TrainingError, match="NaN or inf"):
         scorer(TWO)
 
 
