@@ -498,6 +498,22 @@ def test_the_address_brings_the_view_back(watched: Watched, page_file: Path) -> 
 # -- verdicts --------------------------------------------------------------------------------------
 
 
+def test_the_first_key_on_the_overview_opens_the_first_item(
+    watched: Watched, page_file: Path
+) -> None:
+    """The most doubtful item is not skipped; back on the overview, `j` opens where one was."""
+    watched.open(page_file.as_uri())
+    watched.press("j")
+    watched.page.wait_for_selector("#read:visible")
+    at = item(watched)
+    assert watched.texts("#spoken")[0].startswith("Item 1 of 12")
+    watched.press("j")
+    second = item(watched)
+    assert second != at
+    watched.press("o", "k")
+    assert item(watched) == second
+
+
 def test_the_way_back_leads_to_the_overview(watched: Watched, page_file: Path) -> None:
     watched.open(page_file.as_uri())
     watched.press("o", "j", "j")

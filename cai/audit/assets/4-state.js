@@ -257,10 +257,14 @@ class State extends EventTarget {
     this.changed();
   }
 
-  /** @type {(by: number) => void} */
+  /**
+   * Move in the list. The overview shows no item: from there the current one is opened.
+   * @type {(by: number) => void}
+   */
   step(by) {
     const at = this.place();
-    const to = at < 0 ? 0 : Math.min(this.items.length - 1, Math.max(0, at + by));
+    const offset = this.view === "read" ? by : 0;
+    const to = at < 0 ? 0 : Math.min(this.items.length - 1, Math.max(0, at + offset));
     if (this.items[to]) this.open(this.items[to]);
   }
 }
