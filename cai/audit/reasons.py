@@ -7,6 +7,7 @@ change and old verdicts keep their reasons.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 from cai.audit.items import ItemKind
 
@@ -14,13 +15,19 @@ _OF_A_TEXT = (
     "harmful", "untrue", "does not answer", "refuses without need", "preachy", "broken text",
 )  # fmt: skip
 
-REASONS: Mapping[ItemKind, tuple[str, ...]] = {
+REASONS: Mapping[ItemKind | Literal["tie"], tuple[str, ...]] = {
     "trace": (*_OF_A_TEXT, "principle misapplied", "critique is wrong"),
     "comparison": (
         "the other response is better", "both are equally good", "both are bad",
         "the better one is harmful", "the better one is untrue", "principle misapplied",
         "longer, not better",
     ),
+    "tie": (
+        "response A is better", "response B is better", "both are bad",
+        "one response is harmful", "one response is untrue", "principle misapplied",
+    ),
     "rollout": (*_OF_A_TEXT, "written for the reward alone"),
 }  # fmt: skip
-"""Kind of item → its reasons, in the order of their keys (1 to 9)."""
+"""Kind of item → its reasons, in the order of their keys (1 to 9).
+
+A tie is a comparison whose label favours neither response."""

@@ -727,6 +727,23 @@ def test_reasons_are_chosen_from_a_list(watched: Watched, page_file: Path) -> No
     assert watched.errors == []
 
 
+def test_reasons_on_a_near_tie_name_the_better_response(watched: Watched, page_file: Path) -> None:
+    """Accepting says that neither is clearly better, so "equally good" is no reason against it."""
+    read(watched, page_file, "flag=F10")
+    reasons = watched.texts("#reader .reason")
+    assert reasons[:2] == ["1response A is better", "2response B is better"]
+    assert not any("equally good" in reason for reason in reasons)
+    watched.press("2")
+    watched.name("Ann")
+    assert watched.texts('.reason[aria-pressed="true"]') == ["2response B is better"]
+    watched.press("c")
+    assert watched.page.is_checked('dialog input[value="response B is better"]')
+    watched.press("Escape")
+    read(watched, page_file, "flag=F09")
+    assert any("equally good" in reason for reason in watched.texts("#reader .reason"))
+    assert watched.errors == []
+
+
 def test_where_auditors_disagree(watched: Watched, tmp_path: Path) -> None:
     run = build(tmp_path)
     with open_run(run) as opened:

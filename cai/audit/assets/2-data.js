@@ -67,6 +67,11 @@ class Run {
     return this.items.filter((item) => item.kind === "pair");
   }
 
+  /** The reasons that fit an item's verdict. @type {(item: AnyItem) => string[]} */
+  reasonsFor(item) {
+    return this.reasons[item.kind === "comparison" && isTie(item) ? "tie" : item.kind] || [];
+  }
+
   /** A flag by its code. @type {(code: string) => FlagMeaning} */
   flag(code) {
     return this.flagOf.get(code) || { code, name: "", meaning: "", weight: 0 };
@@ -115,6 +120,9 @@ function stages(item) {
 
 /** @type {(text: string) => number} */
 const words = (text) => text.split(/\s+/).filter(Boolean).length;
+
+/** Whether the label favours neither response. @type {(item: ComparisonItem) => boolean} */
+const isTie = (item) => !item.judgements.length || Math.abs(item.probability - 0.5) < 0.05;
 
 /** Facet → values of an item. @type {(item: AnyItem) => Record<string, string[]>} */
 function traitsOf(item) {

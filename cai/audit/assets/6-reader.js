@@ -246,7 +246,7 @@ class Reader {
     const first = item.probability >= 0.5;
     const sure = Math.max(item.probability, 1 - item.probability);
     const pieces = diff(item.responses[0].text, item.responses[1].text);
-    const tie = sure < 0.55 || !item.judgements.length; // no colour for the toss of a coin
+    const tie = isTie(item); // no colour for the toss of a coin
     const verdictOn = (/** @type {boolean} */ is) => (tie ? ["near tie"] : is ? ["chosen · " + percent(sure)] : ["not chosen"]);
     return [
       this.prompt(item),
@@ -356,7 +356,7 @@ class Reader {
    */
   reasons(item, mine, name = "reasons") {
     const current = mine?.reasons || [];
-    const choices = this.state.run.reasons[item.kind] || [];
+    const choices = this.state.run.reasonsFor(item);
     return h("div", { class: name, role: "group", "aria-label": "Reasons" }, h("span", { class: "muted" }, "Reasons"),
       [...choices, ...current.filter((r) => !choices.includes(r))].map((reason, n) => h("button", {
         type: "button", class: "reason", "data-act": "reason " + reason, "aria-pressed": String(current.includes(reason)),
@@ -399,8 +399,7 @@ const lastText = (item) => item.rounds.findLast((r) => r.revision)?.revision || 
 function meaning(item) {
   const b = (/** @type {string} */ text) => h("b", {}, text);
   if (item.kind === "comparison") {
-    const sure = Math.max(item.probability, 1 - item.probability);
-    const label = !item.judgements.length || sure < 0.55 ? "neither response is clearly better"
+    const label = isTie(item) ? "neither response is clearly better"
       : `response ${item.probability >= 0.5 ? "A" : "B"} is the better one`;
     return [b("Accept"), `: the label is right, ${label}. `, b("Reject"), ": it is wrong; the pair is left out of training."];
   }

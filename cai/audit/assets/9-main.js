@@ -170,7 +170,7 @@ async function main() {
       $("reader").scrollBy({ top: SCROLLS[event.key] * $("reader").clientHeight });
       return;
     }
-    const reason = /^[1-9]$/.test(event.key) && state.item && run.reasons[state.item.kind]?.[Number(event.key) - 1];
+    const reason = /^[1-9]$/.test(event.key) && state.item && run.reasonsFor(state.item)[Number(event.key) - 1];
     const work = reason ? () => actions.because(reason)
       : keys[event.shiftKey ? event.key : event.key.toLowerCase()]; // whatever Caps Lock says
     if (!work || (event.repeat && !"jk".includes(event.key))) return; // a held key judges once
@@ -265,7 +265,7 @@ async function main() {
   /** @type {(item: AnyItem) => void} */
   function askReason(item) {
     const mine = verdicts.mine(item)?.reasons || [];
-    const reasons = [...new Set([...run.reasons[item.kind], ...mine])];
+    const reasons = [...new Set([...run.reasonsFor(item), ...mine])];
     const boxes = reasons.map((reason) => h("input", { type: "checkbox", value: reason, checked: mine.includes(reason) }));
     const field = h("textarea", { id: "reason", rows: 3, maxlength: 5000 }, drafts.get(item) ?? (verdicts.mine(item)?.reason || ""));
     const choices = h("fieldset", { class: "choices" }, h("legend", {}, "Reasons"),
