@@ -1,6 +1,6 @@
 """Flags: reasons to read an item first, computed from texts and labels alone.
 
-A flag is a reason to look, no verdict: each is a plain rule over English text or over a number,
+A flag is a reason to look, not a verdict: each is a plain rule over English text or over a number,
 and its definition says which. The rules read records; they call no model.
 """
 
@@ -20,7 +20,7 @@ from cai.types import Comparison, Generation, Revision, Trace
 class Flag:
     """A flag: its code, its name, what it means, and how much it speaks against a record.
 
-    weight: 1 is worth a look, 2 is likely a fault, 3 is a fault that would be trained on.
+    weight: 1 may be a fault, 2 is likely a fault, 3 is a fault that would be trained on.
     """
 
     code: str

@@ -46,7 +46,7 @@ class SamplePlan:
             raise UsageError(f"--overlap is {self.overlap}; it is a share between 0 and 1")
         if unknown := [s for s in self.stratify if s not in STRATA]:
             raise UsageError(
-                f"--stratify: {unknown[0]!r} is not a stratum",
+                f"--stratify: can't stratify by {unknown[0]!r}",
                 hint=f"Choose among: {', '.join(STRATA)}.",
             )
         if len(set(self.auditors)) != len(self.auditors) or not all(self.auditors):

@@ -104,8 +104,8 @@ def sign(run: AuditedRun, signer: str, thresholds: Thresholds, statement: str = 
         raise UsageError("--signer is empty", hint="Write the name of whoever answers for it.")
     if thresholds.lowered and not statement.strip():
         raise UsageError(
-            "less than all reviewed, or than nine of ten accepted, needs a reason",
-            hint="Say why in --statement: it stands in the sign-off.",
+            "thresholds below 100% reviewed and 90% accepted need a reason",
+            hint="Say why in --statement; it is recorded in the sign-off.",
         )
     if run.kind != "build":
         raise UsageError(
@@ -166,9 +166,10 @@ def signature(run: Path) -> dict[str, str] | None:
 
 
 def _require_thresholds(run: AuditedRun, result: Review, thresholds: Thresholds) -> None:
-    more = f"Go on with: cai audit serve {shown(run.folder)}"
+    serve = f"cai audit serve {shown(run.folder)}"
+    more = f"Continue with: {serve}"
     if not result.decided.hits:
-        raise DataError(f"nobody has judged anything of {run.name}", hint=more)
+        raise DataError(f"no verdicts in {run.name} yet", hint=f"Start with: {serve}")
     if result.decided.share < thresholds.reviewed:
         who = "".join(f"; {name} has {n} to judge" for name, n in sorted(result.missing.items()))
         raise DataError(

@@ -23,7 +23,7 @@ def as_text(agreement: Agreement) -> str:
                 [(_name(a.name), a.accept, a.reject, a.unsure) for a in agreement.auditors],
             ),
             *_between_auditors(agreement),
-            *_beside_the_judge(agreement.auditors),
+            *_against_the_judge(agreement.auditors),
         ]
     for kind, groups in (("principle", agreement.principles), ("flag", agreement.flags)):
         rows = [(*_title(g, kind), g.items, g.accepted.n, *_tally(g.accepted)) for g in groups]
@@ -79,12 +79,12 @@ def _between_auditors(agreement: Agreement) -> Iterator[str]:
     yield _table(("two auditors", "items", "agree", "95 %", "κ", "95 %"), rows)
     yield (
         f"Krippendorff's α of all auditors: {_number(agreement.alpha)} {_range(agreement.interval)}"
-        f" on {agreement.shared:,} items.\nIn α and in κ between auditors, unsure is an answer like"
+        f" on {agreement.shared:,} items.\nIn α and in κ between auditors, 'unsure' is a label like"
         " the others."
     )
 
 
-def _beside_the_judge(auditors: Sequence[Auditor]) -> Iterator[str]:
+def _against_the_judge(auditors: Sequence[Auditor]) -> Iterator[str]:
     """Nothing where no auditor decided on anything that the judge decided on."""
     rows = [
         (f"{_name(auditor.name)}, {kind}", *_matched(match))
@@ -94,7 +94,7 @@ def _beside_the_judge(auditors: Sequence[Auditor]) -> Iterator[str]:
     ]
     if rows:
         yield _table(("auditor and judge", "items", "agree", "95 %", "κ", "95 %"), rows)
-        yield "Beside the judge, unsure is no answer. Auditors are shown what the judge says."
+        yield "Against the judge, 'unsure' is not counted. Auditors see the judge's labels."
 
 
 def _table(head: tuple[str, ...], rows: Sequence[tuple[object, ...]], names: int = 1) -> str:

@@ -106,7 +106,8 @@ def serve_command(
 
     A verdict is on disk, in RUN/audit/verdicts.jsonl, before the page is told that it is saved.
     What could not be sent stays in the browser and is sent when the server is back, at the same
-    address. The address holds a token: whoever has it can judge. Ctrl-C ends it.
+    address. The address holds a token: anyone who has it can record verdicts. Ctrl-C stops
+    the server.
     """
     from cai.audit.report import PAGE_ITEMS, run_payload
     from cai.audit.runs import open_run
@@ -140,7 +141,7 @@ def serve_command(
                 " now. What such a page could not send yet waits in it: free the port and serve"
                 " again."
             )
-        click.echo("Ctrl-C ends it; verdicts are in " + shown_path(VerdictFile(folder).path))
+        click.echo("Ctrl-C stops the server; verdicts are in " + shown_path(VerdictFile(folder).path))
         if in_browser:
             import webbrowser
 

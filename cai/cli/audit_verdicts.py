@@ -235,5 +235,5 @@ def verify_command(run_dir: Path) -> None:
 def _need_verdicts(run_dir: Path, verdicts: list[Verdict]) -> None:
     if not verdicts:
         raise DataError(
-            f"nobody has judged anything of {run_dir}", hint=f"Begin: cai audit serve {run_dir}"
+            f"no verdicts in {run_dir} yet", hint=f"Start with: cai audit serve {run_dir}"
         )

@@ -262,7 +262,7 @@ class TestShown:
         assert any(line.startswith("ann, traces 20 ") for line in lines)
         assert any(line.startswith("harm Avoid harm 40 40 65% (50%–78%)") for line in lines)
         assert any(line.startswith("F10 near tie 9 9 ") for line in lines)
-        assert "unsure is an answer like the others" in text
+        assert "'unsure' is a label like the others" in text
 
     def test_names_can_not_steer_the_terminal(self) -> None:
         text = as_text(self.agreement("\x1b[2J\u202eann\n" + "x" * 9_000))

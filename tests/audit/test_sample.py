@@ -77,7 +77,7 @@ def test_it_is_shared_out() -> None:
         ({"n": 5, "overlap": 1.5}, "--overlap is 1.5"),
         ({"n": 5, "overlap": 0.5}, "fewer than two are named"),
         ({"n": 5, "auditors": ("ann", "ann")}, "names somebody twice"),
-        ({"n": 5, "stratify": ("colour",)}, "'colour' is not a stratum"),
+        ({"n": 5, "stratify": ("colour",)}, "can't stratify by 'colour'"),
     ],
 )
 def test_plans_that_make_no_sense(plan: dict[str, object], why: str) -> None:

@@ -235,11 +235,11 @@ def test_a_full_disk_is_no_acknowledgement(
 def test_it_signs_as_the_command_does(server: AuditServer, run: Path) -> None:
     path = f"/{server.token}/"
     status, _, answer = ask(server, "POST", path + "sign", {"signer": "Ann"})
-    assert status == 409 and answer["error"] == "nobody has judged anything of demo"
+    assert status == 409 and answer["error"] == "no verdicts in demo yet"
     rows = [word(server, n) for n in range(12)]
     ask(server, "POST", path + "verdicts", rows[:6])
     status, _, answer = ask(server, "POST", path + "sign", {"signer": "Ann", "min_reviewed": 0.5})
-    assert status == 409 and "needs a reason" in answer["error"]
+    assert status == 409 and "need a reason" in answer["error"]
     assert not (run / "audit" / "signoff.yaml").exists()
     ask(server, "POST", path + "verdicts", rows)
     status, _, answer = ask(

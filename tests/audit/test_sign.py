@@ -59,7 +59,7 @@ def signed(run: Path, **thresholds: float) -> Path:
 
 
 def test_all_must_be_judged_and_most_accepted(run: Path) -> None:
-    with pytest.raises(DataError, match="nobody has judged anything of demo"):
+    with pytest.raises(DataError, match="no verdicts in demo yet"):
         signed(run)
     items = keys(run)
     file = VerdictFile(run)
@@ -144,7 +144,7 @@ def test_everybody_reads_their_share(run: Path) -> None:
 def test_what_can_not_be_signed(run: Path, tmp_path: Path) -> None:
     with open_run(run) as opened, pytest.raises(UsageError, match="--signer is empty"):
         sign(opened, " ", Thresholds())
-    with open_run(run) as opened, pytest.raises(UsageError, match="needs a reason"):
+    with open_run(run) as opened, pytest.raises(UsageError, match="need a reason"):
         sign(opened, "Ann", Thresholds(accepted=0.5), "  ")
     ppo = rollouts(tmp_path / "ppo")
     with open_run(ppo) as opened, pytest.raises(UsageError, match="is a training run"):

@@ -70,7 +70,7 @@ def test_from_a_sample_to_a_sign_off(run: Path, capsys: Output) -> None:
     assert "drawn already" in capsys.readouterr().err
     cai("audit", "report", "demo", "--sampled")
     cai("audit", "sign", "demo", "--signer", "Ann", exit_code=4)
-    assert "nobody has judged anything of demo" in capsys.readouterr().err
+    assert "no verdicts in demo yet" in capsys.readouterr().err
     for author in ("Ann", "Ben"):
         lines = [json.dumps(asdict(v)) for v in judge(run, author=author)]
         Path(f"{author}.jsonl").write_text("\n".join(lines) + "\n")

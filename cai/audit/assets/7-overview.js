@@ -76,12 +76,12 @@ class Overview {
       .filter(([, n]) => n).sort((a, b) => b[0].weight - a[0].weight || a[1] - b[1]);
     const failures = this.traces.filter((t) => t.checks.some((c) => c.p < 0.5)).length;
     return h("section", { class: "first" }, h("h2", {}, "Read first"),
-      h("p", { class: "muted" }, "Flags are reasons to look, no verdicts. What is most likely to be a fault stands first."),
+      h("p", { class: "muted" }, "Flags suggest where to look; they are not verdicts. Likeliest faults first."),
       counts.length ? h("ul", { class: "doubts" }, counts.map(([flag, n]) => h("li", {},
         h("button", { type: "button", class: "doubt weight-" + flag.weight, "data-flag": flag.code, onclick: () => this.state.only({ flag: flag.code }) },
           h("b", {}, number(n)), h("span", { title: flag.meaning }, h("span", { class: "doubt-name" }, flag.name), h("span", { class: "muted" }, ` ${flag.code} · ${flag.meaning}`)))))) : h("p", {}, "No item carries a flag."),
       this.part(),
-      failures ? h("p", {}, `In ${number(failures)} final response${failures === 1 ? "" : "s"} the final check still finds something: among the most doubtful.`) : null,
+      failures ? h("p", {}, `${plural(failures, "final response")} still ${failures === 1 ? "fails" : "fail"} the final check: see the most doubtful items.`) : null,
       h("button", { type: "button", class: "primary", onclick: () => { this.state.sort = "doubt"; this.state.only({}); } }, "Read, most doubtful first"));
   }
 

@@ -247,10 +247,10 @@ async function main() {
   function askName(then) {
     const field = h("input", { id: "author", maxlength: 100, required: true, pattern: ".*\\S.*", title: "your name", autocomplete: "name", value: verdicts.author });
     const auditors = [...new Set(Object.values(run.sample?.items || {}).flat())].sort();
-    dialog("Who are you?", [h("p", {}, "Your name stands beside each of your verdicts."),
+    dialog("Who are you?", [h("p", {}, "Your name is saved with each verdict."),
       auditors.length ? h("p", { class: "buttons" }, "The sample is drawn for", auditors.map((name) =>
         h("button", { type: "button", class: "auditor", onclick: () => { field.value = name; field.focus(); } }, textNodes(name)))) : null,
-      h("label", {}, "Name", field), close("Go on")], () => {
+      h("label", {}, "Name", field), close("Continue")], () => {
       verdicts.author = field.value.trim() || verdicts.author;
       state.refresh();
       show();
@@ -334,7 +334,7 @@ async function main() {
   function askHelp() {
     dialog("Keys and flags", [
       h("dl", { class: "keys" }, KEYS.map(([key, what]) => [h("dt", {}, key.split("  ").map((k) => h("kbd", {}, k))), h("dd", {}, what)])),
-      h("h3", {}, "Flags"), h("p", { class: "muted" }, "Computed from texts and numbers; a reason to look, no verdict."),
+      h("h3", {}, "Flags"), h("p", { class: "muted" }, "Computed from texts and numbers; a reason to look, not a verdict."),
       h("dl", { class: "flag-list" }, run.flags.map((f) => [h("dt", {}, `${f.code} ${f.name}`), h("dd", {}, f.meaning)])), close()]);
   }
 
