@@ -141,7 +141,8 @@ def serve_command(
                 " now. What such a page could not send yet waits in it: free the port and serve"
                 " again."
             )
-        click.echo("Ctrl-C stops the server; verdicts are in " + shown_path(VerdictFile(folder).path))
+        verdicts = shown_path(VerdictFile(folder).path)
+        click.echo(f"Ctrl-C stops the server; verdicts are in {verdicts}")
         if in_browser:
             import webbrowser
 
