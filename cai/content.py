@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 
@@ -58,25 +59,29 @@ def enclosing_project(folder: Path) -> Path | None:
     return None
 
 
-def find_constitution(path_or_name: str | Path) -> Path:
-    """The file of a constitution: a path, or a name in this project or among the shipped ones.
+def find_constitution(path_or_name: str | Path, folder: Path | None = None) -> Path:
+    """The file of a constitution: a path, or a name in a project or among the shipped ones.
 
-    Raises `ContentError` if there is none.
+    folder: a folder of the project; the working directory by default. Raises `ContentError` if
+    there is no such constitution.
     """
     text = os.fspath(path_or_name)
     path = Path(text)
     if text and (path.suffix in SUFFIXES or path.name != text or path.is_file()):
         if path.is_file():
             return path
-        raise ContentError([_missing(text, "Check the path.")])
-    project = enclosing_project(Path.cwd())
+        raise ContentError([_missing(text, nearby(path, "Check the path."))])
+    project = enclosing_project((folder or Path.cwd()).absolute())
     roots = [project, packaged()] if project else [packaged()]
     for root in roots:
         candidate = root / "constitution" / f"{text}.yaml"
         if text and candidate.is_file():
             return candidate
     names = sorted({p.stem for r in roots for p in (r / "constitution").glob("*.yaml")})
-    raise ContentError([_missing(text, f"Give a path, or one of: {', '.join(names)}.")])
+    close = get_close_matches(text, names, n=1, cutoff=0.6)
+    guess = f"Did you mean `{close[0]}`? " if close else ""
+    hint = f"{guess}Give a path, or one of: {', '.join(names)}."
+    raise ContentError([_missing(text, hint)])
 
 
 def shipped_template(name: str) -> Path | None:
@@ -111,7 +116,9 @@ def resolve(reference: str, origin: Path, root: Path) -> Path:
             raise ReferenceRefused("C020", f"`{reference}` is a link out of the project", inside)
         if not real.is_file():
             what = "is not a file" if real.exists() else "does not exist"
-            hint = _file_of_principle(reference, folder, root) or _nearby(target)
+            hint = _file_of_principle(reference, folder, root) or nearby(
+                target, "Check the path, relative to this file."
+            )
             raise ReferenceRefused("C021", f"`{reference}` {what}", hint)
     except (OSError, RuntimeError) as error:  # too long a name, a loop of links
         reason = getattr(error, "strerror", None) or "a loop of links"
@@ -130,7 +137,7 @@ def shown(path: Path) -> str:
 
 
 def _missing(text: str, hint: str) -> Problem:
-    return Problem(text or "(no name)", 1, 1, "C001", "no such constitution", hint)
+    return Problem(text or "(no name)", 0, 0, "C001", "no such constitution", hint)
 
 
 def _file_of_principle(reference: str, folder: Path, root: Path) -> str:
@@ -149,10 +156,9 @@ def _file_of_principle(reference: str, folder: Path, root: Path) -> str:
     return ""
 
 
-def _nearby(target: Path) -> str:
-    from difflib import get_close_matches
-
+def nearby(target: Path, otherwise: str) -> str:
+    """A hint for a file that does not exist: one beside it with a similar name, if any."""
     folder = target.parent
     names = [p.name for p in folder.iterdir()] if folder.is_dir() else []
     close = get_close_matches(target.name, names, n=1, cutoff=0.6)
-    return f"Did you mean `{close[0]}`?" if close else "Check the path, relative to this file."
+    return f"Did you mean `{close[0]}`?" if close else otherwise

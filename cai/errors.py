@@ -46,7 +46,7 @@ class UsageError(CaiError):
 
 @dataclass(frozen=True, slots=True, order=True)
 class Problem:
-    """A problem in a file. `line` and `column` count from 1."""
+    """A problem in a file. `line` and `column` count from 1; 0 is no position: it has no text."""
 
     file: str
     line: int
@@ -56,7 +56,8 @@ class Problem:
     hint: str = ""
 
     def __str__(self) -> str:
-        text = f"{self.file}:{self.line}:{self.column}: {self.code} {self.message}"
+        place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+        text = f"{place}: {self.code} {self.message}"
         return f"{text}\n    {self.hint}" if self.hint else text
 
 

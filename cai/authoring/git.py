@@ -81,7 +81,7 @@ def _load(folder: Path, place: CommitFile) -> Constitution:
         raise UsageError(f"{name} leads out of the project", hint="Give a path from its root.")
     if not (folder / path).is_file():
         what, hint = "the commit has no such constitution", "Name one: git:REV:constitution/X.yaml."
-        problem = Problem(f"{PREFIX}{place.revision}:{name}", 1, 1, "C001", what, hint)
+        problem = Problem(f"{PREFIX}{place.revision}:{name}", 0, 0, "C001", what, hint)
         raise ContentError([problem])
     return replace(load_constitution(folder / path), path=f"{PREFIX}{place.revision}:{name}")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 def default_constitution() -> str:
     """The constitution of the project's cai.yaml, else `default`."""
-    return _project().constitution or "default"
+    project = _project()
+    _require(project, "constitution")
+    return project.constitution or "default"
 
 
 constitution_option = click.option(
@@ -54,10 +56,20 @@ def _project_prompts() -> tuple[Path | None, str]:
 
     project = _project()
     if project.prompts is not None:
+        _require(project, "prompts")
         return project.prompts, "from cai.yaml"
     root = enclosing_project(Path.cwd())
     path = root / "prompts.jsonl" if root else None
     return (path, "of the project") if path and path.is_file() else (None, "")
+
+
+def _require(project: Project, key: Literal["constitution", "prompts"]) -> None:
+    """Raise `ContentError` at the line of cai.yaml that names a file that does not exist."""
+    from cai.constitution.project import reference_problems
+    from cai.errors import ContentError
+
+    if project.path is not None and (problems := reference_problems(project.path, key)):
+        raise ContentError(problems)
 
 
 def _project() -> Project:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from cai.constitution.source import read_source
-from cai.content import SUFFIXES
+from cai.content import SUFFIXES, find_constitution, nearby
 from cai.errors import ContentError, Problem
 
 NAME = "cai.yaml"
@@ -58,11 +58,9 @@ def read_project(path: Path) -> Project:
     if problems:
         raise ContentError(problems)
     constitution, prompts = values.get("constitution"), values.get("prompts")
-    if constitution is not None and (constitution.endswith(SUFFIXES) or "/" in constitution):
-        constitution = str(path.parent / constitution)
     return Project(
         audit=values.get("audit", "optional"),
-        constitution=constitution,
+        constitution=None if constitution is None else _constitution(path, constitution),
         prompts=None if prompts is None else path.parent / prompts,
         path=path,
     )
@@ -70,7 +68,38 @@ def read_project(path: Path) -> Project:
 
 def project_problems(path: Path) -> list[Problem]:
     """The problems of a settings file, each with file:line:col."""
-    return _read_settings(path)[1]
+    return _read_settings(path)[1] or reference_problems(path, "constitution", "prompts")
+
+
+def reference_problems(path: Path, *keys: Literal["constitution", "prompts"]) -> list[Problem]:
+    """A problem for each of these keys of a valid settings file whose file does not exist."""
+    source, _ = read_source(path)
+    values = source.value if source is not None else None
+    problems: list[Problem] = []
+    for key in keys:
+        name = values.get(key) if isinstance(values, dict) else None
+        hint = "" if name is None else _missing_hint(path, key, name)
+        if source is not None and hint:
+            what = f"`{key}` is `{name}`, which does not exist"
+            problems.append(source.problem((key,), "C021", what, hint))
+    return problems
+
+
+def _missing_hint(path: Path, key: str, name: str) -> str:
+    """What to write instead of a name of a settings file; empty where the file exists."""
+    if key == "prompts":
+        prompts = path.parent / name
+        return "" if prompts.exists() else nearby(prompts, "Check the path, relative to this file.")
+    try:
+        find_constitution(_constitution(path, name), path.parent)
+    except ContentError as error:
+        return error.problems[0].hint
+    return ""
+
+
+def _constitution(path: Path, name: str) -> str:
+    """The constitution of a settings file: its name, or its path from that file's folder."""
+    return str(path.parent / name) if name.endswith(SUFFIXES) or "/" in name else name
 
 
 def _read_settings(path: Path) -> tuple[dict[str, Any], list[Problem]]:

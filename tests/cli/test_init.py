@@ -216,6 +216,16 @@ def test_the_defaults_of_a_project(
     told = capsys.readouterr().err
     assert "cai.yaml:1:15: C012 `constitution` is ['default']" in told
     assert "cai.yaml:2:10: C012 `prompts` is ''" in told
+    settings.write_text("audit: optional\nconstitution: defualt\n")
+    cai("plan", exit_code=3)
+    told = capsys.readouterr().err
+    assert "cai.yaml:2:15: C021 `constitution` is `defualt`" in told
+    assert "Did you mean `default`?" in told
+    settings.write_text("prompts: ours.txt\n")
+    cai("plan", "-c", "default", exit_code=3)
+    assert "cai.yaml:1:10: C021 `prompts` is `ours.txt`" in capsys.readouterr().err
+    cai("plan", "-c", "defualt", exit_code=3)
+    assert "cai: defualt: C001 no such constitution" in capsys.readouterr().err
 
 
 def test_an_id_in_place_of_a_path_is_answered_with_the_path(

@@ -80,6 +80,23 @@ def test_the_project_s_settings_are_checked(
     assert run("--fix")[0] == 0 and settings.read_text() == "audit: required\n"
 
 
+def test_files_that_the_settings_name_must_exist(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project(tmp_path)
+    (tmp_path / "prompts.jsonl").write_text("{}\n")
+    (tmp_path / "cai.yaml").write_text("constitution: smal\nprompts: prompt.jsonl\n")
+    monkeypatch.chdir(tmp_path)
+    code, text = run()
+    assert code == 3 and "2 problems" in text
+    assert "cai.yaml:1:15: C021 `constitution` is `smal`, which does not exist" in text
+    assert "Did you mean `small`?" in text
+    assert "cai.yaml:2:10: C021 `prompts` is `prompt.jsonl`, which does not exist" in text
+    assert "Did you mean `prompts.jsonl`?" in text
+    (tmp_path / "cai.yaml").write_text("constitution: default\nprompts: prompts.jsonl\n")
+    assert run()[0] == 0  # shipped with cai
+
+
 def test_explanations() -> None:
     code, text = run("--explain", "c020")
     assert code == 0 and text.startswith("C020: ") and "project" in text
