@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import field
+from difflib import get_close_matches
 from typing import Any, TypedDict
+
+_CLOSE = 0.75
+"""How similar a name must be to be suggested, from 0 to 1 (`difflib`)."""
 
 
 class Bounds(TypedDict, total=False):
@@ -33,6 +37,22 @@ def broken_bounds(value: float, bounds: Mapping[str, Any]) -> str:
     high = "" if most is None else f"at most {most:g}"
     high = high if below is None else f"below {below:g}"
     return "" if inside else " and ".join(filter(None, (low, high)))
+
+
+def unknown_settings(
+    command: str, unknown: Mapping[str, str], names: Collection[str]
+) -> tuple[str, str]:
+    """The message and the hint for settings that a command does not have.
+
+    unknown: the name of each → where it is. names: the settings that the command has.
+    """
+    lines = [f"{place}: `{command}` has no setting {name!r}" for name, place in unknown.items()]
+    close = {n: get_close_matches(str(n), names, n=1, cutoff=_CLOSE) for n in unknown}
+    guesses = " or ".join(
+        dict.fromkeys(repr(name) for matches in close.values() for name in matches)
+    )
+    hint = f"Did you mean {guesses}?" if guesses else f"It has: {', '.join(names)}."
+    return "\n".join(lines), hint
 
 
 def flag(name: str) -> str:

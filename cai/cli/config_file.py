@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from cai.constitution.source import Source, read_source
-from cai.errors import ContentError, UsageError
+from cai.content import nearby
+from cai.errors import UsageError
+from cai.options import unknown_settings
 from cai.text.terminal import visible
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -26,10 +27,12 @@ _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
 
 
 def read_settings(file: Path) -> Source:
-    """A file of settings by name. Raises `ContentError` for YAML that can't be read."""
+    """A file of settings by name. Raises `UsageError` for a file that can't be read."""
     source, problems = read_source(file)
+    if not file.is_file():
+        raise UsageError(f"--config: there is no file {file}", hint=nearby(file, "Check the path."))
     if source is None or problems:
-        raise ContentError(problems)
+        raise UsageError("\n".join(str(problem) for problem in problems))
     if not isinstance(source.value, dict | None):
         raise UsageError(
             f"{file} does not hold settings with their values", hint="Write: learning_rate: 1e-4"
@@ -65,14 +68,12 @@ def _defaults(source: Source, command: click.Command, without: Collection[str]) 
     options = {_setting(o): o for o in command.params if isinstance(o, click.Option)}
     options = {name: option for name, option in options.items() if name not in without}
     values: dict[str, Any] = {}
-    for name, value in (source.value or {}).items():
-        if name not in options:
-            close = get_close_matches(str(name), options, n=1)
-            raise UsageError(
-                f"{position(source, name)}: `cai {command.name}` has no setting"
-                f" {visible(repr(name))}",
-                hint=f"Did you mean {close[0]!r}?" if close else f"It has: {', '.join(options)}.",
-            )
+    settings = source.value or {}
+    unknown = {name: position(source, name) for name in settings if name not in options}
+    if unknown:
+        message, hint = unknown_settings(f"cai {command.name}", unknown, options)
+        raise UsageError(message, hint=hint)
+    for name, value in settings.items():
         option = options[name]
         if value is not None:
             values[str(option.name)] = _value(source, name, value, option)

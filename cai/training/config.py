@@ -10,12 +10,11 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any, ClassVar, Self, cast
 
 from cai.data.training import TrainingTable
 from cai.errors import UsageError
-from cai.options import broken_bounds, flag, option
+from cai.options import broken_bounds, flag, option, unknown_settings
 from cai.text.template import TemplateOptions, Thinking, parse_arguments, validate_date
 
 LORA = ("lora_r", "lora_alpha", "lora_dropout", "lora_targets")
@@ -112,7 +111,8 @@ class TrainConfig:
     thinking: str = option(
         "auto",
         "Reasoning before answers: the chat template's own default (auto), or its switch turned off"
-        " or on. Where a template has no switch, off begins replies behind an empty block.",
+        " or on. Where a template has no switch, off starts replies after an empty reasoning"
+        " block.",
         ("auto", "off", "on"),
     )
     template_arg: str | None = option(
@@ -414,21 +414,19 @@ def build_config(
 
     where: the source of the values, or of the value with a given name, for messages.
 
-    Raises `UsageError` for unknown names (with the nearest known one) and wrong types.
+    Raises `UsageError` for unknown names (all of them, with similar known ones) and wrong types.
     """
     fields = {item.name: item for item in dataclasses.fields(kind)}
     aliases = {item.metadata["alias"]: item.name for item in fields.values()}
+    places = {name: where if isinstance(where, str) else where(name) for name in values}
+    unknown = {n: place for n, place in places.items() if aliases.get(n, n) not in fields}
+    if unknown:
+        message, hint = unknown_settings(f"cai train {kind.stage}", unknown, fields)
+        raise UsageError(message, hint=hint)
     settings: dict[str, Any] = {}
     for name, value in values.items():
-        source = where if isinstance(where, str) else where(name)
-        name = aliases.get(name, name)
-        if name not in fields:
-            close = get_close_matches(str(name), fields, n=1)
-            raise UsageError(
-                f"{source}: `cai train {kind.stage}` has no setting {name!r}",
-                hint=f"Did you mean {close[0]!r}?" if close else f"It has: {', '.join(fields)}.",
-            )
-        settings[name] = _typed(fields[name], value, source)
+        field = fields[aliases.get(name, name)]
+        settings[field.name] = _typed(field, value, places[name])
     return kind(**settings)
 
 

@@ -79,7 +79,8 @@ def test_a_setting_without_a_value_is_the_default(project: Path, capsys: Any) ->
         ("prompts: [a, b]", 2, "it must be text"),
         ("out: runs/x", 2, "has no setting 'out'"),
         ("- 1", 2, "does not hold settings"),
-        ("seed: [", 3, "s.yaml:2:1: C005"),
+        ("seed: [", 2, "s.yaml:2:1: C005"),
+        ("sede: 1\nlimits: 4", 2, "has no setting 'limits'\n  Did you mean 'seed' or 'limit'?"),
     ],
 )
 def test_a_bad_file_of_settings(
@@ -97,6 +98,24 @@ def test_the_place_of_a_mistake_in_settings_of_a_training(
     Path("s.yaml").write_text("epochs: 2\nlearning_rte: 1\n")
     cai("train", "sft", "-d", "p.jsonl", "--config", "s.yaml", exit_code=2)
     assert "s.yaml:2:1: `cai train sft` has no setting" in capsys.readouterr().err
+
+
+def test_unknown_settings_of_a_training_are_all_reported(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A name that is far from all of them gets no suggestion."""
+    Path("s.yaml").write_text("temprature: 1\nepoch: 2\n")
+    cai("train", "sft", "-d", "p.jsonl", "--config", "s.yaml", exit_code=2)
+    text = capsys.readouterr().err
+    assert "s.yaml:1:1: `cai train sft` has no setting 'temprature'" in text
+    assert "s.yaml:2:1: `cai train sft` has no setting 'epoch'\n  Did you mean 'epochs'?" in text
+
+
+def test_a_missing_file_of_settings(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("settings.yaml").write_text("seed: 1\n")
+    cai("build-data", "--config", "setings.yaml", exit_code=2)
+    text = capsys.readouterr().err
+    assert "no file setings.yaml\n  Did you mean `settings.yaml`?" in text
 
 
 # -- the dry run -----------------------------------------------------------------------------------
