@@ -64,7 +64,8 @@ def command(runs_dir: Path, as_json: bool) -> None:
 
     Each run is listed below the run that it started from. The rows are those trained on. The result
     is the accuracy on held-out rows if the stage has one, else the loss on them; for PPO, the last
-    mean score.
+    mean score. A run with the status `interrupted` was ended by Ctrl-C or killed; run the same
+    command again to resume it. `stopped` means that the monitors of PPO stopped it.
     """
     records = list(_records(runs_dir))
     models = [m for m in records if isinstance(m, TrainedModel)]
@@ -80,7 +81,9 @@ def command(runs_dir: Path, as_json: bool) -> None:
         click.echo("No models yet. Train one with: cai train sft --data RUN")
         return
     if models:
-        rows = [_cells(model, depth) for model, depth in tree(models)]
+        lineage = tree(models)
+        indents = branches([depth for _, depth in lineage])
+        rows = [_cells(m, indent) for (m, _), indent in zip(lineage, indents, strict=True)]
         last = len(_COLUMNS) if any(row[-1] for row in rows) else len(_COLUMNS) - 1
         print_table(_COLUMNS[:last], [row[:last] for row in rows])
     for one in unreadable:
@@ -118,12 +121,22 @@ def _model(name: str, run: Mapping[str, Any], folder: Path) -> TrainedModel:
         id=str(run["id"]),
         stage=str(run["stage"]),
         base=str(run["base"]["name"]),
-        status="unfinished" if run["status"] == "running" else str(run["status"]),
+        status=_status(run, folder),
         rows=int(rows) if rows is not None else None,
         measure=measure,
         value=value,
         parents=parents,
     )
+
+
+def _status(run: Mapping[str, Any], folder: Path) -> str:
+    """The recorded status; a run whose process is gone is interrupted, not running."""
+    from cai.data.training_run import LOCK
+    from cai.store.lock import is_locked
+
+    if run["status"] == "running" and not is_locked(folder / LOCK):
+        return "interrupted"
+    return str(run["status"])
 
 
 def _result(results: Mapping[str, Any], folder: Path) -> tuple[str, float | None]:
@@ -195,10 +208,21 @@ def _home(parent: Mapping[str, str], candidates: Sequence[TrainedModel]) -> Trai
     return TrainedModel(name, parent["id"], parent["stage"], "–", "", None, "", None, ())
 
 
-def _cells(model: TrainedModel, depth: int) -> tuple[str, ...]:
+def branches(depths: Sequence[int]) -> list[str]:
+    """The lines of a tree before each of its names, from their depths in order."""
+    out: list[str] = []
+    open_levels: set[int] = set()  # levels at which another line follows below
+    for depth in reversed(depths):
+        bars = ("│ " if level in open_levels else "  " for level in range(1, depth))
+        corner = "├ " if depth in open_levels else "└ "
+        out.append("".join(bars) + corner if depth else "")
+        open_levels = {level for level in open_levels if level < depth} | {depth}
+    return out[::-1]
+
+
+def _cells(model: TrainedModel, indent: str) -> tuple[str, ...]:
     others = [p for p in model.parents if p != model.origin]
     also = ", ".join(f"{p['part']} {p['name']} {p['id']}" for p in others)
-    indent = "  " * (depth - 1) + "└ " if depth else ""
     rows = "–" if model.rows is None else str(model.rows)
     name = indent + model.name
     result = "–" if model.value is None else f"{model.measure} {model.value:.3f}"

@@ -25,8 +25,8 @@ _COLUMNS = ("name", "id", "when (UTC)", "status", "rows", "constitution", "model
 def command(runs_dir: Path, as_json: bool) -> None:
     """List the runs of a project, the newest last.
 
-    The rows are those of the last export. A run with the status `stopped` was interrupted; run the
-    same command again to resume it.
+    The rows are those of the last export. A run with the status `interrupted` was ended by
+    Ctrl-C or killed; run the same command again to resume it.
     """
     from cai.store.store import Store
 
@@ -46,7 +46,7 @@ def _record(store: Store, run: Run, busy: bool) -> dict[str, Any]:
     events = store.events(run.id)
     status: str = store.status(run.id)
     if status == "started":
-        status = "running" if busy else "stopped"
+        status = "running" if busy else "interrupted"
     exports = [e.detail for e in events if e.event == "exported"]
     rows = exports[-1].get("rows", {}) if exports else {}
     tables = {table: _rows(rows, table) for table in ("sft", "preferences")}

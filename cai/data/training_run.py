@@ -9,6 +9,8 @@ from typing import Any
 from cai.errors import DataError
 
 NAME = "run.json"
+LOCK = ".lock"
+"""A process that trains holds it: see `cai.store.lock`."""
 FORMAT = "cai-model/1"
 
 

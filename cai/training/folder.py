@@ -27,7 +27,7 @@ from cai import __version__
 from cai.data.files import partial_of, store_errors, sweep
 from cai.data.manifest import pretty
 from cai.data.run_log import NAME as LOG
-from cai.data.training_run import FORMAT, NAME, is_run, read_run, require_finished
+from cai.data.training_run import FORMAT, LOCK, NAME, is_run, read_run, require_finished
 from cai.digest import digest, file_digest
 from cai.errors import DataError, StoreError, UsageError
 from cai.options import flag
@@ -38,7 +38,6 @@ from cai.types import SetAside
 
 WITHOUT_REASONING = "without their reasoning"
 """The count, in a run's facts, of rows whose reasoning is not read."""
-_LOCK = ".lock"
 _ELSEWHERE = "Choose another --out, or remove the folder."
 _STATE = ("checkpoint.safetensors", "best.safetensors")
 _WITHOUT_EFFECT = {
@@ -174,12 +173,12 @@ def lock(folder: Path) -> Iterator[None]:
         )
 
     try:
-        with file_lock(folder / _LOCK, wait=False, busy=busy):
+        with file_lock(folder / LOCK, wait=False, busy=busy):
             try:
                 yield
             finally:  # a run that came to its end, well or not, is nothing to guard any more
                 if not is_run(folder) or read_run(folder)["status"] != "running":
-                    (folder / _LOCK).unlink(missing_ok=True)
+                    (folder / LOCK).unlink(missing_ok=True)
     finally:
         with suppress(OSError):  # it holds something
             folder.rmdir()
@@ -230,7 +229,7 @@ def validate_out(folder: Path) -> None:
     """Raise `UsageError` if a folder holds other files, before anything is loaded."""
     with store_errors(folder):
         if folder.exists() and not is_run(folder):
-            others = [p.name for p in folder.iterdir() if p.name not in (_LOCK, f"{_LOCK}-journal")]
+            others = [p.name for p in folder.iterdir() if p.name not in (LOCK, f"{LOCK}-journal")]
             if others:
                 raise UsageError(
                     f"{folder} is not empty, and holds no training run",

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from cai.cli.models import branches
 from cai.data.training_run import FORMAT
+from cai.training.folder import lock
 from tests.cli.project import cai
 
 
@@ -71,13 +73,28 @@ def test_lineage_is_a_tree(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     put(tmp_path, "dpo", parent("gone"), stage="dpo", status="running")
     _, *lines = listed(tmp_path, capsys)
     assert [line[: line.index(" m-")].rstrip() for line in lines] == [
-        "gone (not here)", "└ dpo", "sft", "└ ppo", "└ rm",
+        "gone (not here)", "└ dpo", "sft", "├ ppo", "└ rm",
     ]  # fmt: skip
     gone, dpo, _, ppo, rm = lines
     assert gone.split() == ["gone", "(not", "here)", "m-gone", "sft", "–", "–", "–"]
-    assert "unfinished" in dpo
+    assert "interrupted" in dpo
     assert ppo.endswith("reward rm m-rm")
     assert rm.endswith("held-out accuracy 0.750")
+
+
+def test_the_lines_of_a_tree() -> None:
+    """a over b (over c) and d; then e alone."""
+    assert branches([0, 1, 2, 1, 0]) == ["", "├ ", "│ └ ", "└ ", ""]
+    assert branches([0, 1, 2, 2]) == ["", "└ ", "  ├ ", "  └ "]
+
+
+def test_a_training_that_runs_is_no_interrupted_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put(tmp_path, "sft", status="running")
+    assert "interrupted" in listed(tmp_path, capsys)[1]
+    with lock(tmp_path / "sft"):
+        assert "running" in listed(tmp_path, capsys)[1]
 
 
 def test_equal_runs_share_an_id_and_their_names_decide(

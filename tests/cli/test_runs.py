@@ -31,7 +31,7 @@ def test_a_line_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
         assert first[4].endswith(" preferences") and " sft + " in first[4]
         assert first[5:] == ["demo 1.0.0", "tiny"]
         assert second[3:5] == ["new", "–"]
-        assert third[3] == "stopped"  # started, and nobody holds the lock
+        assert third[3] == "interrupted"  # started, and nobody holds the lock
         with store.lock():
             assert listed(tmp_path, capsys)[3][3] == "running"
 
