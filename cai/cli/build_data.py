@@ -22,7 +22,17 @@ if TYPE_CHECKING:
     from cai.types import Constitution
 
 
-_NOT_SETTINGS = ("out", "wait", "repair", "config", "dry_run", "probe", "json", "quiet")
+_NOT_SETTINGS = (
+    "out",
+    "replace_signed",
+    "wait",
+    "repair",
+    "config",
+    "dry_run",
+    "probe",
+    "json",
+    "quiet",
+)
 """Options of one call: no file sets them."""
 
 
@@ -32,6 +42,10 @@ _NOT_SETTINGS = ("out", "wait", "repair", "config", "dry_run", "probe", "json", 
 @click.option(
     "--out", "-o", type=click.Path(path_type=Path, file_okay=False), default=None,
     help="The run's folder; its parent holds the store.  [default: runs/<constitution>]",
+)  # fmt: skip
+@click.option(
+    "--replace-signed", is_flag=True,
+    help="Replace the data of --out even if it is signed off; the sign-off is then stale.",
 )  # fmt: skip
 @build_options
 @click.option("--licence", default="unknown", help="The data's licence, for the dataset card.")
@@ -74,10 +88,9 @@ _NOT_SETTINGS = ("out", "wait", "repair", "config", "dry_run", "probe", "json", 
 @click.option("--quiet", "-q", is_flag=True, help="No progress and no summary.")
 def command(
     constitution: str, prompts_file: Path | None, form: str | None, column: str | None,
-    turns: str, out: Path | None, licence: str, parquet: bool, examine: bool, judge_gate: bool,
-    require_signal: float | None, wait: bool, repair: bool, dry_run: bool, probe: bool,
-    as_json: bool, quiet: bool,
-    **options: Any,
+    turns: str, out: Path | None, replace_signed: bool, licence: str, parquet: bool,
+    examine: bool, judge_gate: bool, require_signal: float | None, wait: bool, repair: bool,
+    dry_run: bool, probe: bool, as_json: bool, quiet: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Turn principle files into SFT and preference data.
 
@@ -102,7 +115,8 @@ def command(
     from cai.data.invalid_rows import require_prompts
     from cai.data.prompts import PromptFile
     from cai.data.run_log import log, run_log
-    from cai.pipeline.build import build
+    from cai.data.signoff import refuse_signed
+    from cai.pipeline.build import build, build_state
     from cai.pipeline.config import BuildConfig, with_rounds
     from cai.store.store import Store
 
@@ -138,6 +152,11 @@ def command(
             _repair(store)
         options["date"] = options["date"] or date_of_run(store, out.name)
         models = make_models(options)  # once nothing else can be in the way
+        if not replace_signed:
+            state = build_state(
+                loaded, prompts, store, models, config, name=out.name, source=prompts.path.name
+            )
+            refuse_signed(out, state.run_id, parquet=parquet)
         if not quiet:
             _warn_of_unknown_words(models, loaded, prompts, config.limit)
         with BuildProgress(quiet=quiet) as show:

@@ -18,7 +18,7 @@ from cai.data.files import write_whole
 from cai.data.manifest import Manifest
 from cai.data.verdicts import FOLDER, VerdictFile
 from cai.digest import digest, file_digest
-from cai.errors import ContentError, DataError
+from cai.errors import ContentError, DataError, UsageError
 
 NAME = "signoff.yaml"
 SAMPLE = "sample.json"
@@ -59,6 +59,26 @@ def write_signoff(run: Path, values: dict[str, Any]) -> Path:
     text = yaml.dump(body, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
     write_whole(path, text)
     return path
+
+
+def refuse_signed(run: Path, run_id: str, *, parquet: bool) -> None:
+    """Raise `UsageError` if an export would change data that is signed off.
+
+    run: the folder. run_id, parquet: of the export. The data of an equal run is equal.
+    """
+    path = run / FOLDER / NAME
+    if not path.is_file():
+        return
+    try:
+        before = Manifest.read(run).run["id"]
+    except DataError:
+        before = None
+    had_parquet = any(name.endswith(".parquet") for name in data_files(run))
+    if before != run_id or parquet != had_parquet:
+        raise UsageError(
+            f"{run} holds data that is signed off ({path.name}), and this build would replace it",
+            hint="Name another folder with --out, or pass --replace-signed.",
+        )
 
 
 class _Dumper(yaml.SafeDumper):

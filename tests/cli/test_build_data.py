@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from cai.data.signoff import read_signoff, write_signoff
+from cai.errors import DataError
 from cai.store.store import Store
 from tests.cli.project import cai
 from tests.e2e.helpers import rows
@@ -101,6 +103,29 @@ def test_some_that_can_be_used_are_enough(model: str) -> None:
     Path("q.jsonl").write_text('{"question": "?"}\n{"prompt": "Is it?"}\n')
     cai("build-data", "-p", "q.jsonl", "-m", model, "-q", "--pairs", 0, "-o", "runs/a")
     assert [row["source"] for row in rows(Path("runs/a/set_aside.jsonl"))] == ["q.jsonl:1"]
+
+
+def test_signed_data_is_not_replaced_unasked(
+    model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same command may run again: its data is the same."""
+    lines = [json.dumps({"prompt": f"Is it {n}?"}) for n in range(3)]
+    Path("q.jsonl").write_text("\n".join(lines))
+    build = ("build-data", "-p", "q.jsonl", "-m", model, "-q", "--pairs", 0, "-o", "runs/a")
+    cai(*build)
+    out = Path("runs/a")
+    write_signoff(out, {"reviewed": {"items": 1}, "signer": "Ann", "at": "2026-01-01T10:00:00Z"})
+    before = {path.name: path.read_bytes() for path in out.glob("*.json*")}
+    for change in (("--limit", 2), ("--parquet",)):
+        cai(*build, *change, exit_code=2)
+        text = capsys.readouterr().err
+        assert "runs/a holds data that is signed off" in text and "--replace-signed" in text
+    cai(*build)
+    assert {path.name: path.read_bytes() for path in out.glob("*.json*")} == before
+    read_signoff(out)
+    cai(*build, "--limit", 2, "--replace-signed")
+    with pytest.raises(DataError, match="stale"):
+        read_signoff(out)
 
 
 # -- before the weights ----------------------------------------------------------------------------
