@@ -7,7 +7,7 @@ of which, so many and of so many tokens at most, are the first batch. A fresh ad
 nothing, so policy and reference are one model, and whatever is between them is rounding. DPO: the
 mean of |log π − log π_ref| over the batch's responses, in nats a response, with the reference read
 in the policy's rows (`live`) and ahead, in batches of its own (`stored`). PPO: a rollout of 8
-responses of up to 16 tokens, |log π − log π_old| a token where it is learnt from in the parts that
+responses of up to 16 tokens, |log π − log π_old| a token where it is learned from in the parts that
 it was read in (`same parts`), and in other ones (`other parts`).
 """
 

@@ -7,8 +7,8 @@ The whole job in Python:
     with cai.Store.open("runs/store.sqlite") as store:
         run = cai.build(constitution, prompts, store, cai.load_model("miniature"))
         cai.export(store, run.id, "runs/mine")
-    cai.train(cai.SftConfig(), ["runs/mine"], "runs/sft")
-    cai.train(cai.DpoConfig(adapter="runs/sft"), ["runs/mine"], "runs/dpo")
+    cai.train(cai.SftConfig(), "runs/mine", "runs/sft")
+    cai.train(cai.DpoConfig(adapter="runs/sft"), "runs/mine", "runs/dpo")
     print(cai.respond(cai.load_model(adapter="runs/dpo"), "How do I bake bread?").text)
 
 Names are loaded when they are first used, so `import cai` is quick and imports no torch.
@@ -25,6 +25,8 @@ __version__ = "0.2.0"
 logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 if TYPE_CHECKING:
+    from cai import miniature as miniature
+    from cai import stats as stats
     from cai.backends.local import LocalBackend
     from cai.backends.respond import respond
     from cai.backends.scripted import ScriptedBackend
@@ -90,6 +92,8 @@ _HOMES = {
     "respond": "cai.backends.respond",
     "train": "cai.training.train",
 }
+_MODULES = ("miniature", "stats")
+"""Submodules that are public beside the names of `__all__`."""
 
 __all__ = [  # noqa: RUF022 — in the order of their use
     "load_constitution",
@@ -130,10 +134,13 @@ __all__ = [  # noqa: RUF022 — in the order of their use
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"cai.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'cai' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    attributes = (name for name in globals() if name.startswith("__"))
+    return sorted({*attributes, *__all__, *_MODULES})

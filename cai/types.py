@@ -323,7 +323,7 @@ class Revision:
 
     @property
     def text(self) -> str | None:
-        """The revised response that is learnt; None where the round left the text alone."""
+        """The revised response that is learned; None where the round left the text alone."""
         return self.response.text if self.stripped is None and self.response else self.stripped
 
 

@@ -47,6 +47,26 @@ def test_folders_may_be_text(tmp_path: Path) -> None:
             read(str(tmp_path))
 
 
+@pytest.mark.parametrize("kind", [str, Path])
+def test_the_data_to_train_on_may_be_one_path(kind: type, tmp_path: Path) -> None:
+    path = tmp_path / "mine"
+    with pytest.raises(cai.CaiError) as error:
+        cai.train(cai.SftConfig(), kind(path), tmp_path / "out")
+    assert f"there is no file or folder {path}" in str(error.value)
+
+
+def test_public_modules_need_no_import_of_their_own() -> None:
+    code = "import cai; print(cai.stats.Proportion(3, 10).share, cai.miniature.__name__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "0.3 cai.miniature"
+
+
+def test_dir_lists_only_what_is_public() -> None:
+    code = "import cai; print([n for n in dir(cai) if n not in cai.__all__ and n[:2] != '__'])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "['miniature', 'stats']"
+
+
 def test_every_name_is_in_the_docs() -> None:
     page = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
     missing = [name for name in NAMES - {"__version__"} if f"`{name}" not in page]

@@ -93,7 +93,7 @@ def _steps(store: Store, run: Run) -> dict[str, int]:
 
 
 def _worth_reading(store: Store, run_id: str) -> Iterator[Trace]:
-    """Traces that were changed and that no guard caught."""
+    """Traces that were changed and have no guarded round."""
     for trace in store.traces(run_id):
         if trace.final != trace.response.text and not any(r.guards for r in trace.revisions):
             yield trace
@@ -202,9 +202,12 @@ def _of(part: int, whole: int) -> str:
 def _totals(console: Console, counts: Mapping[str, Any]) -> None:
     console.print()
     if counts["traces"]:
+        rounds = sum(c["asked"] for c in counts["principles"].values())
+        rejected = sum(c["guarded"] for c in counts["principles"].values())
+        note = " (rejected revisions included)" if rejected else ""
         console.print(
-            f"{counts['changed']} of {counts['traces']} responses were changed; a guard caught "
-            f"{counts['guarded']}{_listed(counts['guards'])}."
+            f"{counts['changed']} of {counts['traces']} responses were changed{note}; guards"
+            f" rejected {rejected} of {counted(rounds, 'round')}{_listed(counts['guards'])}."
         )
     if counts["comparisons"]:
         swapped = any(c["swapped"] for c in counts["principles"].values())

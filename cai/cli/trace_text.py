@@ -70,7 +70,7 @@ def _trace(view: dict[str, Any], prompts: bool) -> None:
         _request(view, revision["principle_id"], "revision_request")
         _generation("revision", revision["response"], prompts, "green")
         if revision["stripped"] is not None:
-            _text("learnt", revision["stripped"], "green")
+            _text("learned", revision["stripped"], "green")
         if revision["guards"]:
             _fact("guarded", ", ".join(revision["guards"]), "red")
     if record["label"] is not None:

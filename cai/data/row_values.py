@@ -59,7 +59,7 @@ def read_turns(row: dict[str, Any], key: str, role: Role) -> Messages:
         value = [value]
     if isinstance(value, list):
         if len(value) - 1 in not_to_learn(value):
-            raise RowError(f"weight: the last message of {key} is marked as not to be learnt")
+            raise RowError(f"weight: the last message of {key} is marked as not to be learned")
         return read_messages(value)
     if not isinstance(value, str):
         raise RowError(f"wrong type: {key} is {json_kind(value)}, not text or a list of messages")

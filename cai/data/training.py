@@ -149,7 +149,7 @@ def _has_rows(path: Path) -> bool:
 def read_sft(paths: Sequence[Path]) -> Iterator[SftRow | SetAside]:
     """The SFT rows of all files, in order: conversations to learn.
 
-    Rows: `messages`; `prompt` and `completion`; llm-swarm; pairs, of which `chosen` is learnt.
+    Rows: `messages`; `prompt` and `completion`; llm-swarm; pairs, of which `chosen` is learned.
     Raises `DataError` if a file is missing, damaged or has no valid row.
     """
     for path in paths:

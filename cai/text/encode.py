@@ -157,7 +157,7 @@ class Encoder:
         return Encoded(tuple(ids), words.text, control)
 
     def turn(self, messages: Messages, answer: str, reasoning: str = "") -> Turn:
-        """A reply behind a conversation: what is learnt, and what is scored.
+        """A reply behind a conversation: what is learned, and what is scored.
 
         The prompt's ids are those that a model samples from. Behind them stands what the template
         writes before an answer, the reasoning where there is some, the answer without white space

@@ -49,7 +49,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise DataError(
             f"{path} is not a usable checkpoint: {error}",
-            hint="Remove it; what it holds is then made anew.",
+            hint="Remove it; it will be recomputed.",
         ) from None
 
 

@@ -300,7 +300,9 @@ class OnPolicyConfig(TrainConfig):
     warmup: float = option(
         0.0, "Warm-up: share of the updates in which the learning rate rises.", least=0, below=1
     )
-    updates: int = option(50, "Updates: rollouts, each learnt from in several epochs.", least=1)
+    updates: int = option(
+        50, "Number of updates: each trains for several epochs on one rollout.", least=1
+    )
     prompts_per_update: int = option(
         32, "Rollout batch size: prompts answered in an update.", least=1
     )

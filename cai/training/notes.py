@@ -35,7 +35,7 @@ def notes(config: TrainConfig, trainer: StageTrainer, out: Path) -> Iterator[str
         why = "with --thinking off" if template.markers else "the chat template has no place for it"
         yield (
             f"reasoning: {without_reasoning} of {rows} rows have some, which is left out: {why}."
-            " Their answers alone are learnt."
+            " Their answers alone are learned."
         )
     if not backbone.encoder.has_template:
         yield (
@@ -54,9 +54,9 @@ def notes(config: TrainConfig, trainer: StageTrainer, out: Path) -> Iterator[str
 def _missing_end(backbone: Backbone) -> str:
     end = backbone.encoder.turn_end_id
     what = (
-        "and the tokenizer has no end token: no end of a response is learnt"
+        "and the tokenizer has no end token: no end of a response is learned"
         if end is None
-        else f"so the tokenizer's EOS token {backbone.encoder.tokens([end])[0]} is learnt as the"
+        else f"so the tokenizer's EOS token {backbone.encoder.tokens([end])[0]} is learned as the"
         " end"
     )
     return f"The chat template of {backbone.name} writes no token behind a response, {what}."

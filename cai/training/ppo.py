@@ -79,7 +79,7 @@ class PpoTrainer(RlTrainer):
     def update(self) -> dict[str, float]:
         """Do one update: a rollout, and the epochs that learn from it. Returns its metrics.
 
-        If the monitors stop the run, `stopped` is set to their reason, and nothing is learnt from
+        If the monitors stop the run, `stopped` is set to their reason, and nothing is learned from
         the rollout. Raises `TrainingError` if a loss is not finite, if a single response does not
         fit into memory, and after a stop; `ModelError` if the policy of the first rollout is not
         the reference.

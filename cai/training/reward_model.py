@@ -33,7 +33,7 @@ class RewardModel:
     def scores(self, conversation: Messages | str, responses: Sequence[str]) -> list[float]:
         """A score for each response to a conversation, or to a user's text: higher is better.
 
-        Differences of scores are what was learnt: σ(a - b) is the probability that a is the better
+        Differences of scores are what was learned: σ(a - b) is the probability that a is the better
         one (Bradley-Terry). Raises `PromptError` for what is longer than the context.
         """
         if isinstance(conversation, str):

@@ -61,7 +61,7 @@ class Callbacks:
 
 def train(
     config: TrainConfig,
-    data: Sequence[Path | str],
+    data: Path | str | Sequence[Path | str],
     out: Path | str,
     callbacks: Callbacks | None = None,
 ) -> dict[str, Any]:
@@ -70,17 +70,18 @@ def train(
     The results are the main metrics by name, as they stand in the record (`cai.read_run`): the last
     step's for PPO, accuracy and its interval for a reward model, and `best_step` with the metric
     that was best on the held-out set, where rows are held out.
-    config: `SftConfig`, `RewardConfig`, `DpoConfig` or `PpoConfig`. data: folders of runs of
-    `cai build-data`, or files. The last weights are written to `out`. Where the best ones differ,
-    those of the best evaluation (or, of a run that the monitors stopped, the last ones before an
-    alarm) are in `out/best`. A finished run is left as it is.
+    config: `SftConfig`, `RewardConfig`, `DpoConfig` or `PpoConfig`. data: one path or several:
+    folders of runs of `cai build-data`, or files. The last weights are written to `out`. Where the
+    best ones differ, those of the best evaluation (or, of a run that the monitors stopped, the last
+    ones before an alarm) are in `out/best`. A finished run is left as it is.
 
     Raises `UsageError` if something else is in `out`, `DataError` if no row can be used,
     `Interrupted` after Ctrl-C, `TrainingError` if a step fails or the monitors stop the run.
     Errors in options, data and `out` are raised before weights are loaded.
     """
     callbacks = callbacks or Callbacks()
-    paths, out = [Path(path) for path in data], Path(out)
+    paths = [Path(data)] if isinstance(data, str | Path) else [Path(path) for path in data]
+    out = Path(out)
     require_tracker(config.tracker)
     require_one_process()
     validate_out(out)
@@ -97,9 +98,7 @@ def train(
         run = RunFolder(out, config, trainer.facts)
         results = run.results
         if results is not None:
-            callbacks.note(
-                f"{out} already holds this run, and it is finished: nothing is left to do."
-            )
+            callbacks.note(f"This run is already finished in {out}.")
             return results
         resuming = run.open()
         facts = {

@@ -152,7 +152,7 @@ def test_f12_no_verdict(outcome: CritiqueOutcome) -> None:
 
 
 def test_f13_announced() -> None:
-    """The other flags read what is learnt: the announcement is no apology and no length jump."""
+    """The other flags read what is learned: the announcement is no apology and no length jump."""
     announced = turn("I apologize. Here is the revised response: " + "so " * 20 + GOOD)
     assert round_flags(BEFORE, replace(announced, stripped=GOOD)) == ("F13",)
 

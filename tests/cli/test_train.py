@@ -84,7 +84,7 @@ def test_options_override_the_file(
     capsys.readouterr()
     cai("train", "dpo", "-d", data, "-o", tmp_path / "b", "--config", tmp_path / "a/config.yaml")
     told = capsys.readouterr()
-    assert "is finished: nothing is left to do" in told.err and "written" in told.out
+    assert "This run is already finished in" in told.err and "written" in told.out
 
 
 @pytest.mark.parametrize("stage", ["sft", "reward", "dpo"])

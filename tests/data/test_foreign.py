@@ -107,9 +107,9 @@ def test_a_format_is_read_as_prompts_and_as_training_rows(
         with pytest.raises(DataError, match="no row that can be used"):
             list(read_sft([path]))
     else:
-        (learnt,) = read_sft([path])
-        assert isinstance(learnt, SftRow), learnt
-        assert learnt.messages == (*prompt, Message("assistant", chosen))
+        (learned,) = read_sft([path])
+        assert isinstance(learned, SftRow), learned
+        assert learned.messages == (*prompt, Message("assistant", chosen))
     if rejected is None:
         with pytest.raises(DataError, match=r"no row that can be used: d.json.*other keys"):
             list(read_pairs([path]))
@@ -263,7 +263,7 @@ def test_labels_are_read_by_value(tmp_path: Path) -> None:
 
 
 def test_weights_of_messages_say_what_is_learnt(tmp_path: Path) -> None:
-    """A system column moves all places by one; the last response has to be learnt."""
+    """A system column moves all places by one; the last response has to be learned."""
     talk = plain("a", "b", "c", "d", "e", "f")
     for place, weight in ((1, 0), (3, 0), (5, 1)):
         talk[place] |= {"weight": weight}  # type: ignore[dict-item]
@@ -280,7 +280,7 @@ def test_weights_of_messages_say_what_is_learnt(tmp_path: Path) -> None:
     assert isinstance(first, SftRow) and first.not_to_learn == (1, 3)
     assert isinstance(second, SftRow) and second.not_to_learn == (2, 4)
     assert isinstance(bad, SetAside)
-    assert bad.reason == "weight: the last message of messages is marked as not to be learnt"
+    assert bad.reason == "weight: the last message of messages is marked as not to be learned"
     apart = {"prompt": talk[:3], "completion": talk[3:], "system": "Be brief."}
     (third,) = read_sft([lines(tmp_path, apart)])
     assert isinstance(third, SftRow) and third.not_to_learn == (2, 4)

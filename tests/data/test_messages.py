@@ -88,7 +88,7 @@ def test_keys_that_say_nothing_are_no_hindrance() -> None:
 
 
 def test_a_dropped_answer_is_not_read() -> None:
-    """As a prompt, a row may end in an answer that could not be learnt."""
+    """As a prompt, a row may end in an answer that could not be learned."""
     call = SAY | {"content": None, "tool_calls": [{"id": "1"}]}
     assert read_messages([ASK, call], drop_answer=True) == (Message("user", "Hi?"),)
     with pytest.raises(RowError, match="tool calls: message 2"):
@@ -97,7 +97,7 @@ def test_a_dropped_answer_is_not_read() -> None:
 
 @pytest.mark.parametrize("key", ["weight", "train", "loss"])
 def test_marks_of_what_is_not_to_be_learnt(key: str) -> None:
-    """Places count from 0; a user's message is never learnt, so its mark says nothing."""
+    """Places count from 0; a user's message is never learned, so its mark says nothing."""
     talk = [ASK | {key: 0}, SAY | {key: False}, ASK, SAY | {key: 0.0}, ASK, SAY | {key: 1}, ASK]
     assert not_to_learn([*talk, SAY]) == (1, 3)
     with pytest.raises(RowError, match=f"^{key}: that of message 2 is neither 0 nor 1"):

@@ -66,7 +66,7 @@ def parts(row: PairRow) -> tuple[Messages, Messages, Messages]:
     return row.prompt, row.chosen, row.rejected
 
 
-def learnt(path: Path) -> Messages:
+def learned(path: Path) -> Messages:
     (row,) = read_sft([path])
     assert isinstance(row, SftRow), row
     return row.messages
@@ -183,8 +183,8 @@ def test_swarm_rows(tmp_path: Path) -> None:
         "rejected": plain("Hi?", "No"),
     }
     assert parts(pair(lines(tmp_path, row))) == YES_NO
-    assert learnt(lines(tmp_path, row)) == turns("Hi?", "Yes")
-    assert learnt(lines(tmp_path, SWARM)) == turns("Hi?", "Yes")
+    assert learned(lines(tmp_path, row)) == turns("Hi?", "Yes")
+    assert learned(lines(tmp_path, SWARM)) == turns("Hi?", "Yes")
     after = SWARM | {"chosen": plain("Yes", start=1), "rejected": plain("No", start=1)}
     assert parts(pair(lines(tmp_path, after))) == YES_NO
 
@@ -300,11 +300,11 @@ POISON: list[tuple[Any, str]] = [
             "chosen": [*plain("a"), plain("b", start=1)[0] | {"weight": 0}],
             "rejected": plain("a", "c"),
         },
-        "weight: the last message of chosen is marked as not to be learnt",
+        "weight: the last message of chosen is marked as not to be learned",
     ),
     (
         TEXTS | {"chosen": [plain("Yes", start=1)[0] | {"weight": 0}]},
-        "weight: the last message of chosen is marked as not to be learnt",
+        "weight: the last message of chosen is marked as not to be learned",
     ),
 ]
 
@@ -346,7 +346,7 @@ def test_the_better_side_is_the_one_that_the_judge_prefers(tmp_path: Path) -> No
     assert turned.probability == 0.9 and turned.id == as_told.id
     assert turned.margin == as_told.margin == 1.5  # by how much the better one leads
     assert (turned.chosen, turned.rejected) == (as_told.rejected, as_told.chosen)
-    assert learnt(lines(tmp_path, TEXTS | {"probability": 0.1})) == turns("Hi?", "No")
+    assert learned(lines(tmp_path, TEXTS | {"probability": 0.1})) == turns("Hi?", "No")
     _, tie = read_sft([lines(tmp_path, TEXTS, TEXTS | {"probability": 0.5})])
     assert isinstance(tie, SetAside) and kind_of(tie.reason) == "tie"
 
@@ -391,8 +391,8 @@ def test_every_format_of_a_conversation(tmp_path: Path, row: Any) -> None:
 def test_several_turns_and_an_empty_system_message(tmp_path: Path) -> None:
     talk = [{"role": "system", "content": ""}, *plain("a", "b", "c", "d")]
     expected = (Message("system", ""), *turns("a", "b", "c", "d"))
-    assert learnt(lines(tmp_path, {"messages": talk})) == expected
-    assert learnt(lines(tmp_path, {"prompt": talk[:-1], "completion": "d"})) == expected
+    assert learned(lines(tmp_path, {"messages": talk})) == expected
+    assert learned(lines(tmp_path, {"prompt": talk[:-1], "completion": "d"})) == expected
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Models that reason before they answer, through whole builds: what is kept, learnt and scored."""
+"""Models that reason before they answer, through whole builds: what is kept, learned and scored."""
 
 from __future__ import annotations
 

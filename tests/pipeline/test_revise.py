@@ -121,7 +121,7 @@ def test_where_every_round_revises_a_refusal_is_not_shown() -> None:
 
 
 def test_an_announcement_is_kept_and_not_learnt() -> None:
-    """The next round, the guards and the final check read what is learnt; the step keeps it all."""
+    """The next round, the guards and the final check read what is learned; the step keeps all."""
     rules = constitution("rude", "harmful", plan=Plan(rounds=2, draw="fixed"))
     text = "Sure! Here's the revised response:\n\nPlease ask first."
 

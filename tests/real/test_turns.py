@@ -1,4 +1,4 @@
-"""What stands behind each family's generation prompt: what is sampled, learnt and scored."""
+"""What stands behind each family's generation prompt: what is sampled, learned and scored."""
 
 from __future__ import annotations
 

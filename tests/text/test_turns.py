@@ -1,4 +1,4 @@
-"""Replies as ids: what is learnt and scored begins where a model is sampled."""
+"""Replies as ids: what is learned and scored begins where a model is sampled."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def test_the_assistant_s_words_and_their_end_count(backbone: Backbone) -> None:
 
 
 def test_a_turn_that_is_marked_does_not_count(backbone: Backbone) -> None:
-    """The first of two responses has the weight 0: it is read, and not learnt."""
+    """The first of two responses has the weight 0: it is read, and not learned."""
     (tokens,) = encode_turns(backbone.encoder, TALK, 100, "all", not_to_learn=(1,))
     assert said(backbone, tokens) == "Hello!<|im_end|>"
 
@@ -118,7 +118,7 @@ def test_reasoning_without_an_answer_is_no_target(name: str, text: str, why: str
     "text", ["In HTML, </think> closes a tag.", "Write <think>, then </think>."]
 )
 def test_markers_inside_an_answer_are_words(text: str) -> None:
-    """Behind the reasoning its markers are letters, learnt and shown as they are."""
+    """Behind the reasoning its markers are letters, learned and shown as they are."""
     encoder = Encoder(family("qwen3"))
     talk = (*TALK[:3], Message("assistant", text))
     for how in ("learn", "drop"):
@@ -141,7 +141,7 @@ def test_reasoning_that_the_prompt_began_is_told_from_the_answer() -> None:
 
 
 def test_tags_are_reasoning_on_any_model() -> None:
-    """Without a place for it the answer alone is learnt, however the row holds the reasoning."""
+    """Without a place for it the answer alone is learned, however the row holds the reasoning."""
     encoder = Encoder(family("phi"))
     inline, plain = (
         encode_tokens(encoder, (*TALK[:3], Message("assistant", text)), 200)

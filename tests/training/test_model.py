@@ -28,7 +28,7 @@ def data(tmp_path: Path) -> Path:
 
 
 def test_the_adapter_answers(data: Path, tmp_path: Path) -> None:
-    """What was learnt is said, and the base beside it says something else."""
+    """What was learned is said, and the base beside it says something else."""
     cai.train(cai.SftConfig(**FAST), [data], tmp_path / "sft")
     greedy = cai.Sampling(temperature=0.0, max_new_tokens=12)
     options: dict[str, Any] = {"device": "cpu", "dtype": "float32"}

@@ -167,7 +167,7 @@ def test_a_folder_holds_one_run(data: Path, tmp_path: Path) -> None:
     done = train(SftConfig(**SMALL, max_steps=1), [data], out)
     before, notes = digests(out), list[str]()
     assert train(SftConfig(**SMALL, max_steps=1), [data], out, Callbacks(note=notes.append)) == done
-    assert notes == [f"{out} already holds this run, and it is finished: nothing is left to do."]
+    assert notes == [f"This run is already finished in {out}."]
     assert digests(out) == before and not (out / ".lock").exists()
     with pytest.raises(UsageError, match="--max-steps 1 there, 2 here"):
         train(SftConfig(**SMALL, max_steps=2), [data], out)
@@ -490,7 +490,7 @@ def test_ties_are_counted_and_told(data: Path, tmp_path: Path) -> None:
 
 def test_a_message_of_weight_zero_is_not_learnt(tmp_path: Path) -> None:
     """The same two conversations, with and without the mark: under the mark, as many tokens count
-    as where the last response alone is learnt, and no row is lost."""
+    as where the last response alone is learned, and no row is lost."""
     talk = [
         {"role": "user", "content": QUESTIONS[0]}, {"role": "assistant", "content": BAD},
         {"role": "user", "content": QUESTIONS[1]}, {"role": "assistant", "content": GOOD},

@@ -57,7 +57,7 @@ def test_a_right_run_learns_and_is_left_alone() -> None:
 
 
 def test_a_hacked_run_is_stopped_within_twenty_updates() -> None:
-    """No KL penalty and a high rate. What made it stop is not learnt from.
+    """No KL penalty and a high rate. What made it stop is not learned from.
 
     Responses that no longer end, which this policy soon writes, are the other monitor's affair.
     """
@@ -84,8 +84,8 @@ def test_an_update_changes_policy_and_value_and_nothing_else() -> None:
     run.update()
     assert {name.split(".")[0] for name in base.trainable()} == {"policy"}
     now = changed(before, weights(run))
-    learnt = {n for n in before if ".policy." in n or n.startswith("value/")}
-    assert now == learnt, (now ^ learnt, "every part of both moves, and no other part")
+    learned = {n for n in before if ".policy." in n or n.startswith("value/")}
+    assert now == learned, (now ^ learned, "every part of both moves, and no other part")
 
 
 def test_the_first_step_is_from_a_policy_that_has_not_moved() -> None:

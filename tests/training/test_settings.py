@@ -127,7 +127,7 @@ def test_of_dpo(change: dict[str, Any], pairs: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "learnt"),
+    ("change", "learned"),
     [
         ({"loss_on": "all"}, ("First I say this.", "Then that.")),
         ({"loss_on": "last"}, ("Then that.",)),
@@ -135,8 +135,8 @@ def test_of_dpo(change: dict[str, Any], pairs: Path) -> None:
     ],
     ids=str,
 )
-def test_of_sft(change: dict[str, Any], learnt: tuple[str, ...], tmp_path: Path) -> None:
-    """Which turns are learnt, and whether several talks stand in a row."""
+def test_of_sft(change: dict[str, Any], learned: tuple[str, ...], tmp_path: Path) -> None:
+    """Which turns are learned, and whether several talks stand in a row."""
     messages = [
         {"role": role, "content": text}
         for turn in TALK
@@ -148,7 +148,7 @@ def test_of_sft(change: dict[str, Any], learnt: tuple[str, ...], tmp_path: Path)
     tokens = example.tokens
     counted = [i for i, counts in zip(tokens.ids, tokens.response, strict=True) if counts]
     text = bone.encoder.decode([i for i in counted if i not in bone.encoder.eos_ids])
-    assert "".join(text.split()) == "".join("".join(learnt).split())
+    assert "".join(text.split()) == "".join("".join(learned).split())
     assert (trainer.objective.capacity > 0) == change.get("packing", True)  # type: ignore[attr-defined]
     with torch.no_grad():
         expected = -oracle.sequence_logprob(bone, "policy", tokens).item() / len(counted)

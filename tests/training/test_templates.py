@@ -50,7 +50,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("name", ["qwen3", "qwen35", "r1", "phi", "harmony", "no_end", "alpaca"])
 def test_no_row_is_set_aside_for_its_template(name: str, tmp_path: Path) -> None:
-    """Single and multi-turn rows, all turns learnt; where no end is written, that is told once."""
+    """Single and multi-turn rows, all turns learned; where no end is written, that is told once."""
     model = model_of(name, tmp_path / "model")
     rows = [{"messages": messages(TALK[:n])} for n in (2, 4, 2)]
     data = lines(tmp_path / "sft.jsonl", *rows)
@@ -62,7 +62,7 @@ def test_no_row_is_set_aside_for_its_template(name: str, tmp_path: Path) -> None
     assert counts == {"trained": 4 if apart else 3, "held out": 0, "set aside": 0}
     warnings = [n for n in notes if "writes no token behind a response" in n]
     assert len(warnings) == (name == "no_end")
-    assert all("<|endoftext|> is learnt as the end" in n for n in warnings)
+    assert all("<|endoftext|> is learned as the end" in n for n in warnings)
 
 
 @pytest.mark.parametrize(

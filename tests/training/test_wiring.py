@@ -256,7 +256,7 @@ def test_how_the_chat_template_is_called(kind: type[TrainConfig], model: str, da
 
 
 @pytest.mark.parametrize(
-    ("config", "read", "learnt"),
+    ("config", "read", "learned"),
     [
         (SftConfig(reasoning="learn"), True, True),
         (SftConfig(reasoning="context"), True, False),
@@ -273,7 +273,7 @@ def test_how_the_chat_template_is_called(kind: type[TrainConfig], model: str, da
     ),
 )
 def test_what_of_the_reasoning_is_learnt(
-    config: TrainConfig, read: bool, learnt: bool, model: str, data: Path
+    config: TrainConfig, read: bool, learned: bool, model: str, data: Path
 ) -> None:
     """A reward model reads the answer alone; DPO learns all of a response."""
     own = {n: getattr(config, n) for n in ("reasoning", "loss_on") if hasattr(config, n)}
@@ -282,7 +282,7 @@ def test_what_of_the_reasoning_is_learnt(
     tokens = example.tokens if config.stage == "sft" else example.chosen
     counted = [i for i, counts in zip(tokens.ids, tokens.response, strict=True) if counts]
     whole, part = (stage.backbone.encoder.decode(ids) for ids in (tokens.ids, counted))
-    assert (THOUGHT in whole, THOUGHT in part) == (read, learnt)
+    assert (THOUGHT in whole, THOUGHT in part) == (read, learned)
     assert ANSWER in part
 
 
