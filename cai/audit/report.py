@@ -11,6 +11,7 @@ from cai.audit.page import Frames, item_values, payload, render
 from cai.audit.runs import AuditedRun, Entry
 from cai.audit.sample import read_sample
 from cai.audit.sign import signature
+from cai.content import shown
 from cai.data.files import Staging
 from cai.data.verdicts import VerdictFile
 from cai.errors import DataError
@@ -65,7 +66,7 @@ def write_report(
             names.append(name)
         if not count:
             raise DataError(
-                f"{run.folder} holds nothing to audit", hint="Was it built with any prompts?"
+                f"{shown(run.folder)} holds nothing to audit", hint="Was it built with any prompts?"
             )
         staging.publish(names[-1])
     except BaseException:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal, Protocol, TypeAlias
 
 from cai.audit.items import AuditItem, comparison_item, rollout_item, trace_item
+from cai.content import shown
 from cai.data import card
 from cai.data.counts import RunCounts, in_order, kind_of
 from cai.data.manifest import Manifest
@@ -183,7 +184,8 @@ class RolloutRun:
         self._file = folder / ROLLOUTS
         if not self._file.is_file():
             raise DataError(
-                f"{folder} is a training run of the stage {run.get('stage')}: it wrote nothing",
+                f"{shown(folder)} is a training run of the stage {run.get('stage')}:"
+                " it wrote nothing",
                 hint="Audit the data it was trained on, or a run of `cai train ppo`.",
             )
         rewards = [p["name"] for p in run.get("parents", []) if p.get("part") == "reward"]
@@ -207,7 +209,7 @@ class RolloutRun:
         try:
             return self._file.open("rb")
         except OSError as error:
-            raise DataError(f"{self._file} can't be read: {error.strerror}") from None
+            raise DataError(f"{shown(self._file)} can't be read: {error.strerror}") from None
 
     def entries(self) -> Iterator[Entry]:
         """Every response, update by update."""
@@ -219,7 +221,7 @@ class RolloutRun:
                     yield Entry(rollout_item(json.loads(line)))
                 except (ValueError, KeyError, TypeError, AttributeError) as error:
                     raise DataError(
-                        f"{self._file}:{number} is no rollout: {error!r}",
+                        f"{shown(self._file)}:{number} is no rollout: {error!r}",
                         hint="Was it edited? cai verify tells.",
                     ) from None
 
@@ -242,7 +244,7 @@ def open_run(folder: Path) -> Iterator[AuditedRun]:
     place = folder.parent / "store.sqlite"
     if not place.is_file():
         raise StoreError(
-            f"there is no store {place} for the run {folder.name}",
+            f"there is no store {shown(place)} for the run {shown(folder)}",
             hint="A run's folder belongs beside the store.sqlite that it was built with.",
         )
     with Store.open(place, read_only=True) as store:

@@ -110,7 +110,7 @@ def write_sample(run: AuditedRun, plan: SamplePlan) -> tuple[Path, dict[str, lis
     of = len(run)
     items = draw((entry.item for entry in run.entries()), plan)
     if not items:
-        raise DataError(f"{run.folder} holds nothing to draw from")
+        raise DataError(f"{shown(run.folder)} holds nothing to draw from")
     values = {
         "format": FORMAT,
         "run": run.id,
@@ -132,7 +132,7 @@ def sample_keys(run: AuditedRun) -> frozenset[str]:
     sample = read_sample(run)
     if sample is None:
         raise DataError(
-            f"no sample of {run.name} was drawn",
+            f"no sample of {shown(run.folder)} was drawn",
             hint=f"Draw one: cai audit sample {shown(run.folder)}",
         )
     return frozenset(sample["items"])
@@ -158,7 +158,7 @@ def read_sample(run: AuditedRun) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{path} is no sample: {error}", hint=again) from None
+        raise DataError(f"{shown(path)} is no sample: {error}", hint=again) from None
     if values.get("run") != run.id:
         raise DataError(
             f"the sample in {shown(run.folder)} was drawn of the run {values.get('run')}; now the"

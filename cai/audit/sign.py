@@ -109,7 +109,7 @@ def sign(run: AuditedRun, signer: str, thresholds: Thresholds, statement: str = 
         )
     if run.kind != "build":
         raise UsageError(
-            f"{run.name} is a training run; what is signed off is data",
+            f"{shown(run.folder)} is a training run; what is signed off is data",
             hint="Sign the run of cai build-data that it was trained on.",
         )
     if problems := run.problems():
@@ -169,7 +169,7 @@ def _require_thresholds(run: AuditedRun, result: Review, thresholds: Thresholds)
     serve = f"cai audit serve {shown(run.folder)}"
     more = f"Continue with: {serve}"
     if not result.decided.hits:
-        raise DataError(f"no verdicts in {run.name} yet", hint=f"Start with: {serve}")
+        raise DataError(f"no verdicts in {shown(run.folder)} yet", hint=f"Start with: {serve}")
     if result.decided.share < thresholds.reviewed:
         who = "".join(f"; {name} has {n} to judge" for name, n in sorted(result.missing.items()))
         raise DataError(

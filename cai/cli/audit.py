@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from cai.cli.output import counted
+from cai.cli.output import counted, json_option, print_json
 from cai.cli.verbose import add_verbose
 from cai.errors import DataError, Interrupted, UsageError
 
@@ -66,7 +66,10 @@ def command() -> None:
 )  # fmt: skip
 @click.option("--sampled", is_flag=True, help="Show only the items of the sample.")
 @COVERED
-def report_command(run_dir: Path, out: Path | None, sampled: bool, covered: bool) -> None:
+@json_option
+def report_command(
+    run_dir: Path, out: Path | None, sampled: bool, covered: bool, as_json: bool
+) -> None:
     """Write a run as one HTML file that opens from disk and needs no server.
 
     A run of more than 20,000 items becomes several files, each with a note of what it holds.
@@ -74,6 +77,7 @@ def report_command(run_dir: Path, out: Path | None, sampled: bool, covered: bool
     from cai.audit.report import write_report
     from cai.audit.runs import open_run
     from cai.audit.sample import sample_keys
+    from cai.content import shown
     from cai.data.files import store_errors
     from cai.data.verdicts import FOLDER
 
@@ -83,6 +87,9 @@ def report_command(run_dir: Path, out: Path | None, sampled: bool, covered: bool
         with store_errors(place.parent):
             place.parent.mkdir(parents=True, exist_ok=True)
         files = write_report(run, place, keys=keys, covered=covered)
+    if as_json:
+        print_json({"files": [{"path": shown(f), "bytes": f.stat().st_size} for f in files]})
+        return
     for file in files:
         click.echo(f"{shown_path(file)}  ({file.stat().st_size / 1e6:.1f} MB)")
 
@@ -165,12 +172,14 @@ def serve_command(
     help="The file to write.  [default: B/audit/diff-A.html]",
 )  # fmt: skip
 @COVERED
-def diff_command(before: Path, after: Path, out: Path | None, covered: bool) -> None:
+@json_option
+def diff_command(before: Path, after: Path, out: Path | None, covered: bool, as_json: bool) -> None:
     """Show the records of run A and run B for the same prompts side by side, in one HTML file."""
     from cai.audit.diff import diff_payload
     from cai.audit.page import render
     from cai.audit.report import PAGE_ITEMS
     from cai.audit.runs import open_run
+    from cai.content import shown
     from cai.data.files import write_whole
     from cai.data.verdicts import FOLDER
 
@@ -179,7 +188,11 @@ def diff_command(before: Path, after: Path, out: Path | None, covered: bool) -> 
         place = page_place(out or b.folder / FOLDER / f"diff-{a.name}.html")
     write_whole(place, render(data))
     differ = sum(not item["same"] for item in data["items"])
-    click.echo(f"{len(data['items']):,} records in both, {differ:,} differ: {shown_path(place)}")
+    if as_json:
+        print_json({"path": shown(place), "records": len(data["items"]), "differ": differ})
+    else:
+        count = f"{len(data['items']):,} records in both, {differ:,} differ"
+        click.echo(f"{count}: {shown_path(place)}")
 
 
 def page_place(out: Path) -> Path:

@@ -9,7 +9,7 @@ import click
 
 from cai.cli.audit import RUN, shown_path
 from cai.cli.output import counted, json_option, print_json
-from cai.errors import DataError, UsageError
+from cai.errors import CaiError, DataError, UsageError
 
 if TYPE_CHECKING:
     from cai.data.verdicts import Verdict
@@ -51,6 +51,7 @@ def _share(ctx: click.Context, parameter: click.Parameter, value: str) -> float:
     help="Share of the sample that all auditors read, to measure agreement: 20%.",
 )  # fmt: skip
 @click.option("--force", is_flag=True, help="Replace an earlier sample.")
+@json_option
 def sample_command(
     run_dir: Path,
     n: int,
@@ -59,6 +60,7 @@ def sample_command(
     auditors: tuple[str, ...],
     overlap: float,
     force: bool,
+    as_json: bool,
 ) -> None:
     """Draw a sample and keep it in RUN/audit/sample.json.
 
@@ -67,6 +69,7 @@ def sample_command(
     """
     from cai.audit.runs import open_run
     from cai.audit.sample import SamplePlan, read_sample, write_sample
+    from cai.content import shown
     from cai.text.terminal import visible
 
     plan = SamplePlan(n, seed, stratify, auditors, overlap)
@@ -78,18 +81,22 @@ def sample_command(
             )
         of = len(run)
         path, items = write_sample(run, plan)
+    counts = {name: sum(name in names for names in items.values()) for name in auditors}
+    if as_json:
+        print_json({"path": shown(path), "items": len(items), "of": of, "auditors": counts})
+        return
     if len(items) < n:
         click.echo(f"The run has only {counted(of, 'item')}: all are in the sample.")
     click.echo(f"{len(items):,} of {counted(of, 'item')}: {shown_path(path)}")
-    for name in auditors:
-        count = sum(name in names for names in items.values())
+    for name, count in counts.items():
         click.echo(f"  {visible(name)}: {count:,}")
 
 
 @click.command("import", short_help="Add verdicts that auditors exported.")
 @RUN
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, dir_okay=False))
-def import_command(run_dir: Path, files: tuple[Path, ...]) -> None:
+@json_option
+def import_command(run_dir: Path, files: tuple[Path, ...], as_json: bool) -> None:
     """Add the verdicts of FILES, exported from the page, to RUN/audit/verdicts.jsonl.
 
     Each line is taken once, however often a file is imported. Verdicts on items that this
@@ -100,6 +107,7 @@ def import_command(run_dir: Path, files: tuple[Path, ...]) -> None:
     from cai.data.verdicts import VerdictFile, read_verdicts
 
     imports = {path: read_verdicts(path) for path in files}
+    results = []
     with open_run(run_dir) as run:
         items = {entry.item.key: entry.item.id for entry in run.entries()}
         file = VerdictFile(run.folder)
@@ -117,9 +125,17 @@ def import_command(run_dir: Path, files: tuple[Path, ...]) -> None:
             file.append(fresh)
             present.update(fresh)
             others = len(set(verdicts)) - len(fit)
+            results.append(
+                {"path": str(path), "verdicts": len(verdicts), "new": len(fresh),
+                 "left_out": others}
+            )  # fmt: skip
+            if as_json:
+                continue
             note = f"; {others} left out, on items that {run_dir} does not hold" if others else ""
-            count = f"{len(verdicts)} verdict{'' if len(verdicts) == 1 else 's'}"
+            count = counted(len(verdicts), "verdict")
             click.echo(f"{path}: {count}, {len(fresh)} of them new{note}")
+    if as_json:
+        print_json({"files": results})
 
 
 FORMS = ("jsonl", "csv", "parquet", "argilla", "label-studio")
@@ -136,11 +152,15 @@ FORMS = ("jsonl", "csv", "parquet", "argilla", "label-studio")
     help="File to write, or folder for argilla.  [default: RUN/audit/items.ENDING]",
 )  # fmt: skip
 @click.option("--sampled", is_flag=True, help="The items of the sample alone.")
-def export_command(run_dir: Path, form: Any, out: Path | None, sampled: bool) -> None:
+@json_option
+def export_command(
+    run_dir: Path, form: Any, out: Path | None, sampled: bool, as_json: bool
+) -> None:
     """Write every item with its flags and verdicts: for a spreadsheet, Argilla or Label Studio."""
     from cai.audit.exports import write_export
     from cai.audit.runs import open_run
     from cai.audit.sample import sample_keys
+    from cai.content import shown
     from cai.data.verdicts import FOLDER, VerdictFile
 
     ending = {"argilla": "argilla", "label-studio": "label-studio.json"}.get(form, form)
@@ -154,7 +174,10 @@ def export_command(run_dir: Path, form: Any, out: Path | None, sampled: bool) ->
                 hint="Name another file, outside of the run's folder.",
             )
         count = write_export(run, place, form, VerdictFile(run.folder).read(), keys)
-    click.echo(f"{counted(count, 'item')}: {shown_path(place)}")
+    if as_json:
+        print_json({"path": shown(place), "format": form, "items": count})
+    else:
+        click.echo(f"{counted(count, 'item')}: {shown_path(place)}")
 
 
 @click.command("agreement", short_help="How far auditors agree, with each other and the judge.")
@@ -191,8 +214,14 @@ def agreement_command(run_dir: Path, as_json: bool, form: str) -> None:
     help="Share of the judged items that must be accepted.",
 )  # fmt: skip
 @click.option("--statement", default="", help="The signer's statement, stored in the sign-off.")
+@json_option
 def sign_command(
-    run_dir: Path, signer: str, min_reviewed: float, min_accepted: float, statement: str
+    run_dir: Path,
+    signer: str,
+    min_reviewed: float,
+    min_accepted: float,
+    statement: str,
+    as_json: bool,
 ) -> None:
     """Write RUN/audit/signoff.yaml: the data by its digests, the audit, the signer.
 
@@ -201,30 +230,46 @@ def sign_command(
     """
     from cai.audit.runs import open_run
     from cai.audit.sign import Thresholds, sign
+    from cai.content import shown
     from cai.text.terminal import visible
 
     with open_run(run_dir) as run:
         path = sign(run, signer, Thresholds(min_reviewed, min_accepted), statement)
-    click.echo(f"Signed by {visible(signer)}: {shown_path(path)}")
+    if as_json:
+        print_json({"path": shown(path), "signer": visible(signer.strip())})
+    else:
+        click.echo(f"Signed by {visible(signer)}: {shown_path(path)}")
 
 
 @click.command("verify", short_help="Check the sign-off against the data as it is now.")
 @RUN
-def verify_command(run_dir: Path) -> None:
-    """Check that a run is signed off, and that data and verdicts are as they were signed.
+@json_option
+def verify_command(run_dir: Path, as_json: bool) -> None:
+    """Check that a run is signed off, and that data and verdicts are unchanged since.
 
-    Exit code 4 where they are not. `cai verify RUN` recomputes everything else.
+    Exit code 4 otherwise. `cai verify RUN` recomputes everything else.
     """
     from cai.data.manifest import Manifest
     from cai.data.signoff import read_signoff
     from cai.text.terminal import visible
 
     Manifest.read(run_dir)  # else a folder that is no run would only be called unsigned
-    signoff = read_signoff(run_dir)
+    try:
+        signoff = read_signoff(run_dir)
+    except CaiError as error:
+        if as_json:
+            print_json({"run": str(run_dir), "ok": False, "problem": error.message})
+        raise
     review = signoff["reviewed"]
+    if as_json:
+        print_json(
+            {"run": str(run_dir), "ok": True, "signer": signoff["signer"], "at": signoff["at"],
+             "data_files": len(signoff["data"]), "reviewed": review}
+        )  # fmt: skip
+        return
     click.echo(
         visible(
-            f"{run_dir} is as {signoff['signer']} signed it at {signoff['at']}:"
+            f"{run_dir}: unchanged since {signoff['signer']} signed it at {signoff['at']};"
             f" {counted(len(signoff['data']), 'file')}, {review.get('items')} of"
             f" {review.get('of')} items judged, {review.get('accepted')} accepted,"
             f" {review.get('rejected')} rejected."

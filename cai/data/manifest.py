@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from cai.content import shown
 from cai.data.files import FileEntry
 from cai.errors import DataError
 from cai.store.records import Run
@@ -103,18 +104,18 @@ class Manifest:
             values = json.loads(path.read_bytes())
             if values.pop("format") != FORMAT:
                 raise DataError(
-                    f"{path} has another format than {FORMAT}",
+                    f"{shown(path)} has another format than {FORMAT}",
                     hint="Use the version of cai that exported it, or export it again.",
                 )
             files = {name: FileEntry(**entry) for name, entry in values.pop("files").items()}
             return cls(**values, files=files)
         except FileNotFoundError:
             raise DataError(
-                f"{folder} is not the folder of a run: it has no {NAME}",
+                f"{shown(path.parent)} is not the folder of a run: it has no {NAME}",
                 hint="List the runs with: cai runs",
             ) from None
         except OSError as error:
-            raise DataError(f"{path} can't be read: {error.strerror}") from None
+            raise DataError(f"{shown(path)} can't be read: {error.strerror}") from None
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise DataError(
                 f"{path} is not a manifest: {error}", hint="Export the run again."

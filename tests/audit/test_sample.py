@@ -89,7 +89,7 @@ def test_a_sample_is_kept_in_the_run(tmp_path: Path) -> None:
     run = build(tmp_path)
     with open_run(run) as opened:
         assert read_sample(opened) is None
-        with pytest.raises(DataError, match="no sample of demo was drawn"):
+        with pytest.raises(DataError, match=f"no sample of {run} was drawn"):
             sample_keys(opened)
         path, items = write_sample(opened, SamplePlan(5, stratify=("principle", "flag")))
         assert sample_keys(opened) == set(items) <= {e.item.key for e in opened.entries()}

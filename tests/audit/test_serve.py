@@ -235,7 +235,7 @@ def test_a_full_disk_is_no_acknowledgement(
 def test_it_signs_as_the_command_does(server: AuditServer, run: Path) -> None:
     path = f"/{server.token}/"
     status, _, answer = ask(server, "POST", path + "sign", {"signer": "Ann"})
-    assert status == 409 and answer["error"] == "no verdicts in demo yet"
+    assert status == 409 and answer["error"] == f"no verdicts in {run} yet"
     rows = [word(server, n) for n in range(12)]
     ask(server, "POST", path + "verdicts", rows[:6])
     status, _, answer = ask(server, "POST", path + "sign", {"signer": "Ann", "min_reviewed": 0.5})

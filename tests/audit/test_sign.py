@@ -59,7 +59,7 @@ def signed(run: Path, **thresholds: float) -> Path:
 
 
 def test_all_must_be_judged_and_most_accepted(run: Path) -> None:
-    with pytest.raises(DataError, match="no verdicts in demo yet"):
+    with pytest.raises(DataError, match=f"no verdicts in {run} yet"):
         signed(run)
     items = keys(run)
     file = VerdictFile(run)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -85,8 +86,9 @@ def test_from_a_sample_to_a_sign_off(run: Path, capsys: Output) -> None:
     cai("audit", "sign", "demo", "--signer", "Ann \x1b[31m", "--statement", "Read.")
     assert "\x1b" not in capsys.readouterr().out
     cai("audit", "verify", "demo")
-    said = capsys.readouterr().out
-    assert "6 of 6 items judged, 6 accepted, 0 rejected" in said and "\x1b" not in said
+    out = capsys.readouterr().out
+    assert "demo: unchanged since Ann" in out and "\x1b" not in out
+    assert "6 of 6 items judged, 6 accepted, 0 rejected" in out
 
 
 def test_only_verdicts_on_what_the_run_holds_are_taken(run: Path, capsys: Output) -> None:
@@ -102,6 +104,44 @@ def test_only_verdicts_on_what_the_run_holds_are_taken(run: Path, capsys: Output
     cai("audit", "import", "demo", "v.jsonl")
     assert "3 verdicts, 1 of them new; 2 left out" in capsys.readouterr().out
     assert [v.run for v in VerdictFile(run).read()] == ["r-later"]
+
+
+def test_each_result_is_one_json_object(run: Path, tmp_path: Path, capsys: Output) -> None:
+    """One page, 12 items of which 4 are drawn, and Ann's verdicts on all of them."""
+
+    def result(*arguments: object, exit_code: int = 0) -> dict[str, Any]:
+        capsys.readouterr()
+        cai("audit", *arguments, "--json", exit_code=exit_code)
+        value: dict[str, Any] = json.loads(capsys.readouterr().out)
+        return value
+
+    build(tmp_path, "after", edited=True)
+    (page,) = result("report", "demo")["files"]
+    size = (run / "audit" / "report.html").stat().st_size
+    assert page == {"path": "demo/audit/report.html", "bytes": size}
+    assert result("diff", "demo", "after") == {
+        "path": "after/audit/diff-demo.html", "records": 12, "differ": 1,
+    }  # fmt: skip
+    assert result("sample", "demo", "--n", 4, "--auditors", "Ann,Ben") == {
+        "path": "demo/audit/sample.json", "items": 4, "of": 12, "auditors": {"Ann": 2, "Ben": 2},
+    }  # fmt: skip
+    unsigned = result("verify", "demo", exit_code=4)
+    assert unsigned == {"run": "demo", "ok": False, "problem": "demo is not signed off"}
+    lines = [asdict(v) for author in ("Ann", "Ben") for v in judge(run, author=author)]
+    lines.append(lines[0] | {"item": "0" * 24})
+    Path("v.jsonl").write_text("".join(json.dumps(v) + "\n" for v in lines))
+    assert result("import", "demo", "v.jsonl") == {
+        "files": [{"path": "v.jsonl", "verdicts": 25, "new": 24, "left_out": 1}]
+    }
+    assert result("export", "demo", "--format", "csv") == {
+        "path": "demo/audit/items.csv", "format": "csv", "items": 12,
+    }  # fmt: skip
+    assert result("sign", "demo", "--signer", "Ann") == {
+        "path": "demo/audit/signoff.yaml", "signer": "Ann",
+    }  # fmt: skip
+    signed = result("verify", "demo")
+    assert (signed["ok"], signed["signer"], signed["data_files"]) == (True, "Ann", 4)
+    assert signed["reviewed"]["accepted"] == 4 and signed["at"][:2] == "20"
 
 
 def test_nothing_of_the_run_is_overwritten(run: Path, capsys: Output) -> None:
@@ -144,10 +184,10 @@ def test_training_asks_for_it_where_the_project_does(
     )
     cai(*training, exit_code=4)
     assert "demo is not signed off" in capsys.readouterr().err
-    said = judge(run)
-    bad = next(v for v in said if v.record == "t-p0")
+    verdicts = judge(run)
+    bad = next(v for v in verdicts if v.record == "t-p0")
     VerdictFile(run).append(
-        [*said, Verdict(bad.item, bad.record, bad.run, "reject", "Ben", bad.at)]
+        [*verdicts, Verdict(bad.item, bad.record, bad.run, "reject", "Ben", bad.at)]
     )
     cai("audit", "sign", "demo", "--signer", "Ann")
     cai(*training)
@@ -158,6 +198,18 @@ def test_training_asks_for_it_where_the_project_does(
     rows.write_bytes(rows.read_bytes().replace(b"Better", b"better", 1))  # one byte
     cai("train", "sft", "-d", "demo", "-o", "other", "--max-steps", 1, "-q", exit_code=4)
     assert "the sign-off of" in (err := capsys.readouterr().err) and "sft.jsonl changed" in err
+
+
+@pytest.mark.parametrize(
+    "command", ["report", "sample", "agreement", "export", "verify", "sign --signer Ann"]
+)
+def test_a_folder_that_is_no_run_is_named_as_it_was_written(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    name, *options = command.split()
+    cai("audit", name, "nope", *options, exit_code=4)
+    assert "cai: nope is not the folder of a run" in capsys.readouterr().err
 
 
 def test_what_is_no_run(tmp_path: Path, capsys: Output) -> None:
