@@ -121,8 +121,8 @@ def _sides(arguments: tuple[str, ...], against: str | None) -> tuple[str, str]:
     if against is None and len(arguments) == 2:
         return arguments[0], arguments[1]
     raise UsageError(
-        f"{len(arguments) + (against is not None)} sides are given; a diff has two",
-        hint="Such as: cai diff A B, or cai diff --against git:HEAD",
+        f"cai diff needs two sides, not {len(arguments) + (against is not None)}",
+        hint="For example: cai diff A B, or cai diff --against git:HEAD",
     )
 
 

@@ -142,14 +142,14 @@ def print_effects(findings: DiffResult, source: str, most: int) -> None:
 
 
 def _work(work: StepCounts) -> str:
-    """`812 steps, 120 made anew (31 critique, 9 revision), 692 from the store`."""
+    """`812 steps, 120 generated (31 critique, 9 revision), 692 reused`."""
     generated, reused = work.generated.total(), work.reused.total()
     stages = ", ".join(
         f"{work.generated[s]} {s}" for s in get_args(BuildStage) if work.generated[s]
     )
     listed = f" ({stages})" if stages else ""
     steps = counted(generated + reused, "step")
-    return f"{steps}, {generated} made anew{listed}, {reused} from the store"
+    return f"{steps}, {generated} generated{listed}, {reused} reused"
 
 
 def _print_metrics(total: Effect, findings: DiffResult) -> None:

@@ -1,4 +1,4 @@
-"""Reasons to stop a build: a judge no better than a coin, labels that carry no signal."""
+"""Reasons to stop a build: a judge no better than chance, labels that carry no signal."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def examination_gate(
 ) -> Callable[[Examination], None] | None:
     """What to do with an examination before anything is labelled; None for none.
 
-    gate: refuse a judge that is no better than a coin. least_mass: refuse one that gives less
+    gate: refuse a judge that is no better than chance. least_mass: refuse one that gives less
     probability than this to the answers it is scored by. Raises `UsageError` for a gate that no
     examination would open.
     """
@@ -43,10 +43,10 @@ def examination_gate(
                 " none has a theme with neutral pairs",
                 hint="Add `prefers` tests to the principles, or build without --judge-gate.",
             )
-        if gate and examination.no_better_than_a_coin:
+        if gate and examination.no_better_than_chance:
             low, high = pairs.interval
             raise ModelError(
-                f"The judge is not shown to be better than a coin: right on {pairs.hits} of"
+                f"The judge is not measurably better than chance: right on {pairs.hits} of"
                 f" {pairs.n} known pairs, 95 % interval {low:.2f} to {high:.2f}",
                 hint="Choose another --judge, or build without --judge-gate.",
             )

@@ -1,4 +1,4 @@
-"""`cai import`: a constitution that was written for another program, as files of ours."""
+"""`cai import`: a constitution from another tool's format, as files of cai."""
 
 from __future__ import annotations
 

@@ -48,8 +48,8 @@ README = """\
     cai audit serve runs/first                 # read what was written, and judge it
 
 Edit a principle, lint, try, `cai diff --against git:HEAD`, build again: only what the edit changed
-is made anew. Bump a principle's `version` with its text (`cai lint` holds you to it), and say in
-the constitution's `changelog` what changed. `cai lock` writes down what was agreed on.
+is regenerated. Bump a principle's `version` with its text (`cai lint` enforces this), and say in
+the constitution's `changelog` what changed. `cai lock` records the agreed versions.
 """
 
 PRE_COMMIT = """\
@@ -120,7 +120,7 @@ GITIGNORE = "runs/\n"
 @click.option(
     "--from", "foreign", nargs=2, type=(click.Choice(FOREIGN), click.Path(path_type=Path)),
     default=None, metavar="FORMAT FILE",
-    help=f"Also import a constitution of another program: {', '.join(FOREIGN)}.",
+    help=f"Also import a constitution from another tool: {', '.join(FOREIGN)}.",
 )  # fmt: skip
 @click.option("--force", is_flag=True, help="Overwrite existing files.")
 def command(folder: Path, foreign: tuple[str, Path] | None, force: bool) -> None:
@@ -156,7 +156,8 @@ def command(folder: Path, foreign: tuple[str, Path] | None, force: bool) -> None
         raise UsageError(
             f"Can't write {where}: {error.strerror}", hint="Name another folder."
         ) from None
-    click.echo(f"Wrote {counted(len(files), 'file')} to {folder}. Next:")
+    place = f"to {folder}" if folder != Path() else "here"
+    click.echo(f"Wrote {counted(len(files), 'file')} {place}. Next:")
     if folder != Path():
         click.echo(f"  cd {folder}")
     click.echo("  cai lint")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cai.cli.output import json_option, print_json, print_table
+from cai.text.terminal import visible
 
 if TYPE_CHECKING:
     from cai.store.records import Run
@@ -30,15 +31,18 @@ def command(runs_dir: Path, as_json: bool) -> None:
     """
     from cai.store.store import Store
 
-    with Store.open(runs_dir / "store.sqlite", read_only=True) as store:
-        busy = store.locked()
-        records = [_record(store, run, busy) for run in store.runs()]
+    path = runs_dir / "store.sqlite"
+    records = []
+    if path.exists():
+        with Store.open(path, read_only=True) as store:
+            busy = store.locked()
+            records = [_record(store, run, busy) for run in store.runs()]
     if as_json:
         print_json({"runs": records})
     elif records:
         print_table(_COLUMNS, [_cells(record) for record in records])
     else:
-        click.echo("No runs yet. Make one with: cai build-data")
+        click.echo(f"No runs yet in {visible(str(runs_dir))}. Make one with: cai build-data")
 
 
 def _record(store: Store, run: Run, busy: bool) -> dict[str, Any]:

@@ -116,7 +116,7 @@ def _head(console: Console, run: Run) -> None:
         console.print(Text(GREEDY_PAIRS, style="yellow"))
     if len(fingerprints) == 1:
         console.print(
-            "One model writes, critiques and judges: it may be blind to its own faults.",
+            "One model writes, critiques and judges: it may miss its own faults.",
             style="dim",
         )
 
@@ -156,8 +156,8 @@ def _examined(console: Console, examination: Mapping[str, Any] | None, *, compar
     if judge["asked"] and judge["interval"][0] <= 0.5:
         print_warning(
             console,
-            "on these pairs the judge is not shown to be better than a coin: read its labels "
-            "before you use them.",
+            "on these pairs the judge is not measurably better than chance; review its labels "
+            "before use.",
         )
 
 

@@ -85,9 +85,7 @@ def command(
     rules = load_constitution(constitution)
     selection = cases(find_principles(names, rules), pattern)
     if not selection:
-        raise UsageError(
-            "There are no such tests", hint="cai lint tells which principles have none."
-        )
+        raise UsageError("No test matches", hint="`cai lint` lists principles without tests.")
     results: Sequence[CaseResult]
     tally: Tally | None = None
     if options["model"] is None:

@@ -45,7 +45,7 @@ def command(run_dir: Path, most: int, as_json: bool) -> None:
         raise DataError(f"{counted(total, 'difference')} in {run_dir}", hint=hint)
     if not as_json:
         items = [counted(n, name.removesuffix("s")) for name, n in counts.items()]
-        click.echo(f"{run_dir}: verified {', '.join(items)}; everything is as it was written.")
+        click.echo(f"{run_dir}: verified {', '.join(items)}; all digests match.")
 
 
 _Outcome: TypeAlias = tuple[dict[str, int], Sequence[str], int, str]

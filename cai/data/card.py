@@ -140,7 +140,7 @@ def _models(run: Run) -> str:
     sampling = sampling_lines(models)
     text += "".join(f"\nSampling{line}.\n" for line in sampling)
     if len(models) > 1 and len({m["fingerprint"] for m in models.values()}) == 1:
-        text += "\nOne model writes, critiques and judges: it may be blind to its own faults.\n"
+        text += "\nOne model writes, critiques and judges: it may miss its own faults.\n"
     return text
 
 
@@ -185,7 +185,7 @@ def _examination(examination: Mapping[str, Any] | None, *, compared: bool) -> st
             "response that was shown first (0.50: no bias).\n"
         )
     if examination["judge"]["asked"] and examination["judge"]["interval"][0] <= 0.5:
-        text += "\n**On these pairs the judge is not shown to be better than a coin.**\n"
+        text += "\n**On these pairs the judge is not measurably better than chance.**\n"
     return text
 
 

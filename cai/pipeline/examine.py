@@ -88,7 +88,7 @@ class Examination:
         return self.prefers + self.neutral
 
     @property
-    def no_better_than_a_coin(self) -> bool:
+    def no_better_than_chance(self) -> bool:
         """Whether the 95 % interval of the judge's accuracy includes one half, as without pairs."""
         return not self.pairs.n or self.pairs.interval[0] <= 0.5
 

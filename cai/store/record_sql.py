@@ -107,7 +107,7 @@ def find(db: Database, name: str) -> tuple[StoredRecord, ...]:
     if not rows:
         raise UsageError(
             f"no trace, comparison or prompt in {db.path} has the id {name!r}",
-            hint="Ids stand in the exported rows: trace_id, comparison_id, prompt_id.",
+            hint="IDs are in the exported rows: trace_id, comparison_id, prompt_id.",
         )
     return tuple(
         StoredRecord(row[2], record, _runs_of(db, row[0]))

@@ -145,7 +145,7 @@ def test_what_was_asked_is_kept_as_a_build_keeps_it(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["-k", "nothing like it"], "no such tests"),
+        (["-k", "nothing like it"], "No test matches"),
         (["--need", "2"], "Give both"),
         (["--repeat", "2"], "Name one with --model"),
         (["--repeat", "2", "--need", "3", "-m", "miniature"], "can't be had"),

@@ -97,13 +97,13 @@ def test_ties_are_exported_on_request_with_their_mass() -> None:
     assert {row["judge_mass"] for row in made} == {0.25}
 
 
-def test_a_judge_no_better_than_a_coin_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_judge_no_better_than_chance_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     model = constant(0.5)
     build(model, "-q", "--judge-gate", exit_code=5)
-    assert "not shown to be better than a coin: right on 0 of 39" in capsys.readouterr().err
+    assert "not measurably better than chance: right on 0 of 39" in capsys.readouterr().err
     assert not Path("runs/a/manifest.json").exists()
     build(model)
-    assert "not shown to be better than a coin" in " ".join(capsys.readouterr().out.split())
+    assert "not measurably better than chance" in " ".join(capsys.readouterr().out.split())
     examined = manifest()["examination"]
     assert examined["judge"] == {"right": 0, "asked": 39, "interval": [0.0, 0.0897]}
     assert examined["critic"]["asked"] == 24
@@ -111,7 +111,7 @@ def test_a_judge_no_better_than_a_coin_is_refused(capsys: pytest.CaptureFixture[
     assert "| cases | right | 95 % interval |" in card
     assert "| judge: all pairs | 0 of 39 | 0.00 to 0.09 |" in card
     assert "| role | model | fingerprint |" in card
-    assert "not shown to be better than a coin" in card
+    assert "not measurably better than chance" in card
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ def test_a_weakened_principle_shows(edited: Path, capsys: pytest.CaptureFixture[
     cai("diff", "--against", "git:HEAD", "--pairs", 0, "--rows", 1, "--html", "d.html", "--quiet")
     out = capsys.readouterr().out
     assert "[-harmful, unethical, or helps-] {+against+} the" in out
-    assert " 0 made anew" in out, "the same command again finds all its steps in the store"
+    assert " 0 generated" in out, "the same command again finds all its steps in the store"
     assert "harm.harmful" in out and "final responses that differ" in out
     page = (edited / "d.html").read_text("utf-8")
     assert page.startswith("<!doctype html>") or "<html" in page[:200]
@@ -106,8 +106,8 @@ def test_what_no_model_reads_is_not_built(edited: Path, capsys: pytest.CaptureFi
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["default"], "1 sides are given"),
-        (["--against", "git:HEAD", "a", "b"], "3 sides are given"),
+        (["default"], "needs two sides, not 1"),
+        (["--against", "git:HEAD", "a", "b"], "needs two sides, not 3"),
         (["--against", "git:gone"], "no commit 'gone'"),
         (["default", "principles"], "a folder without a run"),
     ],

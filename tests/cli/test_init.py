@@ -41,6 +41,13 @@ def test_a_new_project_lints_clean_and_equals_the_shipped_content(tmp_path: Path
         assert copied.digest == load_constitution(shipped).digest
 
 
+def test_the_working_directory_is_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Followed by a full stop, its name `.` would read as the parent's."""
+    monkeypatch.chdir(tmp_path)
+    output = run(Path())
+    assert " files here. Next:" in output and "cd " not in output
+
+
 def test_the_prompts_are_rows_with_ids(tmp_path: Path) -> None:
     run(tmp_path)
     rows = [json.loads(line) for line in (tmp_path / "prompts.jsonl").read_text().splitlines()]

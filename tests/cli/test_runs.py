@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -49,8 +50,10 @@ def test_hostile_names_are_shown_as_marks(
 
 
 def test_no_store_and_no_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    cai("runs", "--runs-dir", tmp_path, exit_code=6)
-    assert "cai build-data" in capsys.readouterr().err
+    cai("runs", "--runs-dir", tmp_path)
+    assert "cai build-data" in capsys.readouterr().out
+    cai("runs", "--runs-dir", tmp_path, "--json")
+    assert json.loads(capsys.readouterr().out) == {"runs": []}
     with Store.open(tmp_path / "store.sqlite"):
         pass
     cai("runs", "--runs-dir", tmp_path)
