@@ -236,11 +236,11 @@ def open_run(folder: Path) -> Iterator[AuditedRun]:
 
     Raises `DataError` where the folder holds no run, `StoreError` where its store is missing.
     """
-    folder = folder.resolve()
     if is_run(folder):
-        yield RolloutRun(folder)
+        yield RolloutRun(folder.resolve())
         return
-    Manifest.read(folder)
+    Manifest.read(folder)  # by the name that was given, which an error repeats
+    folder = folder.resolve()
     place = folder.parent / "store.sqlite"
     if not place.is_file():
         raise StoreError(

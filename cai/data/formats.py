@@ -42,7 +42,7 @@ def container_of(path: Path, choice: str | None = None) -> str:
     if path.is_dir():
         raise DataError(f"{label(path)} is a folder", hint="Name a file of prompts in it.")
     if not path.exists():
-        raise DataError(f"there is no file {label(path)}", hint="Check the path.")
+        raise DataError(f"There is no file {label(path)}", hint="Check the path.")
     head = _head(path)
     if head.startswith(b"PAR1"):
         return "parquet"

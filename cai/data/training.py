@@ -95,7 +95,7 @@ def training_files(data: Sequence[Path], table: TrainingTable) -> TrainingFiles:
             test |= dict.fromkeys(_of_run(path, table, ".test"))
         elif not path.exists():
             raise DataError(
-                f"there is no file or folder {path}",
+                f"There is no file or folder {path}",
                 hint="Check the path; list the runs with: cai runs",
             )
         elif Path(path.name.removesuffix(".gz")).stem.endswith(".test"):

@@ -51,8 +51,11 @@ def local_folder(name: str, user_name: str | None = None, *, weights: bool = Tru
             patterns = _PATTERNS if weights else [p for p in _PATTERNS if "safetensors" not in p]
             path = Path(snapshot_download(name, allow_patterns=patterns))
     except Exception as error:
+        reason = first_line(error)
+        if reason.startswith("Got: "):  # of the library's retries: the class of a network error
+            reason = "the Hugging Face hub can't be reached"
         raise ModelError(
-            f"The model {name} is not on this machine and can't be fetched: {first_line(error)}",
+            f"The model {name} is not on this machine and can't be fetched: {reason}",
             hint="Check the name and the network, or give a directory.",
         ) from error
     if weights:

@@ -283,8 +283,11 @@ def _device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
+        reason = first_line(error)
+        if reason.startswith("Expected one of"):  # torch's list of all its backends
+            reason = "no such device"
         raise ModelError(
-            f"The device {name} can't be used: {first_line(error)}",
+            f"The device {name} can't be used: {reason}",
             hint="Use --device auto, cpu, cuda or mps.",
         ) from error
     return device

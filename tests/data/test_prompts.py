@@ -536,7 +536,7 @@ def test_files_that_can_t_be_read(tmp_path: Path) -> None:
     pretty.write_text(json.dumps({"data": [{"prompt": "a"}]}, indent=1))
     for path, message in (
         (pretty, "is one JSON object over several lines"),
-        (tmp_path / "none.jsonl", "there is no file"),
+        (tmp_path / "none.jsonl", "There is no file"),
         (tmp_path, "is a folder"),
         (empty, "is empty"),
         (binary, "is not UTF-8 text"),

@@ -161,6 +161,8 @@ def test_a_hub_id_is_fetched(folder: Path, monkeypatch: pytest.MonkeyPatch) -> N
         names.extend(allow_patterns)
         if name == "owner/gone":
             raise OSError("404: no such thing\nand a long explanation")
+        if name == "owner/offline":
+            raise OSError("Got: ConnectError: [Errno -2] Name or service not known")
         return str(folder)
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
@@ -173,10 +175,12 @@ def test_a_hub_id_is_fetched(folder: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert not any(p.endswith((".bin", ".py", ".pt")) for p in names)
     with pytest.raises(ModelError, match=r"owner/gone .* can't be fetched: 404: no such thing\n"):
         load_model("owner/gone")
+    with pytest.raises(ModelError, match=r"fetched: the Hugging Face hub can't be reached\n"):
+        load_model("owner/offline")
 
 
 def test_devices_and_dtypes_are_checked(folder: Path) -> None:
-    with pytest.raises(ModelError, match="device nonsense"):
+    with pytest.raises(ModelError, match="device nonsense can't be used: no such device"):
         load_model(str(folder), device="nonsense")
     if not torch.cuda.is_available():
         with pytest.raises(ModelError, match="device cuda"):

@@ -196,7 +196,7 @@ def test_what_is_in_the_way_is_told_before_weights_are_loaded(
     cases: list[tuple[TrainConfig, list[Path], Path, str]] = [
         (SftConfig(**SMALL), [bad], tmp_path / "a", "bad.jsonl has no row that can be used"),
         (DpoConfig(**SMALL), [data, held_out], tmp_path / "a", "bad.test.jsonl has no row"),
-        (RewardConfig(**SMALL), [tmp_path / "nowhere"], tmp_path / "a", "there is no file"),
+        (RewardConfig(**SMALL), [tmp_path / "nowhere"], tmp_path / "a", "There is no file"),
         (SftConfig(**SMALL, max_steps=2), [data], done, "--max-steps 1 there, 2 here"),
         (SftConfig(**SMALL, max_steps=1), [other], done, "holds another run: of other data"),
         (DpoConfig(**SMALL), [data], done, "holds another run: of the stage sft"),
