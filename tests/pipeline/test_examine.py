@@ -101,7 +101,7 @@ def test_a_perfect_judge(tmp_path: Path) -> None:
     )
     assert examination.themes == {"respect": Proportion(6, 6)}
     assert examination.pairs.interval[0] == pytest.approx(0.6457, abs=1e-4)
-    assert not examination.no_better_than_a_coin
+    assert not examination.no_better_than_chance
     assert examination.mean_mass == pytest.approx(0.5)  # 0.9 and 0.1
     assert (examination.first_place, examination.skipped) == (None, 0)
 
@@ -110,7 +110,7 @@ def test_a_judge_of_nothing_is_wrong_everywhere(tmp_path: Path) -> None:
     """A tie is wrong. All critiques name a problem, which is right of one."""
     examination = examined(pointwise_judge(lambda _: False), rules(), tmp_path)
     assert (examination.pairs, examination.critiques) == (Proportion(0, 7), Proportion(1, 2))
-    assert examination.no_better_than_a_coin
+    assert examination.no_better_than_chance
 
 
 def test_a_refusing_critic_is_wrong_of_both(tmp_path: Path) -> None:
