@@ -184,10 +184,10 @@ def main() -> None:
     print(f"{'':20}{'ms a step':>10}{'peak GB':>9}{'cai is':>9}")
     for side, numbers in results.items():
         ratio = numbers["seconds a step"] / results["sft"]["seconds a step"]
-        shown = f"{ratio:.2f}×" if side.startswith("trainer") else ""
+        multiple = f"{ratio:.2f}×" if side.startswith("trainer") else ""
         print(
             f"{side:20}{numbers['seconds a step'] * 1000:10.1f}"
-            f"{numbers['memory GB']:9.2f}{shown:>9}"
+            f"{numbers['memory GB']:9.2f}{multiple:>9}"
         )
     if options.json:
         record = {

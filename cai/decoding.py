@@ -126,11 +126,11 @@ def in_words(values: Mapping[str, Any], origin: Mapping[str, str]) -> str:
 
     Settings that are off by default are left out.
     """
-    shown = [n for n in SETTINGS if n == "temperature" or origin[n] != "default"]
+    names = [n for n in SETTINGS if n == "temperature" or origin[n] != "default"]
     if values["temperature"] == 0:
-        shown = [n for n in shown if n in ("temperature", "repetition_penalty")]
+        names = [n for n in names if n in ("temperature", "repetition_penalty")]
     groups: dict[str, list[str]] = {}
-    for name in shown:
+    for name in names:
         greedy = name == "temperature" and values[name] == 0
         text = "temperature 0 (greedy)" if greedy else f"{name} {values[name]:g}"
         groups.setdefault(origin[name], []).append(text)

@@ -1,6 +1,7 @@
 """What `cai build-data` does, in Python: load a constitution, open a store, build, export.
 
 Run it from anywhere: python examples/build_in_python.py [FOLDER]
+It takes about half a minute on two CPU cores, and prints nothing until the build is done.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ def main(folder: Path) -> None:
         for trace in store.traces(run.id):
             print(f"{trace.prompt.id}: {trace.response.text}")
             for revision in trace.revisions:
-                said = revision.critique.text if revision.critique else "(no critique)"
-                print(f"  {revision.principle_id}: {said}")
+                critique = revision.critique.text if revision.critique else "(no critique)"
+                print(f"  {revision.principle_id}: {critique}")
             if trace.final != trace.response.text:
                 print(f"  → {trace.final}")
 

@@ -144,7 +144,7 @@ def _probe(trainer: StageTrainer) -> tuple[StepProbe | None, str]:
 def _train(
     config: TrainConfig, data: tuple[Path, ...], out: Path, quiet: bool, as_json: bool
 ) -> None:
-    from cai.cli.train_progress import TrainProgress
+    from cai.cli.train_progress import TrainProgress, metric_label
     from cai.text.terminal import visible
     from cai.training.train import Callbacks, train
 
@@ -161,7 +161,7 @@ def _train(
         return
     for name, value in results.items():
         if not isinstance(value, dict):
-            click.echo(f"{name.replace('_', ' '):>16}  {value}")
+            click.echo(f"{metric_label(name):>16}  {value}")
     click.echo(f"{'written':>16}  {out}")
 
 

@@ -10,6 +10,9 @@ from cai.text.terminal import visible
 if TYPE_CHECKING:
     from cai.training.loop import StepReport
 
+_LABELS = {"unended": "missing EOS"}
+"""Metrics whose key is not the name that people know."""
+
 
 class TrainProgress(LiveLine):
     """Its methods are the `Callbacks` of a run."""
@@ -31,10 +34,15 @@ class TrainProgress(LiveLine):
         self.update(f"reference: {done}/{total} conversations")
 
 
+def metric_label(name: str) -> str:
+    """What a metric is called on the screen; its key in files is `name`."""
+    return _LABELS.get(name, name.replace("_", " "))
+
+
 def describe(report: StepReport) -> str:
     """`step 3/40 · loss 0.693 · accuracy 0.5 · 1200 tokens/s · 2 min 3 s left`."""
     metrics = " · ".join(
-        f"{name.replace('_', ' ')} {value:.4g}" for name, value in report.metrics.items()
+        f"{metric_label(name)} {value:.4g}" for name, value in report.metrics.items()
     )
     head = f"step {report.step}/{report.steps}"
     if report.held_out:
