@@ -106,7 +106,7 @@ def test_a_stored_reference_that_was_stopped_goes_on(bone: Backbone, tmp_path: P
     straight = read(tmp_path / "straight")
     passes = len(counts)
     assert passes > 3
-    with pytest.raises(Interrupted, match="what it has read is kept"):
+    with pytest.raises(Interrupted, match="those so far are kept"):
         read(tmp_path / "broken", stop=True)
     counts.clear()
     assert torch.equal(read(tmp_path / "broken"), straight)
