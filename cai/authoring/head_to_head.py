@@ -90,10 +90,10 @@ def head_to_head(
                 f"Stopped: {tally.finished} pairs of final responses are judged and kept.",
                 hint="Run the same command again to resume.",
             ) from None
-    return _counted(comparisons, constitution)
+    return _head_to_head(comparisons, constitution)
 
 
-def _counted(comparisons: Mapping[str, Comparison], constitution: Constitution) -> HeadToHead:
+def _head_to_head(comparisons: Mapping[str, Comparison], constitution: Constitution) -> HeadToHead:
     members = constitution.phase("rl")
     by_principle: dict[str, list[float]] = {m.principle.id: [] for m in members}
     for comparison in comparisons.values():
