@@ -43,7 +43,11 @@ TRAINERS: Mapping[str, Callable[[Any, Sequence[Path]], StageTrainer]] = {
     "dpo": DpoTrainer.load,
     "ppo": PpoTrainer.load,
 }
-"""How each stage's trainer is made of its configuration and its data."""
+"""How each stage's trainer is made of its configuration and its data.
+
+The loop calls the trainer's `train_step`: in SFT, reward model and DPO a batch of rows and the
+objective's `loss`, in PPO `PpoTrainer.update`.
+"""
 
 
 @dataclass(frozen=True, slots=True)
