@@ -52,7 +52,7 @@ def test_the_data_to_train_on_may_be_one_path(kind: type, tmp_path: Path) -> Non
     path = tmp_path / "mine"
     with pytest.raises(cai.CaiError) as error:
         cai.train(cai.SftConfig(), kind(path), tmp_path / "out")
-    assert f"there is no file or folder {path}" in str(error.value)
+    assert f"There is no file or folder {path}" in str(error.value)
 
 
 def test_public_modules_need_no_import_of_their_own() -> None:

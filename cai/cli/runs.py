@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +34,7 @@ def command(runs_dir: Path, as_json: bool) -> None:
 
     path = runs_dir / "store.sqlite"
     records = []
-    if path.exists():
+    if os.path.lexists(path):  # a link to nowhere is a damaged store, not an empty folder
         with Store.open(path, read_only=True) as store:
             busy = store.locked()
             records = [_record(store, run, busy) for run in store.runs()]

@@ -125,7 +125,7 @@ LINKS = {
     "start": (["train", "sft", "-d", "t.jsonl", "--adapter", "./loop"], 2),
     "reward": (["train", "ppo", "-d", "t.jsonl", "--reward", "loop"], 2),
     "merge": (["merge", "./loop", "-o", "out"], 2),
-    "audit": (["audit", "report", "loop"], 2),
+    "audit": (["audit", "report", "loop"], 4),
 }
 
 

@@ -169,7 +169,7 @@ def test_a_dry_run_of_ppo_needs_no_reward_and_counts_all_that_is_held(
         ("learning_rte: 1", 2, "Did you mean 'learning_rate'?"),
         ("stage: dpo", 2, "is for another stage"),
         ("- 1", 2, "does not hold settings"),
-        ("epochs: [", 3, "settings.yaml:2:1: C005"),
+        ("epochs: [", 2, "settings.yaml:2:1: C005"),
         ("epochs: soon", 2, "epochs is 'soon'; it must be a number"),
     ],
 )
