@@ -91,7 +91,7 @@ def test_killed_and_started_again(stage: str, run: Path, tmp_path: Path) -> None
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130 and b"Traceback" not in said, said.decode()
-    assert b"go on" in said
+    assert b"again to resume" in said
     process = start(stage, run, broken)
     _, said = process.communicate(timeout=300)
     assert process.returncode == 0 and b"Resuming after" in said, said.decode()
