@@ -160,5 +160,5 @@ def nearby(target: Path, otherwise: str) -> str:
     """A hint for a file that does not exist: one beside it with a similar name, if any."""
     folder = target.parent
     names = [p.name for p in folder.iterdir()] if folder.is_dir() else []
-    close = get_close_matches(target.name, names, n=1, cutoff=0.6)
+    close = get_close_matches(target.name, names, n=1, cutoff=0.7)  # `.yaml` alone is 0.6
     return f"Did you mean `{close[0]}`?" if close else otherwise

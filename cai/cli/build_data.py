@@ -11,7 +11,7 @@ import click
 from cai.cli.build_estimate import build_probe_option
 from cai.cli.config_file import config_file_option
 from cai.cli.defaults import choose_prompts
-from cai.cli.output import json_option, print_json, warn
+from cai.cli.output import counted, json_option, print_json, warn
 from cai.cli.roles import build_options, load_options, make_models, models_of, prompt_options
 from cai.errors import UsageError
 
@@ -194,9 +194,9 @@ def _facts(constitution: Constitution, prompts: PromptFile) -> dict[str, Any]:
 
 def _repair(store: Store) -> None:
     dropped = store.repair()
-    steps = f"{dropped.steps} damaged step" + ("s" if dropped.steps != 1 else "")
-    records = f"{dropped.records} record" + ("s" if dropped.records != 1 else "")
-    text = f"Dropped {steps}, and with it {records}; the build makes again what its run lacks."
+    steps = counted(dropped.steps, "damaged step")
+    records = counted(dropped.records, "record")
+    text = f"Dropped {steps}, and {records} made of them; the build generates what its run lacks."
     if not dropped:
         text = "Nothing in the store is damaged."
     warn(text, prefix="")

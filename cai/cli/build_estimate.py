@@ -235,8 +235,9 @@ def _lines(estimate: BuildEstimate) -> Iterator[str]:
     yield f"{'tokens read':18}{plan.least.read:18,}{plan.most.read:14,}"
     yield f"{'tokens written':18}{plan.least.written:18,}{plan.most.written:14,}"
     yield (
-        f"\nAssumes {counted(estimate.text_tokens, 'token')} per text (--response-tokens). Shared"
-        " prefixes are computed once, so fewer tokens are computed than read."
+        f"\nAssumes {counted(estimate.text_tokens, 'token')} per text (`cai plan"
+        " --response-tokens` takes another number). Shared prefixes are computed once, so fewer"
+        " tokens are computed than read."
     )
     if plan.too_long:
         yield click.style(

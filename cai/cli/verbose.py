@@ -1,4 +1,4 @@
-"""`--verbose`: what is logged is shown on stderr, too."""
+"""`--verbose`: shows log records on stderr."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 
 
 class _Stderr(logging.Handler):
-    """Writes to whatever stderr is by then, so that lines go above a live one."""
+    """Writes to the current stderr, so that lines appear above a live progress line."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print the record, unless the terminal shows its text anyway."""

@@ -69,14 +69,14 @@ def run_log(folder: Path, title: str, facts: Mapping[str, Any]) -> Iterator[None
 
 
 class Interval:
-    """True at most once in so many seconds, and not at once."""
+    """True at most once in `seconds`, the first time after as long."""
 
     def __init__(self, seconds: float = SECONDS_BETWEEN) -> None:
         self._seconds = seconds
         self._last = time.monotonic()
 
     def __call__(self) -> bool:
-        """Whether the time is over; if so, it begins anew."""
+        """Whether the interval has passed; if so, the next one begins."""
         if time.monotonic() - self._last < self._seconds:
             return False
         self._last = time.monotonic()
@@ -84,7 +84,7 @@ class Interval:
 
 
 class LogFormatter(logging.Formatter):
-    """Lines with a time, without secrets and without characters that steer a terminal."""
+    """Lines with a time, without secrets and without control characters."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(message)s")
@@ -101,7 +101,7 @@ class LogFormatter(logging.Formatter):
 
 
 def without_secrets(text: str) -> str:
-    """The text with `***` for the keys and passwords of the environment, and for what looks so."""
+    """The text with `***` for keys and passwords: those of the environment, and look-alikes."""
     for name, value in os.environ.items():
         if _SECRET.search(name) and len(value) >= _SHORTEST_SECRET:
             text = text.replace(value, "***")
@@ -123,7 +123,7 @@ def versions() -> dict[str, str]:
 
 
 class _File(logging.FileHandler):
-    """A log that can't be written to any more stops nothing."""
+    """Appends to the log; a disk that fills up meanwhile does not stop the run."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
-        """Do without the line."""
+        """Drop the line."""

@@ -416,7 +416,8 @@ def build_config(
 
     where: the source of the values, or of the value with a given name, for messages.
 
-    Raises `UsageError` for unknown names (all of them, with similar known ones) and wrong types.
+    Raises `UsageError` for unknown names (all of them, with similar known ones), wrong types, and
+    a setting that one source gives under its old and its new name.
     """
     fields = {item.name: item for item in dataclasses.fields(kind)}
     aliases = {item.metadata["alias"]: item.name for item in fields.values()}
@@ -428,8 +429,19 @@ def build_config(
     settings: dict[str, Any] = {}
     for name, value in values.items():
         field = fields[aliases.get(name, name)]
+        both = name != field.name and field.name in values
+        if both and _source(places[name]) == _source(places[field.name]):
+            raise UsageError(
+                f"{places[name]}: {name} is the old name of {field.name}, which is set, too",
+                hint=f"Give {field.name} alone.",
+            )
         settings[field.name] = _typed(field, value, places[name])
     return kind(**settings)
+
+
+def _source(place: str) -> str:
+    """The file of a place such as `file:line:col`, or the command line."""
+    return place.partition(":")[0]
 
 
 def _typed(item: dataclasses.Field[Any], value: Any, source: str) -> Any:

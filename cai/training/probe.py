@@ -11,16 +11,17 @@ import torch
 from cai.training.trainer import StageTrainer
 
 SECONDS = 10.0
-"""A second step is measured where the first one, which also warms up, took less."""
+"""A second step is measured if the first, which includes the warm-up, took less than this."""
 
 
 @dataclass(frozen=True, slots=True)
 class StepProbe:
-    """What the first steps took.
+    """Time and memory of the first steps.
 
-    steps: that were taken. seconds: of the last of them. tokens: that it read, or wrote. prepare:
-    seconds of all the work before the first step, from a part of it. peak: the most bytes in use,
-    of the GPU or else of this process; None where the system does not say. total: seconds of all.
+    steps: how many were taken. seconds: duration of the last one. tokens: how many that one read
+    or generated. prepare: estimated seconds of the whole work before the first step. peak: peak
+    memory in bytes, of the GPU or else of this process; None if the system does not report it.
+    total: seconds of the whole probe.
     """
 
     steps: int
@@ -34,7 +35,7 @@ class StepProbe:
 def probe_steps(trainer: StageTrainer) -> StepProbe:
     """Take a step or two of a run that has not begun, on its own rows; nothing is written.
 
-    The trainer is of no use afterwards. Raises what a step raises.
+    The trainer can't be used afterwards. Raises what a step raises.
     """
     device = trainer.backbone.device
     begin = time.monotonic()

@@ -137,7 +137,7 @@ def test_one_command_drops_damaged_steps_and_makes_them_again(
     assert "its result was changed" in output.out and "--repair" in output.err
     cai(*build, "--repair")
     output = capsys.readouterr()
-    assert "Dropped 1 damaged step, and with it 1 record" in output.err
+    assert "Dropped 1 damaged step, and 1 record" in output.err
     assert "Generated 1 step;" in output.out
     assert digests(Path("runs/a")) == before
     cai("verify", "runs/a")

@@ -55,6 +55,11 @@ def test_older_names_of_settings_still_work() -> None:
     config = build_config(PpoConfig, {"check": "rewards:polite"}, "x")
     assert isinstance(config, PpoConfig) and config.second_reward == "rewards:polite"
     assert build_config(SftConfig, {"learned": "all"}, "x") == SftConfig(loss_on="all")
+    with pytest.raises(UsageError, match="learned is the old name of loss_on, which is set, too"):
+        build_config(SftConfig, {"loss_on": "last", "learned": "all"}, "the command line")
+    places = {"loss_on": "s.yaml:1:1", "learned": "the command line"}
+    both = {"loss_on": "last", "learned": "all"}
+    assert build_config(SftConfig, both, places.__getitem__).loss_on == "all"  # an override
     with_coefficient = build_config(RewardConfig, {"centring": 0.5}, "x")
     assert isinstance(with_coefficient, RewardConfig) and with_coefficient.centering == 0.5
 
