@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from cai.data import strict_json
 from cai.errors import DataError
 from cai.types import Example, Principle
 
@@ -54,17 +55,15 @@ class ContentFormat(NamedTuple):
 def read_format(name: str, text: str, file: str) -> ImportedContent:
     """Parse a file. Raises `DataError`, which names the place in it."""
     try:
-        value = json.loads(text, object_pairs_hook=_each_once)
-    except _Unexpected as error:
-        raise DataError(f"{file}: {error}", hint="Give one of them another name.") from None
+        value = strict_json.loads(text)
+    except strict_json.NonStandardJson as error:
+        raise DataError(
+            f"{file}: {error}", hint="Write each key once, finite numbers, and few levels."
+        ) from None
     except json.JSONDecodeError as error:
         raise DataError(
             f"{file}:{error.lineno}:{error.colno} is not JSON",
             hint="If it is a LangChain constitution in Python, dump it as JSON first.",
-        ) from None
-    except (ValueError, RecursionError):
-        raise DataError(
-            f"{file} is not JSON that can be read", hint="Look at its nesting and its numbers."
         ) from None
     try:
         content = FORMATS[name].read(value)
@@ -104,16 +103,6 @@ def unsupported(name: str, principles: Sequence[Principle]) -> tuple[str, ...]:
 
 class _Unexpected(ValueError):
     """The value is not of the format."""
-
-
-def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object without duplicate keys; JSON would silently keep the last of two."""
-    out = dict(pairs)
-    if len(out) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise _Unexpected(f"the key {twice!r} stands twice in one object")
-    return out
 
 
 def _expect(condition: bool, what: str) -> None:

@@ -163,7 +163,7 @@ def test_hidden_characters_do_not_come_in(home: Path, capsys: pytest.CaptureFixt
         ("llm-swarm", {"constitutions": {}}, "`constitutions` is not a list"),
         ("llm-swarm", {"constitutions": [{"critic": "x"}]}, "constitution 1: revision"),
         ("langchain", [{"name": "a", "critique_request": "x"}], "a: revision_request"),
-        ("langchain", "[" * 100_000, "is not JSON"),
+        ("langchain", "[" * 100_000, "nested too deeply"),
     ],
 )
 def test_what_is_not_of_the_format_is_told(name: str, value: Any, message: str) -> None:

@@ -59,7 +59,8 @@ def test_older_names_of_settings_still_work() -> None:
         build_config(SftConfig, {"loss_on": "last", "learned": "all"}, "the command line")
     places = {"loss_on": "s.yaml:1:1", "learned": "the command line"}
     both = {"loss_on": "last", "learned": "all"}
-    assert build_config(SftConfig, both, places.__getitem__).loss_on == "all"  # an override
+    overridden = build_config(SftConfig, both, places.__getitem__)
+    assert overridden == SftConfig(loss_on="all")
     with_coefficient = build_config(RewardConfig, {"centring": 0.5}, "x")
     assert isinstance(with_coefficient, RewardConfig) and with_coefficient.centering == 0.5
 
