@@ -92,8 +92,12 @@ class Backend(Protocol):
         """
         ...
 
-    def poll(self) -> list[GroupResult]:
-        """Compute until at least one group is finished; empty only when nothing is queued."""
+    def poll(self, timeout: float | None = None) -> list[GroupResult]:
+        """Work until at least one group is finished; empty when nothing is queued.
+
+        timeout: in seconds, after which a backend that waits for others to compute (a server)
+        returns with nothing finished. A backend that computes in this process ignores it.
+        """
         ...
 
     def release(self, conversation: str) -> None:

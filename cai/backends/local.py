@@ -173,7 +173,7 @@ class LocalBackend:
             self._jobs[id(job)] = (job, pending, place)
             self._sampler.submit(job)
 
-    def poll(self) -> list[GroupResult]:
+    def poll(self, timeout: float | None = None) -> list[GroupResult]:
         """Compute until at least one group is finished; empty only when nothing is queued.
 
         Scores go first: they are short, and tasks that wait for them then have text to generate.

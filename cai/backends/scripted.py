@@ -134,7 +134,7 @@ class ScriptedBackend:
         """Queue a group."""
         self._queue.append((ticket, tuple(group)))
 
-    def poll(self) -> list[GroupResult]:
+    def poll(self, timeout: float | None = None) -> list[GroupResult]:
         """Answer the oldest group. A rule that raises a `CaiError` fails its group alone."""
         if not self._queue:
             return []

@@ -20,6 +20,9 @@ from cai.types import Prompt, Result
 
 T = TypeVar("T")
 
+_TURN = 0.005
+"""Seconds to wait for one backend while others have work, too."""
+
 
 @dataclass(frozen=True, slots=True)
 class PromptTask(Generic[T]):
@@ -115,10 +118,11 @@ class _Driver(Generic[T]):
 
     def answer(self) -> None:
         """Let each backend work, commit its results, then continue the tasks that need them."""
-        for backend in self._backends:
-            if not self._in_flight[id(backend)]:
+        busy = [b for b in self._backends if self._in_flight[id(b)]]
+        for backend in busy:
+            groups = backend.poll(None if len(busy) == 1 else _TURN)
+            if not groups:
                 continue
-            groups = backend.poll()
             self._in_flight[id(backend)] -= len(groups)
             with self._store.transaction():
                 failure = self._hand_on(groups)
