@@ -1,0 +1,355 @@
+"""A server that fails: OpenAI's API on loopback, with faults drawn by seed and a record of calls.
+
+    with FaultyServer(1, share=0.3) as server:
+        ...  # a client at server.url, model server.model
+    assert server.record.violations == []
+
+Answers follow https://platform.openai.com/docs/api-reference; the words are the toy model's and
+depend on the request's body alone. Faults hit the two completion endpoints, not /v1/models.
+
+Run as a program, it serves in a process of its own until it is killed, and prints its address:
+`python -m tests.servers.faulty --share 0 --slow 0.01`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, Self
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import Receive, Scope, Send
+
+from tests.servers import openai_format, toy_lm
+from tests.servers.faults import MIX, STATUSES, Failing, Fault, draw, respond, retry_after
+from tests.servers.loopback import LoopbackServer, left
+from tests.servers.record import Call, Record
+from tests.servers.refusals import (
+    BAD_JSON,
+    INVALID,
+    ContextWords,
+    Refusal,
+    context_refusal,
+    incomplete,
+    no_model,
+    not_found,
+    unauthorized,
+)
+
+MODEL = "toy-lm"
+COMPLETIONS = ("/v1/chat/completions", "/v1/completions")
+Reasoning = Literal["reasoning_content", "reasoning", "inline", "unclosed"]
+Logprobs = Literal["served", "ignored", "empty", "null"]
+Json = dict[str, Any]
+
+
+class FaultyServer:
+    """See the module. Each mode is a method, before entering or while it runs, and returns self.
+
+    share: of attempts that fail; which of `faults`, is drawn by seed, body and attempt. at_most:
+    failed attempts a body, so that a client with more retries gets everything. delay: seconds
+    before each right answer. keep: how many calls the record keeps (None: all).
+    """
+
+    model = MODEL
+
+    def __init__(
+        self,
+        seed: int = 0,
+        *,
+        share: float = 0.3,
+        faults: Sequence[Fault] = MIX,
+        at_most: int | None = None,
+        delay: float = 0.0,
+        hang_seconds: float = 30.0,
+        drip_seconds: float = 0.4,
+        keep: int | None = None,
+        port: int = 0,
+    ) -> None:
+        self._seed, self._share, self._faults, self._at_most = seed, share, tuple(faults), at_most
+        self._delay, self._hang, self._drip = delay, hang_seconds, drip_seconds
+        self._dead_after: int | None = None
+        self._limit: tuple[int, float | None] | None = None
+        self._refusal: Refusal | None = None
+        self._context: tuple[int, ContextWords] | None = None
+        self._key: str | None = None
+        self._logprobs: Logprobs = "served"
+        self._reasoning: Reasoning | None = None
+        self._words: Callable[[Json], str] | None = None
+        self._began = time.monotonic()
+        self.record = Record(keep)
+        self._server = LoopbackServer(self._app, port=port)
+
+    @property
+    def url(self) -> str:
+        """The base URL of clients: `http://127.0.0.1:8000/v1`."""
+        return f"{self._server.address}/v1"
+
+    @property
+    def port(self) -> int:
+        return self._server.port
+
+    def __enter__(self) -> Self:
+        self._server.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._server.__exit__(*error)
+
+    def dead_after(self, requests: int) -> Self:
+        """The request after that many kills the server: the port closes, connections abort."""
+        self._dead_after = requests
+        return self
+
+    def slow(self, seconds: float) -> Self:
+        """Right answers take that long (back-pressure)."""
+        self._delay = seconds
+        return self
+
+    def limit(self, requests: int, *, retry_after: float | None = None) -> Self:
+        """429 for whatever comes while that many are under way. retry_after: whole seconds."""
+        self._limit = (requests, retry_after)
+        return self
+
+    def refuse(self, refusal: Refusal | None) -> Self:
+        """Every completion is refused; None ends it."""
+        self._refusal = refusal
+        return self
+
+    def context(self, tokens: int, words: ContextWords = "openai") -> Self:
+        """Prompts that leave no room are refused, as that server says it."""
+        self._context = (tokens, words)
+        return self
+
+    def requires_key(self, key: str) -> Self:
+        """401 without `Authorization: Bearer key`. The refusal repeats what was sent."""
+        self._key = key
+        return self
+
+    def ignores_logprobs(self) -> Self:
+        """`logprobs` is accepted, and missing from the answer, as with `transformers serve`."""
+        self._logprobs = "ignored"
+        return self
+
+    def lies(self, about: Literal["empty", "null"]) -> Self:
+        """`logprobs` is in the answer, but has nothing in it."""
+        self._logprobs = about
+        return self
+
+    def reasons(self, where: Reasoning) -> Self:
+        """Chat answers have a reasoning: in that field, or inline in `<think>`."""
+        self._reasoning = where
+        return self
+
+    def says(self, words: str | Callable[[Json], str]) -> Self:
+        """All answers are `words`, or what they return for the request's body."""
+        self._words = words if callable(words) else lambda _: words
+        return self
+
+    async def _app(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        try:
+            body = await request.body()
+        except ClientDisconnect:
+            return
+        digest = hashlib.blake2b(scope["path"].encode() + b"\0" + body, digest_size=8).hexdigest()
+        authorization = request.headers.get("authorization")
+        if self._dead_after is not None and self.record.requests >= self._dead_after:
+            self._server.die()
+            await left(receive, seconds=5)
+            return
+        attempt = self.record.arrive(digest, authorization)
+        in_flight, since = self.record.in_flight, time.monotonic() - self._began
+        fault, status = None, None
+        try:
+            refusal = self._refused(request, body)
+            if refusal is not None:
+                if refusal.retry_after is not None:
+                    self.record.wait(digest, refusal.retry_after)
+                await respond(send, refusal.status, refusal.content, headers=refusal.headers)
+                status = refusal.status
+                return
+            try:
+                answer = self._answer(scope["path"], digest, body)
+            except (KeyError, TypeError, ValueError):  # a parameter of a wrong type
+                await respond(send, INVALID.status, INVALID.content)
+                status = INVALID.status
+                return
+            fault = self._fault(scope["path"], digest, attempt)
+            if fault is not None:
+                self.record.faults[fault] += 1
+                await self._fail(fault, answer, digest, scope, receive, send)
+                status = STATUSES.get(fault)
+            elif self._delay and await left(receive, seconds=self._delay):
+                self.record.abandoned += 1
+            else:
+                await respond(send, 200, json.dumps(answer).encode())
+                status = 200
+                self.record.answered += 1
+        finally:
+            self.record.in_flight -= 1
+            self.record.calls.append(
+                Call(since, scope["path"], digest, attempt, in_flight, fault, status, authorization)
+            )
+
+    def _refused(self, request: Request, body: bytes) -> Refusal | None:
+        path = request.scope["path"]
+        if self._key is not None and request.headers.get("authorization") != f"Bearer {self._key}":
+            return unauthorized(request.headers.get("authorization"))
+        if path == "/v1/models" and request.method == "GET":
+            return None
+        if path not in COMPLETIONS or request.method != "POST":
+            return not_found(request.method, path)
+        if self._refusal is not None:
+            return self._refusal
+        try:
+            asked = json.loads(body)
+        except ValueError:
+            return BAD_JSON
+        if not isinstance(asked, dict):
+            return BAD_JSON
+        if asked.get("model") != MODEL:
+            return no_model(str(asked.get("model")))
+        if not _is_complete(path, asked):
+            return incomplete(path)
+        if self._limit is not None and self.record.in_flight > self._limit[0]:
+            return Refusal.of(429, "Too many requests are under way.", "rate_limit_error").after(
+                self._limit[1]
+            )
+        return self._too_long(path, asked)
+
+    def _too_long(self, path: str, asked: Json) -> Refusal | None:
+        if self._context is None:
+            return None
+        limit, words = self._context
+        prompt = max(map(len, _prompts(path, asked)))
+        room = _max_tokens(path, asked)
+        return context_refusal(words, limit, prompt, room) if prompt + room > limit else None
+
+    def _fault(self, path: str, digest: str, attempt: int) -> Fault | None:
+        if path not in COMPLETIONS or (self._at_most is not None and attempt > self._at_most):
+            return None
+        return draw(self._seed, digest, attempt, share=self._share, faults=self._faults)
+
+    async def _fail(
+        self, fault: Fault, answer: Json, digest: str, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        after = retry_after(fault)
+        if after is not None:
+            self.record.wait(digest, after[1])
+        await Failing(
+            fault,
+            answer,
+            header=None if after is None else after[0],
+            hang_seconds=self._hang,
+            drip_seconds=self._drip,
+        )(scope, receive, send)
+
+    def _answer(self, path: str, digest: str, body: bytes) -> Json:
+        if path == "/v1/models":
+            return openai_format.models(MODEL, owner="tests")
+        asked = json.loads(body)
+        prompts = _prompts(path, asked)
+        answers = [self._say(prompt, path, asked, digest) for prompt in prompts]
+        if "chat" not in path:
+            top = asked.get("logprobs")
+            answer = openai_format.completion(
+                digest, MODEL, prompts, answers, top=top, echo=bool(asked.get("echo"))
+            )
+            hollow: Json = {"tokens": [], "token_logprobs": [], "top_logprobs": []}
+        else:
+            top = int(asked.get("top_logprobs") or 0) if asked.get("logprobs") else None
+            answer = openai_format.chat_completion(digest, MODEL, prompts[0], answers[0], top=top)
+            hollow = {"content": []}
+        for choice in answer["choices"]:
+            if self._logprobs == "ignored":
+                del choice["logprobs"]
+            elif top is not None and self._logprobs != "served":
+                choice["logprobs"] = hollow if self._logprobs == "empty" else None
+            if "message" in choice:
+                self._reason(choice["message"], asked, digest)
+        return answer
+
+    def _say(self, prompt: list[int], path: str, asked: Json, digest: str) -> list[toy_lm.Answer]:
+        count = int(asked.get("n") or 1)
+        if self._words is not None:
+            return [toy_lm.spoken(prompt, self._words(asked))] * count
+        seed = int(digest, 16) if asked.get("seed") is None else int(asked["seed"])
+        stop = asked.get("stop") or ()
+        settings: Json = {
+            "max_tokens": _max_tokens(path, asked),
+            "temperature": 1.0 if asked.get("temperature") is None else asked["temperature"],
+            "top_p": 1.0 if asked.get("top_p") is None else asked["top_p"],
+            "stop": [stop] if isinstance(stop, str) else stop,
+        }
+        return [
+            toy_lm.generate(prompt, toy_lm.Decoding(seed=1000 * seed + index, **settings))
+            for index in range(count)
+        ]
+
+    def _reason(self, message: Json, asked: Json, digest: str) -> None:
+        switch = (asked.get("chat_template_kwargs") or {}).get("enable_thinking", True)
+        if self._reasoning is None or not switch:
+            return
+        prompt = toy_lm.encode(digest)
+        thought = toy_lm.generate(prompt, toy_lm.Decoding(max_tokens=12, ignore_end=True)).text
+        if self._reasoning == "inline":
+            message["content"] = f"<think>\n{thought}\n</think>\n\n{message['content']}"
+        elif self._reasoning == "unclosed":
+            message["content"] = f"<think>\n{thought}"
+        else:
+            message[self._reasoning] = thought
+
+
+def _is_complete(path: str, asked: Json) -> bool:
+    """Whether there is a prompt to answer."""
+    if "chat" not in path:
+        return bool(asked.get("prompt"))
+    turns = asked.get("messages")
+    return isinstance(turns, list) and all(
+        isinstance(turn, dict) and isinstance(turn.get(name), str)
+        for turn in turns
+        for name in ("role", "content")
+    )
+
+
+def _prompts(path: str, asked: Json) -> list[list[int]]:
+    """The prompts of a request as token ids."""
+    if "chat" in path:
+        return [toy_lm.encode(toy_lm.chat_text(asked["messages"]))]
+    prompt = asked["prompt"]
+    many = prompt if isinstance(prompt, list) and not isinstance(prompt[0], int) else [prompt]
+    return [toy_lm.encode(one) if isinstance(one, str) else one for one in many]
+
+
+def _max_tokens(path: str, asked: Json) -> int:
+    wanted = asked.get("max_completion_tokens", asked.get("max_tokens"))
+    return (64 if "chat" in path else 16) if wanted is None else int(wanted)
+
+
+def main() -> None:
+    """Serve in a process of its own."""
+    parser = argparse.ArgumentParser(prog="python -m tests.servers.faulty")
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--share", type=float, default=0.0)
+    parser.add_argument("--slow", type=float, default=0.0)
+    parser.add_argument("--dead-after", type=int)
+    parser.add_argument("--says", help="the text of all answers")
+    options = parser.parse_args()
+    server = FaultyServer(options.seed, share=options.share, port=options.port, keep=1000)
+    if options.dead_after is not None:
+        server.dead_after(options.dead_after)
+    if options.says is not None:
+        server.says(options.says)
+    with server.slow(options.slow):
+        print(server.url, flush=True)
+        while True:
+            time.sleep(3600)
+
+
+if __name__ == "__main__":
+    main()
