@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from cai.errors import PromptError
+from cai.errors import CaiError
 from cai.pipeline.build import Models
 from cai.pipeline.drive import PromptTask, Tally, drive
 from cai.pipeline.fixed_texts import compare_texts, with_texts
@@ -57,7 +57,7 @@ def run_tasks(
     models: Models,
     *,
     finish: Callable[[PromptTask[T], T], None],
-    give_up: Callable[[PromptTask[T], PromptError], None],
+    give_up: Callable[[PromptTask[T], CaiError], None],
     store: Store | None = None,
 ) -> Tally:
     """Run procedures on models concurrently, as a build does. Returns the counts of steps.

@@ -21,7 +21,7 @@ from cai.authoring.expectations import (
     model_expectations,
     offline_failures,
 )
-from cai.errors import Interrupted, PromptError
+from cai.errors import CaiError, Interrupted
 from cai.pipeline.build import Models
 from cai.pipeline.config import BuildConfig
 from cai.pipeline.drive import PromptTask, Tally
@@ -204,7 +204,7 @@ class _Attempts:
         failures = failed_expectations(test, self.constitution, attempt)
         self._add(task, _Outcome(failures, attempt_outputs(attempt), seconds))
 
-    def give_up(self, task: PromptTask[tuple[Attempt, float]], error: PromptError) -> None:
+    def give_up(self, task: PromptTask[tuple[Attempt, float]], error: CaiError) -> None:
         self._add(task, _Outcome((f"can't be run: {error.message}",)))
 
     def _add(self, task: PromptTask[tuple[Attempt, float]], outcome: _Outcome) -> None:

@@ -95,8 +95,8 @@ class Backend(Protocol):
     def poll(self, timeout: float | None = None) -> list[GroupResult]:
         """Work until at least one group is finished; empty when nothing is queued.
 
-        timeout: in seconds, after which a backend that waits for others to compute (a server)
-        returns with nothing finished. A backend that computes in this process ignores it.
+        timeout: in seconds, after which it returns with nothing finished. A backend that computes
+        in this process first ends the step that it is at.
         """
         ...
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -174,10 +176,11 @@ class LocalBackend:
             self._sampler.submit(job)
 
     def poll(self, timeout: float | None = None) -> list[GroupResult]:
-        """Compute until at least one group is finished; empty only when nothing is queued.
+        """Compute until at least one group is finished, or for `timeout` seconds.
 
         Scores go first: they are short, and tasks that wait for them then have text to generate.
         """
+        end = math.inf if timeout is None else time.monotonic() + timeout
         with self._weights():
             if self._scoring:
                 return [self._score(self._scoring.popleft())]
@@ -185,6 +188,8 @@ class LocalBackend:
             while not results and self._sampler.busy:
                 for job in self._sampler.step():
                     results += self._finish(job)
+                if time.monotonic() >= end:
+                    break
             return results
 
     def release(self, conversation: str) -> None:

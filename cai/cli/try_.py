@@ -86,7 +86,7 @@ def _run_once(
     """Run the one procedure. Raises `PromptError` where the prompt can't be used."""
     from cai.authoring.attempt import attempt, run_tasks
     from cai.cli.unknown_words import requests_of, warn_of_unknown_words
-    from cai.errors import PromptError
+    from cai.errors import CaiError
     from cai.pipeline.drive import PromptTask
 
     models = make_models(options)
@@ -100,7 +100,7 @@ def _run_once(
         },
     )  # fmt: skip
     results: list[Attempt] = []
-    errors: list[PromptError] = []
+    errors: list[CaiError] = []
     draws = replace(draws, reasoners=models.reasoners)
     steps = attempt(prompt, rules, draws, response=response, other=other)
     run_tasks(

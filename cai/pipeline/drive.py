@@ -8,20 +8,36 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from cai.backends.base import Backend, GroupResult, Prepared
 from cai.errors import CaiError, PromptError
 from cai.pipeline.steps import Ask, BuildStage, ModelRole, Steps
-from cai.store.store import Store
 from cai.types import Prompt, Result
 
 T = TypeVar("T")
 
 _TURN = 0.005
 """Seconds to wait for one backend while others have work, too."""
+
+
+class StepStore(Protocol):
+    """Where results are kept: a `cai.store.store.Store`, or what stands in for one."""
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """Commits all that is written inside it, or nothing."""
+        ...
+
+    def get_steps(self, keys: Sequence[str]) -> dict[str, Result]:
+        """The results of these keys that it has."""
+        ...
+
+    def put_steps(self, items: Iterable[tuple[Prepared, Result]]) -> None:
+        """Keep results."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,23 +80,30 @@ class _Open(Generic[T]):
 
 
 def drive(
-    tasks: Iterator[PromptTask[T]],
+    tasks: Iterator[PromptTask[T] | None],
     by_role: Mapping[ModelRole, Backend],
-    store: Store,
+    store: StepStore,
     tally: Tally,
     *,
     finish: Callable[[PromptTask[T], T], None],
-    give_up: Callable[[PromptTask[T], PromptError], None],
+    give_up: Callable[[PromptTask[T], CaiError], None],
     tick: Callable[[], None] = lambda: None,
+    turn: float | None = None,
+    task_errors: type[CaiError] = PromptError,
 ) -> None:
     """Run all tasks to the end, as many at a time as the backends have capacity for.
 
+    tasks: None among them means that no other is ready now; it is asked for again after the next
+    results, and the drive ends when none is open. So a live queue can feed it.
     finish: called with each task's outcome, inside the transaction that commits its last step.
-    give_up: called, also inside a transaction, for a task whose prompt a model can't process.
-    tick: called after each batch of results.
-    Any other error of a backend ends the run; the results before it are committed.
+    give_up: called, also inside a transaction, for a task that fails with one of `task_errors`: by
+    default, one whose prompt a model can't process.
+    tick: called after each batch of results, and after each turn.
+    turn: the most seconds to wait for results, so that new tasks need not wait for them; None for
+    no limit.
+    Any other error ends the run; the results before it are committed.
     """
-    driver = _Driver(by_role, store, tally, finish, give_up)
+    driver = _Driver(by_role, store, tally, finish, give_up, turn, task_errors)
     while driver.take(tasks):
         driver.answer()
         tick()
@@ -93,20 +116,23 @@ class _Driver(Generic[T]):
     def __init__(
         self,
         by_role: Mapping[ModelRole, Backend],
-        store: Store,
+        store: StepStore,
         tally: Tally,
         finish: Callable[[PromptTask[T], T], None],
-        give_up: Callable[[PromptTask[T], PromptError], None],
+        give_up: Callable[[PromptTask[T], CaiError], None],
+        turn: float | None,
+        task_errors: type[CaiError],
     ) -> None:
         self._by_role, self._store, self._tally = by_role, store, tally
         self._finish, self._give_up = finish, give_up
+        self._turn, self._task_errors = turn, task_errors
         self._backends = list({id(b): b for b in by_role.values()}.values())
         self._capacity = max(b.capacity for b in self._backends)
         self._tickets = itertools.count()
         self._waiting: dict[int, _Open[T]] = {}
         self._in_flight: Counter[int] = Counter()
 
-    def take(self, tasks: Iterator[PromptTask[T]]) -> bool:
+    def take(self, tasks: Iterator[PromptTask[T] | None]) -> bool:
         """Open tasks up to the capacity; False when no task is open any more."""
         with self._store.transaction():
             while len(self._waiting) < self._capacity:
@@ -120,7 +146,7 @@ class _Driver(Generic[T]):
         """Let each backend work, commit its results, then continue the tasks that need them."""
         busy = [b for b in self._backends if self._in_flight[id(b)]]
         for backend in busy:
-            groups = backend.poll(None if len(busy) == 1 else _TURN)
+            groups = backend.poll(self._turn if len(busy) == 1 else _TURN)
             if not groups:
                 continue
             self._in_flight[id(backend)] -= len(groups)
@@ -134,7 +160,7 @@ class _Driver(Generic[T]):
         failure: CaiError | None = None
         for group in groups:
             open_task = self._waiting.pop(group.ticket)
-            if isinstance(group.error, PromptError):
+            if isinstance(group.error, self._task_errors):
                 self._quit(open_task.task, group.error)
             elif group.error is not None:
                 failure = group.error
@@ -174,10 +200,10 @@ class _Driver(Generic[T]):
             self._finish(task, end.value)
             self._tally.finished += 1
             self._close(task)
-        except PromptError as error:
+        except self._task_errors as error:
             self._quit(task, error)
 
-    def _quit(self, task: PromptTask[T], error: PromptError) -> None:
+    def _quit(self, task: PromptTask[T], error: CaiError) -> None:
         self._give_up(task, error)
         self._tally.set_aside += 1
         self._close(task)

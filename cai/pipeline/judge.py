@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cai.backends.base import Backend
-from cai.errors import PromptError
+from cai.errors import CaiError
 from cai.pipeline.build import Models
 from cai.pipeline.config import BuildConfig
 from cai.pipeline.drive import PromptTask, Tally, drive
@@ -33,7 +33,7 @@ def judge(
     steps = compare_texts(prompt, constitution, (config or BuildConfig()).draws, first, second)
     comparisons: list[Comparison] = []
 
-    def fail(task: PromptTask[Comparison], error: PromptError) -> None:
+    def fail(task: PromptTask[Comparison], error: CaiError) -> None:
         raise error
 
     with store.lock():

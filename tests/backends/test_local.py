@@ -247,3 +247,16 @@ def test_a_conversation_keeps_its_cache() -> None:
     both = len(first.payload.encoded.ids) + len(more.payload.encoded.ids)
     assert b.throughput.prompt_tokens == both - cached
     b.release("c")
+
+
+def test_a_poll_ends_in_time_and_nothing_is_lost() -> None:
+    """Without time, a poll is one step of the sampler: a token for each response."""
+    b = backend(2)
+    b.submit(1, [b.prepare(ask(max_new_tokens=12))], "c")
+    polls = [b.poll(0)]
+    while not polls[-1]:
+        polls.append(b.poll(0))
+    (response,) = polls[-1][0].results
+    assert isinstance(response, Generation)
+    assert 1 < len(polls) <= response.response_tokens + 1
+    assert texts(backend(2), ask(max_new_tokens=12)) == [response.text]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from cai.backends.scripted import ScriptedBackend
-from cai.errors import ModelError, PromptError
+from cai.errors import CaiError, ModelError, PromptError
 from cai.pipeline.build import build
 from cai.pipeline.config import BuildConfig
 from cai.pipeline.drive import PromptTask, Tally, drive
@@ -116,3 +116,46 @@ def test_a_build_takes_an_iterator_of_prompts(store: Store) -> None:
     from_iterator = build(constitution(), iter(prompts), store, scripted(), config)
     assert from_iterator == from_list
     assert {t.prompt.id for t in store.traces(from_list.id)} == {"a", "b"}
+
+
+def test_a_task_that_arrives_while_others_are_at_work_is_taken(store: Store) -> None:
+    """None says that no task is ready now: the drive asks again until it is done with those open.
+
+    Six results, a group a turn: c arrives after two of them, and d when none is open any more.
+    """
+    finished: list[str] = []
+    arrivals = iter(["a", "b", None, None, "c", None, None, None, None, "d"])
+
+    def live() -> Iterator[PromptTask[str] | None]:
+        for name in arrivals:
+            p = prompt(f"Question {name}?", name or "none")
+            yield PromptTask(name, p, twice(p)) if name else None
+
+    backend = ScriptedBackend(replies=[("", "fine")], capacity=3)
+    drive(
+        live(),
+        {"generator": backend, "critic": backend, "judge": backend},
+        store,
+        Tally(),
+        finish=lambda task, _: finished.append(task.name),
+        give_up=lambda *_: None,
+    )
+    assert finished == ["a", "b", "c"]
+    assert list(arrivals) == ["d"]
+
+
+def test_an_error_of_a_task_alone_may_be_any(store: Store) -> None:
+    backend = Faulty(replies=[("", "fine")])
+    backend.error = ModelError("the device is gone")
+    failures: dict[str, str] = {}
+    tasks = [PromptTask(n, p, twice(p)) for n in ("a", "poison") for p in [prompt(f"{n}?", n)]]
+    drive(
+        iter(tasks),
+        {"generator": backend, "critic": backend, "judge": backend},
+        store,
+        tally := Tally(),
+        finish=lambda *_: None,
+        give_up=lambda task, error: failures.update({task.name: str(error)}),
+        task_errors=CaiError,
+    )
+    assert (failures, tally.finished) == ({"poison": "the device is gone"}, 1)
