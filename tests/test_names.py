@@ -49,4 +49,4 @@ def test_check_means_the_final_check_of_a_response() -> None:
         if isinstance(node, ast.FunctionDef | ast.ClassDef)
         and re.match(r"_*check(?!point|out)", node.name, re.IGNORECASE)
     }
-    assert names == {"types.py:Check", "pipeline/revise.py:_check"}
+    assert names == {"types.py:Check", "pipeline/revise.py:check_response"}

@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 from cai.constitution import messages
 from cai.digest import digest
+from cai.pipeline.pointwise import capped_logit, no_problem_scores, pointwise_judgements
 from cai.pipeline.steps import Ask, Draws, Steps, ask_scores, generations, scores
 from cai.stats import logit, sigmoid
 from cai.text import seeds
@@ -30,18 +31,11 @@ from cai.types import (
     Generation,
     Judgement,
     Member,
-    Message,
     Messages,
     Prompt,
     Score,
     Scores,
 )
-
-LOGIT_CAP = 5.0
-"""Logits are capped softly before they are averaged, 5 tanh(x / 5), so that one very confident
-principle or order does not outweigh the others. Pointwise judging caps the logit of each response's
-"no problem", judging by letters that of each verdict. A hard clip would make two responses equal
-that both fail a principle; the soft cap still shows, a little, which one fails it worse."""
 
 
 def compare(
@@ -58,17 +52,29 @@ def compare(
         judge = _pointwise if constitution.feedback.mode == "pointwise" else _letters
         texts = _Pair(prompt, pair, first.text, second.text)
         judgements = yield from judge(texts, constitution, draws, members)
+    return make_comparison(prompt, pair, constitution, members, (first, second), judgements)
+
+
+def make_comparison(
+    prompt: Prompt,
+    pair: int,
+    constitution: Constitution,
+    members: Sequence[Member],
+    responses: tuple[Generation, Generation],
+    judgements: tuple[Judgement, ...],
+) -> Comparison:
+    """The comparison that judgements under some principles amount to."""
     p_ab = p_ba = None
     if constitution.feedback.mode == "letters" and judgements:
         p_ab = _mean(constitution, members, [(j, [j.p_first]) for j in judgements])
         swapped = [(j, [j.p_first_swapped]) for j in judgements if j.p_first_swapped is not None]
         p_ba = _mean(constitution, members, swapped) if swapped else None
-    steps = [first.key, second.key, *(s.key for j in judgements for s in j.scores)]
+    steps = [*(r.key for r in responses), *(s.key for j in judgements for s in j.scores)]
     return Comparison(
         id="c-" + digest([prompt.id, pair, [m.principle.id for m in members], steps])[:16],
         prompt=prompt,
         pair=pair,
-        responses=(first, second),
+        responses=responses,
         judgements=judgements,
         probability=preference(constitution, members, judgements),
         mode=constitution.feedback.mode,
@@ -126,7 +132,7 @@ def _mean(
     """
     several = sum(len(orders) for _, orders in verdicts) > 1
     letters = constitution.feedback.mode == "letters"
-    to_logit = _capped_logit if letters and several else logit
+    to_logit = capped_logit if letters and several else logit
     weight = {m.principle.id: m.weight for m in members}
     total = sum(weight[j.principle_id] for j, _ in verdicts)
     mean = sum(
@@ -152,30 +158,13 @@ def _pointwise(
     sides: list[tuple[Scores, ...]] = []
     thoughts: list[tuple[Generation, ...]] = []
     for side, text in enumerate((pair.first, pair.second)):
-        conversation = (*pair.prompt.messages, Message("assistant", text))
-        requests = tuple(
-            Score(
-                messages.critique(constitution, m.principle, conversation), constitution.no_problem
-            )
-            for m in members
-        )
+        requests = no_problem_scores(pair.prompt, constitution, members, text)
         side_scores, thought = yield from ask_scores(
             Ask("judge", "judgement", requests), pair.prompt, draws, pair.number, side
         )
         sides.append(side_scores)
         thoughts.append(thought)
-    out = []
-    for number, (member, a, b) in enumerate(zip(members, *sides, strict=True)):
-        p = sigmoid(_capped_logit(a.mass) - _capped_logit(b.mass))
-        principle = member.principle
-        reasoning = tuple(thought[number] for thought in thoughts if thought)
-        out.append(Judgement(principle.id, principle.version, p, None, (a, b), reasoning))
-    return tuple(out)
-
-
-def _capped_logit(p: float) -> float:
-    """5 tanh(logit(p) / 5)."""
-    return LOGIT_CAP * math.tanh(logit(p) / LOGIT_CAP)
+    return pointwise_judgements(members, (sides[0], sides[1]), (thoughts[0], thoughts[1]))
 
 
 class _OrderVerdict(NamedTuple):

@@ -13,6 +13,7 @@ From Bai et al. 2022, section 3.1. Departures from the paper:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ from cai.constitution import messages
 from cai.constitution.plans import eligible_members
 from cai.digest import digest
 from cai.pipeline.guards import guard
+from cai.pipeline.pointwise import no_problem_scores
 from cai.pipeline.steps import Ask, Draws, Steps, ask_scores, generations
 from cai.text import seeds
 from cai.text.critiques import read_critique
@@ -36,7 +38,6 @@ from cai.types import (
     Principle,
     Prompt,
     Revision,
-    Score,
     Trace,
 )
 
@@ -50,8 +51,8 @@ def revise(prompt: Prompt, constitution: Constitution, draws: Draws) -> Steps[Tr
     conversation: Messages = (*prompt.messages, Message("assistant", response.text))
     revisions: list[Revision] = []
     for number, principle in enumerate(draw_principles(prompt, constitution, draws.seed)):
-        start = _RoundStart(prompt, response.text, conversation)
-        revision = yield from _round(constitution, draws, start, number, principle)
+        start = RoundStart(prompt, response.text, conversation)
+        revision = yield from revision_round(constitution, draws, start, number, principle)
         revisions.append(revision)
         if revision.response is not None:
             conversation = _next_conversation(
@@ -60,9 +61,8 @@ def revise(prompt: Prompt, constitution: Constitution, draws: Draws) -> Steps[Tr
     final = conversation[-1].content
     checks: tuple[Check, ...] = ()
     if constitution.plan.check:
-        checks = yield from _check(prompt, constitution, draws, final)
-    trace_id = _trace_id(prompt, response, revisions, checks)
-    return Trace(trace_id, prompt, response, tuple(revisions), checks)
+        checks = yield from check_response(prompt, constitution, draws, final)
+    return make_trace(prompt, response, revisions, checks)
 
 
 def draw_principles(prompt: Prompt, constitution: Constitution, seed: int) -> tuple[Principle, ...]:
@@ -94,7 +94,7 @@ def _weight(member: Member, draw: str) -> float:
     return member.weight if draw == "weighted" else 1.0
 
 
-class _RoundStart(NamedTuple):
+class RoundStart(NamedTuple):
     """The input of a round: a conversation that ends with the current response."""
 
     prompt: Prompt
@@ -102,8 +102,8 @@ class _RoundStart(NamedTuple):
     conversation: Messages
 
 
-def _round(
-    constitution: Constitution, draws: Draws, start: _RoundStart, number: int, principle: Principle
+def revision_round(
+    constitution: Constitution, draws: Draws, start: RoundStart, number: int, principle: Principle
 ) -> Steps[Revision]:
     """One critique and, if it names a problem, one revision."""
     prompt, first, conversation = start
@@ -170,29 +170,26 @@ def _next_conversation(
     return (*messages.exchange(constitution, principle, conversation, critique_text), latest)
 
 
-def _check(
+def check_response(
     prompt: Prompt, constitution: Constitution, draws: Draws, final: str
 ) -> Steps[tuple[Check, ...]]:
     """Score the final response under every principle; the requests share one prefix."""
-    conversation = (*prompt.messages, Message("assistant", final))
-    requests = tuple(
-        Score(
-            messages.critique(constitution, member.principle, conversation),
-            constitution.no_problem,
-        )
-        for member in constitution.members
-    )
+    requests = no_problem_scores(prompt, constitution, constitution.members, final)
     scores, _ = yield from ask_scores(Ask("critic", "check", requests), prompt, draws)
     ids = (member.principle.id for member in constitution.members)
     return tuple(Check(i, s) for i, s in zip(ids, scores, strict=True))
 
 
-def _trace_id(
-    prompt: Prompt, response: Generation, revisions: list[Revision], checks: tuple[Check, ...]
-) -> str:
-    """A trace's id: a digest of its prompt, principles and steps."""
+def make_trace(
+    prompt: Prompt,
+    response: Generation,
+    revisions: Sequence[Revision] = (),
+    checks: tuple[Check, ...] = (),
+) -> Trace:
+    """The trace of a prompt. Its id is a digest of its prompt, principles and steps."""
     steps = [response.key]
     for r in revisions:
         steps += [g.key if g else "" for g in (r.critique, r.response)]
     steps += [c.scores.key for c in checks]
-    return "t-" + digest([prompt.id, [r.principle_id for r in revisions], steps])[:16]
+    trace_id = "t-" + digest([prompt.id, [r.principle_id for r in revisions], steps])[:16]
+    return Trace(trace_id, prompt, response, tuple(revisions), checks)

@@ -36,7 +36,7 @@ from cai.miniature.world.lexicon import covered_flaws
 from cai.miniature.world.requests import draw_request
 from cai.miniature.world.scenarios import SCENARIOS
 from cai.miniature.world.vocabulary import SYCOPHANTIC
-from cai.pipeline import compare
+from cai.pipeline import pointwise
 from cai.types import PrincipleTest
 from tests.e2e.helpers import listen_to_ctrl_c
 
@@ -139,7 +139,7 @@ def test_each_side_of_a_difference_is_capped() -> None:
 
 
 def test_the_evaluation_caps_as_the_engine_does() -> None:
-    assert verdicts.LOGIT_CAP == compare.LOGIT_CAP
+    assert verdicts.LOGIT_CAP == pointwise.LOGIT_CAP
 
 
 def test_pairs_that_fail_alike() -> None:
