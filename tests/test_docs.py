@@ -1,9 +1,9 @@
 """Docs cannot rot: every command that README and docs print is run as printed.
 
 In a fenced block marked `console`, a line that begins with `$ ` is a command. The commands of one
-file run in order in one empty folder, and `cd` on a line of its own holds for what follows; a
-comment `# exit N` at the end says which exit code is right. A block marked `yaml file=PATH` is
-written to that file, as a reader would. `make` targets are looked up in the Makefile instead of
+file run in order in one empty folder, and `cd` holds for what follows, as in one shell; a comment
+`# exit N` at the end says which exit code is right. A block marked `yaml file=PATH` is written to
+that file, as a reader would. `make` targets are looked up in the Makefile instead of
 run: CI runs them itself. Each plain `cai …` has a process of its own, forked from one that has
 imported torch and transformers already: that import is most of what a short command does. All else
 goes through a shell.
@@ -73,6 +73,8 @@ def test_commands_run_as_printed(page: Path, tmp_path: Path) -> None:
         plain = line.startswith("cai ") and not set("|&;<>$*~`") & set(line)
         code, told = (in_fork if plain else in_shell)(line, folder)
         assert code == (int(expected.group(1)) if expected else 0), f"{line}\n{told}"
+        if change := re.match(r"cd (\S+) &&", line):  # as in the one shell of a reader
+            folder = folder / change.group(1)
 
 
 def in_shell(line: str, folder: Path) -> tuple[int, str]:
