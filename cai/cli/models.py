@@ -64,8 +64,9 @@ def command(runs_dir: Path, as_json: bool) -> None:
 
     Each run is listed below the run that it started from. The rows are those trained on. The result
     is the accuracy on held-out rows if the stage has one, else the loss on them; for PPO, the last
-    mean score. A run with the status `interrupted` was ended by Ctrl-C or killed; run the same
-    command again to resume it. `stopped` means that the monitors of PPO stopped it.
+    mean score. A run with the status `interrupted` was ended by Ctrl-C or killed, and one with
+    `failed` by an error, which its run.json and run.log name; run the same command again to resume
+    either. `stopped` means that the monitors of PPO stopped it.
     """
     records = list(_records(runs_dir))
     models = [m for m in records if isinstance(m, TrainedModel)]

@@ -28,7 +28,8 @@ def command(runs_dir: Path, as_json: bool) -> None:
     """List the runs of a project, the newest last.
 
     The rows are those of the last export. A run with the status `interrupted` was ended by
-    Ctrl-C or killed; run the same command again to resume it.
+    Ctrl-C or killed, and one with `failed` by an error, which its run.log names; run the same
+    command again to resume either.
     """
     from cai.store.store import Store
 

@@ -12,6 +12,10 @@ NAME = "run.json"
 LOCK = ".lock"
 """A process that trains holds it: see `cai.store.lock`."""
 FORMAT = "cai-model/1"
+UNFINISHED = ("running", "failed")
+"""Statuses of a run that its command resumes: it runs or was ended early, or an error ended it."""
+TRAIN_ELSEWHERE = "Choose another --out, or remove the folder and train again."
+"""The hint for a record that is damaged."""
 
 
 def is_run(folder: Path) -> bool:
@@ -33,14 +37,16 @@ def read_run(folder: Path | str) -> dict[str, Any]:
             hint="List the models with: cai models",
         ) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{file} can't be read: {error}", hint="Train again.") from None
+        raise DataError(f"{file} can't be read: {error}", hint=TRAIN_ELSEWHERE) from None
 
 
 def require_finished(home: Path) -> dict[str, Any]:
     """The content of `run.json`. Raises `DataError` if the training is not finished."""
     run = read_run(home)
-    if run["status"] == "running":
+    if run["status"] in UNFINISHED:
+        reason = f": {run['error']}" if run.get("error") else ""
         raise DataError(
-            f"The training run {home} is not finished", hint="Run its command again to finish it."
+            f"The training run {home} is not finished{reason}",
+            hint="Run its command again to finish it.",
         )
     return run

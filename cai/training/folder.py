@@ -1,7 +1,8 @@
 """The folder of a training run: settings, record, metrics, weights.
 
 config.yaml        every setting as resolved
-run.json           the record: base, parents, data, status, results; digests of all files
+run.json           the record: base, parents, data, status, results, the error that ended it;
+                   digests of all files
 metrics.jsonl      a line a step, and one for each evaluation on the held-out set
 set_aside.jsonl    rows that could not be used, each with its reason
 adapter/, head.safetensors, model/    what was trained
@@ -27,9 +28,18 @@ from cai import __version__
 from cai.data.files import partial_of, store_errors, sweep
 from cai.data.manifest import pretty
 from cai.data.run_log import NAME as LOG
-from cai.data.training_run import FORMAT, LOCK, NAME, is_run, read_run, require_finished
+from cai.data.training_run import (
+    FORMAT,
+    LOCK,
+    NAME,
+    TRAIN_ELSEWHERE,
+    UNFINISHED,
+    is_run,
+    read_run,
+    require_finished,
+)
 from cai.digest import digest, file_digest
-from cai.errors import DataError, StoreError, UsageError
+from cai.errors import CaiError, DataError, Interrupted, StoreError, UsageError
 from cai.options import flag
 from cai.store.lock import file_lock
 from cai.training.config import TrainConfig
@@ -89,7 +99,7 @@ class RunFolder:
             return False
         record = read_run(self.path)
         if record["id"] != self.id:
-            if record["status"] == "running" and not _has_begun(self.path):
+            if record["status"] in UNFINISHED and not _has_begun(self.path):
                 self._begin()
                 return False
             raise UsageError(
@@ -101,7 +111,23 @@ class RunFolder:
                 f" {record['results'].get('stopped')}",
                 hint="Change a setting, and choose another --out.",
             )
+        if record["status"] == "failed":
+            self._write("running", {})
         return True
+
+    @contextmanager
+    def failure_recorded(self) -> Iterator[None]:
+        """Record an error that ends the run; Ctrl-C is none. The run can be resumed either way."""
+        try:
+            yield
+        except Interrupted:
+            raise
+        except Exception as error:
+            if read_run(self.path)["status"] == "running":  # not stopped by its monitors
+                with suppress(StoreError):  # a full disk: the error itself says so
+                    text = error.message if isinstance(error, CaiError) else repr(error)
+                    self._write("failed", {}, error=text)
+            raise
 
     @property
     def results(self) -> dict[str, Any] | None:
@@ -131,13 +157,13 @@ class RunFolder:
         for name in _STATE:
             (self.path / name).unlink(missing_ok=True)
 
-    def _write(self, status: str, results: Mapping[str, Any]) -> None:
+    def _write(self, status: str, results: Mapping[str, Any], error: str | None = None) -> None:
         files = {
             str(p.relative_to(self.path)): file_digest(p)
             for p in sorted(self.path.rglob("*"))
             if p.is_file()
             and p.name not in (NAME, "README.md", LOG, *_STATE)
-            and status != "running"
+            and status not in UNFINISHED
             and not p.name.startswith(".")
         }
         values = {
@@ -147,6 +173,7 @@ class RunFolder:
             "status": status,
             **dataclasses.asdict(self.facts),
             "results": dict(results),
+            **({"error": error} if error is not None else {}),
             "settings": settings(self.config),
             "versions": versions(),
             "files": files,
@@ -190,7 +217,7 @@ def require_same_run(folder: Path, config: TrainConfig, data: Sequence[Mapping[s
     That much shows before a model is loaded. config: `resolve`d. data: as in `Facts`.
     """
     record = read_run(folder) if is_run(folder) else None
-    if record is None or (record["status"] == "running" and not _has_begun(folder)):
+    if record is None or (record["status"] in UNFINISHED and not _has_begun(folder)):
         return
     difference = _other_settings(record, config)
     if not difference and [d["sha256"] for d in record["data"]] != [d["sha256"] for d in data]:
@@ -222,7 +249,7 @@ def verify_run(folder: Path) -> tuple[int, list[str]]:
                 problems.append(f"{name}: its digest is not the run's: the file was changed")
         return len(run["files"]), problems
     except (KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{folder / NAME} lacks {error}", hint="Train again.") from None
+        raise DataError(f"{folder / NAME} lacks {error}", hint=TRAIN_ELSEWHERE) from None
 
 
 def validate_out(folder: Path) -> None:

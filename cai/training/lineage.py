@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from cai.data.training_run import is_run, read_run, require_finished
+from cai.data.training_run import TRAIN_ELSEWHERE, is_run, read_run, require_finished
 from cai.digest import digest, file_digest
 from cai.errors import DataError, ModelError, UsageError
 from cai.models.fingerprint import ADAPTER_FILES, adapter_digest, fingerprint
@@ -161,7 +161,7 @@ def verify_files(home: Path | None, files: Iterable[Path]) -> None:
         if expected and file_digest(place) != expected:
             raise DataError(
                 f"{file} is not as the training run {home.name} wrote it",
-                hint="Restore it, or train again. An adapter can be used as it is from a copy of"
+                hint="Restore it, or train again in another --out. An adapter can be used as it is from a copy of"
                 " its own folder, without the run's.",
             )
 
@@ -194,7 +194,7 @@ def _record(home: Path, place: Path, use: Use) -> Record:
             settings["quantize"],
         )
     except (KeyError, TypeError) as error:
-        raise DataError(f"{home}/run.json lacks {error}", hint="Train again.") from None
+        raise DataError(f"{home}/run.json lacks {error}", hint=TRAIN_ELSEWHERE) from None
 
 
 def _base_name(folder: Path) -> str:
@@ -209,4 +209,4 @@ def _base_name(folder: Path) -> str:
             hint="Give the folder of a training run, or of an adapter in PEFT's layout.",
         ) from None
     except (OSError, ValueError, AttributeError) as error:
-        raise ModelError(f"{file} can't be read: {error}", hint="Train again.") from None
+        raise ModelError(f"{file} can't be read: {error}", hint=TRAIN_ELSEWHERE) from None

@@ -110,7 +110,7 @@ def train(
             "dtype": str(trainer.backbone.dtype), "data": [str(path) for path in paths],
             "settings": settings(config), **dataclasses.asdict(trainer.facts),
         }  # fmt: skip
-        with run_log(out, f"cai train {config.stage}", facts):
+        with run_log(out, f"cai train {config.stage}", facts), run.failure_recorded():
             callbacks = _logged(callbacks)
             for reason in (*without_manifest(paths), *stale_signoffs([*files.train, *files.test])):
                 callbacks.note(f"{reason}.")

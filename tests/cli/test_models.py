@@ -97,6 +97,15 @@ def test_a_training_that_runs_is_no_interrupted_one(
         assert "running" in listed(tmp_path, capsys)[1]
 
 
+def test_a_training_that_an_error_ended_is_failed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put(tmp_path, "sft", status="failed", error="The reward function mine:f failed")
+    assert " failed " in listed(tmp_path, capsys)[1]
+    cai("models", "--help")
+    assert "`failed`" in capsys.readouterr().out
+
+
 def test_equal_runs_share_an_id_and_their_names_decide(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -245,6 +246,57 @@ def test_a_reward_s_code_is_part_of_the_run(data: Path, tmp_path: Path) -> None:
         file.write("# changed\n")
     with pytest.raises(UsageError, match="another run: rewards_of_a_test:short changed"):
         train(PpoConfig(**SMALL), [data], out)
+
+
+def test_a_run_that_an_error_ended_is_failed_and_can_be_resumed(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reward function that raises at the second update: recorded with the reason, and resumed."""
+    (tmp_path / "rewards_of_a_test.py").write_text(
+        "import os\n"
+        "calls = []\n"
+        "def short(prompts, responses):\n"
+        "    calls.append(1)\n"
+        "    if len(calls) == 2 and 'BROKEN' in os.environ:\n"
+        "        raise ValueError('no such word')\n"
+        "    return [-float(len(r)) for r in responses]\n"
+    )
+    monkeypatch.setenv("BROKEN", "1")
+    out = tmp_path / "ppo"
+    config = PpoConfig(**SMALL | {"save_every": 1, "test_share": 0.0})
+    with pytest.raises(UsageError, match="no such word"):
+        train(config, [data], out)
+    record = read_run(out)
+    assert record["status"] == "failed" and "no such word" in record["error"]
+    assert record["files"] == {}
+    with pytest.raises(DataError, match="not finished: .*no such word"):
+        find_adapter(str(out))
+    with pytest.raises(UsageError, match="another run: --updates 3 there, 4 here"):
+        train(dataclasses.replace(config, updates=4), [data], out)
+    monkeypatch.delenv("BROKEN")
+    notes: list[str] = []
+    statuses: list[str] = []
+    watch = Callbacks(lambda _: statuses.append(read_run(out)["status"]), notes.append)
+    train(config, [data], out, watch)
+    assert "Resuming after step 1 of 3." in notes and set(statuses) == {"running"}
+    record = read_run(out)
+    assert record["status"] == "finished" and "error" not in record
+
+
+def test_a_run_that_failed_before_its_first_step_is_in_nobody_s_way(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reward function is repaired: the same folder serves, though the code is another."""
+    functions = tmp_path / "rewards_of_a_test.py"
+    working = functions.read_text()
+    functions.write_text(working.replace("float(len(r))", "1 / 0"))
+    with pytest.raises(UsageError, match="division by zero"):
+        train(PpoConfig(**SMALL), [data], tmp_path / "ppo")
+    assert read_run(tmp_path / "ppo")["status"] == "failed"
+    functions.write_text(working)
+    monkeypatch.delitem(sys.modules, "rewards_of_a_test")
+    train(PpoConfig(**SMALL), [data], tmp_path / "ppo")
+    assert read_run(tmp_path / "ppo")["status"] == "finished"
 
 
 def test_a_start_with_dropout_serves(data: Path, tmp_path: Path) -> None:
