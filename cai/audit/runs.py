@@ -184,9 +184,9 @@ class RolloutRun:
         self._file = folder / ROLLOUTS
         if not self._file.is_file():
             raise DataError(
-                f"{shown(folder)} is a training run of the stage {run.get('stage')}:"
-                " it wrote nothing",
-                hint="Audit the data it was trained on, or a run of `cai train ppo`.",
+                f"{shown(folder)} is a training run (stage {run.get('stage')}) without {ROLLOUTS}",
+                hint="`cai train ppo` alone writes it, from its first update on. Of the other"
+                " stages, audit the data that they were trained on.",
             )
         rewards = [p["name"] for p in run.get("parents", []) if p.get("part") == "reward"]
         self.facts = {

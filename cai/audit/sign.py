@@ -115,7 +115,8 @@ def sign(run: AuditedRun, signer: str, thresholds: Thresholds, statement: str = 
     if problems := run.problems():
         raise DataError(
             f"the data in {shown(run.folder)} is not what was read: {problems[0]}",
-            hint=f"See all: cai verify {shown(run.folder)}. Export the run again, and look at it.",
+            hint=f"See all: cai verify {shown(run.folder)}. Then run its build-data command again,"
+            " and look at the data.",
         )
     sample = read_sample(run)
     verdicts = VerdictFile(run.folder).read()

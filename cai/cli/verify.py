@@ -72,5 +72,5 @@ def _verify_training(folder: Path, most: int) -> _Outcome:
     from cai.training.folder import verify_run
 
     files, problems = verify_run(folder)
-    hint = "Restore the files from a copy, or train again."
+    hint = "Restore the files from a copy, or train again in another --out."
     return {"files": files}, problems[:most], len(problems), hint

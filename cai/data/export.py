@@ -17,6 +17,7 @@ from cai.data.files import JsonLines, ParquetRows, Staging, leftovers, sweep
 from cai.data.manifest import NAME, Manifest, pretty
 from cai.data.rows import DATA_FILES, ExportSettings
 from cai.data.sft import LeftOut
+from cai.data.training_run import is_run
 from cai.errors import DataError, UsageError
 from cai.store.store import Store
 
@@ -103,9 +104,14 @@ def _export(store: Store, run_id: str, out: Path, parquet: bool, licence: str) -
 
 
 def refuse_overwrite(out: Path, *, parquet: bool = False) -> None:
-    """Raise `UsageError` if an export would overwrite files that no export wrote."""
+    """Raise `UsageError` if an export would overwrite files that no export wrote, or a training."""
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file", hint="Name a folder for the run.")
+    if is_run(out):
+        raise UsageError(
+            f"{out} is the folder of a training run",
+            hint="Name another folder for the data, such as runs/first.",
+        )
     ours = _export_names(out)
     for name in _NAMES:
         exported = parquet or not name.endswith(".parquet")

@@ -105,7 +105,7 @@ class Manifest:
             if values.pop("format") != FORMAT:
                 raise DataError(
                     f"{shown(path)} has another format than {FORMAT}",
-                    hint="Use the version of cai that exported it, or export it again.",
+                    hint="Use the version of cai that wrote it, or run its build-data command again.",
                 )
             files = {name: FileEntry(**entry) for name, entry in values.pop("files").items()}
             return cls(**values, files=files)
@@ -118,7 +118,7 @@ class Manifest:
             raise DataError(f"{shown(path)} can't be read: {error.strerror}") from None
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise DataError(
-                f"{path} is not a manifest: {error}", hint="Export the run again."
+                f"{path} is not a manifest: {error}", hint="Run its build-data command again."
             ) from None
 
 

@@ -112,8 +112,9 @@ def test_data_that_nobody_read_can_not_be_signed(run: Path) -> None:
     file = run / "preferences.jsonl"
     before = file.read_bytes()
     file.write_bytes(before.replace(b"A p", b"Z p", 1))
-    with pytest.raises(DataError, match=r"is not what was read: preferences\.jsonl"):
+    with pytest.raises(DataError, match=r"is not what was read: preferences\.jsonl") as error:
         signed(run)
+    assert "build-data command again" in error.value.hint
     file.write_bytes(before)
     (run / "sft.parquet").write_bytes(b"x")
     with pytest.raises(DataError, match=r"sft\.parquet: not written by cai build-data"):
@@ -149,5 +150,9 @@ def test_what_can_not_be_signed(run: Path, tmp_path: Path) -> None:
     ppo = rollouts(tmp_path / "ppo")
     with open_run(ppo) as opened, pytest.raises(UsageError, match="is a training run"):
         sign(opened, "Ann", Thresholds())
+    (ppo / "rollouts.jsonl").unlink()
+    with pytest.raises(DataError, match=r"without rollouts\.jsonl") as error, open_run(ppo):
+        pass
+    assert "from its first update on" in error.value.hint
     with pytest.raises(UsageError, match=r"--min-accepted is 1\.5"):
         Thresholds(accepted=1.5)

@@ -241,6 +241,21 @@ def test_the_folder_of_a_training_is_not_overwritten(runs: Path) -> None:
         exported(runs, runs / "sft")
 
 
+def test_a_training_run_is_named_as_what_it_is(runs: Path) -> None:
+    (runs / "sft").mkdir()
+    (runs / "sft" / "run.json").write_text("{}")
+    with pytest.raises(UsageError, match="sft is the folder of a training run") as error:
+        exported(runs, runs / "sft")
+    assert "Name another folder" in error.value.hint
+
+
+def test_a_damaged_manifest_says_what_helps(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text("{}")
+    with pytest.raises(DataError, match="is not a manifest") as error:
+        Manifest.read(tmp_path)
+    assert error.value.hint == "Run its build-data command again."
+
+
 def test_an_export_that_stopped_between_renames_is_finished_by_the_next(
     runs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
