@@ -1,7 +1,8 @@
 """Estimates the work of a build before it starts, by a dry run without a model.
 
 The build's own procedures run on a sample of the prompts, twice: once with a critic that never
-finds a problem, once with one that always does. The requests are counted, so the estimate can't
+finds a problem, once with one that always does. The examination of critic and judge, which is the
+same for any number of prompts, runs in full. The requests are counted, so the estimate can't
 disagree with the build. Texts of an assumed length stand in for what models would write.
 """
 
@@ -17,7 +18,9 @@ from cai.backends.base import Prepared
 from cai.backends.scripted import ScriptedBackend
 from cai.errors import PromptError
 from cai.pipeline.build import Models, Progress, build
-from cai.pipeline.config import BuildConfig
+from cai.pipeline.config import BuildConfig, with_rounds
+from cai.pipeline.drive import Tally
+from cai.pipeline.examine import examine
 from cai.pipeline.steps import BuildStage, ModelRole
 from cai.store.store import Store
 from cai.types import (
@@ -51,13 +54,19 @@ class PlannedWork:
     read: int
     written: int
 
+    @classmethod
+    def none(cls) -> PlannedWork:
+        """No work."""
+        return cls(Counter(), 0, 0)
+
 
 @dataclass(frozen=True, slots=True)
 class BuildPlan:
     """The estimate for a build.
 
     prompts: usable ones; unusable: invalid rows. sampled: prompts in the sample. least, most: the
-    work if no critique finds a problem, and if every one does. longest: tokens of the longest
+    work if no critique finds a problem, and if every one does. examination: the work of examining
+    critic and judge first, which neither of them includes. longest: tokens of the longest
     prompt of a step. too_long: sampled prompts that leave too little of the context. requests: role
     → the first groups of requests as the build would make them, to measure a model's speed with.
     """
@@ -67,6 +76,7 @@ class BuildPlan:
     sampled: int
     least: PlannedWork
     most: PlannedWork
+    examination: PlannedWork
     longest: int
     too_long: int
     requests: Mapping[ModelRole, tuple[tuple[Request, ...], ...]]
@@ -123,8 +133,13 @@ def plan_build(
     *,
     context: int | None = None,
     written: int = 64,
+    examined: bool = True,
 ) -> BuildPlan:
-    """Estimate a build of these prompts. written: assumed tokens of a generated text."""
+    """Estimate a build of these prompts.
+
+    written: assumed tokens of a generated text. examined: whether the build examines critic and
+    judge.
+    """
     rows = list(prompts)
     usable = [row for row in rows if isinstance(row, Prompt)][: config.limit]
     step = max(1, len(usable) // SAMPLE)
@@ -137,11 +152,42 @@ def plan_build(
     most, longer, more, requests = _sample_work(
         constitution, sample, config, count, context, (filler, f"{filler} wrong"), written
     )
+    examination = PlannedWork.none()
+    if examined:
+        critic, judge = (DryBackend(count, filler, written, context) for _ in range(2))
+        examination = _examination_work(constitution, config, critic, judge)
+        requests["critic"] += tuple(critic.groups)
+        requests["judge"] += tuple(judge.groups)
     return BuildPlan(
         len(usable), len(rows) - sum(isinstance(r, Prompt) for r in rows), len(sample),
-        _scaled(least, scale), _scaled(most, scale), max(longest, longer), max(too_long, more),
-        requests,
+        _scaled(least, scale), _scaled(most, scale), examination, max(longest, longer),
+        max(too_long, more), requests,
     )  # fmt: skip
+
+
+def _examination_work(
+    constitution: Constitution, config: BuildConfig, critic: DryBackend, judge: DryBackend
+) -> PlannedWork:
+    """The work of the examination that precedes a build."""
+    tallies: list[Tally] = []
+    with (
+        tempfile.TemporaryDirectory(prefix="cai-") as folder,
+        Store.open(Path(folder) / "store.sqlite") as store,
+    ):
+        examine(
+            with_rounds(constitution, config),
+            {"critic": critic, "judge": judge},
+            store,
+            config.draws,
+            judge=config.pairs > 0,
+            tick=tallies.append,
+        )
+    throughputs = (critic.throughput, judge.throughput)
+    return PlannedWork(
+        tallies[-1].generated,
+        sum(t.prompt_tokens for t in throughputs),
+        sum(t.response_tokens for t in throughputs),
+    )
 
 
 def _sample_work(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cai.cli import gates
 from cai.cli.build_estimate import build_probe_option
 from cai.cli.config_file import config_file_option
 from cai.cli.defaults import choose_prompts
@@ -50,13 +51,7 @@ _NOT_SETTINGS = (
 @build_options
 @click.option("--licence", default="unknown", help="The data's licence, for the dataset card.")
 @click.option("--parquet", is_flag=True, help="Also write Parquet files beside the JSONL.")
-@click.option(
-    "--examine/--no-examine",
-    "examine",
-    default=True,
-    show_default=True,
-    help="First examine the critic and the judge on cases with a known answer.",
-)
+@gates.examine_option
 @click.option(
     "--judge-gate",
     is_flag=True,
@@ -105,7 +100,6 @@ def command(
     cai build-data                                       the bundled model on bundled prompts
     cai build-data -c my/constitution.yaml -p red.jsonl -m Qwen/Qwen3-4B -o runs/red
     """
-    from cai.cli import gates
     from cai.cli.build_dry_run import date_of_run, show_dry_run
     from cai.cli.progress import BuildProgress
     from cai.cli.summary import print_summary, summary_values, warn_of_data
@@ -137,7 +131,7 @@ def command(
     if dry_run:
         if repair:
             raise UsageError("--repair changes the store, and --dry-run writes nothing.")
-        show_dry_run(loaded, prompts, out, options, probe=probe, as_json=as_json)
+        show_dry_run(loaded, prompts, out, options, examine=examine, probe=probe, as_json=as_json)
         return
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import click
 
-from cai.cli.build_estimate import BuildEstimate, estimate_build
+from cai.cli.build_estimate import BuildEstimate, build_config, estimate_build
 from cai.cli.output import counted, print_json
 from cai.cli.roles import role_models
 from cai.data.prompts import PromptFile
-from cai.pipeline.build import BuildState, build_state, count_tasks
+from cai.pipeline.build import BuildState, Models, build_state, count_tasks
 from cai.store.records import RecordKind
 from cai.store.store import Store
 from cai.text.terminal import visible
@@ -105,6 +106,7 @@ def show_dry_run(
     out: Path,
     options: dict[str, Any],
     *,
+    examine: bool,
     probe: bool,
     as_json: bool,
 ) -> None:
@@ -113,13 +115,18 @@ def show_dry_run(
     opened = Store.open(path, read_only=True) if path.exists() else nullcontext()
     with opened as store:
         options = {**options, "date": options["date"] or date_of_run(store, out.name)}
-        estimate = estimate_build(rules, prompts, options, probe=probe, load_scripted=True)
-        state = None
-        if estimate.models is not None:
-            state = build_state(
-                rules, prompts, store, estimate.models, estimate.config, name=out.name,
-                source=prompts.path.name,
-            )  # fmt: skip
+        config = build_config(options)
+
+        @cache
+        def state_of(models: Models) -> BuildState:
+            source = prompts.path.name
+            return build_state(rules, prompts, store, models, config, name=out.name, source=source)
+
+        estimate = estimate_build(
+            rules, prompts, options, examine=examine, probe=probe, load_scripted=True,
+            is_examined=lambda models: state_of(models).examined,
+        )  # fmt: skip
+        state = None if estimate.models is None else state_of(estimate.models)
         dry_run = DryRun(
             rules,
             prompts.path.name,
@@ -128,7 +135,7 @@ def show_dry_run(
             out,
             path,
             len(store.runs()) if store else 0,
-            count_tasks(prompts, estimate.config),
+            count_tasks(prompts, config),
             state,
             estimate,
         )  # fmt: skip

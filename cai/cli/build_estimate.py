@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
@@ -26,7 +26,7 @@ from cai.text.terminal import visible
 from cai.types import Sampling
 
 if TYPE_CHECKING:
-    from cai.authoring.planning import BuildPlan, Count
+    from cai.authoring.planning import BuildPlan, Count, PlannedWork
     from cai.authoring.probe import ModelSpeed
     from cai.data.prompts import PromptFile
     from cai.models.size import Size
@@ -94,29 +94,43 @@ def estimate_build(
     options: dict[str, Any],
     response_tokens: int = RESPONSE_TOKENS,
     *,
+    examine: bool,
     probe: bool,
     load_scripted: bool = False,
+    is_examined: Callable[[Models], bool] = lambda models: False,
 ) -> BuildEstimate:
     """Count the work of a build, and measure its models.
 
-    options: those of `models_of`, `build_options` and `load_options`, by name. load_scripted: load
-    scripted models, too, though their time says nothing.
+    options: those of `models_of`, `build_options` and `load_options`, by name. examine: count the
+    examination of critic and judge, too. load_scripted: load scripted models, too, though their
+    time says nothing. is_examined: whether the store has the examination of these models.
     """
-    from cai.authoring.planning import plan_build
+    from cai.authoring.planning import PlannedWork, plan_build
     from cai.data.invalid_rows import require_prompts
-    from cai.pipeline.config import BuildConfig, with_rounds
+    from cai.pipeline.config import with_rounds
 
-    config = BuildConfig(**{name: options[name] for name in BuildConfig.__dataclass_fields__})
+    config = build_config(options)
     require_prompts(prompts, prompts.path.name)
     with_rounds(rules, config)
     sizes, own_sampling, count, context = _models(options)
     written = min(response_tokens, config.max_new_tokens)
-    plan = plan_build(rules, prompts, config, count, context=context, written=written)
+    plan = plan_build(
+        rules, prompts, config, count, context=context, written=written, examined=examine
+    )
     models, reason = _load(sizes, options, probe=probe, load_scripted=load_scripted)
+    if examine and models is not None and is_examined(models):
+        plan = replace(plan, examination=PlannedWork.none())
     time = TimeEstimate(reason=reason) if models is None or reason else _time(plan, models)
     return BuildEstimate(
         config, options["batch_size"], written, plan, sizes, own_sampling, time, models
     )
+
+
+def build_config(options: Mapping[str, Any]) -> BuildConfig:
+    """The settings of a build among its options."""
+    from cai.pipeline.config import BuildConfig
+
+    return BuildConfig(**{name: options[name] for name in BuildConfig.__dataclass_fields__})
 
 
 def _load(
@@ -154,9 +168,15 @@ def _time(plan: BuildPlan, models: Models) -> TimeEstimate:
         groups[id(backend)] += plan.requests[role]
     speeds = {key: measure(backend, groups[key]) for key, backend in backends.items()}
     by_role = {role: speeds[id(backend)] for role, backend in models.by_role.items()}
+    examination = seconds_of(plan.examination, by_role)
+
+    def seconds(work: PlannedWork) -> float | None:
+        own = seconds_of(work, by_role)
+        return None if own is None or examination is None else own + examination
+
     return TimeEstimate(
-        seconds_of(plan.least, by_role),
-        seconds_of(plan.most, by_role),
+        seconds(plan.least),
+        seconds(plan.most),
         {backend.info.name: speeds[id(backend)] for backend in models.by_role.values()},
     )
 
@@ -228,12 +248,19 @@ def _lines(estimate: BuildEstimate) -> Iterator[str]:
     if plan.sampled < plan.prompts:
         yield f"scaled up from {plan.sampled} of the prompts"
     yield f"\n{'':18}{'no problems found':>18}{'always found':>14}"
+    examination = plan.examination
+    if asked := examination.steps.total():
+        yield f"{'examination':18}{asked:18,}{asked:14,}"
     stages = [s for s in get_args(BuildStage) if plan.most.steps[s] or plan.least.steps[s]]
     for stage in stages:
         name = _NAMES.get(stage, f"{stage}s")
         yield f"{name:18}{plan.least.steps[stage]:18,}{plan.most.steps[stage]:14,}"
-    yield f"{'tokens read':18}{plan.least.read:18,}{plan.most.read:14,}"
-    yield f"{'tokens written':18}{plan.least.written:18,}{plan.most.written:14,}"
+    read, written = (
+        [getattr(work, name) + getattr(examination, name) for work in (plan.least, plan.most)]
+        for name in ("read", "written")
+    )
+    yield f"{'tokens read':18}{read[0]:18,}{read[1]:14,}"
+    yield f"{'tokens written':18}{written[0]:18,}{written[1]:14,}"
     yield (
         f"\nAssumes {counted(estimate.text_tokens, 'token')} per text (`cai plan"
         " --response-tokens` takes another number). Shared prefixes are computed once, so fewer"
@@ -286,7 +313,8 @@ def _plain(estimate: BuildEstimate) -> dict[str, Any]:
         name: getattr(plan, name)
         for name in ("prompts", "unusable", "sampled", "longest", "too_long")
     }
-    for name, work in (("least", plan.least), ("most", plan.most)):
+    works = {"examination": plan.examination, "least": plan.least, "most": plan.most}
+    for name, work in works.items():
         steps = {stage: work.steps[stage] for stage in get_args(BuildStage)}
         out[name] = {"steps": steps, "read": work.read, "written": work.written}
     out["models"] = {

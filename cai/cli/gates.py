@@ -5,11 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import click
+
 from cai.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
     from cai.pipeline.examine import Examination
     from cai.store.store import Store
+
+examine_option = click.option(
+    "--examine/--no-examine",
+    "examine",
+    default=True,
+    show_default=True,
+    help="First examine the critic and the judge on cases with a known answer.",
+)
 
 _LETTERS = (
     "Choose another --judge, let it choose between letters (feedback.mode: letters), or read the"

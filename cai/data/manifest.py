@@ -105,7 +105,8 @@ class Manifest:
             if values.pop("format") != FORMAT:
                 raise DataError(
                     f"{shown(path)} has another format than {FORMAT}",
-                    hint="Use the version of cai that wrote it, or run its build-data command again.",
+                    hint="Use the version of cai that wrote it, or run its build-data command"
+                    " again.",
                 )
             files = {name: FileEntry(**entry) for name, entry in values.pop("files").items()}
             return cls(**values, files=files)

@@ -17,7 +17,7 @@ from cai.errors import Interrupted, StoreError
 from cai.pipeline.compare import compare
 from cai.pipeline.config import BuildConfig, with_rounds
 from cai.pipeline.drive import PromptTask, Tally, drive
-from cai.pipeline.examine import Examination, cases_digest, examine
+from cai.pipeline.examine import Examination, cases_digest, examine, is_examined
 from cai.pipeline.revise import revise
 from cai.pipeline.revise_and_judge import revise_and_judge
 from cai.pipeline.run_record import new_run
@@ -65,11 +65,15 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class BuildState:
-    """How much of a build is done: its run's id, its tasks by kind, and those that are finished."""
+    """How much of a build is done: its run's id, its tasks by kind, and those that are finished.
+
+    examined: whether the store has the answers of the critic's and the judge's examination.
+    """
 
     run_id: str
     tasks: Mapping[RecordKind, int]
     finished: int
+    examined: bool
 
 
 def build_state(
@@ -88,7 +92,9 @@ def build_state(
     run, _ = new_run(constitution, rows, models.by_role, config, name, source)
     exists = store is not None and run.id in {other.id for other in store.runs()}
     record_keys = store.record_keys(run.id) if store and exists else set()
-    return BuildState(run.id, count_tasks(prompts, config), len(record_keys))
+    cases = cases_digest(constitution, judge=config.pairs > 0)
+    examined = store is not None and is_examined(store, run, cases)
+    return BuildState(run.id, count_tasks(prompts, config), len(record_keys), examined)
 
 
 def count_tasks(prompts: Iterable[Prompt | SetAside], config: BuildConfig) -> dict[RecordKind, int]:

@@ -23,6 +23,7 @@ from cai.pipeline.fixed_texts import as_prompt, compare_texts, single_principle
 from cai.pipeline.revise import critique_response
 from cai.pipeline.steps import Draws, ModelRole, Steps
 from cai.stats import Proportion
+from cai.store.records import Run
 from cai.store.store import Store
 from cai.text.critiques import read_critique
 from cai.types import Comparison, Constitution, CritiqueOutcome, Member, Message, PrincipleTest
@@ -193,6 +194,26 @@ def cases_digest(constitution: Constitution, *, judge: bool = True) -> str:
         for c in examination_cases(constitution, judge=judge)
     ]  # fmt: skip
     return digest(questions)
+
+
+def is_examined(store: Store, run: Run, cases: str) -> bool:
+    """Whether a store has the answers to these cases of the models and the settings of a run.
+
+    cases: their digest, as of `cases_digest`.
+    """
+    return any(
+        event.event == "examined" and event.detail["cases"] == cases
+        for other in store.runs()
+        if _asked(other) == _asked(run)
+        for event in store.events(other.id)
+    )
+
+
+def _asked(run: Run) -> tuple[Any, ...]:
+    """What an answer depends on beside its case: critic, judge, and how their texts are drawn."""
+    settings = (run.config.get(n) for n in ("seed", "max_new_tokens", "max_reasoning_tokens"))
+    models = run.config.get("models", {})
+    return (*settings, models.get("critic"), models.get("judge"))
 
 
 @cache

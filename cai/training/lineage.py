@@ -161,8 +161,8 @@ def verify_files(home: Path | None, files: Iterable[Path]) -> None:
         if expected and file_digest(place) != expected:
             raise DataError(
                 f"{file} is not as the training run {home.name} wrote it",
-                hint="Restore it, or train again in another --out. An adapter can be used as it is from a copy of"
-                " its own folder, without the run's.",
+                hint="Restore it, or train again in another --out. An adapter can be used as it is"
+                " from a copy of its own folder, without the run's.",
             )
 
 

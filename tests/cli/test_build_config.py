@@ -162,6 +162,24 @@ def test_a_dry_run_knows_what_the_store_has(
     assert counts["trace"] + counts["comparison"] == tasks
 
 
+def test_a_dry_run_counts_no_examination_that_the_store_has(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also one of a build of other prompts, but none of another judge."""
+    asks = ("-m", "scripted:model.yaml", "-p", "p.jsonl", "-c", "direct")
+
+    def counted(*options: object) -> int:
+        return sum(dry(capsys, *asks, *options)["estimate"]["examination"]["steps"].values())
+
+    assert counted() > 0
+    assert counted("--no-examine") == 0
+    cai("build-data", *asks, "--limit", 2, "-o", "runs/direct", "-q")
+    assert counted("--limit", 2) == counted() == 0
+    Path("other.yaml").write_text(SCRIPT + "\n")
+    assert counted("--judge", "scripted:other.yaml") > 0
+    assert counted("--seed", 5) > 0
+
+
 def test_a_dry_run_refuses_what_the_build_refuses(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +64,51 @@ def test_it_is_what_the_build_does(
     made = built(tmp_path / "runs", *common, *more, *model)
     assert {s: n for s, n in plan[side]["steps"].items() if n} == made
     assert plan["prompts"] == plan["sampled"] == 20
+
+
+def steps_of(store: Path) -> int:
+    """How many steps a store holds."""
+    with closing(sqlite3.connect(store)) as database:
+        (count,) = database.execute("SELECT count(*) FROM steps").fetchone()
+    return int(count)
+
+
+def test_the_examination_is_counted(
+    common: tuple[object, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A build with the examination has exactly that many steps more than one without."""
+    writer = tmp_path / "writer.yaml"
+    writer.write_text(ALWAYS, "utf-8")
+    model = ("-m", f"scripted:{writer}")
+    plan = planned(capsys, *common, *model)
+    asked = plan["examination"]
+    assert set(asked["steps"]) >= {"critique", "judgement"} and asked["read"] > 0
+    for name, options in (("with", ()), ("without", ("--no-examine",))):
+        cai("build-data", *common, *model, *options, "--out", tmp_path / name / "run", "-q")
+    more = steps_of(tmp_path / "with/store.sqlite") - steps_of(tmp_path / "without/store.sqlite")
+    assert sum(asked["steps"].values()) == more > 0
+    assert planned(capsys, *common, *model, "--limit", 2)["examination"] == asked
+    without = planned(capsys, *common, *model, "--no-examine")
+    assert sum(without["examination"]["steps"].values()) == without["examination"]["read"] == 0
+    assert without["most"] == plan["most"]
+
+
+def test_the_examination_has_a_row_and_its_tokens_are_in_the_sum(
+    common: tuple[object, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = planned(capsys, *common)
+    cai("plan", *common, "--no-probe")
+    rows = {
+        line[:18].strip(): [int(n.replace(",", "")) for n in line[18:].split()]
+        for line in capsys.readouterr().out.splitlines()
+        if re.fullmatch(r"[a-z ]{18}[ \d,]+", line)
+    }
+    assert rows["examination"] == [sum(plan["examination"]["steps"].values())] * 2
+    for name in ("read", "written"):
+        totals = [plan[side][name] + plan["examination"][name] for side in ("least", "most")]
+        assert rows[f"tokens {name}"] == totals
+    cai("plan", *common, "--no-probe", "--no-examine")
+    assert "examination" not in capsys.readouterr().out
 
 
 def test_many_prompts_are_scaled(common: tuple[object, ...], tmp_path: Path, capsys: Any) -> None:

@@ -269,7 +269,7 @@ def test_a_run_that_an_error_ended_is_failed_and_can_be_resumed(
     record = read_run(out)
     assert record["status"] == "failed" and "no such word" in record["error"]
     assert record["files"] == {}
-    with pytest.raises(DataError, match="not finished: .*no such word"):
+    with pytest.raises(DataError, match=r"not finished: .*no such word"):
         find_adapter(str(out))
     with pytest.raises(UsageError, match="another run: --updates 3 there, 4 here"):
         train(dataclasses.replace(config, updates=4), [data], out)
