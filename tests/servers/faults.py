@@ -119,6 +119,8 @@ class Failing:
     ) -> None:
         self._fault, self._answer, self._header = fault, answer, header
         self._hang, self._drip = hang_seconds, drip_seconds
+        self.status = STATUSES.get(fault)
+        """What the client got: 200 where the response was right after all."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         fault, body = self._fault, json.dumps(self._answer).encode()
@@ -173,6 +175,7 @@ class Failing:
             await send(
                 {"type": "http.response.body", "body": body[at : at + size], "more_body": more}
             )
+        self.status = 200
 
 
 async def respond(

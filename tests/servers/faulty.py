@@ -23,8 +23,8 @@ from typing import Any, Literal, Self
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope, Send
 
-from tests.servers import openai_format, toy_lm
-from tests.servers.faults import MIX, STATUSES, Failing, Fault, draw, respond, retry_after
+from tests.servers.answers import Answers, Json, Reasoning, has_prompt, max_tokens_of, prompts_of
+from tests.servers.faults import MIX, Failing, Fault, draw, respond, retry_after
 from tests.servers.loopback import LoopbackServer, left
 from tests.servers.record import Call, Record
 from tests.servers.refusals import (
@@ -41,9 +41,6 @@ from tests.servers.refusals import (
 
 MODEL = "toy-lm"
 COMPLETIONS = ("/v1/chat/completions", "/v1/completions")
-Reasoning = Literal["reasoning_content", "reasoning", "inline", "unclosed"]
-Logprobs = Literal["served", "ignored", "empty", "null"]
-Json = dict[str, Any]
 
 
 class FaultyServer:
@@ -76,9 +73,7 @@ class FaultyServer:
         self._refusal: Refusal | None = None
         self._context: tuple[int, ContextWords] | None = None
         self._key: str | None = None
-        self._logprobs: Logprobs = "served"
-        self._reasoning: Reasoning | None = None
-        self._words: Callable[[Json], str] | None = None
+        self._answers = Answers(MODEL)
         self._began = time.monotonic()
         self.record = Record(keep)
         self._server = LoopbackServer(self._app, port=port)
@@ -131,22 +126,22 @@ class FaultyServer:
 
     def ignores_logprobs(self) -> Self:
         """`logprobs` is accepted, and missing from the answer, as with `transformers serve`."""
-        self._logprobs = "ignored"
+        self._answers.logprobs = "ignored"
         return self
 
-    def lies(self, about: Literal["empty", "null"]) -> Self:
-        """`logprobs` is in the answer, but has nothing in it."""
-        self._logprobs = about
+    def lies(self, how: Literal["empty", "null", "shifted"]) -> Self:
+        """`logprobs` is there with nothing in it, or with the echo's numbers one token off."""
+        self._answers.logprobs = how
         return self
 
     def reasons(self, where: Reasoning) -> Self:
         """Chat answers have a reasoning: in that field, or inline in `<think>`."""
-        self._reasoning = where
+        self._answers.reasoning = where
         return self
 
     def says(self, words: str | Callable[[Json], str]) -> Self:
         """All answers are `words`, or what they return for the request's body."""
-        self._words = words if callable(words) else lambda _: words
+        self._answers.words = words if callable(words) else lambda _: words
         return self
 
     async def _app(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -165,24 +160,18 @@ class FaultyServer:
         in_flight, since = self.record.in_flight, time.monotonic() - self._began
         fault, status = None, None
         try:
-            refusal = self._refused(request, body)
-            if refusal is not None:
-                if refusal.retry_after is not None:
-                    self.record.wait(digest, refusal.retry_after)
-                await respond(send, refusal.status, refusal.content, headers=refusal.headers)
-                status = refusal.status
-                return
-            try:
-                answer = self._answer(scope["path"], digest, body)
-            except (KeyError, TypeError, ValueError):  # a parameter of a wrong type
-                await respond(send, INVALID.status, INVALID.content)
-                status = INVALID.status
+            answer = self._answer(request, body, digest)
+            if isinstance(answer, Refusal):
+                if answer.retry_after is not None:
+                    self.record.wait(digest, answer.retry_after)
+                await respond(send, answer.status, answer.content, headers=answer.headers)
+                status = answer.status
                 return
             fault = self._fault(scope["path"], digest, attempt)
             if fault is not None:
                 self.record.faults[fault] += 1
-                await self._fail(fault, answer, digest, scope, receive, send)
-                status = STATUSES.get(fault)
+                status = await self._fail(fault, answer, digest, scope, receive, send)
+                self.record.answered += status == 200
             elif self._delay and await left(receive, seconds=self._delay):
                 self.record.abandoned += 1
             else:
@@ -194,6 +183,13 @@ class FaultyServer:
             self.record.calls.append(
                 Call(since, scope["path"], digest, attempt, in_flight, fault, status, authorization)
             )
+
+    def _answer(self, request: Request, body: bytes, digest: str) -> Json | Refusal:
+        try:
+            refusal = self._refused(request, body)
+            return refusal or self._answers.body(request.scope["path"], body, digest)
+        except (KeyError, TypeError, ValueError):  # a parameter of a wrong type
+            return INVALID
 
     def _refused(self, request: Request, body: bytes) -> Refusal | None:
         path = request.scope["path"]
@@ -213,7 +209,7 @@ class FaultyServer:
             return BAD_JSON
         if asked.get("model") != MODEL:
             return no_model(str(asked.get("model")))
-        if not _is_complete(path, asked):
+        if not has_prompt(path, asked):
             return incomplete(path)
         if self._limit is not None and self.record.in_flight > self._limit[0]:
             return Refusal.of(429, "Too many requests are under way.", "rate_limit_error").after(
@@ -225,8 +221,7 @@ class FaultyServer:
         if self._context is None:
             return None
         limit, words = self._context
-        prompt = max(map(len, _prompts(path, asked)))
-        room = _max_tokens(path, asked)
+        prompt, room = max(map(len, prompts_of(path, asked))), max_tokens_of(path, asked)
         return context_refusal(words, limit, prompt, room) if prompt + room > limit else None
 
     def _fault(self, path: str, digest: str, attempt: int) -> Fault | None:
@@ -236,98 +231,19 @@ class FaultyServer:
 
     async def _fail(
         self, fault: Fault, answer: Json, digest: str, scope: Scope, receive: Receive, send: Send
-    ) -> None:
+    ) -> int | None:
         after = retry_after(fault)
         if after is not None:
             self.record.wait(digest, after[1])
-        await Failing(
+        failing = Failing(
             fault,
             answer,
             header=None if after is None else after[0],
             hang_seconds=self._hang,
             drip_seconds=self._drip,
-        )(scope, receive, send)
-
-    def _answer(self, path: str, digest: str, body: bytes) -> Json:
-        if path == "/v1/models":
-            return openai_format.models(MODEL, owner="tests")
-        asked = json.loads(body)
-        prompts = _prompts(path, asked)
-        answers = [self._say(prompt, path, asked, digest) for prompt in prompts]
-        if "chat" not in path:
-            top = asked.get("logprobs")
-            answer = openai_format.completion(
-                digest, MODEL, prompts, answers, top=top, echo=bool(asked.get("echo"))
-            )
-            hollow: Json = {"tokens": [], "token_logprobs": [], "top_logprobs": []}
-        else:
-            top = int(asked.get("top_logprobs") or 0) if asked.get("logprobs") else None
-            answer = openai_format.chat_completion(digest, MODEL, prompts[0], answers[0], top=top)
-            hollow = {"content": []}
-        for choice in answer["choices"]:
-            if self._logprobs == "ignored":
-                del choice["logprobs"]
-            elif top is not None and self._logprobs != "served":
-                choice["logprobs"] = hollow if self._logprobs == "empty" else None
-            if "message" in choice:
-                self._reason(choice["message"], asked, digest)
-        return answer
-
-    def _say(self, prompt: list[int], path: str, asked: Json, digest: str) -> list[toy_lm.Answer]:
-        count = int(asked.get("n") or 1)
-        if self._words is not None:
-            return [toy_lm.spoken(prompt, self._words(asked))] * count
-        seed = int(digest, 16) if asked.get("seed") is None else int(asked["seed"])
-        stop = asked.get("stop") or ()
-        settings: Json = {
-            "max_tokens": _max_tokens(path, asked),
-            "temperature": 1.0 if asked.get("temperature") is None else asked["temperature"],
-            "top_p": 1.0 if asked.get("top_p") is None else asked["top_p"],
-            "stop": [stop] if isinstance(stop, str) else stop,
-        }
-        return [
-            toy_lm.generate(prompt, toy_lm.Decoding(seed=1000 * seed + index, **settings))
-            for index in range(count)
-        ]
-
-    def _reason(self, message: Json, asked: Json, digest: str) -> None:
-        switch = (asked.get("chat_template_kwargs") or {}).get("enable_thinking", True)
-        if self._reasoning is None or not switch:
-            return
-        prompt = toy_lm.encode(digest)
-        thought = toy_lm.generate(prompt, toy_lm.Decoding(max_tokens=12, ignore_end=True)).text
-        if self._reasoning == "inline":
-            message["content"] = f"<think>\n{thought}\n</think>\n\n{message['content']}"
-        elif self._reasoning == "unclosed":
-            message["content"] = f"<think>\n{thought}"
-        else:
-            message[self._reasoning] = thought
-
-
-def _is_complete(path: str, asked: Json) -> bool:
-    """Whether there is a prompt to answer."""
-    if "chat" not in path:
-        return bool(asked.get("prompt"))
-    turns = asked.get("messages")
-    return isinstance(turns, list) and all(
-        isinstance(turn, dict) and isinstance(turn.get(name), str)
-        for turn in turns
-        for name in ("role", "content")
-    )
-
-
-def _prompts(path: str, asked: Json) -> list[list[int]]:
-    """The prompts of a request as token ids."""
-    if "chat" in path:
-        return [toy_lm.encode(toy_lm.chat_text(asked["messages"]))]
-    prompt = asked["prompt"]
-    many = prompt if isinstance(prompt, list) and not isinstance(prompt[0], int) else [prompt]
-    return [toy_lm.encode(one) if isinstance(one, str) else one for one in many]
-
-
-def _max_tokens(path: str, asked: Json) -> int:
-    wanted = asked.get("max_completion_tokens", asked.get("max_tokens"))
-    return (64 if "chat" in path else 16) if wanted is None else int(wanted)
+        )
+        await failing(scope, receive, send)
+        return failing.status
 
 
 def main() -> None:

@@ -87,7 +87,7 @@ def context_refusal(words: ContextWords, limit: int, prompt: int, room: int) -> 
 
     openai: the API's `context_length_exceeded`. vllm: before 0.12, and `vllm input` what newer ones
     say (vllm/renderers, "parameter=input_tokens"). llama.cpp: ggml-org/llama.cpp#15780.
-    llama-cpp-python: what its server makes of the library's ValueError.
+    llama-cpp-python: its server, 0.3.36, which has vLLM's words and OpenAI's code.
     """
     total = prompt + room
     if words == "openai":
@@ -134,9 +134,9 @@ def context_refusal(words: ContextWords, limit: int, prompt: int, room: int) -> 
         )
     return Refusal.of(
         400,
-        f"This model's maximum context length is {limit} tokens, however you requested {total} "
-        f"tokens ({prompt} in your prompt; {room} for the completion). Please reduce your prompt; "
-        "or completion length.",
+        f"This model's maximum context length is {limit} tokens. However, you requested {total} "
+        f"tokens ({prompt} in the messages, {room} in the completion). Please reduce the length of "
+        "the messages or completion.",
         "invalid_request_error",
         "messages",
         "context_length_exceeded",

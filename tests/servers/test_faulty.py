@@ -181,6 +181,7 @@ def test_a_slow_drip_is_right_in_the_end() -> None:
         start = time.monotonic()
         assert chat(server).json()["choices"][0]["message"]["content"]
     assert time.monotonic() - start > 0.25
+    assert server.record.answered == 1 and server.record.calls[0].status == 200
 
 
 def test_the_mix_is_drawn_by_seed_body_and_attempt() -> None:
@@ -277,7 +278,7 @@ def test_a_server_that_dies_and_its_port() -> None:
         ("vllm", "you requested 44 tokens (24 in the messages, 20 in the completion)"),
         ("vllm input", "your prompt contains at least 24 input tokens"),
         ("llama.cpp", "exceeds the available context size"),
-        ("llama-cpp-python", "you requested 44 tokens (24 in your prompt; 20 for the completion)"),
+        ("llama-cpp-python", "you requested 44 tokens (24 in the messages, 20 in the completion)"),
     ],
 )
 def test_a_prompt_that_is_too_long(words: ContextWords, part: str) -> None:
@@ -325,6 +326,11 @@ def test_logprobs_that_are_not_there() -> None:
         assert chat(server, **asked).json()["choices"][0]["logprobs"] == {"content": []}
         choice = complete(server, "May I?", logprobs=2)["choices"][0]
         assert choice["logprobs"]["token_logprobs"] == []
+        shifted = complete(server.lies("shifted"), "May I?", echo=True, logprobs=1, max_tokens=1)
+        ids = toy_lm.encode("May I?")
+        assert shifted["choices"][0]["logprobs"]["token_logprobs"][1 : len(ids)] == pytest.approx(
+            [toy_lm.Prefix(ids[: at + 1]).scores()[ids[at]] for at in range(1, len(ids))]
+        )
 
 
 def test_reasoning() -> None:
