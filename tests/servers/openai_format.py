@@ -37,16 +37,23 @@ def chat_completion(
     top: int | None,
     order: Order = "ranked",
     ends: bool = False,
+    ids: Sequence[int] | None = None,
+    by_id: bool = False,
 ) -> Json:
     """A `chat.completion`. top: how many log-probabilities a token, None for no logprobs.
 
-    ends: whether the token that ends a turn has an entry of its own, as with vLLM.
+    ends: whether the token that ends a turn has an entry of its own. ids: tokens to list instead of
+    the best ones. by_id: tokens are written `token_id:5`. All as with vLLM.
     """
     choices = [
         {
             "index": index,
             "message": {"role": "assistant", "content": answer.text},
-            "logprobs": None if top is None else chat_logprobs(answer, top, order, ends=ends),
+            "logprobs": (
+                None
+                if top is None
+                else chat_logprobs(answer, top, order, ends=ends, ids=ids, by_id=by_id)
+            ),
             "finish_reason": answer.finish_reason,
         }
         for index, answer in enumerate(answers)
@@ -70,6 +77,7 @@ def completion(
     top: int | None,
     echo: bool,
     ends: bool = False,
+    by_id: bool = False,
     variant: str = "",
 ) -> Json:
     """A `text_completion`. answers: those of each prompt, which become choices in order."""
@@ -80,7 +88,9 @@ def completion(
             logprobs = None
             if top is not None:
                 read = prompt if echo else []
-                logprobs = completion_logprobs(read, answer, top, ends=ends, variant=variant)
+                logprobs = completion_logprobs(
+                    read, answer, top, ends=ends, by_id=by_id, variant=variant
+                )
             choices.append(
                 {
                     "index": len(choices),
@@ -104,20 +114,35 @@ def usage(prompts: Sequence[Sequence[int]], answers: Sequence[Answer]) -> dict[s
     return {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
 
 
-def chat_logprobs(answer: Answer, top: int, order: Order, *, ends: bool) -> Json:
-    """`logprobs` of a chat's choice. The length of its list is that of the tokens kept."""
+def chat_logprobs(
+    answer: Answer,
+    top: int,
+    order: Order = "ranked",
+    *,
+    ends: bool,
+    ids: Sequence[int] | None = None,
+    by_id: bool = False,
+) -> Json:
+    """`logprobs` of a chat's choice."""
     content = []
     for id_, row in _tokens(answer, ends=ends):
-        ranks = ranked(row, top)
+        ranks = ranked(row, top) if ids is None else list(ids)
         if order == "sampled first":
-            ranks = [id_, *(rank for rank in ranks if rank != id_)][:top]
-        entry = _entry(id_, row)
-        content.append({**entry, "top_logprobs": [_entry(rank, row) for rank in ranks]})
+            ranks = [id_, *(rank for rank in ranks if rank != id_)]
+            ranks = ranks[:top] if ids is None else ranks
+        listed = [_entry(rank, row, by_id) for rank in ranks]
+        content.append({**_entry(id_, row, by_id), "top_logprobs": listed})
     return {"content": content, "refusal": None}
 
 
 def completion_logprobs(
-    prompt: Sequence[int], answer: Answer, top: int, *, ends: bool, variant: str = ""
+    prompt: Sequence[int],
+    answer: Answer,
+    top: int,
+    *,
+    ends: bool,
+    by_id: bool = False,
+    variant: str = "",
 ) -> Json:
     """`logprobs` of a completion's choice, those of `prompt` first. Nothing precedes its first."""
     rows = list(zip(prompt, toy_lm.score(prompt, variant=variant), strict=True))
@@ -127,9 +152,9 @@ def completion_logprobs(
         offsets.append(at)
         at += len(toy_lm.decode([id_]))
     return {
-        "tokens": [toy_lm.decode([id_]) for id_, _ in rows],
+        "tokens": [name(id_, by_id) for id_, _ in rows],
         "token_logprobs": [None if row is None else float(row[id_]) for id_, row in rows],
-        "top_logprobs": [None if row is None else _top(id_, row, top) for id_, row in rows],
+        "top_logprobs": [None if row is None else _top(id_, row, top, by_id) for id_, row in rows],
         "text_offset": offsets,
     }
 
@@ -146,12 +171,17 @@ def _tokens(answer: Answer, *, ends: bool) -> Iterator[tuple[int, Scores]]:
             yield id_, row
 
 
-def _entry(id_: int, row: Scores) -> Json:
-    text = toy_lm.decode([id_])
-    return {"token": text, "logprob": float(row[id_]), "bytes": list(toy_lm.piece(id_))}
+def name(id_: int, by_id: bool) -> str:
+    """How a token is written."""
+    return f"token_id:{id_}" if by_id else toy_lm.decode([id_])
 
 
-def _top(id_: int, row: Scores, top: int) -> dict[str, float]:
+def _entry(id_: int, row: Scores, by_id: bool) -> Json:
+    token = name(id_, by_id)
+    return {"token": token, "logprob": float(row[id_]), "bytes": list(toy_lm.piece(id_))}
+
+
+def _top(id_: int, row: Scores, top: int, by_id: bool) -> dict[str, float]:
     """By text, as OpenAI does it, so that tokens of equal text share an entry; `id_` has one."""
     ids = [*reversed(ranked(row, top)), id_]
-    return {toy_lm.decode([rank]): float(row[rank]) for rank in ids}
+    return {name(rank, by_id): float(row[rank]) for rank in ids}

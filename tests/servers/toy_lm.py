@@ -116,6 +116,11 @@ def _log_softmax(logits: Scores) -> Scores:
     return np.asarray(logits - top - np.log(np.exp(logits - top).sum()), dtype=np.float64)
 
 
+def at_temperature(row: Scores, temperature: float) -> Scores:
+    """A distribution, sharpened or flattened."""
+    return _log_softmax(row / temperature)
+
+
 def score(ids: Sequence[int], *, variant: str = "") -> list[Scores | None]:
     """The distribution at each position of `ids`; None for the first, which nothing precedes."""
     prefix, rows = Prefix(variant=variant), []
@@ -168,6 +173,9 @@ class Decoding:
     top_k: int = 0
     min_p: float = 0.0
     repetition_penalty: float = 1.0
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    min_tokens: int = 0
     seed: int = 0
     stop: Sequence[str] = ()
     stop_ids: Sequence[int] = ()
@@ -197,7 +205,7 @@ def generate(prompt: Sequence[int], decoding: Decoding, *, variant: str = "") ->
     ends = {*decoding.stop_ids, *(() if decoding.ignore_end else (END_ID,))}
     while len(ids) < decoding.max_tokens:
         row = prefix.scores()
-        id_ = _choose(row, [*prompt, *ids], decode(ids, control=False), decoding, len(ids))
+        id_ = _choose(row, prompt, ids, decoding)
         rows.append(row)
         ids.append(id_)
         prefix.add(id_)
@@ -220,22 +228,25 @@ def spoken(prompt: Sequence[int], text: str, *, variant: str = "") -> Answer:
     return Answer(ids, text, "stop", None, rows)
 
 
-def _choose(row: Scores, read: list[int], text: str, decoding: Decoding, position: int) -> int:
+def _choose(row: Scores, prompt: Sequence[int], ids: list[int], decoding: Decoding) -> int:
     logits = row.copy()
     if decoding.repetition_penalty != 1:
-        logits[list(set(read))] *= decoding.repetition_penalty  # all logits here are below 0
+        logits[list({*prompt, *ids})] *= decoding.repetition_penalty  # all logits are below 0
+    if decoding.frequency_penalty or decoding.presence_penalty:
+        counts = np.bincount(ids, minlength=VOCABULARY)
+        logits -= decoding.frequency_penalty * counts + decoding.presence_penalty * (counts > 0)
     logits[START_ID] = -np.inf
-    if decoding.ignore_end:
+    if decoding.ignore_end or len(ids) < decoding.min_tokens:
         logits[END_ID] = -np.inf
     if decoding.constraint is not None:
-        allowed = list(_allowed(decoding.constraint, text))
+        allowed = list(_allowed(decoding.constraint, decode(ids, control=False)))
         logits = np.where(np.isin(np.arange(VOCABULARY), allowed), logits, -np.inf)
     if decoding.temperature == 0:
         return int(logits.argmax())
-    logits = _log_softmax(logits / decoding.temperature)
+    logits = at_temperature(logits, decoding.temperature)
     if decoding.top_k > 0 or decoding.top_p < 1 or decoding.min_p > 0:
         logits = _cut(logits, decoding)
-    return int((logits + _gumbel(decoding.seed, position)).argmax())
+    return int((logits + _gumbel(decoding.seed, len(ids))).argmax())
 
 
 def _allowed(constraint: Constraint, text: str) -> Iterator[int]:
