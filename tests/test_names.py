@@ -39,6 +39,23 @@ def test_the_reader_sees_them() -> None:
     }
 
 
+def test_no_key_of_a_file_calls_anything_else_a_check() -> None:
+    """Nor does `unended` come back: the metric is `missing_eos`. What is left reads older files,
+    or names the stage of a build that is the final check."""
+    names = {
+        f"{path.relative_to(PACKAGE)}:{node.value}"
+        for path in modules()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and node.value in ("check", "unended")
+    }
+    final_check = {
+        "pipeline/revise.py", "pipeline/steps.py", "authoring/sides.py", "authoring/probe.py",
+        "constitution/keys.py", "cli/progress.py",
+    }  # fmt: skip
+    earlier = {"training/config.py:check", "training/monitors.py:unended", "audit/items.py:check"}
+    assert names == {f"{file}:check" for file in final_check} | earlier
+
+
 def test_check_means_the_final_check_of_a_response() -> None:
     """Elsewhere: validate a value, verify a file, require a condition, lint content, test a
     principle, examine a judge."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
 from cai.audit.flags import (
@@ -133,6 +133,7 @@ def rollout_item(row: Mapping[str, Any]) -> AuditItem:
 
     Raises `KeyError`, `TypeError` or `ValueError` where a value is missing or of another kind.
     """
+    second = "check" if "check" in row else "second_reward"  # its name before 0.2
     text, ended, kl = str(row["response"]), bool(row["ended"]), _finite(row, "kl")
     flags = text_flags(text, ended=ended)
     prompt = tuple(Message(m["role"], m["content"]) for m in row.get("prompt", ()))
@@ -146,11 +147,14 @@ def rollout_item(row: Mapping[str, Any]) -> AuditItem:
         },
         "score": _finite(row, "score"),
         "kl": kl,
-        "check": None if row.get("check") is None else _finite(row, "check"),
+        "second_reward": None if row.get(second) is None else _finite(row, second),
     }
     name = f"{values['update']}.{row['prompt_id']}"
     doubt = weight_of(flags) + math.log1p(max(0.0, kl))
-    return _item("rollout", name, str(row["prompt_id"]), prompt, [], flags, doubt, None, values)
+    item = _item("rollout", name, str(row["prompt_id"]), prompt, [], flags, doubt, None, values)
+    # Verdicts of before 0.2 still apply: the key is made with the earlier name.
+    shown = {"check" if n == "second_reward" else n: value for n, value in values.items()}
+    return replace(item, key=_key("rollout", name, item.prompt_id, prompt, shown))
 
 
 def _finite(row: Mapping[str, Any], name: str) -> float:
@@ -174,11 +178,19 @@ def _item(
     inputs: Mapping[str, str] | None = None,
     by_round: tuple[tuple[str, ...], ...] = (),
 ) -> AuditItem:
-    key = digest([kind, name, prompt_id, [(m.role, m.content) for m in prompt], values])
     return AuditItem(
-        key[:_KEY_DIGITS], kind, name, prompt_id, tuple(prompt), tuple(dict.fromkeys(principles)),
-        flags, round(doubt, 4), judge, values, by_round, source, inputs or {},
+        _key(kind, name, prompt_id, prompt, values), kind, name, prompt_id, tuple(prompt),
+        tuple(dict.fromkeys(principles)), flags, round(doubt, 4), judge, values, by_round, source,
+        inputs or {},
     )  # fmt: skip
+
+
+def _key(
+    kind: ItemKind, name: str, prompt_id: str, prompt: Sequence[Message], values: dict[str, Any]
+) -> str:
+    """Digest of what is shown."""
+    shown = [kind, name, prompt_id, [(m.role, m.content) for m in prompt], values]
+    return digest(shown)[:_KEY_DIGITS]
 
 
 def _revision_values(revision: Revision) -> dict[str, Any] | None:

@@ -10,7 +10,7 @@ from cai.text.terminal import visible
 if TYPE_CHECKING:
     from cai.training.loop import StepReport
 
-_LABELS = {"unended": "missing EOS"}
+_LABELS = {"missing_eos": "missing EOS"}
 """Metrics whose key is not the name that people know."""
 
 

@@ -26,16 +26,16 @@ class Observation:
     """Statistics of one update's responses.
 
     kl: mean KL of a response to the reference, nats. length: mean tokens. repetition: mean share of
-    a response's 4-grams that it has said before. unended: share of responses without a proper end
-    (`cai.training.rollout.has_ended`). distinct: share of different texts among all. score: mean of
-    what the policy is trained on. second_score: mean of the second reward, None without one.
-    second_spread: its standard deviation over the responses.
+    a response's 4-grams that it has said before. missing_eos: share of responses without a proper
+    end (`cai.training.rollout.has_ended`). distinct: share of different texts among all. score:
+    mean of what the policy is trained on. second_score: mean of the second reward, None without
+    one. second_spread: its standard deviation over the responses.
     """
 
     kl: float
     length: float
     repetition: float
-    unended: float
+    missing_eos: float
     distinct: float
     score: float
     second_score: float | None = None
@@ -47,7 +47,7 @@ class AlarmBounds:
     """The bounds beyond which an alarm stops a run.
 
     kl: nats a response. longer, shorter: mean length as a multiple of the start's. repetition,
-    unended: rise of these shares over the start. distinct: as a multiple of the start's share.
+    missing_eos: rise of these shares over the start. distinct: as a multiple of the start's share.
     max_drop: of the second reward from its best, in standard deviations at the start. window:
     updates over which both rewards are averaged. patience: updates in a row in which an alarm must
     hold.
@@ -57,7 +57,7 @@ class AlarmBounds:
     longer: float = 3.0
     shorter: float = 0.25
     repetition: float = 0.3
-    unended: float = 0.4
+    missing_eos: float = 0.4
     distinct: float = 0.25
     max_drop: float = 0.5
     window: int = 4
@@ -69,7 +69,7 @@ class AlarmBounds:
                 f"The bounds on length are {self.shorter} and {self.longer} of the start's;"
                 " they must lie below and above 1."
             )
-        for name in ("kl", "repetition", "unended", "max_drop", "window", "patience"):
+        for name in ("kl", "repetition", "missing_eos", "max_drop", "window", "patience"):
             if not getattr(self, name) > 0:
                 raise UsageError(
                     f"The monitors' {name} is {getattr(self, name)}; it must be above 0."
@@ -88,7 +88,7 @@ def observe(
         kl=kl,
         length=sum(len(r.ids) for r in responses) / count,
         repetition=sum(repeated(r.ids) for r in responses) / count,
-        unended=sum(not r.ended for r in responses) / count,
+        missing_eos=sum(not r.ended for r in responses) / count,
         distinct=len({r.text for r in responses}) / count,
         score=_mean(scores),
         second_score=None if second_scores is None else _mean(second_scores),
@@ -144,7 +144,10 @@ class Monitors:
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Resume from what `state` returned."""
-        self._history = [Observation(**o) for o in state["history"]]
+        self._history = [
+            Observation(**{_EARLIER_NAMES.get(n, n): v for n, v in o.items()})
+            for o in state["history"]
+        ]
         self._streaks = dict(state["streaks"])
 
 
@@ -197,8 +200,8 @@ def repetition_growing(history: Sequence[Observation], bounds: AlarmBounds) -> s
 
 def ends_missing(history: Sequence[Observation], bounds: AlarmBounds) -> str | None:
     """Responses that no longer end."""
-    start, now = history[0].unended, history[-1].unended
-    if now <= start + bounds.unended:
+    start, now = history[0].missing_eos, history[-1].missing_eos
+    if now <= start + bounds.missing_eos:
         return None
     return f"Responses no longer end: {now:.0%} have no end (EOS token), {start:.0%} at the start."
 
@@ -243,7 +246,9 @@ ALARMS: tuple[Callable[[Sequence[Observation], AlarmBounds], str | None], ...] =
 )
 
 
-_MANY_UNENDED = 0.5  # of an update's responses
+_EARLIER_NAMES = {"unended": "missing_eos"}
+"""Names in the checkpoints of earlier versions."""
+_MANY_MISSING_EOS = 0.5  # of an update's responses
 
 
 def rollout_warnings(
@@ -267,18 +272,18 @@ def rollout_warnings(
             "All responses of an update are the same text: look at rollouts.jsonl, and at the"
             " temperature.",
         )
-    if metrics["unended"] > _MANY_UNENDED:
+    if metrics["missing_eos"] > _MANY_MISSING_EOS:
         yield (
             "cut",
-            f"{metrics['unended']:.0%} of the responses did not end within --max-new-tokens"
+            f"{metrics['missing_eos']:.0%} of the responses did not end within --max-new-tokens"
             f" {config.max_new_tokens} and were scored as cut off: raise it.",
         )
     if second_reward_is_constant and multiple_prompts:
         yield (
             "blind",
             f"--second-reward gave all responses of the first update the value"
-            f" {metrics['check']:g}: it has no spread to measure a fall in, so it can't stop the"
-            " run.",
+            f" {metrics['second_reward']:g}: it has no spread to measure a fall in, so it can't"
+            " stop the run.",
         )
 
 

@@ -364,12 +364,12 @@ class OnPolicyTrainer(ABC):
             "score_spread": spread(scores),
             "length": observation.length,
             "repetition": observation.repetition,
-            "unended": observation.unended,
+            "missing_eos": observation.missing_eos,
             "distinct": observation.distinct,
             "entropy": -masked_mean(rollout.logprobs, rollout.mask).item(),
         }
         if observation.second_score is not None:
-            metrics["check"] = observation.second_score
+            metrics["second_reward"] = observation.second_score
         return metrics
 
 

@@ -60,7 +60,7 @@ class PpoTrainer(RlTrainer):
     value_head: nn.Module
 
     screen_metrics: Sequence[str] = (
-        "reward", "score", "check", "kl", "length", "repetition", "unended", "entropy",
+        "reward", "score", "second_reward", "kl", "length", "repetition", "missing_eos", "entropy",
         "policy_loss", "value_loss",
     )  # fmt: skip
 

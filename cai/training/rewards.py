@@ -36,7 +36,8 @@ class Reward:
 
 
 def build_reward(spec: str | None, backbone: Backbone, config: RlConfig, part: str) -> Reward:
-    """A reward by its description (see `RlConfig.reward`). part: "reward" or "check".
+    """A reward by its description (see `RlConfig.reward`). part: "reward" or
+    "second_reward".
 
     Raises `UsageError` and `DataError` for what can't be used.
     """

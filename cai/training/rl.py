@@ -49,7 +49,7 @@ class RlTrainer(OnPolicyTrainer):
             backbone.no_dropout("policy")
         reward = build_reward(config.reward, backbone, config, "reward")
         second = (
-            build_reward(config.second_reward, backbone, config, "check")
+            build_reward(config.second_reward, backbone, config, "second_reward")
             if config.second_reward
             else None
         )

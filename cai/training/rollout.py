@@ -223,7 +223,7 @@ def rollout_rows(
             "kl": kl[i],
             "tokens": len(response.ids),
             "ended": response.ended,
-            **({} if second_scores is None else {"check": second_scores[i]}),
+            **({} if second_scores is None else {"second_reward": second_scores[i]}),
         }
         for i, response in enumerate(responses)
     ]

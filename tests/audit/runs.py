@@ -129,7 +129,7 @@ def rollouts(folder: Path, payloads: Sequence[str] = ()) -> Path:
             "kl": float(update * n),
             "tokens": 5,
             "ended": n != 3,
-            "check": 0.5,
+            "second_reward": 0.5,
         }
         for update in (1, 2, 3)
         for n in range(4)

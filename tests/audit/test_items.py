@@ -61,6 +61,13 @@ def test_rollouts() -> None:
         rollout_item(ROLLOUT | {"score": "high"})
 
 
+def test_rollouts_of_the_earlier_format_are_read_and_keep_their_keys() -> None:
+    """The second reward was called `check`; the key is that of its time."""
+    now, earlier = (rollout_item(ROLLOUT | {name: 0.5}) for name in ("second_reward", "check"))
+    assert now.values["second_reward"] == earlier.values["second_reward"] == 0.5
+    assert now.key == earlier.key == "1fcf04fa98f8d7a8fc20dd86"
+
+
 def test_frames_are_shared_and_give_back_every_byte() -> None:
     """What a model was given, less the item's own texts, which are put back in."""
     frames = Frames()

@@ -13,7 +13,7 @@ from cai.training.monitors import AlarmBounds, Monitors, Observation, observe, r
 from cai.training.rollout import EncodedPrompt, Response
 
 START = Observation(
-    kl=0.0, length=20.0, repetition=0.1, unended=0.1, distinct=0.8, score=1.0, second_score=5.0,
+    kl=0.0, length=20.0, repetition=0.1, missing_eos=0.1, distinct=0.8, score=1.0, second_score=5.0,
     second_spread=2.0,
 )  # fmt: skip
 
@@ -36,7 +36,7 @@ def test_repetition_is_the_share_of_4_grams_said_before(ids: tuple[int, ...], sh
 
 
 def test_an_observation_sums_up_a_batch() -> None:
-    """Lengths 5, 2, 2 and 3: 3. Repetition 0.5 / 4. One unended. Texts a, b, a, c: 3 of 4.
+    """Lengths 5, 2, 2 and 3: 3. Repetition 0.5 / 4. One missing_eos. Texts a, b, a, c: 3 of 4.
 
     Checks 1, 2, 3, 6: mean 3, squares of deviations 4 + 1 + 0 + 9 = 14, 14 / 3 = 2.16².
     """
@@ -56,7 +56,7 @@ def test_an_observation_sums_up_a_batch() -> None:
         kl=1.5,
         length=3.0,
         repetition=0.125,
-        unended=0.25,
+        missing_eos=0.25,
         distinct=0.75,
         score=2.5,
         second_score=3.0,
@@ -70,14 +70,18 @@ def test_an_observation_sums_up_a_batch() -> None:
         ({"length": 61.0}, {"length": 60.0}, "growing: 61 tokens on average, 20 at the start"),
         ({"length": 4.9}, {"length": 5.0}, "shrinking: 4.9 tokens"),
         ({"repetition": 0.42}, {"repetition": 0.4}, "42% of their 4-grams"),
-        ({"unended": 0.52}, {"unended": 0.5}, "52% have no end (EOS token), 10% at the start"),
+        (
+            {"missing_eos": 0.52},
+            {"missing_eos": 0.5},
+            "52% have no end (EOS token), 10% at the start",
+        ),
         ({"distinct": 0.19}, {"distinct": 0.2}, "19% of the responses differ, 80% at the start"),
     ],
 )
 def test_a_sign_that_stands_twice_stops_the_run(
     change: dict[str, Any], quiet: dict[str, Any], words: str
 ) -> None:
-    """Bounds by default: KL 30; length × 3 and × 0.25; repetition + 0.3; unended + 0.4; × 0.25."""
+    """By default: KL 30; length × 3 and × 0.25; repetition + 0.3; missing EOS + 0.4; × 0.25."""
     monitors = Monitors(AlarmBounds())
     odd = replace(START, **change)
     assert [monitors.watch(o) for o in (START, odd, START, replace(START, **quiet), odd)] == (

@@ -61,7 +61,7 @@ def test_a_hacked_run_is_stopped_within_twenty_updates() -> None:
 
     Responses that no longer end, which this policy soon writes, are the other monitor's affair.
     """
-    bounds = AlarmBounds(kl=30.0, unended=1.0)
+    bounds = AlarmBounds(kl=30.0, missing_eos=1.0)
     run = trainer(updates=20, learning_rate=2e-2, kl_coef=0.0, bounds=bounds)
     before = weights(run)
     while not run.done:
@@ -237,8 +237,8 @@ def test_auditors_get_every_response(tmp_path: Path) -> None:
     for rowed, f in zip((rows[:8], rows[8:]), figures, strict=True):
         assert sum(r["score"] for r in rowed) / 8 == pytest.approx(f["score"])
         assert sum(r["kl"] for r in rowed) / 8 == pytest.approx(f["kl"])
-        assert sum(r["check"] for r in rowed) / 8 == pytest.approx(f["check"])
-        assert all(r["check"] == len(r["response"]) for r in rowed)
+        assert sum(r["second_reward"] for r in rowed) / 8 == pytest.approx(f["second_reward"])
+        assert all(r["second_reward"] == len(r["response"]) for r in rowed)
         assert [r["score"] for r in rowed] == share_of_e([], [r["response"] for r in rowed])
 
 

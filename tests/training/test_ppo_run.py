@@ -198,7 +198,13 @@ def test_a_flat_reward_is_told_once(score: str, data: Path, tmp_path: Path) -> N
 def test_a_second_reward_without_a_spread_is_told() -> None:
     """It is measured in its own spread at the start, which is 0; and a rollout of one text."""
     config = PpoConfig(**SMALL)
-    figures = {"score": 1.0, "score_spread": 1.0, "distinct": 1.0, "unended": 0.0, "check": 2.0}
+    figures = {
+        "score": 1.0,
+        "score_spread": 1.0,
+        "distinct": 1.0,
+        "missing_eos": 0.0,
+        "second_reward": 2.0,
+    }
     assert dict(rollout_warnings(config, figures, second_reward_is_constant=False)) == {}
     warnings = dict(rollout_warnings(config, figures, second_reward_is_constant=True))
     assert list(warnings) == ["blind"] and "the value 2" in warnings["blind"]

@@ -147,7 +147,7 @@ def test_only_the_end_of_a_turn_ends_a_response(
     assert has_ended(job, encoder()) == ended
     response = Response(EncodedPrompt("p", (), (5, 6)), (9, token), "x", ended)
     assert ScoreScale(False, None, 0.5)([1.0], [response]) == [1.0 if ended else 0.5]
-    assert observe([response], 0.0, [1.0]).unended == (not ended)
+    assert observe([response], 0.0, [1.0]).missing_eos == (not ended)
 
 
 def test_without_a_template_the_next_turn_s_heading_ends_a_response() -> None:

@@ -332,7 +332,7 @@ def test_what_ppo_pays(change: dict[str, Any], paid: float) -> None:
     """Before the first step the KL is 0; no response of one token comes to an end."""
     run = trainer(scorer=FunctionScorer(hundreds, "hundreds"), epochs=1, max_new_tokens=1, **change)
     figures = run.update()
-    assert figures["unended"] == 1.0
+    assert figures["missing_eos"] == 1.0
     assert figures["reward"] == pytest.approx(paid, abs=1e-3)
 
 
@@ -415,7 +415,7 @@ def test_what_ppo_is_given(model: str, data: Path) -> None:
     run = built(PpoConfig, model, data, limit=5, **changes)
     assert isinstance(run, PpoTrainer) and len(run.prompts) == 5 and not run.held_out
     figures = run.update()
-    assert figures["score"] < 0 and figures["check"] == -figures["score"]
+    assert figures["score"] < 0 and figures["second_reward"] == -figures["score"]
     run = built(PpoConfig, model, data, test_share=0.999, **changes)
     assert isinstance(run, PpoTrainer) and len(run.prompts) == 1 and len(run.held_out) == 7
 

@@ -299,7 +299,7 @@ class Reader {
         h("dl", { class: "numbers" },
           pairOf("Update", item.update), pairOf("Score", item.score.toFixed(3)),
           pairOf("KL to the reference", fixed(item.kl, 2) + " nats"),
-          item.check === null ? null : pairOf("Second reward", item.check.toFixed(3)),
+          item.second_reward === null ? null : pairOf("Second reward", item.second_reward.toFixed(3)),
           pairOf("Ended by itself", item.response.cut ? "no" : "yes")),
         curves(run, item)),
     ];

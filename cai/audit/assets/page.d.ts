@@ -136,7 +136,7 @@ interface RolloutItem extends RunItemValues {
   response: GeneratedText;
   score: number;
   kl: number;
-  check: number | null;
+  second_reward: number | null;
 }
 
 /** The same record of two runs. */

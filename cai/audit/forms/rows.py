@@ -102,7 +102,7 @@ def row_values(
         "update": values.get("update"),
         "score": values.get("score"),
         "kl": values.get("kl"),
-        "check": values.get("check"),
+        "second_reward": values.get("second_reward"),
         "verdicts": [
             {
                 "author": v.author,

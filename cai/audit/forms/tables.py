@@ -153,7 +153,7 @@ def _schema(pa: Any) -> Any:
                 principle=text, version=text, p=number, swapped=number, flipped=truth, mass=number,
                 reasoning=names,
             ),
-            "update": pa.int64(), "score": number, "kl": number, "check": number,
+            "update": pa.int64(), "score": number, "kl": number, "second_reward": number,
             "verdicts": records(
                 author=text, verdict=text, flagged=truth, reason=text, reasons=names, at=text
             ),
