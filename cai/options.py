@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
-from dataclasses import field
+from dataclasses import Field, field
 from difflib import get_close_matches
 from typing import Any, TypedDict
 
@@ -37,6 +38,46 @@ def broken_bounds(value: float, bounds: Mapping[str, Any]) -> str:
     high = "" if most is None else f"at most {most:g}"
     high = high if below is None else f"below {below:g}"
     return "" if inside else " and ".join(filter(None, (low, high)))
+
+
+_TYPES: Mapping[str, tuple[type | tuple[type, ...], str]] = {
+    "int": (int, "a whole number"),
+    "float": ((int, float), "a number"),
+    "bool": (bool, "true or false"),
+    "str": (str, "text"),
+}
+"""Annotation → the types that it takes, and its name in words."""
+
+
+def broken_type(annotation: str, value: Any) -> str:
+    """What a value of this annotation must be, such as "a whole number"; empty if it is that.
+
+    annotation: as in the source: `float`, `int | None`, `Literal["last", "all"]`, which is text.
+    """
+    name, *others = annotation.split(" | ")
+    if value is None and "None" in others:
+        return ""
+    types, words = _TYPES.get(name, _TYPES["str"])
+    is_bool = isinstance(value, bool) and types is not bool  # True is an int
+    return words if is_bool or not isinstance(value, types) else ""
+
+
+def broken_rule(setting: Field[Any], value: Any) -> str:
+    """What a setting made by `option` must be; empty if the value is that.
+
+    Its type is that of the field's annotation, which must stand as text in the source
+    (`from __future__ import annotations`).
+    """
+    if words := broken_type(str(setting.type), value):
+        return words
+    if value is None:
+        return ""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "a finite number"
+    choices = setting.metadata["choices"]
+    if choices and value not in choices:
+        return f"one of {', '.join(choices)}"
+    return broken_bounds(value, setting.metadata) if isinstance(value, int | float) else ""
 
 
 def unknown_settings(

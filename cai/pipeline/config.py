@@ -7,9 +7,9 @@ from typing import Literal
 
 from cai.constitution.plans import empty_round
 from cai.data.split import family, side_of
-from cai.decoding import BOUNDS, SETTINGS, Decoding
+from cai.decoding import BOUNDS, SETTINGS
 from cai.errors import UsageError
-from cai.options import broken_bounds, option
+from cai.options import broken_rule, option
 from cai.pipeline.steps import Draws
 from cai.types import Constitution, Prompt, Sampling
 
@@ -99,11 +99,10 @@ class BuildConfig:
     )
 
     def __post_init__(self) -> None:
-        Decoding.of(self.sampling)
         for item in fields(self):
             value = getattr(self, item.name)
-            if value is not None and (rule := broken_bounds(value, item.metadata)):
-                raise UsageError(f"{item.name} is {value}; it must be {rule}.")
+            if rule := broken_rule(item, value):
+                raise UsageError(f"{item.name} is {value!r}; it must be {rule}.")
         if self.judge_revisions and not (self.pairs and self.revision_pairs):
             raise UsageError(
                 "--judge-revisions asks about pairs of a revision and its first response, and none"

@@ -7,14 +7,13 @@ command line is made. Contradictions are refused here, before anything is loaded
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self, cast
 
 from cai.data.training import TrainingTable
 from cai.errors import UsageError
-from cai.options import broken_bounds, flag, option, unknown_settings
+from cai.options import broken_rule, broken_type, flag, option, unknown_settings
 from cai.text.template import TemplateOptions, Thinking, parse_arguments, validate_date
 
 LORA = ("lora_r", "lora_alpha", "lora_dropout", "lora_targets")
@@ -22,6 +21,21 @@ LORA = ("lora_r", "lora_alpha", "lora_dropout", "lora_targets")
 DTYPES = ("float32", "bfloat16", "float16")
 """Dtypes of a base."""
 _SEEDS = 2**63
+_STAND_IN = "cai.training.estimate:placeholder_reward"
+"""The reward of a dry run without one."""
+
+
+class SettingError(UsageError):
+    """A setting has a value that it can't have; Python calls it by the name of its field.
+
+    name, value: the setting's. rule: what it must be: "must be above 0".
+    """
+
+    def __init__(self, name: str, value: Any, rule: str) -> None:
+        super().__init__(f"{name} is {value!r}; it {rule}.")
+        self.name = name
+        self.value = value
+        self.rule = rule
 
 
 def _rate(adapter: float, full: float) -> Any:
@@ -131,13 +145,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for item in dataclasses.fields(self):
-            value = getattr(self, item.name)
-            if isinstance(value, float) and not math.isfinite(value):
-                self._refuse(item.name, "must be a finite number")
-            choices = item.metadata.get("choices")
-            if choices and value is not None and value not in choices:
-                self._refuse(item.name, f"must be one of {', '.join(choices)}")
-            if isinstance(value, int | float) and (rule := broken_bounds(value, item.metadata)):
+            if rule := broken_rule(item, getattr(self, item.name)):
                 self._refuse(item.name, f"must be {rule}")
         if self.seed >= _SEEDS:
             self._refuse("seed", f"must be below {_SEEDS}")
@@ -167,8 +175,10 @@ class TrainConfig:
         """The settings of a dry run, with a stand-in for what may be missing until training."""
         return self
 
-    unmeasured: ClassVar[str] = "evaluations and checkpoints; longer rows take longer"
-    """What a probe of the first steps does not show."""
+    @property
+    def unmeasured(self) -> str:
+        """What a probe of the first steps does not show."""
+        return "evaluations and checkpoints; longer rows take longer"
 
     @property
     def rate(self) -> float:
@@ -176,7 +186,7 @@ class TrainConfig:
         return self.rates[self.full] if self.learning_rate is None else self.learning_rate
 
     def _refuse(self, name: str, rule: str) -> None:
-        raise UsageError(f"{flag(name)} is {getattr(self, name)!r}; it {rule}.")
+        raise SettingError(name, getattr(self, name), rule)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -291,9 +301,6 @@ class OnPolicyConfig(TrainConfig):
     """Settings of the stages that learn from the policy's own responses."""
 
     table: ClassVar[TrainingTable] = "prompts"
-    unmeasured: ClassVar[str] = (
-        "evaluations, checkpoints, and a reward that is not named yet; responses may become longer"
-    )
     schedule: str = option(
         "constant", "Learning rate schedule after the warm-up.", ("cosine", "linear", "constant")
     )
@@ -319,6 +326,11 @@ class OnPolicyConfig(TrainConfig):
         30.0, "Stop the run if the mean KL per response, in nats, stays above this.", above=0
     )
     save_every: int = option(5, "Updates between checkpoints.", least=1)
+
+    @property
+    def unmeasured(self) -> str:
+        """As in `TrainConfig`."""
+        return "evaluations and checkpoints; responses may become longer"
 
     @property
     def steps(self) -> int:
@@ -364,8 +376,17 @@ class RlConfig(OnPolicyConfig):
 
     def for_dry_run(self) -> Self:
         """As in `TrainConfig`: a reward of 0 if none is named."""
-        stand_in = "cai.training.estimate:placeholder_reward"
-        return self if self.reward else dataclasses.replace(self, reward=stand_in)
+        return self if self.reward else dataclasses.replace(self, reward=_STAND_IN)
+
+    @property
+    def unmeasured(self) -> str:
+        """As in `TrainConfig`."""
+        if self.reward != _STAND_IN:
+            return super().unmeasured
+        return (
+            "evaluations, checkpoints, and a reward that is not named yet; responses may become"
+            " longer"
+        )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -436,7 +457,10 @@ def build_config(
                 hint=f"Give {field.name} alone.",
             )
         settings[field.name] = _typed(field, value, places[name])
-    return kind(**settings)
+    try:
+        return kind(**settings)
+    except SettingError as error:
+        raise UsageError(f"{flag(error.name)} is {error.value!r}; it {error.rule}.") from None
 
 
 def _source(place: str) -> str:
@@ -448,13 +472,7 @@ def _typed(item: dataclasses.Field[Any], value: Any, source: str) -> Any:
     annotation = str(item.type)
     if item.metadata["multiple"] and isinstance(value, list | tuple):
         value = "\n".join(map(str, value)) or None
-    if value is None and "None" in annotation:
-        return None
-    type_name = "str" if item.metadata["choices"] else annotation.split(" | ")[0]
-    if type_name == "float" and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    types: dict[str, type] = {"int": int, "bool": bool, "str": str}
-    if type_name in types and type(value) is types[type_name]:
-        return value
-    words = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text"}
-    raise UsageError(f"{source}: {item.name} is {value!r}; it must be {words[type_name]}.")
+    if words := broken_type(annotation, value):
+        raise UsageError(f"{source}: {item.name} is {value!r}; it must be {words}.")
+    is_float = annotation.startswith("float") and value is not None
+    return float(value) if is_float else value

@@ -149,13 +149,23 @@ def test_a_step_that_fails_is_no_hindrance_to_a_dry_run(
 
 
 def test_a_dry_run_of_ppo_needs_no_reward_and_counts_all_that_is_held(
-    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    data: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Two updates of three responses of eight tokens. In full, the value head is trained too."""
     small = ("--prompts-per-update", 3, "--max-new-tokens", 8, "--updates", 9, "--max-steps", 2)
     cai("train", "ppo", "-d", data, "-o", tmp_path / "out", *small, "--dry-run")
     said = capsys.readouterr().out
     assert "5 (1 held out, 0 set aside)" in said and "steps  2" in said and "tokens  48" in said
+    assert "a reward that is not named yet" in said
+    (tmp_path / "rewards_of_a_dry_run.py").write_text("def one(p, r):\n    return [1.0] * len(r)\n")
+    monkeypatch.chdir(tmp_path)
+    named = ("--reward", "rewards_of_a_dry_run:one")
+    cai("train", "ppo", "-d", data, "-o", tmp_path / "out", *small, *named, "--dry-run")
+    said = capsys.readouterr().out
+    assert "evaluations and checkpoints; responses may become longer" in said
     cai("train", "ppo", "-d", data, "-o", tmp_path / "out", *small, "--full", "--dry-run")
     (line,) = (x for x in capsys.readouterr().out.splitlines() if "parameters" in x)
     trained, every = line.split()[1], line.split()[-1]

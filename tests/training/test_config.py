@@ -74,11 +74,15 @@ def test_whole_numbers_serve_for_fractions_and_nothing_for_what_is_optional() ->
 @pytest.mark.parametrize(
     ("kind", "values", "said"),
     [
-        (DpoConfig, {"beta": float("inf")}, "--beta is inf; it must be a finite number"),
-        (DpoConfig, {"nll": -0.1}, "--nll is -0.1; it must be 0 or more"),
-        (RewardConfig, {"centering": -1.0}, "--centering is -1.0; it must be 0 or more"),
-        (PpoConfig, {"kl_coef": float("inf")}, "--kl-coef is inf; it must be a finite number"),
-        (PpoConfig, {"max_kl": 0.0}, "--max-kl is 0.0; it must be above 0"),
+        (DpoConfig, {"beta": float("inf")}, "beta is inf; it must be a finite number"),
+        (DpoConfig, {"nll": -0.1}, "nll is -0.1; it must be 0 or more"),
+        (RewardConfig, {"centering": -1.0}, "centering is -1.0; it must be 0 or more"),
+        (PpoConfig, {"kl_coef": float("inf")}, "kl_coef is inf; it must be a finite number"),
+        (SftConfig, {"learning_rate": "fast"}, "^learning_rate is 'fast'; it must be a number"),
+        (SftConfig, {"batch_size": "x"}, "^batch_size is 'x'; it must be a whole number"),
+        (SftConfig, {"packing": 1}, "^packing is 1; it must be true or false"),
+        (PpoConfig, {"reward": ["a"]}, "^reward is .'a'.; it must be text"),
+        (PpoConfig, {"max_kl": 0.0}, "max_kl is 0.0; it must be above 0"),
     ],
 )
 def test_what_can_t_be_for_one_stage(kind: Any, values: dict[str, Any], said: str) -> None:
