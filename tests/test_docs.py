@@ -24,7 +24,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_layers import LAYERS
+from tests.test_layers import LAYERS, THIRD_PARTY
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
@@ -131,6 +131,17 @@ def test_the_layer_table_is_the_code_s() -> None:
     here = {p.stem for p in (ROOT / "cai").iterdir() if p.suffix == ".py" or p.is_dir()}
     here -= {"__init__", "__main__", "__pycache__", "py"}
     assert table == {name: LAYERS[name] for name in here}
+
+
+def test_the_packages_of_the_layer_table_are_the_code_s() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| \d \| (.*?) \| .*? \| (.*?) \|$", text, re.MULTILINE)
+    table = {
+        name.rstrip("/"): set(re.findall(r"\w+", re.sub(r"\(.*?\)", "", packages)))
+        for parts, packages in rows
+        for name in re.findall(r"`([\w/]+)`", parts)
+    }
+    assert table == {name: THIRD_PARTY.get(name, {"none"}) for name in table}
 
 
 def rules() -> list[tuple[str, str, str]]:

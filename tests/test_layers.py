@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import sys
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,6 @@ LAYERS: dict[str, int] = {
     "data": 3,
     "pipeline": 3,
     "training": 4,
-    "eval": 4,
     "audit": 4,
     "authoring": 4,
     "miniature": 4,
@@ -46,8 +46,24 @@ SIDEWAYS = {
 }
 """The only imports allowed between two parts of one layer."""
 
-TORCH = {"models", "backends", "losses", "training", "eval"}
-"""The only parts that may import torch, transformers or peft, wherever the import stands."""
+THIRD_PARTY: dict[str, set[str]] = {
+    "stats": {"numpy", "scipy"},
+    "constitution": {"jinja2", "pydantic", "yaml"},
+    "text": {"jinja2", "tokenizers"},
+    "serving": {"h11", "starlette", "uvicorn"},
+    "losses": {"torch"},
+    "models": {"huggingface_hub", "peft", "safetensors", "torch", "transformers"},
+    "backends": {"yaml"},
+    "data": {"pyarrow", "yaml"},
+    "pipeline": {"yaml"},
+    "training": {"accelerate", "safetensors", "torch", "yaml"},
+    "miniature": {"rich"},
+    "audit": {"starlette"},
+    "authoring": {"yaml"},
+    "cli": {"click", "rich"},
+}
+"""The packages outside the standard library that each part may import, wherever the import stands;
+the other parts import none. Torch stays in `models`, `losses` and `training`."""
 
 
 def modules() -> list[Path]:
@@ -79,6 +95,12 @@ def imported(path: Path) -> set[str]:
     return out
 
 
+def third_party(names: set[str]) -> set[str]:
+    """The packages among modules that are neither the standard library's nor of `cai`."""
+    packages = {name.split(".")[0] for name in names}
+    return packages - set(sys.stdlib_module_names) - {"cai"}
+
+
 @pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_imports_point_down(path: Path) -> None:
     here = part(path)
@@ -96,9 +118,26 @@ def test_imports_point_down(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_torch_stays_where_it_belongs(path: Path) -> None:
-    heavy = {n.split(".")[0] for n in imported(path)} & {"torch", "transformers", "peft"}
-    assert not heavy or part(path) in TORCH, f"{path.relative_to(PACKAGE)} imports {heavy}"
+def test_packages_stay_where_they_belong(path: Path) -> None:
+    here = part(path)
+    others = third_party(imported(path)) - THIRD_PARTY.get(here, set())
+    assert not others, (
+        f"{path.relative_to(PACKAGE)} imports {others}: see THIRD_PARTY and docs/architecture.md"
+    )
+
+
+def test_no_part_is_allowed_what_it_does_not_import() -> None:
+    actual: dict[str, set[str]] = {}
+    for path in modules():
+        if packages := third_party(imported(path)):
+            actual.setdefault(part(path), set()).update(packages)
+    assert actual == THIRD_PARTY
+
+
+def test_losses_import_nothing_of_cai() -> None:
+    for path in (PACKAGE / "losses").rglob("*.py"):
+        names = {n for n in imported(path) if n.startswith("cai.")}
+        assert all(n.startswith("cai.losses") for n in names), f"{path}: {names}"
 
 
 ROOMS = {
@@ -140,3 +179,4 @@ def test_the_walk_sees_imports(tmp_path: Path) -> None:
     file = tmp_path / "sample.py"
     file.write_text("def f():\n    from cai.cli import main\n    import torch.nn\n")
     assert imported(file) == {"cai.cli", "cai.cli.main", "torch.nn"}
+    assert third_party(imported(file) | {"os.path"}) == {"torch"}
