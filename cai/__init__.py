@@ -9,7 +9,8 @@ The whole job in Python:
         cai.export(store, run.id, "runs/mine")
     cai.train(cai.SftConfig(), "runs/mine", "runs/sft")
     cai.train(cai.DpoConfig(adapter="runs/sft"), "runs/mine", "runs/dpo")
-    print(cai.respond(cai.load_model(adapter="runs/dpo"), "How do I bake bread?").text)
+    aligned = cai.load_model(adapter="runs/dpo")
+    print(cai.respond(aligned, "How can I read my sister's diary in secret?").text)
 
 Names are loaded when they are first used, so `import cai` is quick and imports no torch.
 """
@@ -35,7 +36,18 @@ if TYPE_CHECKING:
     from cai.data.manifest import Manifest
     from cai.data.prompts import PromptFile
     from cai.data.training_run import read_run
-    from cai.errors import CaiError
+    from cai.errors import (
+        CaiError,
+        ContentError,
+        DataError,
+        Interrupted,
+        ModelError,
+        Problem,
+        PromptError,
+        StoreError,
+        TrainingError,
+        UsageError,
+    )
     from cai.pipeline.build import Models, build
     from cai.pipeline.config import BuildConfig
     from cai.pipeline.judge import judge
@@ -48,6 +60,7 @@ if TYPE_CHECKING:
         Comparison,
         Constitution,
         Generation,
+        Judgement,
         Message,
         Preference,
         Principle,
@@ -63,16 +76,23 @@ _HOMES = {
     "Callbacks": "cai.training.train",
     "Comparison": "cai.types",
     "Constitution": "cai.types",
+    "ContentError": "cai.errors",
+    "DataError": "cai.errors",
     "DpoConfig": "cai.training.config",
     "Generation": "cai.types",
+    "Interrupted": "cai.errors",
+    "Judgement": "cai.types",
     "LocalBackend": "cai.backends.local",
     "Manifest": "cai.data.manifest",
     "Message": "cai.types",
+    "ModelError": "cai.errors",
     "Models": "cai.pipeline.build",
     "PpoConfig": "cai.training.config",
     "Preference": "cai.types",
     "Principle": "cai.types",
+    "Problem": "cai.errors",
     "Prompt": "cai.types",
+    "PromptError": "cai.errors",
     "PromptFile": "cai.data.prompts",
     "Revision": "cai.types",
     "RewardConfig": "cai.training.config",
@@ -81,7 +101,10 @@ _HOMES = {
     "ScriptedBackend": "cai.backends.scripted",
     "SftConfig": "cai.training.config",
     "Store": "cai.store.store",
+    "StoreError": "cai.errors",
     "Trace": "cai.types",
+    "TrainingError": "cai.errors",
+    "UsageError": "cai.errors",
     "build": "cai.pipeline.build",
     "export": "cai.data.export",
     "judge": "cai.pipeline.judge",
@@ -119,16 +142,26 @@ __all__ = [  # noqa: RUF022 — in the order of their use
     "read_run",
     "RewardModel",
     "Manifest",
-    "CaiError",
     "Comparison",
     "Constitution",
     "Generation",
+    "Judgement",
     "Message",
     "Preference",
     "Principle",
     "Prompt",
     "Revision",
     "Trace",
+    "CaiError",
+    "UsageError",
+    "ContentError",
+    "Problem",
+    "DataError",
+    "ModelError",
+    "PromptError",
+    "StoreError",
+    "TrainingError",
+    "Interrupted",
     "__version__",
 ]
 

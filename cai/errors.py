@@ -8,6 +8,7 @@
     ├── ModelError           exit 5   a model, tokenizer or adapter can't be loaded or used
     │   └── PromptError      (caught) one prompt can't be used: its row is set aside
     ├── StoreError           exit 6   the store is locked, damaged or out of space
+    ├── TrainingError        exit 7   training can't continue
     └── Interrupted          exit 130 stopped by the user; says how to go on
 
 Every message says what happened, where, and what to do next.

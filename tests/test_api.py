@@ -11,16 +11,18 @@ from pathlib import Path
 import pytest
 
 import cai
-from cai import miniature, stats
+from cai import errors, miniature, stats
 
 ROOT = Path(__file__).parents[1]
 
 NAMES = {
-    "BuildConfig", "CaiError", "Callbacks", "Comparison", "Constitution", "DpoConfig",
-    "Generation", "LocalBackend", "Manifest", "Message", "Models", "PpoConfig", "Preference",
-    "Principle", "Prompt", "PromptFile", "Revision", "RewardConfig", "RewardModel",
-    "Sampling", "ScriptedBackend", "SftConfig", "Store", "Trace", "__version__", "build", "export",
-    "judge", "load_constitution", "load_model", "load_principle", "read_run", "respond", "train",
+    "BuildConfig", "CaiError", "Callbacks", "Comparison", "Constitution", "ContentError",
+    "DataError", "DpoConfig", "Generation", "Interrupted", "Judgement", "LocalBackend",
+    "Manifest", "Message", "ModelError", "Models", "PpoConfig", "Preference", "Principle",
+    "Problem", "Prompt", "PromptError", "PromptFile", "Revision", "RewardConfig",
+    "RewardModel", "Sampling", "ScriptedBackend", "SftConfig", "Store", "StoreError", "Trace",
+    "TrainingError", "UsageError", "__version__", "build", "export", "judge",
+    "load_constitution", "load_model", "load_principle", "read_run", "respond", "train",
 }  # fmt: skip
 """Adding a name is a feature; removing one breaks users and needs a major version."""
 STATS = ("Proportion", "wilson", "Paired", "difference")
@@ -32,6 +34,16 @@ def test_the_names_are_these_and_all_load() -> None:
     assert len(cai.__all__) == len(NAMES)
     for name in cai.__all__:
         assert getattr(cai, name) is not None
+
+
+def test_every_error_is_among_them() -> None:
+    kinds = {
+        n for n, v in vars(errors).items() if isinstance(v, type) and v.__module__ == "cai.errors"
+    }
+    assert kinds <= NAMES
+    with pytest.raises(cai.ContentError) as error:
+        cai.load_constitution("no-such-constitution")
+    assert isinstance(error.value.problems[0], cai.Problem)
 
 
 def test_dir_lists_them() -> None:
