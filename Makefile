@@ -124,7 +124,9 @@ $(VENV)/.real: $(VENV)/.dev tools/real_models.py
 	@touch $@
 
 # Servers in an environment of their own, which reads torch and transformers from this one.
-$(VENV)/.servers: $(VENV)/.dev tools/servers.py tools/miniature_gguf.py
-	$(BIN)/python tools/servers.py --out $(VENV)/servers
+$(VENV)/.servers: $(VENV)/.dev tools/servers.py tools/miniature_gguf.py tools/float32_gguf.py
 	HF_HUB_OFFLINE=1 $(BIN)/python tools/real_models.py --out $(VENV)/real smollm2 smollm2-gguf
+	$(BIN)/python tools/servers.py --out $(VENV)/servers
+	$(BIN)/python tools/miniature_gguf.py $(VENV)/servers/gguf/miniature.gguf
+	$(BIN)/python tools/float32_gguf.py $(VENV)/real/smollm2-gguf/*.gguf $(VENV)/servers/gguf/smollm2.gguf
 	@touch $@

@@ -1,7 +1,6 @@
 """Install what `make test-servers` starts: `python tools/servers.py --out .venv/servers`.
 
-A virtual environment with two model servers, and in its folder `gguf` the bundled miniature for one
-of them:
+A virtual environment with two model servers, and a folder `gguf` for their models:
 
 - llama-cpp-python with its server. It has no wheel for Linux on PyPI, so one is built, without a
   GPU, which takes ten minutes and a C++ compiler. The wheel is kept in `$CAI_WHEELS`, by default
@@ -86,9 +85,7 @@ def main() -> None:
         install_llama(python)
     except subprocess.CalledProcessError as error:
         raise SystemExit(f"failed: {' '.join(error.cmd)}") from None
-    models = folder / "gguf"
-    models.mkdir(exist_ok=True)
-    run(sys.executable, Path(__file__).with_name("miniature_gguf.py"), models / "miniature.gguf")
+    (folder / "gguf").mkdir(exist_ok=True)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import pytest
 
 import cai
 from tests.servers.running import (
+    FLOAT32_KV,
     MINIATURE,
     MINIATURE_GGUF,
     ModelServer,
@@ -22,10 +23,9 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def llama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelServer]:
-    """llama.cpp with the miniature. Its KV cache is float32, as `cai`'s, rather than float16."""
+    """llama.cpp with the miniature."""
     log = tmp_path_factory.mktemp("llama") / "log"
-    options = ("--type_k", "0", "--type_v", "0")
-    with llama_cpp(MINIATURE_GGUF, log, "miniature", options=options) as server:
+    with llama_cpp(MINIATURE_GGUF, log, "miniature", options=FLOAT32_KV) as server:
         yield server
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from cai.backends.base import Backend
@@ -57,6 +58,28 @@ def _first_choice(address: str, body: Any) -> Any:
     return answer["choices"][0]
 
 
+def forced(server: ModelServer, option: str, text: str = QUESTION) -> float:
+    """The log-probability of an option as the response, from llama.cpp, which is made to write it.
+
+    The grammar leaves the option alone, and the bias its own tokens: without that the model may
+    spell it in others. Neither changes the log-probabilities that the server reports.
+    """
+    _, answer = call(f"{server.root}/extras/tokenize", {"input": option})
+    bias = dict.fromkeys(map(str, answer["tokens"]), 100)
+    written = spell(server, option, text, logit_bias=bias)
+    assert len(written) == len(answer["tokens"])
+    return math.fsum(token["logprob"] for token in written)
+
+
+def spell(server: ModelServer, option: str, text: str = QUESTION, **fields: Any) -> list[Any]:
+    """The tokens in which llama.cpp writes an option, with their log-probabilities."""
+    grammar = f"root ::= {json.dumps(option)}"
+    choice = chat(server, text, **GREEDY, grammar=grammar, logprobs=True, top_logprobs=1, **fields)
+    assert choice["message"]["content"] == option
+    tokens: list[Any] = choice["logprobs"]["content"]
+    return tokens
+
+
 def stream(server: ModelServer, **fields: Any) -> Iterator[str]:
     """The lines of a streamed chat completion that aren't empty, as they come."""
     messages = [{"role": "user", "content": QUESTION}]
@@ -90,19 +113,21 @@ def in_parallel(work: Callable[[int], object], count: int) -> None:
 # -- the model in this process ----------------------------------------------------------------
 
 
-def greedy_texts(backend: Backend) -> list[str]:
-    """The response to each of `REQUESTS`."""
-    sampling = Sampling(temperature=0, max_new_tokens=LIMIT)
-    conversations = [((Message("user", text),), sampling) for text in REQUESTS]
+def greedy_texts(backend: Backend, texts: Sequence[str] = REQUESTS) -> list[str]:
+    """The response to each text."""
+    sampling = Sampling(temperature=0, max_new_tokens=LIMIT, top_p=1, top_k=0, repetition_penalty=1)
+    conversations = [((Message("user", text),), sampling) for text in texts]
     return [
         getattr(response, "text", str(response)) for response in respond_all(backend, conversations)
     ]
 
 
-def option_scores(backend: LocalBackend, options: tuple[str, ...]) -> list[float]:
-    """Natural-log probability of each option as the response to the question."""
-    request = backend.prepare(Score((Message("user", QUESTION),), options))
-    backend.submit(0, [request], "question")
+def option_scores(
+    backend: LocalBackend, options: tuple[str, ...], text: str = QUESTION
+) -> list[float]:
+    """Natural-log probability of each option as the response to a text."""
+    request = backend.prepare(Score((Message("user", text),), options))
+    backend.submit(0, [request], text)
     [group] = backend.poll()
     [scores] = group.results
     assert isinstance(scores, Scores)

@@ -24,8 +24,11 @@ FOLDER = Path(os.environ.get("CAI_SERVERS", ROOT / ".venv" / "servers")).absolut
 """The environment that `tools/servers.py` makes."""
 PYTHON = FOLDER / "bin" / "python"
 MINIATURE_GGUF = FOLDER / "gguf" / "miniature.gguf"
+SMOLLM2_GGUF = FOLDER / "gguf" / "smollm2.gguf"
 MINIATURE = ROOT / "cai" / "miniature" / "weights"
 
+FLOAT32_KV = ("--type_k", "0", "--type_v", "0")
+"""Keys and values in float32, as in `cai`; llama.cpp's default is float16."""
 START_SECONDS = 90
 """`transformers serve` imports torch, which takes a while on a busy machine."""
 STOP_SECONDS = 5
