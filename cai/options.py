@@ -113,15 +113,16 @@ def option(
     below: float | None = None,
     metavar: str | None = None,
     alias: str = "",
+    short: str = "",
 ) -> Any:
     """A field with its line of help, and the values that it may take where they are few.
 
     multiple: it may be given several times; the values are kept as the lines of one text.
     least, most, above, below: the range of a number, as in `Bounds`. metavar: what help shows for
-    the value. alias: an older name, still accepted.
+    the value. alias: an older name, still accepted. short: of the option, such as `-m`.
     """
     metadata = {
         "help": help, "choices": choices, "multiple": multiple, "least": least, "most": most,
-        "above": above, "below": below, "metavar": metavar, "alias": alias,
+        "above": above, "below": below, "metavar": metavar, "alias": alias, "short": short,
     }  # fmt: skip
     return field(default=default, metadata=metadata)

@@ -45,8 +45,9 @@ def _option(
     if kind == "bool":
         both = f"{name}/--no-{name[2:]}" if unset or item.default else name
         return click.option(both, key, default=default, is_flag=True, help=help, hidden=bool(alias))
+    names = [name] if alias or not settings["short"] else [name, settings["short"]]
     return click.option(
-        name, key, default=default, help=help, type=_type(kind, settings),
+        *names, key, default=default, help=help, type=_type(kind, settings),
         multiple=settings["multiple"], metavar=settings["metavar"], hidden=bool(alias),
     )  # fmt: skip
 

@@ -155,7 +155,7 @@ def _train(
             callbacks = Callbacks(progress.report, progress.note, progress.reference)
         results = train(config, data, out, callbacks)
     if as_json:
-        print_json({"folder": str(out), "results": results})
+        print_json({"folder": str(out), **_run_values(out), "results": results})
         return
     if quiet:
         return
@@ -163,6 +163,18 @@ def _train(
         if not isinstance(value, dict):
             click.echo(f"{metric_label(name):>16}  {value}")
     click.echo(f"{'written':>16}  {out}")
+
+
+def _run_values(out: Path) -> dict[str, Any]:
+    """Id, stage, steps and rows of a finished run; rows are None where it has prompts alone."""
+    from cai.data.training_run import read_run
+    from cai.training.metrics_log import read_metrics
+
+    run = read_run(out)
+    steps = max((row["step"] for row in read_metrics(out)), default=0)
+    counts = {name: run["counts"].get(name) for name in ("trained", "prompts")}
+    rows = counts["trained"] if counts["trained"] is not None else counts["prompts"]
+    return {"run": run["id"], "stage": run["stage"], "steps": steps, "rows": rows}
 
 
 for _stage in CONFIGS:

@@ -10,7 +10,7 @@ from cai.text.terminal import visible
 if TYPE_CHECKING:
     from cai.training.loop import StepReport
 
-_LABELS = {"missing_eos": "missing EOS"}
+_LABELS = {"missing_eos": "missing EOS", "rows": "evaluated rows"}
 """Metrics whose key is not the name that people know."""
 
 

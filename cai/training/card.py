@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from cai.data.counts import kind_of
@@ -43,7 +45,7 @@ def card(run: RunFolder, results: Mapping[str, Any], set_aside: Sequence[SetAsid
     lines += ["", "## Metrics", "", *_metrics(read_metrics(run.path)), ""]
     if results:
         lines += ["## Results", "", *_results(results), ""]
-    settings = sorted(vars(run.config).items())
+    settings = [(n, _without_folders(value)) for n, value in sorted(vars(run.config).items())]
     lines += ["## Settings", "", *_table(("setting", "value"), settings), ""]
     lines += ["Versions: " + ", ".join(f"{n} {v}" for n, v in versions().items()) + ".", ""]
     return "\n".join(lines)
@@ -64,6 +66,14 @@ def reasons(set_aside: Sequence[SetAside]) -> tuple[tuple[str, int], ...]:
     )
 
 
+def _without_folders(value: Any) -> Any:
+    """A setting, with the name alone in place of an absolute path: cards are published."""
+    if not isinstance(value, str):
+        return value
+    return _ABSOLUTE.sub(lambda match: Path(match[0]).name, value)
+
+
+_ABSOLUTE = re.compile(r"(?<![^\s,*])/[^,*]+")
 _NO_METRICS = ("step", "held_out", "tokens_per_second")
 
 

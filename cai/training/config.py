@@ -66,6 +66,7 @@ class TrainConfig:
         None,
         "The base model: a hub id, a directory, or `miniature`.  [default: --adapter's, or"
         " miniature]",
+        short="-m",
     )
     adapter: str | None = option(
         None, "Start from this adapter: a training run's folder, or one in PEFT's layout."
@@ -358,7 +359,8 @@ class RlConfig(OnPolicyConfig):
     )
     kl_coef: float = option(
         0.05,
-        "KL penalty coefficient: what a nat of KL to the reference model costs in reward.",
+        "KL penalty coefficient: how much reward is subtracted for each nat of KL to the reference"
+        " model.",
         least=0,
     )
     target_kl: float | None = option(

@@ -305,8 +305,15 @@ def _other_settings(record: Mapping[str, Any], config: TrainConfig) -> str:
         return f"of the stage {record['stage']}"
     before, now = record["settings"], settings(config)
     changed = [
-        f"{flag(name)} {before.get(name)} there, {now[name]} here"
+        f"{flag(name)} {_shown(before.get(name))} there, {_shown(now[name])} here"
         for name in now
         if before.get(name) != now[name] and name not in _WITHOUT_EFFECT
     ]
     return "; ".join(changed[:4])
+
+
+def _shown(value: Any) -> str:
+    """A setting's value as on the command line."""
+    if value is None:
+        return "not set"
+    return str(value).lower() if isinstance(value, bool) else str(value)

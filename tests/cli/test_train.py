@@ -106,6 +106,29 @@ def test_a_dry_run_counts_and_writes_nothing(
     assert not (tmp_path / "cache" / "reference").exists()  # DPO's reference was not read
 
 
+def test_json_names_the_run_its_steps_and_its_rows(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Six rows without any held out, in two steps; -m is the base."""
+    out = tmp_path / "out"
+    cai(
+        "train", "dpo", "-d", data, "-o", out, "-m", "miniature", *FAST, "--test-share", 0, "--json"
+    )
+    values = json.loads(capsys.readouterr().out)
+    record = json.loads((out / "run.json").read_text())
+    assert values["run"] == record["id"] and values["stage"] == "dpo"
+    assert (values["steps"], values["rows"], values["folder"]) == (2, 6, str(out))
+    assert record["settings"]["model"] == "miniature"
+
+
+def test_a_result_says_which_rows_it_is_of(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = [option for option in FAST if option != "--quiet"]
+    cai("train", "reward", "-d", data, "-o", tmp_path / "out", *options, "--test-share", 0.5)
+    assert re.search(r"^ *evaluated rows  held out$", capsys.readouterr().out, re.MULTILINE)
+
+
 @pytest.mark.parametrize("stage", ["sft", "dpo", "ppo"])
 def test_a_dry_run_measures_a_step(
     stage: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -171,6 +171,8 @@ def test_a_folder_holds_one_run(data: Path, tmp_path: Path) -> None:
     assert digests(out) == before and not (out / ".lock").exists()
     with pytest.raises(UsageError, match="--max-steps 1 there, 2 here"):
         train(SftConfig(**SMALL, max_steps=2), [data], out)
+    with pytest.raises(UsageError, match="--max-steps 1 there, not set here; --packing true there"):
+        train(SftConfig(**SMALL, packing=False), [data], out)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("Dear Sir")
     with pytest.raises(UsageError, match="not empty, and holds no training run"):
@@ -304,6 +306,8 @@ def test_a_given_adapter_keeps_its_shape(data: Path, tmp_path: Path) -> None:
     train(dpo, [data], tmp_path / "dpo")
     settings = yaml.safe_load((tmp_path / "dpo" / "config.yaml").read_text())
     del settings["stage"]
+    card = (tmp_path / "dpo" / "README.md").read_text()
+    assert "| adapter | sft |" in card and str(tmp_path) not in card
     assert (settings["lora_r"], settings["lora_alpha"], settings["lora_dropout"]) == (4, 8.0, 0.0)
     assert "q_proj" in settings["lora_targets"].split(",")
     train(DpoConfig(**settings), [data], tmp_path / "again")
@@ -402,7 +406,7 @@ def test_weights_that_are_no_numbers_are_never_saved(data: Path, tmp_path: Path)
     config = SftConfig(**SMALL | {"learning_rate": 1e30}, warmup=0.0, max_steps=1)
     with pytest.raises(TrainingError, match=r"not (a number|numbers)"):
         train(config, [data], out)
-    assert read_run(out)["status"] == "running"
+    assert read_run(out)["status"] == "failed"
     assert not (out / "checkpoint.safetensors").exists()
     assert not (out / "adapter").exists()
 
