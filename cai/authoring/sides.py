@@ -11,7 +11,15 @@ from pathlib import Path
 from cai.authoring.changes import ConstitutionValues, content_of
 from cai.authoring.git import PREFIX, load_from_commit, parse_commit_file
 from cai.constitution.load import load_constitution
-from cai.content import enclosing_project, find_constitution, packaged, project_root, shown
+from cai.content import (
+    SUFFIXES,
+    enclosing_project,
+    find_constitution,
+    nearby,
+    packaged,
+    project_root,
+    shown,
+)
 from cai.data.manifest import NAME
 from cai.errors import UsageError
 from cai.pipeline.build import Models, Progress, build
@@ -135,6 +143,11 @@ def _file(text: str) -> Path:
         raise UsageError(
             f"{text} is a folder without a run",
             hint="Give a constitution's file or name, the folder of a run, or git:REV.",
+        )
+    if "/" in text and not text.endswith(SUFFIXES) and not Path(text).exists():
+        raise UsageError(
+            f"There is no run and no constitution {text}",
+            hint=nearby(Path(text), "List the runs with: cai runs"),
         )
     return find_constitution(text)
 

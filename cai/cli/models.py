@@ -79,7 +79,8 @@ def command(runs_dir: Path, as_json: bool) -> None:
         print_json(values)
         return
     if not records:
-        click.echo("No models yet. Train one with: cai train sft --data RUN")
+        where = "" if runs_dir.is_dir() else f": there is no folder {visible(str(runs_dir))}"
+        click.echo(f"No models yet{where}. Train one with: cai train sft --data RUN")
         return
     if models:
         lineage = tree(models)
@@ -223,7 +224,8 @@ def branches(depths: Sequence[int]) -> list[str]:
 
 def _cells(model: TrainedModel, indent: str) -> tuple[str, ...]:
     others = [p for p in model.parents if p != model.origin]
-    also = ", ".join(f"{p['part']} {p['name']} {p['id']}" for p in others)
+    names = (dict.fromkeys((p["part"].replace("_", " "), p["name"], p["id"])) for p in others)
+    also = ", ".join(dict.fromkeys(" ".join(parts) for parts in names))
     rows = "–" if model.rows is None else str(model.rows)
     name = indent + model.name
     result = "–" if model.value is None else f"{model.measure} {model.value:.3f}"

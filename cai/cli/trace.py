@@ -45,6 +45,8 @@ def command(
     from cai.store.store import Store
 
     line = _LINE.fullmatch(name)
+    if not line and Path(name).is_file():
+        raise UsageError(f"{name} is a file", hint=f"Give the line of a row in it, too: {name}:1")
     if line and Path(line["file"]).is_file():
         path = Path(line["file"]).resolve()
         name, run_id = _at_line(path, int(line["line"]), run_id)

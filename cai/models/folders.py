@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from pathlib import Path
 
 from cai.errors import ModelError
@@ -10,6 +11,8 @@ from cai.models.libraries import first_line, quiet
 from cai.models.names import MINIATURE
 
 _PICKLES = {".bin", ".pt", ".pth", ".pkl", ".ckpt"}
+_CLOSE = 0.8
+"""How similar a name must be to `miniature` to be taken for it, from 0 to 1 (`difflib`)."""
 _PATTERNS = ["*.json", "*.jinja", "*.safetensors", "*.model", "*.txt"]
 
 
@@ -44,6 +47,8 @@ def local_folder(name: str, user_name: str | None = None, *, weights: bool = Tru
             f"There is no folder {name}",
             hint="Give a directory, a hub id (owner/name) or miniature; `cai models` lists runs.",
         )
+    if "/" not in name and get_close_matches(name, [MINIATURE], cutoff=_CLOSE):
+        raise ModelError(f"There is no model {name}", hint=f"Did you mean {MINIATURE}?")
     from huggingface_hub import snapshot_download
 
     try:

@@ -110,6 +110,7 @@ def test_what_no_model_reads_is_not_built(edited: Path, capsys: pytest.CaptureFi
         (["--against", "git:HEAD", "a", "b"], "needs two sides, not 3"),
         (["--against", "git:gone"], "no commit 'gone'"),
         (["default", "principles"], "a folder without a run"),
+        (["default", "runs/nope"], "There is no run and no constitution runs/nope"),
     ],
 )
 def test_mistakes_are_told(

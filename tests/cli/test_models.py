@@ -97,6 +97,23 @@ def test_a_training_that_runs_is_no_interrupted_one(
         assert "running" in listed(tmp_path, capsys)[1]
 
 
+def test_nothing_yet_and_a_missing_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert listed(tmp_path / "nope", capsys)[0].startswith(
+        f"No models yet: there is no folder {tmp_path / 'nope'}."
+    )
+    assert listed(tmp_path, capsys) == ["No models yet. Train one with: cai train sft --data RUN"]
+
+
+def test_a_name_is_not_repeated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A reward function's id is its name, and one reward may have two equal parts."""
+    function = {**parent("mine:f", "reward", "function"), "id": "mine:f"}
+    second = {**function, "part": "second_reward"}
+    put(tmp_path, "ppo", function, function, second, stage="ppo")
+    assert listed(tmp_path, capsys)[1].endswith("  reward mine:f, second reward mine:f")
+
+
 def test_a_training_that_an_error_ended_is_failed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -158,9 +175,3 @@ def test_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         }
     ]  # fmt: skip
     assert [one["name"] for one in found["unreadable"]] == ["bad"]
-
-
-def test_nothing_yet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert listed(tmp_path / "none", capsys) == [
-        "No models yet. Train one with: cai train sft --data RUN"
-    ]

@@ -152,6 +152,7 @@ def test_what_a_model_wrote_cannot_steer_the_terminal(
         ("nothing", 2, "no trace, comparison or prompt"),
         ("t-", 2, "10 ids begin with 't-'"),
         ("{runs}/demo/sft.jsonl:9999", 2, "has no line 9999"),
+        ("{runs}/demo/sft.jsonl", 2, "in it, too: {runs}/demo/sft.jsonl:1"),
         ("{runs}/demo/set_aside.jsonl:1", 4, "is not a row that was exported"),
     ],
 )
@@ -160,7 +161,7 @@ def test_names_that_lead_nowhere(
 ) -> None:
     (runs / "demo" / "set_aside.jsonl").write_text("{}\n")
     cai("trace", name.format(runs=runs), "--runs-dir", runs, exit_code=exit_code)
-    assert told in capsys.readouterr().err
+    assert told.format(runs=runs) in capsys.readouterr().err
 
 
 def test_long_lines_are_folded_and_coloured_in_a_terminal_alone(

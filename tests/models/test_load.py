@@ -153,6 +153,13 @@ def test_a_folder_that_is_not_there(name: str) -> None:
         load_model(name)
 
 
+@pytest.mark.parametrize("name", ["minature", "miniture", "Miniature"])
+def test_a_misspelled_miniature_is_not_looked_for_on_the_hub(name: str) -> None:
+    with pytest.raises(ModelError, match=f"There is no model {name}") as error:
+        load_model(name)
+    assert error.value.hint == "Did you mean miniature?"
+
+
 def test_a_hub_id_is_fetched(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only files that are read are asked for; no network is a clear message."""
     names: list[str] = []
