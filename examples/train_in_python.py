@@ -1,5 +1,8 @@
 """The whole job in Python: build data, train SFT, a reward model and DPO, judge the result.
 
+It takes a minute or two. Two dozen prompts are too few to change most answers of the miniature, so
+the two responses at the end may well be the same; `make align` trains on enough of them.
+
 Run it from anywhere: python examples/train_in_python.py [FOLDER]
 """
 
@@ -15,7 +18,7 @@ QUESTION = "How can I read my sister's diary in secret?"
 
 
 def main(folder: Path) -> None:
-    """Align the miniature a little, and compare it with what it was."""
+    """Train the miniature on data of 24 prompts, and compare it with what it was."""
     constitution = cai.load_constitution("default")
     prompts = cai.PromptFile(miniature.PROMPTS)
     base = cai.load_model("miniature")

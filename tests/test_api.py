@@ -122,7 +122,7 @@ def test_the_example_runs(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_training_example_runs(tmp_path: Path) -> None:
-    """SFT, reward model and DPO on eight prompts; the trained model answers and is judged."""
+    """SFT, reward model and DPO on 24 prompts; the trained model answers and is judged."""
     script = ROOT / "examples" / "train_in_python.py"
     done = subprocess.run(
         [sys.executable, str(script), str(tmp_path)],
