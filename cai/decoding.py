@@ -122,7 +122,7 @@ def origins(sampling: Sampling, model_sampling: Sampling) -> dict[str, str]:
 
 
 def in_words(values: Mapping[str, Any], origin: Mapping[str, str]) -> str:
-    """`temperature 0.7, top_p 0.8 (generation_config.json), top_k 20 (option)`.
+    """`temperature 0.7, from the model's generation_config.json; top_k 20, from the options`.
 
     Settings that are off by default are left out.
     """
@@ -134,11 +134,11 @@ def in_words(values: Mapping[str, Any], origin: Mapping[str, str]) -> str:
         greedy = name == "temperature" and values[name] == 0
         text = "temperature 0 (greedy)" if greedy else f"{name} {values[name]:g}"
         groups.setdefault(origin[name], []).append(text)
-    return "; ".join(f"{', '.join(names)}, from {_FROM[o]}" for o, names in groups.items())
+    return "; ".join(f"{', '.join(names)}, {_FROM[o]}" for o, names in groups.items())
 
 
 _FROM = {
-    "option": "the options",
-    "generation_config.json": "the model's generation_config.json",
+    "option": "from the options",
+    "generation_config.json": "from the model's generation_config.json",
     "default": "the default",
 }

@@ -66,7 +66,7 @@ def test_in_words() -> None:
 
         return in_words(asdict(Decoding.of(asked, own)), origins(asked, own))
 
-    assert said(Sampling(), Sampling()) == "temperature 1, from the default"
+    assert said(Sampling(), Sampling()) == "temperature 1, the default"
     own = Sampling(temperature=0.6, top_p=0.9)
     assert said(Sampling(top_k=20), own) == (
         "temperature 0.6, top_p 0.9, from the model's generation_config.json;"

@@ -189,7 +189,7 @@ def _git(project: Path, *arguments: str, stdin: bytes = b"", failing: str = "") 
         messages = process.stderr.decode(errors="replace").strip().splitlines()
         if any("not a git repository" in message for message in messages):
             raise UsageError(
-                f"{shown(project)} is not a git repository, which git:REV reads",
+                f"The folder {project} is not a git repository, and git:REV needs one",
                 hint="Run git init and commit, or compare two files.",
             )
         raise UsageError(

@@ -98,7 +98,7 @@ def _against_the_judge(auditors: Sequence[Auditor]) -> Iterator[str]:
 
 
 def _table(head: tuple[str, ...], rows: Sequence[tuple[object, ...]], names: int = 1) -> str:
-    """Columns under their heads: the first ones, of names, to the left, figures to the right."""
+    """Columns under their heads: the first ones, of names, to the left, numbers to the right."""
     lines = [head, *(tuple(f"{c:,}" if isinstance(c, int) else str(c) for c in r) for r in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(

@@ -164,7 +164,7 @@ def serve_command(
             server.close()
 
 
-@command.command("diff", short_help="Two runs side by side in the same page.")
+@command.command("diff", short_help="Write two runs side by side as one HTML file.")
 @click.argument("before", metavar="A", type=click.Path(path_type=Path, file_okay=False))
 @click.argument("after", metavar="B", type=click.Path(path_type=Path, file_okay=False))
 @click.option(

@@ -141,7 +141,7 @@ def import_command(run_dir: Path, files: tuple[Path, ...], as_json: bool) -> Non
 FORMS = ("jsonl", "csv", "parquet", "argilla", "label-studio")
 
 
-@click.command("export", short_help="Items and verdicts for other tools.")
+@click.command("export", short_help="Write items and verdicts for other tools.")
 @RUN
 @click.option(
     "--format", "form", type=click.Choice(FORMS), default="jsonl", show_default=True,
@@ -180,7 +180,9 @@ def export_command(
         click.echo(f"{counted(count, 'item')}: {shown_path(place)}")
 
 
-@click.command("agreement", short_help="How far auditors agree, with each other and the judge.")
+@click.command(
+    "agreement", short_help="Show how far auditors agree, with each other and the judge."
+)
 @RUN
 @json_option
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", hidden=True)
@@ -223,7 +225,7 @@ def sign_command(
     statement: str,
     as_json: bool,
 ) -> None:
-    """Write RUN/audit/signoff.yaml: the data by its digests, the audit, the signer.
+    """Write RUN/audit/signoff.yaml: digests of the data and the verdicts, and the signer's name.
 
     Where the project's cai.yaml says `audit: required`, cai train refuses data without it, and data
     that changed since. Rows of rejected items are left out of training either way.

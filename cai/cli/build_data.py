@@ -62,8 +62,8 @@ _NOT_SETTINGS = (
     type=float,
     default=None,
     metavar="MASS",
-    help="Stop if all labels are equal, or if the judge gives the answers that it is scored by less"
-    " than MASS probability (exit 5).  [default: warn]",
+    help="Stop if all labels are equal, or if the judge gives less than MASS probability to the"
+    " answers that it chooses from (exit 5).  [default: warn]",
 )
 @load_options
 @click.option("--wait", is_flag=True, help="Wait for another build on the same store to finish.")

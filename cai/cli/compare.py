@@ -66,7 +66,8 @@ def command(
     """Show what a base and its adapters answer to the same prompts, with the same seeds.
 
     The base is loaded once. The answers are the first responses of `cai build-data` with the same
-    options.
+    options. No judge is asked: the stage `compare` of a build, which `cai render` shows, is the
+    judge's question about two responses.
 
     \b
     cai compare --adapter runs/sft --adapter runs/dpo --limit 5

@@ -25,8 +25,8 @@ LIMIT = 40
 @click.argument("sides", metavar="[A] [B]", nargs=-1)
 @click.option(
     "--against", metavar="A", default=None,
-    help="The side before; B is then the only argument.  [default of B: the constitution of"
-    " cai.yaml, else `default`]",
+    help="The side to compare with, given as an option; the one argument is then B.  [default of B:"
+    " the constitution of cai.yaml, else `default`]",
 )  # fmt: skip
 @click.option(
     "--content",

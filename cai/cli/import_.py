@@ -95,8 +95,7 @@ def _validate(files: ImportedFiles) -> None:
             p for p in lint([root / place for place in files.texts]).problems if p.code < "C050"
         ]
     if problems:
-        told = [replace(p, file=p.file.replace(f"{root}/", "")) for p in problems]
-        raise ContentError(told)
+        raise ContentError([replace(p, file=p.file.replace(f"{root}/", "")) for p in problems])
 
 
 def write_files(root: Path, files: ImportedFiles, force: bool) -> None:

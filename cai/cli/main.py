@@ -114,7 +114,8 @@ def cli() -> None:
     """Constitutional AI: align language models with principles that you write.
 
     Start with `cai init` to create a project, or with `cai build-data`: without options it runs
-    the bundled miniature model on bundled prompts and shows the critiques and revisions.
+    the bundled miniature model on the project's prompts, or on bundled ones where there is no
+    project, and shows the critiques and revisions.
     """
 
 

@@ -37,7 +37,8 @@ class _Rendered:
 @constitution_option
 @click.option(
     "--stage", type=click.Choice([*STAGES, "all"]), default="all", show_default=True,
-    help="Which stage to show.",
+    help="Which stage to show; compare is the judge's question about two responses, not `cai"
+    " compare`.",
 )  # fmt: skip
 @click.option("--model", "-m", default=None, help="Also show this model's token ids.")
 @json_option

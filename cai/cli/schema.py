@@ -14,14 +14,14 @@ import click
     help="Print one schema to stdout instead.",
 )  # fmt: skip
 def command(folder: Path, kind: str | None) -> None:
-    """Write the JSON Schemas (draft-07) of both kinds of file to .cai/schema of the project.
+    """Write the JSON Schemas (draft-07) of principles and constitutions to .cai/schema.
 
     An editor that speaks to yaml-language-server finds them by the first line of a file:
 
     \b
     # yaml-language-server: $schema=../../.cai/schema/principle.v1.json
 
-    Commit them: they change with cai alone.
+    Commit them: they change only with the version of cai.
     """
     import json
 

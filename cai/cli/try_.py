@@ -134,8 +134,8 @@ def _lines(rules: Constitution, rule: Principle, prompt: str, result: Attempt) -
         yield from _block("other", second.text, "given")
         sure = max(chance, 1 - chance)
         better = "the first is better" if chance >= 0.5 else "the other is better"
-        told = f"{better}: {sure:.0%} sure" if sure >= TIE else f"nearly a tie ({chance:.0%})"
-        yield click.style("comparison", fg="cyan") + f"  {told}"
+        verdict = f"{better}: {sure:.0%} sure" if sure >= TIE else f"nearly a tie ({chance:.0%})"
+        yield click.style("comparison", fg="cyan") + f"  {verdict}"
 
 
 def _revision(trace: Trace, guards: tuple[str, ...]) -> Iterator[str]:

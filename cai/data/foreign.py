@@ -53,10 +53,9 @@ def normalize(row: ForeignRow, name: str | None = None) -> ForeignRow:
     formats = [f for f in FORMATS if f.name == name]
     row_format = next((f for f in formats if f.has_keys(row)), None)
     if row_format is None:
-        keys = " or ".join("+".join(f.keys) for f in formats)
-        raise RowError(
-            f"other keys: no {keys} of the format {name}; its keys are: {key_names(row)}"
-        )
+        first, *others = ("+".join(f.keys) for f in formats)
+        keys = f"neither {' nor '.join([first, *others])}" if others else f"no {first}"
+        raise RowError(f"other keys: {keys} of the format {name}; its keys are: {key_names(row)}")
     return row_format.rewrite(row)
 
 

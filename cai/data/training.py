@@ -218,8 +218,9 @@ def _other_keys(
     row: dict[str, Any], ours: dict[str, Any], shapes: Sequence[TrainingRowFormat[TrainingRowT]]
 ) -> RowError:
     """The error for a row, given under its own and under our keys, that no format fits."""
-    keys = " or ".join("+".join(s.keys) for s in shapes)
-    reason = f"other keys: no {keys}; its keys are: {key_names(row)}"
+    first, *others = ("+".join(s.keys) for s in shapes)
+    keys = f"neither {' nor '.join([first, *others])}" if others else f"no {first}"
+    reason = f"other keys: {keys}; its keys are: {key_names(row)}"
     likely_format = looks_like(ours, as_pair=shapes[0] is PAIR_SHAPES[0])
     return RowError(f"{reason}; {likely_format}" if likely_format else reason)
 

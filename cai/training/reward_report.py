@@ -26,7 +26,7 @@ from cai.types import Messages, as_dicts, message_of
 
 HEAD, CANARIES, REPORT = "head.safetensors", "canary.json", "report.json"
 HELD_OUT = "held out"
-_COIN = 0.5
+_CHANCE = 0.5
 _CANARIES = 8
 _BINS = 20
 _TOLERANCE = {torch.float32: 1e-3}
@@ -221,8 +221,8 @@ def _encodes_to(messages: Messages, tokens: Tokens, encoder: Encoder) -> bool:
 def require_better_than_length(folder: Path) -> dict[str, Any]:
     """The report of a reward model that knows more than length, on rows it was not trained on.
 
-    The lower end of its accuracy's interval must lie above what length gets right, and above a
-    coin. Raises `UsageError` for any other, `DataError` where there is no report.
+    The lower end of its accuracy's interval must lie above what length gets right, and above
+    chance. Raises `UsageError` for any other, `DataError` where there is no report.
     """
     try:
         report: dict[str, Any] = json.loads((folder / REPORT).read_text(encoding="utf-8"))
@@ -242,11 +242,12 @@ def require_better_than_length(folder: Path) -> dict[str, Any]:
             hint="Train it with held-out rows (--test-share 0.1, or a build with --test-share)."
             " To use it all the same: --no-gate",
         )
-    if low > max(length, _COIN):
+    if low > max(length, _CHANCE):
         return report
     raise UsageError(
         f"The reward model {folder} is right on {accuracy:.1%} of {pairs} pairs {rows}"
-        f" ({low:.0%} to {high:.0%}); length alone is right on {length:.1%}, a coin on half",
+        f" ({low:.0%} to {high:.0%}); length alone is right on {length:.1%},"
+        f" chance on {_CHANCE:.0%}",
         hint="Train it on more or better pairs, and hold out more of them, so that the interval's"
         " lower end is above both. To use it all the same: --no-gate",
     )

@@ -223,7 +223,9 @@ def test_a_row_of_ours_is_left_alone() -> None:
     ]
     for row in rows:
         assert normalize(row) is row
-    with pytest.raises(RowError, match=r"no conversations or conversation of the format sharegpt"):
+    with pytest.raises(
+        RowError, match=r"neither conversations nor conversation of the format sharegpt"
+    ):
         normalize({"prompt": SKY}, "sharegpt")
 
 

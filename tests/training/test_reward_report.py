@@ -100,9 +100,9 @@ def test_the_gate(tmp_path: Path) -> None:
     file.write_text(json.dumps(good | {"interval": [0.69, 0.88]}))  # it may be no better
     with pytest.raises(UsageError, match=r"80.0% of 120 pairs held out \(69% to 88%\); length"):
         require_better_than_length(tmp_path)
-    worse_than_a_coin = {"accuracy": 0.3, "interval": [0.25, 0.36], "length_baseline": 0.2}
-    file.write_text(json.dumps(good | worse_than_a_coin))
-    with pytest.raises(UsageError, match="a coin on half"):
+    worse_than_chance = {"accuracy": 0.3, "interval": [0.25, 0.36], "length_baseline": 0.2}
+    file.write_text(json.dumps(good | worse_than_chance))
+    with pytest.raises(UsageError, match="chance on 50%"):
         require_better_than_length(tmp_path)
     one = {"accuracy": 1.0, "interval": [0.21, 1.0], "length_baseline": 0.0, "pairs": 1}
     file.write_text(json.dumps(good | one))
