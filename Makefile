@@ -49,7 +49,7 @@ test-real: $(VENV)/.real  ## on real tokenizers and a real model, fetched once f
 	$(PYTEST) -n $(WORKERS) --dist loadgroup -m real
 
 test-servers: $(VENV)/.servers  ## against llama.cpp's server and transformers serve (builds llama.cpp once: ten minutes)
-	CAI_SERVERS=$(VENV)/servers CAI_REAL_MODELS=$(VENV)/real $(PYTEST) -m servers
+	CAI_SERVERS=$(abspath $(VENV))/servers CAI_REAL_MODELS=$(abspath $(VENV))/real $(PYTEST) -m servers
 
 test-slow: $(VENV)/.dev  ## tests that take minutes: kills, long runs
 	$(PYTEST) $(SHARED) -m "slow and not peers and not real and not servers"
