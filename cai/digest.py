@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 from pathlib import Path
@@ -17,18 +18,28 @@ def canonical_json(value: Any) -> str:
 
     Non-ASCII text stands as it is, so a lone surrogate raises `UnicodeEncodeError` when encoded.
     """
-    return json.dumps(
-        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_plain
-    )
+    return _ENCODER.encode(value)
 
 
 def plain_fields(value: Any) -> dict[str, Any]:
     """A dataclass's fields by name, as `canonical_json` has them."""
-    return {
-        f.name: getattr(value, f.name)
-        for f in dataclasses.fields(value)
-        if f.metadata.get("digest") != "where set" or getattr(value, f.name) != f.default
-    }
+    always, where_set = _field_names(type(value))  # type: ignore[arg-type]
+    fields = {name: getattr(value, name) for name in always}
+    for name, default in where_set:
+        if (field := getattr(value, name)) != default:
+            fields[name] = field
+    return fields
+
+
+@functools.cache
+def _field_names(kind: type) -> tuple[tuple[str, ...], tuple[tuple[str, Any], ...]]:
+    """The fields that are in every digest; and the others, with their defaults."""
+    fields = dataclasses.fields(kind)
+    where_set = [f for f in fields if f.metadata.get("digest") == "where set"]
+    return (
+        tuple(f.name for f in fields if f.metadata.get("digest") != "where set"),
+        tuple((f.name, f.default) for f in where_set),
+    )
 
 
 def digest(value: Any) -> str:
@@ -46,3 +57,8 @@ def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return plain_fields(value)
     raise TypeError(f"{type(value).__name__} has no canonical JSON")
+
+
+_ENCODER = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_plain
+)
