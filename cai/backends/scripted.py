@@ -50,11 +50,12 @@ Rate: TypeAlias = Mapping[str, float] | Callable[[Score, str], float]
 
 
 class ScriptedBackend:
-    """Answers by rules, and records every request in `requests`, in order.
+    """Answers by rules, and records every request in `requests`; those of `from_yaml` don't.
 
     default: the reply when no rule matches; options are then equally likely.
     name: distinguishes scripts in cache keys. The content of functions is not part of the key: give
         changed functions a new name.
+    record: whether to record requests, which takes memory for each of them.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class ScriptedBackend:
         default: str = "I see.",
         name: str = "scripted",
         capacity: int = 16,
+        record: bool = True,
     ) -> None:
         self.replies = tuple(replies)
         self.scores = tuple(scores)
@@ -72,7 +74,7 @@ class ScriptedBackend:
         self.requests: list[Request] = []
         rules = [[_plain(part) for part in rule] for rule in (*self.replies, *self.scores)]
         self._info = ModelInfo(name, digest([name, rules, len(self.replies), default]))
-        self._capacity = capacity
+        self._capacity, self._record = capacity, record
         self._queue: deque[tuple[int, tuple[Prepared, ...]]] = deque()
         self._prompt_tokens = self._response_tokens = 0
 
@@ -101,6 +103,7 @@ class ScriptedBackend:
             scores,
             default=str(top.get("default", "I see.")),
             name=str(top.get("name", path.name)),
+            record=False,
         )
 
     @property
@@ -149,7 +152,8 @@ class ScriptedBackend:
 
     def _answer(self, prepared: Prepared) -> Result:
         request = prepared.request
-        self.requests.append(request)
+        if self._record:
+            self.requests.append(request)
         rendered = "".join(f"\n\n{m.role}: {m.content}" for m in request.messages)
         rendered += f"\n\nassistant: {request.prefill}"
         words = len(_words(rendered))

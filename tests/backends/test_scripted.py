@@ -116,6 +116,7 @@ def test_from_yaml(tmp_path: Path) -> None:
     assert isinstance(scores, Scores)
     assert scores.logprobs == pytest.approx((math.log(0.25),))
     assert backend.info.name == "script.yaml"
+    assert backend.requests == [], "a build of 100,000 prompts would keep millions"
 
 
 @pytest.mark.parametrize(
