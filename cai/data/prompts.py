@@ -24,6 +24,7 @@ from cai.data.messages import (
     with_system,
     without_empty_system,
 )
+from cai.data.scratch import FirstLines
 from cai.data.transcripts import TranscriptError, dialogue, is_transcript
 from cai.digest import canonical_json, digest
 from cai.errors import DataError, UsageError
@@ -151,7 +152,10 @@ class PromptFile:
         self._max_characters = max_characters
 
     def __iter__(self) -> PromptRows:
-        duplicates = _Duplicates(self.path.name)
+        with _Duplicates(self.path.name) as duplicates:
+            yield from self._rows(duplicates)
+
+    def _rows(self, duplicates: _Duplicates) -> PromptRows:
         for row in rows(self.path, self.container):
             source = f"{self.path.name}:{row.line}"
             if isinstance(row, UnreadableRow):
@@ -243,14 +247,21 @@ class _Duplicates:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._conversations: dict[bytes, int] = {}
-        self._ids: dict[str, int] = {}
+        self._conversations = FirstLines()
+        self._ids = FirstLines()
+
+    def __enter__(self) -> _Duplicates:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._conversations.close()
+        self._ids.close()
 
     def add(self, prompt: Prompt, line: int) -> None:
         key = conversation_digest(prompt.messages)
-        if (before := self._conversations.setdefault(key, line)) != line:
+        if (before := self._conversations.add(key, line)) != line:
             raise RowError(f"duplicate of {self._name}:{before}")
-        if (before := self._ids.setdefault(prompt.id, line)) != line:
+        if (before := self._ids.add(prompt.id, line)) != line:
             raise RowError(f"same id: {prompt.id!r} is already that of {self._name}:{before}")
 
 

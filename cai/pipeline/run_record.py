@@ -11,6 +11,7 @@ from typing import Any
 
 import cai
 from cai.backends.base import Backend, ModelInfo
+from cai.data.scratch import UnorderedDigest
 from cai.decoding import Decoding, origins
 from cai.digest import digest
 from cai.pipeline.config import BuildConfig
@@ -29,21 +30,22 @@ def new_run(
     source: str,
 ) -> tuple[Run, int]:
     """The run and the number of its valid prompts. The order of the rows does not matter."""
-    prompts, invalid, plan = [], [], constitution.plan
-    for row in rows:
-        if isinstance(row, SetAside):
-            invalid.append(digest(row))
-        else:
-            prompts.append(digest([row.id, row.messages, row.meta]))
-    prompts.sort()
+    plan = constitution.plan
+    with UnorderedDigest() as prompts, UnorderedDigest() as invalid:
+        for row in rows:
+            if isinstance(row, SetAside):
+                invalid.add(digest(row))
+            else:
+                prompts.add(digest([row.id, row.messages, row.meta]))
+        prompts_digest, invalid_digest = prompts.hexdigest(), invalid.hexdigest()
     settings = {
         **asdict(config),
         "rounds": len(constitution.phase("sl")) if plan.draw == "all" else plan.rounds,
         "prompts": {
             "source": source,
-            "count": len(prompts),
-            "digest": digest(prompts),
-            "set_aside": digest(sorted(invalid)),
+            "count": prompts.count,
+            "digest": prompts_digest,
+            "set_aside": invalid_digest,
         },
         "models": {
             role: _model(b.info) | _sampling(config.sampling, b.info)
@@ -59,7 +61,7 @@ def new_run(
         seed=config.seed,
         versions=_versions(),
     )
-    return run, len(prompts)
+    return run, prompts.count
 
 
 def _model(info: ModelInfo) -> dict[str, Any]:
