@@ -18,12 +18,22 @@ RUNS = {
     "feedback": ("--repeats", "1", "--principles", "3", "--prefix", "40"),
     "generate": ("--repeats", "1", "--conversations", "2", "--batch", "2"),
     "startup": ("--runs", "1"),
+    "store": ("--steps", "3000"),
     "two_runs": (f"{MINIATURE}.json", f"{MINIATURE}-seed-0.json"),
 }  # fmt: skip
 """Those left out need a browser, the `peers` extra, a data set, or many minutes."""
 
 
-INSIDES = {"align", "audit_page", "feedback", "generate", "noise", "ppo_curve", "reward_hh"}
+INSIDES = {
+    "align",
+    "audit_page",
+    "feedback",
+    "generate",
+    "noise",
+    "ppo_curve",
+    "reward_hh",
+    "store",
+}
 """Scripts that measure a part of cai by itself."""
 PUBLIC = {"miniature", "stats"}
 SCRIPTS = [*sorted((ROOT / "bench").glob("*.py")), *sorted((ROOT / "examples").glob("*.py"))]

@@ -6,6 +6,7 @@ same run, and an edited principle makes a new run that reuses every step the edi
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ from typing import Any, TypeAlias
 
 from cai.backends.base import Backend
 from cai.data.invalid_rows import no_prompts_error, require_prompts
+from cai.data.scratch import FirstLines
 from cai.errors import Interrupted, StoreError
 from cai.pipeline.compare import compare
 from cai.pipeline.config import BuildConfig, with_rounds
@@ -27,6 +29,9 @@ from cai.store.store import Store
 from cai.types import Comparison, Constitution, Prompt, SetAside, Trace
 
 Outcome: TypeAlias = Trace | Comparison
+
+_COMMIT_SECONDS = 0.05
+"""Seconds between two commits, at least. What a kill takes of the last ones is made again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,18 +96,19 @@ def build_state(
     constitution = with_rounds(constitution, config)
     run, _ = new_run(constitution, rows, models.by_role, config, name, source)
     exists = store is not None and run.id in {other.id for other in store.runs()}
-    record_keys = store.record_keys(run.id) if store and exists else set()
+    counts = store.counts(run.id) if store and exists else {"trace": 0, "comparison": 0}
+    finished = counts["trace"] + counts["comparison"]
     cases = cases_digest(constitution, judge=config.pairs > 0)
     examined = store is not None and is_examined(store, run, cases)
-    return BuildState(run.id, count_tasks(prompts, config), len(record_keys), examined)
+    return BuildState(run.id, count_tasks(prompts, config), finished, examined)
 
 
 def count_tasks(prompts: Iterable[Prompt | SetAside], config: BuildConfig) -> dict[RecordKind, int]:
     """How many traces and comparisons a build of these prompts makes."""
-    kinds = [
+    kinds = Counter(
         kind for p in _valid_prompts(prompts, config.limit) for kind, _ in _task_keys(p, config)
-    ]
-    return {"trace": kinds.count("trace"), "comparison": kinds.count("comparison")}
+    )
+    return {"trace": kinds["trace"], "comparison": kinds["comparison"]}
 
 
 def build(
@@ -159,22 +165,24 @@ def build(
                 if isinstance(row, SetAside):
                     store.put_set_aside(run.id, "", row)
                     tally.rows_set_aside += 1
-        tally.total = sum(len(_task_keys(p, config)) for p in _valid_prompts(prompts, config.limit))
-        record_keys = store.record_keys(run.id)
+                else:
+                    tally.total += len(_task_keys(row, config))
         try:
             if on_examination is not None:
                 on_examination(_examination(run, constitution, store, models, config, report))
-            drive(
-                _tasks(prompts, constitution, config, models.reasoners, record_keys, tally),
-                models.by_role,
-                store,
-                tally,
-                finish=lambda _, outcome: _record(store, run, outcome),
-                give_up=lambda task, error: store.put_set_aside(
-                    run.id, task.prompt.id, SetAside(task.prompt.source, error.message)
-                ),
-                tick=report,
-            )
+            with store.grouped(_COMMIT_SECONDS) as commits:
+                drive(
+                    _tasks(prompts, constitution, config, models.reasoners, store, run, tally),
+                    models.by_role,
+                    store,
+                    tally,
+                    finish=lambda _, outcome: _record(store, run, outcome),
+                    give_up=lambda task, error: store.put_set_aside(
+                        run.id, task.prompt.id, SetAside(task.prompt.source, error.message)
+                    ),
+                    tick=report,
+                    commits=commits,
+                )
         except KeyboardInterrupt:
             store.add_event(run.id, "interrupted", _counts(tally))
             raise Interrupted(
@@ -213,15 +221,16 @@ def _examination(
 
 def _rows(prompts: Iterable[Prompt | SetAside], limit: int | None) -> Iterator[Prompt | SetAside]:
     """The first `limit` prompts, each id once, with the invalid rows between them."""
-    ids: set[str] = set()
-    for row in prompts:
-        if isinstance(row, SetAside):
-            yield row
-        elif row.id not in ids:
-            ids.add(row.id)
-            yield row
-            if len(ids) == limit:
-                return
+    count = 0
+    with FirstLines() as ids:
+        for number, row in enumerate(prompts):
+            if isinstance(row, SetAside):
+                yield row
+            elif ids.add(row.id, number) == number:
+                yield row
+                count += 1
+                if count == limit:
+                    return
 
 
 def _valid_prompts(prompts: Iterable[Prompt | SetAside], limit: int | None) -> Iterator[Prompt]:
@@ -241,14 +250,15 @@ def _tasks(
     constitution: Constitution,
     config: BuildConfig,
     reasoners: frozenset[ModelRole],
-    record_keys: set[tuple[str, str, int]],
+    store: Store,
+    run: Run,
     tally: Tally,
 ) -> Iterator[PromptTask[Outcome]]:
     """The tasks that are not yet recorded, made as they are needed."""
     draws = replace(config.draws, reasoners=reasoners)
     for prompt in _valid_prompts(prompts, config.limit):
         for kind, pair in _task_keys(prompt, config):
-            if (kind, prompt.id, pair) in record_keys:
+            if store.has_record(run.id, kind, prompt.id, pair):
                 tally.finished += 1
                 continue
             steps: Steps[Outcome]

@@ -1,7 +1,8 @@
 """Run many procedures at once: results come from the store, or else from the models.
 
-Every new result is committed before the procedure that requested it continues. A killed run loses
-only results that no procedure has used yet, and the next run resumes each procedure where it was.
+Every new result is written before the procedure that requested it continues. It is committed with
+that, or with a group of others moments later: a kill takes what was not committed, and the next run
+resumes each procedure where the store has it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Generic, Protocol, TypeVar
 from cai.backends.base import Backend, GroupResult, Prepared
 from cai.errors import CaiError, PromptError
 from cai.pipeline.steps import Ask, BuildStage, ModelRole, Steps
+from cai.store.commit_group import CommitGroup
 from cai.types import Prompt, Result
 
 T = TypeVar("T")
@@ -90,6 +92,7 @@ def drive(
     tick: Callable[[], None] = lambda: None,
     turn: float | None = None,
     task_errors: type[CaiError] = PromptError,
+    commits: CommitGroup | None = None,
 ) -> None:
     """Run all tasks to the end, as many at a time as the backends have capacity for.
 
@@ -101,11 +104,15 @@ def drive(
     tick: called after each batch of results, and after each turn.
     turn: the most seconds to wait for results, so that new tasks need not wait for them; None for
     no limit.
+    commits: of a `store.grouped` around this call, so that results of a fast backend share a
+    commit; None commits each by itself.
     Any other error ends the run; the results before it are committed.
     """
     driver = _Driver(by_role, store, tally, finish, give_up, turn, task_errors)
     while driver.take(tasks):
-        driver.answer()
+        driver.answer(commits.seconds_left if commits else None)
+        if commits:
+            commits.commit_if_due()
         tick()
     tick()
 
@@ -134,19 +141,24 @@ class _Driver(Generic[T]):
 
     def take(self, tasks: Iterator[PromptTask[T] | None]) -> bool:
         """Open tasks up to the capacity; False when no task is open any more."""
-        with self._store.transaction():
-            while len(self._waiting) < self._capacity:
-                task = next(tasks, None)
-                if task is None:
-                    break
+        while len(self._waiting) < self._capacity:
+            task = next(tasks, None)
+            if task is None:
+                break
+            with self._store.transaction():
                 self._advance(task, None)
         return bool(self._waiting)
 
-    def answer(self) -> None:
-        """Let each backend work, commit its results, then continue the tasks that need them."""
+    def answer(self, timeout: float | None) -> None:
+        """Let each backend work, write its results, then continue the tasks that need them.
+
+        timeout: seconds to wait at most, since something waits to be committed; None if nothing.
+        """
         busy = [b for b in self._backends if self._in_flight[id(b)]]
+        turn = self._turn if len(busy) == 1 else _TURN
+        limits = [seconds for seconds in (turn, timeout) if seconds is not None]
         for backend in busy:
-            groups = backend.poll(self._turn if len(busy) == 1 else _TURN)
+            groups = backend.poll(min(limits, default=None))
             if not groups:
                 continue
             self._in_flight[id(backend)] -= len(groups)

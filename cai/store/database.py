@@ -1,4 +1,10 @@
-"""One SQLite file: opened safely, written in transactions, with errors that say what to do."""
+"""One SQLite file: opened safely, written in transactions, with errors that say what to do.
+
+What is committed survives a kill of the process at any moment. A power cut or a crash of the
+operating system may undo the last commits (SQLite's `synchronous = NORMAL`), never a part of one
+and never one before a commit that stays. A durable transaction waits for the disk: what was
+committed before its end survives a power cut, too.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +16,13 @@ from typing import Any
 from urllib.parse import quote
 
 from cai.errors import StoreError
+from cai.store.commit_group import CommitGroup
 from cai.store.migrations import APPLICATION_ID, NewerSchemaError, migrate, pending
 
 BUSY_SECONDS = 30.0
 """How long a write waits for another process's transaction."""
+_WAL_PAGES = 4000
+"""Pages of the write-ahead log (16 MB) after which they go to the file: two waits for the disk."""
 
 _AGAIN = "What was committed is intact; run the same command again after that."
 _MESSAGES: dict[int, tuple[str, str]] = {
@@ -57,6 +66,7 @@ class Database:
         self.path = path
         self.read_only = read_only
         self._depth = 0
+        self._group: CommitGroup | None = None
         if read_only and not path.is_file():
             raise StoreError(
                 f"there is no store at {path}",
@@ -115,7 +125,8 @@ class Database:
                 )
             return
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
         if missing:
             with self.transaction():
                 connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
@@ -139,6 +150,8 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """A transaction: all or nothing. If a nested one fails, it alone is rolled back."""
+        if self._group is not None:
+            self._group.begin()
         inner = f"inner_{self._depth}" if self._depth else ""
         self.execute(f"SAVEPOINT {inner}" if inner else "BEGIN IMMEDIATE")
         self._depth += 1
@@ -151,6 +164,57 @@ class Database:
             raise
         finally:
             self._depth -= 1
+
+    @contextmanager
+    def durable(self) -> Iterator[None]:
+        """A transaction that waits for the disk, unless it is nested in one that does not.
+
+        After it, everything committed so far survives a power cut.
+        """
+        if self._depth:
+            with self.transaction():
+                yield
+            return
+        self.execute("PRAGMA synchronous = FULL")
+        try:
+            with self.transaction():
+                yield
+        finally:
+            self.execute("PRAGMA synchronous = NORMAL")
+
+    @contextmanager
+    def grouped(self, seconds: float) -> Iterator[CommitGroup]:
+        """Commit the transactions inside the block in groups, each `seconds` long or more.
+
+        Each is all or nothing as before. At the end, also after an error, those that are whole are
+        committed.
+        """
+        group = self._group = CommitGroup(self, seconds)
+        try:
+            yield group
+        except BaseException:
+            with suppress(StoreError):  # the error that ended the block counts
+                group.commit()
+            raise
+        else:
+            group.commit()
+        finally:
+            self._group = None
+
+    def begin(self) -> None:
+        """Begin the transaction of a group of commits."""
+        self.execute("BEGIN IMMEDIATE")
+        self._depth = 1
+
+    def commit(self) -> None:
+        """End what `begin` began; where that fails, nothing of it is written."""
+        self._depth = 0
+        try:
+            self.execute("COMMIT")
+        except StoreError:
+            with suppress(sqlite3.Error):  # a full disk may have undone all of it already
+                self._connection.execute("ROLLBACK")
+            raise
 
     def close(self) -> None:
         """Close the file; changes that were not committed are rolled back."""

@@ -2,7 +2,8 @@
 
 A step is stored under its key, the digest of everything that determines its result, so no step is
 computed twice and a killed run loses only uncommitted results. Traces and comparisons refer to
-their steps.
+their steps. A power cut may take the last commits since an event of a run (see
+`cai.store.database`), and what it takes is made again.
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ from typing import Any, Protocol
 from cai.digest import canonical_json
 from cai.errors import StoreError, UsageError
 from cai.store import codec, record_sql
+from cai.store.commit_group import CommitGroup
 from cai.store.database import Database
 from cai.store.lock import file_lock, is_locked
 from cai.store.migrations import now
-from cai.store.records import Event, Run, RunEvent, RunStatus, StoredRecord, status_of
+from cai.store.records import Event, RecordKind, Run, RunEvent, RunStatus, StoredRecord, status_of
 from cai.store.repair import RepairCounts, repair
 from cai.text.validation import escape_surrogates
 from cai.types import Comparison, Generation, Request, Result, SetAside, Trace
@@ -54,6 +56,7 @@ class Store:
         self.path = database.path
         self.read_only = database.read_only
         self._holds_lock = False
+        self._run_rows: dict[str, int] = {}
 
     @classmethod
     def open(cls, path: Path | str, *, read_only: bool = False) -> Store:
@@ -81,6 +84,10 @@ class Store:
     def transaction(self) -> AbstractContextManager[None]:
         """A transaction: commits everything written inside it, or nothing. May be nested."""
         return self._db.transaction()
+
+    def grouped(self, seconds: float) -> AbstractContextManager[CommitGroup]:
+        """Commit the transactions inside the block in groups; see `Database.grouped`."""
+        return self._db.grouped(seconds)
 
     # -- the build lock ---------------------------------------------------------------------
 
@@ -165,11 +172,12 @@ class Store:
         return Run(id=rows[0][0], **json.loads(rows[0][1]))
 
     def add_event(self, run_id: str, event: Event, detail: dict[str, Any] | None = None) -> None:
-        """Record an event of a run, now."""
-        self._db.execute(
-            "INSERT INTO events (run, event, detail, at) VALUES (?, ?, ?, ?)",
-            (self._run(run_id), event, canonical_json(detail or {}), now()),
-        )
+        """Record an event of a run, now. It and all before it survive a power cut."""
+        with self._db.durable():
+            self._db.execute(
+                "INSERT INTO events (run, event, detail, at) VALUES (?, ?, ?, ?)",
+                (self._run(run_id), event, canonical_json(detail or {}), now()),
+            )
 
     def events(self, run_id: str) -> list[RunEvent]:
         """The events of a run, in order."""
@@ -246,6 +254,13 @@ class Store:
             )
         )
 
+    def has_record(self, run_id: str, kind: RecordKind, prompt_id: str, pair: int) -> bool:
+        """Whether a run has the record of a prompt; `pair` is 0 for a trace."""
+        query = (
+            "SELECT 1 FROM run_records WHERE run = ? AND kind = ? AND prompt_id = ? AND pair = ?"
+        )
+        return bool(self._db.all(query, (self._run(run_id), kind, prompt_id, pair)))
+
     def find(self, name: str) -> tuple[StoredRecord, ...]:
         """The records with this trace, comparison or prompt id, or the only id that begins so.
 
@@ -270,7 +285,7 @@ class Store:
 
         Each run that held one gets the event `repaired`. The caller holds the lock.
         """
-        with self.transaction():
+        with self._db.durable():
             dropped = repair(self._db)
             detail = {"steps": dropped.steps, "records": dropped.records}
             for run_id in dropped.runs:
@@ -280,12 +295,15 @@ class Store:
     # -- inside -----------------------------------------------------------------------------
 
     def _run(self, run_id: str) -> int:
+        """The row of a run, which never changes."""
+        if run_id in self._run_rows:
+            return self._run_rows[run_id]
         rows = self._db.all("SELECT seq FROM runs WHERE id = ?", (run_id,))
         if not rows:
             raise UsageError(
                 f"{self.path} has no run {run_id!r}", hint="List its runs with: cai runs"
             )
-        return int(rows[0][0])
+        return self._run_rows.setdefault(run_id, int(rows[0][0]))
 
 
 def _step_row(request: KeyedRequest, result: Result) -> tuple[str, ...]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
+import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -45,14 +48,16 @@ class Runs:
         tasks: Iterator[PromptTask[str]] = (
             PromptTask(n, p, twice(p)) for n in names for p in [prompt(f"Question {n}?", n)]
         )
-        drive(
-            tasks,
-            {"generator": self.backend, "critic": self.backend, "judge": self.backend},
-            self.store,
-            self.tally,
-            finish=lambda task, text: self.finished.__setitem__(task.name, text),
-            give_up=lambda task, error: self.given_up.__setitem__(task.name, str(error)),
-        )
+        with self.store.grouped(0.05) as commits:
+            drive(
+                tasks,
+                {"generator": self.backend, "critic": self.backend, "judge": self.backend},
+                self.store,
+                self.tally,
+                finish=lambda task, text: self.finished.__setitem__(task.name, text),
+                give_up=lambda task, error: self.given_up.__setitem__(task.name, str(error)),
+                commits=commits,
+            )
         return self
 
 
@@ -80,6 +85,58 @@ def test_a_second_run_asks_no_model(store: Store) -> None:
     assert again.tally.reused == Counter(response=2, critique=2)
     assert again.tally.generated == Counter(response=1, critique=1)
     assert again.finished == dict.fromkeys("abc", "fine+fine")
+
+
+def test_results_of_a_fast_backend_share_commits(store: Store) -> None:
+    statements: list[str] = []
+    store._db._connection.set_trace_callback(statements.append)
+    Runs(store, scripted()).go([f"t{n}" for n in range(200)])
+    inserts = sum(text.startswith("INSERT OR IGNORE INTO steps") for text in statements)
+    assert inserts == 400
+    assert statements.count("COMMIT") < inserts / 4
+
+
+class Slow(ScriptedBackend):
+    """Takes its time, and says what another process can read meanwhile."""
+
+    path: Path
+    readable: list[int]
+
+    def poll(self, timeout: float | None = None) -> Any:
+        time.sleep(0.06)
+        with closing(sqlite3.connect(f"file:{self.path}?mode=ro", uri=True)) as opened:
+            self.readable.append(opened.execute("SELECT count(*) FROM steps").fetchone()[0])
+        return super().poll(timeout)
+
+
+def test_results_of_a_slow_backend_are_committed_before_it_works_on(store: Store) -> None:
+    backend = Slow(replies=[("", "fine")])
+    backend.path, backend.readable = store.path, []
+    Runs(store, backend).go(["a", "b"])
+    assert backend.readable == [0, 1, 2, 3]
+
+
+class Waiting(ScriptedBackend):
+    """A server's client whose second answer takes long."""
+
+    timeouts: list[float | None]
+
+    def poll(self, timeout: float | None = None) -> Any:
+        self.timeouts.append(timeout)
+        if timeout is not None:
+            time.sleep(timeout)
+            return []
+        return super().poll(timeout)
+
+
+def test_a_backend_does_not_wait_for_long_while_a_result_is_uncommitted(store: Store) -> None:
+    backend = Waiting(replies=[("", "fine")])
+    backend.timeouts = []
+    Runs(store, backend).go(["a"])
+    waits = [t for t in backend.timeouts if t is not None]
+    assert waits
+    assert max(waits) <= 0.05
+    assert len(backend.timeouts) - len(waits) == 2, "then it may take its time"
 
 
 class Faulty(ScriptedBackend):
