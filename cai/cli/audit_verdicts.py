@@ -243,11 +243,11 @@ def sign_command(
         click.echo(f"Signed by {visible(signer)}: {shown_path(path)}")
 
 
-@click.command("verify", short_help="Check the sign-off against the data as it is now.")
+@click.command("verify", short_help="Verify the sign-off against the data as it is now.")
 @RUN
 @json_option
 def verify_command(run_dir: Path, as_json: bool) -> None:
-    """Check that a run is signed off, and that data and verdicts are unchanged since.
+    """Verify that a run is signed off, and that data and verdicts are unchanged since.
 
     Exit code 4 otherwise. `cai verify RUN` recomputes everything else.
     """
