@@ -124,17 +124,19 @@ def origins(sampling: Sampling, model_sampling: Sampling) -> dict[str, str]:
 def in_words(values: Mapping[str, Any], origin: Mapping[str, str]) -> str:
     """`temperature 0.7, from the model's generation_config.json; top_k 20, from the options`.
 
-    Settings that are off by default are left out.
+    Settings that are off by default are left out, and those that a model server chose.
     """
-    names = [n for n in SETTINGS if n == "temperature" or origin[n] != "default"]
-    if values["temperature"] == 0:
+    stated = [n for n in SETTINGS if n in values]
+    names = [n for n in stated if n == "temperature" or origin[n] != "default"]
+    if values.get("temperature") == 0:
         names = [n for n in names if n in ("temperature", "repetition_penalty")]
     groups: dict[str, list[str]] = {}
     for name in names:
         greedy = name == "temperature" and values[name] == 0
         text = "temperature 0 (greedy)" if greedy else f"{name} {values[name]:g}"
         groups.setdefault(origin[name], []).append(text)
-    return "; ".join(f"{', '.join(names)}, {_FROM[o]}" for o, names in groups.items())
+    words = [f"{', '.join(names)}, {_FROM[o]}" for o, names in groups.items()]
+    return "; ".join(words + ["the rest by the model server"] * (len(stated) < len(SETTINGS)))
 
 
 _FROM = {

@@ -6,9 +6,11 @@
     │                                 (carries `Problem`s, each with file:line:col)
     ├── DataError            exit 4   a prompts file or a training file can't be read
     ├── ModelError           exit 5   a model, tokenizer or adapter can't be loaded or used
-    │   └── PromptError      (caught) one prompt can't be used: its row is set aside
+    │   ├── PromptError      (caught) one prompt can't be used: its row is set aside
+    │   └── ServerError      exit 8   a model server does not answer, or refuses what it is asked
     ├── StoreError           exit 6   the store is locked, damaged or out of space
     ├── TrainingError        exit 7   training can't continue
+    ├── BudgetError          exit 9   the budget is spent; says how to go on
     └── Interrupted          exit 130 stopped by the user; says how to go on
 
 Every message says what happened, where, and what to do next.
@@ -88,6 +90,12 @@ class PromptError(ModelError):
     """One prompt can't be used (too long, not renderable): its row is set aside."""
 
 
+class ServerError(ModelError):
+    """A model server does not answer, refuses what it is asked, or lacks what a build needs."""
+
+    exit_code = 8
+
+
 class StoreError(CaiError):
     """The store is locked, damaged or out of space."""
 
@@ -98,6 +106,12 @@ class TrainingError(CaiError):
     """Training can't continue: a NaN loss, out of memory, a collapsed policy."""
 
     exit_code = 7
+
+
+class BudgetError(CaiError):
+    """The budget is spent; everything that was paid for is kept."""
+
+    exit_code = 9
 
 
 class Interrupted(CaiError):

@@ -261,7 +261,11 @@ class Generation:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Natural-log probability of each option of a `Score`, in its order."""
+    """Natural-log probability of each option of a `Score`, in its order.
+
+    method: how a model server was asked for them (`cai.backends.server.scoring`); "" for a model
+    whose probabilities were computed here.
+    """
 
     logprobs: tuple[float, ...]
     options: tuple[str, ...]
@@ -269,6 +273,7 @@ class Scores:
     rendered_prompt: str
     prompt_tokens: int
     key: str = ""
+    method: str = field(default="", metadata={"digest": "where set"})
 
     @property
     def mass(self) -> float:
@@ -361,6 +366,11 @@ class Judgement:
         return math.fsum(s.mass for s in self.scores) / len(self.scores) if self.scores else 0.0
 
     @property
+    def method(self) -> str:
+        """How a model server was asked for the probabilities; "" where they were computed here."""
+        return self.scores[0].method if self.scores else ""
+
+    @property
     def flipped(self) -> bool:
         """Whether the verdict depends on the order in which the responses were shown."""
         return (
@@ -385,6 +395,15 @@ class Label:
     def mass(self) -> float | None:
         """The judgements' mean mass; None where nothing was judged."""
         return _mean_mass(self.judgements)
+
+    @property
+    def method(self) -> str:
+        """How a model server was asked for the probabilities; "" where they were computed here."""
+        return _method(self.judgements)
+
+
+def _method(judgements: tuple[Judgement, ...]) -> str:
+    return ", ".join(sorted({j.method for j in judgements} - {""}))
 
 
 def _mean_mass(judgements: tuple[Judgement, ...]) -> float | None:
@@ -443,6 +462,11 @@ class Comparison:
         """The judgements' mean mass; None where nothing was judged."""
         return _mean_mass(self.judgements)
 
+    @property
+    def method(self) -> str:
+        """How a model server was asked for the probabilities; "" where they were computed here."""
+        return _method(self.judgements)
+
 
 @dataclass(frozen=True, slots=True)
 class SftExample:
@@ -461,7 +485,8 @@ class Preference:
     """One row of preference data.
 
     probability: that `chosen` is the better response. judge_mass: how much probability the judge
-    gave to the options it was scored by, None where no judge was asked. chosen_reasoning,
+    gave to the options it was scored by, None where no judge was asked. judge_method: how a model
+    server was asked for the judge's probabilities, "" for a judge that ran here. chosen_reasoning,
     rejected_reasoning: what the model thought before each response.
     """
 
@@ -477,6 +502,7 @@ class Preference:
     p_ab: float | None = None
     p_ba: float | None = None
     judge_mass: float | None = None
+    judge_method: str = ""
     chosen_reasoning: str = ""
     rejected_reasoning: str = ""
 

@@ -154,7 +154,7 @@ def is_defined(symbol: str, source: str) -> bool:
     """Whether a source defines a function, class or `Class.method`."""
     scope: Sequence[ast.stmt] = ast.parse(source).body
     for name in symbol.split("."):
-        kinds = (ast.FunctionDef, ast.ClassDef)
+        kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
         nodes = [n for n in scope if isinstance(n, kinds) and n.name == name]
         if not nodes:
             return False

@@ -21,7 +21,7 @@ class ModelInfo:
 
     sampling: its own settings, for what a request leaves open. base, adapter: of a base model with
     a LoRA adapter. template: arguments of its chat template other than the defaults. reasons:
-    whether it reasons before it answers.
+    whether it reasons before it answers. server: of a served model, what serves it and where.
     """
 
     name: str
@@ -31,6 +31,7 @@ class ModelInfo:
     adapter: ModelInfo | None = None
     template: Mapping[str, Any] = field(default_factory=dict)
     reasons: bool = False
+    server: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +57,15 @@ class GroupResult:
 
 @dataclass(frozen=True, slots=True)
 class Throughput:
-    """Token counts since the backend was made: prompt, response, and reused from a cache."""
+    """Token counts since the backend was made: prompt, response, and reused from a cache.
+
+    cost: of the tokens of a served model by its price table; 0 without one.
+    """
 
     prompt_tokens: int = 0
     response_tokens: int = 0
     cached_tokens: int = 0
+    cost: float = 0.0
 
 
 class Backend(Protocol):
@@ -79,6 +84,10 @@ class Backend(Protocol):
     @property
     def throughput(self) -> Throughput:
         """Token counts so far."""
+        ...
+
+    def verify(self, requests: Sequence[Request]) -> None:
+        """Raise `ModelError` if requests of these kinds can't be answered; for use before a run."""
         ...
 
     def prepare(self, request: Request) -> Prepared:

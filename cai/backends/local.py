@@ -124,6 +124,9 @@ class LocalBackend:
             sampler.cached_tokens + counts.cached_tokens,
         )
 
+    def verify(self, requests: Sequence[Request]) -> None:
+        """Do nothing: all requests can be answered."""
+
     def prepare(self, request: Request) -> Prepared:
         """Encode a request and compute its cache key.
 

@@ -121,6 +121,9 @@ class ScriptedBackend:
         """Counts of words, which stand in for tokens."""
         return Throughput(self._prompt_tokens, self._response_tokens)
 
+    def verify(self, requests: Sequence[Request]) -> None:
+        """Do nothing: all requests can be answered."""
+
     def prepare(self, request: Request) -> Prepared:
         """Compute a request's cache key. Raises `PromptError` for text that no model can encode."""
         validate_text(request.messages, request.prefill)

@@ -28,6 +28,7 @@ _NOT_SETTINGS = (
     "replace_signed",
     "wait",
     "repair",
+    "budget",
     "config",
     "dry_run",
     "probe",
@@ -72,6 +73,11 @@ _NOT_SETTINGS = (
     is_flag=True,
     help="First drop damaged steps from the store; they are generated again.",
 )
+@click.option(
+    "--budget", type=click.FloatRange(min=0, min_open=True), default=None, metavar="AMOUNT",
+    help="Stop when served models have cost this much, by the prices in cai.yaml (exit 9); the same"
+    " command with a larger budget goes on.",
+)  # fmt: skip
 @config_file_option(without=_NOT_SETTINGS)
 @click.option(
     "--dry-run", is_flag=True,
@@ -85,7 +91,7 @@ def command(
     constitution: str, prompts_file: Path | None, form: str | None, column: str | None,
     turns: str, out: Path | None, replace_signed: bool, licence: str, parquet: bool,
     examine: bool, judge_gate: bool, require_signal: float | None, wait: bool, repair: bool,
-    dry_run: bool, probe: bool, as_json: bool, quiet: bool, **options: Any,
+    budget: float | None, dry_run: bool, probe: bool, as_json: bool, quiet: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Turn principle files into SFT and preference data.
 
@@ -99,6 +105,7 @@ def command(
     \b
     cai build-data                                       the bundled model on bundled prompts
     cai build-data -c my/constitution.yaml -p red.jsonl -m Qwen/Qwen3-4B -o runs/red
+    cai build-data -m http://127.0.0.1:8000/v1           the model of a server
     """
     from cai.cli.build_dry_run import date_of_run, show_dry_run
     from cai.cli.progress import BuildProgress
@@ -146,6 +153,7 @@ def command(
             _repair(store)
         options["date"] = options["date"] or date_of_run(store, out.name)
         models = make_models(options)  # once nothing else can be in the way
+        _require_prices(models, budget)
         if not replace_signed:
             state = build_state(
                 loaded, prompts, store, models, config, name=out.name, source=prompts.path.name
@@ -164,6 +172,7 @@ def command(
                 source=prompts.path.name,
                 progress=show,
                 on_examination=examined,
+                budget=budget,
             )
         if require_signal is not None:
             gates.require_signal(store, run.id, require_signal)
@@ -175,6 +184,18 @@ def command(
             print_summary(store, run, out, manifest)
         if quiet or as_json:
             warn_of_data(manifest)
+
+
+def _require_prices(models: Models, budget: float | None) -> None:
+    """Raise `UsageError` for a budget if no served model has a price."""
+    from cai.backends.server import ServerBackend
+
+    served = [b for b in models.by_role.values() if isinstance(b, ServerBackend)]
+    if budget is not None and not any(backend.has_price for backend in served):
+        raise UsageError(
+            "--budget needs the price of a served model, and none has one",
+            hint="Give it in cai.yaml: price: {prompt: 0.10, response: 0.40}, of a million tokens.",
+        )
 
 
 def _facts(constitution: Constitution, prompts: PromptFile) -> dict[str, Any]:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 
 _SCRIPTED = "a scripted model says nothing of time"
+_SERVED = "the speed of a model server is not measured"
 
 RESPONSE_TOKENS = 64
 """The assumed length of a text."""
@@ -139,8 +140,10 @@ def _load(
     """The models, and why their speed is not measured; None where they can't be loaded now."""
     from cai.models.names import on_this_machine
 
-    names = {model.model for model in role_models(options).values()}
-    scripted = any(name.startswith("scripted:") for name in names)
+    chosen = role_models(options).values()
+    if any(role_model.is_served for role_model in chosen):
+        return None, _SERVED
+    scripted = any(role_model.is_scripted for role_model in chosen)
     if scripted and not load_scripted:
         return None, _SCRIPTED
     if not probe and sizes:
@@ -220,8 +223,9 @@ def _models(
     to count; the least context."""
     from cai.types import Messages
 
-    names = dict.fromkeys(role.model for role in role_models(options).values())
-    real = [name for name in names if not name.startswith("scripted:")]
+    chosen = role_models(options).values()
+    loaded = (role for role in chosen if not role.is_scripted and not role.is_served)
+    real = list(dict.fromkeys(role.model for role in loaded))
     if not real:
         return {}, {}, _words, None
     from cai.models.load import load_encoder, load_sampling

@@ -53,6 +53,7 @@ class BuildProgress(LiveLine):
         read = progress.prompt_tokens / spent
         written = progress.response_tokens / spent
         head += f" · {written:.0f} tokens/s written, {read:.0f} read"
+        head += f" · cost {progress.cost:.4g}" if progress.cost else ""
         head += f" · {duration(seconds_left)} left" if seconds_left is not None else ""
         return head + "\n" + stages(tally)
 

@@ -6,7 +6,7 @@ import datetime
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -21,6 +21,7 @@ from cai.pipeline.config import BuildConfig
 
 if TYPE_CHECKING:
     from cai.backends.base import Backend
+    from cai.constitution.model_registry import ModelEntry
     from cai.models.load import LoadedModel
     from cai.pipeline.build import Models
     from cai.pipeline.steps import ModelRole
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from cai.training.lineage import Adapter, Use
 
 _SCRIPTED = "scripted:"
+_REASONING_TOKENS = 1024
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -38,7 +40,8 @@ def models_of(default: str | None) -> Callable[[Command], Command]:
         click.option(
             "--model", "-m", default=default, show_default=True,
             help="The model that writes responses and revisions: a hub id, a directory, a GGUF"
-            " file, `miniature`, `scripted:FILE`, or the folder of a run that trained all weights.",
+            " file, `miniature`, `scripted:FILE`, the folder of a run that trained all weights, a"
+            " model of cai.yaml, or the address of a model server: http://host:port/v1#name.",
         ),
         click.option(
             "--adapter", default=None,
@@ -139,22 +142,52 @@ build_options = config_options(BuildConfig)
 
 @dataclass(frozen=True, slots=True)
 class RoleModel:
-    """The model of a role as it was named, and the adapter on it, if any."""
+    """The model of a role as it was named, and the adapter on it, if any.
+
+    server: the registry's entry of a served model that is named there.
+    """
 
     model: str
     adapter: str | None = None
+    server: ModelEntry | None = field(default=None, compare=False)
+
+    @property
+    def is_served(self) -> bool:
+        """Whether a model server answers for it."""
+        from cai.backends.server.address import is_address
+
+        return self.server is not None or is_address(self.model)
+
+    @property
+    def is_scripted(self) -> bool:
+        """Whether it answers by rules."""
+        return self.model.startswith(_SCRIPTED)
 
 
-def role_models(options: dict[str, Any]) -> dict[ModelRole, RoleModel]:
-    """The model of each role. One that is named gets no adapter of another role."""
-    generator = RoleModel(str(options["model"]), options["adapter"])
-    critic = _role_model(options["critic"], options["critic_adapter"], generator)
-    judge = _role_model(options["judge"], options["judge_adapter"], critic)
+def role_models(options: Mapping[str, Any]) -> dict[ModelRole, RoleModel]:
+    """The model of each role. One that is named gets no adapter of another role.
+
+    Names are looked up in the registry of cai.yaml first.
+    """
+    from cai.constitution.project import find_project
+
+    registry = find_project([Path.cwd()]).models
+
+    def role_model(model: str | None, adapter: str | None, default: RoleModel | None) -> RoleModel:
+        if default is not None and not model:
+            return replace(default, adapter=adapter) if adapter else default
+        name = str(model)
+        entry = registry.get(name)
+        if entry is None:
+            return RoleModel(name, adapter)
+        if entry.url is not None:
+            return RoleModel(name, adapter, entry)
+        return RoleModel(str(entry.path), adapter or entry.adapter)
+
+    generator = role_model(options["model"], options["adapter"], None)
+    critic = role_model(options["critic"], options["critic_adapter"], generator)
+    judge = role_model(options["judge"], options["judge_adapter"], critic)
     return {"generator": generator, "critic": critic, "judge": judge}
-
-
-def _role_model(model: str | None, adapter: str | None, default: RoleModel) -> RoleModel:
-    return RoleModel(model or default.model, adapter) if model or adapter else default
 
 
 GREEDY_PAIRS = (
@@ -173,7 +206,7 @@ def make_models(options: dict[str, Any]) -> Models:
 
     chosen = role_models(options)
     loader = _ModelLoader(options, set(chosen.values()))
-    models = Models(**{part: loader.backend(role_model) for part, role_model in chosen.items()})
+    models = Models(**{role: loader.backend(role_model) for role, role_model in chosen.items()})
     if options["thinking"] == "on" and not models.reasoners:
         warn("--thinking on has no effect: the chat template has no reasoning.", prefix="Warning: ")
     return models
@@ -211,9 +244,8 @@ class _ModelLoader:
         self._template = template_options(options, [p.adapter for p in chosen])
         if options["batch_size"] < 1:
             raise UsageError(f"--batch-size is {options['batch_size']}; it must be 1 or more.")
-        models = {role_model.model for role_model in chosen}
-        self._scripts = {model: _script(model) for model in models if _scripted(model)}
-        for model in sorted(models - self._scripts.keys()):
+        self._scripts = {c.model: _script(c.model) for c in chosen if c.is_scripted}
+        for model in sorted({c.model for c in chosen if not c.is_scripted and not c.is_served}):
             from cai.models.load import load_config
             from cai.training.lineage import base_facts
 
@@ -223,14 +255,17 @@ class _ModelLoader:
     def backend(self, role_model: RoleModel) -> Backend:
         """The same object for whoever is the same."""
         adapter = self._adapters.get(role_model.adapter) if role_model.adapter else None
-        who = _place(role_model.model), str(adapter.folder.resolve()) if adapter else ""
+        who = _place(role_model), str(adapter.folder.resolve()) if adapter else ""
         if who not in self._backends:
-            self._backends[who] = self._make(role_model.model, adapter)
+            self._backends[who] = self._make(role_model, adapter)
         return self._backends[who]
 
-    def _make(self, model: str, adapter: Adapter | None) -> Backend:
+    def _make(self, role_model: RoleModel, adapter: Adapter | None) -> Backend:
+        model = role_model.model
         if model in self._scripts:
             return self._scripts[model]
+        if role_model.is_served:
+            return self._connect(role_model)
         from cai.backends.local import LocalBackend
 
         loaded = self._base(model)
@@ -239,10 +274,25 @@ class _ModelLoader:
             loaded = loaded.with_adapter(str(adapter.folder), adapter.name)
         return LocalBackend(loaded, self._options["batch_size"])
 
+    def _connect(self, role_model: RoleModel) -> Backend:
+        from cai.backends.server import ServerBackend
+
+        backend = ServerBackend.connect(
+            role_model.server or role_model.model,
+            template=self._template,
+            max_reasoning_tokens=self._options.get("max_reasoning_tokens") or _REASONING_TOKENS,
+        )
+        facts = backend.info.server
+        logging.getLogger("cai").info(
+            "model %s: served by %s %s at %s",
+            backend.info.name, facts["software"], facts["version"], facts["address"],
+        )  # fmt: skip
+        return backend
+
     def _base(self, model: str) -> LoadedModel:
         from cai.models.load import load_model
 
-        place = _place(model)
+        place = _local_place(model)
         if place not in self._bases:
             begin = time.monotonic()
             loaded = load_model(
@@ -259,20 +309,20 @@ class _ModelLoader:
         return self._bases[place]
 
 
-def _scripted(model: str) -> bool:
-    return model.startswith(_SCRIPTED)
-
-
 def _script(model: str) -> Backend:
     from cai.backends.scripted import ScriptedBackend
 
     return ScriptedBackend.from_yaml(Path(model.removeprefix(_SCRIPTED)))
 
 
-def _place(model: str) -> str:
+def _place(role_model: RoleModel) -> str:
     """One name for all names of a model."""
-    if _scripted(model):
-        return model
+    if role_model.is_scripted or role_model.is_served:
+        return role_model.model
+    return _local_place(role_model.model)
+
+
+def _local_place(model: str) -> str:
     from cai.models.names import resolve_model
 
     name = resolve_model(model)
@@ -282,10 +332,15 @@ def _place(model: str) -> str:
 
 def _adapter_of(role_model: RoleModel) -> Adapter:
     assert role_model.adapter is not None
-    if _scripted(role_model.model):
+    if role_model.is_scripted:
         raise UsageError(
             f"{role_model.model} takes no adapter, and {role_model.adapter} is given",
             hint="Leave it out, or name a model.",
+        )
+    if role_model.is_served:
+        raise UsageError(
+            f"a model server loads its own adapters, and {role_model.adapter} is given",
+            hint="Load it at the server, and name it as the model: http://host:port/v1#adapter.",
         )
     return need_adapter(role_model.adapter)
 

@@ -122,6 +122,7 @@ def _view(store: Store, stored: StoredRecord, run_id: str | None) -> dict[str, A
         "kind": stored.kind,
         "record": record,
         "judge_mass": None if label is None else label.mass,
+        "judge_method": "" if label is None else label.method,
         "run": {"id": run.id, "folder": folder[-1] if folder else None, "seed": run.seed},
         "runs": list(stored.runs),
         "rows": [

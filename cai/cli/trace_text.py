@@ -99,7 +99,10 @@ def _comparison(view: dict[str, Any], prompts: bool) -> None:
 def _judged(view: dict[str, Any], label: dict[str, Any], prompts: bool, *, letters: bool) -> None:
     """What the judge said of A and B under each principle; letters: it was shown both at once."""
     if view["judge_mass"] is not None:
-        _fact("judge mass", f"{view['judge_mass']:.3g} of probability on the scored answers")
+        method = f", by {visible(view['judge_method'])}" if view["judge_method"] else ""
+        _fact(
+            "judge mass", f"{view['judge_mass']:.3g} of probability on the scored answers{method}"
+        )
     for judgement in label["judgements"]:
         _principle(view, "principle", judgement["principle_id"])
         _request(

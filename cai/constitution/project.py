@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from cai.constitution.source import read_source
+from cai.constitution.model_registry import ModelEntry, ModelRegistry
+from cai.constitution.source import Source, read_source
+from cai.constitution.validation import validate_value
 from cai.content import SUFFIXES, find_constitution, nearby
 from cai.errors import ContentError, Problem
 
@@ -18,8 +20,9 @@ _KEYS: dict[str, tuple[str, ...] | None] = {
     "audit": ("optional", "required"),
     "constitution": None,
     "prompts": None,
+    "models": None,
 }
-"""Key → the allowed values; None for any text."""
+"""Key → the allowed values; None for any text, or for a mapping of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +30,15 @@ class Project:
     """Settings of a project.
 
     audit: whether training asks for a sign-off of its data. constitution: the name or file of the
-    default constitution. prompts: the default prompts file. Files are resolved against the folder
-    of cai.yaml. path: the file of the settings, or None.
+    default constitution. prompts: the default prompts file. models: names for local and served
+    models. Files are resolved against the folder of cai.yaml. path: the file of the settings, or
+    None.
     """
 
     audit: Audit = "optional"
     constitution: str | None = None
     prompts: Path | None = None
+    models: Mapping[str, ModelEntry] = field(default_factory=dict)
     path: Path | None = None
 
 
@@ -58,10 +63,12 @@ def read_project(path: Path) -> Project:
     if problems:
         raise ContentError(problems)
     constitution, prompts = values.get("constitution"), values.get("prompts")
+    models: dict[str, ModelEntry] = values.get("models", {})
     return Project(
         audit=values.get("audit", "optional"),
         constitution=None if constitution is None else _constitution(path, constitution),
         prompts=None if prompts is None else path.parent / prompts,
+        models={name: _placed(path, entry) for name, entry in models.items()},
         path=path,
     )
 
@@ -102,6 +109,24 @@ def _constitution(path: Path, name: str) -> str:
     return str(path.parent / name) if name.endswith(SUFFIXES) or "/" in name else name
 
 
+def _placed(path: Path, entry: ModelEntry) -> ModelEntry:
+    """An entry whose files are found from any folder: relative ones lie beside cai.yaml."""
+    changes = {}
+    for name in ("path", "adapter", "tokenizer", "api_key_file"):
+        value = getattr(entry, name)
+        if value is None:
+            continue
+        file = path.parent / Path(value).expanduser()
+        if file.exists() or name == "api_key_file":
+            changes[name] = str(file)
+    return entry.model_copy(update=changes)
+
+
+def _models(source: Source, value: Any) -> tuple[dict[str, ModelEntry], list[Problem]]:
+    registry, problems = validate_value(source, ModelRegistry, {"models": value})
+    return (registry.models if registry else {}), problems
+
+
 def _read_settings(path: Path) -> tuple[dict[str, Any], list[Problem]]:
     source, problems = read_source(path)
     if source is None:
@@ -109,8 +134,12 @@ def _read_settings(path: Path) -> tuple[dict[str, Any], list[Problem]]:
     values = {} if source.value is None else source.value
     if not isinstance(values, dict):
         return {}, [source.problem((), "C012", "not a mapping", "Write `key: value`.")]
-    for key, value in values.items():
-        if key not in _KEYS:
+    for key, value in list(values.items()):
+        if key == "models":
+            models, model_problems = _models(source, value)
+            values = {**values, "models": models}
+            problems += model_problems
+        elif key not in _KEYS:
             close = get_close_matches(key, _KEYS, n=1)
             hint = f"Did you mean `{close[0]}`?" if close else f"Known: {', '.join(_KEYS)}."
             problems.append(source.problem((key,), "C011", f"unknown key `{key}`", hint, key=True))

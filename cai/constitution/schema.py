@@ -82,18 +82,18 @@ TextList: TypeAlias = Annotated[list[Text], BeforeValidator(_as_list), Field(min
 FileReference: TypeAlias = Annotated[str, Field(min_length=1, max_length=500)]
 
 
-class _Strict(BaseModel):
+class StrictModel(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
-class StagesFile(_Strict):
+class StagesFile(StrictModel):
     """What the critic and the reviser are asked."""
 
     critique: Text
     revise: Text
 
 
-class ExampleFile(_Strict):
+class ExampleFile(StrictModel):
     """A few-shot example: a whole critique and revision."""
 
     prompt: Text
@@ -102,7 +102,7 @@ class ExampleFile(_Strict):
     revision: Text
 
 
-class ExpectFile(_Strict):
+class ExpectFile(StrictModel):
     """What a test expects of the models (`critique_flags`, `revision`, `prefers`, `contains` and
     `not_contains` of the revision), and of the rendered prompts (`renders`)."""
 
@@ -114,7 +114,7 @@ class ExpectFile(_Strict):
     renders: TextList | None = None
 
 
-class TestFile(_Strict):
+class TestFile(StrictModel):
     """One test of a principle: about a `response`, or about which of `a` and `b` is better."""
 
     __test__ = False  # pytest: not a class of tests
@@ -141,7 +141,7 @@ class TestFile(_Strict):
         return self
 
 
-class PrincipleFile(_Strict):
+class PrincipleFile(StrictModel):
     """A file of `kind: Principle`."""
 
     api: Literal["cai/v1"]
@@ -168,7 +168,7 @@ class PrincipleFile(_Strict):
         return self
 
 
-class MemberFile(_Strict):
+class MemberFile(StrictModel):
     """A principle's place in a constitution."""
 
     ref: FileReference
@@ -180,14 +180,14 @@ class MemberFile(_Strict):
     rounds: Annotated[list[Annotated[int, Field(ge=1, le=100)]], AfterValidator(_not_repeated)] = []
 
 
-class SelectFile(_Strict):
+class SelectFile(StrictModel):
     """Which of the listed principles to keep, by tag."""
 
     include_tags: Tags = []
     exclude_tags: Tags = []
 
 
-class PlanFile(_Strict):
+class PlanFile(StrictModel):
     """The supervised stage; see `cai.types.Plan`."""
 
     rounds: Annotated[int, Field(ge=1, le=100)] = _PLAN.rounds
@@ -200,7 +200,7 @@ class PlanFile(_Strict):
     check: bool = _PLAN.check
 
 
-class FeedbackFile(_Strict):
+class FeedbackFile(StrictModel):
     """The feedback stage; see `cai.types.Feedback`."""
 
     mode: Literal["letters", "pointwise"] = _FEEDBACK.mode
@@ -214,7 +214,7 @@ class FeedbackFile(_Strict):
     temperature: Annotated[float, Field(gt=0, le=1_000)] = _FEEDBACK.temperature
 
 
-class TemplatesFile(_Strict):
+class TemplatesFile(StrictModel):
     """Paths of templates (`./templates/critique.j2`), or bare names of shipped ones."""
 
     critique: FileReference | None = None
@@ -223,7 +223,7 @@ class TemplatesFile(_Strict):
     compare_cot: FileReference | None = None
 
 
-class ChangeFile(_Strict):
+class ChangeFile(StrictModel):
     """One entry of a changelog."""
 
     version: Version
@@ -234,7 +234,7 @@ class ChangeFile(_Strict):
     change: Text
 
 
-class ConstitutionFile(_Strict):
+class ConstitutionFile(StrictModel):
     """A file of `kind: Constitution`."""
 
     api: Literal["cai/v1"]

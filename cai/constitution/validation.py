@@ -35,8 +35,15 @@ def validate(source: Source, model: type[FileModel]) -> tuple[FileModel | None, 
     problems = _header(source, model)
     if problems:
         return None, problems
+    return validate_value(source, model, source.value)
+
+
+def validate_value(
+    source: Source, model: type[FileModel], value: Any
+) -> tuple[FileModel | None, list[Problem]]:
+    """Validate a value of a file, whose keys are those of the file's top. As `validate`."""
     try:
-        return model.model_validate(source.value), []
+        return model.model_validate(value), []
     except ValidationError as error:
         problems = [_problem(source, model, item) for item in error.errors(include_url=False)]
         return None, problems

@@ -224,6 +224,13 @@ def _labels(counts: RunCounts) -> str:
         f"gave {signal.mean_mass:.3g} of probability, on average, to the answers that it was "
         f"scored by (column `judge_mass`), and less than {NO_SIGNAL:g} on {signal.weak} pairs.\n"
     )
+    for method, count in sorted(signal.methods.items()):
+        estimated = method == "sampling"
+        text += (
+            f"\nProbabilities of {count} labels came from a model server, by `{method}`"
+            f"{': an estimate from sampled answers' if estimated else ''} (column"
+            " `judge_method`).\n"
+        )
     if lacking := signal.lacking():
         text += f"\n**These labels carry no signal: {lacking}.**\n"
     return text
@@ -267,6 +274,8 @@ def _columns() -> str:
         "- `judge_mass`: how much probability the judge gave to the answers that it was scored by; "
         "near 0, it answered something else, and `probability` says little. Empty where no judge "
         "was asked.\n"
+        "- `judge_method`: how a model server was asked for the judge's probabilities; absent for "
+        "a judge that ran here.\n"
         "- `round`: how many rounds of critique the response has been through.\n"
         "- `principle_ids`: the principles that the row was made under.\n"
         "- `id`, `trace_id`, `comparison_id`, `prompt_id`: for tracing.\n"

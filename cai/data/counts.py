@@ -63,7 +63,8 @@ class Signal:
 
     labels: their number. mass: sum over labels of the probability that the judge gave to the
     answers it was scored by. weak: labels with less than `NO_SIGNAL` of it. low, high: the least
-    and the greatest probability that the first response is better.
+    and the greatest probability that the first response is better. methods: labels by the way in
+    which a model server was asked for probabilities.
     """
 
     labels: int = 0
@@ -71,6 +72,7 @@ class Signal:
     weak: int = 0
     low: float = 1.0
     high: float = 0.0
+    methods: Counter[str] = field(default_factory=Counter)
 
     def add(self, record: Trace | Comparison) -> None:
         """Count a record's label, if it has one by the judge."""
@@ -78,6 +80,7 @@ class Signal:
         if label is None or label.mass is None:
             return
         self.labels += 1
+        self.methods.update([label.method] if label.method else [])
         self.mass += label.mass
         self.weak += label.mass < NO_SIGNAL
         self.low = min(self.low, label.probability)
@@ -118,6 +121,7 @@ class Signal:
             "low": self.low if some else None,
             "high": self.high if some else None,
             "lacking": self.lacking(),
+            **({"methods": dict(sorted(self.methods.items()))} if self.methods else {}),
         }
 
 

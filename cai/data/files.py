@@ -228,8 +228,8 @@ def _schema(pa: Any, table: str) -> Any:
         "preferences": [
             ("id", text), ("prompt", talk), ("chosen", talk), ("rejected", talk),
             ("probability", number), ("p_ab", number), ("p_ba", number), ("judge_mass", number),
-            ("origin", text), ("principle_ids", names), ("trace_id", text), ("comparison_id", text),
-            ("prompt_id", text), ("split", text),
+            ("judge_method", text), ("origin", text), ("principle_ids", names),
+            ("trace_id", text), ("comparison_id", text), ("prompt_id", text), ("split", text),
         ],
     }  # fmt: skip
     return pa.schema(fields[table])

@@ -42,6 +42,7 @@ def comparison_preference(
         p_ab=comparison.p_ab if first_wins else _other(comparison.p_ba),
         p_ba=comparison.p_ba if first_wins else _other(comparison.p_ab),
         judge_mass=comparison.mass,
+        judge_method=comparison.method,
         chosen_reasoning=better.reasoning,
         rejected_reasoning=worse.reasoning,
     )
@@ -86,6 +87,7 @@ def revision_preference(
         p_ab=label.p_ab,
         p_ba=label.p_ba,
         judge_mass=label.mass,
+        judge_method=label.method,
         chosen_reasoning=last.reasoning,
         rejected_reasoning=first.reasoning,
     )

@@ -126,6 +126,7 @@ def preference_values(preference: Preference) -> dict[str, Any]:
         "p_ab": preference.p_ab,
         "p_ba": preference.p_ba,
         "judge_mass": preference.judge_mass,
+        **({"judge_method": preference.judge_method} if preference.judge_method else {}),
         "origin": preference.origin,
         "principle_ids": list(preference.principle_ids),
         "trace_id": preference.origin_id if of_trace else None,

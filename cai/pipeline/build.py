@@ -12,10 +12,10 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
-from cai.backends.base import Backend
+from cai.backends.base import Backend, Throughput
 from cai.data.invalid_rows import no_prompts_error, require_prompts
 from cai.data.scratch import FirstLines
-from cai.errors import Interrupted, StoreError
+from cai.errors import BudgetError, Interrupted, StoreError
 from cai.pipeline.compare import compare
 from cai.pipeline.config import BuildConfig, with_rounds
 from cai.pipeline.drive import PromptTask, Tally, drive
@@ -23,7 +23,9 @@ from cai.pipeline.examine import Examination, cases_digest, examine, is_examined
 from cai.pipeline.revise import revise
 from cai.pipeline.revise_and_judge import revise_and_judge
 from cai.pipeline.run_record import new_run
+from cai.pipeline.spending import Spending, spent_before
 from cai.pipeline.steps import ModelRole, Steps
+from cai.pipeline.verify_models import verify_models
 from cai.store.records import RecordKind, Run
 from cai.store.store import Store
 from cai.types import Comparison, Constitution, Prompt, SetAside, Trace
@@ -53,6 +55,17 @@ class Models:
         return {"generator": self.generator, "critic": self.critic, "judge": self.judge}
 
     @property
+    def throughput(self) -> Throughput:
+        """Token counts and cost of all models together."""
+        each = [b.throughput for b in {id(b): b for b in self.by_role.values()}.values()]
+        return Throughput(
+            sum(t.prompt_tokens for t in each),
+            sum(t.response_tokens for t in each),
+            sum(t.cached_tokens for t in each),
+            sum(t.cost for t in each),
+        )
+
+    @property
     def reasoners(self) -> frozenset[ModelRole]:
         """The roles whose model reasons before it answers."""
         return frozenset(role for role, backend in self.by_role.items() if backend.info.reasons)
@@ -60,12 +73,13 @@ class Models:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a running build has come, and the tokens it has used."""
+    """How far a running build has come, the tokens it has used, and what served models cost."""
 
     tally: Tally
     prompt_tokens: int
     response_tokens: int
     cached_tokens: int
+    cost: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +137,7 @@ def build(
     progress: Callable[[Progress], None] = lambda _: None,
     wait: bool = False,
     on_examination: Callable[[Examination], None] | None = None,
+    budget: float | None = None,
 ) -> Run:
     """Critique, revise and compare; write everything to `store` and return the run.
 
@@ -134,28 +149,31 @@ def build(
     on_examination: examine the critic and the judge first (see `cai.pipeline.examine`), and call
         this with the result before anything is labelled; an error that it raises ends the run.
         None: no examination.
-    Raises `Interrupted` on Ctrl-C; call again with the same arguments to resume. Raises `DataError`
-    when no prompt can be used.
+    budget: the most that served models may cost, by their price tables, over all calls of this run.
+        When it is spent, no other prompt is begun.
+    Raises `ModelError` where a model can't answer what the build asks, `BudgetError` when the
+    budget is spent, and `DataError` when no prompt can be used. Raises `Interrupted` on Ctrl-C;
+    call again with the same arguments to resume.
     """
     config = config or BuildConfig()
     prompts = list(prompts) if isinstance(prompts, Iterator) else prompts
     models = models if isinstance(models, Models) else Models.all(models)
     constitution = with_rounds(constitution, config)
     require_prompts(_rows(prompts, config.limit), source)
+    verify_models(constitution, models.by_role, config)
     rows = _rows(prompts, config.limit)
     run, usable = new_run(constitution, rows, models.by_role, config, name, source)
     tally = Tally()
 
     def report(on: Tally = tally) -> None:
-        throughputs = [b.throughput for b in {id(b): b for b in models.by_role.values()}.values()]
+        used = models.throughput
         progress(
-            Progress(
-                on,
-                sum(t.prompt_tokens for t in throughputs),
-                sum(t.response_tokens for t in throughputs),
-                sum(t.cached_tokens for t in throughputs),
-            )
+            Progress(on, used.prompt_tokens, used.response_tokens, used.cached_tokens, used.cost)
         )
+
+    def counts() -> dict[str, Any]:
+        cost = models.throughput.cost
+        return _counts(tally) | ({"cost": cost} if cost else {})
 
     with store.lock(wait=wait):
         store.put_run(run)
@@ -167,12 +185,15 @@ def build(
                     tally.rows_set_aside += 1
                 else:
                     tally.total += len(_task_keys(row, config))
+        spending = Spending(budget, spent_before(store.events(run.id)), models)
         try:
             if on_examination is not None:
                 on_examination(_examination(run, constitution, store, models, config, report))
             with store.grouped(_COMMIT_SECONDS) as commits:
                 drive(
-                    _tasks(prompts, constitution, config, models.reasoners, store, run, tally),
+                    spending.within(
+                        _tasks(prompts, constitution, config, models.reasoners, store, run, tally)
+                    ),
                     models.by_role,
                     store,
                     tally,
@@ -183,17 +204,21 @@ def build(
                     tick=report,
                     commits=commits,
                 )
+            spending.require_rest(tally)
         except KeyboardInterrupt:
-            store.add_event(run.id, "interrupted", _counts(tally))
+            store.add_event(run.id, "interrupted", counts())
             raise Interrupted(
                 f"Stopped: {tally.finished} of {tally.total} tasks are finished and kept.",
                 hint="Run the same command again to resume.",
             ) from None
+        except BudgetError:
+            store.add_event(run.id, "interrupted", counts())
+            raise
         except Exception as error:
             with suppress(StoreError):
-                store.add_event(run.id, "failed", {"error": str(error), **_counts(tally)})
+                store.add_event(run.id, "failed", {"error": str(error), **counts()})
             raise
-        store.add_event(run.id, "finished", _counts(tally))
+        store.add_event(run.id, "finished", counts())
         if not tally.finished:
             raise no_prompts_error(store.set_asides(run.id), source)
     return run

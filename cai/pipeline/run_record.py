@@ -12,7 +12,7 @@ from typing import Any
 import cai
 from cai.backends.base import Backend, ModelInfo
 from cai.data.scratch import UnorderedDigest
-from cai.decoding import Decoding, origins
+from cai.decoding import SETTINGS, Decoding, origins
 from cai.digest import digest
 from cai.pipeline.config import BuildConfig
 from cai.pipeline.snapshot import snapshot
@@ -76,11 +76,18 @@ def _model(info: ModelInfo) -> dict[str, Any]:
             if component is not None
         },
         **({"template": dict(info.template)} if info.template else {}),
+        **({"server": dict(info.server)} if info.server else {}),
     }
 
 
 def _sampling(sampling: Sampling, info: ModelInfo) -> dict[str, Any]:
-    """A model's sampling settings, and where each of them comes from."""
+    """A model's sampling settings, and where each of them comes from.
+
+    Of a model server only those that were asked for: the others are its own to choose.
+    """
+    if info.server:
+        explicit = {n: v for n in SETTINGS if (v := getattr(sampling, n)) is not None}
+        return {"sampling": explicit, "sampling_from": dict.fromkeys(explicit, "option")}
     decoding = asdict(Decoding.of(sampling, info.sampling))
     return {"sampling": decoding, "sampling_from": origins(sampling, info.sampling)}
 

@@ -1,0 +1,360 @@
+"""The HTTP client of a served model: limits, retries, several endpoints.
+
+A request is sent again after what may pass: no connection, a reset, a timeout, 408, 409, 425, 429,
+5xx, or an answer that is not whole. It waits for as long as Retry-After says, and otherwise with
+exponential back-off and full jitter, so that requests that failed together come back apart. What
+will not pass (400, 401, 403, 404, 422 …) is raised at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, TypeAlias, TypeVar
+
+import httpx2
+from aiolimiter import AsyncLimiter
+
+from cai.backends.server.address import ApiKey
+from cai.backends.server.limits import AdaptiveLimit, CircuitBreaker
+from cai.backends.server.wire import MalformedError
+from cai.constitution.model_registry import ModelEntry
+from cai.errors import PromptError, ServerError
+from cai.text.terminal import visible
+
+T = TypeVar("T")
+Answer: TypeAlias = dict[str, Any]
+"""The JSON object of an answer."""
+
+CONNECT_SECONDS = 10.0
+BACKOFF_FIRST, BACKOFF_MOST = 0.5, 30.0
+"""Seconds of the first back-off, at most, and of any."""
+ANSWERED_SECONDS = 600.0
+"""How long a server may answer nothing but 429 and 5xx before it is given up."""
+REFUSED_REQUESTS = 20
+"""Requests in a row that a server may refuse, or fail on again and again, before the run ends."""
+_MINUTE = 60.0
+_PROBE_TRIES = 5
+_NO_CONNECTION = "no connection"
+_PASSING = frozenset({408, 409, 425, 429})
+_OVERLOADED = frozenset({429, 503})
+_OF_REQUEST = frozenset({400, 413, 422, 500})
+"""Statuses that speak of one request, such as one that is too long, or fails again and again."""
+
+
+class _TransientError(Exception):
+    """A failure that may pass.
+
+    answered: whether the server answered at all. delay: seconds before which the request must not
+    be sent again. overload: whether the server asks for less. limited: whether it answered 429.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        answered: bool = True,
+        delay: float = 0.0,
+        overload: bool = False,
+        limited: bool = False,
+    ) -> None:
+        super().__init__(reason)
+        self.reason, self.answered, self.delay = reason, answered, delay
+        self.overload, self.limited = overload, limited
+
+
+class RefusedError(Exception):
+    """A request that the server refuses: its status and what it said."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status, self.reason = status, reason
+
+
+@dataclass
+class _Endpoint:
+    """One address of the model, with its own limit and circuit breaker."""
+
+    url: str
+    limit: AdaptiveLimit
+    breaker: CircuitBreaker
+    ready_at: float = 0.0
+    """Not before this moment may the next request be sent (Retry-After)."""
+
+
+@dataclass
+class RequestCounts:
+    """Requests that were sent, those that were sent again, and the most in flight at once."""
+
+    sent: int = 0
+    retried: int = 0
+    peak: int = 0
+    reasons: dict[str, int] = field(default_factory=dict)
+    """Why requests were sent again."""
+
+
+class Client:
+    """Posts JSON to the endpoints of one model, from one event loop."""
+
+    def __init__(self, entry: ModelEntry, key: ApiKey) -> None:
+        self._entry, self._key = entry, key
+        self.counts = RequestCounts()
+        self._http = httpx2.AsyncClient(
+            headers={**key.headers, "Accept": "application/json"},
+            timeout=httpx2.Timeout(entry.timeout, connect=CONNECT_SECONDS, pool=None),
+            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=100),
+        )
+        self._endpoints = [
+            _Endpoint(url, AdaptiveLimit(entry.concurrency), CircuitBreaker(entry.give_up_after))
+            for url in entry.url or ()
+        ]
+        rates = (entry.requests_per_minute, entry.tokens_per_minute)
+        self._rates = [AsyncLimiter(rate, _MINUTE) if rate else None for rate in rates]
+        self._refused = 0
+        self._last_success = -float("inf")
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def post(
+        self, path: str, body: Mapping[str, Any], read: Callable[[Answer], T], tokens: int = 0
+    ) -> T:
+        """What `read` makes of the answer to a request, which is sent again until there is one.
+
+        read: raises `MalformedError` for an answer that is not whole. tokens: an estimate of those
+        that it reads and writes, for the limit by tokens. Raises `PromptError` for a request that
+        the server refuses, or fails on again and again, and `ServerError` for a server that
+        refuses everything or does not answer.
+        """
+        try:
+            result = await self._until_answered(path, body, read, tokens)
+        except RefusedError as error:
+            raise self._refusal(error) from None
+        self._refused = 0
+        return result
+
+    async def ask(self, url: str, path: str, body: Mapping[str, Any] | None = None) -> Answer:
+        """An answer of one endpoint, GET or with a body POST; for probes.
+
+        Tried a few times: a GET, which servers may lack, twice at most, and once where nothing
+        listens. Raises `RefusedError` for a request that is refused, and `ServerError` where there
+        is no answer of use.
+        """
+        most = _PROBE_TRIES if body is not None else 2
+        for tries in range(1, most + 1):
+            try:
+                return await self._exchange(url + path, body)
+            except _TransientError as error:
+                if tries == most or error.reason == _NO_CONNECTION:
+                    raise ServerError(
+                        f"The model server at {url} does not answer {path}: {error.reason}",
+                        hint="Start it, or check the address; most servers serve under /v1.",
+                    ) from None
+                await asyncio.sleep(max(error.delay, _backoff(tries)))
+        raise AssertionError("the last try returned or raised")
+
+    # -- sending ----------------------------------------------------------------------------------
+
+    async def _until_answered(
+        self, path: str, body: Mapping[str, Any], read: Callable[[Answer], T], tokens: int
+    ) -> T:
+        failures, began = 0, time.monotonic()
+        while True:
+            endpoint = self._next_endpoint()
+            try:
+                return await self._send(endpoint, path, body, read, tokens)
+            except _TransientError as error:
+                failures += not error.limited  # a server that says when to come again is no failure
+                works = error.answered or self._last_success > began
+                if failures > self._entry.retries and works:  # so this request is at fault
+                    reason = f"failed {failures} times, the last time with: {error.reason}"
+                    raise RefusedError(500, reason) from None
+                self.counts.retried += 1
+                self.counts.reasons[error.reason] = self.counts.reasons.get(error.reason, 0) + 1
+                await asyncio.sleep(max(error.delay, _backoff(failures)))
+
+    def _next_endpoint(self) -> _Endpoint:
+        """The endpoint with the fewest requests in flight, of those that are not given up."""
+        usable = [e for e in self._endpoints if not e.breaker.is_open]
+        trials = [e for e in self._endpoints if e.breaker.is_open and e.breaker.lets_pass()]
+        if not usable and not trials:
+            worst = self._endpoints[0]
+            raise ServerError(
+                f"The model server at {', '.join(e.url for e in self._endpoints)} was given up:"
+                f" it has failed for {self._entry.give_up_after:g} s, the last time with:"
+                f" {worst.breaker.reason}",
+                hint="Everything that it answered is kept. Run the same command again when it is"
+                " back.",
+            )
+        if trials:
+            return trials[0]
+        now = time.monotonic()
+        return min(usable, key=lambda e: (max(0.0, e.ready_at - now), e.limit.in_flight))
+
+    async def _send(
+        self,
+        endpoint: _Endpoint,
+        path: str,
+        body: Mapping[str, Any],
+        read: Callable[[Answer], T],
+        tokens: int,
+    ) -> T:
+        async with endpoint.limit:
+            await self._wait_for_turn(endpoint, tokens)
+            self.counts.sent += 1
+            in_flight = sum(e.limit.in_flight for e in self._endpoints)
+            self.counts.peak = max(self.counts.peak, in_flight)
+            try:
+                result = _read(read, await self._exchange(endpoint.url + path, body))
+            except _TransientError as error:
+                if error.overload:
+                    endpoint.limit.overloaded()
+                endpoint.ready_at = max(endpoint.ready_at, time.monotonic() + error.delay)
+                endpoint.breaker.failed(error.reason, ANSWERED_SECONDS if error.answered else None)
+                raise
+            except RefusedError:
+                endpoint.breaker.succeeded()
+                raise
+            endpoint.breaker.succeeded()
+            endpoint.limit.succeeded()
+            self._last_success = time.monotonic()
+            return result
+
+    async def _wait_for_turn(self, endpoint: _Endpoint, tokens: int) -> None:
+        for limiter, amount in zip(self._rates, (1, tokens), strict=True):
+            if limiter is not None and amount:
+                await limiter.acquire(min(amount, limiter.max_rate))
+        while (delay := endpoint.ready_at - time.monotonic()) > 0:
+            await asyncio.sleep(delay)
+
+    async def _exchange(self, url: str, body: Mapping[str, Any] | None) -> Answer:
+        """One request and its answer. Raises `_TransientError` and `RefusedError`."""
+        try:
+            async with asyncio.timeout(self._entry.timeout):  # a slow drip resets no other timeout
+                if body is None:
+                    response = await self._http.get(url)
+                else:
+                    response = await self._http.post(url, json=body)
+        except (TimeoutError, httpx2.TimeoutException):
+            reason = f"no answer within {self._entry.timeout:g} s"
+            raise _TransientError(reason, answered=False, overload=True) from None
+        except httpx2.TransportError as error:
+            name = type(error).__name__.removesuffix("Error")
+            raise _TransientError(_transport_reason(name, error), answered=False) from None
+        if response.status_code >= 400:
+            raise self._failure(response)
+        try:
+            answer = response.json()
+        except (ValueError, RecursionError):
+            raise _TransientError("an answer that is not whole JSON") from None
+        if not isinstance(answer, dict):
+            raise _TransientError("an answer that is no JSON object")
+        if answer.get("error"):  # some servers say so with status 200
+            raise _TransientError(f"an error: {self._said(answer)}")
+        return answer
+
+    def _failure(self, response: httpx2.Response) -> Exception:
+        status = response.status_code
+        reason = f"{status} {response.reason_phrase}".strip()
+        # llama-cpp-python answers 500 to a request that it will never take
+        invalid = status == 500 and "validation error" in response.text
+        if status in _PASSING or (status >= 500 and not invalid):
+            return _TransientError(
+                reason,
+                delay=_retry_after(response.headers),
+                overload=status in _OVERLOADED,
+                limited=status == 429,
+            )
+        answer: Any = response.text
+        with suppress(ValueError, RecursionError):
+            answer = json.loads(response.text)
+        return RefusedError(status, f"{reason}: {self._said(answer)}")
+
+    def _said(self, answer: Any) -> str:
+        """What an answer says of an error, on one line, without the key."""
+        for name in ("error", "detail", "message"):
+            if isinstance(answer, dict) and answer.get(name):
+                answer = answer[name]
+        text = answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False)
+        return visible(self._key.redacted(" ".join(text.split()))[:500])
+
+    def _refusal(self, error: RefusedError) -> PromptError | ServerError:
+        if error.status not in _OF_REQUEST:
+            return refusal(error, ", ".join(e.url for e in self._endpoints))
+        self._refused += 1
+        if self._refused >= REFUSED_REQUESTS:
+            return ServerError(
+                f"The model server refused {self._refused} requests in a row: {error.reason}",
+                hint="Everything that it answered is kept. Mend what it names, then run the same"
+                " command again.",
+            )
+        return PromptError(f"the model server did not accept the request: {error.reason}")
+
+
+def refusal(error: RefusedError, place: str) -> ServerError:
+    """The error of a server that refuses requests whatever they hold."""
+    hint = "See the server's log."
+    if error.status in (401, 403):
+        hint = (
+            "Give its key: in the environment variable CAI_API_KEY for an address on the command"
+            " line, by `api_key_env` or `api_key_file` for a model of cai.yaml."
+        )
+    elif error.status == 404:
+        hint = "Check the address (most servers serve under /v1) and the model's name."
+    return ServerError(f"The model server at {place} refuses: {error.reason}", hint=hint)
+
+
+def _read(read: Callable[[Answer], T], answer: Answer) -> T:
+    try:
+        return read(answer)
+    except MalformedError as error:
+        raise _TransientError(str(error)) from None
+
+
+def _backoff(failures: int) -> float:
+    """Seconds before the next try: uniform up to 0.5 s, 1 s, 2 s … 30 s (full jitter)."""
+    return random.uniform(0, min(BACKOFF_MOST, BACKOFF_FIRST * 2 ** max(0, failures - 1)))
+
+
+def _retry_after(headers: Mapping[str, str]) -> float:
+    """The seconds that a server asks to wait: Retry-After (RFC 9110, 10.2.3), or retry-after-ms.
+
+    A date is read against the server's own clock (`Date`), in case ours is off.
+    """
+    with suppress(ValueError):
+        if (milliseconds := headers.get("retry-after-ms")) is not None:
+            return max(0.0, float(milliseconds) / 1000)
+    value = headers.get("retry-after", "").strip()
+    with suppress(ValueError):
+        return max(0.0, float(value)) if value else 0.0
+    with suppress(ValueError, TypeError):
+        until = parsedate_to_datetime(value)
+        now = datetime.now(UTC)
+        with suppress(ValueError, TypeError):
+            now = parsedate_to_datetime(headers["date"]) if "date" in headers else now
+        return max(0.0, (until - now).total_seconds())
+    return 0.0
+
+
+def _transport_reason(name: str, error: httpx2.TransportError) -> str:
+    reasons = {
+        "Connect": _NO_CONNECTION,
+        "Read": "the connection was reset",
+        "Write": "the connection was reset",
+        "Close": "the connection was reset",
+        "RemoteProtocol": "an answer that broke off",
+    }
+    return reasons.get(name, f"{name}: {error}".strip(": "))
+
+
+def least_tokens(texts: Sequence[str]) -> int:
+    """A rough count of the tokens of some texts, for limits: four characters a token."""
+    return sum(map(len, texts)) // 4 + len(texts)

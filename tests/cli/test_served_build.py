@@ -1,0 +1,243 @@
+"""`cai build-data` with models of servers: one command against servers that work, fail and die."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cai.backends.server import client
+from cai.store.store import Store
+from tests.cli.project import cai
+from tests.e2e.helpers import rows
+from tests.servers.faulty import FaultyServer
+
+CANARY = "sk-canary-0123456789abcdef"
+CONSTITUTION = """
+api: cai/v1
+kind: Constitution
+id: house
+version: 1.0.0
+title: House rules
+principles:
+  - ref: kind.yaml
+plan: {rounds: 1, check: false}
+feedback: {mode: letters, principles_per_pair: 1}
+"""
+PRINCIPLE = """
+api: cai/v1
+kind: Principle
+id: kind
+version: 1.0.0
+title: Kindness
+why: Rude answers help nobody.
+stages:
+  critique: Say whether the response is rude.
+  revise: Rewrite the response so that it is kind.
+compare: Which response is kinder?
+"""
+PROMPTS = 12
+DATA = ("sft.jsonl", "sft.test.jsonl", "preferences.jsonl", "preferences.test.jsonl")
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("CAI_API_KEY", raising=False)
+    monkeypatch.setattr(client, "BACKOFF_MOST", 0.3)
+    (tmp_path / "house.yaml").write_text(CONSTITUTION)
+    (tmp_path / "kind.yaml").write_text(PRINCIPLE)
+    lines = (json.dumps({"prompt": f"Tell me of {n} things."}) for n in range(PROMPTS))
+    (tmp_path / "prompts.jsonl").write_text("".join(f"{line}\n" for line in lines))
+    return tmp_path
+
+
+def words(asked: dict[str, Any]) -> str:
+    """A response of its own to each request; each critique names a problem, each letter is A."""
+    last = str(asked["messages"][-1]["content"])
+    if "Which response is kinder?" in last:
+        return "(A)"
+    if "Say whether the response is rude" in last and "Rewrite" not in last:
+        return "It is rude."
+    body = json.dumps([asked["messages"], asked.get("seed")]).encode()
+    return f"Words {hashlib.blake2b(body, digest_size=4).hexdigest()}."
+
+
+def toy(seed: int = 7, *, share: float = 0.0, **settings: Any) -> FaultyServer:
+    return FaultyServer(seed, share=share, **settings).says(words)
+
+
+def registry(server: FaultyServer, **settings: object) -> None:
+    """cai.yaml with one model, `toy`, whose identity does not depend on its port."""
+    model = {"url": server.url, "model": server.model, "identity": "toy", **settings}
+    Path("cai.yaml").write_text(json.dumps({"models": {"toy": model}}))
+
+
+def build(*options: object, model: str = "toy", out: str = "runs/a", exit_code: int = 0) -> None:
+    cai(
+        "build-data", "-c", "house.yaml", "-p", "prompts.jsonl", "-m", model, "-o", out,
+        "--max-new-tokens", 8, "--no-examine", "-q", *options, exit_code=exit_code,
+    )  # fmt: skip
+
+
+def exported(out: str) -> dict[str, bytes]:
+    return {name: (Path(out) / name).read_bytes() for name in DATA}
+
+
+def test_faults_change_no_byte_of_the_data() -> None:
+    with toy() as server:
+        registry(server)
+        build(out="right/runs")
+        expected = exported("right/runs")
+        assert sum(len(data) for data in expected.values()) > 2000
+    with toy(share=0.3, hang_seconds=2) as server:
+        registry(server, timeout=0.7, concurrency=8)
+        build(out="wrong/runs")
+        assert exported("wrong/runs") == expected
+        assert server.record.violations == []
+        assert sum(server.record.faults.values()) > 10
+
+
+def test_a_dead_server_ends_the_build_and_a_rerun_finishes_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with toy() as server:
+        registry(server)
+        build(out="right/runs")
+    with toy().dead_after(40) as server:
+        registry(server, give_up_after=0.5)
+        build(exit_code=8)
+        error = capsys.readouterr().err
+        assert "given up" in error and "no connection" in error
+        assert "Run the same command again" in error
+    with Store.open(Path("runs/store.sqlite"), read_only=True) as store:
+        (run,) = store.runs()
+        assert store.status(run.id) == "failed"
+    with toy() as server:
+        registry(server)
+        build()
+        assert exported("runs/a") == exported("right/runs")
+        again = server.record.answered
+    with toy() as server:
+        registry(server)
+        build(out="third/runs")
+        assert again < server.record.answered  # what was answered before was not asked again
+
+
+def test_the_record_says_who_served_and_how_labels_were_scored() -> None:
+    with toy() as server:
+        build(model=f"{server.url}#{server.model}")
+    manifest = json.loads(Path("runs/a/manifest.json").read_text())
+    served = manifest["models"]["judge"]
+    assert served["name"] == server.model
+    assert served["server"]["address"] == [server.url]
+    assert served["server"]["software"] == "tests"
+    preferences = rows(Path("runs/a/preferences.jsonl"))
+    assert {row["judge_method"] for row in preferences if row["origin"] == "comparison"} == {
+        "top-logprobs"
+    }
+    assert "by `top-logprobs`" in Path("runs/a/README.md").read_text()
+
+
+def test_a_server_without_logprobs_is_refused_before_anything_is_made(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with toy().ignores_logprobs() as server:
+        registry(server)
+        build(exit_code=8)
+        assert "the server ignores the fields without a word" in capsys.readouterr().err
+        assert server.record.answered < 20  # probes alone
+        registry(server, scoring="sampling", samples=4)
+        build("--ties", out="runs/b")  # every letter is A, in both orders
+    judged = [r for r in rows(Path("runs/b/preferences.jsonl")) if r["origin"] == "comparison"]
+    assert {row["judge_method"] for row in judged} == {"sampling"}
+    assert "an estimate from sampled answers" in Path("runs/b/README.md").read_text()
+
+
+def test_a_budget_ends_the_build_and_a_larger_one_goes_on(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with toy() as server:
+        registry(server)
+        build(out="right/runs")
+        build("--budget", 1, exit_code=2)
+        assert "needs the price" in capsys.readouterr().err
+        registry(server, price={"prompt": 1.0, "response": 1.0}, concurrency=1)
+        build("--budget", 0.004, exit_code=9)
+        error = capsys.readouterr().err
+        assert "The budget of 0.004 is spent" in error and "larger --budget" in error
+        build("--budget", 0.004, exit_code=9)  # what was spent before counts
+        build("--budget", 1)
+        assert exported("runs/a") == exported("right/runs")
+
+
+@pytest.mark.parametrize("place", ["environment", "address", "registry", "file"])
+def test_a_key_is_sent_and_written_nowhere(
+    place: str, project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with toy().requires_key(CANARY) as server:
+        model = f"{server.url}#{server.model}"
+        if place == "environment":
+            monkeypatch.setenv("CAI_API_KEY", CANARY)
+        elif place == "address":
+            model = model.replace("http://", f"http://{CANARY}@")
+        else:
+            model = "toy"
+            monkeypatch.setenv("TOY", CANARY)
+            (project.parent / f"{project.name}.key").write_text(CANARY)
+            setting = {"registry": {"api_key_env": "TOY"},
+                       "file": {"api_key_file": f"../{project.name}.key"}}  # fmt: skip
+            registry(server, **setting[place])
+        build(model=model)
+        assert server.record.authorizations == {f"Bearer {CANARY}"}
+    with toy().requires_key("another") as server:
+        if place == "address":
+            model = f"http://{CANARY}@127.0.0.1:{server.port}/v1#{server.model}"
+            build(model=model, out="runs/b", exit_code=8)
+        else:
+            build(model=f"{server.url}#toy-lm", out="runs/b", exit_code=8)
+    cai("audit", "report", "runs/a")
+    shown = capsys.readouterr()
+    assert CANARY not in shown.out + shown.err
+    files = [path for path in project.rglob("*") if path.is_file()]
+    assert len(files) > 8
+    for path in files:
+        assert CANARY.encode() not in path.read_bytes(), path
+
+
+def test_an_adapter_is_the_servers_own(capsys: pytest.CaptureFixture[str]) -> None:
+    with toy() as server:
+        registry(server)
+        build("--adapter", "runs/sft", exit_code=2)
+    assert "loads its own adapters" in capsys.readouterr().err
+
+
+def test_a_name_of_the_registry_may_be_a_local_model(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("rules.yaml").write_text("replies: [{say: Sure.}]\n")
+    Path("cai.yaml").write_text('models: {fake: {path: "scripted:rules.yaml"}}')
+    build(model="fake", out="runs/fake")
+    manifest = json.loads(Path("runs/fake/manifest.json").read_text())
+    assert manifest["models"]["generator"]["name"] == "rules.yaml"
+
+
+def test_a_served_build_imports_no_torch() -> None:
+    with toy() as server:
+        arguments = [
+            "build-data", "-c", "house.yaml", "-p", "prompts.jsonl", "-m", server.url,
+            "-o", "runs/a", "--max-new-tokens", "8", "--no-examine", "-q",
+        ]  # fmt: skip
+        code = (
+            "import sys; from cai.cli.main import main\n"
+            "try: main(sys.argv[1:])\n"
+            "except SystemExit as end: assert not end.code, end.code\n"
+            "assert 'torch' not in sys.modules and 'transformers' not in sys.modules"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False
+        )
+    assert done.returncode == 0, done.stderr
