@@ -411,10 +411,19 @@ def _mean_mass(judgements: tuple[Judgement, ...]) -> float | None:
 
 
 @dataclass(frozen=True, slots=True)
+class Withheld:
+    """What a guard sent in the place of a trace's final response, and the reason."""
+
+    text: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Trace:
-    """All that happened to one prompt in the supervised stage.
+    """All that happened to one prompt in the supervised stage, or to one request of a guard's.
 
     label: what the judge makes of the final response beside the first; None where it wasn't asked.
+    withheld: None where the final response was sent, and in a build.
     """
 
     id: str
@@ -423,6 +432,7 @@ class Trace:
     revisions: tuple[Revision, ...] = ()
     checks: tuple[Check, ...] = ()
     label: Label | None = None
+    withheld: Withheld | None = field(default=None, metadata={"digest": "where set"})
 
     @property
     def texts(self) -> tuple[str, ...]:

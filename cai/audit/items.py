@@ -81,6 +81,8 @@ def trace_item(trace: Trace) -> AuditItem:
     flags = trace_flags(trace)
     worst = min(masses, default=1.0)
     values = {"response": _text_values(trace.response), "rounds": rounds, "checks": checks}
+    if trace.withheld is not None:
+        values["withheld"] = {"text": trace.withheld.text, "reason": trace.withheld.reason}
     return _item(
         "trace", trace.id, trace.prompt.id, trace.prompt.messages,
         [r.principle_id for r in trace.revisions], flags,

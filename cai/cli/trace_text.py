@@ -79,6 +79,9 @@ def _trace(view: dict[str, Any], prompts: bool) -> None:
         if view["judge_mass"] is not None:
             _fact("", "A is the final response, B the first")
         _judged(view, record["label"], prompts, letters=record["label"]["p_ab"] is not None)
+    if record["withheld"] is not None:
+        _title(f"withheld: {record['withheld']['reason']}")
+        _text("sent instead", record["withheld"]["text"], "red")
     if record["checks"]:
         _title("final check: probability that nothing is wrong")
     for check in record["checks"]:

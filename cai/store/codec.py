@@ -18,6 +18,7 @@ from cai.types import (
     Revision,
     Scores,
     Trace,
+    Withheld,
     as_dicts,
     message_of,
 )
@@ -103,6 +104,8 @@ def trace_body(trace: Trace) -> Body:
     }
     if trace.label is not None:
         body["label"] = _label_body(trace.label, place)
+    if trace.withheld is not None:
+        body["withheld"] = {"text": trace.withheld.text, "reason": trace.withheld.reason}
     return body
 
 
@@ -129,6 +132,7 @@ def trace_of(trace_id: str, prompt: Prompt, body: Body, steps: Sequence[Result])
             Check(c["principle_id"], _at(steps, c["scores"], Scores)) for c in body["checks"]
         ),
         label=_label_of(body["label"], steps) if "label" in body else None,
+        withheld=Withheld(**body["withheld"]) if "withheld" in body else None,
     )
 
 

@@ -208,6 +208,10 @@ class Reader {
       item.rounds.filter((r) => r.revision).length > 1 && texts[0] !== texts.at(-1)
         ? h("section", { class: "round" }, h("h2", {}, "From first to last"),
           this.change("Final response", texts[0], lastText(item))) : null,
+      item.withheld
+        ? h("section", { class: "round" }, h("h2", {}, "Withheld",
+            h("span", { class: "guard", title: "what a guard sent in the place of the final response" }, item.withheld.reason)),
+          this.text("Sent instead", item.withheld.text)) : null,
       this.checks(item),
       this.rows(item),
     ];

@@ -116,6 +116,8 @@ interface TraceItem extends RunItemValues {
   response: GeneratedText;
   rounds: Round[];
   checks: Check[];
+  /** What a guard sent in the place of the final response. */
+  withheld?: { text: string; reason: string };
 }
 
 interface ComparisonItem extends RunItemValues {
