@@ -27,9 +27,9 @@ _COLUMNS = ("name", "id", "when (UTC)", "status", "rows", "constitution", "model
 def command(runs_dir: Path, as_json: bool) -> None:
     """List the runs of a project, the newest last.
 
-    The rows are those of the last export. A run with the status `interrupted` was ended by
-    Ctrl-C or killed, and one with `failed` by an error, which its run.log names; run the same
-    command again to resume either.
+    The rows are those of the last export; of a guard, the answers that it gave. A run with the
+    status `interrupted` was ended by Ctrl-C or killed, and one with `failed` by an error, which its
+    run.log names; run the same command again to resume either.
     """
     from cai.store.store import Store
 
@@ -48,11 +48,15 @@ def command(runs_dir: Path, as_json: bool) -> None:
 
 
 def _record(store: Store, run: Run, busy: bool) -> dict[str, Any]:
-    """A run as `--json` prints it; `rows` is null where nothing was exported."""
+    """A run as `--json` prints it. `rows` is null without an export, `answers` of a build."""
+    from cai.data.served import is_served, is_serving
+
     events = store.events(run.id)
     status: str = store.status(run.id)
+    served = is_served(run.config)
     if status == "started":
-        status = "running" if busy else "interrupted"
+        running = is_serving(store.path.parent / run.name) if served else busy
+        status = "running" if running else "interrupted"
     exports = [e.detail for e in events if e.event == "exported"]
     rows = exports[-1].get("rows", {}) if exports else {}
     tables = {table: _rows(rows, table) for table in ("sft", "preferences")}
@@ -64,6 +68,7 @@ def _record(store: Store, run: Run, busy: bool) -> dict[str, Any]:
         "at": events[-1].at if events else None,
         "status": status,
         "rows": tables if exports else None,
+        "answers": store.counts(run.id)["trace"] if served else None,
         "constitution": {key: constitution.get(key) for key in ("id", "version", "digest")},
         "models": list(models),
     }
@@ -71,12 +76,15 @@ def _record(store: Store, run: Run, busy: bool) -> dict[str, Any]:
 
 def _cells(record: dict[str, Any]) -> tuple[str, ...]:
     rows, constitution = record["rows"], record["constitution"]
+    counts = {} if rows is None else rows
+    if record["answers"] is not None:
+        counts = {"answers": record["answers"]}
     return (
         record["name"],
         record["id"],
         record["at"][:16].replace("T", " ") if record["at"] else "–",
         record["status"],
-        " + ".join(f"{n} {table}" for table, n in rows.items()) if rows else "–",
+        " + ".join(f"{n} {what}" for what, n in counts.items()) or "–",
         f"{constitution['id'] or '?'} {constitution['version'] or ''}".strip(),
         ", ".join(record["models"]) or "–",
     )

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from cai.data.counts import NEAR_TIE, NO_SIGNAL, RunCounts
+from cai.data.served import is_served
 from cai.decoding import in_words
 from cai.store.records import Run
 from cai.text.terminal import visible
@@ -25,11 +26,14 @@ def card(
     examination: Mapping[str, Any] | None = None,
 ) -> str:
     """The text of the card. rows: file name → number of rows. examination: see `Manifest`."""
+    made = provenance(run, counts, examination)
+    if is_served(run.config):
+        return "\n".join([_served_head(run, counts), made, _tracing()])
     parts = [
         _front_matter(run, rows, licence),
         _head(run),
         _files(rows),
-        provenance(run, counts, examination),
+        made,
         _columns(),
         _tracing(),
     ]
@@ -87,6 +91,19 @@ def _head(run: Run) -> str:
         "no person has read them all, and prompts and rejected responses may be offensive.\n\n"
         f"Run `{run.id}`, seed {run.seed}, {prompts} prompts. `manifest.json` holds the whole "
         "configuration and the digest of every file; `constitution.json` every principle's text.\n"
+    )
+
+
+def _served_head(run: Run, counts: RunCounts) -> str:
+    guard = run.config["guard"]
+    return (
+        f"# {cell(_title(run))}\n\n"
+        "Answers that `cai guard` gave to users, each revised, chosen or filtered under written "
+        "principles. What users wrote is in the store beside this folder: treat it as theirs. None "
+        "of it is made into training data.\n\n"
+        f"Run `{run.id}`, seed {run.seed}, mode {guard['mode']}: {counts.traces} answers when this "
+        "was written. `manifest.json` holds the whole configuration, `constitution.json` every "
+        "principle's text, `set_aside.jsonl` the requests that got no answer.\n"
     )
 
 

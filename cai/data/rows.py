@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 from cai.data.preferences import comparison_preference, revision_preference
+from cai.data.served import is_served
 from cai.data.sft import LeftOut, sft_examples, without_reasoning
 from cai.data.split import family, side_of, split_of
 from cai.store.records import Run
@@ -15,6 +16,9 @@ from cai.types import Comparison, Message, Preference, SftExample, Trace, as_dic
 ExportTable: TypeAlias = Literal["sft", "preferences"]
 DATA_FILES = ("sft", "sft.test", "preferences", "preferences.test")
 """Names of the files of rows, without their ending."""
+
+
+SERVED = LeftOut("an answer to a user of a guard")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +36,8 @@ class ExportSettings:
 
     ties: near ties become rows. check_gate: the lowest probability of "no problem" that the last
     check must give a final response under every principle; None for no gate. reasoning: rows keep
-    the reasoning before a response, as `reasoning_content`.
+    the reasoning before a response, as `reasoning_content`. served: by a guard to users; what they
+    wrote is not made into training data.
     """
 
     seed: int
@@ -43,6 +48,7 @@ class ExportSettings:
     ties: bool
     check_gate: float | None
     reasoning: bool
+    served: bool = False
 
     @classmethod
     def of(cls, run: Run) -> ExportSettings:
@@ -59,10 +65,13 @@ class ExportSettings:
             ties=config.get("ties", True),  # as runs were exported before there was a choice
             check_gate=config.get("check_gate"),
             reasoning=config.get("export_reasoning", False),
+            served=is_served(config),
         )
 
     def rows(self, record: Trace | Comparison) -> list[ExportedRow | LeftOut]:
         """The rows of a record, or the reasons why there are none."""
+        if self.served:
+            return [SERVED]
         family_id = family(record.prompt.messages)
         split = split_of(family_id, self.seed, self.test_share)
         for_sft = side_of(family_id, self.seed, self.sft_share) == "sft"
