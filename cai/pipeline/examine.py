@@ -18,7 +18,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 from cai.backends.base import Backend
 from cai.digest import digest
-from cai.pipeline.drive import PromptTask, Tally, drive
+from cai.pipeline.drive import PromptTask, StepStore, Tally, drive
 from cai.pipeline.fixed_texts import as_prompt, compare_texts, single_principle
 from cai.pipeline.revise import critique_response
 from cai.pipeline.steps import Draws, ModelRole, Steps
@@ -127,7 +127,7 @@ class Examination:
 def examine(
     constitution: Constitution,
     by_role: Mapping[ModelRole, Backend],
-    store: Store,
+    store: StepStore,
     draws: Draws,
     *,
     judge: bool = True,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib import metadata
 from typing import Any
 
@@ -38,7 +38,7 @@ def new_run(
             else:
                 prompts.add(digest([row.id, row.messages, row.meta]))
         prompts_digest, invalid_digest = prompts.hexdigest(), invalid.hexdigest()
-    settings = {
+    settings: dict[str, Any] = {
         **asdict(config),
         "rounds": len(constitution.phase("sl")) if plan.draw == "all" else plan.rounds,
         "prompts": {
@@ -47,21 +47,37 @@ def new_run(
             "digest": prompts_digest,
             "set_aside": invalid_digest,
         },
+    }
+    sampling = replace(config.sampling, seed=config.seed)
+    return make_run(constitution, models, settings, sampling, name), prompts.count
+
+
+def make_run(
+    constitution: Constitution,
+    models: Mapping[ModelRole, Backend],
+    settings: Mapping[str, Any],
+    sampling: Sampling,
+    name: str,
+) -> Run:
+    """A run of these settings, as JSON has them. Its id covers all but its name and the versions.
+
+    sampling: what is set for every model; its seed is the run's.
+    """
+    config = {
+        **settings,
         "models": {
-            role: _model(b.info) | _sampling(config.sampling, b.info)
-            for role, b in sorted(models.items())
+            role: _model(b.info) | _sampling(sampling, b.info) for role, b in sorted(models.items())
         },
     }
     constitution_snapshot = snapshot(constitution)
-    run = Run(
-        id="r-" + digest([settings, constitution_snapshot])[:12],
+    return Run(
+        id="r-" + digest([config, constitution_snapshot])[:12],
         name=name,
-        config=settings,
+        config=config,
         constitution=constitution_snapshot,
-        seed=config.seed,
+        seed=sampling.seed,
         versions=_versions(),
     )
-    return run, prompts.count
 
 
 def _model(info: ModelInfo) -> dict[str, Any]:
