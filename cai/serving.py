@@ -1,7 +1,7 @@
-"""Serving an ASGI app to people on this machine: the loopback address, a token, one JSON body.
+"""Serving an ASGI app: who may speak to it, one JSON body, and uvicorn at an address.
 
-`Guard` decides who may speak to an app, `LocalServer` runs it under uvicorn. Neither knows what the
-app does.
+`HostNames` and `PathToken` decide who may speak to an app, `LocalServer` runs it. None of them
+knows what the app does.
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ _HEADERS = {
 }
 
 
-class Guard:
-    """An app behind a token: requests to other names or without the token never reach it.
+class HostNames:
+    """An app that only requests to known names of this machine reach.
 
-    The token is the first part of the path; the app sees what follows. names: what a request may
-    call this machine, so that no page elsewhere whose name points here gets in. Every response
+    names: what a request may call this machine, so that no page elsewhere whose name points here
+    gets in; None for any name, where the app asks for a secret that no page has. Every response
     forbids caching, sniffing, framing and referrers.
     """
 
-    def __init__(self, app: ASGIApp, *, token: str, names: Sequence[str] = LOOPBACK) -> None:
-        self._app, self._token, self._names = app, token, frozenset(names)
+    def __init__(self, app: ASGIApp, *, names: Sequence[str] | None = LOOPBACK) -> None:
+        self._app, self._names = app, None if names is None else frozenset(names)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_guarded(message: Message) -> None:
@@ -58,13 +58,23 @@ class Guard:
                 MutableHeaders(scope=message).update(_HEADERS)
             await send(message)
 
-        await self._admitted(scope)(scope, receive, send_guarded)
+        name = Headers(scope=scope).get("host", "").rsplit(":", 1)[0].strip("[]")
+        known = self._names is None or name in self._names
+        app = self._app if known else refusal(HTTPStatus.FORBIDDEN)
+        await app(scope, receive, send_guarded)
+
+
+class PathToken:
+    """An app behind a token, the first part of the path; the app sees what follows."""
+
+    def __init__(self, app: ASGIApp, *, token: str) -> None:
+        self._app, self._token = app, token
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._admitted(scope)(scope, receive, send)
 
     def _admitted(self, scope: Scope) -> ASGIApp:
         """The app, the token moved out of its path; else a refusal."""
-        name = Headers(scope=scope).get("host", "").rsplit(":", 1)[0].strip("[]")
-        if name not in self._names:
-            return refusal(HTTPStatus.FORBIDDEN)
         token, slash, _ = str(scope["path"]).removeprefix("/").partition("/")
         if not slash or not hmac.compare_digest(token.encode(), self._token.encode()):
             return refusal(HTTPStatus.NOT_FOUND)

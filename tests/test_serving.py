@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from cai.serving import Guard, LocalServer
+from cai.serving import HostNames, LocalServer, PathToken
 
 
 def where(request: Request) -> PlainTextResponse:
@@ -28,7 +28,7 @@ def large(_: Request) -> PlainTextResponse:
 
 
 ROUTES = [Route("/fault", fault), Route("/large", large), Route("/{name}", where)]
-APP = Guard(Starlette(routes=ROUTES), token="t0ken")
+APP = HostNames(PathToken(Starlette(routes=ROUTES), token="t0ken"))
 
 
 def get(server: LocalServer, path: str) -> tuple[HTTPResponse, str]:

@@ -29,7 +29,7 @@ from cai.audit.sign import Thresholds, sign, signature
 from cai.content import shown
 from cai.data.verdicts import Verdict, VerdictFile, verdict_line, verdict_of
 from cai.errors import CaiError, DataError, UsageError
-from cai.serving import LOOPBACK, Guard, json_body, parse_json, refuse
+from cai.serving import LOOPBACK, HostNames, PathToken, json_body, parse_json, refuse
 
 _TEXT_LENGTH = 10_000  # characters of a name or a statement
 _SHARES = {"min_reviewed": Thresholds().reviewed, "min_accepted": Thresholds().accepted}
@@ -37,7 +37,7 @@ _SIGN_KEYS = {"signer", "statement", *_SHARES}
 
 
 def audit_app(audit: LiveAudit, *, token: str, names: Sequence[str] = LOOPBACK) -> ASGIApp:
-    """The ASGI app of an audit, behind a token; names: see `cai.serving.Guard`."""
+    """The ASGI app of an audit, behind a token; names: see `cai.serving.HostNames`."""
 
     def page(_: Request) -> Response:
         try:
@@ -68,7 +68,7 @@ def audit_app(audit: LiveAudit, *, token: str, names: Sequence[str] = LOOPBACK) 
         exception_handlers={HTTPException: refuse},
     )
     app.router.redirect_slashes = False
-    return Guard(app, token=token, names=names)
+    return HostNames(PathToken(app, token=token), names=names)
 
 
 def _respond(work: Callable[[], dict[str, Any]]) -> Response:
