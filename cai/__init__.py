@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         CaiError,
         ContentError,
         DataError,
+        GuardError,
         Interrupted,
         ModelError,
         Problem,
@@ -48,6 +49,10 @@ if TYPE_CHECKING:
         TrainingError,
         UsageError,
     )
+    from cai.guard.answer import GuardedAnswer
+    from cai.guard.config import GuardConfig
+    from cai.guard.model import GuardedModel
+    from cai.guard.request import AnswerRequest
     from cai.pipeline.build import Models, build
     from cai.pipeline.config import BuildConfig
     from cai.pipeline.judge import judge
@@ -71,6 +76,7 @@ if TYPE_CHECKING:
     )
 
 _HOMES = {
+    "AnswerRequest": "cai.guard.request",
     "BuildConfig": "cai.pipeline.config",
     "CaiError": "cai.errors",
     "Callbacks": "cai.training.train",
@@ -80,6 +86,10 @@ _HOMES = {
     "DataError": "cai.errors",
     "DpoConfig": "cai.training.config",
     "Generation": "cai.types",
+    "GuardConfig": "cai.guard.config",
+    "GuardError": "cai.errors",
+    "GuardedAnswer": "cai.guard.answer",
+    "GuardedModel": "cai.guard.model",
     "Interrupted": "cai.errors",
     "Judgement": "cai.types",
     "LocalBackend": "cai.backends.local",
@@ -141,6 +151,10 @@ __all__ = [  # noqa: RUF022 — in the order of their use
     "train",
     "read_run",
     "RewardModel",
+    "GuardConfig",
+    "GuardedModel",
+    "AnswerRequest",
+    "GuardedAnswer",
     "Manifest",
     "Comparison",
     "Constitution",
@@ -160,6 +174,7 @@ __all__ = [  # noqa: RUF022 — in the order of their use
     "ModelError",
     "PromptError",
     "StoreError",
+    "GuardError",
     "TrainingError",
     "Interrupted",
     "__version__",

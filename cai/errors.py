@@ -11,6 +11,7 @@
     ├── StoreError           exit 6   the store is locked, damaged or out of space
     ├── TrainingError        exit 7   training can't continue
     ├── BudgetError          exit 9   the budget is spent; says how to go on
+    ├── GuardError           exit 1   a guard can't vouch for an answer, so none is sent
     └── Interrupted          exit 130 stopped by the user; says how to go on
 
 Every message says what happened, where, and what to do next.
@@ -100,6 +101,10 @@ class StoreError(CaiError):
     """The store is locked, damaged or out of space."""
 
     exit_code = 6
+
+
+class GuardError(CaiError):
+    """A guard can't vouch for an answer, so none is sent: a critic or judge failed, say."""
 
 
 class TrainingError(CaiError):

@@ -32,6 +32,7 @@ LAYERS: dict[str, int] = {
     "training": 4,
     "audit": 4,
     "authoring": 4,
+    "guard": 4,
     "miniature": 4,
     "cli": 5,
     "__main__": 6,
@@ -59,6 +60,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "training": {"accelerate", "safetensors", "torch", "yaml"},
     "miniature": {"rich"},
     "audit": {"starlette"},
+    "guard": {"starlette"},
     "authoring": {"yaml"},
     "cli": {"click", "rich"},
 }

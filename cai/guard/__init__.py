@@ -1,0 +1,1 @@
+"""Inference-time alignment: a model's answers are revised, chosen or filtered by a constitution."""

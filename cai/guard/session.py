@@ -1,0 +1,227 @@
+"""Answer requests as they come: each becomes a procedure, its outcome a record and an answer.
+
+A session is used by one thread. Requests that are open at the same time share the models' batches,
+and an answer is handed over once it is on disk.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+
+from cai.digest import digest
+from cai.errors import CaiError, GuardError
+from cai.guard.answer import GuardedAnswer, answer_of
+from cai.guard.config import GuardConfig
+from cai.guard.procedures import GuardOutcome, Ranking, guarded
+from cai.guard.records import AnswerRecords
+from cai.guard.request import AnswerRequest, RequestDraws
+from cai.pipeline.build import Models
+from cai.pipeline.config import BuildConfig, with_rounds
+from cai.pipeline.drive import PromptTask, Tally, drive
+from cai.pipeline.revise import make_trace
+from cai.pipeline.steps import Steps
+from cai.types import Constitution, Generation, Prompt, Result
+
+TURN = 0.05
+"""Most seconds between two looks at new requests, time limits and senders that went away."""
+
+
+class AnswerTimeoutError(GuardError):
+    """An answer took longer than the guard's settings allow."""
+
+
+class SenderGoneError(GuardError):
+    """Nobody waits for the answer any more."""
+
+
+@dataclass(eq=False)
+class OpenRequest:
+    """A request that is being answered.
+
+    answer: the answer once it is recorded, or the error; cancel it when nobody waits for it any
+    more. first: the answer that the model would have given alone, as soon as it is there.
+    """
+
+    request: AnswerRequest
+    prompt: Prompt
+    seconds: float
+    answer: Future[GuardedAnswer] = field(default_factory=Future)
+    begin: float = field(default_factory=time.monotonic)
+    first: Generation | None = None
+
+    @property
+    def age(self) -> float:
+        """Seconds since it arrived."""
+        return time.monotonic() - self.begin
+
+    @property
+    def expired(self) -> bool:
+        """Whether its time is over."""
+        return self.age >= self.seconds
+
+    def resolve(self, answer: GuardedAnswer | BaseException) -> None:
+        """Hand over the answer or the error, unless nobody waits for it."""
+        with suppress(InvalidStateError):
+            if isinstance(answer, BaseException):
+                self.answer.set_exception(answer)
+            else:
+                self.answer.set_result(answer)
+
+
+class GuardSession:
+    """A guard at work: constitution, models, settings, and where answers are kept.
+
+    ranking: of best-of-n, where the constitution does not judge. Raises `UsageError` for settings
+    that do not fit the constitution.
+    """
+
+    def __init__(
+        self,
+        constitution: Constitution,
+        models: Models,
+        config: GuardConfig,
+        records: AnswerRecords,
+        ranking: Ranking | None = None,
+    ) -> None:
+        self.config = config
+        self._constitution = with_rounds(constitution, BuildConfig(rounds=config.rounds))
+        self._models, self._records, self._ranking = models, records, ranking
+        self._open: dict[str, OpenRequest] = {}
+        self._resolved: list[tuple[OpenRequest, GuardedAnswer | CaiError]] = []
+
+    def open(self, request: AnswerRequest) -> OpenRequest:
+        """A request, its time running from now."""
+        return OpenRequest(request, request.prompt(), self.config.timeout)
+
+    def run(
+        self, arrivals: Iterator[OpenRequest | None], tick: Callable[[], None] = lambda: None
+    ) -> None:
+        """Answer requests until none is open and none arrives; None: none has arrived just now.
+
+        tick: called at least every `TURN` while requests are open; what it raises ends the run.
+        An error of the store, too, ends it. The requests that are open then get the error.
+        """
+
+        def turn() -> None:
+            self._expire()
+            self._hand_over()
+            tick()
+
+        try:
+            drive(
+                self._tasks(arrivals),
+                self._models.by_role,
+                self._records,
+                Tally(),
+                finish=self._finish,
+                give_up=lambda task, error: self._fail(task.name, error),
+                tick=turn,
+                turn=TURN,
+                task_errors=CaiError,
+            )
+        except BaseException as error:
+            reason = error if isinstance(error, CaiError) else GuardError("The guard has failed.")
+            for request in (*self._open.values(), *(request for request, _ in self._resolved)):
+                request.resolve(reason)
+            self._open.clear()
+            self._resolved.clear()
+            raise
+
+    def _tasks(
+        self, arrivals: Iterator[OpenRequest | None]
+    ) -> Iterator[PromptTask[GuardOutcome] | None]:
+        for request in arrivals:
+            if request is None:
+                yield None
+                continue
+            self._open[request.prompt.id] = request
+            yield PromptTask(request.prompt.id, request.prompt, self._steps(request))
+
+    def _steps(self, request: OpenRequest) -> Steps[GuardOutcome]:
+        """The guard's procedure, ended where nobody waits for it; notes the first answer."""
+        sampling = self.config.sampling
+        draws = RequestDraws(
+            seed=sampling.seed if request.request.seed is None else request.request.seed,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            max_new_tokens=sampling.max_new_tokens,
+            top_k=sampling.top_k,
+            min_p=sampling.min_p,
+            repetition_penalty=sampling.repetition_penalty,
+            max_reasoning_tokens=sampling.max_reasoning_tokens,
+            reasoners=self._models.reasoners,
+            request=request.request,
+        )
+        steps = guarded(
+            request.request.drawn_as(), self._constitution, draws, self.config, self._ranking
+        )
+        results: tuple[Result, ...] | None = None
+        try:
+            while True:
+                if request.answer.done():
+                    raise SenderGoneError("The sender went away before the answer.")
+                ask = next(steps) if results is None else steps.send(results)
+                results = yield ask
+                if request.first is None and isinstance(results[0], Generation):
+                    request.first = results[0]
+        except StopIteration as end:
+            outcome: GuardOutcome = end.value
+            return outcome
+
+    def _finish(self, task: PromptTask[GuardOutcome], outcome: GuardOutcome) -> None:
+        request = self._open.get(task.name)
+        if request is not None:  # else its time ran out during the last step
+            self._record(request, outcome)
+            del self._open[task.name]
+
+    def _record(self, request: OpenRequest, outcome: GuardOutcome) -> None:
+        """Keep an outcome under the request's own ids, and hand it over after the commit."""
+        prompt = request.prompt
+        outcome = outcome._replace(
+            trace=replace(outcome.trace, id=request.request.trace_id, prompt=prompt),
+            comparisons=tuple(
+                replace(c, id="c-" + digest([prompt.id, c.id])[:16], prompt=prompt)
+                for c in outcome.comparisons
+            ),
+        )
+        self._records.put_outcome(outcome)
+        if outcome.failure:
+            self._records.put_failure(prompt, f"sent all the same: {outcome.failure}")
+        self._resolved.append((request, answer_of(outcome, request.age)))
+
+    def _fail(self, name: str, error: CaiError) -> None:
+        """Give up a request: the answer as it is where the guard fails open, else the error."""
+        request = self._open.get(name)
+        if request is None:
+            return
+        if isinstance(error, SenderGoneError) or request.first is None:
+            self._records.put_failure(request.prompt, f"not answered: {error.message}")
+            self._resolved.append((request, error))
+        elif self.config.on_failure == "open":
+            trace = make_trace(request.prompt, request.first)
+            self._record(request, GuardOutcome(trace, request.first, failure=error.message))
+        else:
+            self._records.put_failure(request.prompt, f"guard failed: {error.message}")
+            failure = error if isinstance(error, GuardError) else _failure(error)
+            self._resolved.append((request, failure))
+        del self._open[name]
+
+    def _expire(self) -> None:
+        for name, request in list(self._open.items()):
+            if request.expired:
+                error = AnswerTimeoutError(f"No answer within {self.config.timeout:g} seconds")
+                with self._records.transaction():
+                    self._fail(name, error)
+
+    def _hand_over(self) -> None:
+        for request, answer in self._resolved:
+            request.resolve(answer)
+        self._resolved.clear()
+
+
+def _failure(error: CaiError) -> GuardError:
+    return GuardError(f"The answer can't be vouched for: {error.message}", hint=error.hint)
