@@ -46,6 +46,9 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "chat": ("cai.cli.chat", "Chat with a model and its adapters."),
         "compare": ("cai.cli.compare", "Show answers of a base and its adapters side by side."),
     },
+    "Serve": {
+        "guard": ("cai.cli.guard", "Serve a model's answers, guarded by a constitution."),
+    },
     "Inspect": {
         "runs": ("cai.cli.runs", "List the runs of a project."),
         "models": ("cai.cli.models", "List trained models and their parents."),
