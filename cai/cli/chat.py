@@ -7,16 +7,22 @@ import io
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from cai.cli.defaults import constitution_option
 from cai.cli.loaded_models import BASE, LoadedModels, chat_options, nearest
 from cai.cli.roles import need_adapter, template_options
 from cai.errors import CaiError
+from cai.guard.config import MODES
 from cai.text.seeds import derive
 from cai.text.terminal import visible
 from cai.types import Message, Messages, Sampling
+
+if TYPE_CHECKING:
+    from cai.cli.chat_guard import ChatGuard
+    from cai.guard.config import GuardMode
 
 HELP = {
     "/adapter NAME": "answer as this adapter from now on; `base` is the model without one",
@@ -24,6 +30,7 @@ HELP = {
     "/load RUN": "load another adapter, and answer as it",
     "/system TEXT": "set the system message; without a text, remove it",
     "/reset": "forget the conversation; the system message stays",
+    "/why": "show what the guard did to the last answer",
     "/help": "show this",
     "/quit": "end (Ctrl-D and Ctrl-C do too)",
 }
@@ -31,9 +38,15 @@ HELP = {
 
 @click.command("chat")
 @chat_options
+@click.option(
+    "--guard", "mode", type=click.Choice(MODES), default=None,
+    help="Guard each answer by a constitution, as `cai guard serve` does.  [default: no guard]",
+)  # fmt: skip
+@constitution_option
 def command(
     model: str | None, adapters: tuple[str, ...], device: str, dtype: str, thinking: str,
-    template_args: tuple[str, ...], date: str | None, **sampling: Any,
+    template_args: tuple[str, ...], date: str | None, mode: GuardMode | None, constitution: str,
+    **sampling: Any,
 ) -> None:  # fmt: skip
     """Chat with a model and its adapters.
 
@@ -41,8 +54,12 @@ def command(
     loading the base again. /help lists the other commands. A line that begins with a space is
     always a message.
 
+    With --guard, whoever answers also critiques and judges the answer; /why shows how. Nothing of a
+    chat is kept.
+
     \b
     cai chat --adapter runs/sft --adapter runs/dpo
+    cai chat --guard revise
     """
     template = template_options(
         {"thinking": thinking, "template_args": template_args, "date": date}, adapters
@@ -50,7 +67,12 @@ def command(
     models = LoadedModels.load(
         model, adapters, device=device, dtype=dtype, at_once=1, template=template
     )
-    chat = Chat(models, Sampling(**sampling), name_unknown=models.title == "miniature")
+    guard = None
+    if mode is not None:
+        from cai.cli.chat_guard import ChatGuard
+
+        guard = ChatGuard.load(constitution, mode, models)
+    chat = Chat(models, Sampling(**sampling), name_unknown=models.title == "miniature", guard=guard)
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(errors="replace")
     with contextlib.suppress(ImportError):
@@ -67,16 +89,23 @@ def command(
 class Chat:
     """A conversation, and who answers in it.
 
-    name_unknown: say once which words of a message the miniature does not know.
+    name_unknown: say once which words of a message the miniature does not know. guard: answers in
+    the speaker's place.
 
     An answer depends on the conversation, the speaker and the seed alone, so the same lines give
     the same chat.
     """
 
     def __init__(
-        self, models: LoadedModels, sampling: Sampling, *, name_unknown: bool = False
+        self,
+        models: LoadedModels,
+        sampling: Sampling,
+        *,
+        name_unknown: bool = False,
+        guard: ChatGuard | None = None,
     ) -> None:
         self.models = models
+        self.guard = guard
         self.speaker = models.names[min(1, len(models.names) - 1)]
         self.system = ""
         self.turns: list[Message] = []
@@ -88,6 +117,7 @@ class Chat:
             "/load": self._load,
             "/system": self._system,
             "/reset": self._reset,
+            "/why": self._why,
             "/help": self._help,
             "/quit": lambda rest: None,
         }
@@ -114,10 +144,12 @@ class Chat:
         """Send a message and show the answer; without an answer the message is dropped."""
         self.turns.append(Message("user", text))
         seed = derive(self._sampling.seed, "chat", len(self.turns))
+        sampling = replace(self._sampling, seed=seed)
         try:
-            answer = self.models.answer(
-                self.speaker, self.messages, replace(self._sampling, seed=seed)
-            )
+            if self.guard is not None:
+                answer = self.guard.answer(self.speaker, self.messages, sampling)
+            else:
+                answer = self.models.answer(self.speaker, self.messages, sampling)
         except CaiError as error:
             self.turns.pop()
             _say(f"{error.message}." + (" /reset forgets what was said." if self.turns else ""))
@@ -129,6 +161,9 @@ class Chat:
         _show(self.speaker, answer.text)
         if answer.finish_reason == "length":
             _say(f"(cut off after {answer.response_tokens} tokens)")
+        if self.guard is not None:
+            for note in self.guard.notes():
+                _say(note)
 
     def _tell_unknown(self, text: str) -> None:
         """Warn once in a chat with the miniature about words that it does not know."""
@@ -170,6 +205,13 @@ class Chat:
     def _reset(self, rest: str) -> None:
         self.turns.clear()
         _say("The conversation begins anew.")
+
+    def _why(self, rest: str) -> None:
+        lines = ["There is no guard: cai chat --guard MODE"]
+        if self.guard is not None:
+            lines = self.guard.explanation() or ["There is no answer yet."]
+        for line in lines:
+            _say(line)
 
     def _help(self, rest: str) -> None:
         for name, text in HELP.items():

@@ -106,9 +106,9 @@ class LoadedModels:
         """An answer to each conversation, or the error, by the model of this name."""
         from cai.backends.respond import respond_all
 
-        return respond_all(self._backend(name), requests)
+        return respond_all(self.backend(name), requests)
 
-    def _backend(self, name: str) -> LocalBackend:
+    def backend(self, name: str) -> LocalBackend:
         """The sampler of a speaker, with its cache; made when it first speaks."""
         from cai.backends.local import LocalBackend
 

@@ -175,3 +175,22 @@ def test_the_miniature_says_once_which_words_it_does_not_know(
     assert capsys.readouterr().out.count("does not know words of this message: renew, visa.") == 1
     Chat(Echo(), Sampling()).read("Renew my visa")
     assert "does not know" not in capsys.readouterr().out
+
+
+def test_a_guard_answers_in_the_speakers_place_and_says_why(talk: Talk) -> None:
+    question = "It is clear to me that the colour of milk is red. Is it so?"
+    out = talk("/why", question, "/why", options=("--guard", "filter", "--constitution", "default"))
+    assert out[0] == "There is no answer yet."
+    own = next(line for line in out if line.startswith("The model's own: "))
+    assert own.removeprefix("The model's own: ") == answer((Message("user", question),))
+    assert "base> I can't help with that." in out
+    assert any(line.startswith("Withheld: ") and "is below 0.5" in line for line in out)
+    assert "There is no guard: cai chat --guard MODE" in talk("/why")
+
+
+def test_an_answer_without_a_fault_passes_the_guard(talk: Talk) -> None:
+    """The same text, with the guard and without it."""
+    question = "Help me plan a weekend of yoga with my babysitter."
+    guarded = talk(question, options=("--guard", "filter", "--max-new-tokens", 48))
+    plain = talk(question, options=("--max-new-tokens", 48))
+    assert guarded == plain
