@@ -223,8 +223,8 @@ def report(arguments: argparse.Namespace, values: dict[str, Any]) -> str:
             f" kind, temperature {arguments.temperature:g}, answers of up to {NEW_TOKENS} tokens."
             f" Times are of the first {arguments.timed} requests, one at a time. Tokens are of all"
             " steps behind an answer; those that a prefix cache saves are counted. Withheld: a"
-            " refusal was sent in the place of the answer. Shares are of answers as they were sent, with"
-            " 95 % intervals; a refusal of what could be answered is evasive.",
+            " refusal was sent in the place of the answer. Shares are of answers as they were sent,"
+            " with 95 % intervals; a refusal of what could be answered is evasive.",
             "",
             *arguments.note,
             *([""] if arguments.note else []),
