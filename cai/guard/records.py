@@ -27,6 +27,10 @@ class AnswerRecords(Protocol):
         """Keep results."""
         ...
 
+    def durable(self) -> AbstractContextManager[None]:
+        """A transaction after which all that was kept survives a power cut."""
+        ...
+
     def put_outcome(self, outcome: GuardOutcome) -> None:
         """Keep a trace and its comparisons."""
         ...
@@ -54,6 +58,10 @@ class RunRecords:
         """Write results."""
         self.store.put_steps(items)
 
+    def durable(self) -> AbstractContextManager[None]:
+        """A transaction of the store that waits for the disk."""
+        return self.store.durable()
+
     def put_outcome(self, outcome: GuardOutcome) -> None:
         """Write a trace and its comparisons."""
         self.store.put_trace(self.run_id, outcome.trace)
@@ -79,6 +87,10 @@ class NoRecords:
 
     def put_steps(self, items: Iterable[tuple[Prepared, Result]]) -> None:
         """Forget them."""
+
+    def durable(self) -> AbstractContextManager[None]:
+        """No transaction."""
+        return nullcontext()
 
     def put_outcome(self, outcome: GuardOutcome) -> None:
         """Forget it."""

@@ -91,7 +91,7 @@ class GuardSession:
         self._constitution = with_rounds(constitution, BuildConfig(rounds=config.rounds))
         self._models, self._records, self._ranking = models, records, ranking
         self._open: dict[str, OpenRequest] = {}
-        self._resolved: list[tuple[OpenRequest, GuardedAnswer | CaiError]] = []
+        self._settled: list[tuple[OpenRequest, GuardOutcome | CaiError]] = []
 
     def open(self, request: AnswerRequest) -> OpenRequest:
         """A request, its time running from now."""
@@ -117,18 +117,18 @@ class GuardSession:
                 self._models.by_role,
                 self._records,
                 Tally(),
-                finish=self._finish,
-                give_up=lambda task, error: self._fail(task.name, error),
+                finish=lambda task, outcome: self._settle(task.name, outcome),
+                give_up=lambda task, error: self._settle(task.name, error),
                 tick=turn,
                 turn=TURN,
                 task_errors=CaiError,
             )
         except BaseException as error:
             reason = error if isinstance(error, CaiError) else GuardError("The guard has failed.")
-            for request in (*self._open.values(), *(request for request, _ in self._resolved)):
+            for request in (*self._open.values(), *(request for request, _ in self._settled)):
                 request.resolve(reason)
             self._open.clear()
-            self._resolved.clear()
+            self._settled.clear()
             raise
 
     def _tasks(
@@ -172,14 +172,47 @@ class GuardSession:
             outcome: GuardOutcome = end.value
             return outcome
 
-    def _finish(self, task: PromptTask[GuardOutcome], outcome: GuardOutcome) -> None:
-        request = self._open.get(task.name)
-        if request is not None:  # else its time ran out during the last step
-            self._record(request, outcome)
-            del self._open[task.name]
+    def _expire(self) -> None:
+        for name, request in list(self._open.items()):
+            if request.expired:
+                seconds = f"{self.config.timeout:g} seconds"
+                self._settle(name, AnswerTimeoutError(f"No answer within {seconds}"))
 
-    def _record(self, request: OpenRequest, outcome: GuardOutcome) -> None:
-        """Keep an outcome under the request's own ids, and hand it over after the commit."""
+    def _settle(self, name: str, end: GuardOutcome | CaiError) -> None:
+        """Note how an open request ended; one whose time ran out ends no second time."""
+        if name in self._open:
+            self._settled.append((self._open.pop(name), end))
+
+    def _hand_over(self) -> None:
+        """Record what is settled, and hand each answer over once all of it is on disk."""
+        if not self._settled:
+            return
+        with self._records.durable():
+            answers = [self._record(request, end) for request, end in self._settled]
+        for (request, _), answer in zip(self._settled, answers, strict=True):
+            request.resolve(answer)
+        self._settled.clear()
+
+    def _record(
+        self, request: OpenRequest, end: GuardOutcome | CaiError
+    ) -> GuardedAnswer | CaiError:
+        """Keep how a request ended; returns its answer, or the error that is told.
+
+        A failure of the guard alone sends the answer as it is where the guard fails open.
+        """
+        if isinstance(end, GuardOutcome):
+            return self._keep(request, end)
+        if isinstance(end, SenderGoneError) or request.first is None:
+            self._records.put_failure(request.prompt, f"not answered: {end.message}")
+            return end
+        if self.config.on_failure == "open":
+            trace = make_trace(request.prompt, request.first)
+            return self._keep(request, GuardOutcome(trace, request.first, failure=end.message))
+        self._records.put_failure(request.prompt, f"guard failed: {end.message}")
+        return end if isinstance(end, GuardError) else _failure(end)
+
+    def _keep(self, request: OpenRequest, outcome: GuardOutcome) -> GuardedAnswer:
+        """Keep an outcome under the request's own ids."""
         prompt = request.prompt
         outcome = outcome._replace(
             trace=replace(outcome.trace, id=request.request.trace_id, prompt=prompt),
@@ -191,36 +224,7 @@ class GuardSession:
         self._records.put_outcome(outcome)
         if outcome.failure:
             self._records.put_failure(prompt, f"sent all the same: {outcome.failure}")
-        self._resolved.append((request, answer_of(outcome, request.age)))
-
-    def _fail(self, name: str, error: CaiError) -> None:
-        """Give up a request: the answer as it is where the guard fails open, else the error."""
-        request = self._open.get(name)
-        if request is None:
-            return
-        if isinstance(error, SenderGoneError) or request.first is None:
-            self._records.put_failure(request.prompt, f"not answered: {error.message}")
-            self._resolved.append((request, error))
-        elif self.config.on_failure == "open":
-            trace = make_trace(request.prompt, request.first)
-            self._record(request, GuardOutcome(trace, request.first, failure=error.message))
-        else:
-            self._records.put_failure(request.prompt, f"guard failed: {error.message}")
-            failure = error if isinstance(error, GuardError) else _failure(error)
-            self._resolved.append((request, failure))
-        del self._open[name]
-
-    def _expire(self) -> None:
-        for name, request in list(self._open.items()):
-            if request.expired:
-                error = AnswerTimeoutError(f"No answer within {self.config.timeout:g} seconds")
-                with self._records.transaction():
-                    self._fail(name, error)
-
-    def _hand_over(self) -> None:
-        for request, answer in self._resolved:
-            request.resolve(answer)
-        self._resolved.clear()
+        return answer_of(outcome, request.age)
 
 
 def _failure(error: CaiError) -> GuardError:

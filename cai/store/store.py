@@ -89,6 +89,13 @@ class Store:
         """Commit the transactions inside the block in groups; see `Database.grouped`."""
         return self._db.grouped(seconds)
 
+    def durable(self) -> AbstractContextManager[None]:
+        """A transaction that waits for the disk: it and all before it survive a power cut.
+
+        It must not be nested in one that does not.
+        """
+        return self._db.durable()
+
     # -- the build lock ---------------------------------------------------------------------
 
     @contextmanager

@@ -189,6 +189,20 @@ def test_an_answer_that_can_t_be_recorded_is_not_sent(
     assert isinstance(waiting.answer.exception(0), StoreError)
 
 
+def test_an_answer_is_on_disk_before_it_is_handed_over(tmp_path: Path) -> None:
+    """Another connection sees it at the moment at which the sender's wait ends."""
+    guard, counts = Guarded(tmp_path, model()), []
+    waiting = guard.session.open(AnswerRequest(HELLO))
+
+    def look(_: object) -> None:
+        with Store.open(guard.store.path, read_only=True) as other:
+            counts.append(other.counts(guard.run.id)["trace"])
+
+    waiting.answer.add_done_callback(look)
+    guard.session.run(iter([waiting]))
+    assert counts == [1]
+
+
 def test_without_a_store_nothing_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     guard = GuardedModel(RULES, model("Bad."))
