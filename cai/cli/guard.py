@@ -53,7 +53,7 @@ def command() -> None:
 @guard_options
 @click.option(
     "--reward", default=None, metavar="RUN",
-    help="best-of-n: the reward model that chooses, a folder of `cai train reward`."
+    help="The reward model by which best-of-n chooses: a folder of `cai train reward`."
     "  [default: the judge, by the constitution]",
 )  # fmt: skip
 @click.option(

@@ -27,8 +27,8 @@ class GuardConfig:
 
     mode: Literal["revise", "best-of-n", "filter"] = option(
         "revise",
-        "revise: critique and revise each answer. best-of-n: draw several answers, send the best."
-        " filter: withhold an answer that the final check finds a problem in.",
+        "What a guard does. revise: critique and revise each answer. best-of-n: draw several"
+        " answers and send the best. filter: withhold an answer that has a problem.",
         MODES,
     )
     rounds: int | None = option(
@@ -36,7 +36,7 @@ class GuardConfig:
         "Most rounds of critique and revision.  [default: the constitution's]",
         least=0,
     )
-    n: int = option(4, "best-of-n: answers to choose from.", least=2)
+    n: int = option(4, "Answers that best-of-n chooses from.", least=2)
     threshold: float | None = option(
         None,
         "Withhold an answer if some principle's probability of no problem is below P."
@@ -47,8 +47,8 @@ class GuardConfig:
     )
     below: Literal["refuse", "revise"] = option(
         "refuse",
-        "filter: what becomes of an answer below the threshold. revise: each round revises it under"
-        " the principle that it fails worst; it is withheld if that does not help.",
+        "What a filter does with an answer below the threshold. revise: each round revises it"
+        " under the principle that it fails worst; it is withheld if that does not help.",
         ("refuse", "revise"),
     )
     refusal: str = option(
