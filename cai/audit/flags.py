@@ -6,14 +6,15 @@ and its definition says which. The rules read records; they call no model.
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from cai.data.counts import NEAR_TIE, NO_SIGNAL, is_near_tie
 from cai.text.faults import is_repetitive, is_truncated, is_unchanged
 from cai.text.parsing import is_refusal
-from cai.types import Comparison, Generation, Revision, Trace
+from cai.types import Comparison, Generation, Prompt, Revision, Trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,9 @@ FLAGS = {
         Flag("F14", "judge without a signal",
              f"The judge gave less than {NO_SIGNAL:.0%} of probability to the answers that it was"
              " scored by.", 2),
+        Flag("F15", "control token",
+             "The prompt or a text holds the name of a control token, such as <|im_end|>. It is plain"
+             " text here, but a model server or another trainer may obey it.", 2),
     )
 }  # fmt: skip
 """Code → flag, in order."""
@@ -97,6 +101,9 @@ _MORAL = re.compile(
     r"|\b(?:is|are|be) (?:never|not) (?:ok|okay|acceptable|appropriate|ethical|moral)\b"
     r"|\b(?:un)?ethical(?:ly)?\b|\b(?:im)?moral(?:ly)?\b",
     re.IGNORECASE,
+)
+_CONTROL = re.compile(
+    r"<\|[^|<>\s]{1,40}\|>|<｜[^｜<>\s]{1,40}｜>|</?s>|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>"
 )
 _GUARDED = {"leaked", "point-of-view"}
 
@@ -133,12 +140,15 @@ def trace_flags(trace: Trace) -> tuple[str, ...]:
     codes = list(_text_codes(trace.response))
     for before, revision in zip(trace.texts, trace.revisions, strict=False):
         codes += round_flags(before, revision)
+    written = [g.text for r in trace.revisions for g in (r.critique, r.response) if g is not None]
+    codes += _control_codes(trace.prompt, (trace.response.text, *written))
     return _in_order(codes)
 
 
 def comparison_flags(comparison: Comparison) -> tuple[str, ...]:
     """The flags of two responses and their label."""
     codes = [code for response in comparison.responses for code in _text_codes(response)]
+    codes += _control_codes(comparison.prompt, [r.text for r in comparison.responses])
     if flips(comparison):
         codes.append("F09")
     if comparison.judgements and is_near_tie(comparison.probability):
@@ -174,6 +184,12 @@ def text_flags(text: str, *, ended: bool) -> tuple[str, ...]:
 def weight_of(flags: tuple[str, ...]) -> int:
     """How much flags speak against a record, together."""
     return sum(FLAGS[code].weight for code in flags)
+
+
+def _control_codes(prompt: Prompt, texts: Iterable[str]) -> list[str]:
+    """F15 where the prompt or a text names a control token."""
+    everything = itertools.chain((message.content for message in prompt.messages), texts)
+    return ["F15"] if any(map(_CONTROL.search, everything)) else []
 
 
 def _text_codes(generation: Generation) -> Iterator[str]:
