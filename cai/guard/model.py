@@ -31,8 +31,7 @@ class GuardedModel:
 
     model: one for every role, or a `Models`. reward: ranks the answers of best-of-n, where the
     constitution does not. store: keeps every step, as in a build, in a run called `name`; None
-    keeps nothing. To be used by one thread. Raises `UsageError` for settings that do not fit the
-    constitution.
+    keeps nothing. To be used by one thread. Raises as `GuardSession` does.
     """
 
     def __init__(

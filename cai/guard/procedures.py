@@ -76,7 +76,10 @@ def guarded(
     config: GuardConfig,
     ranking: Ranking | None = None,
 ) -> Steps[GuardOutcome]:
-    """The procedure of a guard's mode. ranking: for best-of-n, else the constitution judges."""
+    """The procedure of a guard's mode, under the constitution of `guard_rules`.
+
+    ranking: of best-of-n, where the constitution does not judge.
+    """
     if config.mode == "best-of-n":
         return best_of_n(prompt, constitution, draws, config, ranking)
     if config.mode == "filter":
@@ -135,7 +138,6 @@ def best_of_n(
     The first is drawn as a model without a guard draws it. Drawn greedily, they are all the same
     and one is drawn.
     """
-    constitution = _pointwise(constitution)
     members = constitution.phase("rl")
     first = draws.sampling(prompt, "response")
     count = 1 if first.temperature == 0 else config.n
@@ -229,9 +231,3 @@ def _as_checks(members: Sequence[Member], scores: Sequence[Scores]) -> tuple[Che
 def _each_text_once(answers: Sequence[Generation], without: Generation) -> list[Generation]:
     by_text = {answer.text: answer for answer in reversed(answers)}
     return [a for a in answers if a is by_text[a.text] and a.text != without.text]
-
-
-def _pointwise(constitution: Constitution) -> Constitution:
-    """The constitution with pointwise judging, which n answers can be ranked by."""
-    feedback = replace(constitution.feedback, mode="pointwise")
-    return replace(constitution, feedback=feedback)

@@ -16,8 +16,8 @@ from cai.data.served import LOCK, is_served
 from cai.errors import StoreError, UsageError
 from cai.guard.config import OPTIONS, GuardConfig
 from cai.guard.records import RunRecords
+from cai.guard.rules import guard_rules
 from cai.pipeline.build import Models
-from cai.pipeline.config import BuildConfig, with_rounds
 from cai.pipeline.run_record import make_run
 from cai.store.lock import file_lock
 from cai.store.records import Run
@@ -36,7 +36,7 @@ def guard_run(
 
     ranking: facts of the reward model that ranks n answers, where one does.
     """
-    constitution = with_rounds(constitution, BuildConfig(rounds=config.rounds))
+    constitution = guard_rules(constitution, config)
     settings = {name: getattr(config, name) for name in OPTIONS}
     sampling = {k: v for k, v in asdict(config.sampling).items() if k != "stop"}
     return make_run(

@@ -19,8 +19,8 @@ from cai.guard.config import GuardConfig
 from cai.guard.procedures import GuardOutcome, Ranking, guarded
 from cai.guard.records import AnswerRecords
 from cai.guard.request import AnswerRequest, RequestDraws
+from cai.guard.rules import guard_rules, verify_guard
 from cai.pipeline.build import Models
-from cai.pipeline.config import BuildConfig, with_rounds
 from cai.pipeline.drive import PromptTask, Tally, drive
 from cai.pipeline.revise import make_trace
 from cai.pipeline.steps import Steps
@@ -76,7 +76,7 @@ class GuardSession:
     """A guard at work: constitution, models, settings, and where answers are kept.
 
     ranking: of best-of-n, where the constitution does not judge. Raises `UsageError` for settings
-    that do not fit the constitution.
+    that do not fit the constitution, and `ModelError` for a model that lacks what it is asked.
     """
 
     def __init__(
@@ -88,7 +88,8 @@ class GuardSession:
         ranking: Ranking | None = None,
     ) -> None:
         self.config = config
-        self._constitution = with_rounds(constitution, BuildConfig(rounds=config.rounds))
+        self._constitution = guard_rules(constitution, config)
+        verify_guard(self._constitution, models, config, ranked=ranking is not None)
         self._models, self._records, self._ranking = models, records, ranking
         self._open: dict[str, OpenRequest] = {}
         self._settled: list[tuple[OpenRequest, GuardOutcome | CaiError]] = []

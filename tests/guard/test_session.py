@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,15 @@ def test_what_was_withheld_is_in_the_store(tmp_path: Path) -> None:
     (stored,) = guard.store.traces(guard.run.id)
     assert stored.withheld is not None and stored.withheld.text == answer.text
     assert stored.withheld.reason.endswith("0.2 is below 0.5") and stored.final == "Bad."
+
+
+def test_a_threshold_has_the_check_that_it_needs(tmp_path: Path) -> None:
+    """Of a constitution whose plan has none, in a mode that reports it alone."""
+    unchecked = replace(RULES, plan=replace(RULES.plan, check=False))
+    low = model(p=0.2)
+    assert GuardedModel(unchecked, low).answer("Hello.").principles == {}
+    guarded = GuardedModel(unchecked, low, GuardConfig(threshold=0.5)).answer("Hello.")
+    assert guarded.finish_reason == "content_filter"
 
 
 def test_equal_requests_with_a_seed_have_equal_answers_and_traces_of_their_own(
