@@ -197,7 +197,7 @@ GREEDY_PAIRS = (
 
 def greedy_pairs(sampling: Mapping[str, Any], pairs: int, sft_share: float) -> bool:
     """Whether a build would compare each response with itself."""
-    return bool(pairs) and sft_share < 1 and sampling["temperature"] == 0
+    return bool(pairs) and sft_share < 1 and sampling.get("temperature") == 0
 
 
 def make_models(options: dict[str, Any]) -> Models:

@@ -144,6 +144,20 @@ def test_the_record_says_who_served_and_how_labels_were_scored() -> None:
     assert "by `top-logprobs`" in Path("runs/a/README.md").read_text()
 
 
+def test_the_summary_and_a_dry_run_say_that_the_server_samples(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    arguments = (
+        "build-data", "-c", "house.yaml", "-p", "prompts.jsonl", "-m", "toy", "-o", "runs/a",
+        "--max-new-tokens", 8, "--no-examine",
+    )  # fmt: skip
+    with toy() as server:
+        registry(server)
+        cai(*arguments, "--dry-run")
+        cai(*arguments)
+    assert "Sampling: the rest by the model server." in capsys.readouterr().out
+
+
 def test_a_server_without_logprobs_is_refused_before_anything_is_made(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
