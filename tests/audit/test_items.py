@@ -9,6 +9,7 @@ import pytest
 from cai.audit.items import comparison_item, rollout_item, trace_item
 from cai.audit.page import Frames, item_values, own_texts
 from cai.audit.runs import Entry
+from cai.types import Withheld
 from tests.store.samples import comparison, say, score, trace
 
 ROLLOUT = {
@@ -27,6 +28,14 @@ def test_the_key_is_of_what_is_shown() -> None:
     assert trace_item(plain).key != trace_item(trace("q")).key
     judged = comparison("p")
     assert comparison_item(judged).key != comparison_item(replace(judged, probability=0.7)).key
+
+
+def test_what_was_sent_instead_is_shown_and_keys_of_builds_are_as_they_were() -> None:
+    plain = trace("p")
+    withheld = replace(plain, withheld=Withheld("No.", "rude: 0.1 is below 0.5"))
+    assert "withheld" not in trace_item(plain).values
+    assert trace_item(withheld).values["withheld"]["text"] == "No."
+    assert trace_item(withheld).key != trace_item(plain).key
 
 
 def test_the_last_look_is_the_judge_of_a_trace() -> None:

@@ -325,3 +325,21 @@ def test_a_prompt_that_is_too_long_is_the_senders_mistake(tmp_path: Path) -> Non
         status, _, reply = client.chat("bread " * 1100)
         assert (status, reply["error"]["code"]) == (400, "context_length_exceeded")
         assert client.set_aside()[0].startswith("not answered: too long")
+
+
+@pytest.mark.peers
+def test_openais_own_client_reads_it(tmp_path: Path) -> None:
+    """Whole, as a stream, and refused."""
+    openai = pytest.importorskip("openai", reason="OpenAI's client is not installed")
+    with serving(tmp_path, model("Bad.")) as client:
+        peer = openai.OpenAI(base_url=f"http://127.0.0.1:{client.port}/v1", api_key="none")
+        assert [entry.id for entry in peer.models.list()] == ["scripted"]
+        asked = {"model": "scripted", "messages": [{"role": "user", "content": "Hello."}]}
+        reply = peer.chat.completions.create(**asked)
+        assert reply.choices[0].message.content == "Better."
+        assert reply.guard["interventions"][0]["kind"] == "revised"
+        chunks = list(peer.chat.completions.create(**asked, stream=True))
+        text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+        assert (text, chunks[-1].choices[0].finish_reason) == ("Better.", "stop")
+        with pytest.raises(openai.BadRequestError, match="n is not supported"):
+            peer.chat.completions.create(**asked, n=2)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from cai.store.codec import steps_of, trace_body, trace_of
-from cai.types import CritiqueOutcome, Label
+from cai.types import CritiqueOutcome, Label, Withheld
 from tests.store.samples import comparison, trace
 
 
@@ -43,3 +43,12 @@ def test_a_round_of_an_earlier_version_is_read() -> None:
     body = trace_body(record)
     body["revisions"][0]["found_problem"] = bool(body["revisions"][0].pop("outcome") or True)
     assert trace_of(record.id, record.prompt, body, list(steps_of(record))).revisions == (direct,)
+
+
+def test_a_trace_that_was_withheld_comes_back_and_others_have_no_such_key() -> None:
+    """So that the digests of builds' records are as they were."""
+    assert "withheld" not in trace_body(trace("p"))
+    record = replace(trace("p"), withheld=Withheld("No.", "rude: 0.1 is below 0.5"))
+    body = trace_body(record)
+    assert body["withheld"] == {"text": "No.", "reason": "rude: 0.1 is below 0.5"}
+    assert trace_of(record.id, record.prompt, body, list(steps_of(record))) == record
