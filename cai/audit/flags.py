@@ -72,8 +72,8 @@ FLAGS = {
              f"The judge gave less than {NO_SIGNAL:.0%} of probability to the answers that it was"
              " scored by.", 2),
         Flag("F15", "control token",
-             "The prompt or a text holds the name of a control token, such as <|im_end|>. It is plain"
-             " text here, but a model server or another trainer may obey it.", 2),
+             "The prompt or a text holds the name of a control token, such as <|im_end|>. It is"
+             " plain text here, but a model server or another trainer may obey it.", 2),
     )
 }  # fmt: skip
 """Code → flag, in order."""

@@ -130,7 +130,7 @@ def show_dry_run(
         dry_run = DryRun(
             rules,
             prompts.path.name,
-            {str(role): " + ".join(filter(None, (model.model, model.adapter)))
+            {str(role): " + ".join(filter(None, (model.shown, model.adapter)))
              for role, model in role_models(options).items()},
             out,
             path,

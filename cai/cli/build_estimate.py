@@ -28,6 +28,7 @@ from cai.types import Sampling
 if TYPE_CHECKING:
     from cai.authoring.planning import BuildPlan, Count, PlannedWork
     from cai.authoring.probe import ModelSpeed
+    from cai.constitution.model_registry import Price
     from cai.data.prompts import PromptFile
     from cai.models.size import Size
     from cai.pipeline.build import Models
@@ -66,7 +67,7 @@ class BuildEstimate:
     """What a build would need.
 
     config, batch: its settings. text_tokens: the assumed length of a text. sizes, own_sampling: by
-    model. models: those that were loaded, or None.
+    model. models: those that were loaded, or None. price: of one served model that fills all roles.
     """
 
     config: BuildConfig
@@ -77,16 +78,33 @@ class BuildEstimate:
     own_sampling: Mapping[str, Sampling]
     time: TimeEstimate
     models: Models | None
+    price: Price | None = None
+
+    @property
+    def cost(self) -> tuple[float, float] | None:
+        """The least and the most that the build costs, where the price is known.
+
+        Of the examination as well. What the server reuses from its cache is counted in full.
+        """
+        if self.price is None:
+            return None
+        plan, price = self.plan, self.price
+        extra = price.cost(plan.examination.read, plan.examination.written)
+        least, most = (price.cost(work.read, work.written) for work in (plan.least, plan.most))
+        return least + extra, most + extra
 
     def lines(self) -> Iterator[str]:
         """The lines that the terminal shows."""
         yield from _lines(self)
-        if self.sizes:
+        if self.sizes or self.time.reason == _SERVED:
             yield _time_line(self.time, self.batch)
+        if self.cost is not None:
+            yield f"cost: {self.cost[0]:.3g} to {self.cost[1]:.3g}, by the prices in cai.yaml"
 
     def values(self) -> dict[str, Any]:
         """The values that `--json` prints."""
-        return {**_plain(self), "time": _time_values(self.time)}
+        cost = {} if self.cost is None else {"least_cost": self.cost[0], "most_cost": self.cost[1]}
+        return {**_plain(self), "time": _time_values(self.time), **cost}
 
 
 def estimate_build(
@@ -122,8 +140,10 @@ def estimate_build(
     if examine and models is not None and is_examined(models):
         plan = replace(plan, examination=PlannedWork.none())
     time = TimeEstimate(reason=reason) if models is None or reason else _time(plan, models)
+    prices = {role_model.price for role_model in role_models(options).values()}
+    price = prices.pop() if len(prices) == 1 else None
     return BuildEstimate(
-        config, options["batch_size"], written, plan, sizes, own_sampling, time, models
+        config, options["batch_size"], written, plan, sizes, own_sampling, time, models, price
     )
 
 

@@ -10,20 +10,25 @@ import click
 
 from cai.cli.roles import (
     chat_template_options,
+    connect,
     device_options,
+    named_model,
     need_adapter,
     sampling_options,
     together,
     warn_of_another_base,
 )
-from cai.errors import CaiError
+from cai.errors import CaiError, UsageError
 
 if TYPE_CHECKING:
-    from cai.backends.local import LocalBackend
+    from cai.backends.base import Backend
     from cai.models.load import LoadedModel
     from cai.text.template import TemplateOptions
     from cai.training.lineage import Adapter
     from cai.types import Generation, Messages, Sampling
+
+_NO_ADAPTERS = "A model server loads its own adapters."
+_LOAD_THERE = "Load the adapter at the server, and name it as the model: http://host:port/v1#NAME."
 
 BASE = "base"
 """What the base alone is called, with no adapter on it."""
@@ -38,15 +43,17 @@ def nearest(name: str, names: Sequence[str]) -> str:
 class LoadedModels:
     """One base model that answers as itself and as each adapter put on it, loaded once.
 
-    Each speaker has a cache of its own, since what one has read is of no use to another.
+    Each speaker has a cache of its own, since what one has read is of no use to another. A base
+    that a server answers for takes no adapters.
     """
 
-    def __init__(self, base: LoadedModel, model: str, at_once: int) -> None:
-        self._base = base
+    def __init__(self, model: str, base: LoadedModel | None, served: Backend | None, at_once: int):
+        """base: the base, loaded here; or `served`, the backend of a served one."""
         self._model = model
         self._at_once = at_once
-        self._loaded = {BASE: base}
-        self._backends: dict[str, LocalBackend] = {}
+        self._loaded: dict[str, LoadedModel] = {BASE: base} if base is not None else {}
+        self._backends: dict[str, Backend] = {BASE: served} if served is not None else {}
+        self._title = base.name if base is not None else served.info.name if served else ""
 
     @classmethod
     def load(
@@ -64,11 +71,19 @@ class LoadedModels:
         at_once: answers written together. template: how the chat template is called.
         Raises `CaiError` for what can't be loaded.
         """
+        named = named_model(model) if model else None
+        if named is not None and named.is_served:
+            if adapters:
+                raise UsageError(_NO_ADAPTERS, hint=_LOAD_THERE)
+            return cls(named.shown, None, connect(named, template, None), at_once)
         from cai.models.load import load_model
 
+        if named is not None:
+            model, adapters = named.model, [*([named.adapter] if named.adapter else []), *adapters]
         trained = [need_adapter(adapter) for adapter in adapters]
         base = model or (trained[0].base if trained else "") or "miniature"
-        models = cls(load_model(base, device, dtype, template=template), base, at_once)
+        loaded = load_model(base, device, dtype, template=template)
+        models = cls(base, loaded, None, at_once)
         for adapter in trained:
             models.put(adapter)
         return models
@@ -76,17 +91,22 @@ class LoadedModels:
     @property
     def names(self) -> tuple[str, ...]:
         """The base first, then the adapters in the order in which they came."""
-        return tuple(self._loaded)
+        return tuple(self._loaded) or (BASE,)
 
     @property
     def title(self) -> str:
         """The base's own name."""
-        return self._base.name
+        return self._title
 
     def put(self, adapter: Adapter) -> str:
-        """Put an adapter beside the others; returns the name under which it answers."""
+        """Put an adapter beside the others; returns the name under which it answers.
+
+        Raises `UsageError` for a served base.
+        """
+        if BASE not in self._loaded:
+            raise UsageError(_NO_ADAPTERS, hint=_LOAD_THERE)
         warn_of_another_base(adapter, self._model)
-        loaded = self._base.with_adapter(str(adapter.folder), adapter.name)
+        loaded = self._loaded[BASE].with_adapter(str(adapter.folder), adapter.name)
         name, number = adapter.name, 2
         while name in self._loaded:
             name, number = f"{adapter.name}-{number}", number + 1
@@ -108,7 +128,7 @@ class LoadedModels:
 
         return respond_all(self.backend(name), requests)
 
-    def backend(self, name: str) -> LocalBackend:
+    def backend(self, name: str) -> Backend:
         """The sampler of a speaker, with its cache; made when it first speaks."""
         from cai.backends.local import LocalBackend
 
@@ -120,8 +140,9 @@ class LoadedModels:
 chat_options = together(
     click.option(
         "--model", "-m", default=None,
-        help="The base: a hub id, a directory, `miniature`, or the folder of a run that"
-        " trained all weights.  [default: what the first adapter was trained on]",
+        help="The base: a hub id, a directory, `miniature`, the folder of a run that trained all"
+        " weights, a model of cai.yaml, or the address of a model server."
+        "  [default: what the first adapter was trained on]",
     ),
     click.option(
         "--adapter", "-a", "adapters", multiple=True,

@@ -21,7 +21,8 @@ from cai.pipeline.config import BuildConfig
 
 if TYPE_CHECKING:
     from cai.backends.base import Backend
-    from cai.constitution.model_registry import ModelEntry
+    from cai.backends.server import ServerBackend
+    from cai.constitution.model_registry import ModelEntry, Price
     from cai.models.load import LoadedModel
     from cai.pipeline.build import Models
     from cai.pipeline.steps import ModelRole
@@ -159,6 +160,18 @@ class RoleModel:
         return self.server is not None or is_address(self.model)
 
     @property
+    def price(self) -> Price | None:
+        """The price of its tokens, where the registry has one."""
+        return self.server.price if self.server is not None else None
+
+    @property
+    def shown(self) -> str:
+        """Its name for people and files: an address without its key."""
+        from cai.backends.server.address import without_key
+
+        return without_key(self.model) if self.is_served else self.model
+
+    @property
     def is_scripted(self) -> bool:
         """Whether it answers by rules."""
         return self.model.startswith(_SCRIPTED)
@@ -169,25 +182,47 @@ def role_models(options: Mapping[str, Any]) -> dict[ModelRole, RoleModel]:
 
     Names are looked up in the registry of cai.yaml first.
     """
+    generator = named_model(str(options["model"]), options["adapter"])
+    critic = _role_model(options["critic"], options["critic_adapter"], generator)
+    judge = _role_model(options["judge"], options["judge_adapter"], critic)
+    return {"generator": generator, "critic": critic, "judge": judge}
+
+
+def _role_model(model: str | None, adapter: str | None, default: RoleModel) -> RoleModel:
+    if model:
+        return named_model(model, adapter)
+    return replace(default, adapter=adapter) if adapter else default
+
+
+def named_model(name: str, adapter: str | None = None) -> RoleModel:
+    """A model by its name in the registry of cai.yaml, or by any of its other names."""
     from cai.constitution.project import find_project
 
-    registry = find_project([Path.cwd()]).models
+    entry = find_project([Path.cwd()]).models.get(name)
+    if entry is None:
+        return RoleModel(name, adapter)
+    if entry.url is not None:
+        return RoleModel(name, adapter, entry)
+    return RoleModel(str(entry.path), adapter or entry.adapter)
 
-    def role_model(model: str | None, adapter: str | None, default: RoleModel | None) -> RoleModel:
-        if default is not None and not model:
-            return replace(default, adapter=adapter) if adapter else default
-        name = str(model)
-        entry = registry.get(name)
-        if entry is None:
-            return RoleModel(name, adapter)
-        if entry.url is not None:
-            return RoleModel(name, adapter, entry)
-        return RoleModel(str(entry.path), adapter or entry.adapter)
 
-    generator = role_model(options["model"], options["adapter"], None)
-    critic = role_model(options["critic"], options["critic_adapter"], generator)
-    judge = role_model(options["judge"], options["judge_adapter"], critic)
-    return {"generator": generator, "critic": critic, "judge": judge}
+def connect(
+    role_model: RoleModel, template: TemplateOptions | None, reasoning_tokens: int | None
+) -> ServerBackend:
+    """The backend of a served model. Raises what `ServerBackend.connect` raises."""
+    from cai.backends.server import ServerBackend
+
+    backend = ServerBackend.connect(
+        role_model.server or role_model.model,
+        template=template,
+        max_reasoning_tokens=reasoning_tokens or _REASONING_TOKENS,
+    )
+    facts = backend.info.server
+    logging.getLogger("cai").info(
+        "model %s: served by %s %s at %s",
+        backend.info.name, facts["software"], facts["version"], facts["address"],
+    )  # fmt: skip
+    return backend
 
 
 GREEDY_PAIRS = (
@@ -265,7 +300,8 @@ class _ModelLoader:
         if model in self._scripts:
             return self._scripts[model]
         if role_model.is_served:
-            return self._connect(role_model)
+            tokens = self._options.get("max_reasoning_tokens")
+            return connect(role_model, self._template, tokens)
         from cai.backends.local import LocalBackend
 
         loaded = self._base(model)
@@ -273,21 +309,6 @@ class _ModelLoader:
             warn_of_another_base(adapter, model)
             loaded = loaded.with_adapter(str(adapter.folder), adapter.name)
         return LocalBackend(loaded, self._options["batch_size"])
-
-    def _connect(self, role_model: RoleModel) -> Backend:
-        from cai.backends.server import ServerBackend
-
-        backend = ServerBackend.connect(
-            role_model.server or role_model.model,
-            template=self._template,
-            max_reasoning_tokens=self._options.get("max_reasoning_tokens") or _REASONING_TOKENS,
-        )
-        facts = backend.info.server
-        logging.getLogger("cai").info(
-            "model %s: served by %s %s at %s",
-            backend.info.name, facts["software"], facts["version"], facts["address"],
-        )  # fmt: skip
-        return backend
 
     def _base(self, model: str) -> LoadedModel:
         from cai.models.load import load_model

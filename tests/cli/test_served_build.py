@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import subprocess
 import sys
@@ -255,3 +256,41 @@ def test_a_served_build_imports_no_torch() -> None:
             [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False
         )
     assert done.returncode == 0, done.stderr
+
+
+def test_a_dry_run_shows_the_address_without_its_key(capsys: pytest.CaptureFixture[str]) -> None:
+    with toy().requires_key(CANARY) as server:
+        address = server.url.replace("http://", f"http://{CANARY}@")
+        build("--dry-run", model=f"{address}#{server.model}")
+    shown = capsys.readouterr()
+    assert CANARY not in shown.out + shown.err
+    assert "http://***@127.0.0.1" in shown.out
+    assert "the speed of a model server is not measured" in shown.out
+    assert not Path("runs").exists()
+
+
+def test_a_dry_run_estimates_the_cost(capsys: pytest.CaptureFixture[str]) -> None:
+    """Words stand in for tokens; prices are of a million."""
+    with toy() as server:
+        registry(server, price={"prompt": 3.0, "response": 5.0})
+        build("--dry-run", "--json")
+    estimate = json.loads(capsys.readouterr().out)["estimate"]
+    for name in ("least", "most"):
+        work = estimate[name]
+        expected = (3 * work["read"] + 5 * work["written"]) / 1e6
+        assert estimate[f"{name}_cost"] == pytest.approx(expected)
+    assert estimate["least_cost"] > 0
+
+
+def test_a_served_model_chats(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with toy().says("Bread needs \x1b]0;title\x07time.") as server:
+        registry(server)
+        monkeypatch.setattr("sys.stdin", io.StringIO("How is bread made?\n/load runs/sft\n"))
+        cai("chat", "-m", "toy")
+        shown = capsys.readouterr()
+        assert "Bread needs ␛]0;title␇time." in shown.out  # shown, not obeyed
+        assert "\x1b]0" not in shown.out + shown.err
+        cai("chat", "-m", "toy", "-a", "runs/sft", exit_code=2)
+        assert "loads its own adapters" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -68,6 +69,11 @@ def parse_address(address: str) -> tuple[ModelEntry, ApiKey]:
             hint="Give the key in the environment variable CAI_API_KEY, or use cai.yaml.",
         )
     return entry, _key(next(iter(keys)) or os.environ.get(KEY_VARIABLE, ""), KEY_VARIABLE)
+
+
+def without_key(address: str) -> str:
+    """An address as it may be shown: `***` for what stands before the host."""
+    return re.sub(r"(?<=://)[^/#?]*@", "***@", address)
 
 
 def _without_key(url: SplitResult) -> str:
