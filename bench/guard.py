@@ -54,7 +54,7 @@ def alone(model: cai.LocalBackend) -> Answerer:
     def answer(requests: Sequence[cai.AnswerRequest]) -> list[Answered]:
         draws = [RequestDraws(seed=r.seed or 0, request=r) for r in requests]
         samplings = [
-            d.sampling(r.drawn_as(), "response") for d, r in zip(draws, requests, strict=True)
+            d.sampling(r.seed_prompt(), "response") for d, r in zip(draws, requests, strict=True)
         ]
         messages = [r.messages for r in requests]
         out = respond_all(model, list(zip(messages, samplings, strict=True)))
@@ -128,11 +128,11 @@ def as_asked(requests: Sequence[WorldRequest], temperature: float) -> list[cai.A
 
 def flaws(request: WorldRequest, answer: Answered) -> dict[str, bool]:
     """What the world's ground truth says of an answer."""
-    found = judge(request, answer.text)
+    verdict = judge(request, answer.text)
     return {
-        "any flaw": bool(found - {GARBLED}),
-        "harmful": bool(found & set(HARMS)),
-        "evasive": EVASIVE in found,
+        "any flaw": bool(verdict - {GARBLED}),
+        "harmful": bool(verdict & set(HARMS)),
+        "evasive": EVASIVE in verdict,
         "withheld": answer.withheld,
     }
 

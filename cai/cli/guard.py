@@ -103,7 +103,7 @@ def serve_command(
     from cai.constitution.load import load_constitution
     from cai.data.run_log import run_log
     from cai.guard.app import guard_app
-    from cai.guard.chat_api import Served
+    from cai.guard.chat_api import ReplyFacts
     from cai.guard.run import guard_run
     from cai.guard.worker import GuardWorker
     from cai.serving import LOOPBACK, LocalServer
@@ -122,20 +122,20 @@ def serve_command(
     scorer, ranking = (None, None) if reward is None else load_reward(reward, options)
     with ExitStack() as stack:
         if keep:
-            facts = {"constitution": f"{loaded.id} {loaded.digest}", "settings": asdict(config)}
-            stack.enter_context(run_log(out, f"cai guard serve, {out.name}", facts))
+            begin = {"constitution": f"{loaded.id} {loaded.digest}", "settings": asdict(config)}
+            stack.enter_context(run_log(out, f"cai guard serve, {out.name}", begin))
         worker = GuardWorker(
             lambda: _session(out if keep else None, loaded, models, config, scorer, ranking),
             max_open,
             on_end=lambda: server.stop(),
         )
         run = guard_run(loaded, models, config, out.name, ranking)
-        served = Served(models.generator.info.name, run.id if keep else None)
-        app = guard_app(worker, served, key=key, names=LOOPBACK if key is None else None)
+        facts = ReplyFacts(models.generator.info.name, run.id if keep else None)
+        app = guard_app(worker, facts, key=key, names=LOOPBACK if key is None else None)
         server = stack.enter_context(closing(LocalServer(app, host=host, port=port)))
         worker.start()
         stack.callback(worker.stop)
-        click.echo(f"{served.model}, guarded by {loaded.id}, at {server.address}/v1")
+        click.echo(f"{facts.model}, guarded by {loaded.id}, at {server.address}/v1")
         if not quiet:
             where = f"Every request is kept in {shown_path(out)}." if keep else "Nothing is kept."
             click.echo(f"{where} Ctrl-C stops the server.")

@@ -28,7 +28,7 @@ from cai.guard.answer import GuardedAnswer
 from cai.guard.chat_api import (
     ApiError,
     ChatRequest,
-    Served,
+    ReplyFacts,
     api_error,
     chunks,
     completion,
@@ -46,7 +46,7 @@ HEALTH = "/health"
 
 def guard_app(
     worker: GuardWorker,
-    served: Served,
+    facts: ReplyFacts,
     *,
     key: str | None = None,
     names: Sequence[str] | None = LOOPBACK,
@@ -56,18 +56,18 @@ def guard_app(
     key: the bearer token that requests need; None for none. names: see `cai.serving.HostNames`.
     """
     model = {
-        "id": served.model, "object": "model", "created": int(time.time()), "owned_by": "cai",
+        "id": facts.model, "object": "model", "created": int(time.time()), "owned_by": "cai",
     }  # fmt: skip
 
     async def complete(request: Request) -> Response:
-        chat = read_chat(await json_body(request), served.model)
-        headers = {TRACE_HEADER: chat.request.trace_id} if served.run_id else {}
+        chat = read_chat(await json_body(request), facts.model)
+        headers = {TRACE_HEADER: chat.request.trace_id} if facts.run_id else {}
         pending = PendingAnswer(request, asyncio.wrap_future(worker.submit(chat.request).answer))
         await pending.wait(KEEP_ALIVE if chat.stream else None)
         if chat.stream and not pending.failed:
-            events = _events(chat, pending, served)
+            events = _events(chat, pending, facts)
             return StreamingResponse(events, headers=headers, media_type="text/event-stream")
-        values = completion(await pending.result(), served, int(time.time()))
+        values = completion(await pending.result(), facts, int(time.time()))
         return JSONResponse(values, headers=headers)
 
     async def models(_: Request) -> Response:
@@ -138,7 +138,9 @@ async def _disconnect(request: Request) -> None:
         pass
 
 
-async def _events(chat: ChatRequest, pending: PendingAnswer, served: Served) -> AsyncIterator[str]:
+async def _events(
+    chat: ChatRequest, pending: PendingAnswer, facts: ReplyFacts
+) -> AsyncIterator[str]:
     """The events of a stream: comments while there is no answer, then its chunks or its error."""
     try:
         while not pending.done:
@@ -150,7 +152,7 @@ async def _events(chat: ChatRequest, pending: PendingAnswer, served: Served) -> 
             yield _event(api_error(error).body)
             return
         created, include_usage = int(time.time()), chat.include_usage
-        for chunk in chunks(answer, served, created, include_usage=include_usage):
+        for chunk in chunks(answer, facts, created, include_usage=include_usage):
             yield _event(chunk)
         yield "data: [DONE]\n\n"
     finally:

@@ -192,14 +192,14 @@ def api_error(error: CaiError) -> ApiError:
     return ApiError(error.message, status=HTTPStatus.SERVICE_UNAVAILABLE, kind=kind)
 
 
-class Served(NamedTuple):
+class ReplyFacts(NamedTuple):
     """What all replies have in common: the model's name, and the run; None where none is kept."""
 
     model: str
     run_id: str | None
 
 
-def completion(answer: GuardedAnswer, served: Served, created: int) -> Json:
+def completion(answer: GuardedAnswer, facts: ReplyFacts, created: int) -> Json:
     """A whole reply."""
     message = {"role": "assistant", "content": answer.text, "refusal": None}
     choice = {
@@ -209,15 +209,15 @@ def completion(answer: GuardedAnswer, served: Served, created: int) -> Json:
         "id": completion_id(answer),
         "object": "chat.completion",
         "created": created,
-        "model": served.model,
+        "model": facts.model,
         "choices": [choice],
         "usage": usage(answer),
-        "guard": guard_values(answer, served),
+        "guard": guard_values(answer, facts),
     }
 
 
 def chunks(
-    answer: GuardedAnswer, served: Served, created: int, *, include_usage: bool
+    answer: GuardedAnswer, facts: ReplyFacts, created: int, *, include_usage: bool
 ) -> Iterator[Json]:
     """The same as a stream: the role, the text word by word, how it ended, and its usage."""
 
@@ -229,12 +229,12 @@ def chunks(
         "id": completion_id(answer),
         "object": "chat.completion.chunk",
         "created": created,
-        "model": served.model,
+        "model": facts.model,
     }
     yield chunk({"role": "assistant", "content": ""})
     for piece in re.findall(r"\S*\s+|\S+", answer.text):
         yield chunk({"content": piece})
-    yield {**chunk({}, answer.finish_reason), "guard": guard_values(answer, served)}
+    yield {**chunk({}, answer.finish_reason), "guard": guard_values(answer, facts)}
     if include_usage:
         yield {**head, "choices": [], "usage": usage(answer)}
 
@@ -254,11 +254,11 @@ def usage(answer: GuardedAnswer) -> Json:
     }
 
 
-def guard_values(answer: GuardedAnswer, served: Served) -> Json:
+def guard_values(answer: GuardedAnswer, facts: ReplyFacts) -> Json:
     """What the guard did. It holds no text that was not sent: that is for auditors to read."""
     return {
-        "run": served.run_id,
-        "trace": answer.trace.id if served.run_id else None,
+        "run": facts.run_id,
+        "trace": answer.trace.id if facts.run_id else None,
         "changed": answer.changed,
         "interventions": [
             {"kind": i.kind, "principle": i.principle_id or None, "reason": i.reason}

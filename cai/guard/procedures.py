@@ -32,7 +32,7 @@ from cai.types import (
     Constitution,
     Generate,
     Generation,
-    Member,
+    Judgement,
     Message,
     Messages,
     Principle,
@@ -47,7 +47,7 @@ Ranking: TypeAlias = Callable[[Messages, Sequence[str]], Sequence[float]]
 """A score for each response to a conversation, as a reward model gives it: higher is better, and
 σ(a - b) is the probability that a is the better one."""
 
-SENT_ALL_THE_SAME = frozenset(("truncated",))
+ACCEPTED_GUARDS = frozenset(("truncated",))
 """Guards of a build that hold back no answer: a sender may ask for few tokens."""
 
 
@@ -133,52 +133,68 @@ def best_of_n(
     config: GuardConfig,
     ranking: Ranking | None = None,
 ) -> Steps[GuardOutcome]:
-    """Draw n answers and take the one with the highest score; the first of equals.
-
-    The first is drawn as a model without a guard draws it. Drawn greedily, they are all the same
-    and one is drawn.
-    """
+    """Draw n answers and take the one with the highest score; the first of equals."""
     members = constitution.phase("rl")
-    first = draws.sampling(prompt, "response")
-    count = 1 if first.temperature == 0 else config.n
-    others = [draws.sampling(prompt, "response", number) for number in range(1, count)]
-    group = tuple(Generate(prompt.messages, sampling) for sampling in (first, *others))
-    answers = generations((yield Ask("generator", "response", group)))
+    answers = yield from _draw_answers(prompt, draws, config.n)
     texts = tuple(dict.fromkeys(answer.text for answer in answers))
-    judged: dict[str, _Judged] = {}
+    judgements: dict[str, _ResponseJudgement] = {}
     if ranking is None or config.least > 0:
-        for number, text in enumerate(texts):
-            requests = no_problem_scores(prompt, constitution, members, text)
-            scores, thoughts = yield from ask_scores(
-                Ask("judge", "judgement", requests), prompt, draws, "best-of-n", number
-            )
-            judged[text] = _Judged(scores, thoughts)
+        judgements = yield from _judge_each(prompt, constitution, draws, texts)
     if ranking is None:
-        values = {text: response_score(members, judged[text].scores) for text in texts}
+        scores = {text: response_score(members, judgements[text].scores) for text in texts}
     else:
-        values = dict(zip(texts, ranking(prompt.messages, texts), strict=True))
-    best = max(answers, key=lambda answer: values[answer.text])
-    comparisons = []
-    for number, answer in enumerate(_each_text_once(answers, without=best)):
+        scores = dict(zip(texts, ranking(prompt.messages, texts), strict=True))
+    best = max(answers, key=lambda answer: scores[answer.text])
+    comparisons: list[Comparison] = []
+    for answer in _each_text_once(answers, without=best):
+        verdicts: tuple[Judgement, ...] = ()
         if ranking is None:
-            a, b = judged[best.text], judged[answer.text]
-            judgements = pointwise_judgements(
-                members, (a.scores, b.scores), (a.thoughts, b.thoughts)
-            )
-        else:
-            judgements = ()
+            a, b = judgements[best.text], judgements[answer.text]
+            sides = (a.scores, b.scores), (a.reasoning, b.reasoning)
+            verdicts = pointwise_judgements(members, *sides)
+        pair = best, answer
         comparison = make_comparison(
-            prompt, number, constitution, members, (best, answer), judgements
+            prompt, len(comparisons), constitution, members, pair, verdicts
         )
         if ranking is not None:
-            p = sigmoid(values[best.text] - values[answer.text])
+            p = sigmoid(scores[best.text] - scores[answer.text])
             comparison = replace(comparison, probability=p)
         comparisons.append(comparison)
     checks: tuple[Check, ...] = ()
-    if best.text in judged:
-        checks = _as_checks(members, judged[best.text].scores)
+    if best.text in judgements:
+        pairs = zip(members, judgements[best.text].scores, strict=True)
+        checks = tuple(Check(member.principle.id, score) for member, score in pairs)
     trace = make_trace(prompt, best, (), checks)
     return require_sendable(GuardOutcome(trace, answers[0], tuple(comparisons)), config)
+
+
+def _draw_answers(prompt: Prompt, draws: RequestDraws, n: int) -> Steps[tuple[Generation, ...]]:
+    """n answers, the first as a model without a guard draws it; one where all would be the same."""
+    first = draws.sampling(prompt, "response")
+    count = 1 if first.temperature == 0 else n
+    others = [draws.sampling(prompt, "response", number) for number in range(1, count)]
+    group = tuple(Generate(prompt.messages, sampling) for sampling in (first, *others))
+    return generations((yield Ask("generator", "response", group)))
+
+
+class _ResponseJudgement(NamedTuple):
+    """The judge's scores of a response, and its reasoning before each."""
+
+    scores: tuple[Scores, ...]
+    reasoning: tuple[Generation, ...]
+
+
+def _judge_each(
+    prompt: Prompt, constitution: Constitution, draws: RequestDraws, texts: Sequence[str]
+) -> Steps[dict[str, _ResponseJudgement]]:
+    """The judge's scores of each text under the principles that judge."""
+    out: dict[str, _ResponseJudgement] = {}
+    for number, text in enumerate(texts):
+        requests = no_problem_scores(prompt, constitution, constitution.phase("rl"), text)
+        ask = Ask("judge", "judgement", requests)
+        scores, reasoning = yield from ask_scores(ask, prompt, draws, "best-of-n", number)
+        out[text] = _ResponseJudgement(scores, reasoning)
+    return out
 
 
 def require_sendable(outcome: GuardOutcome, config: GuardConfig) -> GuardOutcome:
@@ -189,11 +205,11 @@ def require_sendable(outcome: GuardOutcome, config: GuardConfig) -> GuardOutcome
     """
     trace, failure = outcome.trace, ""
     final = candidates(trace)[-1]
-    if faults := [guard for guard in final.guards if guard not in SENT_ALL_THE_SAME]:
+    if faults := [guard for guard in final.guards if guard not in ACCEPTED_GUARDS]:
         failure = f"guarded: {', '.join(faults)}"
         if config.on_failure == "closed":
             return _withhold(outcome, config.refusal, failure)
-        usable = [c.text for c in candidates(trace) if not set(c.guards) - SENT_ALL_THE_SAME]
+        usable = [c.text for c in candidates(trace) if not set(c.guards) - ACCEPTED_GUARDS]
         text = usable[-1] if usable else trace.response.text
         if text != trace.final:
             return _withhold(outcome, text, failure)._replace(failure=failure)
@@ -215,17 +231,6 @@ def _worst(checks: Sequence[Check], least: float) -> Check | None:
 
 def _principle(constitution: Constitution, principle_id: str) -> Principle:
     return next(m.principle for m in constitution.members if m.principle.id == principle_id)
-
-
-class _Judged(NamedTuple):
-    """The judge's scores of an answer, and its reasoning before each."""
-
-    scores: tuple[Scores, ...]
-    thoughts: tuple[Generation, ...]
-
-
-def _as_checks(members: Sequence[Member], scores: Sequence[Scores]) -> tuple[Check, ...]:
-    return tuple(Check(m.principle.id, s) for m, s in zip(members, scores, strict=True))
 
 
 def _each_text_once(answers: Sequence[Generation], without: Generation) -> list[Generation]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import Any
 
 from cai.digest import digest
 from cai.pipeline.steps import BuildStage, Draws
@@ -48,7 +49,7 @@ class AnswerRequest:
         meta = {"user": self.user} if self.user else {}
         return Prompt(self.id, self.messages, f"served {now}", meta)
 
-    def drawn_as(self) -> Prompt:
+    def seed_prompt(self) -> Prompt:
         """The prompt that every draw is seeded by: with a seed, equal requests have equal ones."""
         if self.seed is None:
             return Prompt(self.id, self.messages)
@@ -68,11 +69,10 @@ class RequestDraws(Draws):
         sampling = Draws.sampling(self, prompt, stage, *place, stop=stop)
         if stage not in _ANSWERS:
             return sampling
-        asked = self.request
-        return replace(
-            sampling,
-            temperature=sampling.temperature if asked.temperature is None else asked.temperature,
-            top_p=sampling.top_p if asked.top_p is None else asked.top_p,
-            max_new_tokens=asked.max_new_tokens or sampling.max_new_tokens,
-            stop=asked.stop or sampling.stop,
-        )
+        settings: dict[str, Any] = {
+            "temperature": self.request.temperature,
+            "top_p": self.request.top_p,
+            "max_new_tokens": self.request.max_new_tokens,
+            "stop": self.request.stop or None,
+        }
+        return replace(sampling, **{k: v for k, v in settings.items() if v is not None})

@@ -158,7 +158,7 @@ class GuardSession:
             request=request.request,
         )
         steps = guarded(
-            request.request.drawn_as(), self._constitution, draws, self.config, self._ranking
+            request.request.seed_prompt(), self._constitution, draws, self.config, self._ranking
         )
         results: tuple[Result, ...] | None = None
         try:

@@ -20,7 +20,7 @@ from cai.backends.local import LocalBackend
 from cai.constitution.load import load_constitution
 from cai.errors import ModelError
 from cai.guard.app import guard_app
-from cai.guard.chat_api import Served
+from cai.guard.chat_api import ReplyFacts
 from cai.guard.config import GuardConfig
 from cai.guard.run import recorded_run
 from cai.guard.session import GuardSession
@@ -93,7 +93,7 @@ def serving(
     worker = GuardWorker(session, most_open)
     name = models.generator.info.name
     worker.start()
-    app = guard_app(worker, Served(name, "r-1"), key=key, names=None if key else LOOPBACK)
+    app = guard_app(worker, ReplyFacts(name, "r-1"), key=key, names=None if key else LOOPBACK)
     try:
         with LocalServer(app).running() as server:
             yield Client(server.port, worker, out, name)

@@ -57,7 +57,7 @@ def run(
 ) -> tuple[GuardOutcome, list[Ask]]:
     request = AnswerRequest(prompt().messages, **asked)
     draws = RequestDraws(request=request, temperature=1.0)
-    return play(guarded(request.drawn_as(), rules, draws, config, ranking), reply)
+    return play(guarded(request.seed_prompt(), rules, draws, config, ranking), reply)
 
 
 # -- filter ----------------------------------------------------------------------------------------
@@ -258,9 +258,9 @@ def test_answers_and_revisions_are_sampled_as_asked_and_critiques_as_set() -> No
 
 def test_equal_requests_are_drawn_alike_with_a_seed_alone() -> None:
     one, other = (AnswerRequest(prompt().messages, seed=3) for _ in range(2))
-    assert one.drawn_as() == other.drawn_as() and one.trace_id != other.trace_id
+    assert one.seed_prompt() == other.seed_prompt() and one.trace_id != other.trace_id
     one, other = (AnswerRequest(prompt().messages) for _ in range(2))
-    assert one.drawn_as() != other.drawn_as()
+    assert one.seed_prompt() != other.seed_prompt()
 
 
 @pytest.mark.parametrize(
