@@ -139,17 +139,23 @@ async def probe_scoring(model: ServedModel, url: str) -> dict[ScoringMethod, Abi
 
 
 async def _probe_top(model: ServedModel, url: str) -> Ability:
+    """Whether the likeliest tokens are given with a response that has some: one that the model
+    ends at once shows nothing."""
     ability: Ability = "refused"
     for number in _TOP:
         fields = {**model.own_distribution, **model.logprob_fields(number)}
-        try:
-            tokens = (await _respond(model, url, fields)).tokens
-        except RefusedError:
-            continue
-        if tokens and all(len(token.top) > 1 for token in tokens):
-            model.top_logprobs = min(number, *(len(token.top) for token in tokens))
-            return "works"
-        ability = "ignored"
+        for seed in range(_TRIES):
+            try:
+                choice = await _respond(model, url, {**fields, "seed": seed})
+            except RefusedError:
+                break
+            sizes = [len(token.top) for token in choice.tokens]
+            if sizes and min(sizes) > 1:
+                model.top_logprobs = min(number, *sizes)
+                return "works"
+            ability = "ignored"
+            if choice.reply.answer:
+                break
     return ability
 
 
@@ -250,7 +256,7 @@ async def _first_token(model: ServedModel, url: str) -> ServerToken | None:
     fields = {**model.own_distribution, "temperature": 0.0}
     fields |= model.logprob_fields(model.top_logprobs)
     with suppress(RefusedError):
-        return (await _respond(model, url, fields)).tokens[0]
+        return next(iter((await _respond(model, url, fields)).tokens), None)
     return None
 
 

@@ -239,3 +239,14 @@ def test_two_endpoints_share_the_work_and_must_be_equal() -> None:
         with ServerBackend.connect(address) as backend:
             texts(backend, [f"Question {n}." for n in range(30)])
         assert min(one.record.answered, two.record.answered) > 5
+
+
+def test_a_response_that_ends_at_once_says_nothing_of_logprobs() -> None:
+    def words(asked: dict[str, Any]) -> str:
+        return "" if asked.get("seed") == 0 and asked.get("logprobs") else "Cat, dog, cow."
+
+    with (
+        FaultyServer(share=0.0).says(words) as server,
+        ServerBackend.connect(entry(server)) as backend,
+    ):
+        backend.verify([LETTERS])
