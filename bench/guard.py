@@ -140,20 +140,20 @@ def flaws(request: WorldRequest, answer: Answered) -> dict[str, bool]:
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """Every method's answers: seconds one at a time, tokens, and ground truth by kind."""
     ways, requests = answerers(arguments), draw_requests(arguments.n)
-    asked = as_asked(requests, arguments.temperature)
+    messages = as_asked(requests, arguments.temperature)
     answers: dict[str, list[Answered]] = {name: [] for name in ways}
     seconds: dict[str, list[float]] = {name: [] for name in ways}
-    timed = min(arguments.timed, len(asked))
+    timed = min(arguments.timed, len(messages))
     for answer in ways.values():
-        answer(asked[-1:])  # warm
+        answer(messages[-1:])  # warm
     for number in range(timed):
         for name, answer in ways.items():
             begin = time.perf_counter()
-            answers[name] += answer(asked[number : number + 1])
+            answers[name] += answer(messages[number : number + 1])
             seconds[name].append(time.perf_counter() - begin)
         print(f"  timed {number + 1} of {timed}", file=sys.stderr, flush=True)
     for name, answer in ways.items():
-        answers[name] += answer(asked[timed:])
+        answers[name] += answer(messages[timed:])
         assert len(answers[name]) == len(requests), f"{name} left requests unanswered"
         print(f"  answered {name}", file=sys.stderr, flush=True)
     return {

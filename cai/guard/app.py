@@ -180,9 +180,9 @@ class BearerToken:
         self._app, self._key = app, key.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        scheme, _, given = Headers(scope=scope).get("authorization", "").partition(" ")
-        admitted = scheme.lower() == "bearer" and hmac.compare_digest(given.encode(), self._key)
-        if admitted or scope["path"] == HEALTH:
+        scheme, _, key = Headers(scope=scope).get("authorization", "").partition(" ")
+        is_right = scheme.lower() == "bearer" and hmac.compare_digest(key.encode(), self._key)
+        if is_right or scope["path"] == HEALTH:
             await self._app(scope, receive, send)
             return
         error = ApiError(

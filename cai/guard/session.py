@@ -7,6 +7,7 @@ and an answer is handed over once it is on disk.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
@@ -92,6 +93,7 @@ class GuardSession:
         verify_guard(self._constitution, models, config, ranked=ranking is not None)
         self._models, self._records, self._ranking = models, records, ranking
         self._open: dict[str, OpenRequest] = {}
+        self._waiting: deque[OpenRequest] = deque()
         self._settled: list[tuple[OpenRequest, GuardOutcome | CaiError]] = []
 
     def open(self, request: AnswerRequest) -> OpenRequest:
@@ -108,6 +110,7 @@ class GuardSession:
         """
 
         def turn() -> None:
+            self._receive(arrivals)
             self._expire()
             self._hand_over()
             tick()
@@ -129,18 +132,29 @@ class GuardSession:
             for request in (*self._open.values(), *(request for request, _ in self._settled)):
                 request.resolve(reason)
             self._open.clear()
+            self._waiting.clear()
             self._settled.clear()
             raise
 
     def _tasks(
         self, arrivals: Iterator[OpenRequest | None]
     ) -> Iterator[PromptTask[GuardOutcome] | None]:
-        for request in arrivals:
+        """A task for each request that still waits; None where none has arrived just now."""
+        while True:
+            self._receive(arrivals)
+            request = self._waiting.popleft() if self._waiting else None
             if request is None:
                 yield None
-                continue
+            elif request.prompt.id in self._open:
+                yield PromptTask(request.prompt.id, request.prompt, self._steps(request))
+
+    def _receive(self, arrivals: Iterator[OpenRequest | None]) -> None:
+        """Take all that has arrived, so that its time is watched while the models are busy."""
+        for request in arrivals:
+            if request is None:
+                break
             self._open[request.prompt.id] = request
-            yield PromptTask(request.prompt.id, request.prompt, self._steps(request))
+            self._waiting.append(request)
 
     def _steps(self, request: OpenRequest) -> Steps[GuardOutcome]:
         """The guard's procedure, ended where nobody waits for it; notes the first answer."""

@@ -42,8 +42,9 @@ class Gated(ScriptedBackend):
         return super().poll(timeout)
 
 
-def gated(answer: str = "Fine.") -> Gated:
-    return Gated(replies=[("Name what", CLEAN), ("", answer)], scores=[("", {CLEAN: 0.9})])
+def gated(answer: str = "Fine.", **more: Any) -> Gated:
+    replies = [("Name what", CLEAN), ("", answer)]
+    return Gated(replies=replies, scores=[("", {CLEAN: 0.9})], **more)
 
 
 def failing(error: Exception) -> Any:

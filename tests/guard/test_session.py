@@ -263,6 +263,17 @@ def test_a_request_that_comes_while_others_wait_is_taken_at_once() -> None:
         backend.gate.set()
 
 
+def test_a_request_that_waits_for_a_busy_model_is_not_forgotten() -> None:
+    """Its time runs, too, while the model has room for one conversation alone."""
+    backend = gated(capacity=1)
+    with working(backend, timeout=0.3) as worker:
+        waiting = [worker.submit(AnswerRequest(HELLO)) for _ in range(3)]
+        errors = [w.answer.exception(5) for w in waiting]
+        assert all(isinstance(error, AnswerTimeoutError) for error in errors)
+        backend.gate.set()
+        assert worker.submit(AnswerRequest(HELLO)).answer.result(10).text == "Fine."
+
+
 def test_who_waits_when_it_stops_is_told() -> None:
     with working(gated()) as worker:
         waiting = [worker.submit(AnswerRequest(HELLO)) for _ in range(20)]  # more than its capacity
