@@ -7,7 +7,8 @@
 Answers follow https://platform.openai.com/docs/api-reference; the words are the toy model's and
 depend on the request's body alone. Faults hit the two completion endpoints, not /v1/models.
 
-Run as a program, it serves in a process of its own until it is killed, and prints its address:
+Run as a program, it serves in a process of its own until it is killed, prints its address, and
+answers `GET /record` with a summary of its record:
 `python -m tests.servers.faulty --share 0 --slow 0.01`.
 """
 
@@ -16,14 +17,24 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import random
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, Self
+from importlib import import_module
+from typing import Any, Self, get_args
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope, Send
 
-from tests.servers.answers import Answers, Json, Reasoning, has_prompt, max_tokens_of, prompts_of
+from tests.servers.answers import (
+    Answers,
+    Json,
+    Logprobs,
+    Reasoning,
+    has_prompt,
+    max_tokens_of,
+    prompts_of,
+)
 from tests.servers.faults import MIX, Failing, Fault, draw, respond, retry_after
 from tests.servers.loopback import LoopbackServer, left
 from tests.servers.record import Call, Record
@@ -68,6 +79,7 @@ class FaultyServer:
     ) -> None:
         self._seed, self._share, self._faults, self._at_most = seed, share, tuple(faults), at_most
         self._delay, self._hang, self._drip = delay, hang_seconds, drip_seconds
+        self._jitter = 0.0
         self._dead_after: int | None = None
         self._limit: tuple[int, float | None] | None = None
         self._refusal: Refusal | None = None
@@ -99,9 +111,9 @@ class FaultyServer:
         self._dead_after = requests
         return self
 
-    def slow(self, seconds: float) -> Self:
-        """Right answers take that long (back-pressure)."""
-        self._delay = seconds
+    def slow(self, seconds: float, *, jitter: float = 0.0) -> Self:
+        """Right answers take that long (back-pressure), and up to `jitter` more, at random."""
+        self._delay, self._jitter = seconds, jitter
         return self
 
     def limit(self, requests: int, *, retry_after: float | None = None) -> Self:
@@ -129,7 +141,7 @@ class FaultyServer:
         self._answers.logprobs = "ignored"
         return self
 
-    def lies(self, how: Literal["empty", "null", "shifted"]) -> Self:
+    def lies(self, how: Logprobs) -> Self:
         """`logprobs` is there with nothing in it, or with the echo's numbers one token off."""
         self._answers.logprobs = how
         return self
@@ -149,6 +161,9 @@ class FaultyServer:
         try:
             body = await request.body()
         except ClientDisconnect:
+            return
+        if scope["path"] == "/record":
+            await respond(send, 200, json.dumps(self.record.summary()).encode())
             return
         digest = hashlib.blake2b(scope["path"].encode() + b"\0" + body, digest_size=8).hexdigest()
         authorization = request.headers.get("authorization")
@@ -172,7 +187,9 @@ class FaultyServer:
                 self.record.faults[fault] += 1
                 status = await self._fail(fault, answer, digest, scope, receive, send)
                 self.record.answered += status == 200
-            elif self._delay and await left(receive, seconds=self._delay):
+            elif (delay := self._delay + random.uniform(0, self._jitter)) and await left(
+                receive, seconds=delay
+            ):
                 self.record.abandoned += 1
             else:
                 await respond(send, 200, json.dumps(answer).encode())
@@ -252,16 +269,36 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--share", type=float, default=0.0)
+    parser.add_argument("--hang", type=float, default=30.0, help="seconds of no response")
     parser.add_argument("--slow", type=float, default=0.0)
+    parser.add_argument("--jitter", type=float, default=0.0)
     parser.add_argument("--dead-after", type=int)
+    parser.add_argument("--key")
+    parser.add_argument("--context", type=int, help="tokens of prompt and answer")
+    parser.add_argument("--logprobs", choices=get_args(Logprobs), default="served")
+    parser.add_argument("--keep", type=int, default=1000, help="calls that the record keeps")
     parser.add_argument("--says", help="the text of all answers")
+    parser.add_argument("--words", help="MODULE:FUNCTION, from a request's body to an answer")
     options = parser.parse_args()
-    server = FaultyServer(options.seed, share=options.share, port=options.port, keep=1000)
+    server = FaultyServer(
+        options.seed,
+        share=options.share,
+        hang_seconds=options.hang,
+        port=options.port,
+        keep=options.keep,
+    )
     if options.dead_after is not None:
         server.dead_after(options.dead_after)
+    if options.key is not None:
+        server.requires_key(options.key)
+    if options.context is not None:
+        server.context(options.context)
     if options.says is not None:
         server.says(options.says)
-    with server.slow(options.slow):
+    if options.words is not None:
+        module, _, function = options.words.partition(":")
+        server.says(getattr(import_module(module), function))
+    with server.lies(options.logprobs).slow(options.slow, jitter=options.jitter):
         print(server.url, flush=True)
         while True:
             time.sleep(3600)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter, defaultdict, deque
 from dataclasses import dataclass, field
+from typing import Any
 
 from tests.servers.faults import Fault
 
@@ -77,3 +78,29 @@ class Record:
     def wait(self, digest: str, seconds: float) -> None:
         """A Retry-After was given."""
         self.earliest[digest] = time.monotonic() + seconds
+
+    def summary(self) -> dict[str, Any]:
+        """Counts for a reader in another process.
+
+        bodies: different requests. repeats: requests beyond the first of each body. early: seconds
+        by which requests came before their Retry-After. refused_again: bodies that came again
+        after a refusal (4xx but 429), of the calls that are kept.
+        """
+        statuses = Counter(call.status for call in self.calls)
+        refused = {c.digest for c in self.calls if c.status and 400 <= c.status < 500} - {
+            c.digest for c in self.calls if c.status == 429
+        }
+        return {
+            "requests": self.requests,
+            "answered": self.answered,
+            "abandoned": self.abandoned,
+            "peak": self.peak,
+            "bodies": len(self.attempts),
+            "repeats": self.requests - len(self.attempts),
+            "faults": {fault.value: count for fault, count in sorted(self.faults.items())},
+            "statuses": {str(status): count for status, count in statuses.items()},
+            "early": [violation.seconds for violation in self.violations],
+            "authorizations": sorted(self.authorizations),
+            "refused": len(refused),
+            "refused_again": sum(self.attempts[digest] > 1 for digest in refused),
+        }

@@ -25,6 +25,7 @@ import pytest
 from tests.servers import refusals, toy_lm
 from tests.servers.faults import BAD_ANSWERS, MIX, STATUSES, Fault, draw
 from tests.servers.faulty import FaultyServer
+from tests.servers.process import FaultyProcess
 from tests.servers.refusals import ContextWords
 
 MESSAGES = [{"role": "user", "content": "May I?"}]
@@ -382,3 +383,27 @@ def test_as_a_program() -> None:
                 httpx2.post(url, json=CHAT)
         finally:
             program.send_signal(signal.SIGTERM)
+
+
+def test_the_record_of_a_server_in_another_process() -> None:
+    """Six requests of four bodies: one answered twice, one once, one refused twice, one once."""
+    with FaultyProcess("--key", "k", "--context", 300, "--says", "Yes.", "--slow", 0.05) as server:
+        url = f"{server.url}/chat/completions"
+
+        def post(seed: int, text: str = "May I?", key: str = "k") -> int:
+            body = {**CHAT, "seed": seed, "messages": [{"role": "user", "content": text}]}
+            headers = {"Authorization": f"Bearer {key}"}
+            return httpx2.post(url, json=body, headers=headers, timeout=10).status_code
+
+        with ThreadPoolExecutor(2) as pool:
+            assert list(pool.map(post, (1, 2))) == [200, 200]
+        assert [post(1), post(3, "May I? " * 200), post(3, "May I? " * 200)] == [200, 400, 400]
+        assert post(4, key="x") == 401
+        record = server.record()
+    assert server.port == int(httpx2.URL(url).port or 0)
+    assert record["peak"] == 2
+    assert record["statuses"] == {"200": 3, "400": 2, "401": 1}
+    assert [record[name] for name in ("requests", "answered", "bodies", "repeats")] == [6, 3, 4, 2]
+    assert (record["refused"], record["refused_again"]) == (2, 1)
+    assert record["authorizations"] == ["Bearer k", "Bearer x"]
+    assert record["early"] == [] and record["faults"] == {}
