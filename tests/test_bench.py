@@ -18,6 +18,7 @@ RUNS = {
     "feedback": ("--repeats", "1", "--principles", "3", "--prefix", "40"),
     "generate": ("--repeats", "1", "--conversations", "2", "--batch", "2"),
     "guard": ("--n", "1", "--timed", "1"),
+    "reliability": ("--only", "6,13", "--scale", "0.1", "--out", "reliability"),
     "startup": ("--runs", "1"),
     "store": ("--steps", "3000"),
     "two_runs": (f"{MINIATURE}.json", f"{MINIATURE}-seed-0.json"),
@@ -34,6 +35,7 @@ INSIDES = {
     "noise",
     "ppo_curve",
     "reward_hh",
+    "server_agreement",
     "store",
 }
 """Scripts that measure a part of cai by itself."""
