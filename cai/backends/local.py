@@ -1,4 +1,4 @@
-"""The backend of a local model: encoding, cache keys and queues. `cai.models` computes."""
+"""The backend of a local model: its queues. `cai.models` computes."""
 
 from __future__ import annotations
 
@@ -6,41 +6,18 @@ import math
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
 
 from cai.backends.base import GroupResult, ModelInfo, Prepared, Throughput
-from cai.decoding import Decoding, key_facts
-from cai.digest import digest
-from cai.errors import CaiError, PromptError, UsageError
+from cai.backends.encoding import GeneratePayload, RequestEncoder, ScorePayload
+from cai.errors import CaiError
 from cai.models.generate import Sampler
 from cai.models.load import LoadedModel, load_model
 from cai.models.response import Job
-from cai.models.score import OptionScorer, ScoringTask
+from cai.models.score import OptionScorer
 from cai.text.encode import Encoded
 from cai.text.template import TemplateOptions
-from cai.types import Generate, Generation, Request, Result, Sampling, Score, Scores
-
-MIN_RESPONSE = 16
-"""Fewest tokens of context left for a response (or `max_new_tokens`, if that is less)."""
-
-
-@dataclass(frozen=True, slots=True)
-class _GeneratePayload:
-    """A prepared `Generate`: its tokens, sampling and token limits."""
-
-    encoded: Encoded
-    limit: int
-    sampling: Sampling
-    reasoning_limit: int
-
-
-@dataclass(frozen=True, slots=True)
-class _ScorePayload:
-    """A prepared `Score`: its tokens and options."""
-
-    encoded: Encoded
-    task: ScoringTask
+from cai.types import Generate, Generation, Request, Result, Score, Scores
 
 
 @dataclass
@@ -76,9 +53,9 @@ class LocalBackend:
     """
 
     def __init__(self, loaded: LoadedModel, batch_size: int = 16) -> None:
-        self.encoder = loaded.encoder
-        self.context = loaded.context
         self._info = _info(loaded)
+        self.encoder = loaded.encoder
+        self._requests = RequestEncoder(self._info, loaded.encoder, loaded.context)
         self._capacity = batch_size
         self._weights = loaded.weights
         with self._weights():  # both test how this model can be batched
@@ -132,38 +109,17 @@ class LocalBackend:
 
         Raises `PromptError` when the text can't be encoded or leaves too little of the context.
         """
-        if isinstance(request, Generate):
-            encoded = self.encoder.encode(request.messages, request.prefill or None)
-            limit = self._limit(len(encoded.ids), request.sampling)
-            room = self.context - len(encoded.ids)
-            reasoning_limit = 0
-            if self.encoder.marker_ids:
-                reasoning_limit = min(request.sampling.max_reasoning_tokens, room - limit)
-            own = self._info.sampling
-            sampling = replace(request.sampling, **asdict(Decoding.of(request.sampling, own)))
-            facts = {"sampling": key_facts(sampling), "limit": limit}
-            if reasoning_limit:
-                facts["reasoning"] = reasoning_limit
-            key = self._key("generate", encoded, facts)
-            return Prepared(
-                request, key, _GeneratePayload(encoded, limit, sampling, reasoning_limit)
-            )
-        encoded = self.encoder.encode(
-            request.messages, request.prefill, reasoning=request.reasoning
-        )
-        task = self._task(request, encoded)
-        key = self._key("score", encoded, {"options": task.options, "start": task.start})
-        return Prepared(request, key, _ScorePayload(encoded, task))
+        return self._requests.prepare(request)
 
     def submit(self, ticket: int, group: Sequence[Prepared], conversation: str) -> None:
         """Queue a group of requests of one kind."""
         requests = tuple(group)
         pending = _Group(ticket, requests)
-        if all(isinstance(p.payload, _ScorePayload) for p in requests):
+        if all(isinstance(p.payload, ScorePayload) for p in requests):
             self._scoring.append(pending)
             return
         for place, prepared in enumerate(requests):
-            if not isinstance(prepared.payload, _GeneratePayload) or not isinstance(
+            if not isinstance(prepared.payload, GeneratePayload) or not isinstance(
                 prepared.request, Generate
             ):
                 raise ValueError("a group holds generations or scores, not both")
@@ -198,43 +154,6 @@ class LocalBackend:
     def release(self, conversation: str) -> None:
         """Free the KV cache of a conversation that is over."""
         self._sampler.release(conversation)
-
-    # -- requests -------------------------------------------------------------------------------
-
-    def _key(self, kind: str, encoded: Encoded, rest: dict[str, Any]) -> str:
-        model = self._info.fingerprint
-        return digest({"kind": kind, "model": model, "ids": encoded.ids, **rest})
-
-    def _limit(self, tokens: int, sampling: Sampling) -> int:
-        """The most tokens of a response to a prompt of `tokens` tokens."""
-        if sampling.max_new_tokens < 1:
-            raise UsageError(f"max_new_tokens is {sampling.max_new_tokens}; it must be 1 or more.")
-        room = self.context - tokens
-        if room < min(MIN_RESPONSE, sampling.max_new_tokens):
-            raise PromptError(
-                f"too long: the prompt has {tokens} tokens; the model takes {self.context} in all,"
-                f" which leaves {max(room, 0)} for the response",
-                hint="Shorten the row, or use a model with a longer context.",
-            )
-        return min(sampling.max_new_tokens, room)
-
-    def _task(self, request: Score, encoded: Encoded) -> ScoringTask:
-        if not request.options or not all(request.options):
-            raise UsageError("A score needs options, and none of them empty.")
-        options = [
-            self.encoder.encode(
-                request.messages, request.prefill + option, reasoning=request.reasoning
-            ).ids
-            for option in request.options
-        ]
-        longest = max(map(len, options))
-        if longest > self.context:
-            raise PromptError(
-                f"too long: the prompt with its longest option has {longest} tokens; the model"
-                f" takes {self.context}",
-                hint="Shorten the row, or use a model with a longer context.",
-            )
-        return ScoringTask.of(encoded.ids, options)
 
     # -- results --------------------------------------------------------------------------------
 
