@@ -54,7 +54,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "serving": {"h11", "starlette", "uvicorn"},
     "losses": {"torch"},
     "models": {"huggingface_hub", "peft", "safetensors", "torch", "transformers"},
-    "backends": {"aiolimiter", "httpx2", "pydantic", "yaml"},
+    "backends": {"aiolimiter", "httpx2", "pydantic", "ray", "yaml"},
     "data": {"pyarrow", "yaml"},
     "pipeline": {"yaml"},
     "training": {"accelerate", "safetensors", "torch", "yaml"},
