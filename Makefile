@@ -21,7 +21,7 @@ PINS   := -c constraints.txt
 TORCH  ?= $(if $(PINS),$(shell grep '^torch==' constraints.txt),torch)
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PINS)
 
-.PHONY: demo align test test-newest test-real test-servers test-slow test-peers lint format docs wheel-check clean help
+.PHONY: demo align test test-newest test-real test-servers test-distributed test-slow test-peers lint format docs wheel-check clean help
 
 help:            ## show this list
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  +##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -39,7 +39,7 @@ align: $(VENV)/.runtime  ## build data, train every stage on the miniature, judg
 
 test: $(VENV)/.dev       ## lint the content, then the default suite (minutes; skips what needs Chromium where there is none)
 	$(BIN)/cai lint
-	$(PYTEST) $(SHARED) -m "not slow and not peers and not real and not servers"
+	$(PYTEST) $(SHARED) -m "not slow and not peers and not real and not servers and not distributed"
 
 test-newest:             ## the default suite on the newest release of every dependency, in .venv-newest
 	rm -rf .venv-newest
@@ -51,8 +51,12 @@ test-real: $(VENV)/.real  ## on real tokenizers and a real model, fetched once f
 test-servers: $(VENV)/.servers  ## against llama.cpp's server and transformers serve (builds llama.cpp once: ten minutes)
 	CAI_SERVERS=$(abspath $(VENV))/servers CAI_REAL_MODELS=$(abspath $(VENV))/real $(PYTEST) -m servers
 
+test-distributed: $(VENV)/.dev  ## several processes: training by torchrun, builds on Ray
+	$(PIP) -e '.[dev,ray]'
+	$(PYTEST) -m distributed
+
 test-slow: $(VENV)/.dev  ## tests that take minutes: kills, long runs
-	$(PYTEST) $(SHARED) -m "slow and not peers and not real and not servers"
+	$(PYTEST) $(SHARED) -m "slow and not peers and not real and not servers and not distributed"
 
 test-peers: $(VENV)/.peers  ## against TRL's trainers, and the clients of the labelling tools
 	CAI_TRL_PPO=$(VENV)/trl-ppo $(PYTEST) $(SHARED) -m peers

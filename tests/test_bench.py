@@ -34,6 +34,7 @@ INSIDES = {
     "guard",
     "noise",
     "ppo_curve",
+    "ray_scaling",
     "reward_hh",
     "server_agreement",
     "store",

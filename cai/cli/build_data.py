@@ -12,8 +12,9 @@ from cai.cli import gates
 from cai.cli.build_estimate import build_probe_option
 from cai.cli.config_file import config_file_option
 from cai.cli.defaults import choose_prompts
+from cai.cli.engine import engine_models, engine_options
 from cai.cli.output import counted, json_option, print_json, warn
-from cai.cli.roles import build_options, load_options, make_models, models_of, prompt_options
+from cai.cli.roles import build_options, load_options, models_of, prompt_options
 from cai.errors import UsageError
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ _NOT_SETTINGS = (
     " answers that it chooses from (exit 5).  [default: warn]",
 )
 @load_options
+@engine_options
 @click.option("--wait", is_flag=True, help="Wait for another build on the same store to finish.")
 @click.option(
     "--repair",
@@ -152,28 +154,28 @@ def command(
         if repair:
             _repair(store)
         options["date"] = options["date"] or date_of_run(store, out.name)
-        models = make_models(options)  # once nothing else can be in the way
-        _require_prices(models, budget)
-        if not replace_signed:
-            state = build_state(
-                loaded, prompts, store, models, config, name=out.name, source=prompts.path.name
-            )
-            refuse_signed(out, state.run_id, parquet=parquet)
-        if not quiet:
-            _warn_of_unknown_words(models, loaded, prompts, config.limit)
-        with BuildProgress(quiet=quiet) as show:
-            run = build(
-                loaded,
-                prompts,
-                store,
-                models,
-                config,
-                name=out.name,
-                source=prompts.path.name,
-                progress=show,
-                on_examination=examined,
-                budget=budget,
-            )
+        with engine_models(options) as models:  # once nothing else can be in the way
+            _require_prices(models, budget)
+            if not replace_signed:
+                state = build_state(
+                    loaded, prompts, store, models, config, name=out.name, source=prompts.path.name
+                )
+                refuse_signed(out, state.run_id, parquet=parquet)
+            if not quiet:
+                _warn_of_unknown_words(models, loaded, prompts, config.limit)
+            with BuildProgress(quiet=quiet) as show:
+                run = build(
+                    loaded,
+                    prompts,
+                    store,
+                    models,
+                    config,
+                    name=out.name,
+                    source=prompts.path.name,
+                    progress=show,
+                    on_examination=examined,
+                    budget=budget,
+                )
         if require_signal is not None:
             gates.require_signal(store, run.id, require_signal)
         manifest = export(store, run.id, out, parquet=parquet, licence=licence)
@@ -188,10 +190,8 @@ def command(
 
 def _require_prices(models: Models, budget: float | None) -> None:
     """Raise `UsageError` for a budget if no served model has a price."""
-    from cai.backends.server import ServerBackend
-
-    served = [b for b in models.by_role.values() if isinstance(b, ServerBackend)]
-    if budget is not None and not any(backend.has_price for backend in served):
+    prices = [getattr(backend, "has_price", False) for backend in models.by_role.values()]
+    if budget is not None and not any(prices):
         raise UsageError(
             "--budget needs the price of a served model, and none has one",
             hint="Give it in cai.yaml: price: {prompt: 0.10, response: 0.40}, of a million tokens.",

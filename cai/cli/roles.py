@@ -20,7 +20,8 @@ from cai.errors import UsageError
 from cai.pipeline.config import BuildConfig
 
 if TYPE_CHECKING:
-    from cai.backends.base import Backend
+    from cai.backends.base import Backend, ModelInfo
+    from cai.backends.ray import Front
     from cai.backends.server import ServerBackend
     from cai.constitution.model_registry import ModelEntry, Price
     from cai.models.load import LoadedModel
@@ -239,12 +240,23 @@ def make_models(options: dict[str, Any]) -> Models:
     """Load the model of each role; a base that several roles share is loaded once."""
     from cai.pipeline.build import Models
 
-    chosen = role_models(options)
-    loader = _ModelLoader(options, set(chosen.values()))
-    models = Models(**{role: loader.backend(role_model) for role, role_model in chosen.items()})
+    models = Models(**role_backends(options, role_models(options)))
+    warn_of_thinking(options, models)
+    return models
+
+
+def role_backends(
+    options: dict[str, Any], chosen: Mapping[ModelRole, RoleModel]
+) -> dict[ModelRole, Backend]:
+    """The backend of each role; roles with the same model share one."""
+    loader = ModelLoader(options, set(chosen.values()))
+    return {role: loader.backend(role_model) for role, role_model in chosen.items()}
+
+
+def warn_of_thinking(options: Mapping[str, Any], models: Models) -> None:
+    """Say so where reasoning is asked for and no model can reason."""
     if options["thinking"] == "on" and not models.reasoners:
         warn("--thinking on has no effect: the chat template has no reasoning.", prefix="Warning: ")
-    return models
 
 
 def template_options(
@@ -267,7 +279,7 @@ def template_options(
     return TemplateOptions(date, thinking, parse_arguments(arguments))
 
 
-class _ModelLoader:
+class ModelLoader:
     """The backends of some models of roles, and the bases that they share."""
 
     def __init__(self, options: dict[str, Any], chosen: set[RoleModel]) -> None:
@@ -294,6 +306,17 @@ class _ModelLoader:
         if who not in self._backends:
             self._backends[who] = self._make(role_model, adapter)
         return self._backends[who]
+
+    def front(self, role_model: RoleModel, info: ModelInfo) -> Front:
+        """What prepares requests for a model that workers have loaded; info: the model there."""
+        if role_model.is_scripted or role_model.is_served:
+            return self.backend(role_model)
+        from cai.backends.encoding import RequestEncoder
+        from cai.models.load import context_of, load_config, load_encoder
+
+        config, _ = load_config(role_model.model, device="cpu")
+        encoder = load_encoder(role_model.model, self._template)
+        return RequestEncoder(info, encoder, context_of(config))
 
     def _make(self, role_model: RoleModel, adapter: Adapter | None) -> Backend:
         model = role_model.model
@@ -330,10 +353,15 @@ class _ModelLoader:
         return self._bases[place]
 
 
+def scripted_file(model: str) -> Path:
+    """The file of rules that the name of a scripted model holds."""
+    return Path(model.removeprefix(_SCRIPTED))
+
+
 def _script(model: str) -> Backend:
     from cai.backends.scripted import ScriptedBackend
 
-    return ScriptedBackend.from_yaml(Path(model.removeprefix(_SCRIPTED)))
+    return ScriptedBackend.from_yaml(scripted_file(model))
 
 
 def _place(role_model: RoleModel) -> str:
