@@ -26,16 +26,18 @@ from pathlib import Path
 from typing import Literal
 
 import cai
-from cai.backends.base import Backend
-from cai.backends.respond import respond
-from cai.backends.server import ServerBackend
-from cai.constitution.load import load_constitution
-from cai.constitution.model_registry import ModelEntry
-from cai.data.prompts import PromptFile
+from cai import (
+    ModelEntry,
+    Prompt,
+    PromptFile,
+    Sampling,
+    ServerBackend,
+    Store,
+    load_constitution,
+    respond,
+)
 from cai.miniature.prompts import PROMPTS
 from cai.pipeline.examine import neutral_pairs
-from cai.store.store import Store
-from cai.types import Prompt, Sampling
 from tests.servers.running import FLOAT32_KV, llama_cpp
 
 MODES: tuple[Literal["letters", "pointwise"], ...] = ("letters", "pointwise")
@@ -66,7 +68,7 @@ def served(gguf: Path, options: tuple[str, ...]) -> Iterator[ServerBackend]:
         yield backend
 
 
-def measure(here: Backend, there: ServerBackend, prompts: int, pairs: int) -> Agreement:
+def measure(here: cai.LocalBackend, there: ServerBackend, prompts: int, pairs: int) -> Agreement:
     begin = time.monotonic()
     rows = [row for row in PromptFile(PROMPTS) if isinstance(row, Prompt)][:prompts]
     greedy = Sampling(temperature=0.0, max_new_tokens=48)

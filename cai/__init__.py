@@ -31,12 +31,15 @@ if TYPE_CHECKING:
     from cai.backends.local import LocalBackend
     from cai.backends.respond import respond
     from cai.backends.scripted import ScriptedBackend
+    from cai.backends.server import ServerBackend
     from cai.constitution.load import load_constitution, load_principle
+    from cai.constitution.model_registry import ModelEntry
     from cai.data.export import export
     from cai.data.manifest import Manifest
     from cai.data.prompts import PromptFile
     from cai.data.training_run import read_run
     from cai.errors import (
+        BudgetError,
         CaiError,
         ContentError,
         DataError,
@@ -45,6 +48,7 @@ if TYPE_CHECKING:
         ModelError,
         Problem,
         PromptError,
+        ServerError,
         StoreError,
         TrainingError,
         UsageError,
@@ -77,6 +81,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "AnswerRequest": "cai.guard.request",
+    "BudgetError": "cai.errors",
     "BuildConfig": "cai.pipeline.config",
     "CaiError": "cai.errors",
     "Callbacks": "cai.training.train",
@@ -95,6 +100,7 @@ _HOMES = {
     "LocalBackend": "cai.backends.local",
     "Manifest": "cai.data.manifest",
     "Message": "cai.types",
+    "ModelEntry": "cai.constitution.model_registry",
     "ModelError": "cai.errors",
     "Models": "cai.pipeline.build",
     "PpoConfig": "cai.training.config",
@@ -109,6 +115,8 @@ _HOMES = {
     "RewardModel": "cai.training.reward_model",
     "Sampling": "cai.types",
     "ScriptedBackend": "cai.backends.scripted",
+    "ServerBackend": "cai.backends.server",
+    "ServerError": "cai.errors",
     "SftConfig": "cai.training.config",
     "Store": "cai.store.store",
     "StoreError": "cai.errors",
@@ -136,6 +144,8 @@ __all__ = [  # noqa: RUF022 — in the order of their use
     "load_model",
     "LocalBackend",
     "ScriptedBackend",
+    "ServerBackend",
+    "ModelEntry",
     "Models",
     "Sampling",
     "respond",
@@ -173,6 +183,8 @@ __all__ = [  # noqa: RUF022 — in the order of their use
     "DataError",
     "ModelError",
     "PromptError",
+    "ServerError",
+    "BudgetError",
     "StoreError",
     "GuardError",
     "TrainingError",
