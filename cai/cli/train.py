@@ -16,6 +16,7 @@ from cai.cli.output import counted, json_option, print_json
 from cai.cli.probe_option import probe_option, seconds_in_words, time_in_words
 from cai.errors import CaiError, UsageError
 from cai.training.config import CONFIGS, TrainConfig, build_config
+from cai.training.launcher import read_launch
 
 if TYPE_CHECKING:
     from cai.training.probe import StepProbe
@@ -68,10 +69,12 @@ def _command(stage: str) -> click.Command:
         config = build_config(
             kind, values | overrides, lambda n: "the command line" if n in overrides else where(n)
         )
+        first = read_launch().first
         if dry_run:
-            _dry_run(config, data, probe, as_json)
+            if first:
+                _dry_run(config, data, probe, as_json)
             return
-        _train(config, data, out or Path("runs") / stage, quiet, as_json)
+        _train(config, data, out or Path("runs") / stage, quiet or not first, as_json and first)
 
     return run
 
@@ -99,6 +102,7 @@ def _dry_run(config: TrainConfig, data: tuple[Path, ...], probe: bool, as_json: 
     if as_json:
         print_json({
             **dataclasses.asdict(need), "reasons": dict(need.reasons),
+            "processes": read_launch().size,
             "time": {"seconds": seconds, "reason": reason or None,
                      "measured": dataclasses.asdict(measured) if measured else None},
         })  # fmt: skip
@@ -111,6 +115,8 @@ def _dry_run(config: TrainConfig, data: tuple[Path, ...], probe: bool, as_json: 
         "memory": f"about {need.memory / 1e9:.1f} GB, calculated for the longest row",
     }
     total = measured.total if measured else 0.0
+    if (size := read_launch().size) > 1:
+        lines["processes"] = f"{size}; memory and time are those of one process on its own"
     lines["time"] = time_in_words(seconds, seconds, total, reason)
     if measured:
         steps = counted(measured.steps, "step")

@@ -13,7 +13,7 @@ The base's own dropout is always off, so that log-probabilities of one text can 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from functools import cached_property
 from pathlib import Path
@@ -151,13 +151,20 @@ class Backbone:
         self._lora("no_dropout")
         self._adapters.no_dropout(name)
 
-    def save_adapter(self, name: str, folder: Path | str) -> None:
-        """Save an adapter in PEFT's layout; in full training, the whole model and its tokenizer."""
+    def save_adapter(
+        self, name: str, folder: Path | str, weights: Mapping[str, Tensor] | None = None
+    ) -> None:
+        """Save an adapter in PEFT's layout; in full training, the whole model and its tokenizer.
+
+        weights: those to save in full training, where the model holds a part of each alone.
+        """
         if not self.full:
             self._adapters.save(name, Path(folder))
             return
         with quiet():
-            self._owner(name).save_pretrained(folder)
+            self._owner(name).save_pretrained(
+                folder, **({"state_dict": weights} if weights else {})
+            )
             self.encoder.save_tokenizer(folder)
 
     def freeze_reference(self) -> None:

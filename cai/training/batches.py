@@ -258,13 +258,12 @@ def score_all(
 ) -> list[float]:
     """Scores of any number of conversations, in their order. adapter: None for the base alone."""
     backbone.train(False)
-    scores = torch.zeros(len(sequences))
 
-    def score(batch: list[int]) -> None:
+    def score(batch: list[int]) -> Tensor:
         rows = collate([sequences[i] for i in batch]).to(backbone.device)
         with backbone.using(adapter):
-            scores[batch] = sequence_scores(backbone, head, rows).cpu()
+            return sequence_scores(backbone, head, rows)
 
     lengths = [len(sequence.ids) for sequence in sequences]
-    TokenBudget(micro_tokens).map(score, lengths, backbone.device)
-    return scores.tolist()
+    scores: list[float] = TokenBudget(micro_tokens).rows(score, lengths, backbone.device).tolist()
+    return scores

@@ -120,6 +120,18 @@ class TrainConfig:
         "Dtype of the frozen base. auto: bfloat16 where it is faster, else float32.",
         ("auto", *DTYPES),
     )
+    parallel: str = option(
+        "ddp",
+        "With several processes (torchrun, accelerate launch): ddp keeps the weights whole in each,"
+        " fsdp shards the layers' over them.",
+        ("ddp", "fsdp"),
+    )
+    process_timeout: float = option(
+        25.0,
+        "With several processes: end if one does not start, or gives no sign of life, for so many"
+        " seconds.",
+        least=5,
+    )
     gradient_checkpointing: bool = option(
         False, "Recompute activations in the backward pass: less memory, more time."
     )
@@ -158,6 +170,12 @@ class TrainConfig:
         if self.full and self.quantize:
             raise UsageError(
                 "--full and --quantize exclude each other: quantised weights can't be trained",
+                hint="Leave one of them out.",
+            )
+        if self.parallel == "fsdp" and self.quantize:
+            raise UsageError(
+                "--parallel fsdp and --quantize exclude each other: quantised weights are not"
+                " sharded",
                 hint="Leave one of them out.",
             )
         for name in LORA:

@@ -1,11 +1,21 @@
-"""Ctrl-C once: finish the step and save. Twice: stop at once."""
+"""Ctrl-C once: finish the step and save. Twice: stop at once.
+
+Where a launcher started the process, one Ctrl-C arrives twice: from the terminal, and from the
+launcher.
+"""
 
 from __future__ import annotations
 
 import signal
 import threading
+import time
 from types import FrameType, TracebackType
 from typing import Any
+
+from cai.training.processes import world
+
+_SAME_SECONDS = 3.0
+"""Seconds in which signals are one request, where there is a launcher."""
 
 
 class GracefulInterrupt:
@@ -13,6 +23,7 @@ class GracefulInterrupt:
 
     def __init__(self) -> None:
         self.requested = False
+        self._requested_at = 0.0
         self._handlers: dict[int, Any] = {}
 
     def __enter__(self) -> GracefulInterrupt:
@@ -31,6 +42,9 @@ class GracefulInterrupt:
             signal.signal(number, handler)
 
     def _request(self, number: int, frame: FrameType | None) -> None:
-        if self.requested:
+        now = time.monotonic()
+        same = world().size > 1 and now - self._requested_at < _SAME_SECONDS
+        if self.requested and not same:
             raise KeyboardInterrupt
-        self.requested = True
+        if not self.requested:
+            self.requested, self._requested_at = True, now

@@ -1,5 +1,8 @@
 """The training loop of every stage: steps, metrics, evaluations, checkpoints, Ctrl-C.
 
+Where a run has several processes, all run this loop; the first one writes. A checkpoint holds whole
+tensors, so a run may go on with another number of processes.
+
 The trainer defines a step: a batch of rows (`cai.training.rows`), or a rollout and the epochs that
 learn from it (`cai.training.ppo`).
 """
@@ -17,8 +20,11 @@ import torch
 from torch import Tensor
 
 from cai.errors import Interrupted, TrainingError
+from cai.text.seeds import derive
 from cai.training.checkpoint import load_tensors, restore_rng, rng_tensors, save_tensors
 from cai.training.interrupt import GracefulInterrupt
+from cai.training.processes import world
+from cai.training.sharding import is_sharded, local, whole
 from cai.training.trainer import Trainer, require_finite
 
 
@@ -57,9 +63,11 @@ class Loop:
 
     def resume(self) -> bool:
         """Resume from the checkpoint. Returns whether there is one."""
-        if not self.checkpoint.is_file():
+        file, here = self.checkpoint, world()
+        loaded = here.tensors_from_first(lambda: load_tensors(file) if file.is_file() else None)
+        if loaded is None:
             return False
-        tensors, state = load_tensors(self.checkpoint)
+        tensors, state = loaded
         try:
             self.trainer.load_state(tensors, state["trainer"])
             self.best = state["best"]
@@ -68,7 +76,10 @@ class Loop:
                 f"{self.checkpoint} holds no {error}: another version of cai wrote it",
                 hint="Train with another --out.",
             ) from None
-        restore_rng(tensors, self.device)
+        if here.first:
+            restore_rng(tensors, self.device)
+        else:  # what it would have drawn is not kept: other dropout than before the end of a run
+            torch.manual_seed(derive(torch.initial_seed(), here.rank, self.trainer.step))
         return True
 
     def run(self) -> None:
@@ -91,7 +102,7 @@ class Loop:
                 self._evaluate_when_due()
                 if step % self.save_every == 0 or self.trainer.done:
                     self.save()
-                if interrupt.requested and not self.trainer.done:
+                if world().any(interrupt.requested) and not self.trainer.done:
                     self.save()
                     raise Interrupted(
                         f"Stopped after step {step} of {steps}; all is kept.",
@@ -101,17 +112,28 @@ class Loop:
     def save(self) -> None:
         """Write the checkpoint."""
         self._require_finite_weights()
+        self._require_same_weights()
         tensors, state = self.trainer.state()
-        save_tensors(
-            self.checkpoint,
-            {**tensors, **rng_tensors(self.device)},
-            {"trainer": state, "best": self.best},
+        tensors = {**tensors, **rng_tensors(self.device)}
+        world().from_first(
+            lambda: save_tensors(self.checkpoint, tensors, {"trainer": state, "best": self.best})
         )
+
+    def _require_same_weights(self) -> None:
+        """Raise `TrainingError` unless all processes have trained the same weights."""
+        if world().size > 1:
+            trained = [p for p in self.trainer.parameters.values() if not is_sharded(p)]
+            world().require_same(
+                sum(p.detach().double().sum().item() for p in trained),
+                f"other weights after step {self.trainer.step}",
+                "The processes must run the same versions on the same kind of machine. The same"
+                " command resumes from the last checkpoint.",
+            )
 
     def _require_finite_weights(self) -> None:
         """Raise `TrainingError` if weights contain NaN or inf; a finite loss is no guarantee."""
-        finite = [p.detach().isfinite().all() for p in self.trainer.parameters.values()]
-        if not torch.stack(finite).all().item():
+        finite = [local(p).isfinite().all() for p in self.trainer.parameters.values()]
+        if world().any(not torch.stack(finite).all().item()):
             raise TrainingError(
                 f"The weights after step {self.trainer.step} contain NaN or inf",
                 hint="Try a lower --learning-rate or --dtype float32.",
@@ -141,5 +163,5 @@ class Loop:
 
     def _keep_best(self, best: dict[str, Any], tensors: Mapping[str, Tensor]) -> None:
         self.best = best
-        saved = {f"parameter/{name}": tensor for name, tensor in tensors.items()}
-        save_tensors(self.folder / "best.safetensors", saved, best)
+        saved = {f"parameter/{name}": whole(tensor) for name, tensor in tensors.items()}
+        world().from_first(lambda: save_tensors(self.folder / "best.safetensors", saved, best))

@@ -13,7 +13,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -29,11 +29,13 @@ from cai.training.config import OnPolicyConfig
 from cai.training.folder import Facts
 from cai.training.kl_controller import FixedKl, KlController
 from cai.training.metrics_log import ROLLOUTS, last_metrics, start_noise
-from cai.training.micro_batches import TokenBudget
+from cai.training.micro_batches import Metrics, TokenBudget
 from cai.training.monitors import AlarmBounds, Monitors, observe, rollout_warnings
 from cai.training.optimizer import Optimizer, Schedule
 from cai.training.policy import save_policy
+from cai.training.processes import world
 from cai.training.rollout import (
+    EncodedPrompt,
     Response,
     Rollout,
     draw_prompts,
@@ -44,10 +46,9 @@ from cai.training.rollout import (
     rollout_rows,
 )
 from cai.training.scoring import Scorer, ScoreScale
+from cai.training.sharding import whole
 from cai.training.trainer import LastGoodWeights, OnProgress, StepResult, Workload
 from cai.types import Prompt, SetAside
-
-T = TypeVar("T")
 
 EVALUATION_PROMPTS = 64
 """Most held-out prompts that are answered in an evaluation."""
@@ -59,7 +60,8 @@ class OnPolicyTrainer(ABC):
     """Samples, scores and monitors rollouts: a `StageTrainer` but for its `update`.
 
     A method's `update` calls `sample_responses`, `scorer`, `evaluate_rollout` and `watch`, then
-    learns by `forward` and `map_micro_batches`, and increments `step`.
+    learns by `forward` and `accumulate`, and increments `step`. Responses, scores and rollouts are
+    those of the whole update in every process; the work on them is shared.
 
     scorer: returns the scores that evaluations and monitors use.
 
@@ -192,11 +194,7 @@ class OnPolicyTrainer(ABC):
         """
         if not self.held_out:
             return {}
-        s = self.settings
-        responses = generate_responses(
-            self.backbone, self.policy, [(prompt, 0) for prompt in self.held_out], s.max_new_tokens,
-            s.temperature, s.seed, EVAL_SEED_STEP, self.max_reasoning_tokens,
-        )  # fmt: skip
+        responses = self._respond([(prompt, 0) for prompt in self.held_out], EVAL_SEED_STEP)
         scores = self.scorer(responses)
         rollout = self.evaluate_rollout(responses, self.scale(scores, responses))
         kl = rollout.kl.mean().item()
@@ -281,10 +279,27 @@ class OnPolicyTrainer(ABC):
         """Responses to the update's prompts, sampled from the policy."""
         s = self.settings
         prompts = draw_prompts(self.prompts, s.prompts_per_update, s.seed, self.step)
-        return generate_responses(
-            self.backbone, self.policy, prompts, s.max_new_tokens, s.temperature, s.seed, self.step,
-            self.max_reasoning_tokens,
-        )  # fmt: skip
+        return self._respond(prompts, self.step)
+
+    def _respond(self, prompts: Sequence[tuple[EncodedPrompt, int]], update: int) -> list[Response]:
+        """Responses to prompts, each with its epoch; a process samples those to its share of them.
+
+        Their seeds are the prompts', so they do not depend on who samples them. Under sharded
+        weights all sample all of them: every token needs all processes anyway.
+        """
+        s, here = self.settings, world()
+
+        def sample(some: Sequence[tuple[EncodedPrompt, int]]) -> list[Response]:
+            return generate_responses(
+                self.backbone, self.policy, some, s.max_new_tokens, s.temperature, s.seed, update,
+                self.max_reasoning_tokens,
+            )  # fmt: skip
+
+        if here.size == 1 or here.sharded:
+            return sample(prompts)
+        share = prompts[here.rank :: here.size]
+        parts = here.gather(sample(share) if share else [])
+        return [parts[i % here.size][i // here.size] for i in range(len(prompts))]
 
     @torch.no_grad()
     def evaluate_rollout(
@@ -298,16 +313,21 @@ class OnPolicyTrainer(ABC):
         groups: the responses that may share a micro-batch, each in one group; all by default.
         """
         mask = response_mask(responses, self.backbone.device)
-        logprobs, reference, values = torch.zeros(3, *mask.shape, device=self.backbone.device)
+        width = mask.shape[1]
 
-        def read(batch: list[int]) -> None:
+        def read(batch: list[int]) -> Tensor:
             micro_batch = [responses[i] for i in batch]
-            logprobs[batch], values[batch] = self.forward(micro_batch, mask.shape[1])
-            reference[batch], _ = logprobs_and_values(
-                self.backbone, self.reference, micro_batch, mask.shape[1], self.settings.temperature
+            logprobs, values = self.forward(micro_batch, width)
+            reference, _ = logprobs_and_values(
+                self.backbone, self.reference, micro_batch, width, self.settings.temperature
             )
+            return torch.stack([logprobs, reference, values], dim=1)
 
-        self.map_micro_batches(read, responses, groups)
+        rows = self.budget.rows(
+            read, _lengths(responses), self.backbone.device, shape=(3, width), groups=groups,
+            clear=self.optimizer.clear,
+        )  # fmt: skip
+        logprobs, reference, values = (rows[:, k].contiguous() for k in range(3))
         scaled_scores = to_device(torch.tensor(scores), self.backbone.device)
         return Rollout(mask, logprobs, reference, values, scaled_scores)
 
@@ -323,17 +343,17 @@ class OnPolicyTrainer(ABC):
         )
         return logprobs, torch.zeros_like(logprobs) if values is None else values
 
-    def map_micro_batches(
+    def accumulate(
         self,
-        work: Callable[[list[int]], T],
+        loss: Callable[[list[int]], tuple[Tensor, Metrics]],
         responses: Sequence[Response],
         groups: Sequence[Sequence[int]] | None = None,
-    ) -> list[T]:
-        """Call `work` on every micro-batch of responses, as `TokenBudget.map` does."""
-        lengths = [len(r.prompt.ids) + len(r.ids) for r in responses]
-        return self.budget.map(
-            work, lengths, self.backbone.device, groups=groups, clear=self.optimizer.clear
-        )
+    ) -> Metrics:
+        """Accumulate gradients over micro-batches of responses, as `TokenBudget.accumulate`."""
+        return self.budget.accumulate(
+            loss, _lengths(responses), self.backbone.device, groups=groups,
+            clear=self.optimizer.clear,
+        )  # fmt: skip
 
     # -- watching -------------------------------------------------------------------------------
 
@@ -350,7 +370,7 @@ class OnPolicyTrainer(ABC):
         observation = observe(responses, sum(kl) / len(kl), scores, second)
         self.stopped = self.monitors.watch(observation)
         if self.monitors.no_alarm:
-            weights = {n: p.detach().to("cpu", copy=True) for n, p in self.parameters.items()}
+            weights = {n: whole(p).to("cpu", copy=True) for n, p in self.parameters.items()}
             self.last_good = LastGoodWeights(self.step, weights)
         if self.rollouts is not None:
             rows = rollout_rows(self.step + 1, responses, scores, kl, second)
@@ -371,6 +391,11 @@ class OnPolicyTrainer(ABC):
         if observation.second_score is not None:
             metrics["second_reward"] = observation.second_score
         return metrics
+
+
+def _lengths(responses: Sequence[Response]) -> list[int]:
+    """Tokens of each response with its prompt."""
+    return [len(r.prompt.ids) + len(r.ids) for r in responses]
 
 
 def _require_no_dropout(backbone: Backbone, policy: str) -> None:

@@ -1,4 +1,9 @@
-"""The optimizer: AdamW, a learning rate by schedule, clipped gradients, its state as tensors."""
+"""The optimizer: AdamW, a learning rate by schedule, clipped gradients, its state as tensors.
+
+Where a run has several processes, gradients are summed over them before they are clipped, so each
+takes the same step. That is all that `DistributedDataParallel` would do: gradients are those of an
+adapter, a few megabytes, and there is one sum a step, after the micro-batches.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +13,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+
+from cai.training.processes import world
+from cai.training.sharding import assign, clip_gradients, is_sharded, like, whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +57,26 @@ class Optimizer:
         self.parameters = dict(parameters)
         self.schedule = schedule
         self.max_grad_norm = max_grad_norm
-        self._adam = torch.optim.AdamW(
-            self.parameters.values(), lr=schedule.peak, weight_decay=weight_decay
-        )
+        # Apart, since AdamW steps on all parameters of a group at once, and can't on both kinds.
+        groups = [
+            {"params": group}
+            for kind in (False, True)
+            if (group := [p for p in self.parameters.values() if is_sharded(p) == kind])
+        ]
+        self._adam = torch.optim.AdamW(groups, lr=schedule.peak, weight_decay=weight_decay)
 
     def clear(self) -> None:
         """Zero the gradients."""
         self._adam.zero_grad(set_to_none=True)
 
     def clip(self) -> Tensor:
-        """Clip the gradients by their global norm; returns the norm before, not yet on the host."""
-        return nn.utils.clip_grad_norm_(self.parameters.values(), self.max_grad_norm)
+        """Clip the gradients by their global norm; returns the norm before, not yet on the host.
+
+        Before that they are summed over processes, each of which has those of its rows.
+        """
+        parameters = list(self.parameters.values())
+        world().sum_gradients(p for p in parameters if not is_sharded(p))
+        return clip_gradients(parameters, self.max_grad_norm)
 
     def step(self, number: int) -> None:
         """Take step `number` (from 0) with the current gradients, then zero them."""
@@ -72,22 +89,19 @@ class Optimizer:
         """Parameters and AdamW's moments by name."""
         tensors: dict[str, Tensor] = {}
         for name, parameter in self.parameters.items():
-            tensors[f"parameter/{name}"] = parameter.detach()
+            tensors[f"parameter/{name}"] = whole(parameter)
             for key, value in self._adam.state.get(parameter, {}).items():
-                tensors[f"adam/{key}/{name}"] = torch.as_tensor(value)
+                tensors[f"adam/{key}/{name}"] = whole(torch.as_tensor(value))
         return tensors
 
     @torch.no_grad()
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Load what `tensors` returned."""
         for name, parameter in self.parameters.items():
-            parameter.copy_(tensors[f"parameter/{name}"])
-            moments = {
-                key: tensors[f"adam/{key}/{name}"].to(
-                    parameter.device if key != "step" else "cpu", copy=True
-                )
-                for key in ("step", "exp_avg", "exp_avg_sq")
-                if f"adam/{key}/{name}" in tensors
-            }
-            if moments:
-                self._adam.state[parameter] = moments
+            assign(parameter, tensors[f"parameter/{name}"])
+            if f"adam/step/{name}" in tensors:
+                self._adam.state[parameter] = {
+                    "step": tensors[f"adam/step/{name}"].to("cpu", copy=True),
+                    "exp_avg": like(tensors[f"adam/exp_avg/{name}"], parameter),
+                    "exp_avg_sq": like(tensors[f"adam/exp_avg_sq/{name}"], parameter),
+                }

@@ -14,6 +14,8 @@ from cai.models.names import MINIATURE
 from cai.options import flag
 from cai.training.config import LORA, TrainConfig
 from cai.training.lineage import Adapter, base_facts, find_adapter, template_settings
+from cai.training.processes import world
+from cai.training.sharding import before_sharding, shard, whole
 
 Config = TypeVar("Config", bound=TrainConfig)
 
@@ -109,10 +111,11 @@ def load_policy(config: TrainConfig, *, reference: bool = False) -> Policy:
             " changed, or it is another model",
             hint="Leave out --model, or merge the adapter into its base first: cai merge.",
         )
+    device, dtype = before_sharding(config.device, config.dtype, config.full)
     backbone = Backbone.load(
         config.model,
-        device=config.device,
-        dtype=config.dtype,
+        device=device,
+        dtype=dtype,
         full=config.full,
         quantize=config.quantize,
         gradient_checkpointing=config.gradient_checkpointing,
@@ -121,14 +124,17 @@ def load_policy(config: TrainConfig, *, reference: bool = False) -> Policy:
     if config.full:
         if reference:
             backbone.freeze_reference()
+        shard(backbone)
         return Policy(backbone, "reference" if reference else None, parents)
     if start:
         backbone.load_adapter("policy", start.folder)
         if reference:
             backbone.copy_adapter("policy", "reference")
+        shard(backbone)
         facts = (*parents, start.facts("start"))
         return Policy(backbone, "reference" if reference else None, facts)
     backbone.add_adapter("policy", _lora(config, backbone.hidden_size), config.seed)
+    shard(backbone)
     return Policy(backbone, None, parents)
 
 
@@ -147,5 +153,12 @@ def _lora(config: TrainConfig, width: int) -> LoraSettings:
 
 
 def save_policy(backbone: Backbone, folder: Path) -> None:
-    """Write what was trained: an adapter in PEFT's layout, or a plain model."""
-    backbone.save_adapter("policy", folder / ("model" if backbone.full else "adapter"))
+    """Write what was trained: an adapter in PEFT's layout, or a plain model.
+
+    The first process writes; where weights are sharded, all must call it.
+    """
+    place = folder / ("model" if backbone.full else "adapter")
+    weights = None
+    if backbone.full and world().sharded:
+        weights = {name: whole(t).cpu() for name, t in backbone.model.state_dict().items()}
+    world().from_first(lambda: backbone.save_adapter("policy", place, weights))

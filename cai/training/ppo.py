@@ -27,7 +27,8 @@ from cai.models.heads import ScalarHead
 from cai.text.seeds import derive
 from cai.training.batches import to_device
 from cai.training.config import PpoConfig
-from cai.training.micro_batches import Metrics, sum_metrics
+from cai.training.micro_batches import Metrics
+from cai.training.processes import world
 from cai.training.rl import RlTrainer
 from cai.training.rollout import Response, Rollout
 from cai.training.trainer import floats, require_finite
@@ -103,7 +104,8 @@ class PpoTrainer(RlTrainer):
     def save(self, folder: Path) -> dict[str, Any]:
         """As in `StageTrainer`: the policy and the value head."""
         assert isinstance(self.value_head, ScalarHead)
-        (folder / VALUE).write_bytes(self.value_head.state())
+        if world().first:
+            (folder / VALUE).write_bytes(self.value_head.state())
         return super().save(folder)
 
     # -- learning -------------------------------------------------------------------------------
@@ -152,7 +154,7 @@ class PpoTrainer(RlTrainer):
         s = self.settings
         total = float(sum(len(responses[i].ids) for i in minibatch))
 
-        def backward(batch: list[int]) -> Metrics:
+        def loss(batch: list[int]) -> tuple[Tensor, Metrics]:
             micro_batch = [responses[i] for i in batch]
             rows = to_device(torch.tensor(batch), self.backbone.device)
             logprobs, values = self.forward(micro_batch, rollout.mask.shape[1])
@@ -163,9 +165,8 @@ class PpoTrainer(RlTrainer):
             value = value_loss(
                 values, rollout.values[rows], returns[rows], mask, s.value_clip, total
             )
-            (policy.loss + s.value_coef * value.loss).backward()  # type: ignore[no-untyped-call]
             share = sum(len(r.ids) for r in micro_batch) / total
-            return {
+            return policy.loss + s.value_coef * value.loss, {
                 "policy_loss": policy.loss.detach(),
                 "value_loss": value.loss.detach(),
                 "clip_fraction": policy.clip_fraction * share,
@@ -173,7 +174,7 @@ class PpoTrainer(RlTrainer):
                 "approximate_kl": policy.approximate_kl * share,
             }
 
-        return sum_metrics(self.map_micro_batches(backward, responses, [minibatch]))
+        return self.accumulate(loss, responses, [minibatch])
 
     # -- before the first step ------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -25,7 +26,9 @@ from cai.errors import Interrupted
 from cai.models.backbone import Backbone
 from cai.training.batches import Batch, Tokens, collate, sequence_logprobs, to_device
 from cai.training.checkpoint import load_tensors, save_tensors
-from cai.training.micro_batches import TokenBudget
+from cai.training.interrupt import GracefulInterrupt
+from cai.training.micro_batches import TokenBudget, micro_batches
+from cai.training.processes import world
 from cai.training.trainer import OnProgress
 
 _SAVE_SECONDS = 30.0
@@ -101,13 +104,13 @@ class StoredReference:
         rows = [(tokens.ids, tokens.counted) for tokens in conversations]
         name = digest({"reference": self.identity, "dtype": "float32", "rows": rows})
         file = self.cache / f"{name}.safetensors"
-        if file.is_file():
-            logprobs = load_tensors(file)[0]["logprobs"]
+        cached = world().tensors_from_first(lambda: load_tensors(file) if file.is_file() else None)
+        if cached is not None:
+            logprobs = cached[0]["logprobs"]
         else:
             partial = file.with_suffix(".partial.safetensors")
             logprobs = self._compute(conversations, partial, progress)
-            save_tensors(file, {"logprobs": logprobs}, {})
-            partial.unlink(missing_ok=True)
+            world().from_first(lambda: _keep(file, partial, logprobs))
         self._logprobs.update(zip(conversations, logprobs.tolist(), strict=True))
 
     def compute_logprobs(self, conversations: Sequence[Tokens]) -> None:
@@ -128,37 +131,61 @@ class StoredReference:
 
         partial: the file that keeps what was computed before an interruption.
         """
-        backbone = self.backbone
+        backbone, here = self.backbone, world()
         backbone.train(False)
         logprobs = torch.full((len(conversations),), math.nan)
-        if partial and partial.is_file():
-            logprobs = load_tensors(partial)[0]["logprobs"]
+        kept = here.tensors_from_first(
+            lambda: load_tensors(partial) if partial and partial.is_file() else None
+        )
+        if kept is not None:
+            logprobs = kept[0]["logprobs"].clone()
         missing = logprobs.isnan().nonzero().flatten().tolist()
-        saved = time.monotonic()
+        budget, saved = TokenBudget(self.micro_tokens), time.monotonic()
 
-        def read(batch: list[int]) -> None:
-            nonlocal saved
-            indices = [missing[i] for i in batch]
-            rows = collate([conversations[i] for i in indices]).to(backbone.device)
-            with backbone.using(self.adapter):
-                logprobs[indices] = sequence_logprobs(backbone, rows).cpu()
-            progress(len(conversations) - int(logprobs.isnan().sum()), len(conversations))
-            if partial and time.monotonic() - saved > _SAVE_SECONDS:
+        def keep() -> None:
+            if partial and here.first:
                 save_tensors(partial, {"logprobs": logprobs}, {})
-                saved = time.monotonic()
+
+        def read(some: Sequence[int]) -> Tensor:
+            rows = collate([conversations[i] for i in some]).to(backbone.device)
+            with backbone.using(self.adapter):
+                return sequence_logprobs(backbone, rows)
 
         lengths = [len(conversations[i].ids) for i in missing]
+        # A micro-batch of each process at a time, so that what is kept is all that was computed.
+        parts = micro_batches(lengths, self.micro_tokens * here.size)
+        # One process ends at once; several have to end at the same place.
+        interrupt = GracefulInterrupt()
         try:
-            TokenBudget(self.micro_tokens).map(read, lengths, backbone.device)
+            with interrupt if here.size > 1 else nullcontext():
+                for part in parts:
+                    if here.any(interrupt.requested):
+                        raise KeyboardInterrupt
+                    rows = [missing[i] for i in part]
+                    logprobs[rows] = budget.rows(
+                        lambda batch, rows=rows: read([rows[i] for i in batch]),  # type: ignore[misc]
+                        [lengths[i] for i in part],
+                        backbone.device,
+                    ).cpu()
+                    progress(len(conversations) - int(logprobs.isnan().sum()), len(conversations))
+                    if time.monotonic() - saved > _SAVE_SECONDS:
+                        keep()
+                        saved = time.monotonic()
         except KeyboardInterrupt:
             if partial is None:
                 raise
-            save_tensors(partial, {"logprobs": logprobs}, {})
+            keep()
             raise Interrupted(
                 "Stopped while computing the reference log-probabilities; those so far are kept.",
                 hint="Run the same command again to resume.",
             ) from None
         return logprobs
+
+
+def _keep(file: Path, partial: Path, logprobs: Tensor) -> None:
+    """Write the log-probabilities to the cache, in place of those of an unfinished pass."""
+    save_tensors(file, {"logprobs": logprobs}, {})
+    partial.unlink(missing_ok=True)
 
 
 def make_reference(

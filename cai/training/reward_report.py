@@ -22,6 +22,7 @@ from cai.stats import Proportion, best_temperature, calibration_error
 from cai.text.encode import Encoder
 from cai.training.batches import Tokens, encode_scored, score_all
 from cai.training.pairs import EncodedPair, is_even
+from cai.training.processes import world
 from cai.types import Messages, as_dicts, message_of
 
 HEAD, CANARIES, REPORT = "head.safetensors", "canary.json", "report.json"
@@ -41,8 +42,10 @@ def write_reward_files(
     test: Sequence[EncodedPair],
     micro_tokens: int,
 ) -> dict[str, Any]:
-    """Write head, canaries and report; returns the report's main metrics."""
-    (folder / HEAD).write_bytes(head.state())
+    """Write head, canaries and report; returns the report's main metrics.
+
+    All processes score the rows, and the first one writes.
+    """
     canaries = train[:_CANARIES]
     sides = [pair.chosen for pair in canaries]
     scores = score_all(backbone, head, sides, "policy", micro_tokens)
@@ -55,13 +58,18 @@ def write_reward_files(
         }
         for pair, value in zip(canaries, scores, strict=True)
     ]
-    (folder / CANARIES).write_text(json.dumps(rows) + "\n", encoding="utf-8")
     pairs = test or train
     report = {
         "rows": HELD_OUT if test else "trained on (none were held out)",
         **report_of(pairs, _differences(backbone, head, pairs, micro_tokens), train),
     }
-    (folder / REPORT).write_text(pretty(report), encoding="utf-8")
+
+    def write() -> None:
+        (folder / HEAD).write_bytes(head.state())
+        (folder / CANARIES).write_text(json.dumps(rows) + "\n", encoding="utf-8")
+        (folder / REPORT).write_text(pretty(report), encoding="utf-8")
+
+    world().from_first(write)
     return {name: report[name] for name in ("rows", "accuracy", "interval", "length_baseline")}
 
 

@@ -175,13 +175,14 @@ class RowsTrainer(Generic[ExampleT]):
     def _gradients(self, batch: Sequence[ExampleT]) -> Metrics:
         """Accumulate the gradients of a whole batch; returns its mean metrics."""
 
-        def backward(examples: Sequence[ExampleT], total: float) -> Metrics:
-            loss, metrics = self.objective.loss(examples, total)
-            loss.backward()  # type: ignore[no-untyped-call]
-            return metrics
+        total = sum(map(self.objective.weight, batch))
+        lengths = [self.objective.tokens(example) for example in batch]
+
+        def loss(indices: Sequence[int]) -> tuple[Tensor, Metrics]:
+            return self.objective.loss([batch[i] for i in indices], total)
 
         self.optimizer.clear()
-        return self._measure(batch, backward)
+        return self.budget.accumulate(loss, lengths, self.device, clear=self.optimizer.clear)
 
     def _start_noise(self, batch: Sequence[ExampleT]) -> Metrics:
         """The metrics of `noise` on the first batch, computed in the micro-batches of its step."""

@@ -19,6 +19,7 @@ from cai.stats import spread
 from cai.text.encode import Encoder
 from cai.text.reasoning import Reply
 from cai.training.batches import Tokens, encode_scored, score_all
+from cai.training.processes import world
 from cai.training.rollout import Response
 from cai.types import as_dicts
 
@@ -67,7 +68,10 @@ class FunctionScorer:
         return cls(load_function(name), name)
 
     def __call__(self, responses: Sequence[Response]) -> list[float]:
-        """As in `Scorer`."""
+        """As in `Scorer`: by the first process, for all."""
+        return world().from_first(lambda: self._score(responses))
+
+    def _score(self, responses: Sequence[Response]) -> list[float]:
         prompts = [as_dicts(r.prompt.messages) for r in responses]
         try:
             scores = self.function(prompts, [r.text for r in responses])

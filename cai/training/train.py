@@ -6,8 +6,8 @@ import dataclasses
 import datetime
 import importlib.util
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,13 +28,16 @@ from cai.training.config import TrainConfig
 from cai.training.dpo import DpoTrainer
 from cai.training.examples import data_facts
 from cai.training.folder import RunFolder, lock, require_same_run, settings, validate_out
+from cai.training.join import explained, joined
 from cai.training.loop import Loop, StepReport
 from cai.training.metrics_log import forget_steps_after, log_metrics
 from cai.training.notes import notes
 from cai.training.policy import resolve
 from cai.training.ppo import PpoTrainer
+from cai.training.processes import world
 from cai.training.reward import RewardTrainer
 from cai.training.sft import SftTrainer
+from cai.training.sharding import assign
 from cai.training.trainer import StageTrainer
 
 TRAINERS: Mapping[str, Callable[[Any, Sequence[Path]], StageTrainer]] = {
@@ -79,42 +82,65 @@ def train(
     best ones differ, those of the best evaluation (or, of a run that the monitors stopped, the last
     ones before an alarm) are in `out/best`. A finished run is left as it is.
 
+    Where a launcher started several processes, each calls this, with the same arguments; the first
+    one alone writes to `out` and calls back. If they end by an error, it raises it, and the others
+    `SystemExit`.
+
     Raises `UsageError` if something else is in `out`, `DataError` if no row can be used,
-    `Interrupted` after Ctrl-C, `TrainingError` if a step fails or the monitors stop the run.
-    Errors in options, data and `out` are raised before weights are loaded.
+    `Interrupted` after Ctrl-C, `TrainingError` if a step fails, the monitors stop the run, or one
+    of several processes dies. Errors in options, data and `out` are raised before weights are
+    loaded.
     """
     callbacks = callbacks or Callbacks()
     paths = [Path(data)] if isinstance(data, str | Path) else [Path(path) for path in data]
-    out = Path(out)
     require_tracker(config.tracker)
-    require_one_process()
-    validate_out(out)
-    today = datetime.date.today().isoformat()
-    date = config.date or _date_of_run(out)
+    with joined(config.device, config.parallel, config.process_timeout) as here:
+        return _train_here(config, paths, Path(out), callbacks if here.first else Callbacks())
+
+
+def _train_here(
+    config: TrainConfig, paths: Sequence[Path], out: Path, callbacks: Callbacks
+) -> dict[str, Any]:
+    """Train, or resume, in one of the processes of a run."""
+    here = world()
+    here.from_first(lambda: validate_out(out))
+    today = here.from_first(lambda: datetime.date.today().isoformat())
+    date = config.date or here.from_first(lambda: _date_of_run(out))
     config = dataclasses.replace(resolve(config), date=date)
     files = training_files(paths, config.table)
-    require_same_run(out, config, data_facts(files))
-    with lock(out):
-        torch.manual_seed(config.seed)  # only dropout draws from it
+    here.from_first(lambda: require_same_run(out, config, data_facts(files)))
+    with ExitStack() as stack:
+        here.from_first(lambda: stack.enter_context(lock(out)))
+        torch.manual_seed(config.seed + here.rank)  # only dropout draws from it
         trainer = make_trainer(dataclasses.replace(config, date=date or today), paths)
         if trainer.backbone.encoder.template.writes_date:
             config = dataclasses.replace(config, date=date or today)
         run = RunFolder(out, config, trainer.facts)
-        results = run.results
+        here.require_same(
+            run.id, "other settings, another base or other data",
+            "Give all the same command, and the same files on each machine.",
+        )  # fmt: skip
+        results = here.from_first(lambda: run.results)
         if results is not None:
             callbacks.note(f"This run is already finished in {out}.")
             return results
-        resuming = run.open()
+        resuming = here.from_first(run.open)
         facts = {
             "run": run.id, "device": str(trainer.backbone.device),
-            "dtype": str(trainer.backbone.dtype), "data": [str(path) for path in paths],
-            "settings": settings(config), **dataclasses.asdict(trainer.facts),
+            "dtype": str(trainer.backbone.dtype), "processes": here.size,
+            "data": [str(path) for path in paths], "settings": settings(config),
+            **dataclasses.asdict(trainer.facts),
         }  # fmt: skip
-        with run_log(out, f"cai train {config.stage}", facts), run.failure_recorded():
+        if here.first:
+            stack.enter_context(run_log(out, f"cai train {config.stage}", facts))
+            stack.enter_context(run.failure_recorded())
             callbacks = _logged(callbacks)
-            for reason in (*without_manifest(paths), *stale_signoffs([*files.train, *files.test])):
-                callbacks.note(f"{reason}.")
-            return _train(config, trainer, run, callbacks, resuming=resuming)
+        stack.enter_context(explained())
+        if here.size > 1:
+            callbacks.note(_processes_note(config))
+        for reason in (*without_manifest(paths), *stale_signoffs([*files.train, *files.test])):
+            callbacks.note(f"{reason}.")
+        return _train(config, trainer, run, callbacks, resuming=resuming)
 
 
 def make_trainer(config: TrainConfig, data: Sequence[Path]) -> StageTrainer:
@@ -157,28 +183,40 @@ def _train(
     resuming: bool,
 ) -> dict[str, Any]:
     out = run.path
-    run.set_aside(trainer.set_aside)
+    here = world()
+    here.from_first(lambda: run.set_aside(trainer.set_aside))
     for note in notes(config, trainer, out):
         callbacks.note(note)
     trainer.prepare(callbacks.progress)
-    accelerator = make_accelerator(config.tracker, config.stage, trainer.backbone, out, run.id)
-    report = _reporter(config, trainer, run, accelerator, callbacks)
+    accelerator: Accelerator | None = None
+    report = Callbacks().report
+    if here.first:
+        accelerator = make_accelerator(config.tracker, config.stage, trainer.backbone, out, run.id)
+        report = _reporter(config, trainer, run, accelerator, callbacks)
     loop = Loop(trainer, out, config.save_every, trainer.backbone.device, report, config.eval_every)
     if resuming and loop.resume():
         callbacks.note(f"Resuming after step {trainer.step} of {trainer.steps}.")
-    forget_steps_after(out, trainer.step)
-    trainer.attach(out)
+    here.from_first(lambda: forget_steps_after(out, trainer.step))
+    if here.first:
+        trainer.attach(out)
     loop.run()
     with store_errors(out):
         results = trainer.save(out)
         if loop.best:
             results |= _save_best(trainer, loop, out)
-        if trainer.stopped:
-            results = {"stopped": trainer.stopped, **results}
-        (out / "README.md").write_text(card(run, results, trainer.set_aside), encoding="utf-8")
-    if config.tracker:
-        accelerator.end_training()  # which closes its files, before their digests are taken
-    run.finish(results, "stopped" if trainer.stopped else "finished")
+    if trainer.stopped:
+        results = {"stopped": trainer.stopped, **results}
+
+    def finish() -> dict[str, Any]:
+        with store_errors(out):
+            text = card(run, results, trainer.set_aside)
+            (out / "README.md").write_text(text, encoding="utf-8")
+        for tracker in accelerator.trackers if accelerator else ():
+            tracker.finish()  # which closes its files, before their digests are taken
+        run.finish(results, "stopped" if trainer.stopped else "finished")
+        return results
+
+    results = here.from_first(finish)
     log.info("results: %s", json.dumps(results, default=str))
     if trainer.stopped:
         best = f" The weights from before the alarm are in {out / 'best'}." if loop.best else ""
@@ -205,14 +243,10 @@ def require_tracker(tracker: str | None) -> None:
         )
 
 
-def require_one_process() -> None:
-    """Raise `UsageError` if a launcher started several processes: all would write one folder."""
-    count = os.environ.get("WORLD_SIZE", "1")
-    if count != "1":
-        raise UsageError(
-            f"cai trains in one process, not in {count}",
-            hint="Start it without `accelerate launch` or torchrun.",
-        )
+def _processes_note(config: TrainConfig) -> str:
+    size = world().size
+    how = "layers sharded over them" if config.parallel == "fsdp" else "whole weights in each"
+    return f"processes: {size}, {how}. Each reads its share of a batch."
 
 
 def make_accelerator(
@@ -260,9 +294,11 @@ def _save_best(trainer: StageTrainer, loop: Loop, out: Path) -> dict[str, Any]:
     if name in loop.best:
         results[f"best_{name}"] = round(loop.best[name], 6)
     if loop.best["step"] != trainer.step:
-        tensors, _ = load_tensors(out / "best.safetensors")
+        here = world()
+        best = here.tensors_from_first(lambda: load_tensors(out / "best.safetensors"))
+        assert best is not None
         for name, parameter in trainer.parameters.items():
-            parameter.copy_(tensors[f"parameter/{name}"])
-        (out / "best").mkdir(exist_ok=True)
+            assign(parameter, best[0][f"parameter/{name}"])
+        here.from_first(lambda: (out / "best").mkdir(exist_ok=True))
         trainer.save(out / "best")
     return results
