@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 
 from cai.errors import TrainingError
-from cai.training.micro_batches import TokenBudget, micro_batches, sum_metrics
+from cai.training.micro_batches import (
+    TokenBudget,
+    micro_batches,
+    process_shares,
+    sum_metrics,
+)
+from cai.training.processes import World, set_world
 
 CPU = torch.device("cpu")
 
@@ -74,6 +82,39 @@ def test_other_errors_are_passed_on() -> None:
 
     with pytest.raises(RuntimeError, match="shapes differ"):
         TokenBudget(20).map(work, [9], CPU)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "size", "shares"),
+    [
+        ([5, 4, 3, 3, 1], 2, [[0, 3], [1, 2, 4]]),  # 5 + 3 and 4 + 3 + 1 tokens
+        ([7, 2, 2], 2, [[0], [1, 2]]),
+        ([4], 3, [[0], [], []]),
+    ],
+)
+def test_processes_share_the_tokens(lengths: list[int], size: int, shares: list[list[int]]) -> None:
+    assert process_shares(lengths, size) == shares
+
+
+@pytest.fixture
+def second_of_two() -> Iterator[None]:
+    set_world(World(rank=1, size=2, sharded=True))
+    yield
+    set_world(World())
+
+
+@pytest.mark.usefixtures("second_of_two")
+def test_a_process_reads_its_share_of_every_group() -> None:
+    """Of four rows of 3 tokens it has the second and the fourth, of the group of one none."""
+    budget = TokenBudget(3)
+    assert budget.split([3, 3, 3, 3, 9], [[0, 1, 2, 3], [4]]) == [[1], [3]]
+    assert budget.split([3, 3, 3, 3, 9], [[0, 1, 2, 3], [4]], rank=0) == [[0], [2], [4]]
+
+
+@pytest.mark.usefixtures("second_of_two")
+def test_under_sharded_weights_all_make_as_many_passes() -> None:
+    """The first of two makes three passes, so the second reads the shortest row in vain."""
+    assert TokenBudget(3)._idle_batches([3, 2, 3, 3, 9], [[0, 1, 2, 3], [4]]) == [[1]]
 
 
 def test_metrics_add_up() -> None:
