@@ -18,7 +18,8 @@ CONNECT_SECONDS = 5.0
 _OBJECT_STORE_BYTES = 128 * 2**20
 """Shared memory of a cluster on this machine: results are small, and passed on at once."""
 _JOIN_HINT = (
-    "Start one with `ray start --head`, or leave --address out to have one started on this machine."
+    "Start one with `ray start --head`, or leave --address out to have one started on this"
+    " machine. A cluster that requires a token needs RAY_AUTH_MODE=token here, too."
 )
 
 

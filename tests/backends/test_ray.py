@@ -33,8 +33,13 @@ pytestmark = [
     pytest.mark.skipif(find_spec("ray") is None, reason="needs the extra `ray`"),
 ]
 
-QUICK = {"OMP_NUM_THREADS": "1", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-"""One thread, as in the tests' own process; and a cluster that listens on 127.0.0.1 alone."""
+QUICK = {
+    "OMP_NUM_THREADS": "1",
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    "RAY_AUTH_MODE": "token",
+    "RAY_AUTH_TOKEN": "0123456789abcdef" * 4,
+}
+"""One thread, as in the tests' own process; and clusters that listen on 127.0.0.1 alone."""
 
 
 # -- the pool -------------------------------------------------------------------------------------
