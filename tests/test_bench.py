@@ -19,6 +19,8 @@ RUNS = {
     "generate": ("--repeats", "1", "--conversations", "2", "--batch", "2"),
     "guard": ("--n", "1", "--timed", "1"),
     "reliability": ("--only", "6,13", "--scale", "0.1", "--out", "reliability"),
+    "scaling": (),
+    "scaling_work": ("--prompts", "16"),
     "startup": ("--runs", "1"),
     "store": ("--steps", "3000"),
     "two_runs": (f"{MINIATURE}.json", f"{MINIATURE}-seed-0.json"),
@@ -36,6 +38,7 @@ INSIDES = {
     "ppo_curve",
     "ray_scaling",
     "reward_hh",
+    "scaling_work",
     "server_agreement",
     "store",
 }
