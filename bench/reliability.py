@@ -99,10 +99,11 @@ def markdown(results: dict[str, Any]) -> str:
         f"# Results: builds on model servers that fail, {results['date']}",
         "",
         f"`python bench/reliability.py`, on {where['cores']} cores of a shared machine"
-        f" ({where['processor']}), {versions}. The server is",
-        "`tests/servers/faulty.py` in a process of its own, on loopback. Other processes kept the"
-        " cores busy, so the seconds say",
-        "little; the load average at the start of each trial is given.",
+        f" ({where['processor']}),",
+        f"{versions}. The server is `tests/servers/faulty.py`",
+        "in a process of its own, on loopback; each trial is described in `tests/served/`. Other"
+        " processes kept the cores busy,",
+        "so the seconds say little: the load average is that at the start of the trial.",
         "",
         "| | trial | holds | seconds | load |",
         "|---|---|---|---|---|",
