@@ -7,7 +7,7 @@ loopback; they stand in tests/served/, where tests run them at small sizes. The 
 trials are those of the requirements that they show: 1 kills of a build, 2 kills of an export, 3
 orders of completion, 4 server faults, 5 a dead server and back-pressure, 6 no log-probabilities,
 13 control sequences, 15 keys, 16 sockets confined to loopback. Writes OUT.json and OUT.md after
-each trial; trials that it does not run stay in them as they are. About an hour on two busy cores.
+each trial; trials that it does not run stay in them as they are. Some forty minutes on two cores.
 """
 
 from __future__ import annotations
