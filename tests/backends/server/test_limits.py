@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from cai.backends.server.limits import AdaptiveLimit, CircuitBreaker
+from tests.backends.server.loop import run_coroutine
 
 
 class Clock:
@@ -58,7 +59,7 @@ def test_no_more_are_in_flight_than_the_limit_says() -> None:
         assert limit.in_flight == 0
         return peak
 
-    assert asyncio.run(run()) == 3
+    assert run_coroutine(run()) == 3
 
 
 def test_waiting_requests_go_on_when_the_limit_grows() -> None:
@@ -80,7 +81,7 @@ def test_waiting_requests_go_on_when_the_limit_grows() -> None:
         await asyncio.wait_for(asyncio.gather(*tasks), 5)
         done.set()
 
-    asyncio.run(run())
+    run_coroutine(run())
 
 
 def test_the_circuit_opens_after_five_failures_over_the_allowed_time() -> None:
