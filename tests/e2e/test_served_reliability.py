@@ -27,6 +27,7 @@ def test_kills_of_a_served_build_lose_nothing_and_make_nothing_twice(tmp_path: P
     assert trial.counts["steps of the straight build"] > 60
 
 
+@pytest.mark.slow
 def test_delays_that_change_the_order_of_answers_change_no_byte(tmp_path: Path) -> None:
     trial = vary_order(
         tmp_path, prompts=8, rounds=1, names=["one at a time", "eight at once, random delays"]

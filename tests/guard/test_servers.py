@@ -58,6 +58,7 @@ def texts(answers: list[GuardedAnswer | CaiError]) -> list[tuple[str, str, int]]
     ]
 
 
+@pytest.mark.slow
 def test_faults_of_a_server_change_no_answer() -> None:
     asked = [AnswerRequest((Message("user", f"Question {n}?"),), seed=n) for n in range(8)]
     config = GuardConfig(sampling=SAMPLING)

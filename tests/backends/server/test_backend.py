@@ -81,6 +81,7 @@ def test_the_key_of_a_step_covers_what_changes_it() -> None:
         assert len(keys) == 6
 
 
+@pytest.mark.slow
 def test_results_do_not_depend_on_concurrency_or_faults() -> None:
     questions = [f"Question {n}." for n in range(40)]
     with (
