@@ -99,11 +99,12 @@ class _Lazy(click.Group):
 
 EXIT_CODES = """\b
 Exit codes:
-  0  success                  4  a data file is invalid, or a digest differs
-  1  any other error          5  a model can't be loaded or used
-  2  usage error              6  the store is locked, damaged or full
-  3  problems in content      7  training failed: NaN, out of memory, collapse
-  130  interrupted by Ctrl-C
+  0  success                  5  a model can't be loaded or used
+  1  any other error          6  the store is locked, damaged or full
+  2  usage error              7  training failed: NaN, out of memory, collapse
+  3  problems in content      8  a model server fails, or lacks what is needed
+  4  a data file is invalid,  9  the budget is spent
+     or a digest differs      130  interrupted by Ctrl-C
 """
 
 
