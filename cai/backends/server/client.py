@@ -45,6 +45,8 @@ _PROBE_TRIES = 5
 _NO_CONNECTION = "no connection"
 _PASSING = frozenset({408, 409, 425, 429})
 _OVERLOADED = frozenset({429, 503})
+_OF_CONTENT = ("content_filter", "content filter", "content management", "content policy")
+"""What providers call their content filters in an error."""
 _OF_REQUEST = frozenset({400, 413, 422, 500})
 """Statuses that speak of one request, such as one that is too long, or fails again and again."""
 
@@ -289,7 +291,8 @@ class Client:
     def _refusal(self, error: RefusedError) -> PromptError | ServerError:
         if error.status not in _OF_REQUEST:
             return refusal(error, ", ".join(e.url for e in self._endpoints))
-        self._refused += 1
+        if not any(word in error.reason.lower() for word in _OF_CONTENT):
+            self._refused += 1  # a filter may refuse many prompts in a row, and be right
         if self._refused >= REFUSED_REQUESTS:
             return ServerError(
                 f"The model server refused {self._refused} requests in a row: {error.reason}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
@@ -124,6 +125,22 @@ def test_a_server_that_refuses_everything_ends_the_run(monkeypatch: pytest.Monke
 
     with FaultyServer(share=0.0).refuse(refusal) as server:
         assert run(server, work) == [PromptError] * 4 + [ServerError]
+
+
+def test_a_content_filter_may_refuse_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "REFUSED_REQUESTS", 3)
+    words = "The response was filtered due to our content management policy."
+    with FaultyServer(share=0.0).refuse(Refusal.of(400, words, "invalid_request_error")) as server:
+
+        async def work(client: Client) -> int:
+            count = 0
+            for number in range(6):
+                with contextlib.suppress(PromptError):
+                    await client.post("/chat/completions", body(number), text_of)
+                count += 1
+            return count
+
+        assert run(server, work) == 6
 
 
 def test_a_request_on_which_a_working_server_always_fails_is_given_up() -> None:
