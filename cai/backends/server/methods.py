@@ -29,7 +29,7 @@ def are_letters(options: Sequence[str]) -> bool:
 def choose_method(
     options: Sequence[str],
     abilities: Mapping[ScoringMethod, Ability],
-    asked: ScoringChoice,
+    choice: ScoringChoice,
     *,
     continues: bool,
     reasons: bool,
@@ -37,16 +37,16 @@ def choose_method(
 ) -> ScoringMethod:
     """The method for questions with these options.
 
-    abilities: what the server's probe showed. asked: the registry's choice. continues: whether the
+    abilities: what the server's probe showed. choice: the registry's choice. continues: whether the
     server continues the assistant's message. reasons: whether the model reasons before it answers.
-    Raises `ServerError` where the method that is asked for, or every one, does not serve.
+    Raises `ServerError` where the method of the choice, or every one, does not serve.
     """
     letters = are_letters(options)
-    if asked == "sampling":
+    if choice == "sampling":
         return "sampling"
-    wanted = _PREFERENCE if asked == "auto" else (asked,)
+    candidates = _PREFERENCE if choice == "auto" else (choice,)
     reasons_against = []
-    for method in wanted:
+    for method in candidates:
         against = _against(method, abilities, letters, continues, reasons)
         if not against:
             return method

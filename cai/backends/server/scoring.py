@@ -280,12 +280,12 @@ async def _by_counting(model: ServedModel, request: Score) -> ServerScores:
         call = model.call(request.messages, limit, fields)
         return await model.post(call, lambda a: (model.choice(a), usage_of(a).prompt))
 
-    drawn = await asyncio.gather(*map(sample, range(samples)))
-    texts = [choice.reply.answer for choice, _ in drawn]
+    responses = await asyncio.gather(*map(sample, range(samples)))
+    texts = [choice.reply.answer for choice, _ in responses]
     counts = [
         sum(_answers(text, request.prefill, option) for text in texts) for option in request.options
     ]
-    return ServerScores(jeffreys(counts, samples), drawn[0][1])
+    return ServerScores(jeffreys(counts, samples), responses[0][1])
 
 
 def jeffreys(counts: Sequence[int], samples: int) -> tuple[float, ...]:
