@@ -100,7 +100,10 @@ def test_a_run_says_who_played_and_how_text_was_drawn(
     )
     prompts = write_rows(tmp_path / "p.jsonl", [{"id": "a", "prompt": "How do rivers form?"}])
     out = tmp_path / "runs" / "r"
-    given = ("build-data", "-p", prompts, "--adapter", sft_run, "--top-p", 0.9, "--out", out)
+    given = (
+        "build-data", "-p", prompts, "--adapter", sft_run, "--top-p", 0.9, "--out", out,
+        "--no-examine",
+    )  # fmt: skip
     cai(*given, "--critic", critic, "--max-new-tokens", 12, "--rounds", 1)
     said = capsys.readouterr().out
     models = json.loads((out / "manifest.json").read_text())["models"]
@@ -129,11 +132,11 @@ def test_greedy_pairs_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str
     model = shutil.copytree(resolve_model("miniature"), tmp_path / "model")
     (model / "generation_config.json").write_text('{"eos_token_id": 3, "do_sample": false}')
     prompts = write_rows(tmp_path / "p.jsonl", [{"id": "a", "prompt": "Hello."}])
-    cai("plan", "-m", model, "-p", prompts)
+    cai("plan", "-m", model, "-p", prompts, "--no-probe")
     said = capsys.readouterr().out
     assert "sampling: temperature 0 (greedy), from the model's generation_config.json" in said
     assert "give --temperature" in said
-    cai("plan", "-m", model, "-p", prompts, "--temperature", 1)
+    cai("plan", "-m", model, "-p", prompts, "--temperature", 1, "--no-probe")
     said = capsys.readouterr().out
     assert "sampling: temperature 1, from the options" in said
     assert "give --temperature" not in said
