@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -196,11 +197,18 @@ def _role_model(model: str | None, adapter: str | None, default: RoleModel) -> R
 
 
 def named_model(name: str, adapter: str | None = None) -> RoleModel:
-    """A model by its name in the registry of cai.yaml, or by any of its other names."""
+    """A model by its name in the registry of cai.yaml, or by any of its other names.
+
+    Raises `UsageError` for a name that is none of them, and close to one of the registry.
+    """
     from cai.constitution.project import find_project
 
-    entry = find_project([Path.cwd()]).models.get(name)
+    registry = find_project([Path.cwd()]).models
+    entry = registry.get(name)
     if entry is None:
+        close = get_close_matches(name, registry, n=1, cutoff=0.75)
+        if close and name != "miniature" and not Path(name).exists():
+            raise UsageError(f"cai.yaml has no model {name!r}", hint=f"Did you mean {close[0]!r}?")
         return RoleModel(name, adapter)
     if entry.url is not None:
         return RoleModel(name, adapter, entry)

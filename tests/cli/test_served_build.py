@@ -240,6 +240,14 @@ def test_a_name_of_the_registry_may_be_a_local_model(capsys: pytest.CaptureFixtu
     assert manifest["models"]["generator"]["name"] == "rules.yaml"
 
 
+def test_a_name_that_is_close_to_one_of_the_registry(capsys: pytest.CaptureFixture[str]) -> None:
+    with toy() as server:
+        model = {"url": server.url, "model": server.model}
+        Path("cai.yaml").write_text(json.dumps({"models": {"writer": model}}))
+        build(model="wrtier", exit_code=2)
+    assert "Did you mean 'writer'?" in capsys.readouterr().err
+
+
 def test_a_served_build_imports_no_torch() -> None:
     with toy() as server:
         arguments = [
