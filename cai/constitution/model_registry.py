@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from cai.constitution.schema import Id, StrictModel
+from cai.constitution.schema import Id, StrictModel, as_list
 
 Api: TypeAlias = Literal["chat", "completions"]
 """Who renders the chat template: `chat` the server, `completions` the client (`tokenizer`)."""
@@ -42,12 +42,8 @@ def _valid_url(value: str) -> str:
     return value.rstrip("/") if url.path not in ("", "/") else f"{value.rstrip('/')}/v1"
 
 
-def _as_list(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
-
-
 Url: TypeAlias = Annotated[str, AfterValidator(_valid_url)]
-Urls: TypeAlias = Annotated[list[Url], BeforeValidator(_as_list), Field(min_length=1)]
+Urls: TypeAlias = Annotated[list[Url], BeforeValidator(as_list), Field(min_length=1)]
 Amount: TypeAlias = Annotated[float, Field(ge=0, strict=False)]
 Seconds: TypeAlias = Annotated[float, Field(gt=0, strict=False)]
 Name: TypeAlias = Annotated[str, Field(min_length=1, max_length=300)]

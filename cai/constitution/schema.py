@@ -44,7 +44,8 @@ def _valid_date(value: str) -> str:
     return value
 
 
-def _as_list(value: Any) -> Any:
+def as_list(value: Any) -> Any:
+    """A text as a list of one; anything else as it is."""
     return [value] if isinstance(value, str) else value
 
 
@@ -78,7 +79,7 @@ Id: TypeAlias = Annotated[str, Field(pattern=r"^[a-z0-9]+([._-][a-z0-9]+)*$", ma
 Version: TypeAlias = Annotated[str, Field(pattern=r"^[0-9]{1,6}\.[0-9]{1,6}\.[0-9]{1,6}$")]
 Tag: TypeAlias = Annotated[str, Field(pattern=r"^[a-z0-9]+([._-][a-z0-9]+)*$", max_length=50)]
 Tags: TypeAlias = Annotated[list[Tag], AfterValidator(_not_repeated)]
-TextList: TypeAlias = Annotated[list[Text], BeforeValidator(_as_list), Field(min_length=1)]
+TextList: TypeAlias = Annotated[list[Text], BeforeValidator(as_list), Field(min_length=1)]
 FileReference: TypeAlias = Annotated[str, Field(min_length=1, max_length=500)]
 
 
@@ -242,7 +243,7 @@ class ConstitutionFile(StrictModel):
     id: Id
     version: Version
     title: Line
-    extends: Annotated[list[FileReference], BeforeValidator(_as_list)] = []
+    extends: Annotated[list[FileReference], BeforeValidator(as_list)] = []
     principles: list[MemberFile] = []
     select: SelectFile = SelectFile()
     plan: PlanFile = PlanFile()

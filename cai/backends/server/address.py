@@ -51,7 +51,7 @@ def parse_address(address: str) -> tuple[ModelEntry, ApiKey]:
     for number, place in enumerate(places.split(","), start=1):
         try:
             url = urlsplit(place.strip())
-            urls.append(_without_key(url))
+            urls.append(_bare_url(url))
         except ValueError:
             raise UsageError(
                 f"Address {number} of the model server is not valid",
@@ -76,7 +76,7 @@ def without_key(address: str) -> str:
     return re.sub(r"(?<=://)[^/#?]*@", "***@", address)
 
 
-def _without_key(url: SplitResult) -> str:
+def _bare_url(url: SplitResult) -> str:
     host = url.hostname or ""
     host = f"[{host}]" if ":" in host else host
     port = f":{url.port}" if url.port is not None else ""
