@@ -8,12 +8,15 @@ than at the start: by more than a bound, and by more than chance.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
+from cai.backends.base import Backend
 from cai.backends.local import LocalBackend
 from cai.constitution.load import load_constitution
+from cai.errors import UsageError
 from cai.evaluation.answers import ItemAnswer
 from cai.evaluation.evaluate import answer_items, by_suite
 from cai.evaluation.measures import SuiteMeasure, measures_of
@@ -21,9 +24,14 @@ from cai.evaluation.paired import paired
 from cai.evaluation.results import estimate, item_value
 from cai.evaluation.suite import Suite, select_suites
 from cai.models.backbone import Backbone
+from cai.models.fingerprint import ADAPTER_FILES
+from cai.models.load import load_config, load_model
+from cai.models.names import part_of_run
 from cai.pipeline.drive import Unstored
 from cai.pipeline.steps import Draws
+from cai.text.addresses import is_address, shown_model
 from cai.training.config import TrainConfig
+from cai.training.lineage import Adapter, base_facts, find_adapter, trained_template
 from cai.types import Constitution
 
 P_VALUE = 0.01
@@ -42,8 +50,8 @@ class MonitorBounds:
 class BehaviourMonitor:
     """Asks a policy some items of suites, and says when it has become worse.
 
-    suites: as they are asked. rules: a constitution that the base alone, adapters off, judges
-    replies by; None for no judge.
+    suites: as they are asked. rules: a constitution that replies are judged by; None for no judge.
+    judge: makes a backend of the model that judges; by default the base alone, adapters off.
     """
 
     def __init__(
@@ -53,7 +61,9 @@ class BehaviourMonitor:
         bounds: MonitorBounds,
         draws: Draws,
         rules: Constitution | None = None,
+        judge: Callable[[], Backend] | None = None,
     ) -> None:
+        self.judge = judge or (lambda: LocalBackend(backbone.as_model(None), BATCH))
         self.backbone = backbone
         self.suites = tuple(suites)
         self.bounds = bounds
@@ -104,7 +114,7 @@ class BehaviourMonitor:
         self.backbone.train(False)
         try:
             policy = LocalBackend(self.backbone.as_model("policy"), BATCH)
-            judge = LocalBackend(self.backbone.as_model(None), BATCH) if self.rules else None
+            judge = self.judge() if self.rules else None
             asked = answer_items(
                 "policy", policy, self.suites, Unstored(), self.draws, judge=judge,
                 rules=self.rules,
@@ -124,7 +134,9 @@ class BehaviourMonitor:
         self, suite: str, measure: SuiteMeasure, answers: Sequence[ItemAnswer]
     ) -> str | None:
         """The reason to end the run, if a measure is worse than at the start."""
-        start = self._start.get(suite, {})
+        if suite not in self._start:  # a monitor that a resumed run was given
+            return None
+        start = self._start[suite]
         before = {
             answer.item: item_value(measure, start[answer.item])
             for answer in answers
@@ -159,24 +171,74 @@ def monitor_suites(config: TrainConfig) -> tuple[list[Suite], Constitution | Non
     """
     names = [name.strip() for name in (config.monitor or "").splitlines() if name.strip()]
     suites = select_suites(names, config.monitor_items, config.seed) if names else []
-    name = config.monitor_constitution
+    name = config.monitor_constitution or ("default" if config.monitor_judge else None)
     return suites, load_constitution(name) if suites and name else None
 
 
 def make_monitor(config: TrainConfig, backbone: Backbone) -> BehaviourMonitor | None:
-    """The monitor that a configuration asks for; None for none."""
+    """The monitor that a configuration asks for; None for none.
+
+    Raises what loading its judge raises.
+    """
     suites, rules = monitor_suites(config)
     if not suites:
         return None
     draws = Draws(seed=config.seed, temperature=0.0, max_new_tokens=config.monitor_new_tokens)
-    return BehaviourMonitor(backbone, suites, MonitorBounds(config.monitor_change), draws, rules)
+    judge = monitor_judge(config) if config.monitor_judge else None
+    return BehaviourMonitor(
+        backbone, suites, MonitorBounds(config.monitor_change), draws, rules, judge
+    )
 
 
-def monitor_facts(monitor: BehaviourMonitor) -> dict[str, Any]:
-    """What is asked, for the log of a run."""
+def require_judge(config: TrainConfig) -> None:
+    """Raise `CaiError` if the judge that a configuration names can't be used.
+
+    That much shows before weights are loaded; a server is not asked.
+    """
+    name = config.monitor_judge
+    if name and not is_address(name):
+        base, _ = _judge_parts(name)
+        base_facts(base)  # a base whose run did not come to its end is refused
+        load_config(base, device=config.device)
+
+
+def monitor_judge(config: TrainConfig) -> Callable[[], Backend]:
+    """A function that returns a backend of the judge that a configuration names.
+
+    Raises `ServerError` where a server does not answer, `ModelError` and `DataError` for a model or
+    an adapter that can't be loaded.
+    """
+    name = config.monitor_judge or ""
+    if is_address(name):
+        from cai.backends.server import ServerBackend  # slow to import
+
+        served = ServerBackend.connect(name)
+        return lambda: served
+    base, adapter = _judge_parts(name)
+    template = trained_template([name] if adapter else [])
+    model = load_model(base, config.device, config.dtype, template=template)
+    if adapter:
+        model = model.with_adapter(str(adapter.folder), adapter.name)
+    return lambda: LocalBackend(model, BATCH)
+
+
+def _judge_parts(name: str) -> tuple[str, Adapter | None]:
+    """The base of a judge that is no server's, and the adapter on it."""
+    place = Path(part_of_run(name, "adapter")).expanduser()
+    if not (place / ADAPTER_FILES[0]).is_file():
+        return name, None
+    adapter = find_adapter(name)
+    if not adapter.base:
+        raise UsageError(f"{name} does not say which base it was trained on")
+    return adapter.base, adapter
+
+
+def monitor_facts(monitor: BehaviourMonitor, judge: str | None) -> dict[str, Any]:
+    """What is asked, for the log of a run. judge: its name, as in the settings."""
     return {
         "suites": {suite.id: suite.digest for suite in monitor.suites},
         "items": {suite.id: len(suite.items) for suite in monitor.suites},
         "bounds": asdict(monitor.bounds),
         "constitution": monitor.rules.id if monitor.rules else None,
+        "judge": (shown_model(judge) if judge else "the base alone") if monitor.rules else None,
     }

@@ -46,6 +46,16 @@ def _rate(adapter: float, full: float) -> Any:
     )
 
 
+def _require_no_key(address: str, name: str) -> None:
+    """Raise `UsageError` for an address with a key in it; name: of the option."""
+    place = address.partition("#")[0]
+    if without_key(place) != place:
+        raise UsageError(
+            f"The address of {name} holds a key, which the run's record would show",
+            hint="Give the key in the environment variable CAI_API_KEY.",
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """Settings of all stages."""
@@ -170,8 +180,13 @@ class TrainConfig:
     )
     monitor_constitution: str | None = option(
         None,
-        "Have the base alone, without the adapter, judge those replies by this constitution, and"
-        " stop where it finds more violations.",
+        "Have a judge read those replies under this constitution, and stop where it finds more"
+        " violations.  [default: default, with --monitor-judge]",
+    )
+    monitor_judge: str | None = option(
+        None,
+        "That judge: a hub id, a directory, a training run's folder, `miniature`, or the address of"
+        " a model server.  [default: the base alone, without the adapter]",
     )
     tracker: str | None = option(
         None, "Also log metrics to this tracker.", ("tensorboard", "wandb", "trackio")
@@ -188,11 +203,7 @@ class TrainConfig:
         if self.date is not None:
             validate_date(self.date)
         self.template  # noqa: B018 (refuses malformed arguments here, before anything is loaded)
-        if self.monitor and not self.writes_text:
-            raise UsageError(
-                "--monitor asks what is trained for replies, and a reward model writes none",
-                hint="cai eval --reward measures a reward model.",
-            )
+        self._validate_monitor()
         if self.full and self.quantize:
             raise UsageError(
                 "--full and --quantize exclude each other: quantised weights can't be trained",
@@ -207,6 +218,26 @@ class TrainConfig:
         for name in LORA:
             if self.full and getattr(self, name, None) is not None:
                 self._refuse(name, "has no place beside --full, which trains all weights")
+
+    def _validate_monitor(self) -> None:
+        if self.monitor and not self.writes_text:
+            raise UsageError(
+                "--monitor asks what is trained for replies, and a reward model writes none",
+                hint="cai eval --reward measures a reward model.",
+            )
+        for name in ("monitor_constitution", "monitor_judge"):
+            if getattr(self, name) is not None and not self.monitor:
+                raise UsageError(
+                    f"{flag(name)} is about replies to --monitor's suites, and none is named",
+                    hint="Name one, such as --monitor over-refusal. cai eval --list shows them.",
+                )
+        if self.full and self.monitor_constitution and not self.monitor_judge:
+            raise UsageError(
+                "--full trains all of the base, which then can't judge what it writes itself",
+                hint="Name another judge with --monitor-judge.",
+            )
+        if self.monitor_judge is not None:
+            _require_no_key(self.monitor_judge, "--monitor-judge")
 
     @property
     def template(self) -> TemplateOptions:
@@ -407,12 +438,7 @@ class OnPolicyConfig(TrainConfig):
                 "--full and --rollout-server exclude each other: the server is handed an adapter",
                 hint="Leave one of them out.",
             )
-        place = address.partition("#")[0]
-        if without_key(place) != place:
-            raise UsageError(
-                "The address of --rollout-server holds a key, which the run's record would show",
-                hint="Give the key in the environment variable CAI_API_KEY.",
-            )
+        _require_no_key(address, "--rollout-server")
         parse_address(address)
 
     @property

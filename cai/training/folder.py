@@ -7,7 +7,8 @@ metrics.jsonl      a line a step, and one for each evaluation on the held-out se
 set_aside.jsonl    rows that could not be used, each with its reason
 adapter/, head.safetensors, model/    what was trained
 run.log            when it began, went on and ended; not digested
-checkpoint.safetensors                the state to resume from, removed in the end
+checkpoint.safetensors                the state to resume from, removed in the end; so are
+                   best.safetensors and good-STEP.safetensors, weights to go back to
 """
 
 from __future__ import annotations
@@ -50,12 +51,13 @@ from cai.types import SetAside
 WITHOUT_REASONING = "without their reasoning"
 """The count, in a run's facts, of rows whose reasoning is not read."""
 _ELSEWHERE = "Choose another --out, or remove the folder."
-_STATE = ("checkpoint.safetensors", "best.safetensors")
+_STATE = ("checkpoint.safetensors", "best.safetensors", "good-*.safetensors")
+"""Patterns of the names of files that a run goes on from."""
 _WITHOUT_EFFECT = {
     "micro_tokens", "save_every", "device", "tracker", "model", "adapter", "gradient_checkpointing",
     "parallel", "process_timeout", "rollout_server", "rollout_folder", "rollout_tolerance",
     "monitor", "monitor_every", "monitor_items", "monitor_new_tokens", "monitor_change",
-    "monitor_constitution",
+    "monitor_constitution", "monitor_judge",
     "rollout_slots",
 }  # fmt: skip
 """Settings that change no result, so that a run may go on under others; what base and adapter are,
@@ -99,6 +101,8 @@ class RunFolder:
         or this one where it stopped itself, is in the way.
         """
         sweep(self.path, (NAME, METRICS, ROLLOUTS, *_STATE))
+        for partial in self.path.glob(".good-*partial"):
+            partial.unlink(missing_ok=True)
         if not is_run(self.path):
             self._begin()
             return False
@@ -159,15 +163,16 @@ class RunFolder:
     def finish(self, results: Mapping[str, Any], status: str = "finished") -> None:
         """Write the results and the digests of all that was made; then the checkpoint may go."""
         self._write(status, results)
-        for name in _STATE:
-            (self.path / name).unlink(missing_ok=True)
+        for file in [file for name in _STATE for file in self.path.glob(name)]:
+            file.unlink(missing_ok=True)
 
     def _write(self, status: str, results: Mapping[str, Any], error: str | None = None) -> None:
         files = {
             str(p.relative_to(self.path)): file_digest(p)
             for p in sorted(self.path.rglob("*"))
             if p.is_file()
-            and p.name not in (NAME, "README.md", LOG, *_STATE)
+            and p.name not in (NAME, "README.md", LOG)
+            and not any(p.match(name) for name in _STATE)
             and status not in UNFINISHED
             and not p.name.startswith(".")
         }

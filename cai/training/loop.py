@@ -10,6 +10,7 @@ learn from it (`cai.training.ppo`).
 from __future__ import annotations
 
 import math
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cai.data.files import partial_of, store_errors
 from cai.errors import Interrupted, TrainingError
 from cai.text.seeds import derive
 from cai.training.behaviour import BehaviourMonitor
@@ -27,6 +29,9 @@ from cai.training.interrupt import GracefulInterrupt
 from cai.training.processes import world
 from cai.training.sharding import is_sharded, local, whole
 from cai.training.trainer import Trainer, require_finite
+
+GOOD = "good-*.safetensors"
+"""The files, in a run's folder, of weights that its monitor passed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,9 @@ class Loop:
     monitor_every: int | None = None
     best: dict[str, Any] = field(default_factory=dict)
     """Step and metrics of the best weights so far, which are in best.safetensors."""
+    good: list[int] = field(default_factory=list)
+    """Steps whose weights the monitor passed: the one to go back to, and later ones that the
+    trainer's own monitors have not seen yet. The weights are in good-STEP.safetensors."""
 
     @property
     def checkpoint(self) -> Path:
@@ -75,6 +83,7 @@ class Loop:
         try:
             self.trainer.load_state(tensors, state["trainer"])
             self.best = state["best"]
+            self.good = state.get("good", [])
             if self.monitor is not None and "monitor" in state:
                 self.monitor.load_state(state["monitor"])
         except KeyError as error:
@@ -95,6 +104,7 @@ class Loop:
         """
         if self.monitor is not None and not self.monitor.has_begun:
             self.monitor.begin()
+            self._keep_good()
         start, first, tokens = time.monotonic(), self.trainer.step, 0
         with GracefulInterrupt() as interrupt:
             while not self.trainer.done:
@@ -127,10 +137,11 @@ class Loop:
             lambda: save_tensors(
                 self.checkpoint,
                 tensors,
-                {"trainer": state, "best": self.best}
+                {"trainer": state, "best": self.best, "good": self.good}
                 | ({"monitor": self.monitor.state()} if self.monitor else {}),
             )
         )
+        world().from_first(self._remove_other_good)
 
     def _require_same_weights(self) -> None:
         """Raise `TrainingError` unless all processes have trained the same weights."""
@@ -153,22 +164,60 @@ class Loop:
             )
 
     def _monitor_when_due(self) -> dict[str, float]:
-        """The monitor's measures, where they are due; ends the run where one has become worse."""
+        """The monitor's measures, where they are due; ends the run where one has become worse.
+
+        They are due after the last step, too: what a run ends with has been asked.
+        """
         trainer = self.trainer
+        self._forget_alarmed()
         every = self.monitor_every or math.ceil(trainer.steps / 10)
-        if self.monitor is None or trainer.stopped is not None or trainer.step % every:
+        due = trainer.step % every == 0 or trainer.step == trainer.steps
+        if self.monitor is None or trainer.stopped is not None or not due:
             return {}
         metrics, reason = self.monitor.watch()
-        if reason is not None:
+        if reason is None:
+            self._keep_good()
+        else:
             trainer.stopped = reason
         return metrics
+
+    def _keep_good(self) -> None:
+        """Keep the weights, which the monitor passed, unless the trainer has an alarm of its own.
+
+        A trainer that watches its own responses sees these weights in the next step. Until then
+        the ones before are kept, too.
+        """
+        if not self._in_alarm:
+            step = self.trainer.step
+            self._save_weights(self._good_file(step), {"step": step}, self.trainer.parameters)
+            self.good = [*self.good[-1:], step]
+
+    def _forget_alarmed(self) -> None:
+        """Forget weights whose responses raised an alarm of the trainer's own monitors."""
+        seen = self.trainer.last_good
+        if self._in_alarm and seen is not None:
+            self.good = [step for step in self.good if step <= seen.step]
+
+    @property
+    def _in_alarm(self) -> bool:
+        """Whether the responses of the last step, which earlier weights wrote, raised an alarm."""
+        seen = self.trainer.last_good
+        return seen is not None and seen.step < self.trainer.step - 1
+
+    def _good_file(self, step: int) -> Path:
+        return self.folder / f"good-{step}.safetensors"
+
+    def _remove_other_good(self) -> None:
+        """Remove the weights that no checkpoint names any more."""
+        kept = {self._good_file(step) for step in self.good}
+        for file in self.folder.glob(GOOD):
+            if file not in kept:
+                file.unlink(missing_ok=True)
 
     def _evaluate_when_due(self) -> None:
         trainer = self.trainer
         if trainer.stopped is not None:
-            self.best = {}  # the best evaluation may be the one that the alarm is about
-            if trainer.last_good is not None:
-                self._keep_best({"step": trainer.last_good.step}, trainer.last_good.tensors)
+            self._go_back()
             return
         every = self.eval_every or math.ceil(trainer.steps / 5)
         if trainer.step % every and trainer.step != trainer.steps:
@@ -185,7 +234,34 @@ class Loop:
         ):
             self._keep_best({"step": trainer.step, **metrics}, trainer.parameters)
 
+    def _go_back(self) -> None:
+        """Make the last weights from before an alarm the best ones.
+
+        The best evaluation may be the one that the alarm is about. Where a monitor asks the policy,
+        weights that it has not asked since they changed are none to go back to.
+        """
+        self.best = {}
+        if self.good:
+            file = self._good_file(self.good[-1])
+            self.best = {"step": self.good[-1]}
+            world().from_first(lambda: self._copy_to_best(file))
+        elif self.trainer.last_good is not None:
+            seen = self.trainer.last_good
+            self._keep_best({"step": seen.step}, seen.tensors)
+
+    def _copy_to_best(self, file: Path) -> None:
+        best = self.folder / "best.safetensors"
+        partial = partial_of(best)
+        with store_errors(self.folder):
+            shutil.copyfile(file, partial)
+            partial.replace(best)
+
     def _keep_best(self, best: dict[str, Any], tensors: Mapping[str, Tensor]) -> None:
         self.best = best
+        self._save_weights(self.folder / "best.safetensors", best, tensors)
+
+    def _save_weights(
+        self, file: Path, facts: Mapping[str, Any], tensors: Mapping[str, Tensor]
+    ) -> None:
         saved = {f"parameter/{name}": whole(tensor) for name, tensor in tensors.items()}
-        world().from_first(lambda: save_tensors(self.folder / "best.safetensors", saved, best))
+        world().from_first(lambda: save_tensors(file, saved, facts))

@@ -27,7 +27,7 @@ from cai.training.agreement import (
     require_same_data,
     require_same_inputs,
 )
-from cai.training.behaviour import make_monitor, monitor_suites
+from cai.training.behaviour import make_monitor, monitor_facts, monitor_suites, require_judge
 from cai.training.card import card
 from cai.training.checkpoint import load_tensors
 from cai.training.config import TrainConfig
@@ -118,6 +118,7 @@ def _train_here(
     config = dataclasses.replace(resolve(config), date=date)
     files = training_files(paths, config.table)
     monitor_suites(config)  # so that errors come before weights are loaded
+    require_judge(config)
     digests = data_facts(files)
     require_same_data(digests)
     here.from_first(lambda: require_same_run(out, config, digests))
@@ -209,6 +210,8 @@ def _train(
         accelerator = make_accelerator(config.tracker, config.stage, trainer.backbone, out, run.id)
         report = _reporter(config, trainer, run, accelerator, callbacks)
     monitor = make_monitor(config, trainer.backbone)
+    if monitor is not None:
+        log.info("monitor: %s", json.dumps(monitor_facts(monitor, config.monitor_judge)))
     loop = Loop(
         trainer, out, config.save_every, trainer.backbone.device, report, config.eval_every,
         monitor, config.monitor_every,
@@ -238,12 +241,20 @@ def _train(
     results = here.from_first(finish)
     log.info("results: %s", json.dumps(results, default=str))
     if trainer.stopped:
-        best = f" The weights from before the alarm are in {out / 'best'}." if loop.best else ""
         raise TrainingError(
             f"Stopped after step {trainer.step}: {trainer.stopped}",
-            hint=f"{_advice(trainer, out)}{best}",
+            hint=f"{_advice(trainer, out)}{_where_best(loop, out)}",
         )
     return results
+
+
+def _where_best(loop: Loop, out: Path) -> str:
+    """Which weights to go back to after a stop; empty if there are none."""
+    if not loop.best:
+        return ""
+    step = loop.best["step"]
+    when = f"of step {step}" if step else "of the start"
+    return f" The weights from before the alarm are in {out / 'best'}: those {when}."
 
 
 def _advice(trainer: StageTrainer, out: Path) -> str:

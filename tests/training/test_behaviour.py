@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from cai.data.training_run import read_run
-from cai.errors import Interrupted, TrainingError, UsageError
+from cai.errors import CaiError, Interrupted, TrainingError, UsageError
 from cai.miniature import draw_request
 from cai.training.behaviour import BehaviourMonitor
-from cai.training.config import RewardConfig, SftConfig
+from cai.training.config import DpoConfig, RewardConfig, SftConfig
 from cai.training.loop import StepReport
 from cai.training.metrics_log import read_metrics
 from cai.training.train import Callbacks, train
@@ -63,7 +63,9 @@ def test_a_run_that_teaches_to_refuse_is_stopped(data: Path, tmp_path: Path) -> 
     """No refusal at the start, all after a few steps: caught within ten steps."""
     with pytest.raises(TrainingError, match="refused on harmless: 0 at the start") as caught:
         train(SftConfig(**SMALL, epochs=5.0), [data], tmp_path / "sft")
-    assert "Look at what the data teaches" in caught.value.hint
+    hint = caught.value.hint
+    assert "Look at what the data teaches" in hint
+    assert f"are in {tmp_path / 'sft' / 'best'}: those of " in hint
     record = read_run(tmp_path / "sft")
     assert record["status"] == "stopped"
     steps = read_metrics(tmp_path / "sft")
@@ -71,6 +73,9 @@ def test_a_run_that_teaches_to_refuse_is_stopped(data: Path, tmp_path: Path) -> 
     assert set(shares) == set(range(2, len(steps) + 1, 2))
     assert len(steps) <= 10
     assert list(shares.values())[-1] > 0.5
+    assert record["results"]["best_step"] == len(steps) - 2  # what was passed before
+    assert not list((tmp_path / "sft").glob("good-*"))
+    assert not [name for name in record["files"] if "good" in name]
 
 
 def test_a_right_run_goes_on_to_its_end(data: Path, tmp_path: Path) -> None:
@@ -109,9 +114,60 @@ def test_an_interrupted_run_remembers_its_start(
     assert begun == ["begun"]
 
 
+HEDGED = SUITE.replace("refused: lower", "hedged: lower").replace("id: harmless", "id: judged")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("judge", [None, "miniature", "adapter"])
+@pytest.mark.parametrize("stage", ["sft", "dpo"])
+def test_a_judge_stops_a_run(stage: str, judge: str | None, data: Path, tmp_path: Path) -> None:
+    """No rule of the suite minds a refusal, the judge does: the base alone, a model, an adapter."""
+    (tmp_path / "judged.yaml").write_text(HEDGED)
+    if judge == "adapter":  # which changes nothing: trained at a rate of next to nothing
+        answers = [{"prompt": p, "completion": "Gladly."} for p in benign(8)]
+        rows = write_rows(tmp_path / "answers.jsonl", answers)
+        start = SMALL | {"monitor": None, "learning_rate": 1e-12}
+        train(SftConfig(**start, epochs=1.0), [rows], tmp_path / "judge")
+        judge = str(tmp_path / "judge")
+    settings = SMALL | {"monitor": "judged.yaml", "epochs": 5.0, "monitor_judge": judge}
+    if judge is None:
+        settings["monitor_constitution"] = "default"
+    if stage == "dpo":
+        pairs = [{"prompt": p, "chosen": NO, "rejected": "Gladly."} for p in benign(80)[16:]]
+        data = write_rows(tmp_path / "pairs.jsonl", pairs)
+    kind = {"sft": SftConfig, "dpo": DpoConfig}[stage]
+    with pytest.raises(TrainingError, match="a principle is broken, by the judge on judged"):
+        train(kind(**settings), [data], tmp_path / "run")
+    shares = [
+        row["judged/violation"]
+        for row in read_metrics(tmp_path / "run")
+        if "judged/violation" in row
+    ]
+    assert shares[-1] > 0.5
+    assert read_run(tmp_path / "run")["results"]["best_step"] == 2 * (len(shares) - 1)
+
+
 def test_what_can_not_be_asked(data: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="a reward model writes none"):
         RewardConfig(monitor="harmful")
     with pytest.raises(UsageError, match="no suite harmfull"):
         train(SftConfig(**SMALL | {"monitor": "harmfull"}), [data], tmp_path / "sft")
+    with pytest.raises(UsageError, match="--monitor-judge is about replies to --monitor's suites"):
+        SftConfig(monitor_judge="miniature")
+    with pytest.raises(UsageError, match="--full trains all of the base, which then can't judge"):
+        SftConfig(monitor="harmful", monitor_constitution="default", full=True)
+    SftConfig(monitor="harmful", monitor_judge="miniature", full=True)
+    with pytest.raises(UsageError, match="--monitor-judge holds a key"):
+        SftConfig(monitor="harmful", monitor_judge="http://u:secret@host:8000/v1")
+    with pytest.raises(CaiError, match="no-such-judge"):
+        train(SftConfig(**SMALL, monitor_judge="./no-such-judge"), [data], tmp_path / "sft")
     assert not (tmp_path / "sft").exists()
+
+
+@pytest.mark.slow
+def test_a_model_trained_in_full_is_judged_by_another(data: Path, tmp_path: Path) -> None:
+    """A judge with weights of its own is the same before and after: no violation at the start."""
+    full = SMALL | {"lora_r": None, "learning_rate": 1e-6, "monitor_items": 8, "max_steps": 2}
+    train(SftConfig(**full, full=True, monitor_judge="miniature"), [data], tmp_path / "sft")
+    (row,) = [r for r in read_metrics(tmp_path / "sft") if "harmless/violation" in r]
+    assert row["harmless/violation"] == 0.0

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from cai.errors import DataError, Interrupted, TrainingError
+from cai.training.checkpoint import load_tensors
 from cai.training.loop import Loop, StepReport
 from cai.training.micro_batches import Metrics
 from cai.training.optimizer import Optimizer, Schedule
@@ -176,3 +177,86 @@ def test_weights_that_are_no_numbers_are_not_saved(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="weights after step 0 contain NaN or inf"):
         run.save()
     assert run.checkpoint.read_bytes() == before
+
+
+class Ceiling:
+    """A monitor that has nothing against weights up to a ceiling; asked, it remembers them."""
+
+    def __init__(self, weight: nn.Parameter, ceiling: float) -> None:
+        self.weight = weight
+        self.ceiling = ceiling
+        self.has_begun = False
+        self.seen: list[float] = []
+
+    def begin(self) -> dict[str, float]:
+        self.has_begun = True
+        return {}
+
+    def watch(self) -> tuple[dict[str, float], str | None]:
+        now = self.weight.item()
+        self.seen.append(now)
+        return {"w": now}, "Too high." if now > self.ceiling else None
+
+    def state(self) -> dict[str, Any]:
+        return {"begun": self.has_begun}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.has_begun = state["begun"]
+
+
+def watched(folder: Path, ceiling: float, tell: Any = lambda report: None) -> tuple[Loop, Ceiling]:
+    """Twelve steps towards 9, asked at every third: w is 0.1 a step, by AdamW's first steps."""
+    run, _, weight = loop(folder, [9.0] * 24, tell)
+    monitor = Ceiling(weight, ceiling)
+    run.monitor, run.monitor_every = monitor, 3  # type: ignore[assignment]
+    return run, monitor
+
+
+def kept(folder: Path) -> tuple[dict[str, Any], float]:
+    tensors, facts = load_tensors(folder / "best.safetensors")
+    return facts, tensors["parameter/w"].item()
+
+
+def test_a_stop_goes_back_to_the_last_weights_that_were_passed(tmp_path: Path) -> None:
+    """Passed at steps 3 and 6, not at 9: those of step 6, though 8 had not been asked about."""
+    run, monitor = watched(tmp_path, 0.55)
+    run.run()
+    assert run.trainer.stopped == "Too high." and run.trainer.step == 9
+    assert kept(tmp_path) == ({"step": 6}, monitor.seen[1])
+    assert monitor.seen[1] < 0.55 < monitor.seen[2]
+    assert run.best == {"step": 6}
+
+
+def test_a_stop_at_the_first_asking_goes_back_to_the_start(tmp_path: Path) -> None:
+    run, _ = watched(tmp_path, -1.0)
+    run.run()
+    assert run.trainer.step == 3 and kept(tmp_path) == ({"step": 0}, 0.0)
+
+
+def test_the_last_weights_are_asked_about(tmp_path: Path) -> None:
+    """Twelve steps, one asking in five: after 5, 10, and the last."""
+    run, monitor = watched(tmp_path, 9.0)
+    run.monitor_every = 5
+    run.run()
+    assert len(monitor.seen) == 3 and run.trainer.stopped is None
+
+
+@pytest.mark.parametrize("step", [3, 4, 8])
+def test_a_resumed_run_goes_back_to_the_same_weights(step: int, tmp_path: Path) -> None:
+    """Ctrl-C at an asking, after one, and after weights that no checkpoint names."""
+    straight, _ = watched(tmp_path / "straight", 0.55)
+    straight.run()
+
+    def stop(report: StepReport) -> None:
+        if report.step == step and not report.held_out:
+            signal.raise_signal(signal.SIGINT)
+
+    broken, _ = watched(tmp_path / "broken", 0.55, stop)
+    with pytest.raises(Interrupted):
+        broken.run()
+    going, _ = watched(tmp_path / "broken", 0.55)
+    assert going.resume()
+    going.run()
+    assert going.trainer.step == 9 and kept(tmp_path / "broken") == kept(tmp_path / "straight")
+    files = {file.name for file in (tmp_path / "broken").glob("good-*")}
+    assert files == {"good-3.safetensors", "good-6.safetensors"}

@@ -18,6 +18,7 @@ from cai.training import on_policy, rollout
 from cai.training.checkpoint import load_tensors, save_tensors
 from cai.training.config import PpoConfig
 from cai.training.kl_controller import AdaptiveKl
+from cai.training.loop import Loop
 from cai.training.metrics_log import ROLLOUTS
 from cai.training.monitors import AlarmBounds
 from cai.training.ppo import PpoTrainer
@@ -287,6 +288,46 @@ def test_the_weights_before_the_alarm_are_kept() -> None:
     again.load_state(*run.state())
     assert again.last_good is not None and again.last_good.step == run.last_good.step
     assert all(torch.equal(again.last_good.tensors[name], last_good[name]) for name in last_good)
+
+
+class Content:
+    """A monitor that has nothing against any weights."""
+
+    has_begun = False
+
+    def begin(self) -> dict[str, float]:
+        return {}
+
+    def watch(self) -> tuple[dict[str, float], str | None]:
+        return {}, None
+
+    def state(self) -> dict[str, Any]:
+        return {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("every", [1, 2])
+def test_an_alarm_goes_back_to_weights_that_a_suite_monitor_passed(
+    every: int, tmp_path: Path
+) -> None:
+    """Of those that it passed, the last before the first sign of KL, also where it passed some
+    after that: PPO's own monitors see what weights write one update later."""
+    hacked: dict[str, Any] = {
+        "updates": 20, "learning_rate": 4e-3, "kl_coef": 0.0, "bounds": AlarmBounds(kl=5.0)
+    }  # fmt: skip
+    run = trainer(**hacked)
+    loop = Loop(run, tmp_path, 5, torch.device("cpu"), lambda report: None, monitor_every=every)
+    loop.monitor = Content()  # type: ignore[assignment]
+    loop.run()
+    assert run.stopped is not None and run.last_good is not None
+    good = run.last_good.step
+    assert good == run.step - 3 and good > 1
+    assert loop.best == {"step": good // every * every}
+    tensors, _ = load_tensors(tmp_path / "best.safetensors")
+    again = trainer(**hacked)
+    for _ in range(loop.best["step"]):
+        again.update()
+    assert all(torch.equal(tensors[f"parameter/{n}"], p) for n, p in again.parameters.items())
 
 
 def test_held_out_prompts_are_answered_alike_every_time() -> None:
