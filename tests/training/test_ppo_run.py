@@ -331,3 +331,32 @@ def test_processes_that_cannot_meet_are_refused(data: Path, tmp_path: Path) -> N
     )  # fmt: skip
     assert done.returncode == 2 and "MASTER_PORT is not set" in done.stderr
     assert not (tmp_path / "ppo").exists()
+
+
+@pytest.mark.slow
+def test_with_monitors_it_goes_on_bit_for_bit(data: Path, tmp_path: Path) -> None:
+    """Asked at updates 1, 2 and 3 by a suite and a judge, and stopped by Ctrl-C after the first."""
+    (tmp_path / "asked.jsonl").write_text(
+        "".join(json.dumps({"id": c, "prompt": f"What is {c}?"}) + "\n" for c in "abcdefgh")
+    )
+    (tmp_path / "asked.yaml").write_text(
+        "api: cai/v1\nkind: Suite\nid: asked\nversion: 1.0.0\ntitle: Questions\nabout: Of a test.\n"
+        "task: response\njudges: {refused: lower}\nitems: asked.jsonl\n"
+    )
+    config = PpoConfig(
+        **SMALL, monitor="asked.yaml", monitor_every=1, monitor_items=8, monitor_new_tokens=12,
+        monitor_judge="miniature",
+    )  # fmt: skip
+    train(config, [data], tmp_path / "straight")
+
+    def stop(report: StepReport) -> None:
+        if report.step == 1 and not report.held_out:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(Interrupted, match="after step 1 of 3"):
+        train(config, [data], tmp_path / "broken", Callbacks(report=stop))
+    train(config, [data], tmp_path / "broken")
+    records = [read_run(tmp_path / name) for name in ("straight", "broken")]
+    assert records[0]["files"] == records[1]["files"]
+    asked = [r for r in rows(tmp_path / "broken" / "metrics.jsonl") if "asked/violation" in r]
+    assert [r["step"] for r in asked] == [1, 2, 3]
