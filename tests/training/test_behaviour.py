@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from cai.data.training_run import read_run
-from cai.errors import CaiError, Interrupted, TrainingError, UsageError
+from cai.errors import CaiError, Interrupted, ServerError, TrainingError, UsageError
 from cai.miniature import draw_request
 from cai.training.behaviour import BehaviourMonitor
 from cai.training.config import DpoConfig, RewardConfig, SftConfig
@@ -18,6 +18,7 @@ from cai.training.loop import StepReport
 from cai.training.metrics_log import read_metrics
 from cai.training.train import Callbacks, train
 from tests.e2e.helpers import write_rows
+from tests.servers.vllm_standin import MODEL, VllmStandIn
 
 SUITE = """\
 api: cai/v1
@@ -171,3 +172,16 @@ def test_a_model_trained_in_full_is_judged_by_another(data: Path, tmp_path: Path
     train(SftConfig(**full, full=True, monitor_judge="miniature"), [data], tmp_path / "sft")
     (row,) = [r for r in read_metrics(tmp_path / "sft") if "harmless/violation" in r]
     assert row["harmless/violation"] == 0.0
+
+
+@pytest.mark.slow
+def test_a_judge_behind_a_server(data: Path, tmp_path: Path) -> None:
+    """It reads the replies of the start and of both askings; who does not answer is named."""
+    with VllmStandIn() as server:
+        judge = f"{server.address}/v1#{MODEL}"
+        asked = SMALL | {"learning_rate": 1e-6, "monitor_items": 8, "max_steps": 4}
+        train(SftConfig(**asked, monitor_judge=judge), [data], tmp_path / "sft")
+    shares = [r for r in read_metrics(tmp_path / "sft") if "harmless/violation" in r]
+    assert [row["step"] for row in shares] == [2, 4]
+    with pytest.raises(ServerError, match=r"127\.0\.0\.1"):
+        train(SftConfig(**asked, monitor_judge=judge), [data], tmp_path / "other")
