@@ -282,13 +282,13 @@ def _judges(
         judges |= {"model": loader.backend(judging), "rules": load_constitution(constitution)}
     if reward is not None:
         from cai.data.training_run import read_run
+        from cai.evaluation.rewards import reward_facts
         from cai.training.reward_model import RewardModel
 
         judges["reward"] = RewardModel.load(
             reward, device=options["device"], dtype=options["dtype"]
         )  # fmt: skip
-        folder = Path(reward)
-        judges["reward_facts"] = {"name": folder.name, "id": str(read_run(folder)["id"])}
+        judges["reward_facts"] = reward_facts(Path(reward).name, read_run(reward))
     return Judges(**judges)
 
 

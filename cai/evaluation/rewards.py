@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from cai.errors import PromptError
 from cai.evaluation.answers import ItemAnswer
@@ -20,6 +20,18 @@ class RewardScorer(Protocol):
     def score_rows(self, rows: Sequence[tuple[Messages, str]]) -> list[float]:
         """A score for the response to each conversation: higher is better."""
         ...
+
+
+def reward_facts(name: str, run: Mapping[str, Any]) -> dict[str, Any]:
+    """What an evaluation's record says of a reward model: its run, and how often it is right.
+
+    run: the record of its training. Accuracy is on pairs, of `rows` (held out, or those it was
+    trained on), with its interval, and what preferring the longer or the shorter alone gives.
+    """
+    results = run.get("results") or {}
+    names = ("accuracy", "interval", "rows", "length_baseline")
+    measured = {key: results[key] for key in names if results.get(key) is not None}
+    return {"name": name, "id": str(run["id"]), **measured}
 
 
 def rewarded(answers: Sequence[ItemAnswer], reward: RewardScorer) -> list[ItemAnswer]:

@@ -10,7 +10,8 @@ from typing import Any
 from cai.data.card import cell
 from cai.evaluation.report import numbers
 from cai.evaluation.report.axes import axes_of
-from cai.evaluation.report.sections import arrow, cut_off
+from cai.evaluation.report.limits import limits_of
+from cai.evaluation.report.sections import arrow
 from cai.evaluation.report.sources import ReportedEvaluation, ReportSources, constitutions
 from cai.evaluation.report.tax import ALPHA, tax_rows
 from cai.text.terminal import visible
@@ -207,18 +208,7 @@ def _limits(sources: ReportSources) -> str:
         counts = [row["n"] for row in evaluation.main_results()]
         if counts:
             lines.append(f"{evaluation.id}: suites have {min(counts)} to {max(counts)} items.")
-        if any(row["task"] in ("response", "conversation") for row in record["suites"]):
-            lines.append(
-                f"{evaluation.id}: refusals and the like are read by rules, which misread some"
-                " replies."
-            )
-        if "model" in record["judges"]:
-            lines.append(
-                f"{evaluation.id}: the judge, {record['judges']['model']['name']}, is a model and"
-                " errs; see its agreement with the rules."
-            )
-        texts = [*record["warnings"], *cut_off(evaluation)]
-        lines += [f"{evaluation.id}: {text}." for text in texts]
+        lines += [f"{evaluation.id}: {text}." for text in limits_of(evaluation, sources.trainings)]
         if aside := len(record["set_aside"]):
             lines.append(f"{evaluation.id}: {aside} items were set aside.")
     lines += [

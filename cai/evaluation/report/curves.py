@@ -34,6 +34,44 @@ class MetricCurve:
     held_out: Course
 
 
+@dataclass(frozen=True, slots=True)
+class Contrast:
+    """The score that a policy learns from, and a measure that nothing learns from, over steps.
+
+    name: the measure's, as it is logged.
+    """
+
+    name: str
+    title: str
+    score: Course
+    truth: Course
+
+    @property
+    def steps(self) -> tuple[int, int]:
+        """The first and the last step of both."""
+        steps = [step for step, _ in (*self.score, *self.truth)]
+        return min(steps), max(steps)
+
+
+def contrasts_of(training: ReportedTraining) -> list[Contrast]:
+    """The score beside the second reward and beside each suite that was asked meanwhile.
+
+    The held-out score is none: what it is scored by is learned from. A measure of a single step is
+    left out; without a score there are none.
+    """
+    curves = {curve.name: curve for curve in curves_of(training)}
+    score = curves.get("score")
+    if score is None:
+        return []
+    titles = {"second_reward": "the second reward"}
+    titles |= {name: name.replace("/", ": ") for name in curves if "/" in name}
+    return [
+        Contrast(name, title, score.trained or score.held_out, curve.trained or curve.held_out)
+        for name, title in titles.items()
+        if (curve := curves.get(name)) is not None
+    ]
+
+
 def curves_of(training: ReportedTraining) -> list[MetricCurve]:
     """The curves of a run, in the order of `METRICS`, then those of suites (`cai train --monitor`).
 
@@ -74,7 +112,4 @@ def hacking(training: ReportedTraining) -> str:
         if len(line) < 2:
             return ""
         found[name] = f"{number(line[0][1])} → {number(line[-1][1])}"
-    return (
-        f"Score {found['score']}, second reward {found['second_reward']}, KL {found['kl']}."
-        " A score that rises while the second reward falls is reward hacking."
-    )
+    return f"Score {found['score']}, second reward {found['second_reward']}, KL {found['kl']}."

@@ -18,7 +18,7 @@ class Markup(str):
 Child: TypeAlias = str | int | Iterable["Child"] | None
 """A text, a number, an element, or several of them; None is left out."""
 
-_VOID = {"meta", "br", "link"}
+_VOID = {"meta", "br", "link", "wbr"}
 
 
 def element(

@@ -6,11 +6,14 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+_NOTHING = 1e-6  # what is smaller is rounding of sums that are 0
+
 
 def number(value: float | None, kind: str = "") -> str:
     """A value of a measure: shares in percent, others in three digits."""
     if value is None or not math.isfinite(value):
         return "–"
+    value = 0.0 if abs(value) < _NOTHING else value
     text = f"{value:.0%}" if kind == "share" else f"{value:.3g}"
     return text.replace("-", "−", 1) if text.startswith("-") else text
 

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from importlib.resources import files
 
 from cai.evaluation.report.html import Child, Markup, element, fragment
-from cai.evaluation.report.sections import evaluation_sections, training_section
+from cai.evaluation.report.sections import evaluation_sections
 from cai.evaluation.report.sources import ReportSources
+from cai.evaluation.report.training import training_section
 from cai.page.document import content_policy, page_style
 
 GENERATOR = "cai report; card "
@@ -20,7 +21,7 @@ def render_page(sources: ReportSources, title: str, card_digest: str, samples: i
     for evaluation in sources.evaluations:
         if len(sources.evaluations) > 1:
             sections.append(element("h2", None, f"Evaluation {evaluation.id}"))
-        sections += evaluation_sections(evaluation, samples)
+        sections += evaluation_sections(evaluation, sources.trainings, samples)
     sections += [training_section(training) for training in sources.trainings]
     style = page_style() + "\n" + (files(__package__) / "report.css").read_text(encoding="utf-8")
     head = element(

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from cai.evaluation.report.axes import Axes, StagePoint
-from cai.evaluation.report.curves import Course, MetricCurve
+from cai.evaluation.report.curves import Contrast, Course, MetricCurve
 from cai.evaluation.report.html import Child, Markup, element
 from cai.evaluation.report.numbers import number
 
@@ -144,6 +144,49 @@ def curve(metric: MetricCurve, label: str) -> Markup:
     return _svg("plot", "0 0 360 118", label, parts)
 
 
+def contrast(both: Contrast, label: str) -> Markup:
+    """Score and truth over steps, each on an axis of its own: the score's left, the truth's right.
+
+    A measure within 0 and 1 is drawn from 0 to 1, so that a small change looks small.
+    """
+    first, last = both.steps
+    bottom, height = 128.0, 112.0
+
+    def x(step: int) -> float:
+        return 44 + 272 * (step - first) / (last - first or 1)
+
+    def scaled(line: Course, low: float, high: float) -> list[tuple[float, float]]:
+        span = high - low
+        return [
+            (x(step), bottom - height * (value - low) / span if span else bottom - height / 2)
+            for step, value in line
+        ]
+
+    parts: list[Child] = [
+        _line("rail", 40, bottom + 4, 320, bottom + 4), _line("rail", 40, 12, 40, bottom + 4),
+        _line("rail", 320, 12, 320, bottom + 4),
+        _text(f"step {first}", 40, bottom + 17), _text(str(last), 320, bottom + 17, "end"),
+    ]  # fmt: skip
+    for tone, line, at, anchor in (("", both.score, 36, "end"), ("truth", both.truth, 324, None)):
+        low, high = _ends(line, share=tone == "truth")
+        points = scaled(line, low, high)
+        path = "M" + "L".join(f"{a:.1f},{b:.1f}" for a, b in points)
+        parts.append(element("path", {"class": f"curve {tone}".strip(), "d": path}))
+        if tone:
+            parts += [element("circle", {"class": tone, "cx": a, "cy": b, "r": 3})
+                      for a, b in points]  # fmt: skip
+        name = f"end {tone}".strip()
+        top = bottom - height if high > low else bottom - height / 2
+        parts.append(_text(number(high), at, top + 3, anchor, name))
+        parts.append(_text(number(low), at, bottom + 3, anchor, name) if high > low else None)
+    return _svg("plot", "0 0 360 148", label, parts)
+
+
+def _ends(line: Course, *, share: bool) -> tuple[float, float]:
+    low, high = min(v for _, v in line), max(v for _, v in line)
+    return (0.0, 1.0) if share and low >= 0 and high <= 1 else (low, high)
+
+
 def _svg(name: str, view: str, label: str, parts: Iterable[Child], **more: str) -> Markup:
     attributes = {"class": name, "viewBox": view, "role": "img", "aria-label": label}
     return element("svg", attributes | more, list(parts))
@@ -153,8 +196,10 @@ def _line(name: str, x1: float, y1: float, x2: float, y2: float) -> Markup:
     return element("line", {"class": name, "x1": x1, "y1": y1, "x2": x2, "y2": y2})
 
 
-def _text(text: str, x: float, y: float, anchor: str | None = None) -> Markup:
-    return element("text", {"x": x, "y": y, "text-anchor": anchor}, text)
+def _text(
+    text: str, x: float, y: float, anchor: str | None = None, name: str | None = None
+) -> Markup:
+    return element("text", {"class": name, "x": x, "y": y, "text-anchor": anchor}, text)
 
 
 def legend(names: Sequence[tuple[str, str]]) -> Markup:

@@ -1,15 +1,16 @@
-"""The sections of a report's page: numbers of one evaluation, or of a training run, as HTML."""
+"""The sections of a report's page that tell of an evaluation, as HTML."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cai.evaluation.report import numbers, plots
 from cai.evaluation.report.axes import Axes, AxisValue, axes_of
-from cai.evaluation.report.curves import Course, MetricCurve, curves_of, hacking
+from cai.evaluation.report.blocks import card, counted, part, source, table
 from cai.evaluation.report.html import Child, Markup, element
+from cai.evaluation.report.limits import limits_of
 from cai.evaluation.report.principles import principle_rows
 from cai.evaluation.report.replies import reply_sections
 from cai.evaluation.report.sources import ReportedEvaluation, ReportedTraining
@@ -19,7 +20,9 @@ from cai.evaluation.statistics import Estimate
 _SHOWN_ASIDE = 20  # reasons of items set aside that the page lists
 
 
-def evaluation_sections(evaluation: ReportedEvaluation, samples: int) -> list[Child]:
+def evaluation_sections(
+    evaluation: ReportedEvaluation, trainings: Sequence[ReportedTraining], samples: int
+) -> list[Child]:
     """All that the page says of an evaluation. samples: replies shown for each model."""
     return [
         summary(evaluation),
@@ -29,42 +32,8 @@ def evaluation_sections(evaluation: ReportedEvaluation, samples: int) -> list[Ch
         principles_section(evaluation),
         judges_section(evaluation),
         reply_sections(evaluation, samples),
-        care_section(evaluation),
+        care_section(evaluation, trainings),
     ]
-
-
-def part(name: str, title: str, *children: Child) -> Markup:
-    """A section with its heading."""
-    return element("section", {"class": "part", "id": name}, element("h2", None, title), *children)
-
-
-def table(
-    name: str, head: Sequence[Child], rows: Iterable[Sequence[Child]], foot: Child = None
-) -> Markup:
-    """A table that scrolls sideways where it must; the first cell of a row is its heading."""
-    return element(
-        "div", {"class": "wide", "tabindex": 0, "role": "region", "aria-label": name},
-        element(
-            "table", None,
-            element("thead", None, element("tr", None, [
-                element("th", {"scope": "col"}, cell) for cell in head])),
-            element("tbody", None, [
-                element("tr", None, element("th", {"scope": "row"}, first),
-                        [element("td", None, cell) for cell in rest])
-                for first, *rest in rows]),
-            foot,
-        ),
-    )  # fmt: skip
-
-
-def card(*children: Child) -> Markup:
-    """A box."""
-    return element("div", {"class": "card"}, *children)
-
-
-def source(evaluation: ReportedEvaluation) -> Markup:
-    """The evaluation that a figure is of."""
-    return element("p", {"class": "muted"}, "Evaluation ", element("code", None, evaluation.id))
 
 
 # -- summary -------------------------------------------------------------------------------------
@@ -91,9 +60,9 @@ def summary(evaluation: ReportedEvaluation) -> Markup:
         element(
             "div", {"class": "lead"},
             element(
-                "p", None, element("b", None, _counted(len(models), "model")), " answered ",
-                element("b", None, _counted(len(record["suites"]), "suite")),
-                f" of {_counted(items, 'item')}. ", _outcome(evaluation),
+                "p", None, element("b", None, counted(len(models), "model")), " answered ",
+                element("b", None, counted(len(record["suites"]), "suite")),
+                f" of {counted(items, 'item')}. ", _outcome(evaluation),
             ),
         ),
     )  # fmt: skip
@@ -106,7 +75,7 @@ def _outcome(evaluation: ReportedEvaluation) -> list[Child]:
     worse = beyond_chance(changes, better=False)
     better = beyond_chance(changes, better=True)
     return [
-        f"Of {_counted(len(changes), 'change')} against {evaluation.models[0]}, ",
+        f"Of {counted(len(changes), 'change')} against {evaluation.models[0]}, ",
         element("b", None, f"{len(worse)} for the worse"), " and ",
         element("b", None, f"{len(better)} for the better"),
         f" are beyond chance (p < {ALPHA}, adjusted by Holm).",
@@ -123,10 +92,6 @@ def _judge_facts(judges: Mapping[str, Any]) -> dict[str, str]:
     if "reward" in judges:
         facts["reward model"] = str(judges["reward"].get("name"))
     return facts
-
-
-def _counted(count: int, noun: str, plural: str = "") -> str:
-    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
 
 
 # -- harmlessness and helpfulness ----------------------------------------------------------------
@@ -285,10 +250,17 @@ def principles_section(evaluation: ReportedEvaluation) -> Markup | None:
             "The judge's mean probability of “no problem” under each principle, over all replies"
             " that it read, with 95 % intervals. What lost most comes first."),
         card(table("By principle", ["principle", *models],
-            [[[titles.get(row.principle), element("span", {"class": "delta"}, row.principle)],
+            [[[titles.get(row.principle),
+               element("span", {"class": "delta"}, _dotted(row.principle))],
               *(cell(row.principle, m, row.by_model.get(m)) for m in models)] for row in rows])),
         source(evaluation),
     )  # fmt: skip
+
+
+def _dotted(name: str) -> list[Child]:
+    """A name that may be broken after its dots, and else only where it must."""
+    first, *rest = name.split(".")
+    return [first, *([".", element("wbr"), word] for word in rest)]
 
 
 def judges_section(evaluation: ReportedEvaluation) -> Markup | None:
@@ -343,15 +315,14 @@ def _kappa(row: Mapping[str, Any]) -> str:
 # -- with care -----------------------------------------------------------------------------------
 
 
-def care_section(evaluation: ReportedEvaluation) -> Markup:
-    """Warnings, replies that were cut off, and what was set aside."""
+def care_section(evaluation: ReportedEvaluation, trainings: Sequence[ReportedTraining]) -> Markup:
+    """How far the judges err, warnings, replies that were cut off, and what was set aside."""
     record = evaluation.record
-    lines: list[Child] = list(record["warnings"])
-    lines += cut_off(evaluation)
+    lines: list[Child] = [*limits_of(evaluation, trainings)]
     aside = Counter((str(row["model"] or "all models"), row["reason"])
                     for row in record["set_aside"])  # fmt: skip
     lines += [
-        f"{_counted(count, 'item')} set aside, {model}: {reason}"
+        f"{counted(count, 'item')} set aside, {model}: {reason}"
         for (model, reason), count in aside.most_common(_SHOWN_ASIDE)
     ]
     if len(aside) > _SHOWN_ASIDE:
@@ -363,72 +334,3 @@ def care_section(evaluation: ReportedEvaluation) -> Markup:
         else element("p", None, "No warnings, and nothing was set aside."),
         source(evaluation),
     )  # fmt: skip
-
-
-def cut_off(evaluation: ReportedEvaluation) -> list[str]:
-    """Which models' replies ran into the token limit, and how many."""
-    lines = []
-    for model in evaluation.models:
-        replies = [a for a in evaluation.answers.get(model, ()) if "words" in a.values]
-        cut = sum(answer.cut for answer in replies)
-        if cut:
-            lines.append(
-                f"{model}: {cut:,} of {_counted(len(replies), 'reply', 'replies')} ran into the"
-                " token limit"
-            )
-    return lines
-
-
-# -- training ------------------------------------------------------------------------------------
-
-
-def training_section(training: ReportedTraining) -> Markup | None:
-    """A training run's metrics over its steps; None for one without any."""
-    curves = curves_of(training)
-    results = _results(training)
-    if not curves and not results:
-        return None
-    run = training.run
-    note = hacking(training)
-    return part(
-        f"training-{run['id']}", f"Training: {training.name} ({training.stage})",
-        element("p", {"class": "muted"}, f"Run {run['id']}, on {run['base']['name']},"
-                f" {run['status']}. ", results),
-        element("p", None, note) if note else None,
-        element("div", {"class": "figures"}, [_curve(curve) for curve in curves]),
-        plots.legend([("main", "trained on"), ("held-out", "held out")]) if curves else None,
-    )  # fmt: skip
-
-
-def _results(training: ReportedTraining) -> str:
-    results = training.run.get("results") or {}
-    if "stopped" in results:
-        return f"It stopped itself: {results['stopped']}"
-    if training.stage != "reward" or "accuracy" not in results:
-        return ""
-    low, high = results.get("interval") or (None, None)
-    pairs = str(results.get("rows", "held out")).replace(" ", "-")
-    text = f"Accuracy on {pairs} pairs {results['accuracy']:.0%}"
-    text += f" ({numbers.interval(low, high, 'share')})" if low is not None else ""
-    if "length_baseline" in results:
-        text += (
-            f"; preferring the longer or the shorter alone gives {results['length_baseline']:.0%}"
-        )
-    return text + "."
-
-
-def _curve(curve: MetricCurve) -> Markup:
-    line = curve.trained or curve.held_out
-    text = _course(line)
-    held = f"; held out {_course(curve.held_out)}" if curve.trained and curve.held_out else ""
-    caption = f"Steps {line[0][0]} to {line[-1][0]}: {text}{held}."
-    return element(
-        "figure", None,
-        element("figcaption", None, element("h3", None, curve.title),
-                element("p", {"class": "muted"}, caption)),
-        plots.curve(curve, f"{curve.title}: {caption}"),
-    )  # fmt: skip
-
-
-def _course(line: Course) -> str:
-    return f"{numbers.number(line[0][1])} → {numbers.number(line[-1][1])}"

@@ -121,9 +121,25 @@ def _model(name: str) -> dict[str, Any]:
 
 METRICS: list[dict[str, Any]] = [
     {"step": 1, "held_out": False, "score": 0.0, "second_reward": 1.0, "kl": 0.0, "reward": 0.0},
-    {"step": 2, "held_out": False, "score": 1.0, "second_reward": 0.5, "kl": 2.0, "reward": 0.9},
+    {
+        "step": 2,
+        "held_out": False,
+        "score": 1.0,
+        "second_reward": 0.5,
+        "kl": 2.0,
+        "reward": 0.9,
+        "harmful/refused": 0.75,
+    },
     {"step": 2, "held_out": True, "score": 0.5, "kl": 2.0, "reward": 0.4},
-    {"step": 3, "held_out": False, "score": 2.0, "second_reward": -1.0, "kl": 9.0, "reward": 1.5},
+    {
+        "step": 3,
+        "held_out": False,
+        "score": 2.0,
+        "second_reward": -1.0,
+        "kl": 9.0,
+        "reward": 1.5,
+        "harmful/refused": 0.5,
+    },
     {"step": 3, "held_out": True, "score": 0.25, "kl": 9.0, "reward": 0.1},
 ]
 

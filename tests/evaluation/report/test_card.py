@@ -14,6 +14,7 @@ from cai.digest import file_digest
 from cai.errors import DataError, UsageError
 from cai.evaluation.report.sources import read_sources
 from cai.evaluation.report.write import write_report
+from cai.evaluation.rewards import reward_facts
 from tests.evaluation.report.making import VALUES, make_evaluation, make_training
 
 RULES = {"id": "kind", "version": "1.2.0", "title": "Kind", "digest": "c" * 64, "principles": []}
@@ -72,6 +73,46 @@ def test_a_hostile_name_is_no_markup(tmp_path: Path) -> None:
     assert "<img" not in text and "[a](b)" not in text and "\n# x" not in text
     facts = yaml.safe_load(front)
     assert (facts["license"], facts["base_model"]) == ('x"␊- y', ["<img src=x>|[a](b)"])
+
+
+def limits(folder: Path, judges: dict[str, object], *trainings: Path) -> str:
+    sources = read_sources([make_evaluation(folder / "eval", judges=judges), *trainings])
+    files = write_report(sources, folder / "out")
+    card, page = files.card.read_text(encoding="utf-8"), files.page.read_text(encoding="utf-8")
+    found = card.split("## Limits", 1)[1].split("\n## ", 1)[0]
+    for line in ("precision 85%", "accuracy on held-out pairs"):
+        assert (line in found) is (line in page)
+    return found
+
+
+def test_limits_say_how_often_the_rules_are_wrong(tmp_path: Path) -> None:
+    rule = {"precision": 0.847, "recall": 0.9, "replies": 60}
+    rules = {"refused": {"written": rule, "smollm2": rule | {"precision": None, "replies": 1}}}
+    found = limits(tmp_path, {"rules": rules})
+    assert (
+        "“refused” is read by a rule: precision 85%, recall 90% on 60 replies labelled by hand"
+        " (written for this); precision –, recall 90% on 1 reply labelled by hand (SmolLM2-135M)."
+        in found
+    )
+    assert "which misread some replies" not in found
+
+
+@pytest.mark.parametrize("known", ["by the evaluation", "by its run", "by neither"])
+def test_limits_say_how_often_the_reward_model_is_right(tmp_path: Path, known: str) -> None:
+    measured = {"accuracy": 0.7, "interval": [0.4, 0.89], "rows": "held out",
+                "length_baseline": 0.8}  # fmt: skip
+    run = {"id": "m-r", "results": measured}
+    facts = {"by the evaluation": reward_facts("rm", run), "by its run": {"name": "rm",
+             "id": "m-r"}, "by neither": {"name": "rm", "id": "m-other"}}[known]  # fmt: skip
+    folder = make_training(tmp_path / "rm", (), stage="sft" if known != "by its run" else "reward",
+                           **(run if known == "by its run" else {}))  # fmt: skip
+    found = limits(tmp_path, {"reward": facts}, folder)
+    text = (
+        "the reward model, rm, errs: accuracy on held-out pairs 70% (40%–89%); preferring the"
+        " longer or the shorter alone gives 80%."
+    )
+    assert (text in found) is (known != "by neither")
+    assert ("how often is not known here" in found) is (known == "by neither")
 
 
 # -- the folder ----------------------------------------------------------------------------------

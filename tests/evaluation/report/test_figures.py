@@ -16,7 +16,7 @@ from cai.evaluation.report.axes import (
     mean_of_suites,
     pareto_front,
 )
-from cai.evaluation.report.curves import curves_of, hacking
+from cai.evaluation.report.curves import contrasts_of, curves_of, hacking
 from cai.evaluation.report.principles import principle_rows
 from cai.evaluation.report.samples import reply_pairs
 from cai.evaluation.report.sources import ReportedEvaluation, read_reported, read_sources
@@ -153,10 +153,24 @@ def test_curves_of_what_was_trained_on_and_of_the_held_out_set(tmp_path: Path) -
     folders = [make_evaluation(tmp_path / "eval"), make_training(tmp_path / "ppo")]
     (training,) = read_sources(folders).trainings
     curves = {curve.name: curve for curve in curves_of(training)}
-    assert list(curves) == ["score", "second_reward", "reward", "kl"]
+    assert list(curves) == ["score", "second_reward", "reward", "kl", "harmful/refused"]
     assert curves["score"].trained == [(1, 0.0), (2, 1.0), (3, 2.0)]
     assert curves["score"].held_out == [(2, 0.5), (3, 0.25)]
     assert "Score 0 → 2, second reward 1 → −1, KL 0 → 9." in hacking(training)
+
+
+def test_the_score_against_what_nothing_learns_from(tmp_path: Path) -> None:
+    """The second reward at every step, and the suite at steps 2 and 3; nothing of SFT."""
+    sft = [{"step": step, "held_out": False, "loss": 1.0, "harmful/refused": 0.5}
+           for step in (1, 2)]  # fmt: skip
+    folders = [make_training(tmp_path / "ppo"), make_training(tmp_path / "sft", sft, stage="sft")]
+    ppo, other = read_sources([make_evaluation(tmp_path / "eval"), *folders]).trainings
+    second, suite = contrasts_of(ppo)
+    assert second.score == suite.score == [(1, 0.0), (2, 1.0), (3, 2.0)]
+    assert second.truth == [(1, 1.0), (2, 0.5), (3, -1.0)]
+    assert (suite.title, suite.truth) == ("harmful: refused", [(2, 0.75), (3, 0.5)])
+    assert suite.steps == (1, 3)
+    assert contrasts_of(other) == []
 
 
 def test_suites_that_a_policy_was_asked_while_it_trained(tmp_path: Path) -> None:
@@ -185,6 +199,7 @@ def test_numbers_as_they_are_written() -> None:
     assert numbers.estimate({"value": 0.2, "low": 0.057, "high": 0.51}, "share") == "20% (6%–51%)"
     assert numbers.estimate({"value": 1.144, "low": None, "high": None}) == "1.14"
     assert numbers.estimate(None) == "–"
+    assert numbers.number(1.49e-8) == numbers.number(-1.49e-8) == "0"
     row = {"change": -0.1, "low": -0.313, "high": 0.004}
     assert numbers.change(row, "share") == "−10 pp (−31 to 0)"
     assert numbers.change(row) == "−0.1 (−0.31 to +0.004)"

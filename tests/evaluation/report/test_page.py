@@ -63,12 +63,32 @@ def test_the_page_shows_every_part(watched: Watched, page_file: Path) -> None:
     assert "helpfulness 62% " in watched.texts("ol.stages li")[2]
     assert "harmlessness 88% " in watched.texts("ol.stages li")[2]
     assert watched.texts("ul.plain li") == [
+        "refusals and the like are read by rules, which misread some replies",
         "base judges itself: the judge is the same model", "1 item set aside, ppo: too long",
     ]  # fmt: skip
     assert watched.page.locator("svg.wide-meter").count() == 3
     assert "κ" in watched.page.inner_text("main") and "−0.50" in watched.page.inner_text("main")
-    assert watched.page.locator(".figures figure").count() == 4
+    assert watched.texts(".figures h3") == [
+        "Score against the second reward", "Score against harmful: refused",
+        "Score by the reward that it learns from", "Reward: the scaled score less the KL penalty",
+        "KL to the reference, nats a response",
+    ]  # fmt: skip
+    ends = watched.page.locator(".contrasts figure:last-child .end").all_text_contents()
+    assert ends == ["2", "0", "1", "0"]
     assert watched.errors == [] and watched.left() == []
+
+
+def test_a_score_without_a_measure_that_nothing_learns_from_says_so(
+    watched: Watched, tmp_path: Path
+) -> None:
+    metrics = [{k: v for k, v in row.items() if k != "second_reward" and "/" not in k}
+               for row in METRICS]  # fmt: skip
+    folders = make_evaluation(tmp_path / "eval"), make_training(tmp_path / "ppo", metrics)
+    opened(watched, report(tmp_path, *folders))
+    assert watched.page.locator(".contrasts").count() == 0
+    text = watched.page.inner_text("section[id^=training]")
+    assert "Nothing was measured that the policy does not learn from" in text
+    assert "--second-reward and --monitor" in text
 
 
 def test_every_figure_names_its_evaluation(watched: Watched, page_file: Path) -> None:
@@ -89,7 +109,7 @@ def test_differences_are_marked_where_texts_are_alike(watched: Watched, page_fil
     assert far.locator("ins, del").count() == 0
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(1400, "light"), (900, "dark"), (400, "light")])
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (800, "dark"), (380, "light")])
 def test_nothing_runs_over_the_edge_and_axe_finds_nothing(
     watched: Watched, page_file: Path, width: int, scheme: str
 ) -> None:
