@@ -210,8 +210,13 @@ def _evaluate(
     reward: str | None, out: Path, config: EvaluationConfig, options: dict[str, Any], quiet: bool,
 ) -> Evaluation:  # fmt: skip
     from cai.data.run_log import run_log
-    from cai.evaluation.record import require_evaluation_folder, validate_out, write_evaluation
-    from cai.evaluation.run import evaluate, name_models
+    from cai.evaluation.record import (
+        is_evaluation,
+        require_evaluation_folder,
+        validate_out,
+        write_evaluation,
+    )
+    from cai.evaluation.run import evaluate, name_models, planned_id
     from cai.store.store import Store
 
     require_evaluation_folder(out)
@@ -220,6 +225,9 @@ def _evaluate(
     names = name_models(_name(role_model) for role_model in chosen)
     loader = ModelLoader(options, {*chosen, *([judging] if judging else [])})
     judges = _judges(loader, judging, constitution, reward, options)
+    if is_evaluation(out):
+        fingerprints = [loader.fingerprint(role_model) for role_model in chosen]
+        validate_out(out, planned_id(fingerprints, suites, config.draws, judges))
     makers: dict[str, Callable[[], Backend]] = {
         name: partial(loader.backend, role_model)
         for name, role_model in zip(names, chosen, strict=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from cai.cli.output import counted
 from cai.constitution.load import load_constitution
 from cai.data.files import staged
 from cai.data.training import read_pairs
-from cai.errors import UsageError
+from cai.digest import digest, file_digest
+from cai.errors import DataError, UsageError
 from cai.evaluation.constitutions import ConstitutionsCompared, compare_constitutions
 from cai.pipeline.steps import Draws
 from cai.store.store import Store
@@ -34,10 +36,9 @@ def run(
     rules = (load_constitution(names[0]), load_constitution(names[1]))
     if rules[0].digest == rules[1].digest:
         raise UsageError(f"{names[0]} and {names[1]} are the same constitution")
-    if out.is_dir() and any(out.iterdir()) and not (out / NAME).is_file():
-        raise UsageError(
-            f"{out} is not empty, and compares no constitutions", hint="Choose another --out."
-        )
+    described = [{"id": c.id, "version": c.version, "digest": c.digest} for c in rules]
+    name = _id(described, judge, data, draws, limit)
+    _validate_out(out, name)
     rows = list(read_pairs([data]))[:limit]
     out.parent.mkdir(parents=True, exist_ok=True)
     with Store.open(out.parent / "store.sqlite") as store, LiveLine(quiet=quiet) as live:
@@ -46,7 +47,7 @@ def run(
             lambda done, total: live.update(f"{done:,} of {total:,} verdicts"),
         )  # fmt: skip
     record = {
-        "constitutions": [{"id": c.id, "version": c.version, "digest": c.digest} for c in rules],
+        "id": name, "constitutions": described,
         "judge": {"name": judge.info.name, "fingerprint": judge.info.fingerprint},
         "data": str(data), "summary": compared.summary(),
         "set_aside": [{"source": s.source, "reason": s.reason} for s in compared.set_aside],
@@ -57,6 +58,39 @@ def run(
                 lines.write(pair.values())
         files.text(NAME, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
     return record, compared
+
+
+def _id(
+    constitutions: Sequence[Mapping[str, str]], judge: Backend, data: Path, draws: Draws,
+    limit: int | None,
+) -> str:  # fmt: skip
+    """A digest of all that decides the verdicts."""
+    digests = [c["digest"] for c in constitutions]
+    settings = {k: v for k, v in asdict(draws).items() if k != "reasoners"}
+    parts = (digests, judge.info.fingerprint, file_digest(data), settings, limit)
+    return f"c-{digest(parts)[:12]}"
+
+
+def _validate_out(out: Path, name: str) -> None:
+    """Raise `UsageError` where a folder holds something else than this comparison."""
+    if not out.is_dir() or not any(out.iterdir()):
+        return
+    path = out / NAME
+    if not path.is_file():
+        raise UsageError(
+            f"{out} is not empty, and compares no constitutions", hint="Choose another --out."
+        )
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        first, second = (f"{c['id']} {c['version']}" for c in record["constitutions"])
+        judge, data = record["judge"]["name"], record["data"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} can't be read: {error}", hint="Choose another --out.") from None
+    if record.get("id") != name:
+        raise UsageError(
+            f"{out} holds another comparison: {first} with {second}, on {data}, by {judge}",
+            hint="Choose another --out, or delete it.",
+        )
 
 
 def show(record: Mapping[str, Any], compared: ConstitutionsCompared, out: Path) -> None:

@@ -320,6 +320,18 @@ class ModelLoader:
             self._backends[who] = self._make(role_model, adapter)
         return self._backends[who]
 
+    def fingerprint(self, role_model: RoleModel) -> str:
+        """The fingerprint of its backend, without loading weights."""
+        if role_model.is_scripted or role_model.is_served:
+            return self.backend(role_model).info.fingerprint
+        from cai.models.load import fingerprint_of
+
+        adapter = self._adapters.get(role_model.adapter) if role_model.adapter else None
+        return fingerprint_of(
+            role_model.model, str(self._options["device"]), str(self._options["dtype"]),
+            str(adapter.folder) if adapter else None,
+        )  # fmt: skip
+
     def front(self, role_model: RoleModel, info: ModelInfo) -> Front:
         """What prepares requests for a model that workers have loaded; info: the model there."""
         if role_model.is_scripted or role_model.is_served:

@@ -148,12 +148,9 @@ def evaluate(
         for result in results_of(name, suite, measures[suite], some)
     ]
     changes = changes_of({name: found[name] for name in models}, measures)
-    described = [_suite_facts(suite) for suite in suites]
-    settings = {k: v for k, v in asdict(draws).items() if k != "reasoners"}
-    judging = judges.facts_for(suites)
     record = {
-        "id": evaluation_id(facts, described, settings, judging),
-        "models": facts, "suites": described, "settings": settings, "judges": judging,
+        "id": planned_id([f["fingerprint"] for f in facts], suites, draws, judges),
+        "models": facts, **_asked(suites, draws, judges),
         "principles": judges.principles, "warnings": warnings,
         "results": [result_row(r) for r in results],
         "changes": [change_row(c) for c in changes],
@@ -161,6 +158,24 @@ def evaluate(
         "agreement": agreements(answers, suites), "set_aside": set_aside,
     }  # fmt: skip
     return Evaluation(record, answers, preferences, results, changes)
+
+
+def planned_id(
+    fingerprints: Sequence[str], suites: Sequence[Suite], draws: Draws, judges: Judges
+) -> str:
+    """The id of an evaluation of models with these fingerprints, which can be had before it."""
+    asked = _asked(suites, draws, judges)
+    models = [{"fingerprint": fingerprint} for fingerprint in fingerprints]
+    return evaluation_id(models, asked["suites"], asked["settings"], asked["judges"])
+
+
+def _asked(suites: Sequence[Suite], draws: Draws, judges: Judges) -> dict[str, Any]:
+    """What the record says of all but the models."""
+    return {
+        "suites": [_suite_facts(suite) for suite in suites],
+        "settings": {k: v for k, v in asdict(draws).items() if k != "reasoners"},
+        "judges": judges.facts_for(suites),
+    }
 
 
 def model_facts(name: str, info: ModelInfo) -> dict[str, Any]:

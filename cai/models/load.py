@@ -80,7 +80,7 @@ class LoadedModel:
         return replace(
             self,
             name=f"{self.name}+{name}",
-            fingerprint=digest({"base": self.fingerprint, "adapter": mark}),
+            fingerprint=_with_adapter(self.fingerprint, mark),
             adapters=adapters,
             adapter=MountedAdapter(name, mark, place, self),
         )
@@ -133,12 +133,11 @@ def load_model(
             f"The model {name} does not fit on {where}: {error}",
             hint="Use a smaller model, --dtype bfloat16, or --device cpu.",
         ) from error
-    arithmetic = "+".join(filter(None, (str(number).removeprefix("torch."), quantize)))
     loaded = LoadedModel(
         model,
         encoder,
         label(name),
-        fingerprint(folder, arithmetic),
+        fingerprint(folder, _arithmetic(number, quantize)),
         where,
         number,
         context_of(config),
@@ -146,6 +145,29 @@ def load_model(
         Adapters(model, name),
     )
     return loaded.with_adapter(adapter) if adapter else loaded
+
+
+def fingerprint_of(
+    name: str, device: str = "auto", dtype: str = "auto", adapter: str | None = None
+) -> str:
+    """The fingerprint that `load_model` would give, from the files alone.
+
+    adapter: a folder in PEFT's layout, or a training run's. Raises `ModelError` as it does.
+    """
+    folder = local_folder(resolve_model(name), name)
+    number = _dtype(dtype, _device(device), folder)
+    base = fingerprint(folder, _arithmetic(number))
+    if adapter is None:
+        return base
+    return _with_adapter(base, adapter_digest(local_folder(part_of_run(adapter, "adapter"))))
+
+
+def _arithmetic(number: torch.dtype, quantize: str | None = None) -> str:
+    return "+".join(filter(None, (str(number).removeprefix("torch."), quantize)))
+
+
+def _with_adapter(base: str, mark: str) -> str:
+    return digest({"base": base, "adapter": mark})
 
 
 def load_encoder(name: str | Path, template: TemplateOptions | None = None) -> Encoder:

@@ -116,6 +116,37 @@ def test_a_folder_of_something_else_is_left_alone(
     assert (project / "data" / "kept.txt").read_text() == "mine"
 
 
+@pytest.fixture
+def asked_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From here on a model that is asked fails the test."""
+
+    def refuse(*_: object, **__: object) -> None:
+        pytest.fail("a model was asked")
+
+    monkeypatch.setattr("cai.evaluation.run.ask_model", refuse)
+
+
+def test_another_evaluation_in_the_folder_is_noticed_before_any_model_is_asked(
+    project: Path, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest
+) -> None:
+    options = ("--suite", "greetings.yaml", "--max-new-tokens", 2)
+    cai("eval", "miniature", *options)
+    cai("eval", "miniature", *options)  # the same again
+    before = read_evaluation(project / "runs" / "eval")
+    request.getfixturevalue("asked_nothing")
+    others = (
+        ("miniature", "miniature", *options),
+        ("miniature", *options, "--seed", 1),
+        ("miniature", *options, "--dtype", "bfloat16"),
+        ("miniature", *options, "--suite", "perplexity"),
+    )
+    for other in others:
+        capsys.readouterr()
+        cai("eval", *other, exit_code=2)
+        assert "runs/eval holds another evaluation" in capsys.readouterr().err
+    assert read_evaluation(project / "runs" / "eval") == before
+
+
 # -- two constitutions, and principles' own tests -------------------------------------------------
 
 HOUSE = """\
@@ -200,6 +231,37 @@ def test_what_two_constitutions_prefer(houses: Path, capsys: pytest.CaptureFixtu
     assert "compares no constitutions" in capsys.readouterr().err
     cai("eval", judge, "--constitutions", "house-kind.yaml", "house-short.yaml", exit_code=2)
     assert "--pairs" in capsys.readouterr().err
+
+
+def test_another_comparison_in_the_folder_is_kept(
+    houses: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By other constitutions, another judge, other pairs or settings; noticed before asking."""
+    judge = script(houses, 0.9, 0.8)
+    pair = ("--constitutions", "house-kind.yaml", "house-short.yaml")
+    options = ("--pairs", "pairs.jsonl", "--out", "runs/two")
+    cai("eval", judge, *pair, *options)
+    kept = {path: path.read_bytes() for path in (houses / "runs" / "two").iterdir()}
+    (houses / "same.jsonl").write_bytes((houses / "pairs.jsonl").read_bytes())
+    cai("eval", judge, *pair, "--pairs", "same.jsonl", "--out", "runs/two")
+    cai("eval", judge, *pair, *options)
+    (houses / "fewer.jsonl").write_text((houses / "pairs.jsonl").read_text().split("\n")[0])
+    (houses / "other.yaml").write_text("scores: []\n")  # it would fail if it were asked
+    others = (
+        (judge, "--constitutions", "house-short.yaml", "house-kind.yaml", *options),
+        (judge, *pair, "--pairs", "fewer.jsonl", "--out", "runs/two"),
+        (judge, *pair, *options, "--seed", 1),
+        (judge, *pair, *options, "--limit", 2),
+        ("scripted:other.yaml", *pair, *options),
+    )
+    for other in others:
+        capsys.readouterr()
+        cai("eval", *other, exit_code=2)
+        assert (
+            "runs/two holds another comparison: house-kind 1.0.0 with house-short 1.0.0, on"
+            " pairs.jsonl, by " in capsys.readouterr().err
+        )
+    assert {path: path.read_bytes() for path in (houses / "runs" / "two").iterdir()} == kept
 
 
 def test_a_baseline_of_principles_tests(houses: Path, capsys: pytest.CaptureFixture[str]) -> None:

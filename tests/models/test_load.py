@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from cai.digest import file_digest
 from cai.errors import ModelError
 from cai.models.fingerprint import fingerprint
-from cai.models.load import load_encoder, load_model, load_sampling
+from cai.models.load import fingerprint_of, load_encoder, load_model, load_sampling
 from cai.models.names import resolve_model
 from cai.models.rows import plain_logits
 from cai.types import Sampling
@@ -216,6 +216,14 @@ def test_an_adapter_is_put_on_unmerged(folder: Path, tmp_path: Path) -> None:
     with adapted.adapter.base.weights():
         assert torch.equal(plain_logits(adapted.model, ids), plain_logits(plain.model, ids))
     assert not any(p.requires_grad for p in adapted.model.parameters())
+
+
+def test_a_fingerprint_is_had_without_weights(folder: Path, tmp_path: Path) -> None:
+    path = str(adapter(tmp_path / "adapter"))
+    for dtype in ("auto", "bfloat16"):
+        for on in (None, path):
+            loaded = load_model(str(folder), device="cpu", dtype=dtype, adapter=on)
+            assert fingerprint_of(str(folder), "cpu", dtype, on) == loaded.fingerprint
 
 
 def test_two_adapters_share_a_base(folder: Path, tmp_path: Path) -> None:
