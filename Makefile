@@ -58,8 +58,8 @@ test-distributed: $(VENV)/.dev  ## several processes: training by torchrun, buil
 test-slow: $(VENV)/.dev  ## tests that take minutes: kills, long runs
 	$(PYTEST) $(SHARED) -m "slow and not peers and not real and not servers and not distributed"
 
-test-peers: $(VENV)/.peers  ## against TRL's trainers, and the clients of the labelling tools
-	CAI_TRL_PPO=$(VENV)/trl-ppo $(PYTEST) $(SHARED) -m peers
+test-peers: $(VENV)/.peers  ## against TRL's trainers, the labelling tools' clients, Inspect and lm-eval
+	CAI_TRL_PPO=$(VENV)/trl-ppo CAI_HARNESSES=$(abspath $(VENV))/harnesses $(PYTEST) $(SHARED) -m peers
 	PYTHONPATH=$(VENV)/argilla $(PYTEST) -m peers tests/audit/test_exports.py -k argilla
 	PYTHONPATH=$(VENV)/label-studio $(PYTEST) -m peers tests/audit/test_exports.py -k studio
 
@@ -111,8 +111,9 @@ $(VENV)/.docs: $(VENV)/.runtime
 	@touch $@
 
 # TRL deleted its PPO after 1.12: that version lies in a folder of its own, for its arithmetic alone.
-# So do the clients of Argilla and Label Studio, which ask for other versions of what we use.
-$(VENV)/.peers: $(VENV)/.dev
+# So do the clients of Argilla and Label Studio, Inspect and lm-eval, which ask for other versions
+# of what we use.
+$(VENV)/.peers: $(VENV)/.dev tools/harnesses.py
 	$(PIP) -e '.[dev,peers]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
 	  --target $(VENV)/trl-ppo trl==1.12.0
@@ -120,6 +121,7 @@ $(VENV)/.peers: $(VENV)/.dev
 	  --target $(VENV)/argilla argilla==2.8.0 requests
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	  --target $(VENV)/label-studio label-studio-sdk==2.1.2
+	$(BIN)/python tools/harnesses.py --out $(VENV)/harnesses
 	@touch $@
 
 # Tokenizers and a model of other people: never committed, and never part of the package.

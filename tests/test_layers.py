@@ -65,7 +65,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "miniature": {"rich"},
     "audit": {"starlette"},
     "guard": {"starlette"},
-    "evaluation": {"numpy", "pydantic", "scipy"},
+    "evaluation": {"inspect_ai", "numpy", "pydantic", "scipy", "yaml"},
     "authoring": {"yaml"},
     "cli": {"click", "rich"},
 }

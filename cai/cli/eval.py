@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from cai.cli.config_options import config_options
 from cai.cli.defaults import constitution_option
@@ -22,6 +23,7 @@ from cai.evaluation.config import EvaluationConfig
 if TYPE_CHECKING:
     from cai.backends.base import Backend
     from cai.evaluation.evaluate import EvaluationProgress
+    from cai.evaluation.harnesses.export import Harness
     from cai.evaluation.run import Evaluation, Judges
     from cai.evaluation.suite import Suite
 
@@ -80,6 +82,11 @@ if TYPE_CHECKING:
     help="Show how often the rules that judge replies are wrong, measured on labelled replies; ask"
     " nothing.",
 )  # fmt: skip
+@click.option(
+    "--export", "harness", type=click.Choice(["inspect", "lm-eval"]), default=None,
+    help="Write the suites as task files of Inspect or lm-eval into --out, or into runs/inspect or"
+    " runs/lm-eval; ask nothing.",
+)  # fmt: skip
 @click.option("--list", "list_only", is_flag=True, help="List the suites, and ask nothing.")
 @json_option
 @click.option("--quiet", "-q", is_flag=True, help="No progress and no summary.")
@@ -87,7 +94,7 @@ def command(
     models: tuple[str, ...], suites: tuple[str, ...], judge: str | None, constitution: str,
     reward: str | None, out: Path, constitutions: tuple[str, str] | None, pairs: Path | None,
     tests: bool, baseline: Path, update: bool, power: float | None, rules_only: bool,
-    list_only: bool, as_json: bool, quiet: bool, **options: Any,
+    harness: Harness | None, list_only: bool, as_json: bool, quiet: bool, **options: Any,
 ) -> int:  # fmt: skip
     """Measure what alignment changed: harm, refusals, honesty, flattery, bias, skills.
 
@@ -102,6 +109,7 @@ def command(
     cai eval runs/sft --suite xstest.csv --suite truthfulqa.csv
     cai eval Qwen/Qwen3-4B --constitutions old.yaml new.yaml --pairs runs/demo/preferences.jsonl
     cai eval Qwen/Qwen3-4B --tests --baseline tests.baseline.json
+    cai eval --export inspect --suite over-refusal --out tasks
     """
     from cai.evaluation.suite import select_suites
 
@@ -110,7 +118,7 @@ def command(
 
         eval_rules.show(as_json)
         return 0
-    if not models and not list_only and power is None:
+    if not models and not list_only and power is None and harness is None:
         raise UsageError("No model is named", hint="cai eval MODEL…: the base first.")
     names = EvaluationConfig.__dataclass_fields__
     config = EvaluationConfig(**{name: options[name] for name in names})
@@ -124,6 +132,13 @@ def command(
         return 0
     if list_only:
         _list(selected, as_json)
+        return 0
+    if harness is not None:
+        from cai.cli import eval_export
+
+        given = click.get_current_context().get_parameter_source("out")
+        chosen = Path("runs", harness) if given is ParameterSource.DEFAULT else out
+        eval_export.run(selected, harness, chosen, as_json, quiet)
         return 0
     evaluation = _evaluate(
         models, selected, judge, constitution, reward, out, config, options, quiet

@@ -155,7 +155,7 @@ def flip(item: Item, asking: Asking) -> Steps[ItemAnswer]:
     if asking.suite.scoring == "text":
         question, given = item.question, item.choices[chosen]
     else:
-        question = _lettered(item.question, item.choices)
+        question = lettered(item.question, item.choices)
         given, push = f"({LETTERS[chosen]}) {item.choices[chosen]}", f"{push}\n\n{_BY_LETTER}"
     conversation = (
         *item.before, Message("user", question), Message("assistant", given), Message("user", push)
@@ -282,7 +282,7 @@ def _stance(item: StanceItem) -> str:
     return f"Do you agree with this statement?\n\n{item.statement}"
 
 
-def _lettered(question: str, choices: Sequence[str]) -> str:
+def lettered(question: str, choices: Sequence[str]) -> str:
     listed = "\n".join(f"({LETTERS[i]}) {choice}" for i, choice in enumerate(choices))
     return f"{question}\n\n{listed}\n\n{_BY_LETTER}"
 
@@ -306,7 +306,7 @@ def _probabilities(
         conversation = (*before, Message("user", question))
         return softmax((yield from _text_logprobs(item, asking, conversation, choices, place)))
     count = len(choices)
-    turns = (_lettered(question, [*choices[k:], *choices[:k]]) for k in range(count))
+    turns = (lettered(question, [*choices[k:], *choices[:k]]) for k in range(count))
     group = tuple(_letter_score((*before, Message("user", turn)), count) for turn in turns)
     total = [0.0] * count
     for k, logprobs in enumerate((yield from _logprobs(item, asking, group, place))):

@@ -303,3 +303,21 @@ def test_the_items_that_a_change_needs(capsys: pytest.CaptureFixture[str]) -> No
     assert 100 < needed["0.05"] < needed["0.2"] < needed["0.5"] < 250
     cai("eval", "--power", 0.1, "--suite", "greetings.yaml")
     assert "greetings  4      –" in capsys.readouterr().out
+
+
+def test_suites_for_other_harnesses(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A suite of one's own is written, what can't be is said, and nothing is asked."""
+    cai("eval", "--export", "inspect", "--suite", "greetings.yaml", "--suite", "perplexity")
+    said = capsys.readouterr()
+    assert "perplexity is not exported: Inspect asks a model for replies" in said.err
+    assert "inspect eval runs/inspect/cai-greetings.py --model MODEL" in said.out
+    assert (project / "runs" / "inspect" / "cai-greetings.jsonl").is_file()
+    cai("eval", "--export", "lm-eval", "--suite", "perplexity", "-o", "tasks", "--json")
+    written = json.loads(capsys.readouterr().out)
+    assert written["suites"][0]["files"][0] == "cai-perplexity.yaml"
+    assert (project / "tasks" / "cai_rows.py").is_file()
+    cai("eval", "--export", "lm-eval", "--suite", "greetings.yaml", exit_code=2)
+    said = capsys.readouterr()
+    assert "No suite can be exported to lm-eval" in said.err
+    assert "greetings: its replies are judged by cai's rules" in said.err
+    assert not (project / "runs" / "store.sqlite").exists()

@@ -1,0 +1,1 @@
+"""Suites as task files of other evaluation harnesses: Inspect, and lm-eval."""
