@@ -25,13 +25,14 @@ from cai.data.signoff import data_files
 from cai.data.training_run import is_run, read_run
 from cai.data.verify import verify
 from cai.errors import DataError, StoreError
+from cai.evaluation.folder import is_redteam, read_evaluation
 from cai.evaluation.record import (
     NAME,
     answers_problems,
     is_evaluation,
     read_answers,
-    read_evaluation,
 )
+from cai.evaluation.redteam.suites import ATTACKS
 from cai.store.records import RunEvent
 from cai.store.store import Store
 from cai.types import Comparison, Trace
@@ -329,6 +330,13 @@ def open_run(folder: Path) -> Iterator[AuditedRun]:
     if is_evaluation(folder):
         yield EvaluationRun(folder.resolve())
         return
+    if is_redteam(folder):
+        raise DataError(
+            f"{shown(folder)} is a red-teaming: its attacks.jsonl, answers.jsonl and slipped.jsonl"
+            " are read as they are",
+            hint=f"To audit replies to its attacks: cai eval MODEL --suite"
+            f" {shown(folder / ATTACKS)}.yaml, and cai audit on what that writes.",
+        )
     Manifest.read(folder)  # by the name that was given, which an error repeats
     folder = folder.resolve()
     place = folder.parent / "store.sqlite"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +13,13 @@ from cai.cli.output import json_option, print_json, print_table
 from cai.text.terminal import visible
 
 if TYPE_CHECKING:
+    from cai.evaluation.listing import MeasuredFolder
     from cai.store.records import Run
     from cai.store.store import Store
 
 _COLUMNS = ("name", "id", "when (UTC)", "status", "rows", "constitution", "model")
+
+_MEASURED = ("name", "id", "when (UTC)", "kind", "models", "outcome")
 
 
 @click.command("runs")
@@ -30,7 +34,9 @@ def command(runs_dir: Path, as_json: bool) -> None:
     The rows are those of the last export; of a guard, the answers that it gave. A run with the
     status `interrupted` was ended by Ctrl-C or killed, one with `stopped` by its budget, and one
     with `failed` by an error, which its run.log names; run the same command again to resume it.
+    Evaluations and red-teamings, which are folders alone, come in a list of their own.
     """
+    from cai.evaluation.listing import measured_folders
     from cai.store.store import Store
 
     path = runs_dir / "store.sqlite"
@@ -39,11 +45,17 @@ def command(runs_dir: Path, as_json: bool) -> None:
         with Store.open(path, read_only=True) as store:
             busy = store.locked()
             records = [_record(store, run, busy) for run in store.runs()]
+    measured = measured_folders(runs_dir)
     if as_json:
-        print_json({"runs": records})
-    elif records:
+        print_json({"runs": records, "measured": [asdict(folder) for folder in measured]})
+        return
+    if records:
         print_table(_COLUMNS, [_cells(record) for record in records])
-    else:
+    if records and measured:
+        click.echo()
+    if measured:
+        print_table(_MEASURED, [_measured_cells(folder) for folder in measured])
+    if not records and not measured:
         click.echo(f"No runs yet in {visible(str(runs_dir))}. Make one with: cai build-data")
 
 
@@ -88,6 +100,12 @@ def _cells(record: dict[str, Any]) -> tuple[str, ...]:
         f"{constitution['id'] or '?'} {constitution['version'] or ''}".strip(),
         ", ".join(record["models"]) or "–",
     )
+
+
+def _measured_cells(folder: MeasuredFolder) -> tuple[str, ...]:
+    when = folder.at[:16].replace("T", " ")
+    models = ", ".join(folder.models) or "–"
+    return folder.name, folder.id or "–", when, folder.kind, models, folder.outcome
 
 
 def _rows(rows: dict[str, int], table: str) -> int:

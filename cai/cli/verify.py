@@ -26,13 +26,17 @@ def command(run_dir: Path, most: int, as_json: bool) -> None:
     its record in the store beside the run's folder; every step and record of the store against its
     digest. For a training run: its files, and its id against the settings, base, parents and data
     that it names. For an evaluation: its answers, its id, and every result against the answers.
-    Exit code 4 if anything differs.
+    For a red-teaming: its files, and every count against its attacks and answers. Exit code 4 if
+    anything differs.
     """
     from cai.data.training_run import is_run
+    from cai.evaluation.folder import is_redteam
     from cai.evaluation.record import is_evaluation
 
     if is_evaluation(run_dir):
         verify_folder = _verify_evaluation
+    elif is_redteam(run_dir):
+        verify_folder = _verify_redteam
     else:
         verify_folder = _verify_training if is_run(run_dir) else _verify_data
     counts, problems, total, hint = verify_folder(run_dir.resolve(), most)
@@ -87,3 +91,12 @@ def _verify_evaluation(folder: Path, most: int) -> _Outcome:
     files, answers, problems = verify_evaluation(folder)
     hint = "Run its cai eval command again: what was answered is in the store."
     return {"files": files, "answers": answers}, problems[:most], len(problems), hint
+
+
+def _verify_redteam(folder: Path, most: int) -> _Outcome:
+    from cai.evaluation.redteam.verify import verify_redteam
+
+    files, attacks, answers, problems = verify_redteam(folder)
+    hint = "Run its cai redteam command again: what was written and answered is in the store."
+    counts = {"files": files, "attacks": attacks, "answers": answers}
+    return counts, problems[:most], len(problems), hint

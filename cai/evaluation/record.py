@@ -9,19 +9,19 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from cai.data.files import staged
-from cai.digest import digest, file_digest
-from cai.errors import DataError, UsageError
+from cai.digest import digest
+from cai.errors import UsageError
 from cai.evaluation.answers import ItemAnswer
+from cai.evaluation.folder import EVALUATION, FORMAT, files_problems, read_rows
+from cai.evaluation.folder import read_evaluation as read_evaluation  # of the same folder
 from cai.evaluation.preferences import ReplyPreference
 
-NAME, ANSWERS, PREFERENCES = "evaluation.json", "answers.jsonl", "preferences.jsonl"
-FORMAT = 1
-_Row = TypeVar("_Row")
+NAME, ANSWERS, PREFERENCES = EVALUATION, "answers.jsonl", "preferences.jsonl"
 
 
 def evaluation_id(
@@ -56,20 +56,6 @@ def write_evaluation(
         files.text(NAME, json.dumps(_finite(values), indent=2, ensure_ascii=False) + "\n")
 
 
-def read_evaluation(folder: Path) -> dict[str, Any]:
-    """The record of an evaluation. Raises `DataError` where there is none that can be read."""
-    path = folder / NAME
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DataError(f"{folder} holds no evaluation", hint="cai eval writes one.") from None
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} can't be read: {error}") from None
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
-        raise DataError(f"{path} is of another format than this version of cai reads")
-    return record
-
-
 def is_evaluation(folder: Path) -> bool:
     """Whether a folder holds an evaluation."""
     return (folder / NAME).is_file()
@@ -77,38 +63,19 @@ def is_evaluation(folder: Path) -> bool:
 
 def read_answers(folder: Path) -> Iterator[tuple[str, ItemAnswer]]:
     """The answers of an evaluation, each with its model. Raises `DataError` for a broken line."""
-    yield from _read(folder / ANSWERS, ItemAnswer.read, "an answer")
+    yield from read_rows(folder / ANSWERS, ItemAnswer.read, "an answer")
 
 
 def read_preferences(folder: Path) -> Iterator[ReplyPreference]:
     """The judge's preferences; none without a judge. Raises `DataError` for a broken line."""
     path = folder / PREFERENCES
     if path.is_file():
-        yield from _read(path, ReplyPreference.read, "a preference")
-
-
-def _read(path: Path, read: Callable[[Any], _Row], what: str) -> Iterator[_Row]:
-    try:
-        with path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, start=1):
-                try:
-                    yield read(json.loads(line))
-                except (ValueError, KeyError, TypeError) as error:
-                    raise DataError(f"{path}:{number}: not {what}: {error}") from None
-    except OSError as error:
-        raise DataError(f"{path} can't be read: {error.strerror or error}") from None
+        yield from read_rows(path, ReplyPreference.read, "a preference")
 
 
 def answers_problems(folder: Path, record: Mapping[str, Any]) -> list[str]:
     """Where answers and preferences are not those that the evaluation wrote."""
-    problems = []
-    for name, wanted in record.get("files", {}).items():
-        path = folder / str(name)
-        if not path.is_file():
-            problems.append(f"{name}: the file is missing")
-        elif file_digest(path) != wanted:
-            problems.append(f"{name}: its digest is not the evaluation's: the file was changed")
-    return problems
+    return files_problems(folder, record, "evaluation")
 
 
 def require_evaluation_folder(out: Path) -> None:

@@ -14,14 +14,9 @@ from typing import Any, TypeAlias
 from cai.content import shown
 from cai.errors import DataError
 from cai.evaluation.answers import ItemAnswer
+from cai.evaluation.folder import read_evaluation
 from cai.evaluation.measures import SuiteMeasure
-from cai.evaluation.record import (
-    NAME,
-    answers_problems,
-    evaluation_id,
-    read_answers,
-    read_evaluation,
-)
+from cai.evaluation.record import NAME, answers_problems, evaluation_id, read_answers
 from cai.evaluation.results import SuiteResult, change_row, changes_of, estimate, result_row
 
 _Answers: TypeAlias = dict[str, dict[str, list[ItemAnswer]]]

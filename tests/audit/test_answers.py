@@ -20,7 +20,8 @@ from cai.audit.sign import Thresholds, sign
 from cai.data.verdicts import Verdict
 from cai.errors import DataError, UsageError
 from cai.evaluation.answers import ItemAnswer
-from cai.evaluation.record import ANSWERS, NAME, read_evaluation
+from cai.evaluation.folder import read_evaluation
+from cai.evaluation.record import ANSWERS, NAME
 from cai.types import Message
 from tests.evaluation.folders import evaluation
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cai.evaluation.record import read_evaluation
+from cai.evaluation.folder import read_evaluation
 from cai.models.adapters import LoraSettings
 from cai.models.backbone import Backbone
 from tests.cli.project import cai

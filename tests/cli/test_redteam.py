@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from cai.evaluation.redteam.record import read_redteam
+from cai.digest import file_digest
+from cai.evaluation.folder import read_redteam
+from cai.evaluation.redteam.verify import verify_redteam
 from tests.cli.project import cai
 
 SCRIPT = """\
@@ -59,6 +61,15 @@ def test_from_a_principle_to_the_trace_of_the_next_build(
     again = json.loads(capsys.readouterr().out)
     assert again["id"] == record["id"]
     assert again["principles"] == record["principles"]
+    cai("verify", "runs/redteam")
+    assert "verified 10 files, 3 attacks, 28 answers" in capsys.readouterr().out
+    cai("runs")
+    _, line = capsys.readouterr().out.splitlines()
+    assert f"{record['id']}  " in line and "  red-teaming  miniature  3 attacks; " in line
+    assert f"; {row['slipped']['count']} of 3 slipped through, " in line
+    cai("audit", "report", "runs/redteam", exit_code=4)
+    told = capsys.readouterr().err
+    assert "redteam is a red-teaming" in told and "redteam.yaml, and cai audit" in told
     cai("build-data", "-c", "miniature", "-p", "runs/redteam/slipped.jsonl", "-o", "runs/next",
         "--pairs", 0, "--rounds", 1, "--no-examine", "--quiet")  # fmt: skip
     trace = rows("runs/next/sft.jsonl")[0]["trace_id"]
@@ -123,3 +134,42 @@ def test_a_folder_of_something_else_is_left_alone(
     cai("redteam", *ATTACKS, "--seed", 1, exit_code=2)
     assert "holds another red-teaming" in capsys.readouterr().err
     assert [p.name for p in (project / "data").iterdir()] == ["kept.txt"]
+
+
+def test_a_folder_that_was_changed_does_not_verify(capsys: pytest.CaptureFixture[str]) -> None:
+    cai("redteam", *ATTACKS, "--target", "scripted:writer.yaml", "--judge", "miniature")
+    folder = Path("runs/redteam")
+    record = read_redteam(folder)
+    assert verify_redteam(folder) == (10, 3, 7, [])
+    (row,) = record["principles"]
+    (folder / "redteam.json").write_text(json.dumps(
+        record | {"slipped": 99, "principles": [row | {"twins": 0, "slipped": {"count": 9}}]}
+    ))  # fmt: skip
+    assert verify_redteam(folder)[3] == [
+        "redteam.json: twins of harm.harmful is not that of its attacks and answers",
+        "redteam.json: slipped of harm.harmful is not that of its attacks and answers",
+        "redteam.json: slipped is not that of its answers",
+    ]
+    invented = (folder / "slipped.jsonl").read_text() + '{"id": "x", "prompt": "Hello."}\n'
+    (folder / "slipped.jsonl").write_text(invented)
+    digests = record["files"] | {"slipped.jsonl": file_digest(folder / "slipped.jsonl")}
+    (folder / "redteam.json").write_text(json.dumps(record | {"files": digests}))
+    assert verify_redteam(folder)[3] == [
+        "slipped.jsonl: its prompts are not those that slipped through"
+    ]
+    (folder / "redteam.json").write_text(json.dumps(record))
+    cai("verify", folder, exit_code=4)
+    assert "its digest is not the red-teaming's" in capsys.readouterr().out
+    (folder / "redteam.json").write_text(json.dumps({"format": 1}))
+    cai("verify", folder, exit_code=4)
+    assert "is not what cai redteam writes" in capsys.readouterr().err
+
+
+def test_attacks_that_nobody_was_asked_are_listed_and_verified(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    cai("redteam", *ATTACKS, "-q")
+    assert verify_redteam(Path("runs/redteam"))[1:] == (3, 0, [])
+    cai("runs", "--json")
+    (folder,) = json.loads(capsys.readouterr().out)["measured"]
+    assert (folder["kind"], folder["outcome"]) == ("red-teaming", "3 attacks, not asked yet")

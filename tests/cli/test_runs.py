@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from cai.store.store import Store
 from tests.cli.project import cai, make
+from tests.evaluation.report.making import make_evaluation
 from tests.store.samples import run
 
 
@@ -53,8 +55,27 @@ def test_no_store_and_no_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     cai("runs", "--runs-dir", tmp_path)
     assert "cai build-data" in capsys.readouterr().out
     cai("runs", "--runs-dir", tmp_path, "--json")
-    assert json.loads(capsys.readouterr().out) == {"runs": []}
+    assert json.loads(capsys.readouterr().out) == {"runs": [], "measured": []}
     with Store.open(tmp_path / "store.sqlite"):
         pass
     cai("runs", "--runs-dir", tmp_path)
     assert "No runs yet" in capsys.readouterr().out
+
+
+def test_evaluations_in_a_list_of_their_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_evaluation(tmp_path / "eval")
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "redteam.json").write_text("[")
+    os.utime(tmp_path / "broken" / "redteam.json", (0, 0))
+    header, broken, first = listed(tmp_path, capsys)
+    assert header == ["name", "id", "when (UTC)", "kind", "models", "outcome"]
+    assert broken == ["broken", "–", "1970-01-01 00:00", "red-teaming", "–",
+                      "redteam.json can't be read: cai verify says why"]  # fmt: skip
+    assert first[:2] == ["eval", "e-0123456789ab"]
+    assert first[3:] == ["evaluation", "base, sft, ppo", "5 suites, 20 items"]
+    make(tmp_path)
+    assert [line[:1] for line in listed(tmp_path, capsys)] == [
+        ["name"], ["demo"], [], ["name"], ["broken"], ["eval"],
+    ]  # fmt: skip

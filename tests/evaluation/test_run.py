@@ -13,13 +13,8 @@ import pytest
 from cai.backends.base import ModelInfo
 from cai.backends.scripted import ScriptedBackend
 from cai.errors import DataError, PromptError, UsageError
-from cai.evaluation.record import (
-    answers_problems,
-    read_answers,
-    read_evaluation,
-    validate_out,
-    write_evaluation,
-)
+from cai.evaluation.folder import read_evaluation
+from cai.evaluation.record import answers_problems, read_answers, validate_out, write_evaluation
 from cai.evaluation.run import Evaluation, Judges, evaluate, name_models
 from cai.evaluation.suite import Suite
 from cai.pipeline.steps import Draws

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from cai.decoding import BOUNDS
 from cai.errors import UsageError
-from cai.options import broken_rule, option
-from cai.pipeline.steps import Draws
+from cai.evaluation.config import SampledText
+from cai.options import option
 
 BATCH = 5
 """Prompts that one request to the generator asks for."""
@@ -17,7 +17,7 @@ SURPLUS = 1.5
 
 
 @dataclass(frozen=True, slots=True)
-class RedteamConfig:
+class RedteamConfig(SampledText):
     """Settings of `cai redteam`. Raises `UsageError` for a value out of range."""
 
     per_principle: int = option(
@@ -49,10 +49,7 @@ class RedteamConfig:
     seed: int = option(0, "Random seed: the same seed writes the same attacks.")
 
     def __post_init__(self) -> None:
-        for item in fields(self):
-            value = getattr(self, item.name)
-            if rule := broken_rule(item, value):
-                raise UsageError(f"{item.name} is {value!r}; it must be {rule}.")
+        SampledText.__post_init__(self)  # slots: super() would look for another class
         if self.samples > 1 and self.temperature == 0:
             raise UsageError(
                 f"{self.samples} samples at temperature 0 are all the same",
@@ -68,14 +65,3 @@ class RedteamConfig:
     def goal(self) -> int:
         """Candidates after which no more are asked for."""
         return math.ceil(SURPLUS * self.per_principle)
-
-    @property
-    def draws(self) -> Draws:
-        """Seed and sampling, for the steps."""
-        return Draws(
-            seed=self.seed,
-            temperature=self.temperature,
-            top_p=self.top_p,
-            max_new_tokens=self.max_new_tokens,
-            max_reasoning_tokens=self.max_reasoning_tokens,
-        )

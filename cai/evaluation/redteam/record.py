@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from cai.data.files import Staging, staged
-from cai.errors import DataError, UsageError
+from cai.errors import UsageError
+from cai.evaluation.answers import ItemAnswer
+from cai.evaluation.folder import FORMAT, REDTEAM, read_redteam, read_rows
+from cai.evaluation.redteam.attacks import Attack
 from cai.evaluation.redteam.run import Redteaming
 from cai.evaluation.redteam.suites import ATTACKS, PRESSURE, TWINS, write_suite
 
-NAME, WRITTEN, ANSWERS, SLIPPED = "redteam.json", "attacks.jsonl", "answers.jsonl", "slipped.jsonl"
-FORMAT = 1
+NAME, WRITTEN, ANSWERS, SLIPPED = REDTEAM, "attacks.jsonl", "answers.jsonl", "slipped.jsonl"
 
 
 def write_redteam(out: Path, redteaming: Redteaming) -> None:
@@ -37,18 +39,23 @@ def write_redteam(out: Path, redteaming: Redteaming) -> None:
             (out / f"{gone}.{ending}").unlink(missing_ok=True)
 
 
-def read_redteam(folder: Path) -> dict[str, Any]:
-    """The record of a folder. Raises `DataError` where there is none that can be read."""
-    path = folder / NAME
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DataError(f"{folder} holds no red-teaming", hint="cai redteam writes one.") from None
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} can't be read: {error}") from None
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
-        raise DataError(f"{path} is of another format than this version of cai reads")
-    return record
+def read_attacks(folder: Path) -> Iterator[Attack]:
+    """The attacks of a folder. Raises `DataError` for a broken line."""
+    yield from read_rows(folder / WRITTEN, _attack, "an attack")
+
+
+def _attack(row: Mapping[str, Any]) -> Attack:
+    return Attack(**{**row, "pushes": tuple(row["pushes"])})
+
+
+def read_redteam_answers(folder: Path) -> Iterator[ItemAnswer]:
+    """The target's answers, sample by sample. Raises `DataError` for a broken line."""
+    yield from read_rows(folder / ANSWERS, lambda row: ItemAnswer.read(row)[1], "an answer")
+
+
+def read_slipped(folder: Path) -> Iterator[dict[str, Any]]:
+    """The prompts that slipped through. Raises `DataError` for a broken line."""
+    yield from read_rows(folder / SLIPPED, lambda row: dict(row), "a prompt")
 
 
 def require_redteam_folder(out: Path, facts: Mapping[str, Any]) -> None:

@@ -82,23 +82,33 @@ def principle_rows(
 
     dropped: of twins and pressure, by principle. samples: None without a target.
     """
-    rows = []
-    for one in searches:
-        own = [attack for attack in attacks if attack.principle_id == one.principle_id]
-        measured = diversity([attack.prompt for attack in own])
-        row: dict[str, Any] = {
-            "principle": one.principle_id, "wanted": wanted, "kept": len(own),
-            "missing": wanted - len(own), "tries": one.tries, "read": one.read,
+    return [
+        {
+            "principle": one.principle_id, "wanted": wanted, "tries": one.tries, "read": one.read,
             "dropped": dict(sorted(one.dropped.items())),
-            "diversity": None if math.isnan(measured) else measured,
-            "twins": sum(bool(attack.twin) for attack in own),
-            "pressure": sum(bool(attack.turns) for attack in own),
             "dropped_extras": dict(sorted(dropped.get(one.principle_id, {}).items())),
-        }  # fmt: skip
-        if samples is not None:
-            row |= _outcomes(own, samples)
-        rows.append(row)
-    return rows
+            **principle_counts(one.principle_id, attacks, wanted, samples),
+        }
+        for one in searches
+    ]  # fmt: skip
+
+
+def principle_counts(
+    principle: str, attacks: Sequence[Attack], wanted: int, samples: Samples | None
+) -> dict[str, Any]:
+    """What of a principle's row follows from attacks and answers.
+
+    samples: None without a target.
+    """
+    own = [attack for attack in attacks if attack.principle_id == principle]
+    measured = diversity([attack.prompt for attack in own])
+    counts: dict[str, Any] = {
+        "kept": len(own), "missing": wanted - len(own),
+        "diversity": None if math.isnan(measured) else measured,
+        "twins": sum(bool(attack.twin) for attack in own),
+        "pressure": sum(bool(attack.turns) for attack in own),
+    }  # fmt: skip
+    return counts if samples is None else counts | _outcomes(own, samples)
 
 
 def _outcomes(attacks: Sequence[Attack], samples: Samples) -> dict[str, Any]:

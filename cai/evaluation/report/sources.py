@@ -13,14 +13,9 @@ from cai.data.manifest import Manifest
 from cai.data.training_run import is_run, read_run
 from cai.errors import DataError, UsageError
 from cai.evaluation.answers import ItemAnswer
+from cai.evaluation.folder import read_evaluation
 from cai.evaluation.preferences import ReplyPreference
-from cai.evaluation.record import (
-    answers_problems,
-    is_evaluation,
-    read_answers,
-    read_evaluation,
-    read_preferences,
-)
+from cai.evaluation.record import answers_problems, is_evaluation, read_answers, read_preferences
 
 METRICS = "metrics.jsonl"
 
