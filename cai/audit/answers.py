@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from cai.audit.flags import text_flags, weight_of
 from cai.audit.items import AuditItem, audit_item
 from cai.evaluation.answers import ItemAnswer
+from cai.evaluation.preferences import ReplyPreference
 
 _REPLIED = ("response", "conversation")  # tasks in which a model writes a text of its own
 _DISAGREEMENT = 2.0  # a judge against a rule is as doubtful as a likely fault, see `Flag.weight`
@@ -152,8 +153,13 @@ def _closeness(answer: ItemAnswer, suite: AnsweredSuite, worst: float | None) ->
     return 0.0 if worst is None else 1 - abs(2 * worst - 1)
 
 
-def evaluation_values(record: Mapping[str, Any]) -> dict[str, Any]:
-    """An evaluation's results as the page shows them; the changes for the worse come first."""
+def evaluation_values(
+    record: Mapping[str, Any], preferences: Iterable[ReplyPreference] = ()
+) -> dict[str, Any]:
+    """An evaluation's results as the page shows them; the changes for the worse come first.
+
+    preferences: the judge's between replies. They are of pairs, and so of no answer's item.
+    """
     measures = _measures(record)
     return {
         "models": [model["name"] for model in record["models"]],
@@ -191,6 +197,14 @@ def evaluation_values(record: Mapping[str, Any]) -> dict[str, Any]:
         "win_rates": [
             {name: row[name] for name in ("model", "suite", "n", "win_rate", "length_controlled")}
             for row in record.get("win_rates", ())
+        ],
+        "preferences": [
+            {
+                "model": p.model, "item": f"{p.suite}/{p.item}", "p": p.probability,
+                "p_ab": p.p_ab, "p_ba": p.p_ba,
+                "principles": [{"principle": n, "p": v} for n, v in (p.principles or {}).items()],
+            }
+            for p in preferences
         ],
         "agreement": [
             {

@@ -31,6 +31,7 @@ from cai.evaluation.record import (
     answers_problems,
     is_evaluation,
     read_answers,
+    read_preferences,
 )
 from cai.evaluation.redteam.suites import ATTACKS
 from cai.store.records import RunEvent
@@ -265,7 +266,9 @@ class EvaluationRun:
         try:
             self.id = str(record["id"])
             self.principles: list[dict[str, Any]] = list(record.get("principles", ()))
-            self.results: dict[str, Any] | None = evaluation_values(record)
+            self.results: dict[str, Any] | None = evaluation_values(
+                record, read_preferences(folder)
+            )
             self._suites = answered_suites(record)
             self.facts = _evaluation_facts(record)
         except (KeyError, TypeError, AttributeError, ValueError) as error:

@@ -126,6 +126,27 @@ def test_a_reply(watched: Watched, evaluation_file: Path) -> None:
     assert watched.errors == []
 
 
+def test_which_of_two_replies_the_judge_prefers(watched: Watched, evaluation_file: Path) -> None:
+    """Tuned over base on h0 by 0.8 (0.72 and 0.88 by order), on h3 even; none on questions."""
+    read(watched, evaluation_file, "suite=harmful&sort=order&model=tuned")
+    assert item(watched) == "tuned/harmful/h0"
+    said = " ".join(watched.texts(".preference h2")[0].split())
+    assert said.startswith("The judge prefers the reply of tuned: 80 %")
+    assert "tuned against base · base shown first 72 %, shown second 88 %" in said
+    table = "Preference under each principle, tuned"
+    assert [row[-1].split()[-1] for row in rows(watched, table)] == ["0.80", "0.50"]
+    watched.press("j", "j", "j")
+    assert item(watched) == "tuned/harmful/h3"
+    said = watched.texts(".preference h2")[0]
+    assert said.startswith("The judge finds the replies of base and tuned even")
+    read(watched, evaluation_file, "suite=harmful&sort=order&model=base")
+    assert item(watched) == "base/harmful/h0"
+    assert watched.texts(".preference h2")[0].startswith("The judge prefers the reply of tuned")
+    read(watched, evaluation_file, "suite=facts")
+    assert watched.page.locator(".preference").count() == 0
+    assert watched.errors == []
+
+
 def test_choices(watched: Watched, evaluation_file: Path) -> None:
     """The base finds Rome likelier in f2: chosen, and wrong."""
     read(watched, evaluation_file, "suite=facts&model=base&outcome=bad")

@@ -168,6 +168,7 @@ def test_the_types_of_the_script_are_those_of_the_data(tmp_path: Path) -> None:
         ("suites", "SuiteValues"), ("measures", "MeasureValues"), ("results", "ResultValues"),
         ("changes", "ChangeValues"), ("agreement", "AgreementValues"),
         ("win_rates", "WinRateValues"), ("rules", "RuleValues"),
+        ("preferences", "PreferenceValues"),
     ):  # fmt: skip
         assert_declared(results[part][0], name)
     assert_declared(results["win_rates"][0]["win_rate"], "IntervalValues")

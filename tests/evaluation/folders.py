@@ -60,7 +60,8 @@ def evaluation(folder: Path, *, judged: bool = True, payloads: Sequence[str] = (
         "rules": {"refused": {"written": {"precision": 0.84, "recall": None, "replies": 173}}},
     } if judged else {}  # fmt: skip
     preferences = [
-        ReplyPreference(TUNED, "harmful", f"h{n}", f"h{n}", p, (6, 6), 0.9 * p, 1.1 * p)
+        ReplyPreference(TUNED, "harmful", f"h{n}", f"h{n}", p, (6, 6), 0.9 * p, 1.1 * p,
+                        {"kind": p, "safe": 0.5})
         for n, p in enumerate((0.8, 0.6, 0.7, 0.5))
     ] if judged else []  # fmt: skip
     record = {

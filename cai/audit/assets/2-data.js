@@ -130,8 +130,11 @@ function stages(item) {
 /** @type {(text: string) => number} */
 const words = (text) => text.split(/\s+/).filter(Boolean).length;
 
+/** A preference that is no more than the toss of a coin, as `cai.data.counts.is_near_tie`. @type {(p: number) => boolean} */
+const isNearTie = (p) => Math.abs(p - 0.5) < 0.05;
+
 /** Whether the label favours neither response. @type {(item: ComparisonItem) => boolean} */
-const isTie = (item) => !item.judgements.length || Math.abs(item.probability - 0.5) < 0.05;
+const isTie = (item) => !item.judgements.length || isNearTie(item.probability);
 
 /** Facet → values of an item. @type {(item: AnyItem) => Record<string, string[]>} */
 function traitsOf(item) {

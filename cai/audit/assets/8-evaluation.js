@@ -177,10 +177,34 @@ function answered(reader, item) {
     reply(reader, item, ""),
     findings(reader, item),
     reader.checks(item, "The judge", "probability that nothing is wrong with the reply"),
+    preferences(reader, item),
     others.length ? h("section", { class: "round" }, h("h2", {}, "Other models on this item"),
       h("div", { class: "sides" }, others.map((one) => h("div", {}, reply(reader, one, one.model),
         h("p", {}, h("button", { type: "button", class: "link", "data-act": "other", onclick: () => reader.state.open(one) }, "Open this answer")))))) : null,
   ];
+}
+
+/**
+ * Which of two replies to this item the judge prefers: of the first model's answer all pairs, of another's its own.
+ * @type {(reader: Reader, item: AnswerItem) => Child}
+ */
+function preferences(reader, item) {
+  const { run } = reader.state;
+  const first = run.evaluation?.models[0] || "";
+  const pairs = (run.evaluation?.preferences || []).filter((p) => p.item === item.prompt_id && (item.model === first || p.model === item.model));
+  return pairs.map((pair) => {
+    const sure = percent(Math.max(pair.p, 1 - pair.p));
+    const title = isNearTie(pair.p) ? `The judge finds the replies of ${first} and ${pair.model} even`
+      : `The judge prefers the reply of ${pair.p > 0.5 ? pair.model : first}: ${sure}`;
+    const orders = pair.p_ab === null || pair.p_ba === null ? ""
+      : `${first} shown first ${percent(pair.p_ab)}, shown second ${percent(pair.p_ba)}`;
+    return h("section", { class: "judged preference" }, h("h2", {}, textNodes(title),
+      h("span", { class: "notes" }, textNodes([`${pair.model} against ${first}`, orders].filter(Boolean).join(" · ")))),
+    pair.principles.length ? h("div", { class: "wide", tabindex: "0", role: "region", "aria-label": `Preference under each principle, ${pair.model}` }, h("table", {},
+      h("thead", {}, h("tr", {}, ["Principle", `${first} ← → ${pair.model}`, `for ${pair.model}`].map((text, n) => h("th", { scope: "col", class: n > 1 ? "n" : "" }, textNodes(text))))),
+      h("tbody", {}, pair.principles.map((one) => h("tr", {}, h("th", { scope: "row" }, run.title(one.principle)),
+        h("td", {}, meter(one.p, "")), h("td", { class: "n" }, one.p.toFixed(2))))))) : null);
+  });
 }
 
 /** What a model said, or chose. @type {(reader: Reader, item: AnswerItem, name: string) => Child} */

@@ -32,10 +32,23 @@ interface EvaluationResults {
   results: ResultValues[];
   changes: ChangeValues[];
   win_rates: WinRateValues[];
+  preferences: PreferenceValues[];
   agreement: AgreementValues[];
   rules: RuleValues[];
   set_aside: number;
   warnings: string[];
+}
+
+/** The judge's preference for a model's reply over the first model's, 0 to 1. */
+interface PreferenceValues {
+  model: string;
+  /** Suite and item, as `prompt_id` of its answers. */
+  item: string;
+  p: number;
+  /** By letters: with the first model's reply shown first, and shown second. */
+  p_ab: number | null;
+  p_ba: number | null;
+  principles: Check[];
 }
 
 interface SuiteValues {
