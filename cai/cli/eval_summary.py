@@ -33,12 +33,7 @@ def print_evaluation(evaluation: Evaluation, out: Path) -> None:
     print_table(["suite", "measure", *models], rows)
     _print_changes(evaluation)
     _print_win_rates(evaluation.record["win_rates"])
-    for row in evaluation.record["agreement"]:
-        kappa = "undefined" if row["kappa"] != row["kappa"] else f"{row['kappa']:.2f}"
-        click.echo(
-            f"\n{row['suite']}: {' and '.join(row['judges'])} agree on {row['agreed']:.0%} of"
-            f" {counted(row['n'], 'reply', 'replies')}, κ {kappa}", nl=True,
-        )  # fmt: skip
+    _print_agreement(evaluation.record["agreement"])
     if rules := evaluation.record["judges"].get("rules"):
         click.echo(f"\n{rules_line(rules)}")
     aside = len(evaluation.record["set_aside"])
@@ -55,12 +50,13 @@ def _estimate(result: Any, kind: str) -> str:
 
 
 def _print_win_rates(rows: Sequence[Mapping[str, Any]]) -> None:
-    """How often the judge prefers a model's reply to the baseline's, over all suites."""
+    """How far the judge prefers a model's replies to the baseline's, over all suites."""
     shown = [row for row in rows if row["suite"] == "all"] or rows
     for row in shown:
         click.echo(
-            f"\n{row['model']}: preferred to {row['baseline']} in {_rate(row['win_rate'])} of"
-            f" {counted(row['n'], 'reply', 'replies')}"
+            f"\n{row['model']} against {row['baseline']}: win rate {_rate(row['win_rate'])}, the"
+            f" judge's mean preference over {counted(row['n'], 'reply', 'replies')} of each"
+            + (f", {row['undecided']} of them undecided" if row["undecided"] else "")
             + (
                 f", at equal lengths {_rate(row['length_controlled'])}"
                 if row["length_controlled"]
@@ -68,6 +64,22 @@ def _print_win_rates(rows: Sequence[Mapping[str, Any]]) -> None:
             )
             + f"; longer by {row['longer_by']:.1f} words"
         )  # fmt: skip
+
+
+def _print_agreement(rows: Sequence[Mapping[str, Any]]) -> None:
+    for number, row in enumerate(rows):
+        agreed = (
+            f"{row['suite']}: {' and '.join(row['judges'])} agree on {row['agreed']:.0%} of"
+            f" {counted(row['n'], 'reply', 'replies')}, κ {_kappa(row)}"
+        )
+        click.echo(agreed if number else f"\n{agreed}")
+
+
+def _kappa(row: Mapping[str, Any]) -> str:
+    if row["kappa"] != row["kappa"]:
+        return "undefined"
+    shown = f"{row['kappa']:.2f}"
+    return shown if row["low"] != row["low"] else f"{shown} ({row['low']:.2f} to {row['high']:.2f})"
 
 
 def _rate(estimate: Mapping[str, float]) -> str:

@@ -151,6 +151,7 @@ def _win_rates(
         "length_controlled": None if controlled is None else _interval(controlled.controlled),
         "length_coefficient": None if controlled is None else controlled.coefficient,
         "longer_by": sum(differences) / len(differences),
+        "undecided": values.count(0.5),
         "flipped": sum(flipped) / len(flipped) if flipped else None,
     }  # fmt: skip
 

@@ -271,12 +271,14 @@ def agreements(
     out = []
     everything = [answer for some in answers.values() for answer in some]
     for suite in suites:
-        verdicts = [_verdicts(suite, a) for a in everything if a.suite == suite.id]
+        asked = [answer for answer in everything if answer.suite == suite.id]
+        verdicts = [_verdicts(suite, answer) for answer in asked]
+        clusters = [answer.cluster for answer in asked]  # the replies of all models to an item, too
         names = dict.fromkeys(itertools.chain.from_iterable(verdicts))
         for first, second in itertools.combinations(names, 2):
             match = agreement(
-                [v.get(first) for v in verdicts], [v.get(second) for v in verdicts]
-            )  # fmt: skip
+                [v.get(first) for v in verdicts], [v.get(second) for v in verdicts], clusters
+            )
             low, high = match.interval
             out.append({
                 "suite": suite.id, "judges": [first, second], "agreed": match.agree.share,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -106,33 +106,36 @@ def expected_calibration_error(
     return Estimate(error.value, low, high, error.n)
 
 
-def brier(
-    confidences: Sequence[float],
-    right: Sequence[float],
-    clusters: Clusters = None,
-    *,
-    draws: int = DRAWS,
-    seed: int = 0,
-) -> Estimate:
-    """Brier score (Brier 1950) of the top choice: the mean of (confidence - right)².
-
-    0 is best; 0.25 is that of a confidence of 1/2 throughout. Arguments as in
-    `expected_calibration_error`.
-    """
-    _require_pairs(confidences, right)
-    squares = [(c - r) ** 2 for c, r in zip(confidences, right, strict=True)]
-    return mean(squares, clusters, draws=draws, seed=seed)
-
-
-def agreement(a: Sequence[float | None], b: Sequence[float | None]) -> Match:
+def agreement(
+    a: Sequence[float | None], b: Sequence[float | None], clusters: Clusters = None
+) -> Match:
     """The agreement of two judges' 0/1 verdicts on the same items; None, no verdict, is left out.
 
-    Share agreeing, Cohen's κ and its bootstrap interval, as of two auditors. Raises `ValueError`
-    for other verdicts, and where the lengths differ.
+    Share agreeing, Cohen's κ and its interval: as of two auditors, or by `bootstrap` over clusters
+    where some are given. Raises `ValueError` for other verdicts, and where the lengths differ.
     """
-    pairs = [(x, y) for x, y in zip(a, b, strict=True) if x is not None and y is not None]
-    _require_outcomes([verdict for pair in pairs for verdict in pair])
-    return match_of([(str(int(x)), str(int(y))) for x, y in pairs])
+    labels = cluster_labels(clusters, len(a))
+    kept = [
+        (x, y, label)
+        for x, y, label in zip(a, b, labels, strict=True)
+        if x is not None and y is not None
+    ]
+    _require_outcomes([verdict for x, y, _ in kept for verdict in (x, y)])
+    match = match_of([(str(int(x)), str(int(y))) for x, y, _ in kept])
+    if clusters is None or not kept:
+        return match
+    e = bootstrap(_kappas, [[k[0] for k in kept], [k[1] for k in kept]], [k[2] for k in kept])
+    return replace(match, interval=(e.low, e.high))
+
+
+def _kappas(weights: Floats, a: Floats, b: Floats) -> Floats:
+    """Cohen's κ of 0/1 verdicts (items,) for weights (draws, items); NaN where undefined."""
+    n = weights.sum(axis=1)
+    ones_a, ones_b = weighted_sum(weights, a) / n, weighted_sum(weights, b) / n
+    agreed = weighted_sum(weights, (a == b).astype(np.float64)) / n
+    chance = ones_a * ones_b + (1 - ones_a) * (1 - ones_b)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(chance < 1 - 1e-12, (agreed - chance) / (1 - chance), np.nan)
 
 
 def bootstrap(

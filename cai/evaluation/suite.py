@@ -176,6 +176,9 @@ def load_suite(name: str | Path) -> Suite:
     if file is None:
         raise ContentError(problems)
     items, set_aside = read_items(path.parent / file.items, ITEMS[file.task])
+    if "followed" in file.judges:
+        items, without = _with_rules(items, path.parent / file.items)
+        set_aside += without
     if file.wrappings is not None:
         items = wrapped(items, path.parent / file.wrappings)
     return Suite(
@@ -228,6 +231,21 @@ def read_items(path: Path, kind: type[Item]) -> tuple[list[Item], list[SetAside]
         first = f": {set_aside[0].source}: {set_aside[0].reason}" if set_aside else ""
         raise DataError(f"{shown(path)} has no valid item{first}")
     return items, set_aside
+
+
+def _with_rules(items: Sequence[Item], path: Path) -> tuple[list[Item], list[SetAside]]:
+    """Items whose instructions can be checked, and the others. Raises `DataError` for none."""
+    fit = [item for item in items if isinstance(item, PromptItem) and item.rules]
+    if not fit:
+        raise DataError(
+            f"No item of {shown(path)} has `rules`",
+            hint="The suite measures `followed`: whether a reply follows its item's rules.",
+        )
+    ids = {item.id for item in fit}
+    reason = "it has no `rules`, and the suite measures `followed`"
+    return list(fit), [
+        SetAside(f"{shown(path)}: {item.id}", reason) for item in items if item.id not in ids
+    ]
 
 
 def item_fault(error: ValidationError) -> str:

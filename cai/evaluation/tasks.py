@@ -152,19 +152,24 @@ def flip(item: Item, asking: Asking) -> Steps[ItemAnswer]:
     wrong = [i for i in range(len(item.choices)) if i not in item.right]
     other = item.choices[draw.choice(wrong) if was_right else right]
     push = draw.choice(asking.suite.pushes).replace("{other}", other)
+    given = item.choices[chosen]
+
+    def doubted(question: str, given: str, push: str) -> Messages:
+        asked = Message("user", question), Message("assistant", given), Message("user", push)
+        return (*item.before, *asked)
+
     if asking.suite.scoring == "text":
-        question, given = item.question, item.choices[chosen]
-    else:
-        question = lettered(item.question, item.choices)
-        given, push = f"({LETTERS[chosen]}) {item.choices[chosen]}", f"{push}\n\n{_BY_LETTER}"
-    conversation = (
-        *item.before, Message("user", question), Message("assistant", given), Message("user", push)
-    )  # fmt: skip
-    if asking.suite.scoring == "text":
+        conversation = doubted(item.question, given, push)
         logprobs = yield from _text_logprobs(item, asking, conversation, item.choices, 1)
         after = softmax(logprobs)
     else:
-        after = yield from _letters(item, asking, conversation, len(item.choices))
+        turns = []
+        for k, choices in enumerate(_rotations(item.choices)):
+            letter = LETTERS[(chosen - k) % len(choices)]
+            question = lettered(item.question, choices)
+            turns.append(doubted(question, f"({letter}) {given}", f"{push}\n\n{_BY_LETTER}"))
+        conversation = turns[0]
+        after = yield from _over_rotations(item, asking, turns, 1)
     now_right = _likeliest(after) in item.right
     values = {"accuracy": float(was_right), "right_probability_change": math.fsum(
         after[i] - first[i] for i in item.right)}  # fmt: skip
@@ -305,25 +310,28 @@ def _probabilities(
     if asking.suite.scoring == "text":
         conversation = (*before, Message("user", question))
         return softmax((yield from _text_logprobs(item, asking, conversation, choices, place)))
-    count = len(choices)
-    turns = (lettered(question, [*choices[k:], *choices[:k]]) for k in range(count))
-    group = tuple(_letter_score((*before, Message("user", turn)), count) for turn in turns)
+    turns = [
+        (*before, Message("user", lettered(question, rotated))) for rotated in _rotations(choices)
+    ]
+    return (yield from _over_rotations(item, asking, turns, place))
+
+
+def _rotations(choices: Sequence[str]) -> list[list[str]]:
+    """The choices as they are, then beginning with the second, and so on."""
+    return [[*choices[k:], *choices[:k]] for k in range(len(choices))]
+
+
+def _over_rotations(
+    item: Item, asking: Asking, turns: Sequence[Messages], place: int
+) -> Steps[list[float]]:
+    """The mean probability of each choice over conversations that list them in `_rotations`."""
+    count = len(turns)
+    group = tuple(Score(turn, tuple(LETTERS[:count]), prefill="(") for turn in turns)
     total = [0.0] * count
     for k, logprobs in enumerate((yield from _logprobs(item, asking, group, place))):
         for letter, p in enumerate(softmax(logprobs)):
             total[(letter + k) % count] += p / count
     return total
-
-
-def _letters(item: Item, asking: Asking, conversation: Messages, count: int) -> Steps[list[float]]:
-    """Probabilities of the letters as they stand in a conversation."""
-    group = (_letter_score(conversation, count),)
-    (logprobs,) = yield from _logprobs(item, asking, group, 1)
-    return softmax(logprobs)
-
-
-def _letter_score(conversation: Messages, count: int) -> Score:
-    return Score(conversation, tuple(LETTERS[:count]), prefill="(")
 
 
 def _text_logprobs(

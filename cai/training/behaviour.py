@@ -23,6 +23,7 @@ from cai.evaluation.measures import SuiteMeasure, measures_of
 from cai.evaluation.paired import paired
 from cai.evaluation.results import estimate, item_value
 from cai.evaluation.suite import Suite, select_suites
+from cai.evaluation.tasks import PROCEDURES
 from cai.models.backbone import Backbone
 from cai.models.fingerprint import ADAPTER_FILES
 from cai.models.load import load_config, load_model
@@ -136,6 +137,8 @@ class BehaviourMonitor:
         """The reason to end the run, if a measure is worse than at the start."""
         if suite not in self._start:  # a monitor that a resumed run was given
             return None
+        if measure.better is None:  # it is shown, and neither direction is an alarm
+            return None
         start = self._start[suite]
         before = {
             answer.item: item_value(measure, start[answer.item])
@@ -171,6 +174,13 @@ def monitor_suites(config: TrainConfig) -> tuple[list[Suite], Constitution | Non
     """
     names = [name.strip() for name in (config.monitor or "").splitlines() if name.strip()]
     suites = select_suites(names, config.monitor_items, config.seed) if names else []
+    for suite in suites:
+        if suite.task not in PROCEDURES:
+            raise UsageError(
+                f"--monitor can't ask the suite {suite.id}: it measures a reward model,"
+                " and no policy",
+                hint="Run `cai eval --suite style --reward RUN` when the training has ended.",
+            )
     name = config.monitor_constitution or ("default" if config.monitor_judge else None)
     return suites, load_constitution(name) if suites and name else None
 

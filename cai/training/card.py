@@ -48,7 +48,7 @@ def card(run: RunFolder, results: Mapping[str, Any], set_aside: Sequence[SetAsid
     if results:
         lines += ["## Results", "", *_results(results), ""]
     settings = [
-        (n, _without_folders(value))
+        (n, _on_one_line(_without_folders(value)))
         for n, value in sorted(vars(run.config).items())
         if n != "process_timeout"
     ]
@@ -79,6 +79,11 @@ def reasons(set_aside: Sequence[SetAside]) -> tuple[tuple[str, int], ...]:
         (next(iter(variants[kind])) if len(variants[kind]) == 1 else kind, count)
         for kind, count in counts.most_common(10)
     )
+
+
+def _on_one_line(value: Any) -> Any:
+    """A setting that fits into a table: names of suites stand a line each."""
+    return ", ".join(value.splitlines()) if isinstance(value, str) else value
 
 
 def _without_folders(value: Any) -> Any:

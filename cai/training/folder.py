@@ -145,6 +145,15 @@ class RunFolder:
         same = record.get("id") == self.id and record["status"] == "finished"
         return dict(record["results"]) if same else None
 
+    @property
+    def other_monitors(self) -> str:
+        """A sentence for a run that was watched by other monitors than are asked for now."""
+        before, now = read_run(self.path)["settings"], settings(self.config)
+        names = [name for name in now if name.startswith("monitor")]
+        if all(before.get(name) == now[name] for name in names):
+            return ""
+        return " It was watched by other monitors: to train it under these, choose another --out."
+
     def _begin(self) -> None:
         self._write("running", {})  # first: it is what makes this the folder of a run
         with store_errors(self.path):

@@ -133,7 +133,7 @@ def _train_here(
         require_same_inputs(run)
         results = here.from_first(lambda: run.results)
         if results is not None:
-            callbacks.note(f"This run is already finished in {out}.")
+            callbacks.note(f"This run is already finished in {out}.{run.other_monitors}")
             return results
         resuming = here.from_first(run.open)
         facts = {

@@ -12,7 +12,6 @@ from cai.evaluation.statistics import (
     Estimate,
     agreement,
     bootstrap,
-    brier,
     expected_calibration_error,
     mean,
     ratio,
@@ -194,22 +193,15 @@ class TestCalibration:
         estimate = expected_calibration_error([0.9] * 1000, [i % 2 for i in range(1000)])
         assert ends(estimate) == pytest.approx((0.4 - 0.031, 0.4 + 0.031), abs=0.006)
 
-    def test_brier(self) -> None:
-        """(0.2² + 0.6²) / 2 = 0.2."""
-        assert brier([0.8, 0.6], [1, 0]).value == pytest.approx(0.2)
-        assert brier([0.5, 0.5, 0.5], [1, 0, 1]) == Estimate(0.25, 0.25, 0.25, 3)
-
     def test_too_little(self) -> None:
-        for statistic in (expected_calibration_error, brier):
-            assert math.isnan(statistic([], []).value)
-            assert nowhere(statistic([0.5, 0.5], [0, 1], "aa"))
+        assert math.isnan(expected_calibration_error([], []).value)
+        assert nowhere(expected_calibration_error([0.5, 0.5], [0, 1], "aa"))
 
     def test_mistakes(self) -> None:
-        for statistic in (expected_calibration_error, brier):
-            with pytest.raises(ValueError, match=r"a confidence is from 0 to 1, not 1\.5"):
-                statistic([1.5], [1])
-            with pytest.raises(ValueError, match="2 confidences, but 1 answers"):
-                statistic([0.5, 0.5], [1])
+        with pytest.raises(ValueError, match=r"a confidence is from 0 to 1, not 1\.5"):
+            expected_calibration_error([1.5], [1])
+        with pytest.raises(ValueError, match="2 confidences, but 1 answers"):
+            expected_calibration_error([0.5, 0.5], [1])
 
 
 class TestAgreement:
@@ -222,6 +214,18 @@ class TestAgreement:
         assert match.agree == Proportion(35, 50)
         assert match.kappa == pytest.approx(0.4)
         assert match.interval[0] < 0.4 < match.interval[1]
+
+    def test_clusters(self) -> None:
+        """The same 50 items three times tell no more than once: κ is the same, and its interval as
+        wide, where items in three copies would have one narrower by √3."""
+        a, b = [1] * 25 + [0] * 25, [1] * 20 + [0] * 5 + [1] * 10 + [0] * 15
+        once = agreement(a, b, range(50))
+        thrice = agreement(a * 3, b * 3, [*range(50)] * 3)
+        assert thrice.kappa == pytest.approx(0.4)
+        assert thrice.interval == pytest.approx(once.interval)
+        wide, narrow = (x.interval[1] - x.interval[0] for x in (thrice, agreement(a * 3, b * 3)))
+        assert wide / narrow == pytest.approx(3**0.5, rel=0.15)
+        assert math.isnan(agreement([1, 1], [1, 1], range(2)).interval[0])
 
     def test_no_verdict(self) -> None:
         assert agreement([1, None, 0, True], [1, 1, None, False]).agree == Proportion(1, 2)

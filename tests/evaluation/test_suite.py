@@ -65,6 +65,19 @@ def test_a_suite_file_that_is_not_right_says_where(tmp_path: Path) -> None:
     assert "'harmful'" in caught.value.hint
 
 
+def test_instructions_without_rules_are_set_aside(tmp_path: Path) -> None:
+    """Nothing to follow is not followed."""
+    head = HEAD.replace("refused", "followed")
+    rules = [{"kind": "min_words", "value": 3}]
+    rows = [{"id": "a", "prompt": "Say no."}, {"id": "b", "prompt": "Be brief.", "rules": rules}]
+    one = load_suite(write(tmp_path, *rows, head=head))
+    assert [item.id for item in one.items] == ["b"]
+    (aside,) = one.set_aside
+    assert aside.source.endswith("mine.jsonl: a") and "no `rules`" in aside.reason
+    with pytest.raises(DataError, match="`rules`"):
+        load_suite(write(tmp_path, rows[0], head=head))
+
+
 def test_a_measure_that_there_is_not(tmp_path: Path) -> None:
     head = HEAD.replace("refused: higher", "rude: lower")
     one = load_suite(write(tmp_path, {"id": "a", "prompt": "x"}, head=head))

@@ -153,6 +153,8 @@ def test_what_can_not_be_asked(data: Path, tmp_path: Path) -> None:
         RewardConfig(monitor="harmful")
     with pytest.raises(UsageError, match="no suite harmfull"):
         train(SftConfig(**SMALL | {"monitor": "harmfull"}), [data], tmp_path / "sft")
+    with pytest.raises(UsageError, match="can't ask the suite style: it measures a reward model"):
+        train(SftConfig(**SMALL | {"monitor": "style"}), [data], tmp_path / "sft")
     with pytest.raises(UsageError, match="--monitor-judge is about replies to --monitor's suites"):
         SftConfig(monitor_judge="miniature")
     with pytest.raises(UsageError, match="--full trains all of the base, which then can't judge"):

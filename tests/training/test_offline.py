@@ -168,6 +168,9 @@ def test_a_folder_holds_one_run(data: Path, tmp_path: Path) -> None:
     before, notes = digests(out), list[str]()
     assert train(SftConfig(**SMALL, max_steps=1), [data], out, Callbacks(note=notes.append)) == done
     assert notes == [f"This run is already finished in {out}."]
+    other = SftConfig(**SMALL, max_steps=1, monitor="harmful")
+    assert train(other, [data], out, Callbacks(note=notes.append)) == done
+    assert notes[1].startswith(f"{notes[0]} It was watched by other monitors")
     assert digests(out) == before and not (out / ".lock").exists()
     with pytest.raises(UsageError, match="--max-steps 1 there, 2 here"):
         train(SftConfig(**SMALL, max_steps=2), [data], out)
