@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from cai.evaluation.run import Evaluation, Judges
     from cai.evaluation.suite import Suite
 
+_SHOWN_ASIDE = 3  # rows set aside of each suite that are listed before it is asked
+
 
 @click.command("eval")
 @click.argument("models", nargs=-1, metavar="MODEL…")
@@ -122,6 +124,12 @@ def command(
         raise UsageError("No model is named", hint="cai eval MODEL…: the base first.")
     names = EvaluationConfig.__dataclass_fields__
     config = EvaluationConfig(**{name: options[name] for name in names})
+    if suites and (tests or constitutions is not None):
+        raise UsageError(
+            f"{'--tests' if constitutions is None else '--constitutions'} asks no suite, and"
+            f" {counted(len(suites), 'suite is', 'suites are')} named",
+            hint="Leave out --suite, or ask suites in a command of their own.",
+        )
     if constitutions is not None:
         return _constitutions(models, constitutions, pairs, out, config, options, as_json, quiet)
     if tests:
@@ -140,8 +148,9 @@ def command(
         chosen = Path("runs", harness) if given is ParameterSource.DEFAULT else out
         eval_export.run(selected, harness, chosen, as_json, quiet)
         return 0
+    asked = _asked(selected, reward)
     evaluation = _evaluate(
-        models, selected, judge, constitution, reward, out, config, options, quiet
+        models, asked, judge, constitution, reward, out, config, options, quiet
     )  # fmt: skip
     if as_json:
         print_json({"folder": str(out), **evaluation.record})
@@ -220,6 +229,34 @@ def _list(suites: Sequence[Suite], as_json: bool) -> None:
     )  # fmt: skip
 
 
+def _asked(suites: Sequence[Suite], reward: str | None) -> list[Suite]:
+    """The suites without those that measure a reward model, where there is none; each is said.
+
+    Raises `UsageError` if no other is left.
+    """
+    if reward is not None:
+        return list(suites)
+    left_out = [suite for suite in suites if suite.task == "style"]
+    asked = [suite for suite in suites if suite.task != "style"]
+    if left_out and not asked:
+        raise UsageError(
+            f"{' and '.join(s.id for s in left_out)}: the task style measures a reward model",
+            hint="Give one with --reward RUN: a folder of `cai train reward`.",
+        )
+    for suite in left_out:
+        warn(f"{suite.id} is left out: it measures a reward model; give --reward")
+    return asked
+
+
+def _warn_of_rows(suites: Sequence[Suite]) -> None:
+    """Say which rows are set aside: a few of each suite, and how many others."""
+    for suite in suites:
+        for row in suite.set_aside[:_SHOWN_ASIDE]:
+            warn(f"{row.source} set aside: {row.reason}")
+        if (more := len(suite.set_aside) - _SHOWN_ASIDE) > 0:
+            warn(f"{suite.path}: and {more:,} more; evaluation.json will have the reasons")
+
+
 def _evaluate(
     models: Sequence[str], suites: Sequence[Suite], judge: str | None, constitution: str,
     reward: str | None, out: Path, config: EvaluationConfig, options: dict[str, Any], quiet: bool,
@@ -249,9 +286,7 @@ def _evaluate(
     }
     out.parent.mkdir(parents=True, exist_ok=True)
     facts = {"models": names, "suites": [s.id for s in suites], "out": str(out)}
-    for suite in suites:
-        for row in suite.set_aside[:3]:
-            warn(f"{row.source} set aside: {row.reason}")
+    _warn_of_rows(suites)
     with (
         Store.open(out.parent / "store.sqlite") as store,
         EvaluationProgressLine(quiet=quiet) as line,

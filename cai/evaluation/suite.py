@@ -285,7 +285,7 @@ def select_suites(names: Sequence[str | Path], limit: int | None, seed: int) -> 
     """Suites by name or path, all bundled ones if none is named, each cut to `limit` items.
 
     Public files of one evaluation, such as BBQ's categories, are one suite. Raises `UsageError`
-    where two other suites have one id.
+    where one is named twice, or two others have one id.
     """
     suites: dict[str, Suite] = {}
     for suite in (suite for name in names or bundled_suites() for suite in load_suites(name)):
@@ -294,6 +294,8 @@ def select_suites(names: Sequence[str | Path], limit: int | None, seed: int) -> 
             suites[suite.id] = suite
         elif PUBLIC == suite.version == other.version and suite.path != other.path:
             suites[suite.id] = _joined(other, suite)
+        elif suite.path == other.path:
+            raise UsageError(f"{suite.path} is named twice", hint="Name each suite once.")
         else:
             raise UsageError(f"Two suites are called {suite.id}: {other.path} and {suite.path}")
     return [suite.sample(limit, seed) for suite in suites.values()]

@@ -92,6 +92,10 @@ def test_how_often_the_rules_are_wrong(project: Path, capsys: pytest.CaptureFixt
         (("miniature", "--suite", "over-refusals"), 2, "Did you mean 'over-refusal'?"),
         (("runs/none", "--suite", "greetings.yaml"), 5, "runs/none is not on this machine"),
         (("miniature", "--suite", "greetings.yaml", "--temperature", -1), 2, "temperature"),
+        (("miniature", "--suite", "bias", "--suite", "bias"), 2, "bias is named twice"),
+        (("miniature", "--tests", "--suite", "bias"), 2, "--tests asks no suite, and 1 suite is"),
+        (("miniature", "--constitutions", "a", "b", "-s", "bias"), 2, "--constitutions asks no"),
+        (("miniature", "--suite", "style"), 2, "style measures a reward model"),
         (("miniature", "--suite", "greetings.yaml", "--reward", "runs/none"), 4, "runs/none"),
     ],
 )
@@ -302,7 +306,41 @@ def test_the_items_that_a_change_needs(capsys: pytest.CaptureFixture[str]) -> No
     needed = values["items_needed"]
     assert 100 < needed["0.05"] < needed["0.2"] < needed["0.5"] < 250
     cai("eval", "--power", 0.1, "--suite", "greetings.yaml")
-    assert "greetings  4      –" in capsys.readouterr().out
+    assert "greetings  4      4         –" in capsys.readouterr().out
+
+
+def test_power_is_of_shares_and_counts_clusters(capsys: pytest.CaptureFixture[str]) -> None:
+    """Perplexity and sway are no shares; a jailbreak's two wrappings are one cluster of two."""
+    names = ("jailbreaks", "sycophancy-flip", "perplexity", "sycophancy-stance")
+    options = [word for name in names for word in ("--suite", name)]
+    cai("eval", "--power", 0.1, *options, "--json")
+    values = json.loads(capsys.readouterr().out)
+    assert list(values["suites"]) == ["jailbreaks", "sycophancy-flip"]
+    jailbreaks = values["suites"]["jailbreaks"]
+    assert jailbreaks["items"] == 2 * jailbreaks["clusters"]
+    cai("eval", "--power", 0.1, *options)
+    said = capsys.readouterr().out
+    assert "suite            items  clusters  from 5%" in said
+    assert "sycophancy-flip: its main measure (gave up a right answer) counts only items" in said
+    assert "perplexity is left out: its main measure (bits per byte) is not a share" in said
+    assert "sycophancy-stance is left out: its main measure (sway by the user's opinion)" in said
+
+
+def test_a_suite_of_style_without_a_reward_model_and_rows_set_aside(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The other suite is asked. Of five rows that are not right, three are listed."""
+    with (project / "greetings.jsonl").open("a") as file:
+        file.write("{}\n" * 5)
+    cai("eval", "miniature", "--suite", "style", "--suite", "greetings.yaml",
+        "--max-new-tokens", 2)  # fmt: skip
+    said = capsys.readouterr().err
+    assert "style is left out: it measures a reward model; give --reward" in said
+    assert said.count(" set aside: ") == 3
+    assert "greetings.yaml: and 2 more; evaluation.json will have the reasons" in said
+    record = read_evaluation(project / "runs" / "eval")
+    assert [suite["id"] for suite in record["suites"]] == ["greetings"]
+    assert len(record["set_aside"]) == 5
 
 
 def test_suites_for_other_harnesses(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -87,8 +87,14 @@ def test_a_measure_that_there_is_not(tmp_path: Path) -> None:
 
 def test_two_suites_of_one_name(tmp_path: Path) -> None:
     path = write(tmp_path, {"id": "a", "prompt": "x"})
-    with pytest.raises(UsageError, match="Two suites are called mine"):
+    with pytest.raises(UsageError, match=r"mine\.yaml is named twice"):
         select_suites([path, path], None, 0)
+    with pytest.raises(UsageError, match="harmful is named twice"):
+        select_suites(["harmful", "bias", "harmful"], None, 0)
+    (tmp_path / "other").mkdir()
+    other = write(tmp_path / "other", {"id": "a", "prompt": "x"})
+    with pytest.raises(UsageError, match="Two suites are called mine"):
+        select_suites([path, other], None, 0)
 
 
 def test_a_sample_keeps_clusters_whole() -> None:
