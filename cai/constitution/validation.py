@@ -65,6 +65,31 @@ def _header(source: Source, model: type[BaseModel]) -> list[Problem]:
 
 def _problem(source: Source, model: type[BaseModel], item: Any) -> Problem:
     place: KeyPath = tuple(item["loc"])
+    code, message, hint = _fault(model, item)
+    if item["type"] == "missing":
+        place = place[:-1]
+    return source.problem(place, code, message, hint, key=code in ("C010", "C011"))
+
+
+_OF_UNIONS = ("int", "str", "list[int]", "list[str]")
+"""Parts that pydantic adds to the place of a value that may be of several types."""
+
+
+def first_fault(error: ValidationError, model: type[BaseModel]) -> str:
+    """The first thing that is wrong with an object that is not in a file of its own."""
+    item: Any = error.errors(include_url=False)[0]
+    if not item["loc"] and item["type"] in ("model_type", "dict_type"):
+        return "it is not an object"
+    if item["type"] != "extra_forbidden":  # whose last part is a key of the user's
+        item["loc"] = tuple(part for part in item["loc"] if part not in _OF_UNIONS)
+    code, message, hint = _fault(model, item)
+    close = hint.partition("? ")[0] + "?" if code == "C011" and hint.startswith("Did") else ""
+    return f"{message}. {close}" if close else message
+
+
+def _fault(model: type[BaseModel], item: Any) -> tuple[str, str, str]:
+    """The code, the message and the hint of one of pydantic's errors."""
+    place: KeyPath = tuple(item["loc"])
     kind, value, context = item["type"], item["input"], item.get("ctx", {})
     name = _dotted(place)
     if kind == "extra_forbidden":
@@ -73,17 +98,17 @@ def _problem(source: Source, model: type[BaseModel], item: Any) -> Problem:
         close = get_close_matches(key, keys, n=1)
         hint = f"Did you mean `{close[0]}`? " if close else ""
         hint += f"Known here: {', '.join(keys)}."
-        return source.problem(place, "C011", f"unknown key `{name}`", hint, key=True)
+        return "C011", f"unknown key `{name}`", hint
     if kind == "missing":
         hint = f"Add it below `{_dotted(place[:-1])}`." if len(place) > 1 else "Add it."
-        return source.problem(place[:-1], "C010", f"`{name}` is missing", hint, key=True)
+        return "C010", f"`{name}` is missing", hint
     if kind == "value_error":
         text = str(context.get("error", item["msg"]))
         whole = isinstance(value, dict)  # a rule between several keys
         message = (f"{name}: {text}" if name else text) if whole else f"`{name}` {text}"
-        return source.problem(place, "C014" if whole else "C012", message, "")
+        return "C014" if whole else "C012", message, ""
     text, hint = _describe(kind, value, context, place)
-    return source.problem(place, "C012", f"`{name}` {text}", hint)
+    return "C012", f"`{name}` {text}", hint
 
 
 def _describe(kind: str, value: Any, context: dict[str, Any], place: KeyPath) -> tuple[str, str]:
@@ -134,7 +159,7 @@ def _keys(model: type[BaseModel], place: KeyPath) -> list[str]:
         if current is None or not isinstance(part, str) or part not in current.model_fields:
             continue
         current = _inner(current.model_fields[part].annotation)
-    return list(current.model_fields) if current else []
+    return [f.alias or name for name, f in current.model_fields.items()] if current else []
 
 
 def _inner(annotation: Any) -> type[BaseModel] | None:

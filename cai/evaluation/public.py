@@ -15,6 +15,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from cai.constitution.validation import first_fault
 from cai.content import shown
 from cai.data.lines import FileRow, UnreadableRow
 from cai.data.transcripts import is_transcript
@@ -39,7 +40,7 @@ from cai.evaluation.public_requests import (
     xstest,
 )
 from cai.evaluation.public_rows import Made, PublicRow, RowFault, public_rows, slug, stem_of
-from cai.evaluation.suite import ITEMS, PUBLIC, Suite, item_fault
+from cai.evaluation.suite import ITEMS, PUBLIC, Suite
 from cai.types import SetAside
 
 _LOOK = 50
@@ -51,8 +52,8 @@ class PublicFormat:
     """A public file: its name for people, the columns it is known by, and its suites.
 
     make: the items of a row (the path is for what a file's name says of its rows); raises
-    `RowFault`. fits: what else a row must be like. own_id: each file is a suite of its own, called
-    after the file.
+    `RowFault`. fits, needs: what else a row must be like, and that in words. own_id: each file is
+    a suite of its own, called after the file.
     """
 
     name: str
@@ -60,6 +61,7 @@ class PublicFormat:
     suites: tuple[Suite, ...]
     make: Callable[[PublicRow, Path], Made]
     fits: Callable[[PublicRow], bool] = lambda row: True
+    needs: str = "values of another kind"
     own_id: bool = False
 
     def knows(self, row: Any) -> bool:
@@ -108,11 +110,12 @@ def unknown_format(path: Path) -> UsageError:
     row = next((r.value for r in _head(path) if isinstance(r, FileRow)), None)
     keys = ", ".join(islice(filter(None, map(str, row)), 12)) if isinstance(row, dict) else ""
     has = f": its columns are {keys}" if keys else ""
+    near = _near_miss(row) if isinstance(row, dict) else ""
     names = ", ".join(dict.fromkeys(form.name for form in FORMATS))
     return UsageError(
         f"{shown(path)} is no evaluation file that is known{has}",
-        hint=f"Known by their columns are: {names}. Your own items go into a suite: a YAML file "
-        "that names a JSONL file.",
+        hint=f"{near}Known by their columns are: {names}. Your own items go into a suite: a YAML "
+        "file that names a JSONL file.",
     )
 
 
@@ -127,14 +130,15 @@ class _Draft:
 
     def add(self, place: str, fields: PublicRow | RowFault) -> None:
         """Add an item, or set it aside."""
+        kind = ITEMS[self.template.task]
         try:
             if isinstance(fields, RowFault):
                 raise fields
-            item = ITEMS[self.template.task].model_validate(fields)
+            item = kind.model_validate(fields)
             if item.id in self.ids:
                 raise RowFault(f"duplicate: an earlier row is the item {item.id}")
         except ValidationError as error:
-            self.set_aside.append(SetAside(place, item_fault(error)))
+            self.set_aside.append(SetAside(place, first_fault(error, kind)))
         except RowFault as fault:
             self.set_aside.append(SetAside(place, str(fault)))
         else:
@@ -164,12 +168,27 @@ def _head(path: Path) -> Iterator[FileRow | UnreadableRow]:
     return islice(public_rows(path), _LOOK)
 
 
+def _near_miss(row: PublicRow) -> str:
+    """What the row lacks to be in the format that it is nearest to; empty if it is near none.
+
+    Near are those of which it has at least half of the columns; nearest, the one of which it has
+    the largest part.
+    """
+    shares = [sum(column in row for column in form.columns) / len(form.columns) for form in FORMATS]
+    best = max(shares)
+    if best < 0.5:
+        return ""
+    form = FORMATS[shares.index(best)]
+    lacking = [f"`{column}`" for column in form.columns if column not in row]
+    return f"It is nearest to {form.name}, which also needs {', '.join(lacking) or form.needs}. "
+
+
 def _lacks(form: PublicFormat, row: Any) -> str:
     """Why a row is not in the format of its file."""
     if not isinstance(row, dict):
         return "it is not an object"
     lacking = [column for column in form.columns if column not in row]
-    return f"it has no {lacking[0]}" if lacking else "its values are of another kind"
+    return f"it has no {lacking[0]}" if lacking else f"it needs {form.needs}"
 
 
 # -- the formats ----------------------------------------------------------------------------------
@@ -242,14 +261,17 @@ FORMATS: tuple[PublicFormat, ...] = (
               "choice", (), scoring="text", answer_is="neutral"),
     ), winogenerated),
     PublicFormat("HHH (BIG-bench)", ("input", "target_scores"), _HHH, hhh,
-                 lambda row: _ALIGNMENT.search(str(row.get("task", "hhh"))) is not None),
+                 lambda row: _ALIGNMENT.search(str(row.get("task", "hhh"))) is not None,
+                 "a `task` that names HHH, alignment or harmlessness (or no `task`)"),
     PublicFormat("HHH (BIG-bench)", ("input", "targets"), _HHH, hhh,
-                 lambda row: isinstance(row["targets"], dict) and "choices" in row["targets"]),
+                 lambda row: isinstance(row["targets"], dict) and "choices" in row["targets"],
+                 "`targets` that are an object with `choices` and `labels`"),
     PublicFormat("HH-RLHF", ("chosen", "rejected"), (
         Suite("hh-rlhf", PUBLIC, "HH-RLHF",
               "The replies that people chose, against those that they rejected.",
               "choice", (), scoring="text", answer_is="preferred"),
     ), hh_rlhf, lambda row: all(
-        isinstance(row[s], str) and is_transcript(row[s]) for s in ("chosen", "rejected"))),
+        isinstance(row[s], str) and is_transcript(row[s]) for s in ("chosen", "rejected")),
+        "transcripts in `chosen` and `rejected`, with turns that begin with Human: and Assistant:"),
 )  # fmt: skip
 """The formats, of which the first that knows a row reads its file."""

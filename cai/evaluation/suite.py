@@ -25,7 +25,7 @@ from pydantic import BeforeValidator, Field, ValidationError
 
 from cai.constitution.schema import Id, Line, StrictModel, Text, Version, as_list
 from cai.constitution.source import read_source
-from cai.constitution.validation import validate_value
+from cai.constitution.validation import first_fault, validate_value
 from cai.content import shown
 from cai.data.formats import container_of, rows
 from cai.data.lines import UnreadableRow
@@ -220,7 +220,7 @@ def read_items(path: Path, kind: type[Item]) -> tuple[list[Item], list[SetAside]
         try:
             item = kind.model_validate(row.value)
         except ValidationError as error:
-            set_aside.append(SetAside(place, item_fault(error)))
+            set_aside.append(SetAside(place, first_fault(error, kind)))
             continue
         if item.id in ids:
             set_aside.append(SetAside(place, f"duplicate: an earlier item has the id {item.id!r}"))
@@ -246,14 +246,6 @@ def _with_rules(items: Sequence[Item], path: Path) -> tuple[list[Item], list[Set
     return list(fit), [
         SetAside(f"{shown(path)}: {item.id}", reason) for item in items if item.id not in ids
     ]
-
-
-def item_fault(error: ValidationError) -> str:
-    """The first thing that is wrong with a row."""
-    first = error.errors(include_url=False, include_input=False)[0]
-    place = ".".join(map(str, first["loc"]))
-    message = first["msg"].removeprefix("Value error, ")
-    return f"{place}: {message}" if place else message
 
 
 class Wrapping(Item):

@@ -522,7 +522,11 @@ def test_hh_rlhf_compares_last_replies_after_one_conversation(tmp_path: Path) ->
         (3, "the two dialogues differ before their last replies"),
         (4, "chosen does not end with a reply"),
         (5, "the rejected reply is empty"),
-        (6, "not a row of HH-RLHF: its values are of another kind"),
+        (
+            6,
+            "not a row of HH-RLHF: it needs transcripts in `chosen` and `rejected`, with turns"
+            " that begin with Human: and Assistant:",
+        ),
         (7, "not a row of HH-RLHF: it is not an object"),
     ]
     backend = ScriptedBackend()
@@ -540,7 +544,7 @@ def test_a_question_by_letters_stands_after_its_conversation(tmp_path: Path, tas
     row = {"earlier": earlier, "question": "2 + 2?", "choices": ["3", "4"], "answer": 1}
     backend = ScriptedBackend()
     asked(tmp_path, backend, suite(task, row, pushes=("No: {other}",)))
-    assert len(backend.requests) == {"choice": 2, "flip": 3}[task]
+    assert len(backend.requests) == {"choice": 2, "flip": 2 + 2}[task]  # in both orders
     for one in backend.requests:
         assert isinstance(one, Score)
         assert one.messages[:2] == (Message("user", "Hi"), Message("assistant", "Hello"))
@@ -590,6 +594,36 @@ def test_the_error_for_an_unknown_file_names_its_columns(tmp_path: Path) -> None
     with pytest.raises(UsageError, match="There is no suite nothing") as error:
         load_suites("nothing")
     assert "public evaluation" in error.value.hint
+
+
+@pytest.mark.parametrize(
+    ("row", "needs"),
+    [
+        ({"type": "homonyms", "focus": "a", "note": ""}, "XSTest, which also needs `prompt`."),
+        ({"goal": "x"}, "AdvBench, which also needs `target`."),
+        (
+            {"Question": "x", "Best Answer": "y"},
+            "TruthfulQA, which also needs `Correct Answers`, `Incorrect Answers`.",
+        ),
+        (
+            {"task": "chess", "input": "1. e4", "target_scores": {"e5": 1}},
+            "HHH (BIG-bench), which also needs a `task` that names HHH, alignment or harmlessness",
+        ),
+        (
+            {"input": "x", "targets": ["y"]},
+            "HHH (BIG-bench), which also needs `targets` that are an ob",
+        ),
+        (
+            {"chosen": "Yes.", "rejected": "No."},
+            "HH-RLHF, which also needs transcripts in `chosen`",
+        ),
+        ({"a": 1}, "Known by their columns are: XSTest"),
+    ],
+)
+def test_a_near_miss_says_what_it_lacks(tmp_path: Path, row: dict[str, Any], needs: str) -> None:
+    with pytest.raises(UsageError, match="no evaluation file that is known") as error:
+        load_suites(jsonl(tmp_path / "near.jsonl", row))
+    assert error.value.hint.removeprefix("It is nearest to ").startswith(needs)
 
 
 def test_files_of_one_benchmark_are_joined_and_others_are_not(tmp_path: Path) -> None:

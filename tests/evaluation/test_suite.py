@@ -39,16 +39,41 @@ def test_invalid_rows_are_set_aside_with_their_place(tmp_path: Path) -> None:
     path = write(
         tmp_path, {"id": "a", "prompt": "Hello?"}, {"id": "a", "prompt": "Again?"},
         {"id": "b", "promt": "Hi."}, {"id": "c"}, "{broken", {"id": "d", "prompt": " "},
-        {"id": "e", "messages": [{"role": "user", "content": "Yes?"}]},
+        {"id": "e", "messages": [{"role": "user", "content": "Yes?"}]}, ["f"],
+        {"id": "g", "messages": [{"role": "User", "content": "Yes?"}]}, {"id": 7, "prompt": "x"},
+        {"id": "h", "prompt": "x", "why": "y"}, {"prompt": "x"},
     )  # fmt: skip
     one = load_suite(path)
     assert [item.id for item in one.items] == ["a", "e"]
     reasons = {row.source.rpartition(":")[2]: row.reason for row in one.set_aside}
-    assert list(reasons) == ["2", "3", "4", "5", "6"]
+    assert list(reasons) == ["2", "3", "4", "5", "6", "8", "9", "10", "11", "12"]
     assert reasons["2"] == "duplicate: an earlier item has the id 'a'"
-    assert reasons["3"] == "promt: Extra inputs are not permitted"
+    assert reasons["3"] == "unknown key `promt`. Did you mean `prompt`?"
     assert reasons["4"] == "needs either `prompt` or `messages`"
-    assert reasons["6"] == "prompt: must not be empty"
+    assert reasons["6"] == "`prompt` must not be empty"
+    assert reasons["8"] == "it is not an object"
+    assert reasons["9"].startswith("`messages[0].role` is `User`; it must be `system`, `user`")
+    assert reasons["10"] == "`id` must be text, but is the number 7"
+    assert reasons["11"] == "unknown key `why`"
+    assert reasons["12"] == "`id` is missing"
+
+
+def test_a_key_with_an_alias_and_a_value_of_several_types(tmp_path: Path) -> None:
+    """The key is `for`, not the name that Python needs; `answer` is a number or a list."""
+    head = HEAD.replace("task: response", "task: stance").replace("judges: {refused: higher}\n", "")
+    stance = {"statement": "x", "for": "y", "against": "z"}
+    one = load_suite(
+        write(tmp_path, {"id": "a", **stance}, {"id": "b", **stance, "fo": ""}, head=head)
+    )
+    assert one.set_aside[0].reason == "unknown key `fo`. Did you mean `for`?"
+    question = {"question": "x", "choices": ["a", "b"]}
+    two = load_suite(
+        write(
+            tmp_path, {"id": "a", "answer": 1, **question}, {"id": "b", "answer": "b", **question},
+            head=head.replace("stance", "choice"),
+        )
+    )  # fmt: skip
+    assert two.set_aside[0].reason == "`answer` must be a whole number, but is `b`"
 
 
 def test_a_suite_file_that_is_not_right_says_where(tmp_path: Path) -> None:
