@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from commands import run
 
 import cai
 from cai.miniature import (
@@ -88,17 +89,6 @@ principles:
   - {ref: ../principles/honesty/sycophancy.yaml, weight: 1, phases: [rl]}
   - {ref: ../principles/helpfulness/evasion.yaml, weight: 1, phases: [rl]}
 """
-
-
-def run(*arguments: object, done: Path) -> None:
-    """`cai …`, unless what it writes is there; a monitor's stop (exit 7) is a result, too."""
-    if done.is_file() and json.loads(done.read_bytes()).get("status", "finished") != "running":
-        return
-    print("$ cai", *arguments, file=sys.stderr, flush=True)
-    command = [sys.executable, "-m", "cai", *map(str, arguments)]
-    code = subprocess.run(command, check=False).returncode
-    if code not in (0, 7):
-        sys.exit(code)
 
 
 def equal_weights(folder: Path) -> Path:

@@ -18,6 +18,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from commands import run
+
 from cai.data.run_log import versions
 from cai.evaluation.answers import ItemAnswer
 from cai.evaluation.record import read_answers, read_evaluation
@@ -31,14 +33,6 @@ SETTINGS: dict[str, tuple[object, ...]] = {
     "dpo": ("--epochs", 1, "--learning-rate", 1e-3, "--beta", 0.3, "--nll", 0.3),
 }
 """As in bench/align.py."""
-
-
-def run(*arguments: object, done: Path) -> None:
-    """`cai …`, unless what it writes is there."""
-    if done.is_file():
-        return
-    print("$ cai", *arguments, file=sys.stderr, flush=True)
-    subprocess.run([sys.executable, "-m", "cai", *map(str, arguments)], check=True)
 
 
 def chain(folder: Path, prompts: int, seed: int) -> None:
