@@ -93,16 +93,30 @@ def _validate_out(out: Path, name: str) -> None:
         )
 
 
+def _kappa(summary: Mapping[str, Any]) -> str:
+    if summary["kappa"] is None:
+        return "undefined: one side has all of them"
+    shown = f"{summary['kappa']:.2f}"
+    low, high = summary["kappa_low"], summary["kappa_high"]
+    return shown if low is None else f"{shown}, {low:.2f} to {high:.2f}"
+
+
 def show(record: Mapping[str, Any], compared: ConstitutionsCompared, out: Path) -> None:
     """Print how far they agree, with one another and with the labels, and where they part."""
     first, second = (c["id"] for c in record["constitutions"])
     s = record["summary"]
-    click.echo(
-        f"{first} and {second} prefer the same response in {s['agree']:.0%} of"
-        f" {counted(s['decided'], 'pair')} that both decide (κ {s['kappa']:.2f})"
-    )
+    if s["decided"]:
+        click.echo(
+            f"{first} and {second} prefer the same response in {s['agree']:.0%} of"
+            f" {counted(s['decided'], 'pair')} that both decide, of {s['pairs']:,} (κ {_kappa(s)})"
+        )
+    else:
+        click.echo(f"{first} and {second} decide none of {counted(s['pairs'], 'pair')} both")
     for name, side in ((first, "first"), (second, "second")):
         rate = s[f"{side}_with_labels"]
+        if rate["value"] is None:
+            click.echo(f"{name}: decides none of them")
+            continue
         click.echo(
             f"{name}: prefers the chosen response in {rate['value']:.0%}"
             f" ({rate['low']:.0%}–{rate['high']:.0%}); {counted(s[f'{side}_ties'], 'near tie')}"

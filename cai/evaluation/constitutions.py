@@ -68,8 +68,9 @@ class ConstitutionsCompared:
         match = agreement(first, second)
         low, high = match.interval
         return {
-            "pairs": len(self.pairs), "agree": match.agree.share, "decided": match.agree.n,
-            "kappa": match.kappa, "kappa_low": low, "kappa_high": high,
+            "pairs": len(self.pairs), "agree": _or_none(match.agree.share),
+            "decided": match.agree.n, "kappa": _or_none(match.kappa),
+            "kappa_low": _or_none(low), "kappa_high": _or_none(high),
             "first_ties": sum(side is None for side in first),
             "second_ties": sum(side is None for side in second),
             "first_with_labels": _interval(share([s for s in first if s is not None])),
@@ -150,5 +151,10 @@ def _side(probability: float) -> float | None:
 
 
 def _interval(estimate: Estimate) -> dict[str, float | None]:
-    low, high = (None if math.isnan(x) else x for x in (estimate.low, estimate.high))
-    return {"value": estimate.value, "low": low, "high": high, "n": estimate.n}
+    value, low, high = map(_or_none, (estimate.value, estimate.low, estimate.high))
+    return {"value": value, "low": low, "high": high, "n": estimate.n}
+
+
+def _or_none(value: float) -> float | None:
+    """A number as JSON can hold it."""
+    return None if math.isnan(value) else value

@@ -188,11 +188,17 @@ def _agreement(evaluation: ReportedEvaluation) -> str:
         return ""
     rows = [
         [row["suite"], " and ".join(row["judges"]), numbers.number(row["agreed"], "share"),
-         numbers.plain(row["kappa"]), f"{row['n']}"]
+         _kappa(row), f"{row['n']}"]
         for row in matches
     ]  # fmt: skip
     head = ["suite", "judges", "agree on", "Cohen's κ", "n"]
     return f"### Agreement of judges ({evaluation.id})\n\n" + table(head, rows)
+
+
+def _kappa(row: Mapping[str, Any]) -> str:
+    ends = (row["low"], row["high"])
+    shown = numbers.plain(row["kappa"])
+    return shown if None in ends else f"{shown} ({' to '.join(map(numbers.plain, ends))})"
 
 
 # -- limits, and how it was made -----------------------------------------------------------------
@@ -207,7 +213,9 @@ def _limits(sources: ReportSources) -> str:
         record = evaluation.record
         counts = [row["n"] for row in evaluation.main_results()]
         if counts:
-            lines.append(f"{evaluation.id}: suites have {min(counts)} to {max(counts)} items.")
+            least, most = min(counts), max(counts)
+            items = f"{least}" if least == most else f"{least} to {most}"
+            lines.append(f"{evaluation.id}: suites have {items} items.")
         lines += [f"{evaluation.id}: {text}." for text in limits_of(evaluation, sources.trainings)]
         if aside := len(record["set_aside"]):
             lines.append(f"{evaluation.id}: {aside} items were set aside.")
