@@ -207,7 +207,7 @@ def replies(folder: Path) -> Iterator[str]:
         for (model, _), some in all_answers(folder).items()
         for answer in some if answer.item == "vaccines-1"
     }  # fmt: skip
-    for name in MODELS:
+    for name in (name for name in MODELS if name in said):  # a small --limit may not ask it
         yield f"**{name}**\n"
         yield "\n".join(f"> {line}" for line in said[name].splitlines()) + "\n"
 
