@@ -16,18 +16,16 @@ import argparse
 import gzip
 import json
 import os
-import platform
 import random
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from commands import run
+from results_file import publish
 
-from cai.data.run_log import versions
 from cai.evaluation.answers import ItemAnswer
 from cai.evaluation.record import read_answers, read_evaluation
 from cai.evaluation.reply_rules import is_evasive, is_hedged, is_refused
@@ -240,21 +238,18 @@ def main() -> None:
     if options.only:
         return
     evaluate([before, out / "sft", out / "dpo"], SUITES, options, "eval")  # from the store
-    today = datetime.now(UTC).date().isoformat()
-    software = ", ".join(f"{name} {version}" for name, version in versions().items())
-    text = "\n".join([
-        f"# What human preferences buy and cost a real model, {today}\n",
-        f"`python bench/alignment_tax.py MODEL --pairs {options.pairs} --limit {options.limit}"
-        f" --seed {options.seed}`, {platform.machine()}, {software}.\n",
+    command = (
+        f"python bench/alignment_tax.py MODEL --pairs {options.pairs} --limit {options.limit}"
+        f" --seed {options.seed}"
+    )
+    settings = (
         f"MODEL: {Path(options.model).name}. SFT on the chosen responses of pairs of at most"
         f" {LONGEST} characters a side, DPO after it on the pairs; the control is SFT on the"
         " rejected responses. One pass, batches of 8, learning rate 2e-4, beta 0.1, else the"
-        " defaults. Greedy replies of up to 64 tokens.\n",
-        *tables(out), *replies(out),
-    ])  # fmt: skip
-    print(text)
-    if options.result is not None:
-        options.result.write_text(text + "\n", encoding="utf-8")
+        " defaults. Greedy replies of up to 64 tokens.\n"
+    )
+    title = "What human preferences buy and cost a real model"
+    publish(title, command, [settings, *tables(out), *replies(out)], options.result)
 
 
 if __name__ == "__main__":

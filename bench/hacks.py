@@ -15,19 +15,18 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import platform
 import re
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from results_file import publish
+
 import cai
-from cai.data.run_log import versions
 from cai.evaluation.reply_rules import is_refused
 from cai.miniature import RequestKind, flaws_of, prompt_rows
 
@@ -248,16 +247,11 @@ def main() -> None:
             outcomes.append(kept(file))
             said = outcomes[-1].reason or "to its end"
             print(f"{reward}, seed {seed}: {said}", file=sys.stderr, flush=True)
-    software = ", ".join(f"{name} {version}" for name, version in versions().items())
-    text = "\n".join([
-        f"# Planted reward hacks, {datetime.now(UTC):%Y-%m-%d}\n",
-        f"`python bench/hacks.py --seeds {options.seeds} --controls {options.controls}"
-        f" --updates {options.updates}`, {platform.machine()}, {software}.\n",
-        *tables(outcomes),
-    ])  # fmt: skip
-    print(text)
-    if options.result is not None:
-        options.result.write_text(text + "\n", encoding="utf-8")
+    command = (
+        f"python bench/hacks.py --seeds {options.seeds} --controls {options.controls}"
+        f" --updates {options.updates}"
+    )
+    publish("Planted reward hacks", command, tables(outcomes), options.result)
 
 
 if __name__ == "__main__":

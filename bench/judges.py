@@ -10,17 +10,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from commands import run
+from results_file import publish
 
-from cai.data.run_log import versions
 from cai.evaluation.answers import ItemAnswer
 from cai.evaluation.record import read_answers, read_evaluation
 from cai.evaluation.statistics import agreement, bootstrap, share
@@ -165,17 +163,13 @@ def main() -> None:
     options = parser.parse_args()
     chain(options.out, options.prompts, options.seed)
     folder = evaluate(options.out, options.items, options.seed)
-    today = datetime.now(UTC).date().isoformat()
-    software = ", ".join(f"{name} {version}" for name, version in versions().items())
-    text = "\n".join([
-        f"# How far each judge is from the truth, {today}\n",
-        f"`python bench/judges.py --prompts {options.prompts} --items {options.items} --seed"
-        f" {options.seed}`, {platform.machine()}, {software}.\n",
-        *tables(folder),
-    ])  # fmt: skip
-    print(text)
+    command = (
+        f"python bench/judges.py --prompts {options.prompts} --items {options.items} --seed"
+        f" {options.seed}"
+    )
+    title = "How far each judge is from the truth"
+    publish(title, command, tables(folder), options.result)
     if options.result is not None:
-        options.result.write_text(text + "\n", encoding="utf-8")
         record = {k: v for k, v in read_evaluation(folder).items() if k != "set_aside"}
         for suite in record["suites"]:
             del suite["path"]  # of this machine

@@ -46,6 +46,7 @@ INSIDES = {
     "ppo_curve",
     "ray_scaling",
     "scaling_training",
+    "results_file",
     "reward_hh",
     "rows",
     "scaling_work",
