@@ -1,0 +1,33 @@
+"""The settings of a training run: one dataclass a stage, read from options and YAML.
+
+Every field has a default that trains something sensible, and its own line of help, from which the
+command line is made. Contradictions are refused here, before anything is loaded.
+"""
+
+from cai.training.config.base import DTYPES, LORA, SettingError, TrainConfig
+from cai.training.config.build import CONFIGS, build_config
+from cai.training.config.on_policy import OnPolicyConfig, PpoConfig, RlConfig
+from cai.training.config.rows import (
+    DpoConfig,
+    PairsConfig,
+    RewardConfig,
+    RowsConfig,
+    SftConfig,
+)
+
+__all__ = [
+    "CONFIGS",
+    "DTYPES",
+    "LORA",
+    "DpoConfig",
+    "OnPolicyConfig",
+    "PairsConfig",
+    "PpoConfig",
+    "RewardConfig",
+    "RlConfig",
+    "RowsConfig",
+    "SettingError",
+    "SftConfig",
+    "TrainConfig",
+    "build_config",
+]

@@ -1,0 +1,182 @@
+"""Settings of the stages that learn from the policy's own responses."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+from cai.data.training import TrainingTable
+from cai.errors import UsageError
+from cai.options import option
+from cai.training.config.base import TrainConfig, rate_option, require_no_key
+
+_STAND_IN = "cai.training.estimate:placeholder_reward"
+"""The reward of a dry run without one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnPolicyConfig(TrainConfig):
+    """Settings of the stages that learn from the policy's own responses."""
+
+    table: ClassVar[TrainingTable] = "prompts"
+    schedule: str = option(
+        "constant", "Learning rate schedule after the warm-up.", ("cosine", "linear", "constant")
+    )
+    warmup: float = option(
+        0.0, "Warm-up: share of the updates in which the learning rate rises.", least=0, below=1
+    )
+    updates: int = option(
+        50, "Number of updates: each trains for several epochs on one rollout.", least=1
+    )
+    prompts_per_update: int = option(
+        32, "Rollout batch size: prompts answered in an update.", least=1
+    )
+    max_new_tokens: int = option(64, "Longest response in tokens.", least=1)
+    max_reasoning_tokens: int = option(
+        1024, "Longest reasoning before an answer, in tokens, of a model that reasons.", least=0
+    )
+    temperature: float = option(
+        1.0,
+        "Sampling temperature of rollouts; log-probabilities are taken at the same one.",
+        above=0,
+    )
+    rollout_slots: int = option(
+        64,
+        "Most responses that a process samples at once, each with its KV cache. Halved when memory"
+        " runs out. In float32 it affects speed alone.",
+        least=1,
+    )
+    max_kl: float = option(
+        30.0, "Stop the run if the mean KL per response, in nats, stays above this.", above=0
+    )
+    rollout_server: str | None = option(
+        None,
+        "Sample responses from this vLLM server, http://HOST:PORT/v1#MODEL, which loads the adapter"
+        " before each update; several addresses of one model are joined by commas.",
+    )
+    rollout_folder: str | None = option(
+        None,
+        "Where adapters are written for that server, which must see it under the same path."
+        "  [default: a temporary folder]",
+    )
+    rollout_tolerance: float = option(
+        0.05,
+        "Largest mean difference between that server's log-probabilities and the policy's, in nats"
+        " a token; beyond it the run ends.",
+        above=0,
+    )
+    save_every: int = option(5, "Updates between checkpoints.", least=1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.rollout_server is not None:
+            self._validate_server(self.rollout_server)
+
+    def _validate_server(self, address: str) -> None:
+        from cai.backends.server.address import parse_address  # slow to import
+
+        if self.full:
+            raise UsageError(
+                "--full and --rollout-server exclude each other: the server is handed an adapter",
+                hint="Leave one of them out.",
+            )
+        require_no_key(address, "--rollout-server")
+        parse_address(address)
+
+    @property
+    def unmeasured(self) -> str:
+        """As in `TrainConfig`."""
+        return "evaluations and checkpoints; responses may become longer"
+
+    @property
+    def steps(self) -> int:
+        """Updates in the run."""
+        return self.updates if self.max_steps is None else min(self.updates, self.max_steps)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RlConfig(OnPolicyConfig):
+    """Settings of the stages that learn from a reward: its parts, its scale and the KL penalty."""
+
+    reward: str | None = option(
+        None,
+        "The reward: a reward model's run, a Python function `module:function`, or a weighted sum:"
+        " `runs/reward, 0.5*rewards:polite`, each divided by its standard deviation at the start.",
+    )
+    second_reward: str | None = option(
+        None,
+        "A second reward to detect reward hacking: nothing is trained on it, and the run stops if"
+        " it falls while the score rises.",
+        alias="check",
+    )
+    gate: bool = option(
+        True, "Refuse a reward model that predicts no better than response length does."
+    )
+    kl_coef: float = option(
+        0.05,
+        "KL penalty coefficient: how much reward is subtracted for each nat of KL to the reference"
+        " model.",
+        least=0,
+    )
+    target_kl: float | None = option(
+        None, "Adapt the KL penalty coefficient to this KL per response, in nats.", above=0
+    )
+    normalise_scores: bool = option(
+        True, "Normalise scores by the mean and standard deviation of the first rollout's."
+    )
+    score_clip: float | None = option(
+        None, "Clip normalised scores to this range on both sides.", above=0
+    )
+    missing_eos_penalty: float = option(
+        1.0, "Penalty for a response without an EOS token, in normalised score.", least=0
+    )
+
+    def for_dry_run(self) -> Self:
+        """As in `TrainConfig`: a reward of 0 if none is named."""
+        return self if self.reward else dataclasses.replace(self, reward=_STAND_IN)
+
+    @property
+    def unmeasured(self) -> str:
+        """As in `TrainConfig`."""
+        if self.reward != _STAND_IN:
+            return super().unmeasured
+        return (
+            "evaluations, checkpoints, and a reward that is not named yet; responses may become"
+            " longer"
+        )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.target_kl is not None and not self.kl_coef:
+            self._refuse("target_kl", "needs a --kl-coef above 0 to start from")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PpoConfig(RlConfig):
+    """Settings of proximal policy optimisation (Schulman et al. 2017; Ouyang et al. 2022).
+
+    Fields are the options of `cai train ppo` (`cai train ppo --help` explains each). Raises
+    `UsageError` for a value out of range, and for settings that exclude each other.
+    """
+
+    stage: ClassVar[str] = "ppo"
+    title: ClassVar[str] = "Proximal policy optimisation"
+    summary: ClassVar[str] = (
+        "Proximal policy optimisation: learn from a reward on the model's own responses."
+    )
+    rates: ClassVar[tuple[float, float]] = (1e-4, 3e-6)
+    learning_rate: float | None = rate_option(*rates)
+    epochs: int = option(4, "PPO epochs: passes over a rollout.", least=1)
+    minibatches: int = option(2, "Minibatches of a rollout; each is an optimizer step.", least=1)
+    clip: float = option(0.2, "Clip range of the policy's probability ratio.", above=0)
+    value_clip: float = option(0.2, "Clip range of the value function.", above=0)
+    value_coef: float = option(0.1, "Value loss coefficient.", least=0)
+    gamma: float = option(1.0, "Discount factor of rewards.", least=0, most=1)
+    lam: float = option(0.95, "GAE's lambda.", least=0, most=1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.minibatches > self.prompts_per_update:
+            most = self.prompts_per_update
+            self._refuse("minibatches", f"must be at most the prompts of an update, {most}")
