@@ -8,7 +8,7 @@ equal numbers. What is undefined is NaN.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -168,7 +168,7 @@ def bootstrap(
         return Estimate(math.nan, math.nan, math.nan, 0)
     value = float(_values(statistic, np.ones((1, n)), columns)[0])
     values = _resampled(statistic, columns, codes, draws, seed)
-    low, high = _percentiles(values, groups=int(codes.max()) + 1)
+    low, high = percentiles(values, groups=int(codes.max()) + 1)
     return Estimate(value, low, high, n)
 
 
@@ -257,21 +257,27 @@ def _values(statistic: Statistic, weights: Floats, columns: Sequence[Floats]) ->
     return np.where(np.isfinite(values), values, np.nan)
 
 
+def resamples(groups: int, draws: int, seed: int, width: int) -> Iterator[Floats]:
+    """How often each of a number of clusters is in each resample: (some draws, groups) at a time.
+
+    width: cells that a draw needs in what is made of it, so that all of them fit in memory.
+    """
+    rng = np.random.default_rng(seed)
+    for count in chunks(draws, width):
+        chosen = rng.integers(0, groups, (count, groups)) + groups * np.arange(count)[:, None]
+        times = np.bincount(chosen.ravel(), minlength=count * groups).reshape(count, groups)
+        yield times.astype(np.float64)
+
+
 def _resampled(
     statistic: Statistic, columns: Sequence[Floats], codes: NDArray[np.intp], draws: int, seed: int
 ) -> Floats:
     """The statistic of each resample of clusters."""
-    groups = int(codes.max()) + 1
-    rng = np.random.default_rng(seed)
-    parts = []
-    for count in chunks(draws, len(codes)):
-        chosen = rng.integers(0, groups, (count, groups)) + groups * np.arange(count)[:, None]
-        times = np.bincount(chosen.ravel(), minlength=count * groups).reshape(count, groups)
-        parts.append(_values(statistic, times[:, codes].astype(np.float64), columns))
-    return np.concatenate(parts)
+    every = resamples(int(codes.max()) + 1, draws, seed, len(codes))
+    return np.concatenate([_values(statistic, times[:, codes], columns) for times in every])
 
 
-def _percentiles(values: Floats, groups: int) -> tuple[float, float]:
+def percentiles(values: Floats, groups: int) -> tuple[float, float]:
     """The expanded percentile interval of draws, of which NaN are left out; see `bootstrap`."""
     from scipy.special import ndtr
 

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from cai.types import Constitution
+from cai.constitution.convert import feedback_values, phases
+from cai.constitution.load import NO_PROBLEM
+from cai.types import Constitution, Feedback, Member, Plan, Principle, Templates
+
+_TEXTS = (
+    "id", "version", "title", "why", "source", "critique_request", "revision_request",
+    "comparison_question", "digest",
+)  # fmt: skip
+_TEMPLATES = ("critique", "revise", "compare", "compare_cot")
 
 
 def snapshot(constitution: Constitution) -> dict[str, Any]:
@@ -38,3 +47,33 @@ def snapshot(constitution: Constitution) -> dict[str, Any]:
             for m in constitution.members
         ],
     }
+
+
+def constitution_of(values: Mapping[str, Any]) -> Constitution:
+    """The constitution that a run recorded: the inverse of `snapshot`.
+
+    Few-shot examples, tests and the files that it came from were not recorded. What a record of an
+    earlier version lacks has its default, and texts are empty.
+    """
+    templates = values.get("templates", {})
+    return Constitution(
+        id=str(values.get("id", "")),
+        version=str(values.get("version", "")),
+        title=str(values.get("title", "")),
+        members=tuple(map(_member, values.get("principles", ()))),
+        templates=Templates(**{name: templates.get(name, "") for name in _TEMPLATES}),
+        plan=Plan(**values.get("plan", {})),
+        feedback=Feedback(**feedback_values(dict(values.get("feedback", {})))),
+        no_problem=tuple(values.get("no_problem", NO_PROBLEM)),
+        digest=str(values.get("digest", "")),
+    )
+
+
+def _member(values: Mapping[str, Any]) -> Member:
+    texts: dict[str, Any] = {name: str(values.get(name) or "") for name in _TEXTS}
+    return Member(
+        Principle(**texts, tags=tuple(values.get("tags") or ())),
+        float(values.get("weight", 1.0)),
+        phases(values.get("phases", ("sl", "rl"))),
+        tuple(values.get("rounds", ())),
+    )
