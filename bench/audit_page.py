@@ -32,9 +32,8 @@ from playwright.sync_api import sync_playwright
 import cai
 
 # The page alone is measured: its run is made up, without a build.
-from cai.audit.items import trace_item
+from cai.audit.items import Entry, trace_item
 from cai.audit.report import write_report
-from cai.audit.runs import Entry
 
 HERE = Path(__file__).resolve().parent
 DATA = Path(os.environ.get("CAI_TEST_DATA", HERE.parents[1] / "shared" / "data"))

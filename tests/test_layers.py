@@ -35,6 +35,7 @@ LAYERS: dict[str, int] = {
     "authoring": 4,
     "guard": 4,
     "evaluation": 4,
+    "relations": 4,
     "miniature": 4,
     "cli": 5,
     "__main__": 6,
@@ -48,6 +49,8 @@ SIDEWAYS = {
     ("authoring", "audit"),
     ("training", "evaluation"),
     ("audit", "evaluation"),
+    ("audit", "relations"),
+    ("relations", "evaluation"),
 }
 """The only imports allowed between two parts of one layer."""
 
@@ -66,6 +69,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "audit": {"starlette"},
     "guard": {"starlette"},
     "evaluation": {"inspect_ai", "numpy", "pydantic", "scipy", "yaml"},
+    "relations": {"numpy"},
     "authoring": {"yaml"},
     "cli": {"click", "rich"},
 }

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, TypeAlias
 
-from cai.audit.items import AuditItem
+from cai.audit.items import AuditItem, Entry
 from cai.audit.page import Frames, item_values, payload
-from cai.audit.runs import AuditedRun, Entry
+from cai.audit.runs import AuditedRun
 from cai.digest import digest
 from cai.errors import UsageError
 

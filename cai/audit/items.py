@@ -25,6 +25,7 @@ from cai.digest import digest
 from cai.stats import spread
 from cai.types import Comparison, Generation, Message, Revision, Trace
 
+RunKind: TypeAlias = Literal["build", "rollouts", "evaluation"]
 ItemKind: TypeAlias = Literal["trace", "comparison", "rollout", "answer"]
 _KEY_DIGITS = 24
 
@@ -56,6 +57,18 @@ class AuditItem:
     by_round: tuple[tuple[str, ...], ...] = ()
     source: str = ""
     inputs: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An item, and the training rows that it became.
+
+    rows: file name and row id. left_out: why there is no row.
+    """
+
+    item: AuditItem
+    rows: tuple[tuple[str, str], ...] = ()
+    left_out: tuple[str, ...] = ()
 
 
 def trace_item(trace: Trace) -> AuditItem:

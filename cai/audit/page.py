@@ -18,9 +18,8 @@ from importlib.resources import files
 from typing import Any
 
 from cai.audit.flags import FLAGS
-from cai.audit.items import AuditItem
+from cai.audit.items import AuditItem, Entry
 from cai.audit.reasons import REASONS
-from cai.audit.runs import Entry
 from cai.data.verdicts import Verdict
 from cai.page.document import content_policy, page_style
 from cai.types import as_dicts
@@ -147,11 +146,13 @@ def payload(
     covered: bool = False,
     names: Sequence[str] = (),
     evaluation: Mapping[str, Any] | None = None,
+    principle_map: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The page's data. note: a sentence shown at the top, such as a sample's size.
 
     before: the principles of the first of two runs, as they were in it. signature: who signed the
     run off, see `cai.audit.sign.signature`. evaluation: its results, see `evaluation_values`.
+    principle_map: how the principles relate, see `cai.relations.values.map_values`.
     """
     return {
         "mode": mode,
@@ -168,6 +169,7 @@ def payload(
         "sample": sample,
         "signature": signature,
         "evaluation": evaluation,
+        "map": principle_map,
         "reasons": {kind: list(reasons) for kind, reasons in REASONS.items()},
     }
 

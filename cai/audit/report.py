@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from cai.audit.items import Entry
 from cai.audit.page import Frames, item_values, payload, render
-from cai.audit.runs import AuditedRun, Entry
+from cai.audit.runs import AuditedRun
 from cai.audit.sample import read_sample
 from cai.audit.sign import signature
 from cai.content import shown
@@ -35,7 +36,7 @@ def run_payload(
         items=[item_values(entry, frames, n) for n, entry in enumerate(entries)], frames=frames,
         principles=run.principles, draw=run.draw, verdicts=VerdictFile(run.folder).read(),
         sample=read_sample(run), signature=signature(run.folder), note=note, covered=covered,
-        evaluation=run.results,
+        evaluation=run.results, principle_map=run.relations,
     )  # fmt: skip
 
 

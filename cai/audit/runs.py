@@ -9,12 +9,19 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
-from cai.audit.answers import answer_item, answered_suites, evaluation_values
-from cai.audit.items import AuditItem, comparison_item, rollout_item, trace_item
+from cai.audit.evaluation_run import EvaluationRun
+from cai.audit.items import (
+    AuditItem,
+    Entry,
+    RunKind,
+    comparison_item,
+    rollout_item,
+    trace_item,
+)
 from cai.content import shown
 from cai.data import card
 from cai.data.counts import RunCounts, in_order, kind_of
@@ -25,33 +32,18 @@ from cai.data.signoff import data_files
 from cai.data.training_run import is_run, read_run
 from cai.data.verify import verify
 from cai.errors import DataError, StoreError
-from cai.evaluation.folder import is_redteam, read_evaluation
-from cai.evaluation.record import (
-    NAME,
-    answers_problems,
-    is_evaluation,
-    read_answers,
-    read_preferences,
-)
+from cai.evaluation.folder import is_redteam
+from cai.evaluation.record import is_evaluation
 from cai.evaluation.redteam.suites import ATTACKS
 from cai.store.records import RunEvent
 from cai.store.store import Store
 from cai.types import Comparison, Trace
 
-RunKind: TypeAlias = Literal["build", "rollouts", "evaluation"]
+if TYPE_CHECKING:
+    from cai.relations.principle_map import PrincipleMap
+
 ROLLOUTS = "rollouts.jsonl"
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """An item, and the training rows that it became.
-
-    rows: file name and row id. left_out: why there is no row.
-    """
-
-    item: AuditItem
-    rows: tuple[tuple[str, str], ...] = ()
-    left_out: tuple[str, ...] = ()
+_CONTRADICTIONS = 50  # of two principles, that a page lists
 
 
 class AuditedRun(Protocol):
@@ -60,7 +52,9 @@ class AuditedRun(Protocol):
     name: of its folder. principles: as the run's snapshot has them. draw: how they were drawn
     (`Plan.draw`); empty where they were not. facts: what the page shows at its top, label → text.
     licence: of its data, "unknown" where none is recorded. results: an evaluation's, as
-    `cai.audit.answers.evaluation_values` has them; None of other runs.
+    `cai.audit.answers.evaluation_values` has them; None of other runs. relations: those of the
+    principles, as `cai.relations.values.map_values` has them; None where no two judged anything in
+    common.
     """
 
     folder: Path
@@ -72,6 +66,9 @@ class AuditedRun(Protocol):
     facts: dict[str, str]
     licence: str
     results: dict[str, Any] | None
+
+    @property
+    def relations(self) -> dict[str, Any] | None: ...
 
     def __len__(self) -> int: ...
 
@@ -115,6 +112,7 @@ class BuiltRun:
         sampling = "; ".join(line.removeprefix(": ").strip() for line in card.sampling_lines(roles))
         self.licence = manifest.licence
         self._record = run
+        self.constitution_digest = str(constitution.get("digest", ""))
         self.facts = {
             **_build_date(store.events(self.id)),
             "model": ", ".join(models) or "unknown",
@@ -125,6 +123,28 @@ class BuiltRun:
             "run": self.id,
             **_examination(store.examination(self.id)),
         }
+
+    @cached_property
+    def principle_map(self) -> PrincipleMap:
+        """How the principles relate by this run's verdicts; all of its records are read once.
+
+        Imported here: most commands on a run do without numpy.
+        """
+        from cai.pipeline.snapshot import constitution_of
+        from cai.relations.principle_map import principle_map
+
+        traces, comparisons = self._store.traces(self.id), self._store.comparisons(self.id)
+        return principle_map(
+            constitution_of(self._record.constitution), in_order(traces, comparisons)
+        )
+
+    @property
+    def relations(self) -> dict[str, Any] | None:
+        """The map as the page shows it, with the clearest contradictions."""
+        from cai.relations.values import map_values
+
+        found = self.principle_map
+        return map_values(found, most=_CONTRADICTIONS) if found.pairs or found.responses else None
 
     def problems(self) -> list[str]:
         """Where the exported files are not what the store holds; see `cai verify`."""
@@ -193,6 +213,7 @@ class RolloutRun:
 
     kind: RunKind = "rollouts"
     results: dict[str, Any] | None = None
+    relations: dict[str, Any] | None = None
 
     def __init__(self, folder: Path) -> None:
         run = read_run(folder)
@@ -249,76 +270,6 @@ class RolloutRun:
     def provenance(self) -> str:
         """Nothing but the facts: the training run's own card tells the rest."""
         return ""
-
-
-class EvaluationRun:
-    """The answers of an evaluation of `cai eval`."""
-
-    kind: RunKind = "evaluation"
-
-    def __init__(self, folder: Path) -> None:
-        record = read_evaluation(folder)
-        self.folder = folder
-        self.name = folder.name
-        self.draw = ""
-        self.licence = "unknown"
-        self._record = record
-        try:
-            self.id = str(record["id"])
-            self.principles: list[dict[str, Any]] = list(record.get("principles", ()))
-            self.results: dict[str, Any] | None = evaluation_values(
-                record, read_preferences(folder)
-            )
-            self._suites = answered_suites(record)
-            self.facts = _evaluation_facts(record)
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise DataError(
-                f"{shown(folder / NAME)} is not what cai eval writes: {error!r}",
-                hint="Was it edited, or written by an earlier version? Run its cai eval command"
-                " again: what was answered is in the store.",
-            ) from None
-        self._count = sum(1 for _ in read_answers(folder))
-
-    def problems(self) -> list[str]:
-        """Where the answers are not those that the evaluation wrote."""
-        return answers_problems(self.folder, self._record)
-
-    def __len__(self) -> int:
-        return self._count
-
-    def entries(self) -> Iterator[Entry]:
-        """Every answer, model by model."""
-        for model, answer in read_answers(self.folder):
-            suite = self._suites.get(answer.suite)
-            if suite is None:
-                raise DataError(
-                    f"{shown(self.folder)} has an answer of {answer.suite}, and no such suite",
-                    hint="Was it edited? cai verify tells.",
-                )
-            yield Entry(answer_item(model, answer, suite))
-
-    def provenance(self) -> str:
-        """Nothing but the facts: suites and models are in `evaluation.json`."""
-        return ""
-
-
-def _evaluation_facts(record: Mapping[str, Any]) -> dict[str, str]:
-    settings, judges = record["settings"], record["judges"]
-    constitution = judges.get("constitution")
-    names = {
-        "judge": judges.get("model", {}).get("name"),
-        "constitution": constitution and f"{constitution['id']} {constitution['version']}",
-        "reward model": judges.get("reward", {}).get("name"),
-    }
-    return {
-        "models": ", ".join(str(model["name"]) for model in record["models"]),
-        "suites": ", ".join(f"{s['id']} {s['version']}" for s in record["suites"]),
-        **{label: str(name) for label, name in names.items() if name},
-        "sampling": f"temperature {settings['temperature']:g}, at most"
-        f" {settings['max_new_tokens']:,} tokens",
-        "seed": str(settings["seed"]),
-        "run": str(record["id"]),
-    }
 
 
 @contextmanager

@@ -20,7 +20,7 @@ def _names(ctx: click.Context, parameter: click.Parameter, value: str | None) ->
     return tuple(part.strip() for part in value.split(",")) if value else ()
 
 
-def _share(ctx: click.Context, parameter: click.Parameter, value: str) -> float:
+def read_share(ctx: click.Context, parameter: click.Parameter, value: str) -> float:
     """A share: 0.2 or 20%."""
     text = value.strip()
     try:
@@ -47,7 +47,7 @@ def _share(ctx: click.Context, parameter: click.Parameter, value: str) -> float:
     help="Divide the sample among these auditors: ann,ben.",
 )
 @click.option(
-    "--overlap", callback=_share, default="0", show_default=True,
+    "--overlap", callback=read_share, default="0", show_default=True,
     help="Share of the sample that all auditors read, to measure agreement: 20%.",
 )  # fmt: skip
 @click.option("--force", is_flag=True, help="Replace an earlier sample.")
@@ -208,11 +208,11 @@ def agreement_command(run_dir: Path, as_json: bool, form: str) -> None:
 @RUN
 @click.option("--signer", required=True, help="The name of the person who signs.")
 @click.option(
-    "--min-reviewed", callback=_share, default="100%", show_default=True,
+    "--min-reviewed", callback=read_share, default="100%", show_default=True,
     help="Share of the sample (of all items, where none was drawn) that must be judged.",
 )  # fmt: skip
 @click.option(
-    "--min-accepted", callback=_share, default="90%", show_default=True,
+    "--min-accepted", callback=read_share, default="90%", show_default=True,
     help="Share of the judged items that must be accepted.",
 )  # fmt: skip
 @click.option("--statement", default="", help="The signer's statement, stored in the sign-off.")

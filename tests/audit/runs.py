@@ -98,14 +98,19 @@ def write(
     run_id: str,
     principles: Sequence[dict[str, object]] | None = None,
     constitution: str = "",
+    recorded: dict[str, object] | None = None,
 ) -> Path:
-    """Store a run and export it to `folder/name`; returns that folder."""
+    """Store a run and export it to `folder/name`; returns that folder.
+
+    recorded: the whole constitution, as a run records it.
+    """
     run = samples.run(run_id)
     if constitution:
         run.constitution["id"] = constitution
     run.constitution["plan"] = {"draw": "weighted"}
     if principles is not None:
         run.constitution["principles"] = list(principles)
+    run.constitution.update(recorded or {})
     with Store.open(folder / "store.sqlite") as store:
         store.put_run(run)
         store.add_event(run_id, "started")

@@ -13,8 +13,8 @@ from cai.audit.agreement import report
 from cai.audit.answers import AnsweredSuite, answer_item, answered_suites, evaluation_values
 from cai.audit.diff import diff_payload
 from cai.audit.forms.rows import row_values
-from cai.audit.items import AuditItem
-from cai.audit.runs import Entry, open_run
+from cai.audit.items import AuditItem, Entry
+from cai.audit.runs import open_run
 from cai.audit.sample import SamplePlan, draw
 from cai.audit.sign import Thresholds, sign
 from cai.data.verdicts import Verdict

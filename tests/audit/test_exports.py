@@ -19,8 +19,8 @@ from cai.audit.exports import Form, write_export
 from cai.audit.flags import FLAGS
 from cai.audit.forms import tables
 from cai.audit.forms.rows import row_values
-from cai.audit.items import AuditItem, comparison_item, rollout_item, trace_item
-from cai.audit.runs import AuditedRun, Entry, RunKind, open_run
+from cai.audit.items import AuditItem, Entry, RunKind, comparison_item, rollout_item, trace_item
+from cai.audit.runs import AuditedRun, open_run
 from cai.data.verdicts import Verdict
 from cai.errors import DataError, StoreError
 from cai.types import Message
@@ -55,6 +55,7 @@ class Made:
         self.facts = {"seed": "0"}
         self.licence = "mit"
         self.results: dict[str, Any] | None = None
+        self.relations: dict[str, Any] | None = None
         self.items = items
 
     def __len__(self) -> int:

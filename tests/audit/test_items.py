@@ -6,9 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from cai.audit.items import comparison_item, rollout_item, trace_item
+from cai.audit.items import Entry, comparison_item, rollout_item, trace_item
 from cai.audit.page import Frames, item_values, own_texts
-from cai.audit.runs import Entry
 from cai.types import Withheld
 from tests.store.samples import comparison, say, score, trace
 

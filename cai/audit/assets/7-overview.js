@@ -61,6 +61,7 @@ class Overview {
       this.progress(),
       h("div", { class: "two" }, this.first(), h("div", { class: "stack" }, this.lengths(), this.labels(pairs))),
       this.byPrinciple(),
+      related(this),
       h("div", { class: "figures" }, this.orders(pairs), this.calibration(pairs)),
     ];
   }

@@ -19,6 +19,7 @@ interface Payload {
   sample: { n: number; items: Record<string, string[]> } | null;
   signature: Signature | null;
   evaluation: EvaluationResults | null;
+  map: MapValues | null;
   reasons: Record<string, string[]>;
 }
 
@@ -130,6 +131,85 @@ interface AgreementValues {
   kappa: number | null;
   low: number | null;
   high: number | null;
+}
+
+/** How the principles of a build relate; see `cai.relations`. */
+interface MapValues {
+  pairs: number;
+  responses: number;
+  labels: number;
+  /** Whether principles were drawn for each pair. */
+  drawn: boolean;
+  bounds: { units: number; prompts: number; clear: number };
+  principles: RoleValues[];
+  on_pairs: RelationValues[];
+  on_responses: RelationValues[];
+  contradictions: OppositionValues[];
+  removals: RemovalValues[];
+}
+
+/** Null where undefined, or without an interval. */
+interface EstimateValues {
+  value: number | null;
+  low: number | null;
+  high: number | null;
+  n: number;
+}
+
+/** What a principle did, and what it adds beyond the others. */
+interface RoleValues {
+  id: string;
+  title: string;
+  weight: number;
+  standing: string;
+  pairs: number;
+  decided: number;
+  responses: number;
+  problems: number;
+  critiques: number;
+  found: number;
+  prompts: number;
+  same: string[];
+  labels_changed: EstimateValues | null;
+  labels_flipped: number | null;
+  changed_records: string[] | null;
+  pairs_r2: EstimateValues | null;
+  responses_r2: EstimateValues | null;
+}
+
+interface RelationValues {
+  a: string;
+  b: string;
+  word: string;
+  units: number;
+  prompts: number;
+  agree: EstimateValues;
+  kappa: EstimateValues;
+  correlation: EstimateValues;
+  contradict: EstimateValues;
+}
+
+/** Two principles that contradict each other on `count` pairs; `items` are the clearest. */
+interface OppositionValues {
+  a: string;
+  b: string;
+  share: EstimateValues;
+  count: number;
+  items: ContradictionValues[];
+}
+
+interface ContradictionValues {
+  record: string;
+  prompt: string;
+  p_a: number;
+  p_b: number;
+  label: number;
+}
+
+interface RemovalValues {
+  principle: string;
+  changed: EstimateValues;
+  held_out: EstimateValues;
 }
 
 interface Signature {

@@ -12,8 +12,8 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO, TypeAlias
 
-from cai.audit.items import AuditItem
-from cai.audit.runs import AuditedRun, Entry
+from cai.audit.items import AuditItem, Entry
+from cai.audit.runs import AuditedRun
 from cai.data.verdicts import Verdict, standing_verdicts
 from cai.errors import DataError
 from cai.types import as_dicts

@@ -1,0 +1,1 @@
+"""How the principles of a constitution relate, by the verdicts that a run has stored."""
