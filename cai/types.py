@@ -68,6 +68,14 @@ class Example:
 
 
 @dataclass(frozen=True, slots=True)
+class ContrastWording:
+    """A principle as instructions to a generator: to follow it, and to do the opposite."""
+
+    follow: str
+    oppose: str
+
+
+@dataclass(frozen=True, slots=True)
 class PrincipleTest:
     """What a principle promises on one input; `expect` as in the principle schema."""
 
@@ -94,6 +102,7 @@ class Principle:
     tags: tuple[str, ...] = ()
     examples: tuple[Example, ...] = ()
     tests: tuple[PrincipleTest, ...] = ()
+    contrast: ContrastWording | None = None
     deprecated: str | None = None
     path: str = ""
     digest: str = ""
@@ -138,25 +147,33 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Feedback:
-    """The feedback stage (Bai et al. 2022, section 4): how two responses are compared.
+    """The feedback stage (Bai et al. 2022, section 4): how pairs of responses get their labels.
 
     mode: `letters` asks for (A) or (B) and reads both letters' probabilities; `pointwise` asks the
         critic about each response alone and takes the difference of the two logits of
-        "no problem": no position to be biased by.
-    principles_per_pair: how many principles judge a pair, or `all` (an ensemble, by weight).
+        "no problem": no position to be biased by. `contrast` asks no judge: one response is written
+        under the instruction to follow a principle, the other under the instruction to do the
+        opposite, and the first is chosen (Yang et al. 2023).
+    principles_per_pair: how many principles judge a pair, or `all` (an ensemble, by weight). Not
+        read by `contrast`, which draws one for each pair.
     both_orders: letters only; ask (A)(B) and (B)(A) and average the logits.
     chain_of_thought: letters only; write reasoning first, then score, then clamp.
     clamp: bounds of a probability, (0.4, 0.6) with reasoning in the paper.
     temperature: divides the preference's logit before it becomes a probability (calibration).
     """
 
-    mode: Literal["letters", "pointwise"] = "pointwise"
+    mode: Literal["letters", "pointwise", "contrast"] = "pointwise"
     principles_per_pair: int | Literal["all"] = "all"
     both_orders: bool = True
     chain_of_thought: bool = False
     reasoning_samples: int = 1
     clamp: tuple[float, float] | None = None
     temperature: float = 1.0
+
+    @property
+    def judging(self) -> Literal["letters", "pointwise"]:
+        """How a judge compares two given texts; pointwise where pairs are made by contrast."""
+        return "pointwise" if self.mode == "contrast" else self.mode
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +184,7 @@ class Templates:
     revise: str
     compare: str
     compare_cot: str
+    contrast: str = field(default="", metadata={"digest": "where set"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -450,12 +468,28 @@ class Trace:
 
 
 @dataclass(frozen=True, slots=True)
+class ContrastPair:
+    """How a pair was made whose label is by construction (Yang et al. 2023, section 3).
+
+    The first response was written under the instruction to follow the principle, the second under
+    the instruction to do the opposite. asked: the user's last turn of each, as the generator read
+    it. guards: the reasons why the texts don't differ as they were asked to.
+    """
+
+    principle_id: str
+    principle_version: str
+    asked: tuple[str, str]
+    guards: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Comparison:
     """Two responses to one prompt and what the judge made of them.
 
     `probability` is that the first response is better: the judgements' logits averaged by weight.
     `p_ab` and `p_ba` are the same from one order alone, before the clamp: the first response shown
-    first, and shown second; None where that order was not asked.
+    first, and shown second; None where that order was not asked. With `contrast` no judge was
+    asked, and the probability is 1.
     """
 
     id: str
@@ -464,9 +498,17 @@ class Comparison:
     responses: tuple[Generation, Generation]
     judgements: tuple[Judgement, ...]
     probability: float
-    mode: Literal["letters", "pointwise"]
+    mode: Literal["letters", "pointwise", "contrast"]
     p_ab: float | None = None
     p_ba: float | None = None
+    contrast: ContrastPair | None = field(default=None, metadata={"digest": "where set"})
+
+    @property
+    def principle_ids(self) -> tuple[str, ...]:
+        """The principles that judged the pair, or the one that it was made under; each once."""
+        if self.contrast is not None:
+            return (self.contrast.principle_id,)
+        return tuple(dict.fromkeys(j.principle_id for j in self.judgements))
 
     @property
     def mass(self) -> float | None:
@@ -495,17 +537,18 @@ class SftExample:
 class Preference:
     """One row of preference data.
 
-    probability: that `chosen` is the better response. judge_mass: how much probability the judge
-    gave to the options it was scored by, None where no judge was asked. judge_method: how a model
-    server was asked for the judge's probabilities, "" for a judge that ran here. chosen_reasoning,
-    rejected_reasoning: what the model thought before each response.
+    probability: that `chosen` is the better response. origin: `contrast` for a pair whose label is
+    by construction. judge_mass: how much probability the judge gave to the options it was scored
+    by, None where no judge was asked. judge_method: how a model server was asked for the judge's
+    probabilities, "" for a judge that ran here. chosen_reasoning, rejected_reasoning: what the
+    model thought before each response.
     """
 
     prompt: Messages
     chosen: str
     rejected: str
     probability: float
-    origin: Literal["comparison", "revision"]
+    origin: Literal["comparison", "revision", "contrast"]
     origin_id: str
     prompt_id: str
     principle_ids: tuple[str, ...]

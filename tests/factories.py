@@ -28,6 +28,8 @@ TEMPLATES = Templates(
     revise="{{ revision_request }}",
     compare="{{ conversation }}\n(A) {{ response_a }}\n(B) {{ response_b }}\n{{ question }}",
     compare_cot="(A) {{ response_a }}\n(B) {{ response_b }}\nThink: {{ question }}",
+    contrast="{{ prompt }} ({% if wording %}{{ wording }}{% elif follow %}Be {{ principle }}."
+    "{% else %}Be not {{ principle }}.{% endif %})",
 )
 
 

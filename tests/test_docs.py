@@ -29,7 +29,7 @@ from tests.test_layers import LAYERS, THIRD_PARTY
 ROOT = Path(__file__).parents[1]
 PAGES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")),
-    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
 ]
 BLOCK = re.compile(r"^```(console|yaml file=\S+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LONG = ("training.md", "first-principle.md", "auditing.md", "miniature.md")

@@ -63,6 +63,7 @@ reported as `file:line:col: CODE message`; the exit code is 3 if there is any.
 INHERITED = ("why", "stages", "compare")
 INNER = {
     "StagesFile": "`stages`", "ExampleFile": "an entry of `examples`",
+    "ContrastFile": "`contrast`",
     "TestFile": "an entry of `tests`", "ExpectFile": "`expect` of a test",
     "MemberFile": "an entry of `principles`", "SelectFile": "`select`", "PlanFile": "`plan`",
     "FeedbackFile": "`feedback`", "TemplatesFile": "`templates`",
@@ -76,6 +77,7 @@ GROUPS = {
 TEMPLATES = {
     "critique": "asks the critic", "revise": "asks the reviser", "compare": "asks the judge",
     "compare_cot": "asks the judge, with chain of thought",
+    "contrast": "asks the generator to follow a principle, or to do the opposite",
 }  # fmt: skip
 
 

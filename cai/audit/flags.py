@@ -74,6 +74,9 @@ FLAGS = {
         Flag("F15", "control token",
              "The prompt or a text holds the name of a control token, such as <|im_end|>. It is"
              " plain text here, but a model server or another trainer may obey it.", 2),
+        Flag("F16", "contrast failed",
+             "The two responses of a contrast pair don't differ as they were asked to: one declines"
+             " to oppose the principle, both decline, or one speaks of the instruction.", 2),
     )
 }  # fmt: skip
 """Code → flag, in order."""
@@ -149,6 +152,8 @@ def comparison_flags(comparison: Comparison) -> tuple[str, ...]:
     """The flags of two responses and their label."""
     codes = [code for response in comparison.responses for code in _text_codes(response)]
     codes += _control_codes(comparison.prompt, [r.text for r in comparison.responses])
+    if comparison.contrast is not None and comparison.contrast.guards:
+        codes.append("F16")
     if flips(comparison):
         codes.append("F09")
     if comparison.judgements and is_near_tie(comparison.probability):

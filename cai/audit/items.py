@@ -109,7 +109,10 @@ def trace_item(trace: Trace) -> AuditItem:
 
 
 def comparison_item(comparison: Comparison) -> AuditItem:
-    """A comparison: both responses, and every principle's verdict in both orders."""
+    """A comparison: both responses, and every principle's verdict in both orders.
+
+    Of a contrast pair, what each side was asked in place of verdicts.
+    """
     judgements = [
         {
             "principle": j.principle_id,
@@ -126,7 +129,7 @@ def comparison_item(comparison: Comparison) -> AuditItem:
     inputs = {f"responses {i}": r.rendered_prompt for i, r in enumerate(comparison.responses)}
     for i, j in enumerate(comparison.judgements):
         inputs |= {f"judgements {i}.{k}": s.rendered_prompt for k, s in enumerate(j.scores)}
-    values = {
+    values: dict[str, Any] = {
         "responses": [_text_values(r) for r in comparison.responses],
         "mode": comparison.mode,
         "probability": comparison.probability,
@@ -136,11 +139,18 @@ def comparison_item(comparison: Comparison) -> AuditItem:
         "spread": spread([j.p_first for j in comparison.judgements]),
         "judgements": judgements,
     }
+    if comparison.contrast is not None:
+        values["contrast"] = {
+            "principle": comparison.contrast.principle_id,
+            "version": comparison.contrast.principle_version,
+            "asked": list(comparison.contrast.asked),
+            "guards": list(comparison.contrast.guards),
+        }
     closeness = 1 - abs(2 * comparison.probability - 1) if judgements else 0.0
     near = is_near_tie(comparison.probability)
     return audit_item(
         "comparison", comparison.id, comparison.prompt.id, comparison.prompt.messages,
-        [j.principle_id for j in comparison.judgements], flags, weight_of(flags) + closeness,
+        comparison.principle_ids, flags, weight_of(flags) + closeness,
         None if near or not judgements else comparison.probability > 0.5, values,
         comparison.prompt.source, inputs,
     )  # fmt: skip
@@ -155,7 +165,7 @@ def rollout_item(row: Mapping[str, Any]) -> AuditItem:
     text, ended, kl = str(row["response"]), bool(row["ended"]), _finite(row, "kl")
     flags = text_flags(text, ended=ended)
     prompt = tuple(Message(m["role"], m["content"]) for m in row.get("prompt", ()))
-    values = {
+    values: dict[str, Any] = {
         "update": int(row["update"]),
         "response": {
             "text": text,

@@ -203,7 +203,7 @@ def _examination_work(
             {"critic": critic, "judge": judge},
             store,
             config.draws,
-            judge=config.pairs > 0,
+            judge=config.asks_judge(constitution),
             tick=tallies.append,
         )
     return _work(tallies[-1].generated, {"critic": critic, "judge": judge})

@@ -8,8 +8,9 @@ from typing import Literal, TypeAlias
 from cai.constitution import messages
 from cai.types import Constitution, Message, Messages, Principle
 
-RenderedStage: TypeAlias = Literal["critique", "revise", "compare"]
-STAGES: tuple[RenderedStage, ...] = ("critique", "revise", "compare")
+RenderedStage: TypeAlias = Literal["critique", "revise", "compare", "follow", "oppose"]
+STAGES: tuple[RenderedStage, ...] = ("critique", "revise", "compare", "follow", "oppose")
+"""`follow` and `oppose` are the two sides of a contrast pair."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,5 +37,7 @@ def stage_messages(
     if stage == "revise":
         critique = texts.critique if rules.plan.critique else None
         return messages.revision(rules, rule, conversation, critique), ""
+    if stage in ("follow", "oppose"):
+        return messages.contrast(rules, rule, prompt, follow=stage == "follow"), ""
     prefill = "" if rules.feedback.chain_of_thought else messages.ANSWER_PREFILL
     return messages.comparison(rules, rule, prompt, texts.response, texts.other), prefill

@@ -129,8 +129,12 @@ def command(
     out = out or Path("runs") / loaded.id
     config = BuildConfig(**{name: options[name] for name in BuildConfig.__dataclass_fields__})
     with_rounds(loaded, config)
+    unjudged = "" if config.asks_judge(loaded) else "feedback.mode: contrast"
     examined = gates.examination_gate(
-        gate=judge_gate, least_mass=require_signal, examine=examine, pairs=config.pairs
+        gate=judge_gate,
+        least_mass=require_signal,
+        examine=examine,
+        unjudged="--pairs 0" if config.pairs == 0 else unjudged,
     )
     prompts = PromptFile(
         choose_prompts(prompts_file, quiet=quiet or as_json), form=form, column=column, turns=turns
@@ -293,7 +297,7 @@ def _warn_of_unknown_words(
     """Of the bundled model: words of principles and of the user's prompts that it does not know."""
     from itertools import islice
 
-    from cai.cli.unknown_words import requests_of, warn_of_unknown_words
+    from cai.cli.unknown_words import contrast_requests, requests_of, warn_of_unknown_words
     from cai.types import Prompt
 
     usable_prompts = islice((row for row in prompts if isinstance(row, Prompt)), limit)
@@ -301,6 +305,7 @@ def _warn_of_unknown_words(
         (backend.info.name for backend in models.by_role.values()),
         {
             "the principles": requests_of(m.principle for m in constitution.members),
+            "the two sides of contrast pairs": contrast_requests(constitution),
             "the prompts": (message.content for row in usable_prompts for message in row.messages),
         },
     )

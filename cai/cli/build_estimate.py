@@ -70,6 +70,7 @@ class BuildEstimate:
     config, batch: its settings. text_tokens: the assumed length of a text. sizes, own_sampling: by
     model. models: those that were loaded, or None. served: the price of each role that a server
     answers for, None where it is not known. tokenizer: what counted the tokens, in words.
+    by_contrast: the responses of a pair have different prompts.
     """
 
     config: BuildConfig
@@ -82,6 +83,7 @@ class BuildEstimate:
     models: Models | None
     served: Mapping[ModelRole, Price | None] = field(default_factory=dict)
     tokenizer: str = ""
+    by_contrast: bool = False
 
     @property
     def cost(self) -> tuple[float, float] | None:
@@ -167,7 +169,7 @@ def estimate_build(
     served = {r: model.price for r, model in role_models(options).items() if model.is_served}
     return BuildEstimate(
         config, options["batch_size"], written, plan, sizes, own_sampling, time, models, served,
-        tokenizer,
+        tokenizer, by_contrast=rules.feedback.mode == "contrast",
     )  # fmt: skip
 
 
@@ -333,7 +335,9 @@ def _lines(estimate: BuildEstimate) -> Iterator[str]:
         yield f"\n{name}: {_memory(plan, size, estimate.batch, config)}"
         yield f"sampling: {in_words(*_sampling(config, estimate.own_sampling[name]))}"
     writer = next(iter(estimate.own_sampling.values()), Sampling())
-    if greedy_pairs(_sampling(config, writer)[0], config.pairs, config.sft_share):
+    if not estimate.by_contrast and greedy_pairs(
+        _sampling(config, writer)[0], config.pairs, config.sft_share
+    ):
         yield click.style(GREEDY_PAIRS, fg="yellow")
 
 

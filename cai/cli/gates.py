@@ -28,20 +28,22 @@ _LETTERS = (
 
 
 def examination_gate(
-    *, gate: bool, least_mass: float | None, examine: bool, pairs: int
+    *, gate: bool, least_mass: float | None, examine: bool, unjudged: str = ""
 ) -> Callable[[Examination], None] | None:
     """What to do with an examination before anything is labelled; None for none.
 
     gate: refuse a judge that is no better than chance. least_mass: refuse one that gives less
-    probability than this to the answers it is scored by. Raises `UsageError` for a gate that no
-    examination would open.
+    probability than this to the answers it is scored by. unjudged: why no judge is asked, as in
+    "--pairs 0"; "" where one is. Raises `UsageError` for a gate that no examination would open.
     """
     if gate and not examine:
         raise UsageError("--judge-gate reads the examination that --no-examine leaves out.")
-    if gate and pairs == 0:
-        raise UsageError("--judge-gate examines the judge, and --pairs 0 asks none.")
-    if least_mass is not None and pairs == 0:
-        raise UsageError("--require-signal reads the judge's labels, and --pairs 0 asks for none.")
+    if gate and unjudged:
+        raise UsageError(f"--judge-gate examines the judge, and {unjudged} asks none.")
+    if least_mass is not None and unjudged:
+        raise UsageError(
+            f"--require-signal reads the judge's labels, and {unjudged} asks for none."
+        )
     if least_mass is not None and not 0 <= least_mass <= 1:
         raise UsageError(f"--require-signal is {least_mass}; it must lie between 0 and 1.")
 

@@ -38,7 +38,7 @@ class _Rendered:
 @click.option(
     "--stage", type=click.Choice([*STAGES, "all"]), default="all", show_default=True,
     help="Which stage to show; compare is the judge's question about two responses, not `cai"
-    " compare`.",
+    " compare`; follow and oppose are the two sides of a contrast pair.",
 )  # fmt: skip
 @click.option("--model", "-m", default=None, help="Also show this model's token ids.")
 @json_option
@@ -61,7 +61,7 @@ def command(
     validate_unicode(prompt=prompt, response=response, critique=critique, other=other)
     rules = load_constitution(constitution)
     rule = find_principle(principle, rules)
-    stages = [name for name in STAGES if stage in (name, "all")]
+    stages = [name for name in STAGES if stage == name or (stage == "all" and _sends(rules, name))]
     texts = StageTexts(prompt, response, critique, other)
     prompts = [_Rendered(name, *stage_messages(name, rules, rule, texts)) for name in stages]
     if model is not None:
@@ -74,6 +74,11 @@ def command(
         return
     for item in prompts:
         _print(item, rules)
+
+
+def _sends(rules: Constitution, stage: RenderedStage) -> bool:
+    """Whether to show a stage that was not asked for by name."""
+    return rules.feedback.mode == "contrast" or stage not in ("follow", "oppose")
 
 
 def _encode(prompts: list[_Rendered], model: str) -> list[_Rendered]:
@@ -120,6 +125,10 @@ def _notes(stage: str, rules: Constitution) -> list[str]:
     out = []
     if stage == "critique" and not rules.plan.critique:
         out.append(f"{rules.id} revises directly: critiques are asked for in checks alone")
+    if stage == "compare" and rules.feedback.mode == "contrast":
+        out.append(f"{rules.id} makes its pairs by contrast: it asks no judge")
+    if stage in ("follow", "oppose") and rules.feedback.mode != "contrast":
+        out.append(f"{rules.id} samples both responses to the plain prompt")
     if stage == "compare" and rules.feedback.mode == "pointwise":
         out.append(f"{rules.id} judges pointwise: it asks the critique of each response instead")
     return out

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from cai.cli.output import counted
 from cai.cli.roles import GREEDY_PAIRS, greedy_pairs
-from cai.data.card import UNEXAMINED, sampling_lines
+from cai.data.card import UNEXAMINED, asks_judge, one_model, sampling_lines
 from cai.data.export import SET_ASIDE
 from cai.data.manifest import Manifest
 from cai.data.run_log import ON_TERMINAL
@@ -63,7 +63,7 @@ def print_summary(
     )
     counts = manifest.counts
     _head(console, run)
-    _examined(console, manifest.examination, compared=run.config["pairs"] > 0)
+    _examined(console, manifest.examination, compared=asks_judge(run))
     _principles(console, run, counts)
     _totals(console, counts)
     _work(console, store, run)
@@ -156,13 +156,11 @@ def _head(console: Console, run: Run) -> None:
         console.print(Text(visible(f"Sampling{line}."), style="dim"))
     config = run.config
     sampling = config["models"]["generator"]["sampling"]
-    if greedy_pairs(sampling, config["pairs"], config["sft_share"]):
+    by_contrast = run.constitution["feedback"]["mode"] == "contrast"
+    if not by_contrast and greedy_pairs(sampling, config["pairs"], config["sft_share"]):
         console.print(Text(GREEDY_PAIRS, style="yellow"))
     if len(fingerprints) == 1:
-        console.print(
-            "One model writes, critiques and judges: it may miss its own faults.",
-            style="dim",
-        )
+        console.print(one_model(run), style="dim")
 
 
 def warn_of_data(manifest: Manifest) -> None:
@@ -217,6 +215,7 @@ def _principles(console: Console, run: Run, counts: Mapping[str, Any]) -> None:
         ("guarded", [str(c["guarded"]) for _, c in rows]),
         ("remaining", [_of(c["left"], c["checked"]) for _, c in rows]),
         ("flips", [_of(c["flipped"], c["swapped"]) for _, c in rows]),
+        ("contrast pairs", [str(c.get("contrasted", 0)) for _, c in rows]),
     ]
     columns = [(name, cells) for name, cells in columns if set(cells) - {"0", ""}]
     table = Table(box=None, pad_edge=False, header_style="dim")
@@ -253,7 +252,9 @@ def _totals(console: Console, counts: Mapping[str, Any]) -> None:
             f"{counts['changed']} of {counts['traces']} responses were changed{note}; guards"
             f" rejected {rejected} of {counted(rounds, 'round')}{_listed(counts['guards'])}."
         )
-    if counts["comparisons"]:
+    if contrasts := counts.get("contrasts", 0):
+        console.print(f"{counted(contrasts, 'contrast pair')}, labelled by construction.")
+    elif counts["comparisons"]:
         swapped = any(c["swapped"] for c in counts["principles"].values())
         flips = f", {counts['flipped']} with a verdict that flips with the order" if swapped else ""
         pairs = counted(counts["comparisons"], "pair")

@@ -129,11 +129,28 @@ def _trace(view: dict[str, Any], prompts: bool) -> None:
 
 def _comparison(view: dict[str, Any], prompts: bool) -> None:
     record = view["record"]
+    if record["contrast"] is not None:
+        _contrast(view, prompts)
+        return
     for letter, response in zip("AB", record["responses"], strict=True):
         _generation(f"response {letter}", response, prompts)
     p = record["probability"]
     _title(f"probability that A is better: {p:.3f}  ({record['mode']})")
     _judged(view, record, prompts, letters=record["mode"] == "letters")
+
+
+def _contrast(view: dict[str, Any], prompts: bool) -> None:
+    """A pair without a judge: the principle, and both sides with what each was asked."""
+    contrast, responses = view["record"]["contrast"], view["record"]["responses"]
+    _principle(view, "contrast", contrast["principle_id"])
+    for side, asked, response in zip(
+        ("follows", "opposes"), contrast["asked"], responses, strict=True
+    ):
+        _text("asks", asked, "bright_black")
+        _generation(side, response, prompts, "green" if side == "follows" else "")
+    _fact("label", "by construction: the first is chosen, and no judge was asked")
+    if contrast["guards"]:
+        _fact("guarded", ", ".join(contrast["guards"]), "red")
 
 
 def _judged(view: dict[str, Any], label: dict[str, Any], prompts: bool, *, letters: bool) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from cai.cli.output import warn
 from cai.text.terminal import visible
 
 if TYPE_CHECKING:
-    from cai.types import Principle
+    from cai.types import Constitution, Principle
 
 SHOWN = 12
 
@@ -44,3 +44,16 @@ def requests_of(principles: Iterable[Principle]) -> Iterable[str]:
     """The requests of principles."""
     for principle in principles:
         yield from (principle.critique_request, principle.revision_request)
+
+
+def contrast_requests(constitution: Constitution) -> Iterator[str]:
+    """The instructions of contrast pairs, without a prompt; none where no such pairs are made."""
+    from cai.constitution import messages
+    from cai.types import Message
+
+    if constitution.feedback.mode == "contrast":
+        for member in constitution.phase("rl"):
+            for follow in (True, False):
+                yield messages.contrast(
+                    constitution, member.principle, (Message("user", ""),), follow=follow
+                )[-1].content

@@ -154,7 +154,8 @@ CODES: dict[str, Code] = {
         "feedback that contradicts itself",
         "The feedback settings contradict each other or the principles: `chain_of_thought` needs"
         " `mode: letters`, `reasoning_samples` needs `chain_of_thought`, and `principles_per_pair`"
-        " can't exceed the number of principles in the phase `rl`.",
+        " can't exceed the number of principles in the phase `rl`. `mode: contrast` asks no judge:"
+        " it takes no `clamp`, no `temperature`, and one principle for each pair.",
         wrong="rounds: 1\nfeedback: {mode: pointwise, chain_of_thought: true}",
         right="rounds: 1",
     ),

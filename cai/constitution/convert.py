@@ -8,9 +8,17 @@ from typing import Any
 
 from cai.constitution.schema import PrincipleFile
 from cai.digest import digest
-from cai.types import Constitution, Example, Phase, Principle, PrincipleTest
+from cai.types import (
+    Constitution,
+    ContrastWording,
+    Example,
+    Phase,
+    Principle,
+    PrincipleTest,
+    Templates,
+)
 
-_INHERITED = ("why", "source", "tags", "stages", "compare", "examples")
+_INHERITED = ("why", "source", "tags", "stages", "compare", "contrast", "examples")
 """Keys that a principle inherits through `extends`; `stages` key by key."""
 
 _READ = ("title", "critique_request", "revision_request", "comparison_question", "examples")
@@ -46,10 +54,27 @@ def principle(model: PrincipleFile, file: str) -> Principle:
         tags=tuple(model.tags),
         examples=examples,
         tests=tests,
+        contrast=_contrast(model),
         deprecated=model.deprecated,
         path=file,
     )
-    return replace(out, digest=digest({name: getattr(out, name) for name in _READ}))
+    read = {name: getattr(out, name) for name in _READ}
+    if out.contrast is not None:
+        read["contrast"] = out.contrast
+    return replace(out, digest=digest(read))
+
+
+def _contrast(model: PrincipleFile) -> ContrastWording | None:
+    if model.contrast is None:
+        return None
+    return ContrastWording(model.contrast.follow.strip(), model.contrast.oppose.strip())
+
+
+def templates_in_use(constitution: Constitution) -> Templates:
+    """The constitution's templates; that of contrast pairs is empty where none are made."""
+    if constitution.feedback.mode == "contrast":
+        return constitution.templates
+    return replace(constitution.templates, contrast="")
 
 
 def with_digest(constitution: Constitution) -> Constitution:
@@ -61,7 +86,7 @@ def with_digest(constitution: Constitution) -> Constitution:
         ],
         "plan": constitution.plan,
         "feedback": constitution.feedback,
-        "templates": constitution.templates,
+        "templates": templates_in_use(constitution),
         "no_problem": constitution.no_problem,
     }
     return replace(constitution, digest=digest(parts))

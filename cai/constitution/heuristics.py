@@ -291,6 +291,9 @@ def _wordings(principle: Principle) -> Iterator[tuple[KeyPath, str]]:
     yield ("stages", "critique"), principle.critique_request
     yield ("stages", "revise"), principle.revision_request
     yield ("compare",), principle.comparison_question
+    if principle.contrast is not None:
+        yield ("contrast", "follow"), principle.contrast.follow
+        yield ("contrast", "oppose"), principle.contrast.oppose
 
 
 def _words(text: str) -> list[str]:

@@ -15,11 +15,13 @@ KEYS: dict[str, dict[str, str]] = {
         "source": "Where the principle comes from.",
         "tags": "Words by which a constitution can `select` principles.",
         "extends": "Another principle file, from which this one inherits `why`, `source`, `tags`,"
-        " `stages` (key by key), `compare` and `examples`.",
+        " `stages` (key by key), `compare`, `contrast` and `examples`.",
         "deprecated": "What to use instead. `cai lint` reports constitutions that still list the"
         " principle.",
         "stages": "The requests to the critic and the reviser.",
         "compare": "The question to the judge, whose answer is the better of two responses.",
+        "contrast": "The principle as two instructions to a generator, for `mode: contrast`."
+        " Without them, the template words the two sides by the title.",
         "examples": "Few-shot examples of a critique and a revision, shown if the plan sets"
         " `fewshot`.",
         "tests": "Tests of the principle; `cai test` runs them.",
@@ -27,6 +29,10 @@ KEYS: dict[str, dict[str, str]] = {
     "StagesFile": {
         "critique": "What the critic should look for in the assistant's last response.",
         "revise": "What the reviser should change, and what to keep.",
+    },
+    "ContrastFile": {
+        "follow": "The instruction to follow the principle.",
+        "oppose": "The instruction to do the opposite, in words as close to `follow` as possible.",
     },
     "ExampleFile": {
         "prompt": "The user's message.",
@@ -93,9 +99,11 @@ KEYS: dict[str, dict[str, str]] = {
     },
     "FeedbackFile": {
         "mode": "`pointwise`: score each response alone by the critic's probability of no problem;"
-        " `letters`: show both to the judge, and score the letters (A) and (B).",
+        " `letters`: show both to the judge, and score the letters (A) and (B); `contrast`: ask no"
+        " judge: write one response under the instruction to follow a principle, one under the"
+        " instruction to do the opposite.",
         "principles_per_pair": "How many principles judge a pair; `all`: every one, averaged by"
-        " weight.",
+        " weight. With `contrast`, one is drawn for each pair.",
         "both_orders": "With `letters`: judge both orders and average, against position bias.",
         "chain_of_thought": "With `letters`: reason before choosing.",
         "reasoning_samples": "How many chains of thought to sample per pair; the probabilities are"
@@ -110,6 +118,7 @@ KEYS: dict[str, dict[str, str]] = {
         "revise": "The request for a revision.",
         "compare": "The question about two responses.",
         "compare_cot": "The question about two responses, with chain of thought.",
+        "contrast": "The prompt with an instruction to follow a principle, or to do the opposite.",
     },
     "ChangeFile": {
         "version": "The version with this change.",

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from cai.constitution.convert import templates_in_use
 from cai.content import shown
 from cai.digest import digest
 from cai.errors import Problem
@@ -61,7 +62,7 @@ def own_digest(constitution: Constitution) -> str:
             ],
             "plan": constitution.plan,
             "feedback": constitution.feedback,
-            "templates": constitution.templates,
+            "templates": templates_in_use(constitution),
             "no_problem": constitution.no_problem,
         }
     )

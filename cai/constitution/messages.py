@@ -70,6 +70,27 @@ def comparison(
     return (Message("user", text),)
 
 
+def contrast(
+    constitution: Constitution, principle: Principle, prompt: Messages, *, follow: bool
+) -> Messages:
+    """The prompt with an instruction to follow the principle, or to do the opposite.
+
+    Only the user's last turn differs from the prompt, and the two sides differ in the instruction
+    alone, so that the responses differ in little else (Yang et al. 2023, section 3.1).
+    """
+    wording = principle.contrast
+    text = render(
+        constitution.templates.contrast,
+        {
+            "prompt": prompt[-1].content,
+            "follow": follow,
+            "principle": principle.title,
+            "wording": None if wording is None else wording.follow if follow else wording.oppose,
+        },
+    )
+    return (*prompt[:-1], Message("user", text))
+
+
 def after_reasoning(reasoning: str) -> str:
     """The assistant's chain of thought, up to the letter of its answer."""
     return f"{reasoning.strip()} {REASONING_STOP}: {ANSWER_PREFILL}".lstrip()

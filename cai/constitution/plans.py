@@ -85,15 +85,31 @@ def empty_round(members: Sequence[Member], plan: Plan) -> int | None:
 def _feedback(source: Source, members: Sequence[Member], feedback: Feedback) -> Iterator[Problem]:
     eligible = [m for m in members if "rl" in m.phases]
     count = feedback.principles_per_pair
-    if feedback.chain_of_thought and feedback.mode == "pointwise":
-        what = "chain_of_thought is true, but `mode: pointwise` writes no reasoning"
+    if feedback.mode == "contrast":
+        yield from _contrast(source, feedback)
+    if feedback.chain_of_thought and feedback.mode != "letters":
+        what = f"chain_of_thought is true, but `mode: {feedback.mode}` writes no reasoning"
         hint = "Set mode to letters, or chain_of_thought to false."
         yield source.problem(("feedback", "chain_of_thought"), "C032", what, hint)
     if feedback.reasoning_samples > 1 and not feedback.chain_of_thought:
         what = f"reasoning_samples is {feedback.reasoning_samples}, but chain_of_thought is false"
         hint = "Set chain_of_thought to true, or delete reasoning_samples."
         yield source.problem(("feedback", "reasoning_samples"), "C032", what, hint)
-    if count != "all" and eligible and count > len(eligible):
+    if count != "all" and eligible and count > len(eligible) and feedback.mode != "contrast":
         what = f"principles_per_pair is {count}, but only {len(eligible)} are in the phase `rl`"
         hint = "Lower principles_per_pair, or write `all`."
         yield source.problem(("feedback", "principles_per_pair"), "C032", what, hint)
+
+
+def _contrast(source: Source, feedback: Feedback) -> Iterator[Problem]:
+    """Settings of a judge's label, where a pair's label is by construction."""
+    labels = {
+        "principles_per_pair": feedback.principles_per_pair not in ("all", 1),
+        "clamp": feedback.clamp is not None,
+        "temperature": feedback.temperature != 1,
+    }
+    for key in (key for key, is_set in labels.items() if is_set):
+        what = f"{key} is set, but `mode: contrast` asks no judge"
+        if key == "principles_per_pair":
+            what = "`mode: contrast` makes each pair under one principle"
+        yield source.problem(("feedback", key), "C032", what, f"Delete {key}.")

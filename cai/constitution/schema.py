@@ -103,6 +103,19 @@ class ExampleFile(StrictModel):
     revision: Text
 
 
+class ContrastFile(StrictModel):
+    """The principle as two instructions to a generator, as alike as possible."""
+
+    follow: Text
+    oppose: Text
+
+    @model_validator(mode="after")
+    def _differ(self) -> ContrastFile:
+        if self.follow.split() == self.oppose.split():
+            raise ValueError("`follow` and `oppose` say the same")
+        return self
+
+
 class ExpectFile(StrictModel):
     """What a test expects of the models (`critique_flags`, `revision`, `prefers`, `contains` and
     `not_contains` of the revision), and of the rendered prompts (`renders`)."""
@@ -157,6 +170,7 @@ class PrincipleFile(StrictModel):
     deprecated: Text | None = None
     stages: StagesFile
     compare: Text
+    contrast: ContrastFile | None = None
     examples: list[ExampleFile] = []
     tests: list[TestFile] = []
 
@@ -204,7 +218,7 @@ class PlanFile(StrictModel):
 class FeedbackFile(StrictModel):
     """The feedback stage; see `cai.types.Feedback`."""
 
-    mode: Literal["letters", "pointwise"] = _FEEDBACK.mode
+    mode: Literal["letters", "pointwise", "contrast"] = _FEEDBACK.mode
     principles_per_pair: Annotated[Any, BeforeValidator(_count_or_all)] = (
         _FEEDBACK.principles_per_pair
     )
@@ -222,6 +236,7 @@ class TemplatesFile(StrictModel):
     revise: FileReference | None = None
     compare: FileReference | None = None
     compare_cot: FileReference | None = None
+    contrast: FileReference | None = None
 
 
 class ChangeFile(StrictModel):

@@ -52,6 +52,10 @@ VARIABLES: dict[str, tuple[frozenset[str], frozenset[str]]] = {
         frozenset({"question", "conversation", "response_a", "response_b"}),
         frozenset({"principle"}),
     ),
+    "contrast": (
+        frozenset({"prompt", "follow"}),
+        frozenset({"principle", "wording"}),
+    ),
 }
 """Template kind → (variables it must use, variables it may use)."""
 

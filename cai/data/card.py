@@ -45,9 +45,10 @@ def provenance(run: Run, counts: RunCounts, examination: Mapping[str, Any] | Non
     parts = [
         _constitution(run, counts),
         _models(run),
-        _examination(examination, compared=run.config.get("pairs", 0) > 0),
+        _examination(examination, compared=asks_judge(run)),
         _critiques(counts),
         _labels(counts),
+        _contrasts(run, counts),
     ]
     return "\n".join(part for part in (*parts, _exclusions(counts)) if part)
 
@@ -163,8 +164,21 @@ def _models(run: Run) -> str:
     sampling = sampling_lines(models)
     text += "".join(f"\nSampling{line}.\n" for line in sampling)
     if len(models) > 1 and len({m["fingerprint"] for m in models.values()}) == 1:
-        text += "\nOne model writes, critiques and judges: it may miss its own faults.\n"
+        text += f"\n{one_model(run)}\n"
     return text
+
+
+def asks_judge(run: Run) -> bool:
+    """Whether the run has labels by a judge: of pairs of responses, or of revisions."""
+    by_contrast = run.constitution.get("feedback", {}).get("mode") == "contrast"
+    judged = not by_contrast or run.config.get("judge_revisions", False)
+    return bool(judged and run.config.get("pairs", 0) > 0)
+
+
+def one_model(run: Run) -> str:
+    """The note on a run in which one model has every role."""
+    does = "writes, critiques and judges" if asks_judge(run) else "writes and critiques"
+    return f"One model {does}: it may miss its own faults."
 
 
 def served_by(model: Mapping[str, Any]) -> str:
@@ -271,6 +285,26 @@ def _labels(counts: RunCounts) -> str:
     return text
 
 
+def _contrasts(run: Run, counts: RunCounts) -> str:
+    """The pairs whose label is by construction, by principle."""
+    if not counts.contrasts:
+        return ""
+    lines = [
+        f"| `{principle['id']}` | {c.contrasted} |"
+        for principle in run.constitution.get("principles", [])
+        if (c := counts.principles.get(principle["id"])) and c.contrasted
+    ]
+    return (
+        "## Contrast pairs\n\n"
+        f"Pairs without a judge: {counts.contrasts}. One response was written under the "
+        "instruction to follow a principle, the other under the instruction to do the opposite "
+        "(RLCD, arXiv:2307.12950). The first is chosen, with probability 1: the label is right "
+        "where the model did as it was told. Rows have the plain prompt, without the "
+        "instruction.\n\n"
+        "| principle | pairs |\n|---|---|\n" + "\n".join(lines) + "\n"
+    )
+
+
 def sampling_lines(models: Mapping[str, Any]) -> list[str]:
     """The sampling settings of each role, from a run's record; one line if all are equal."""
     descriptions = {
@@ -303,7 +337,8 @@ def _columns() -> str:
         "- `messages`, or `prompt`, `chosen`, `rejected`: lists of `{role, content}`.\n"
         "- `probability`: that `chosen` is the better response, by the judge. For "
         "`origin: revision`, where the last revision is chosen over the first response, it is 1 "
-        "unless the judge was asked (`judge_mass` says whether).\n"
+        "unless the judge was asked (`judge_mass` says whether); for `origin: contrast` it is 1, "
+        "by construction.\n"
         "- `p_ab`, `p_ba`: the same, where `chosen` was shown first, and second; empty where that "
         "order was not asked.\n"
         "- `judge_mass`: how much probability the judge gave to the answers that it was scored by; "

@@ -37,7 +37,7 @@ class PrincipleCounts:
     guarded: responses kept out of the data; no_verdict: critiques that refuse, contradict
     themselves or are empty; judged: verdicts on pairs; swapped: verdicts in both orders; flipped:
     those of them that depend on the order; checked: final responses with a check; remaining: those
-    of them with a problem.
+    of them with a problem; contrasted: pairs made by contrast.
     """
 
     critiques: int = 0
@@ -50,11 +50,16 @@ class PrincipleCounts:
     flipped: int = 0
     checked: int = 0
     remaining: int = 0
+    contrasted: int = 0
 
     def plain(self) -> dict[str, int]:
-        """The values for a manifest, whose keys are older than the names here."""
+        """The values for a manifest, whose keys are older than the names here.
+
+        `contrasted` stands there where it is not 0, so that it changes no other run's manifest.
+        """
         older = {"critiques": "asked", "problems": "found", "remaining": "left"}
-        return {older.get(name, name): count for name, count in asdict(self).items()}
+        out = {older.get(name, name): count for name, count in asdict(self).items()}
+        return out if self.contrasted else {n: c for n, c in out.items() if n != "contrasted"}
 
 
 @dataclass
@@ -131,7 +136,8 @@ class RunCounts:
 
     changed: traces whose last text is not their first; guarded: traces with a guarded response;
     critiques: by outcome; announced: revisions whose preamble was removed; flipped: comparisons
-    with a verdict that depends on the order; near_ties: see `NEAR_TIE`; signal: of the labels.
+    with a verdict that depends on the order; near_ties: see `NEAR_TIE`; signal: of the labels;
+    contrasts: comparisons without a judge, whose label is by construction.
     """
 
     traces: int = 0
@@ -141,6 +147,7 @@ class RunCounts:
     flipped: int = 0
     near_ties: int = 0
     announced: int = 0
+    contrasts: int = 0
     signal: Signal = field(default_factory=Signal)
     critiques: Counter[str] = field(default_factory=Counter)
     guards: Counter[str] = field(default_factory=Counter)
@@ -156,6 +163,9 @@ class RunCounts:
             self.flipped += any(j.flipped for j in record.judgements)
             near = is_near_tie(record.probability)
             self.near_ties += near and bool(record.judgements)
+            if record.contrast is not None:
+                self.contrasts += 1
+                self._of(record.contrast.principle_id).contrasted += 1
             for judgement in record.judgements:
                 counts = self._of(judgement.principle_id)
                 counts.judged += 1
@@ -191,6 +201,7 @@ class RunCounts:
             "changed": self.changed,
             "guarded": self.guarded,
             "comparisons": self.comparisons,
+            **({"contrasts": self.contrasts} if self.contrasts else {}),
             "flipped": self.flipped,
             "near_ties": self.near_ties,
             "signal": self.signal.plain(),

@@ -13,10 +13,10 @@ def comparison_preference(
 ) -> Preference | LeftOut:
     """The preference row of a comparison; `chosen` is the side with a probability of 0.5 or more.
 
-    ties: keep near ties (`is_near_tie`); with hard labels a trainer
-    would learn noise from them. A pair with an empty or truncated side is left out, since the other
-    would win by its length. `p_ab` is the probability that `chosen` is better in the order in which
-    it was shown first, `p_ba` in the other; None where that order was not asked.
+    ties: keep near ties (`is_near_tie`); with hard labels a trainer would learn noise from them. A
+    pair with an empty or truncated side is left out, since the other would win by its length, and
+    so is a contrast pair with guards. `p_ab` is the probability that `chosen` is better in the
+    order in which it was shown first, `p_ba` in the other; None where that order was not asked.
     """
     first, second = (g.text for g in comparison.responses)
     if first == second:
@@ -25,7 +25,8 @@ def comparison_preference(
         return LeftOut("responses that differ in white space alone")
     first_wins = comparison.probability >= 0.5
     better, worse = comparison.responses if first_wins else comparison.responses[::-1]
-    if faults := [f for response in comparison.responses for f in faults_of(response)]:
+    faults = [f for response in comparison.responses for f in faults_of(response)]
+    if faults := [*faults, *(comparison.contrast.guards if comparison.contrast else ())]:
         return LeftOut(f"guarded: {', '.join(dict.fromkeys(faults))}")
     if not ties and is_near_tie(comparison.probability):
         return LeftOut("near tie")
@@ -34,10 +35,10 @@ def comparison_preference(
         chosen=better.text,
         rejected=worse.text,
         probability=comparison.probability if first_wins else 1 - comparison.probability,
-        origin="comparison",
+        origin="comparison" if comparison.contrast is None else "contrast",
         origin_id=comparison.id,
         prompt_id=comparison.prompt.id,
-        principle_ids=tuple(dict.fromkeys(j.principle_id for j in comparison.judgements)),
+        principle_ids=comparison.principle_ids,
         split=split,
         p_ab=comparison.p_ab if first_wins else _other(comparison.p_ba),
         p_ba=comparison.p_ba if first_wins else _other(comparison.p_ab),

@@ -18,6 +18,7 @@ from cai.data.scratch import FirstLines
 from cai.errors import BudgetError, CaiError, Interrupted, StoreError
 from cai.pipeline.compare import compare
 from cai.pipeline.config import BuildConfig, with_rounds
+from cai.pipeline.contrast import contrast
 from cai.pipeline.drive import PromptTask, Tally, drive
 from cai.pipeline.examine import Examination, cases_digest, examine, is_examined
 from cai.pipeline.revise import revise
@@ -112,7 +113,7 @@ def build_state(
     exists = store is not None and run.id in {other.id for other in store.runs()}
     counts = store.counts(run.id) if store and exists else {"trace": 0, "comparison": 0}
     finished = counts["trace"] + counts["comparison"]
-    cases = cases_digest(constitution, judge=config.pairs > 0)
+    cases = cases_digest(constitution, judge=config.asks_judge(constitution))
     examined = store is not None and is_examined(store, run, cases)
     return BuildState(run.id, count_tasks(prompts, config), finished, examined)
 
@@ -259,7 +260,7 @@ def _examination(
 
     Where the budget ends it, what came of it counts for nothing, and only its answers are kept.
     """
-    judge = config.pairs > 0
+    judge = config.asks_judge(constitution)
     cases = cases_digest(constitution, judge=judge)
     for event in store.events(run.id):
         if event.event == "examined" and event.detail["cases"] == cases:
@@ -318,7 +319,9 @@ def _tasks(
                 tally.finished += 1
                 continue
             steps: Steps[Outcome]
-            if kind == "comparison":
+            if kind == "comparison" and constitution.feedback.mode == "contrast":
+                steps = contrast(prompt, pair, constitution, draws)
+            elif kind == "comparison":
                 steps = compare(prompt, pair, constitution, draws)
             elif config.judge_revisions and config.side(prompt) == "preference":
                 steps = revise_and_judge(prompt, constitution, draws)

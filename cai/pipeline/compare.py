@@ -49,7 +49,7 @@ def compare(
     judgements: tuple[Judgement, ...] = ()
     members = judging_principles(prompt, pair, constitution, draws.seed)
     if first.text != second.text:
-        judge = _pointwise if constitution.feedback.mode == "pointwise" else _letters
+        judge = _pointwise if constitution.feedback.judging == "pointwise" else _letters
         texts = _Pair(prompt, pair, first.text, second.text)
         judgements = yield from judge(texts, constitution, draws, members)
     return make_comparison(prompt, pair, constitution, members, (first, second), judgements)
@@ -65,7 +65,7 @@ def make_comparison(
 ) -> Comparison:
     """The comparison that judgements under some principles amount to."""
     p_ab = p_ba = None
-    if constitution.feedback.mode == "letters" and judgements:
+    if constitution.feedback.judging == "letters" and judgements:
         p_ab = _mean(constitution, members, [(j, [j.p_first]) for j in judgements])
         swapped = [(j, [j.p_first_swapped]) for j in judgements if j.p_first_swapped is not None]
         p_ba = _mean(constitution, members, swapped) if swapped else None
@@ -77,7 +77,7 @@ def make_comparison(
         responses=responses,
         judgements=judgements,
         probability=preference(constitution, members, judgements),
-        mode=constitution.feedback.mode,
+        mode=constitution.feedback.judging,
         p_ab=p_ab,
         p_ba=p_ba,
     )
@@ -131,7 +131,7 @@ def _mean(
     Several letter verdicts are capped here; pointwise logits were capped response by response.
     """
     several = sum(len(orders) for _, orders in verdicts) > 1
-    letters = constitution.feedback.mode == "letters"
+    letters = constitution.feedback.judging == "letters"
     to_logit = capped_logit if letters and several else logit
     weight = {m.principle.id: m.weight for m in members}
     total = sum(weight[j.principle_id] for j, _ in verdicts)

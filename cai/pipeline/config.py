@@ -125,6 +125,11 @@ class BuildConfig:
         """The sampling settings for every model."""
         return Sampling(**{name: getattr(self, name) for name in SETTINGS})
 
+    def asks_judge(self, constitution: Constitution) -> bool:
+        """Whether the judge labels anything: pairs of responses, or of revisions."""
+        by_contrast = constitution.feedback.mode == "contrast"
+        return self.pairs > 0 and (self.judge_revisions or not by_contrast)
+
     def side(self, prompt: Prompt) -> Literal["sft", "preference"]:
         """Whether a prompt becomes SFT rows or preferences."""
         if self.pairs == 0:

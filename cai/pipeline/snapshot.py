@@ -6,15 +6,24 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from cai.constitution.convert import feedback_values, phases
+from cai.constitution.convert import feedback_values, phases, templates_in_use
 from cai.constitution.load import NO_PROBLEM
-from cai.types import Constitution, Feedback, Member, Plan, Principle, Templates
+from cai.digest import plain_fields
+from cai.types import (
+    Constitution,
+    ContrastWording,
+    Feedback,
+    Member,
+    Plan,
+    Principle,
+    Templates,
+)
 
 _TEXTS = (
     "id", "version", "title", "why", "source", "critique_request", "revision_request",
     "comparison_question", "digest",
 )  # fmt: skip
-_TEMPLATES = ("critique", "revise", "compare", "compare_cot")
+_TEMPLATES = ("critique", "revise", "compare", "compare_cot", "contrast")
 
 
 def snapshot(constitution: Constitution) -> dict[str, Any]:
@@ -27,7 +36,7 @@ def snapshot(constitution: Constitution) -> dict[str, Any]:
         "no_problem": list(constitution.no_problem),
         "plan": asdict(constitution.plan),
         "feedback": asdict(constitution.feedback),
-        "templates": asdict(constitution.templates),
+        "templates": plain_fields(templates_in_use(constitution)),
         "principles": [
             {
                 "id": m.principle.id,
@@ -42,6 +51,7 @@ def snapshot(constitution: Constitution) -> dict[str, Any]:
                 "critique_request": m.principle.critique_request,
                 "revision_request": m.principle.revision_request,
                 "comparison_question": m.principle.comparison_question,
+                **({"contrast": asdict(m.principle.contrast)} if m.principle.contrast else {}),
                 "digest": m.principle.digest,
             }
             for m in constitution.members
@@ -71,8 +81,9 @@ def constitution_of(values: Mapping[str, Any]) -> Constitution:
 
 def _member(values: Mapping[str, Any]) -> Member:
     texts: dict[str, Any] = {name: str(values.get(name) or "") for name in _TEXTS}
+    wording = ContrastWording(**values["contrast"]) if "contrast" in values else None
     return Member(
-        Principle(**texts, tags=tuple(values.get("tags") or ())),
+        Principle(**texts, tags=tuple(values.get("tags") or ()), contrast=wording),
         float(values.get("weight", 1.0)),
         phases(values.get("phases", ("sl", "rl"))),
         tuple(values.get("rounds", ())),

@@ -35,9 +35,9 @@ def _requests(role: ModelRole, constitution: Constitution, config: BuildConfig) 
         return [generate]
     if role == "critic":
         return [generate, *([no_problem] if constitution.plan.check else [])]
-    if config.pairs == 0:
+    if not config.asks_judge(constitution):
         return []
-    if constitution.feedback.mode == "pointwise":
+    if constitution.feedback.judging == "pointwise":
         return [no_problem]
     letters = Score(_EXAMPLE.messages, messages.ANSWERS, messages.ANSWER_PREFILL)
     return [letters, *([generate] if constitution.feedback.chain_of_thought else [])]

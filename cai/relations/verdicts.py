@@ -71,7 +71,7 @@ def stored_verdicts(
         if isinstance(record, Comparison):
             _add_pair(out, record, record.judgements, record.probability, record.mode, (0, 1))
         else:
-            _add_trace(out, record, constitution.feedback.mode)
+            _add_trace(out, record, constitution.feedback.judging)
     return out
 
 
@@ -97,7 +97,7 @@ def _add_pair(
     sides: tuple[int, ...],
 ) -> None:
     """Add a pair; and where it was judged pointwise, the responses on these sides of it."""
-    if not judgements:  # equal responses, which nothing was asked about
+    if not judgements:  # equal responses or a contrast pair: nothing was asked about them
         return
     prompt = record.prompt
     family_id = family(prompt.messages)

@@ -9,6 +9,7 @@ from cai.digest import digest, plain_fields
 from cai.types import (
     Check,
     Comparison,
+    ContrastPair,
     CritiqueOutcome,
     Generation,
     Judgement,
@@ -185,11 +186,14 @@ def _label_of(body: Body, steps: Sequence[Result]) -> Label:
 def comparison_body(comparison: Comparison) -> Body:
     """A comparison without id, prompt and pair; steps as in `trace_body`."""
     place = iter(range(len(list(steps_of(comparison)))))
-    return {
+    body: Body = {
         "responses": [next(place), next(place)],
         "mode": comparison.mode,
         **_label_body(comparison, place),
     }
+    if comparison.contrast is not None:
+        body["contrast"] = plain_fields(comparison.contrast)
+    return body
 
 
 def comparison_of(
@@ -208,6 +212,14 @@ def comparison_of(
         mode=body["mode"],
         p_ab=label.p_ab,
         p_ba=label.p_ba,
+        contrast=_contrast_of(body["contrast"]) if "contrast" in body else None,
+    )
+
+
+def _contrast_of(body: Body) -> ContrastPair:
+    follow, oppose = body["asked"]
+    return ContrastPair(
+        body["principle_id"], body["principle_version"], (follow, oppose), tuple(body["guards"])
     )
 
 

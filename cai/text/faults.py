@@ -39,10 +39,18 @@ _POINT_OF_VIEW = re.compile(
     r"(?! (?:of|from|by|among|in|to) (?!the (?:assistant|ai|model|user|question|prompt|request)))",
     re.IGNORECASE,
 )
+_INSTRUCTED = re.compile(
+    r"\b(?:response|answer|reply) that (?:follow|break|violat|oppos|disregard|ignor|goes against)"
+    r"|\b(?:follow|break|violat|oppos|disregard|ignor|obey|against)\w*"
+    r" (?:this|the|that|your) (?:rule|principle|instruction)\b|\brule[- ]?break\w*",
+    re.IGNORECASE,
+)
 _ALIKE = 0.8
 """Share of words that critique and revision have in common, in order, where one is the other."""
 _SHORTEST_LEAK = 40
 """Characters a critique's sentence must have before its repetition counts as a leak."""
+_SHORTEST_INSTRUCTION = 20
+"""The same, of a piece of an instruction, which is shorter than a critique."""
 
 
 def is_unchanged(before: str, after: str) -> bool:
@@ -71,6 +79,20 @@ def is_leaked(before: str, critique: str | None, text: str, no_problem: Sequence
         or (off_task(text) and not off_task(before))  # where it was so before, the user asked so
         or only_says_no_problem(text, no_problem)
         or (critique is not None and _repeats(critique, text))
+    )
+
+
+def is_instruction_leaked(prompt: str, asked: str, text: str) -> bool:
+    """Whether a response speaks of the instruction that came with its prompt, or repeats it.
+
+    asked: the prompt with the instruction. What the prompt itself says is no leak.
+    """
+    instruction = asked.replace(prompt, "\n")
+    pieces = (normalise(piece) for piece in re.split(r"[.:!?()\n]+", instruction))
+    said, given = normalise(text), normalise(prompt)
+    return bool(_INSTRUCTED.search(text) and not _INSTRUCTED.search(prompt)) or any(
+        len(piece) >= _SHORTEST_INSTRUCTION and piece in said and piece not in given
+        for piece in pieces
     )
 
 

@@ -72,13 +72,26 @@ def hostile(folder: Path, payloads: Sequence[str], name: str = "demo") -> Path:
             plain.judgements[0], principle_id=f"kind{text}",
             reasoning=(samples.say(text, f"{n}/why"),),
         )  # fmt: skip
+        responses = (samples.say(text, f"{n}/x"), samples.say(text + "!", f"{n}/y"))
         records.append(
             replace(
                 plain,
                 id=f"c{n}{text}",
                 prompt=replace(prompt, id=f"q{n} {text}"),
-                responses=(samples.say(text, f"{n}/x"), samples.say(text + "!", f"{n}/y")),
+                responses=responses,
                 judgements=(judged,),
+            )
+        )
+        pair = samples.contrast(f"d{n}", guards=(text,))
+        assert pair.contrast is not None
+        made = replace(pair.contrast, principle_id=f"kind{text}", asked=(text, text + "!"))
+        records.append(
+            replace(
+                pair,
+                id=f"d{n}{text}",
+                prompt=replace(prompt, id=f"r{n} {text}"),
+                responses=responses,
+                contrast=made,
             )
         )
     principles = [

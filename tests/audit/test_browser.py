@@ -104,6 +104,19 @@ def test_a_comparison_shows_both_orders(watched: Watched, page_file: Path) -> No
     assert "chosen · 80\u00a0%" in watched.page.inner_text("#reader .block.chosen")
 
 
+def test_a_contrast_pair_shows_what_each_side_was_asked(watched: Watched, tmp_path: Path) -> None:
+    records = [samples.contrast("p1"), samples.contrast("p2", guards=("not-opposed",))]
+    path = page_of(write(tmp_path, "demo", records, RUN), tmp_path / "page.html")
+    watched.open(path.as_uri())
+    assert "2 contrast pairs have their labels by construction" in watched.texts(".lead")[0]
+    read(watched, path, "flag=F16")
+    shown = watched.page.inner_text("#reader")
+    assert "A is chosen by construction" in shown and "guard: not-opposed" in shown
+    assert "chosen · was to follow" in watched.page.inner_text("#reader .block.chosen")
+    assert "Question p2? (Be kind.)" in shown and "Question p2? (Be unkind.)" in shown
+    assert watched.errors == []
+
+
 def test_rollouts_have_scores_and_kl(watched: Watched, rollouts_file: Path) -> None:
     watched.open(rollouts_file.as_uri())
     assert "12 responses were written in 3 updates" in watched.texts(".lead p")[0]
@@ -811,7 +824,7 @@ def said_of(run: Path, payloads: tuple[str, ...]) -> None:
     VerdictFile(run).append(
         [
             Verdict(item.key, item.id, RUN, "reject", text, "2026-01-01T10:00:00Z", True, text)
-            for item, text in zip(items, payloads * 2, strict=True)
+            for item, text in zip(items, payloads * 3, strict=True)
         ]
     )
 
@@ -839,7 +852,7 @@ def test_sixty_payloads_in_every_field_do_nothing(watched: Watched, tmp_path: Pa
     watched.page.keyboard.press("Escape")
     assert watched.page.locator("#reader .said").count() == 1
     watched.page.mouse.move(900, 300)  # over the text, whatever comes to lie there
-    for n in range(2 * len(PAYLOADS)):
+    for n in range(3 * len(PAYLOADS)):
         watched.page.evaluate(
             "document.querySelectorAll('details').forEach((d) => { d.open = true; })"
         )

@@ -46,7 +46,7 @@ GOOD = "Please take the blue kettle and fill it with water."
 def test_a_plain_revision_has_none() -> None:
     assert flags(GOOD) == ()
     assert flags(None, outcome="no-problem") == ()
-    assert list(FLAGS) == [f"F{n:02}" for n in range(1, 16)]
+    assert list(FLAGS) == [f"F{n:02}" for n in range(1, 17)]
 
 
 def test_f01_changed_without_cause() -> None:

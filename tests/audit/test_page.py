@@ -20,8 +20,9 @@ from cai.audit.report import run_payload, write_report
 from cai.audit.runs import open_run
 from cai.audit.sample import SamplePlan, write_sample
 from cai.data.verdicts import Verdict, VerdictFile
-from tests.audit.runs import build, rollouts
+from tests.audit.runs import RUN, build, rollouts, write
 from tests.evaluation.folders import evaluation
+from tests.store import samples
 
 
 def data_of(page: str) -> dict[str, Any]:
@@ -134,6 +135,22 @@ def declared(name: str) -> tuple[set[str], set[str]]:
 def assert_declared(values: Mapping[str, Any], name: str, added: Iterable[str] = ()) -> None:
     always, optional = declared(name)
     assert always - set(added) <= set(values) <= always | optional, name
+
+
+def test_a_contrast_pair_has_what_each_side_was_asked(tmp_path: Path) -> None:
+    run = write(tmp_path, "demo", [samples.contrast("p1", guards=("leaked",))], RUN)
+    with open_run(run) as opened:
+        (item,) = run_payload(opened, list(opened.entries()))["items"]
+    assert_declared(item, "ComparisonItem", ("traits", "text"))
+    assert item["contrast"] == {
+        "principle": "kind",
+        "version": "1.2.0",
+        "asked": ["Question p1? (Be kind.)", "Question p1? (Be unkind.)"],
+        "guards": ["leaked"],
+    }
+    assert (item["principles"], item["flags"], item["judgements"]) == (["kind"], ["F16"], [])
+    assert item["left_out"] == ["guarded: leaked"] and item["rows"] == []
+    assert set(item["inputs"]) == {"responses 0", "responses 1"}
 
 
 def test_the_types_of_the_script_are_those_of_the_data(tmp_path: Path) -> None:

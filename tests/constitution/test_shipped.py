@@ -146,7 +146,7 @@ def test_each_test_has_responses_of_its_own() -> None:
 
 
 def test_the_constitutions() -> None:
-    promised = {"default", "harmlessness", "brand-voice", "high-stakes", "miniature"}
+    promised = {"default", "harmlessness", "brand-voice", "high-stakes", "miniature", "contrast"}
     assert promised <= CONSTITUTIONS.keys()
 
 
@@ -214,6 +214,7 @@ def test_the_page_on_choosing_tells_what_each_costs() -> None:
         rounds = len(constitution.phase("sl")) if plan.draw == "all" else plan.rounds
         most = 1 + rounds * (2 if plan.critique else 1)
         judges = len(constitution.phase("rl")) if per_pair == "all" else per_pair
+        judges = 0 if constitution.feedback.mode == "contrast" else judges
         assert texts == (f"{1 + rounds} to {most}" if plan.critique else f"{most}"), name
         assert (int(checks), int(scores)) == (len(constitution.members), 2 * judges), name
 

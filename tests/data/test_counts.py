@@ -10,7 +10,7 @@ import pytest
 from cai.data.counts import RunCounts, Signal, kind_of
 from cai.training.card import reasons
 from cai.types import Comparison, SetAside
-from tests.store.samples import comparison, say, score, trace
+from tests.store.samples import comparison, contrast, say, score, trace
 
 
 def label(probability: float, mass: float, name: str = "p") -> Comparison:
@@ -65,6 +65,20 @@ def test_labels_that_are_one_number_are_told() -> None:
 
 def test_a_judge_that_never_says_what_it_is_scored_by_is_told() -> None:
     assert "0.002 of probability" in (signal(label(0.8, 0.002), label(0.4, 0.002)).lacking() or "")
+
+
+def test_contrast_pairs_are_counted_apart() -> None:
+    counts = RunCounts()
+    for record in (contrast("p"), contrast("q", guards=("leaked",)), comparison("r")):
+        counts.add(record)
+    plain = counts.plain()
+    assert (plain["comparisons"], plain["contrasts"], plain["near_ties"]) == (3, 2, 0)
+    assert plain["principles"]["kind"]["contrasted"] == 2
+    assert plain["principles"]["kind"]["judged"] == plain["signal"]["labels"] == 1
+    judged = RunCounts()
+    judged.add(comparison("r"))
+    assert "contrasts" not in judged.plain(), "manifests of other runs stay as they are"
+    assert "contrasted" not in judged.plain()["principles"]["kind"]
 
 
 def test_pairs_that_were_not_judged_are_no_labels() -> None:

@@ -12,7 +12,7 @@ from cai.data.rows import ExportedRow, ExportSettings
 from cai.data.sft import LeftOut, candidates, sft_examples
 from cai.data.split import side_of, split_of
 from cai.types import Label, Message, Prompt, Revision, SftExample, Trace
-from tests.store.samples import comparison, family_of, run, say, trace
+from tests.store.samples import comparison, contrast, family_of, run, say, trace
 
 
 def revision(number: int, text: str | None, *guards: str, principle: str = "") -> Revision:
@@ -116,6 +116,17 @@ def test_the_preferred_side_is_chosen() -> None:
     assert (row.chosen, row.rejected, row.probability) == ("A p", "B p 👍", 0.8)
     assert (row.p_ab, row.p_ba) == (0.9, 0.6)
     assert (row.origin, row.origin_id, row.principle_ids) == ("comparison", "c-p-0", ("kind",))
+
+
+def test_a_contrast_pair_is_certain_by_construction() -> None:
+    row = comparison_preference(contrast("p"), "train")
+    assert not isinstance(row, LeftOut)
+    assert (row.chosen, row.rejected, row.probability) == ("Kind p", "Unkind p", 1.0)
+    assert (row.origin, row.origin_id, row.principle_ids) == ("contrast", "c-p-0", ("kind",))
+    assert (row.p_ab, row.p_ba, row.judge_mass, row.judge_method) == (None, None, None, "")
+    assert row.prompt == (Message("user", "Question p?"),)
+    guarded = contrast("p", guards=("leaked", "not-opposed"))
+    assert comparison_preference(guarded, "train") == LeftOut("guarded: leaked, not-opposed")
 
 
 def test_the_second_side_turns_the_label_over() -> None:

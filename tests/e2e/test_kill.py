@@ -96,6 +96,19 @@ def test_kills_of_a_scripted_build(kills: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_kills_of_a_build_of_contrast_pairs(tmp_path: Path) -> None:
+    script = tmp_path / "script.yaml"
+    script.write_text(SCRIPT, "utf-8")
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("".join(f"Question number {n}?\n" for n in range(200)), "utf-8")
+    common = [
+        "--prompts", prompts, "--model", f"scripted:{script}", "--pairs", 2, "--quiet",
+        "--constitution", "contrast",
+    ]  # fmt: skip
+    compare_killed_with_straight(common, 6, tmp_path)
+
+
+@pytest.mark.slow
 def test_8_kills_of_a_build_on_the_miniature(tmp_path: Path) -> None:
     compare_killed_with_straight(["--limit", 16, "--quiet", "--no-examine"], 8, tmp_path)
 

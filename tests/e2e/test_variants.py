@@ -12,7 +12,7 @@ from cai.store.store import Store
 from cai.types import Comparison, Trace
 from tests.e2e.helpers import cai, rows
 
-SHIPPED = ["default", "harmlessness", "brand-voice", "direct", "miniature"]
+SHIPPED = ["default", "harmlessness", "brand-voice", "direct", "miniature", "contrast"]
 MANY = pytest.param("high-stakes", marks=pytest.mark.slow)  # principles
 
 PLANS = {

@@ -8,7 +8,7 @@ from dataclasses import replace
 from cai.constitution.convert import with_digest
 from cai.constitution.load import load_constitution
 from cai.pipeline.snapshot import constitution_of, snapshot
-from cai.types import Feedback
+from cai.types import ContrastWording, Feedback
 
 
 def test_a_recorded_constitution_is_read_back() -> None:
@@ -22,8 +22,20 @@ def test_a_recorded_constitution_is_read_back() -> None:
         for m in loaded.members
     )  # fmt: skip
     found = constitution_of(json.loads(json.dumps(snapshot(loaded))))
-    assert found == replace(loaded, members=members, path="")
+    in_use = replace(loaded.templates, contrast="")  # nothing was made with it
+    assert found == replace(loaded, members=members, path="", templates=in_use)
     assert with_digest(found).digest == with_digest(loaded).digest
+
+
+def test_the_two_sides_of_contrast_pairs_are_read_back() -> None:
+    loaded = load_constitution("contrast")
+    sides = ContrastWording("Be kind.", "Be unkind.")
+    worded = tuple(
+        replace(m, principle=replace(m.principle, contrast=sides)) for m in loaded.members
+    )
+    found = constitution_of(json.loads(json.dumps(snapshot(replace(loaded, members=worded)))))
+    assert found.templates == loaded.templates and "{{ prompt }}" in found.templates.contrast
+    assert {m.principle.contrast for m in found.members} == {sides}
 
 
 def test_records_of_earlier_versions_lack_some() -> None:

@@ -10,6 +10,7 @@ from cai.store.store import Store
 from cai.types import (
     Check,
     Comparison,
+    ContrastPair,
     Generate,
     Generation,
     Judgement,
@@ -94,6 +95,21 @@ def comparison(
         "letters",
         p_ab=0.9,
         p_ba=swapped,
+    )
+
+
+def contrast(name: str, pair: int = 0, *, guards: tuple[str, ...] = ()) -> Comparison:
+    """A pair whose label is by construction, under the principle `kind`."""
+    asked = (f"Question {name}? (Be kind.)", f"Question {name}? (Be unkind.)")
+    return Comparison(
+        f"c-{name}-{pair}",
+        prompt(name),
+        pair,
+        (say(f"Kind {name}", f"{name}/{pair}/a"), say(f"Unkind {name}", f"{name}/{pair}/b")),
+        (),
+        1.0,
+        "contrast",
+        contrast=ContrastPair("kind", "1.2.0", asked, guards),
     )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
 
-from cai.store.codec import steps_of, trace_body, trace_of
+from cai.store.codec import comparison_body, comparison_of, steps_of, trace_body, trace_of
 from cai.types import CritiqueOutcome, Label, Withheld
-from tests.store.samples import comparison, trace
+from tests.store.samples import comparison, contrast, trace
 
 
 @pytest.mark.parametrize(
@@ -27,6 +28,14 @@ def test_a_judged_revision_comes_back_as_it_was() -> None:
     steps = list(steps_of(record))
     assert len(steps) == len(list(steps_of(trace("p")))) + 2  # its scores and its reasoning
     assert trace_of(record.id, record.prompt, trace_body(record), steps) == record
+
+
+def test_a_contrast_pair_comes_back_as_it_was() -> None:
+    record = contrast("p", 2, guards=("leaked",))
+    body = json.loads(json.dumps(comparison_body(record)))
+    steps = list(steps_of(record))
+    assert comparison_of(record.id, record.prompt, 2, body, steps) == record
+    assert "contrast" not in comparison_body(comparison("p")), "as earlier versions wrote it"
 
 
 def test_a_round_of_an_earlier_version_is_read() -> None:

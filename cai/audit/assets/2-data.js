@@ -102,7 +102,7 @@ class Run {
 function textsOf(item) {
   if (item.kind === "pair") return [...textsOf(item.a), ...textsOf(item.b)];
   if (item.kind === "answer") return [...ownTexts(item), ...item.choices.map((c) => c.text), item.type, item.traits.said[0]];
-  return item.kind === "comparison" ? [...ownTexts(item), ...item.judgements.flatMap((j) => j.reasoning)] : ownTexts(item);
+  return item.kind === "comparison" ? [...ownTexts(item), ...item.judgements.flatMap((j) => j.reasoning), ...(item.contrast?.asked || [])] : ownTexts(item);
 }
 
 /** The texts that frames refer to; the order is that of `cai.audit.page`. @type {(item: RunItem) => string[]} */
@@ -134,7 +134,7 @@ const words = (text) => text.split(/\s+/).filter(Boolean).length;
 const isNearTie = (p) => Math.abs(p - 0.5) < 0.05;
 
 /** Whether the label favours neither response. @type {(item: ComparisonItem) => boolean} */
-const isTie = (item) => !item.judgements.length || isNearTie(item.probability);
+const isTie = (item) => !item.contrast && (!item.judgements.length || isNearTie(item.probability));
 
 /** Facet → values of an item. @type {(item: AnyItem) => Record<string, string[]>} */
 function traitsOf(item) {
@@ -157,7 +157,7 @@ function traitsOf(item) {
       : ratio <= 1.1 ? "about the same" : ratio <= 2 ? "longer" : "over double"];
   } else if (item.kind === "comparison") {
     const sure = Math.abs(item.probability - 0.5);
-    traits.label = [sure < 0.05 ? "near tie" : sure < 0.25 ? "leaning" : sure < 0.4 ? "clear" : "sure"];
+    traits.label = [item.contrast ? "by construction" : sure < 0.05 ? "near tie" : sure < 0.25 ? "leaning" : sure < 0.4 ? "clear" : "sure"];
   } else if (item.kind === "rollout") {
     traits.label = [`updates ${item.update - ((item.update - 1) % 5)}–${item.update - ((item.update - 1) % 5) + 4}`];
   } else if (item.kind === "pair") {

@@ -80,6 +80,7 @@ function notes(item) {
     const rounds = item.rounds.length;
     return rounds ? `${problems} of ${rounds} rounds found something` : "no rounds";
   }
+  if (item.kind === "comparison" && item.contrast) return "contrast pair · label by construction";
   if (item.kind === "comparison") return `comparison · ${percent(Math.max(item.probability, 1 - item.probability))} sure`;
   if (item.kind === "rollout") return `update ${item.update} · score ${item.score.toFixed(2)} · KL ${fixed(item.kl, 1)}`;
   if (item.kind === "answer") return `${item.traits.said[0]} · ${item.suite} · ${item.model}`;

@@ -121,16 +121,16 @@ class Reader {
 
   /**
    * A principle's card: what it asks, why, and how it came to be drawn.
-   * @type {(id: string, version: string, request: RequestName, extra?: Child) => Child}
+   * @type {(id: string, version: string, request: RequestName | null, extra?: Child) => Child}
    */
   principle(id, version, request, extra) {
     const p = this.state.run.principle(id, this.first);
-    const draw = p && p.share !== null && request !== "comparison_question"
+    const draw = p && p.share !== null && request && request !== "comparison_question"
       ? `Drawn with probability ${percent(p.share)} in the first round (weight ${p.weight}), by the run's seed.` : "";
     return h("section", { class: "principle" },
       h("h3", {}, p?.title || id),
       h("p", { class: "id" }, h("code", {}, `${id} ${version || p?.version || ""}`), p?.tags?.length ? " · " + p.tags.join(", ") : ""),
-      p?.[request] ? h("blockquote", {}, textNodes(p[request].trim())) : null,
+      request && p?.[request] ? h("blockquote", {}, textNodes(p[request].trim())) : null,
       p ? h("details", {}, h("summary", {}, "Why, and how it was drawn"),
         p.why ? h("p", {}, textNodes(p.why.trim())) : null,
         p.source ? h("p", { class: "muted" }, "Source: ", textNodes(p.source)) : null,
@@ -252,7 +252,7 @@ class Reader {
     const sure = Math.max(item.probability, 1 - item.probability);
     const pieces = diff(item.responses[0].text, item.responses[1].text);
     const tie = isTie(item); // no colour for the toss of a coin
-    const verdictOn = (/** @type {boolean} */ is) => (tie ? ["near tie"] : is ? ["chosen · " + percent(sure)] : ["not chosen"]);
+    const verdictOn = (/** @type {boolean} */ is) => (item.contrast ? [is ? "chosen · was to follow" : "not chosen · was to oppose"] : tie ? ["near tie"] : is ? ["chosen · " + percent(sure)] : ["not chosen"]);
     return [
       this.prompt(item),
       h("div", { class: "sides" }, [0, 1].map((n) => {
@@ -272,6 +272,7 @@ class Reader {
    * @type {(item: ComparisonItem) => Child}
    */
   judgements(item) {
+    if (item.contrast) return this.contrast(item.contrast);
     const both = item.judgements.some((j) => j.swapped !== null);
     const columns = both ? ["Principle", "B better ← → A better", "A first", "A second"] : ["Principle", "B better ← → A better", "A is better"];
     return h("section", { class: "judged" },
@@ -292,6 +293,19 @@ class Reader {
         h("td", { class: "n" }, j.p.toFixed(2)),
         both ? h("td", { class: "n" }, j.swapped === null ? "–" : j.swapped.toFixed(2)) : null))))) :
         h("p", { class: "muted" }, "No principle judged this pair."));
+  }
+
+  /**
+   * Where the label of a contrast pair is from: the principle, and what each side was asked.
+   * @type {(contrast: NonNullable<ComparisonItem["contrast"]>) => Child}
+   */
+  contrast(contrast) {
+    return h("section", { class: "judged" },
+      h("h2", {}, "A is chosen by construction", h("span", { class: "notes" }, "no judge was asked"),
+        contrast.guards.map((g) => h("span", { class: "guard", title: "kept out of the data" }, "guard: " + g))),
+      this.principle(contrast.principle, contrast.version, null),
+      h("div", { class: "sides" }, contrast.asked.map((turn, n) => h("div", {},
+        this.text(n ? "B was asked to oppose it" : "A was asked to follow it", turn, { tone: "prompt" })))));
   }
 
   /** @type {(item: RolloutItem) => Child} */

@@ -47,7 +47,7 @@ class Overview {
   build() {
     const total = tally([...this.traces, ...this.comparisons]);
     const pairs = this.comparisons.filter((c) => c.judgements.length);
-    const alone = this.comparisons.length - pairs.length;
+    const alone = this.comparisons.length - pairs.length - total.contrasts;
     return [
       h("div", { class: "lead" },
         total.traces ? h("p", {}, h("b", {}, plural(total.traces, "prompt")), ` ${total.traces === 1 ? "was" : "were"} answered. `,
@@ -57,6 +57,7 @@ class Overview {
           total.both ? ["the verdict depends on the order in ", h("b", {}, number(total.flips)), ", and "] : null,
           h("b", {}, number(total.ties)), ` ${total.ties === 1 ? "is" : "are"} nearly a tie.`,
           alone ? ` ${number(alone)} more had no principle to judge ${alone === 1 ? "it" : "them"}.` : "") : null,
+        total.contrasts ? h("p", {}, h("b", {}, plural(total.contrasts, "contrast pair")), ` ${total.contrasts === 1 ? "has its label" : "have their labels"} by construction; no judge was asked.`) : null,
         this.note()),
       this.progress(),
       h("div", { class: "two" }, this.first(), h("div", { class: "stack" }, this.lengths(), this.labels(pairs))),
@@ -165,6 +166,7 @@ class Overview {
       ["Flagged", "asked", bar("flags", "asked", "flagged")],
       ["Pairs judged", "judged", (r) => r.judged ? number(r.judged) : ""],
       ["Flipped", "both", bar("flipped", "both", "flagged")],
+      ["Contrast pairs", "contrasted", (r) => r.contrasted ? number(r.contrasted) : ""],
       ["Accepted by auditors", "decided", (r) => r.decided ? accepted(r) : ""],
     ];
     const columns = all.filter(([, name]) => some(name));
@@ -286,7 +288,7 @@ class Overview {
 
 /** What a run did, in numbers: of traces and comparisons. @param {(TraceItem | ComparisonItem)[]} items */
 function tally(items) {
-  const out = { traces: 0, critiques: 0, found: 0, changed: 0, before: 0, after: 0, judged: 0, both: 0, flips: 0, ties: 0, flagged: 0 };
+  const out = { traces: 0, critiques: 0, found: 0, changed: 0, before: 0, after: 0, judged: 0, both: 0, flips: 0, ties: 0, contrasts: 0, flagged: 0 };
   for (const item of items) {
     out.flagged += item.flags.length ? 1 : 0;
     if (item.kind === "trace") {
@@ -297,6 +299,8 @@ function tally(items) {
       out.changed += texts[0] === texts.at(-1) ? 0 : 1;
       out.before += item.words[0];
       out.after += item.words[1];
+    } else if (item.contrast) {
+      out.contrasts++;
     } else if (item.judgements.length) {
       out.judged++;
       out.both += item.judgements.some((j) => j.swapped !== null) ? 1 : 0;
@@ -311,7 +315,7 @@ function tally(items) {
 function tallyByPrinciple(items) {
   const rows = new Map();
   const of = (/** @type {string} */ id) => {
-    const row = rows.get(id) || { asked: 0, found: 0, changed: 0, flags: 0, judged: 0, both: 0, flipped: 0, accept: 0, decided: 0 };
+    const row = rows.get(id) || { asked: 0, found: 0, changed: 0, flags: 0, judged: 0, both: 0, flipped: 0, contrasted: 0, accept: 0, decided: 0 };
     rows.set(id, row);
     return row;
   };
@@ -325,6 +329,8 @@ function tallyByPrinciple(items) {
         row.changed += r.revision && r.revision.text !== texts[n] ? 1 : 0;
         row.flags += item.by_round[n]?.length ? 1 : 0;
       });
+    } else if (item.kind === "comparison" && item.contrast) {
+      of(item.contrast.principle).contrasted++;
     } else if (item.kind === "comparison") for (const j of item.judgements) {
       const row = of(j.principle);
       row.judged++;

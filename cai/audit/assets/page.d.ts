@@ -321,6 +321,8 @@ interface ComparisonItem extends RunItemValues {
   mass: number | null;
   spread: number;
   judgements: JudgementValues[];
+  /** Of a pair whose label is by construction: the principle, and the user's last turn of each side. */
+  contrast?: { principle: string; version: string; asked: [string, string]; guards: string[] };
 }
 
 interface RolloutItem extends RunItemValues {
@@ -458,6 +460,7 @@ interface Tally {
 
 /** What was done under a principle. */
 interface PrincipleTally {
+  contrasted: number;
   asked: number;
   found: number;
   changed: number;
