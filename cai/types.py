@@ -562,6 +562,31 @@ class Preference:
 
 
 @dataclass(frozen=True, slots=True)
+class LabelledResponse:
+    """One row of labelled data: a response, and whether a critic finds no problem with it.
+
+    desirable: whether it finds none under every principle. probability: of "no problem" under the
+    principle that gives it the least. no_problem: that of every principle, by id. part: of a
+    trace its `final` or `first` response, of a comparison `a` or `b`. principle_ids: those that are
+    broken; of a desirable response, all that were asked. judge_method: as in `Preference`.
+    reasoning: what the model thought before the response.
+    """
+
+    prompt: Messages
+    response: str
+    desirable: bool
+    probability: float
+    no_problem: tuple[tuple[str, float], ...]
+    part: Literal["final", "first", "a", "b"]
+    origin_id: str
+    prompt_id: str
+    principle_ids: tuple[str, ...]
+    split: Split
+    judge_method: str = ""
+    reasoning: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class SetAside:
     """An input row, or a task, that could not be used: kept, with where it stands and why."""
 

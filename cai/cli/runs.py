@@ -71,7 +71,7 @@ def _record(store: Store, run: Run, busy: bool) -> dict[str, Any]:
         status = "running" if running else "interrupted"
     exports = [e.detail for e in events if e.event == "exported"]
     rows = exports[-1].get("rows", {}) if exports else {}
-    tables = {table: _rows(rows, table) for table in ("sft", "preferences")}
+    tables = {table: _rows(rows, table) for table in ("sft", "preferences", "labels")}
     models = {m["name"]: None for m in run.config.get("models", {}).values()}
     constitution = run.constitution
     return {

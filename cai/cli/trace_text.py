@@ -79,7 +79,12 @@ def _served(view: dict[str, Any]) -> dict[str, list[str]]:
 def _rows(view: dict[str, Any]) -> None:
     for row in view["rows"]:
         label = f"  round {row['round']}" if "round" in row else ""
-        if "probability" in row:
+        if "label" in row:
+            verdict = "desirable" if row["label"] else "undesirable"
+            label = f"  {verdict}, no problem {row['probability']:.3f}"
+            if not row["label"]:
+                label += f" under {', '.join(row['principle_ids'])}"
+        elif "probability" in row:
             label = f"  probability {row['probability']:.3f}, by {row['origin']}"
             if None not in (row["p_ab"], row["p_ba"]) and row["p_ab"] != row["p_ba"]:
                 label += f", {row['p_ab']:.3f} shown first, {row['p_ba']:.3f} shown second"

@@ -15,7 +15,13 @@ from cai.data.manifest import NAME as MANIFEST
 from cai.data.manifest import Manifest
 from cai.data.signoff import NAME as SIGNOFF
 from cai.data.signoff import read_signoff
-from cai.data.verdicts import FOLDER, Verdict, VerdictFile, standing_rejections
+from cai.data.verdicts import (
+    FOLDER,
+    Verdict,
+    VerdictFile,
+    deciding_verdicts,
+    standing_rejections,
+)
 from cai.digest import file_digest
 from cai.errors import ContentError, DataError
 
@@ -77,6 +83,16 @@ def without_manifest(data: Sequence[Path]) -> list[str]:
 def rejections(run: Path) -> dict[str, Verdict]:
     """Record id → the verdict that rejects it, by the verdicts in a run's folder."""
     return standing_rejections(VerdictFile(run).read()) if (run / MANIFEST).is_file() else {}
+
+
+def decisions(run: Path) -> dict[str, Verdict]:
+    """Record id → the verdict that accepts or rejects it, by the verdicts in a run's folder."""
+    return deciding_verdicts(VerdictFile(run).read()) if (run / MANIFEST).is_file() else {}
+
+
+def decided_records(files: Sequence[Path]) -> set[str]:
+    """Ids of the records that auditors accepted or rejected, of the runs that files belong to."""
+    return {record for folder in _by_run(files) for record in decisions(folder)}
 
 
 def origin_of(row: dict[str, Any]) -> str:

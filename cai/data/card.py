@@ -15,6 +15,7 @@ from cai.text.terminal import visible
 _TABLES = (
     ("sft", "a conversation whose last message is the response to learn"),
     ("preferences", "a prompt with a chosen and a rejected response"),
+    ("labels", "a prompt with a response, and whether a critic finds no problem with it"),
 )
 
 
@@ -113,8 +114,8 @@ def _files(rows: Mapping[str, int]) -> str:
     what = "\n".join(f"- `{table}`: {meaning}." for table, meaning in _TABLES)
     return (
         "## Files\n\n| file | rows |\n|---|---|\n" + "\n".join(lines) + f"\n\n{what}\n"
-        "- Each prompt is in only one of the four files. `set_aside.jsonl` has the invalid input "
-        "rows.\n"
+        "- Each prompt is in only one of the files of `sft` and `preferences`; those of `labels` "
+        "have responses to the prompts of both. `set_aside.jsonl` has the invalid input rows.\n"
     )
 
 
@@ -334,7 +335,8 @@ def _exclusions(counts: RunCounts) -> str:
 def _columns() -> str:
     return (
         "## Columns\n\n"
-        "- `messages`, or `prompt`, `chosen`, `rejected`: lists of `{role, content}`.\n"
+        "- `messages`, or `prompt`, `chosen`, `rejected`, `completion`: lists of `{role, content}`."
+        "\n"
         "- `probability`: that `chosen` is the better response, by the judge. For "
         "`origin: revision`, where the last revision is chosen over the first response, it is 1 "
         "unless the judge was asked (`judge_mass` says whether); for `origin: contrast` it is 1, "
@@ -346,6 +348,9 @@ def _columns() -> str:
         "was asked.\n"
         "- `judge_method`: how a model server was asked for the judge's probabilities; absent for "
         "a judge that ran here.\n"
+        "- `label`: whether the critic finds no problem with the `completion` under any principle: "
+        "each gives that a probability of one half or more (`no_problem`). `probability` is then "
+        "the lowest of them, and `principle_ids` are those that are broken, or all.\n"
         "- `round`: how many rounds of critique the response has been through.\n"
         "- `principle_ids`: the principles that the row was made under.\n"
         "- `id`, `trace_id`, `comparison_id`, `prompt_id`: for tracing.\n"

@@ -231,6 +231,13 @@ def _schema(pa: Any, table: str) -> Any:
             ("judge_method", text), ("origin", text), ("principle_ids", names),
             ("trace_id", text), ("comparison_id", text), ("prompt_id", text), ("split", text),
         ],
+        "labels": [
+            ("id", text), ("prompt", talk), ("completion", talk), ("label", pa.bool_()),
+            ("probability", number),
+            ("no_problem", pa.list_(pa.struct([("principle_id", text), ("probability", number)]))),
+            ("judge_method", text), ("origin", text), ("principle_ids", names),
+            ("trace_id", text), ("comparison_id", text), ("prompt_id", text), ("split", text),
+        ],
     }  # fmt: skip
     return pa.schema(fields[table])
 

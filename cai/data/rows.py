@@ -6,16 +6,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
+from cai.data.labels import comparison_labels, trace_labels
 from cai.data.preferences import comparison_preference, revision_preference
 from cai.data.served import is_served
 from cai.data.sft import LeftOut, sft_examples, without_reasoning
 from cai.data.split import family, side_of, split_of
 from cai.store.records import Run
-from cai.types import Comparison, Message, Preference, SftExample, Trace, as_dicts
+from cai.types import (
+    Comparison,
+    LabelledResponse,
+    Message,
+    Preference,
+    SftExample,
+    Trace,
+    as_dicts,
+)
 
-ExportTable: TypeAlias = Literal["sft", "preferences"]
-DATA_FILES = ("sft", "sft.test", "preferences", "preferences.test")
+ExportTable: TypeAlias = Literal["sft", "preferences", "labels"]
+DATA_FILES = ("sft", "sft.test", "preferences", "preferences.test", "labels", "labels.test")
 """Names of the files of rows, without their ending."""
+ExportedExample: TypeAlias = SftExample | Preference | LabelledResponse
 
 
 SERVED = LeftOut("an answer to a user of a guard")
@@ -37,7 +47,8 @@ class ExportSettings:
     ties: near ties become rows. check_gate: the lowest probability of "no problem" that the last
     check must give a final response under every principle; None for no gate. reasoning: rows keep
     the reasoning before a response, as `reasoning_content`. served: by a guard to users; what they
-    wrote is not made into training data.
+    wrote is not made into training data. pointwise: the judge was asked about each response by
+    itself.
     """
 
     seed: int
@@ -49,6 +60,7 @@ class ExportSettings:
     check_gate: float | None
     reasoning: bool
     served: bool = False
+    pointwise: bool = False
 
     @classmethod
     def of(cls, run: Run) -> ExportSettings:
@@ -66,16 +78,20 @@ class ExportSettings:
             check_gate=config.get("check_gate"),
             reasoning=config.get("export_reasoning", False),
             served=is_served(config),
+            pointwise=(run.constitution.get("feedback") or {}).get("mode") == "pointwise",
         )
 
     def rows(self, record: Trace | Comparison) -> list[ExportedRow | LeftOut]:
-        """The rows of a record, or the reasons why there are none."""
+        """The rows of a record, or the reasons why there are none.
+
+        A prompt's rows are SFT data or preferences; labels of its responses are beside either.
+        """
         if self.served:
             return [SERVED]
         family_id = family(record.prompt.messages)
         split = split_of(family_id, self.seed, self.test_share)
         for_sft = side_of(family_id, self.seed, self.sft_share) == "sft"
-        examples: Sequence[SftExample | Preference | LeftOut]
+        examples: Sequence[ExportedExample | LeftOut]
         if isinstance(record, Trace) and for_sft:
             examples = sft_examples(record, split, self.sft_rows, self.check_gate, self.reasoning)
         elif isinstance(record, Trace):
@@ -85,9 +101,16 @@ class ExportSettings:
             examples = [LeftOut("a pair for a prompt on the SFT side")]
         else:
             examples = [comparison_preference(record, split, ties=self.ties)]
-        return [m if isinstance(m, LeftOut) else self._row(m) for m in examples]
+        labels = (
+            trace_labels(record, split, pointwise=self.pointwise)
+            if isinstance(record, Trace)
+            else comparison_labels(record, split)
+        )
+        return [m if isinstance(m, LeftOut) else self._row(m) for m in (*examples, *labels)]
 
-    def _row(self, example: SftExample | Preference) -> ExportedRow:
+    def _row(self, example: ExportedExample) -> ExportedRow:
+        if isinstance(example, LabelledResponse) and not self.reasoning:
+            example = replace(example, prompt=without_reasoning(example.prompt), reasoning="")
         if isinstance(example, Preference) and not self.reasoning:
             example = replace(
                 example,
@@ -98,9 +121,11 @@ class ExportSettings:
         return _row(example)
 
 
-def _row(example: SftExample | Preference) -> ExportedRow:
+def _row(example: ExportedExample) -> ExportedRow:
     if isinstance(example, SftExample):
         return ExportedRow("sft", _file("sft", example.split), sft_values(example))
+    if isinstance(example, LabelledResponse):
+        return ExportedRow("labels", _file("labels", example.split), label_values(example))
     return ExportedRow(
         "preferences", _file("preferences", example.split), preference_values(example)
     )
@@ -142,6 +167,26 @@ def preference_values(preference: Preference) -> dict[str, Any]:
         "comparison_id": None if of_trace else preference.origin_id,
         "prompt_id": preference.prompt_id,
         "split": preference.split,
+    }
+
+
+def label_values(label: LabelledResponse) -> dict[str, Any]:
+    """A row of `labels.jsonl`: TRL's KTO format, and what each principle made of the response."""
+    of_trace = label.part in ("final", "first")
+    return {
+        "id": f"{label.origin_id}.{label.part}",
+        "prompt": as_dicts(label.prompt),
+        "completion": _assistant(label.response, label.reasoning),
+        "label": label.desirable,
+        "probability": label.probability,
+        "no_problem": [{"principle_id": i, "probability": p} for i, p in label.no_problem],
+        **({"judge_method": label.judge_method} if label.judge_method else {}),
+        "origin": label.part if of_trace else "comparison",
+        "principle_ids": list(label.principle_ids),
+        "trace_id": label.origin_id if of_trace else None,
+        "comparison_id": None if of_trace else label.origin_id,
+        "prompt_id": label.prompt_id,
+        "split": label.split,
     }
 
 

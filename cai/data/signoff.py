@@ -24,7 +24,7 @@ NAME = "signoff.yaml"
 SAMPLE = "sample.json"
 FORMAT = "cai-signoff/1"
 _KEYS = {"run", "data", "verdicts", "reviewed", "signer", "at"}
-_DATA = re.compile(r"(sft|preferences)(\.test)?\.(jsonl|parquet)")
+_DATA = re.compile(r"(sft|preferences|labels)(\.test)?\.(jsonl|parquet)")
 
 
 def data_files(run: Path) -> list[str]:

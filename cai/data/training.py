@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar
 
 from cai.data.audited import (
+    decisions,
     origin_of,
     rejection_reason,
     rejections,
@@ -21,6 +22,7 @@ from cai.data.audited import (
 from cai.data.counts import kind_of
 from cai.data.foreign import looks_like, normalize
 from cai.data.formats import container_of, rows
+from cai.data.labelled_rows import LABEL_SHAPES, LabelledRow, decided
 from cai.data.lines import UnreadableRow
 from cai.data.manifest import NAME as MANIFEST
 from cai.data.messages import RowError, conversation_digest, json_kind, key_names
@@ -31,18 +33,20 @@ from cai.data.training_rows import (
     PairRow,
     SftRow,
     TrainingRowFormat,
-    TrainingRowT,
 )
 from cai.data.transcripts import TranscriptError
+from cai.data.verdicts import Verdict
 from cai.errors import DataError
 from cai.text.validation import escape_surrogates
 from cai.types import Prompt, SetAside
 
 __all__ = [
+    "LabelledRow",
     "PairRow",
     "SftRow",
     "TrainingFiles",
     "TrainingTable",
+    "read_labelled",
     "read_pairs",
     "read_sft",
     "read_training_prompts",
@@ -50,9 +54,11 @@ __all__ = [
     "training_files",
 ]
 
-TrainingTable: TypeAlias = Literal["sft", "preferences", "prompts"]
+TrainingTable: TypeAlias = Literal["sft", "preferences", "labels", "prompts"]
 
-RowT = TypeVar("RowT", SftRow, PairRow, Prompt)
+RowT = TypeVar("RowT", SftRow, PairRow, LabelledRow, Prompt)
+ReadT = TypeVar("ReadT", SftRow, PairRow, tuple[LabelledRow, ...])
+"""What a row of a file is read as: one training row, or of a pair the labels of both sides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +75,8 @@ class TableSource:
 
     files: the files of a run that hold it, without their ending. read: yields the rows of files.
     build_hint, keys_hint: how to make some, and what a row looks like, for messages.
-    needs_signoff: whether a project may require a sign-off of it.
+    needs_signoff: whether a project may require a sign-off of it. instead: the files that are read
+    where a run has no rows in those of `files`.
     """
 
     files: tuple[str, ...]
@@ -77,6 +84,7 @@ class TableSource:
     build_hint: str
     keys_hint: str
     needs_signoff: bool = True
+    instead: tuple[str, ...] = ()
 
 
 def training_files(data: Sequence[Path], table: TrainingTable) -> TrainingFiles:
@@ -91,8 +99,9 @@ def training_files(data: Sequence[Path], table: TrainingTable) -> TrainingFiles:
     test: dict[Path, None] = {}
     for path in data:
         if path.is_dir():
-            train |= dict.fromkeys(_of_run(path, table, ""))
-            test |= dict.fromkeys(_of_run(path, table, ".test"))
+            files = _files_of_run(path, table)
+            train |= dict.fromkeys(_of_run(path, table, files, ""))
+            test |= dict.fromkeys(_of_run(path, table, files, ".test"))
         elif not path.exists():
             raise DataError(
                 f"There is no file or folder {path}",
@@ -120,13 +129,24 @@ def require_rows(files: TrainingFiles, table: TrainingTable) -> None:
         next((row for row in read([path]) if not isinstance(row, SetAside)), None)
 
 
-def _of_run(folder: Path, table: TrainingTable, split: str) -> list[Path]:
-    """The files of a run that have rows; each kind as JSONL, or else as Parquet."""
-    names = [f"{name}{split}" for name in _TABLES[table].files]
-    paths = [
+def _files_of_run(folder: Path, table: TrainingTable) -> tuple[str, ...]:
+    """The files of a run that a table is read from, without their ending."""
+    source = _TABLES[table]
+    has_own = any(path and _has_rows(path) for path in _paths(folder, source.files, ""))
+    return source.files if has_own or not source.instead else source.instead
+
+
+def _paths(folder: Path, names: Sequence[str], split: str) -> list[Path | None]:
+    """Where a run's files stand; each as JSONL, or else as Parquet, or None."""
+    return [
         next((p for p in (folder / f"{n}.jsonl", folder / f"{n}.parquet") if p.exists()), None)
-        for n in names
+        for n in (f"{name}{split}" for name in names)
     ]
+
+
+def _of_run(folder: Path, table: TrainingTable, names: Sequence[str], split: str) -> list[Path]:
+    """Those of a run's files of these names that have rows."""
+    paths = _paths(folder, names, split)
     out = [path for path in paths if path is not None and _has_rows(path)]
     if out or split:
         return out
@@ -153,7 +173,7 @@ def read_sft(paths: Sequence[Path]) -> Iterator[SftRow | SetAside]:
     Raises `DataError` if a file is missing, damaged or has no valid row.
     """
     for path in paths:
-        yield from _usable(path, _rows_of(path, SFT_SHAPES), "sft")
+        yield from _usable(path, _trained_rows(path, SFT_SHAPES), "sft")
 
 
 def read_pairs(paths: Sequence[Path]) -> Iterator[PairRow | SetAside]:
@@ -163,7 +183,37 @@ def read_pairs(paths: Sequence[Path]) -> Iterator[PairRow | SetAside]:
     them; HH-RLHF; llm-swarm. Raises `DataError` if a file is missing, damaged or has no valid row.
     """
     for path in paths:
-        yield from _usable(path, _rows_of(path, PAIR_SHAPES), "preferences")
+        yield from _usable(path, _trained_rows(path, PAIR_SHAPES), "preferences")
+
+
+def read_labelled(
+    paths: Sequence[Path], verdict_weight: float = 1.0
+) -> Iterator[LabelledRow | SetAside]:
+    """The labelled responses of all files, in order; of a pair both sides.
+
+    Rows: `labels.jsonl` of a run; `messages`, or `prompt` and `completion`, with a `label` or
+    `kto_tag`; pairs. Where an auditor accepted or rejected the final response of a trace, that is
+    its label, with `verdict_weight`. Raises `DataError` if a file is missing, damaged or has no
+    valid row.
+    """
+    for path in paths:
+        yield from _usable(path, _labelled_rows(path, verdict_weight), "labels")
+
+
+def _labelled_rows(path: Path, verdict_weight: float) -> Iterator[LabelledRow | SetAside]:
+    run = path.resolve().parent
+    verdicts = decisions(run)
+    rejected = rejections(run)
+
+    def refusal(row: dict[str, Any]) -> Verdict | None:
+        """A rejected comparison leaves its rows out; a rejected trace is a label."""
+        return rejected.get(str(row.get("comparison_id") or ""))
+
+    for item in _rows_of(path, LABEL_SHAPES, refusal):
+        if isinstance(item, SetAside):
+            yield item
+        else:
+            yield from decided(item, verdicts, verdict_weight)
 
 
 def read_training_prompts(paths: Sequence[Path]) -> Iterator[Prompt | SetAside]:
@@ -186,12 +236,24 @@ def read_training_prompts(paths: Sequence[Path]) -> Iterator[Prompt | SetAside]:
             yield replace(row, id=name) if isinstance(name, str) and name else row
 
 
-def _rows_of(
-    path: Path, shapes: Sequence[TrainingRowFormat[TrainingRowT]]
-) -> Iterator[TrainingRowT | SetAside]:
-    """A file's rows, all read in the format of the first one that has known keys."""
-    container, shape = container_of(path), None
+def _trained_rows(
+    path: Path, shapes: Sequence[TrainingRowFormat[ReadT]]
+) -> Iterator[ReadT | SetAside]:
+    """A file's rows without those whose record an auditor rejected."""
     rejected = rejections(path.resolve().parent)
+    yield from _rows_of(path, shapes, lambda row: rejected.get(origin_of(row)))
+
+
+def _rows_of(
+    path: Path,
+    shapes: Sequence[TrainingRowFormat[ReadT]],
+    refusal: Callable[[dict[str, Any]], Verdict | None],
+) -> Iterator[ReadT | SetAside]:
+    """A file's rows, all read in the format of the first one that has known keys.
+
+    refusal: the verdict that leaves a row out, or None.
+    """
+    container, shape = container_of(path), None
     for row in rows(path, container):
         source = f"{path.name}:{row.line}"
         if isinstance(row, UnreadableRow):
@@ -200,7 +262,7 @@ def _rows_of(
         try:
             if not isinstance(row.value, dict):
                 raise RowError(f"wrong type: the row is {json_kind(row.value)}, not an object")
-            if rejected and (verdict := rejected.get(origin_of(row.value))):
+            if (verdict := refusal(row.value)) is not None:
                 yield SetAside(
                     source, escape_surrogates(rejection_reason(verdict)), excerpt_of(row.value)
                 )
@@ -215,7 +277,7 @@ def _rows_of(
 
 
 def _other_keys(
-    row: dict[str, Any], ours: dict[str, Any], shapes: Sequence[TrainingRowFormat[TrainingRowT]]
+    row: dict[str, Any], ours: dict[str, Any], shapes: Sequence[TrainingRowFormat[ReadT]]
 ) -> RowError:
     """The error for a row, given under its own and under our keys, that no format fits."""
     first, *others = ("+".join(s.keys) for s in shapes)
@@ -253,6 +315,15 @@ _TABLES: dict[TrainingTable, TableSource] = {
         read_pairs,
         "Build some with: cai build-data --pairs 1 --sft-share 0.5",
         "A preference row has chosen and rejected, and usually a prompt.",
+    ),
+    "labels": TableSource(
+        ("labels",),
+        read_labelled,
+        "Build some with: cai build-data --pairs 1, under a constitution that judges pointwise or"
+        " has a final check.",
+        "A labelled row has messages, or prompt and completion, and a label (true or false); or"
+        " chosen and rejected.",
+        instead=("preferences",),
     ),
     "prompts": TableSource(
         ("preferences", "sft"),

@@ -75,7 +75,7 @@ class PairRow:
     source: str
 
 
-TrainingRowT = TypeVar("TrainingRowT", SftRow, PairRow)
+TrainingRowT = TypeVar("TrainingRowT")
 
 
 @dataclass(frozen=True, slots=True)

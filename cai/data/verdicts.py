@@ -195,3 +195,17 @@ def standing_verdicts(verdicts: Iterable[Verdict]) -> dict[tuple[str, str], Verd
 def standing_rejections(verdicts: Iterable[Verdict]) -> dict[str, Verdict]:
     """Record id → a standing rejection of it; one auditor's is enough."""
     return {v.record: v for v in standing_verdicts(verdicts).values() if v.verdict == "reject"}
+
+
+def deciding_verdicts(verdicts: Iterable[Verdict]) -> dict[str, Verdict]:
+    """Record id → the verdict that decides about it: an accept or a reject that stands.
+
+    Of several auditors one rejection is enough; of several of one kind the earliest counts.
+    """
+    out: dict[str, Verdict] = {}
+    for verdict in standing_verdicts(verdicts).values():
+        before = out.get(verdict.record)
+        decides = before is None or (before.verdict, verdict.verdict) == ("accept", "reject")
+        if verdict.verdict in ("accept", "reject") and decides:
+            out[verdict.record] = verdict
+    return out

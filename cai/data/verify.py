@@ -132,7 +132,8 @@ def _differs(row: dict[str, Any], record: Trace | Comparison) -> str:
         *prompt_messages, answer = row["messages"]
         answers = [answer]
     else:
-        prompt_messages, answers = row["prompt"], [*row["chosen"], *row["rejected"]]
+        sides = ("completion",) if "completion" in row else ("chosen", "rejected")
+        prompt_messages, answers = row["prompt"], [m for side in sides for m in row[side]]
     prompt = tuple(message_of(m) for m in prompt_messages)
     if prompt not in (record.prompt.messages, without_reasoning(record.prompt.messages)):
         return f"its prompt is not that of {record.id}"

@@ -141,7 +141,7 @@ def test_each_result_is_one_json_object(run: Path, tmp_path: Path, capsys: Outpu
         "path": "demo/audit/signoff.yaml", "signer": "Ann",
     }  # fmt: skip
     signed = result("verify", "demo")
-    assert (signed["ok"], signed["signer"], signed["data_files"]) == (True, "Ann", 4)
+    assert (signed["ok"], signed["signer"], signed["data_files"]) == (True, "Ann", 6)
     assert signed["reviewed"]["accepted"] == 4 and signed["at"][:2] == "20"
 
 

@@ -25,9 +25,9 @@ def test_commands_that_read_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[
     make(tmp_path)
     (run,) = result(capsys, "runs", "--runs-dir", tmp_path)["runs"]
     assert (run["id"], run["status"], run["models"]) == ("r-1", "finished", ["tiny"])
-    assert run["rows"].keys() == {"sft", "preferences"}
+    assert run["rows"].keys() == {"sft", "preferences", "labels"}
     verified = result(capsys, "verify", tmp_path / "demo")
-    assert verified["ok"] and verified["files"] == 7 and verified["problems"] == []
+    assert verified["ok"] and verified["files"] == 9 and verified["problems"] == []
     (tmp_path / "demo" / "README.md").write_text("x")
     damaged = result(capsys, "verify", tmp_path / "demo", exit_code=4)
     assert not damaged["ok"] and damaged["differences"] == 1

@@ -31,7 +31,7 @@ def test_a_line_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
         assert first[:2] == ["demo", "r-1"]
         assert first[2].startswith("20") and len(first[2]) == 16
         assert first[3] == "finished"
-        assert first[4].endswith(" preferences") and " sft + " in first[4]
+        assert first[4].endswith(" labels") and " sft + " in first[4]
         assert first[5:] == ["demo 1.0.0", "tiny"]
         assert second[3:5] == ["new", "–"]
         assert third[3] == "interrupted"  # started, and nobody holds the lock

@@ -12,7 +12,7 @@ from click import unstyle
 
 from cai.data.split import side_of
 from cai.store.store import Store
-from cai.types import Label
+from cai.types import Check, Label
 from tests.cli.project import cai, make
 from tests.store.samples import comparison, family_of, principle, put, run, say, score, trace
 
@@ -41,11 +41,25 @@ def test_a_trace_from_row_to_critique(runs: Path, capsys: pytest.CaptureFixture[
         f"First {SFT}", "round 1: kind 1.2.0", "kind helps", "Say what is not kind.",
         "It is rude.", f"Better {SFT}", "nothing found; the response stands", "prompts.jsonl:1",
         "0.905  kind",  # the final check: e^-0.1 + e^-inf
+        f"t-{SFT}.final  labels.", "desirable, no problem 0.905",
     ):  # fmt: skip
         assert text in out, text
     assert out.index("It is rude.") < out.index(f"Better {SFT}")
     assert "<user>" not in out
     assert "\x1b" not in out
+
+
+def test_a_label_names_the_principle_that_decided_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from dataclasses import replace
+
+    with Store.open(tmp_path / "store.sqlite") as store:
+        store.put_run(run())
+        check = Check("kind", score("p/check", float("-inf"), -1.25))
+        put(store, "r-1", replace(trace("p"), checks=(check,)))
+    out = shown(capsys, "t-p", "--runs-dir", tmp_path)
+    assert "undesirable, no problem 0.287 under kind" in out  # e^-1.25
 
 
 def test_a_comparison_and_exact_prompts(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -98,12 +112,12 @@ def test_all_names_lead_to_the_record(
     assert as_json(capsys, f"t-{SFT}", "--runs-dir", runs)["record"]["id"] == f"t-{SFT}"
     both = as_json(capsys, PAIR, "--runs-dir", runs)
     assert {v["record"]["id"] for v in both} == {f"t-{PAIR}", f"c-{PAIR}-0"}
-    for name in ("sft.jsonl", "preferences.jsonl"):
+    for name in ("sft.jsonl", "preferences.jsonl", "labels.jsonl"):
         lines = (runs / "demo" / name).read_text().splitlines()
         row = json.loads(lines[-1])
         view = as_json(capsys, f"{runs}/demo/{name}:{len(lines)}")
         assert view["record"]["id"] in (row["trace_id"], row.get("comparison_id"))
-        assert view["rows"] == [{"file": name, **row}]
+        assert {"file": name, **row} in view["rows"]
     monkeypatch.chdir(runs.parent)
     assert as_json(capsys, f"c-{PAIR}-0")["principles"]["kind"]["version"] == "1.2.0"
 

@@ -16,7 +16,7 @@ def test_an_untouched_run(
 ) -> None:
     make(tmp_path)
     cai("verify", tmp_path / "demo")
-    assert "7 files, " in capsys.readouterr().out
+    assert "9 files, " in capsys.readouterr().out
     monkeypatch.chdir(tmp_path / "demo")
     cai("verify", ".")
 

@@ -48,7 +48,8 @@ def test_a_sign_off_reads_back_as_it_was_written(run: Path) -> None:
     signoff = read_signoff(run)
     assert {k: signoff[k] for k in SIGNED} == SIGNED
     assert set(signoff["data"]) == {
-        "sft.jsonl", "sft.test.jsonl", "preferences.jsonl", "preferences.test.jsonl"
+        "sft.jsonl", "sft.test.jsonl", "preferences.jsonl", "preferences.test.jsonl",
+        "labels.jsonl", "labels.test.jsonl",
     }  # fmt: skip
     assert signoff["run"] == "r-1"
 
@@ -134,7 +135,7 @@ def test_a_slip_of_the_pen_is_told(text: str, said: str, tmp_path: Path) -> None
 def test_training_takes_unsigned_data_unless_told(run: Path, tmp_path: Path) -> None:
     training_files([run], "sft")
     (tmp_path / "cai.yaml").write_text("audit: required\n")
-    for table in ("sft", "preferences"):
+    for table in ("sft", "preferences", "labels"):
         with pytest.raises(DataError, match="is not signed off"):
             training_files([run], table)
     training_files([run], "prompts")  # no rows that anybody judges
@@ -147,10 +148,10 @@ def test_training_takes_unsigned_data_unless_told(run: Path, tmp_path: Path) -> 
         training_files([run], "sft")
 
 
-@pytest.mark.parametrize("table", ["sft", "preferences", "prompts"])
+@pytest.mark.parametrize("table", ["sft", "preferences", "labels", "prompts"])
 def test_data_edited_after_the_build_is_refused(run: Path, tmp_path: Path, table: Any) -> None:
     """One word of the answer, whoever asks for which table, by the run, by file and by a link."""
-    file = run / ("sft.jsonl" if table == "sft" else "preferences.jsonl")
+    file = run / f"{'preferences' if table == 'prompts' else table}.jsonl"
     training_files([run], table)
     before = file.read_bytes()
     file.write_bytes(before.replace(b"assistant", b"Assistant", 1))

@@ -101,13 +101,20 @@ def test_files_rows_and_manifest(runs: Path) -> None:
         ids = [r["prompt_id"] for r in rows]
         assert ids == sorted(ids)  # type: ignore[type-var]
         prompts[name] = set(ids)
-    for a in DATA_FILES:
-        assert all(a == b or not prompts[a] & prompts[b] for b in DATA_FILES)
+    sides = [name for name in DATA_FILES if not name.startswith("labels")]
+    for a in sides:
+        assert all(a == b or not prompts[a] & prompts[b] for b in sides)
+    for split in ("", ".test"):  # each whole final response was checked, whatever its row
+        assert prompts[f"labels{split}"] == prompts[f"sft{split}"] | {
+            str(r["prompt_id"]) for r in load(out / f"preferences{split}.jsonl")
+            if r["origin"] == "revision"
+        }  # fmt: skip
     # of 30 prompts 15 are for SFT; each trace and each pair makes one row, but 3 are guarded
     pairs = 30 - sum(side_of(family_of(f"p{n:02d}"), 7, 0.5) == "sft" for n in range(30))
     assert pairs == PAIRS
     assert manifest.counts["left_out"] == {"guarded: leaked, loop": 3}
-    assert sum(manifest.rows[f"{n}.jsonl"] for n in DATA_FILES) == 30 + PAIRS - 3
+    assert sum(manifest.rows[f"{n}.jsonl"] for n in sides) == 30 + PAIRS - 3
+    assert manifest.rows["labels.jsonl"] + manifest.rows["labels.test.jsonl"] == 30 - 3
     assert manifest.counts["guards"] == {"leaked": 3, "loop": 3}
     assert manifest.counts["set_aside"] == {"duplicate": 1, "too long": 1}
     kind = manifest.counts["principles"]["kind"]
@@ -175,7 +182,8 @@ def test_files_without_rows_are_no_splits(tmp_path: Path) -> None:
     front = yaml.safe_load((tmp_path / "demo" / "README.md").read_text().split("---\n")[1])
     assert front["license"] == "cc-by-4.0"
     assert front["configs"] == [
-        {"config_name": "sft", "data_files": [{"split": "train", "path": "sft.jsonl"}]}
+        {"config_name": name, "data_files": [{"split": "train", "path": f"{name}.jsonl"}]}
+        for name in ("sft", "labels")
     ]
     assert (tmp_path / "demo" / "preferences.jsonl").read_bytes() == b""
 
@@ -424,7 +432,7 @@ def test_an_untouched_run_verifies(runs: Path) -> None:
     with Store.open(runs / "store.sqlite", read_only=True) as store:
         report = verify(runs / "demo", store)
     assert (report.total, report.problems) == (0, [])
-    assert (report.files, report.steps) == (7, 30 * 5 + PAIRS * 4)
+    assert (report.files, report.steps) == (9, 30 * 5 + PAIRS * 4)
     assert report.rows == sum(manifest.rows[f"{n}.jsonl"] for n in DATA_FILES)
 
 

@@ -52,7 +52,10 @@ def test_reasoning_of_earlier_turns_is_exported_where_it_is_asked_for() -> None:
                 earlier = (row.values.get("messages") or row.values["prompt"])[1]
                 assert earlier["content"] == "Yes."
                 assert earlier.get("reasoning_content") == ("Hm." if keep else None)
-        assert tables == {("sft", None), ("preferences", "revision"), ("preferences", "comparison")}
+        assert tables == {
+            ("sft", None), ("preferences", "revision"), ("preferences", "comparison"),
+            ("labels", "final"),
+        }  # fmt: skip
 
 
 def test_the_last_text_is_the_row() -> None:
@@ -274,24 +277,25 @@ def test_sides_follow_the_configuration() -> None:
     files = set()
     for n in range(40):
         name = f"p{n}"
-        (row,) = sides.rows(trace(name))
-        assert isinstance(row, ExportedRow)
+        row, label = sides.rows(trace(name))
+        assert isinstance(row, ExportedRow) and isinstance(label, ExportedRow)
         table = "sft" if side_of(family_of(name), 7, 0.5) == "sft" else "preferences"
         split = split_of(family_of(name), 7, 0.5)
         assert row.file == (table if split == "train" else f"{table}.test")
-        assert row.values["split"] == split
+        assert row.values["split"] == label.values["split"] == split
+        assert label.file == ("labels" if split == "train" else "labels.test")
         files.add(row.file)
     assert len(files) == 4
     everything = ExportSettings.of(run(pairs=0, revision_pairs=False, sft_share=0.0))
     assert all(everything.rows(trace(f"p{n}"))[0].table == "sft" for n in range(20))  # type: ignore[union-attr]
     none = ExportSettings.of(run(revision_pairs=False, sft_share=0.0))
-    assert none.rows(trace("p")) == []
+    assert [row.table for row in none.rows(trace("p"))] == ["labels"]  # type: ignore[union-attr]
 
 
 def test_values_of_rows() -> None:
     sides = ExportSettings.of(run(sft_share=1.0, test_share=0.0))
-    (row,) = sides.rows(trace("p"))
-    assert isinstance(row, ExportedRow)
+    row, label = sides.rows(trace("p"))
+    assert isinstance(row, ExportedRow) and isinstance(label, ExportedRow)
     assert row.values == {
         "id": "t-p.1",
         "messages": [
@@ -302,6 +306,20 @@ def test_values_of_rows() -> None:
         "trace_id": "t-p",
         "principle_ids": ["kind", "safe"],
         "round": 1,
+        "split": "train",
+    }
+    assert label.values == {
+        "id": "t-p.final",
+        "prompt": [{"role": "user", "content": "Question p?"}],
+        "completion": [{"role": "assistant", "content": "Better p"}],
+        "label": True,
+        "probability": pytest.approx(0.904837),  # e^-0.1
+        "no_problem": [{"principle_id": "kind", "probability": pytest.approx(0.904837)}],
+        "origin": "final",
+        "principle_ids": ["kind"],
+        "trace_id": "t-p",
+        "comparison_id": None,
+        "prompt_id": "p",
         "split": "train",
     }
     assert sides.rows(comparison("p")) == [LeftOut("a pair for a prompt on the SFT side")]

@@ -110,6 +110,7 @@ def _turns(*texts: str) -> list[dict[str, str]]:
 
 
 def _only(sides: ExportSettings, prompt: Prompt) -> ExportedRow:
-    (row,) = sides.rows(replace(trace("p"), prompt=prompt))
-    assert isinstance(row, ExportedRow)
+    row, label = sides.rows(replace(trace("p"), prompt=prompt))
+    assert isinstance(row, ExportedRow) and isinstance(label, ExportedRow)
+    assert label.values["split"] == row.values["split"]
     return row
