@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from cai.pipeline.config import BuildConfig
     from cai.pipeline.judge import judge
     from cai.store.store import Store
-    from cai.training.config import DpoConfig, PpoConfig, RewardConfig, SftConfig
+    from cai.training.config import DpoConfig, KtoConfig, PpoConfig, RewardConfig, SftConfig
     from cai.training.model import load_model
     from cai.training.reward_model import RewardModel
     from cai.training.train import Callbacks, train
@@ -96,6 +96,7 @@ _HOMES = {
     "GuardedAnswer": "cai.guard.answer",
     "GuardedModel": "cai.guard.model",
     "Interrupted": "cai.errors",
+    "KtoConfig": "cai.training.config",
     "Judgement": "cai.types",
     "LocalBackend": "cai.backends.local",
     "Manifest": "cai.data.manifest",
@@ -156,6 +157,7 @@ __all__ = [  # noqa: RUF022 — in the order of their use
     "SftConfig",
     "RewardConfig",
     "DpoConfig",
+    "KtoConfig",
     "PpoConfig",
     "Callbacks",
     "train",

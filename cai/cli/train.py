@@ -1,4 +1,4 @@
-"""`cai train`: SFT, reward model, DPO and PPO. The options are made from the configurations."""
+"""`cai train`: a command for each stage. The options are made from the configurations."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ def command() -> None:
     cai train sft    --data runs/default
     cai train reward --data runs/default --adapter runs/sft
     cai train dpo    --data runs/default --adapter runs/sft
+    cai train kto    --data runs/default --adapter runs/sft
     cai train ppo    --data runs/default --adapter runs/sft --reward runs/reward
     """
 

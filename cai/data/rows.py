@@ -68,6 +68,7 @@ class ExportSettings:
         config = run.config
         revision_pairs = bool(config.get("revision_pairs", True))
         no_preferences = config.get("pairs", 1) == 0
+        feedback = (run.constitution.get("feedback") or {}).get("mode")
         return cls(
             seed=run.seed,
             sft_share=1.0 if no_preferences else config.get("sft_share", 0.5),
@@ -78,7 +79,7 @@ class ExportSettings:
             check_gate=config.get("check_gate"),
             reasoning=config.get("export_reasoning", False),
             served=is_served(config),
-            pointwise=(run.constitution.get("feedback") or {}).get("mode") == "pointwise",
+            pointwise=feedback in ("pointwise", "contrast"),  # as `Feedback.judging` has it
         )
 
     def rows(self, record: Trace | Comparison) -> list[ExportedRow | LeftOut]:

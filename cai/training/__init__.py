@@ -1,1 +1,1 @@
-"""The four trainers: SFT, reward model, DPO and PPO, on one backbone and one loop."""
+"""The trainers: one module a method, on one backbone and one loop."""

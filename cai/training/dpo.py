@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from cai.losses.dpo import dpo_loss
 from cai.models.backbone import Backbone
-from cai.models.fingerprint import cache_folder
 from cai.training.batches import collate, sequence_logprobs, to_device
 from cai.training.config import DpoConfig
 from cai.training.examples import Examples
-from cai.training.metrics_log import start_noise
 from cai.training.micro_batches import Metrics
-from cai.training.offline import OfflineTrainer, row_capacity
+from cai.training.offline import row_capacity
 from cai.training.pairs import EncodedPair, both_sides, labels_of, load_pairs, pair_accuracy
 from cai.training.policy import Policy, load_policy
-from cai.training.reference import Reference, make_reference
-from cai.training.trainer import OnProgress
+from cai.training.reference import Reference
+from cai.training.referenced import CollapseWatch, ReferencedTrainer, reference_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,22 +83,21 @@ class DpoObjective:
         return policy_logprobs.view(2, len(pairs)), reference_logprobs.view(2, len(pairs))
 
 
-class DpoTrainer(OfflineTrainer[EncodedPair]):
+class DpoTrainer(ReferencedTrainer[EncodedPair]):
     """`cai train dpo`."""
 
     def __init__(self, config: DpoConfig, policy: Policy, pairs: Examples[EncodedPair]) -> None:
-        backbone = policy.backbone
-        identity = backbone.fingerprint + "".join(p["digest"] for p in policy.parents)
-        self.reference = make_reference(
-            backbone, policy.reference, identity, config.micro_tokens, cache_folder() / "reference"
-        )
-        capacity = row_capacity(config, backbone, config.packing)
+        reference = reference_of(config, policy)
+        capacity = row_capacity(config, policy.backbone, config.packing)
         objective = DpoObjective(
-            backbone, self.reference, config.beta, config.labels == "soft", config.nll, capacity
+            policy.backbone, reference, config.beta, config.labels == "soft", config.nll, capacity
         )
-        super().__init__(config, policy, objective, pairs, noise=objective.noise)
+        super().__init__(
+            config, policy, objective, pairs, reference, both_sides, noise=objective.noise
+        )
         lengths = [pair.chosen.counted for pair in pairs.train]
-        self._collapse = CollapseWatch(config.beta, sum(lengths) / len(lengths))
+        advice = "--nll 0.2, a lower --learning-rate or a higher --beta"
+        self._collapse = CollapseWatch(config.beta, sum(lengths) / len(lengths), "chosen", advice)
 
     @classmethod
     def load(cls, config: DpoConfig, data: Sequence[Path]) -> DpoTrainer:
@@ -110,51 +105,6 @@ class DpoTrainer(OfflineTrainer[EncodedPair]):
         policy = load_policy(config, reference=True)
         return cls(config, policy, load_pairs(config, data, policy.backbone))
 
-    def prepare(self, progress: OnProgress) -> None:
-        """As in `StageTrainer`: compute the reference log-probabilities of all pairs."""
-        for pairs in filter(None, (self.train, self.test)):
-            self.reference.prepare(both_sides(pairs), progress)
-
-    def prepare_steps(self, steps: int) -> float:
-        """As in `StageTrainer`: compute the reference log-probabilities of these steps' pairs."""
-        pairs = [pair for i in range(min(steps, self.steps)) for pair in self._batch(self.step + i)]
-        self.reference.compute_logprobs(both_sides(pairs))
-        return len(pairs) / (len(self.train) + len(self.test))
-
     def warn(self, metrics: Mapping[str, float]) -> str | None:
         """As in `StageTrainer`: chosen responses that have become unlikely."""
         return self._collapse(metrics["chosen_reward"])
-
-    def save(self, folder: Path) -> dict[str, Any]:
-        """As in `StageTrainer`: the policy; the result is the run's noise floor."""
-        return super().save(folder) | start_noise(folder)
-
-
-class CollapseWatch:
-    """Warns once if the chosen responses become much less likely than under the reference.
-
-    DPO can widen the margin while both sides fall (Pal et al. 2024): the model then says neither.
-    What is watched is β·Δ of the chosen responses, which compares the same rows under both, as the
-    mean of the last few batches: one alone may hold an odd row.
-    """
-
-    FALL = 0.5
-    """Nats a token below the reference at which it warns."""
-    BATCHES = 4
-
-    def __init__(self, beta: float, tokens_per_response: float) -> None:
-        self._unit = beta * tokens_per_response
-        self._falls: deque[float] = deque(maxlen=self.BATCHES)
-        self.warned = False
-
-    def __call__(self, chosen_reward: float) -> str | None:
-        """Add a batch's mean β·Δ. Returns the warning the first time that it is due, else None."""
-        self._falls.append(-chosen_reward / self._unit)
-        fall = sum(self._falls) / len(self._falls)
-        if self.warned or len(self._falls) < self.BATCHES or fall < self.FALL:
-            return None
-        self.warned = True
-        return (
-            f"The chosen responses are {fall:.2f} nats a token less likely than to the reference:"
-            " the model may say neither. Try --nll 0.2, a lower --learning-rate or a higher --beta."
-        )

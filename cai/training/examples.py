@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import compress, groupby, islice
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -27,7 +27,7 @@ SAMPLES = 8
 
 
 class Row(Protocol):
-    """A row of a file: `SftRow`, `PairRow`."""
+    """A row of a file: `SftRow`, `PairRow`, `LabelledRow`."""
 
     @property
     def id(self) -> str: ...
@@ -49,7 +49,8 @@ class Examples(Generic[ExampleT]):
 
     ties: pairs to train on of which neither side is the better one. without_reasoning: rows to
     train on whose reasoning the chat template has no place for, or is asked to leave out.
-    samples: the first rows as conversations; of a pair with the chosen response.
+    samples: the first rows as conversations; of a pair with the chosen response. counts: of kinds
+    of rows to train on, by name.
     """
 
     train: list[ExampleT]
@@ -59,6 +60,7 @@ class Examples(Generic[ExampleT]):
     ties: int = 0
     without_reasoning: int = 0
     samples: tuple[Messages, ...] = ()
+    counts: Mapping[str, int] = field(default_factory=dict)
 
 
 class ExampleRows(Generic[ExampleT]):

@@ -29,6 +29,7 @@ def notes(config: TrainConfig, trainer: StageTrainer, out: Path) -> Iterator[str
             f"ties: {ties} of {rows} pairs have the probability 0.5. They teach that"
             " neither response is better."
         )
+    yield from trainer.notes
     if config.thinking == "on" and not template.reasons:
         yield "--thinking on has no effect: the chat template has no reasoning."
     if without_reasoning := trainer.facts.counts.get(WITHOUT_REASONING):

@@ -1,4 +1,4 @@
-"""Training on rows of files: what SFT, the reward model and DPO share as runs of `cai train`.
+"""Training on rows of files: what SFT, the reward model, DPO and KTO share as runs of `cai train`.
 
 The steps are `RowsTrainer`'s. Here are the optimizer, the record of the run and the saved policy.
 """
@@ -17,17 +17,19 @@ from cai.training.examples import Examples
 from cai.training.folder import WITHOUT_REASONING, Facts
 from cai.training.optimizer import Optimizer, Schedule
 from cai.training.policy import Policy, save_policy
-from cai.training.rows import ExampleT, Measure, Objective, RowsTrainer, StepPlan
+from cai.training.rows import BeforeBatch, ExampleT, Measure, Objective, RowsTrainer, StepPlan
 from cai.training.trainer import OnProgress, Workload
 
 
 class OfflineTrainer(RowsTrainer[ExampleT]):
     """Trains a policy's adapter on examples under an objective: a `StageTrainer`.
 
-    head: parameters that are trained beside the policy's, by name. noise: as in `RowsTrainer`.
+    head: parameters that are trained beside the policy's, by name. noise, before_batch: as in
+    `RowsTrainer`.
     """
 
     screen_metrics: Sequence[str] = ()
+    notes: Sequence[str] = ()
 
     def __init__(
         self,
@@ -38,6 +40,7 @@ class OfflineTrainer(RowsTrainer[ExampleT]):
         *,
         head: Mapping[str, nn.Parameter] | None = None,
         noise: Measure[ExampleT] | None = None,
+        before_batch: BeforeBatch[ExampleT] | None = None,
     ) -> None:
         backbone, rows = policy.backbone, len(examples.train)
         backbone.train_only("policy")
@@ -58,7 +61,7 @@ class OfflineTrainer(RowsTrainer[ExampleT]):
         )
         super().__init__(
             backbone.train, objective, optimizer, examples.train, examples.test, plan,
-            backbone.device, noise,
+            backbone.device, noise, before_batch,
         )  # fmt: skip
         self.backbone = backbone
         self.set_aside = examples.set_aside
@@ -70,6 +73,7 @@ class OfflineTrainer(RowsTrainer[ExampleT]):
                 "trained": rows,
                 "held out": len(examples.test),
                 "set aside": len(examples.set_aside),
+                **examples.counts,
                 **({"ties": examples.ties} if examples.ties else {}),
                 **(
                     {WITHOUT_REASONING: examples.without_reasoning}

@@ -80,6 +80,7 @@ class OnPolicyTrainer(ABC):
     best_metric = "reward"
     higher_is_better = True
     screen_metrics: Sequence[str] = ()
+    notes: Sequence[str] = ()
 
     def __init__(
         self,

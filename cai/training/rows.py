@@ -1,4 +1,4 @@
-"""Steps on rows, for SFT, reward model and DPO: a batch of rows under an objective.
+"""Steps on rows, for SFT, reward model, DPO and KTO: a batch of rows under an objective.
 
 Every micro-batch's loss is divided by the weight of the whole batch, so that how the batch was cut
 changes nothing. The order of the rows is a function of the seed and the epoch, so a run resumes
@@ -28,6 +28,8 @@ _GPU_REPORT_STEPS = 10  # between reads of the metrics on a GPU, each of which w
 
 Measure: TypeAlias = Callable[[Sequence[ExampleT], float], Metrics]
 """Takes examples, and the weight of the batch that they are a part of."""
+BeforeBatch: TypeAlias = Callable[[Sequence[ExampleT], TokenBudget], None]
+"""Takes all examples of a batch, and the budget in which to read them."""
 
 
 class Objective(Protocol[InputT]):
@@ -69,7 +71,8 @@ class RowsTrainer(Generic[ExampleT]):
     """Takes steps on examples under an objective.
 
     set_training: turns dropout on (True) or off. noise: metrics of the first batch before any step,
-    without dropout; they are logged with that step.
+    without dropout; they are logged with that step. before_batch: called before the objective reads
+    any part of a batch, without dropout or gradients: for what depends on the batch as a whole.
     """
 
     best_metric = "loss"
@@ -88,6 +91,7 @@ class RowsTrainer(Generic[ExampleT]):
         plan: StepPlan,
         device: torch.device,
         noise: Measure[ExampleT] | None = None,
+        before_batch: BeforeBatch[ExampleT] | None = None,
     ) -> None:
         self.set_training = set_training
         self.objective = objective
@@ -97,6 +101,7 @@ class RowsTrainer(Generic[ExampleT]):
         self.plan = plan
         self.device = device
         self.noise = noise
+        self.before_batch = before_batch
         self.step = 0
         self.steps = plan.steps(len(train))
         self.budget = TokenBudget(plan.micro_tokens)
@@ -187,7 +192,18 @@ class RowsTrainer(Generic[ExampleT]):
             return self.objective.loss([batch[i] for i in indices], total)
 
         self.optimizer.clear()
+        self._begin(batch)
         return self.budget.accumulate(loss, lengths, self.device, clear=self.optimizer.clear)
+
+    @torch.no_grad()
+    def _begin(self, batch: Sequence[ExampleT]) -> None:
+        """Look at a whole batch before it is read in parts."""
+        if self.before_batch is None:
+            return
+        training = self._training
+        self._set_training(False)
+        self.before_batch(batch, self.budget)
+        self._set_training(training)
 
     def _start_noise(self, batch: Sequence[ExampleT]) -> Metrics:
         """The metrics of `noise` on the first batch, computed in the micro-batches of its step."""
@@ -201,6 +217,8 @@ class RowsTrainer(Generic[ExampleT]):
         """Metrics of examples, a micro-batch at a time."""
         total = sum(map(self.objective.weight, examples))
         lengths = [self.objective.tokens(example) for example in examples]
+
+        self._begin(examples)
 
         def share(batch: Sequence[int]) -> Metrics:
             metrics = measure([examples[i] for i in batch], total)

@@ -1,4 +1,4 @@
-"""One training run from its settings to its folder: `cai train sft`, `reward`, `dpo` and `ppo`."""
+"""One training run from its settings to its folder: `cai train STAGE`."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ from cai.training.dpo import DpoTrainer
 from cai.training.examples import data_facts
 from cai.training.folder import RunFolder, lock, require_same_run, settings, validate_out
 from cai.training.join import explained, joined
+from cai.training.kto import KtoTrainer
 from cai.training.loop import Loop, StepReport
 from cai.training.metrics_log import ROLLOUTS, forget_steps_after, log_metrics
 from cai.training.notes import notes
@@ -50,12 +51,13 @@ TRAINERS: Mapping[str, Callable[[Any, Sequence[Path]], StageTrainer]] = {
     "sft": SftTrainer.load,
     "reward": RewardTrainer.load,
     "dpo": DpoTrainer.load,
+    "kto": KtoTrainer.load,
     "ppo": PpoTrainer.load,
 }
 """How each stage's trainer is made of its configuration and its data.
 
-The loop calls the trainer's `train_step`: in SFT, reward model and DPO a batch of rows and the
-objective's `loss`, in PPO `PpoTrainer.update`.
+The loop calls the trainer's `train_step`: in SFT, reward model, DPO and KTO a batch of rows and
+the objective's `loss`, in PPO `PpoTrainer.update`.
 """
 
 
@@ -85,8 +87,8 @@ def train(
     The results are the main metrics by name, as they stand in the record (`cai.read_run`): the last
     step's for PPO, accuracy and its interval for a reward model, and `best_step` with the metric
     that was best on the held-out set, where rows are held out.
-    config: `SftConfig`, `RewardConfig`, `DpoConfig` or `PpoConfig`. data: one path or several:
-    folders of runs of `cai build-data`, or files. The last weights are written to `out`. Where the
+    config: `SftConfig`, `DpoConfig` or another of `CONFIGS`. data: one path or several: folders of
+    runs of `cai build-data`, or files. The last weights are written to `out`. Where the
     best ones differ, those of the best evaluation (or, of a run that the monitors stopped, the last
     ones before an alarm) are in `out/best`. A finished run is left as it is.
 

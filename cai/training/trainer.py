@@ -1,7 +1,7 @@
 """The interface of a trainer: steps, evaluation, state, results.
 
-`cai.training.loop` needs a `Trainer`. `cai train` needs a `StageTrainer`: SFT, reward model and DPO
-(`cai.training.offline`) and PPO (`cai.training.ppo`) are.
+`cai.training.loop` needs a `Trainer`. `cai train` needs a `StageTrainer`: SFT, reward model,
+DPO and KTO (`cai.training.offline`) and PPO (`cai.training.ppo`) are.
 """
 
 from __future__ import annotations
@@ -107,6 +107,8 @@ class StageTrainer(Trainer, Protocol):
     workload: Workload
     screen_metrics: Sequence[str]
     """Metrics that are shown while it trains; all, if empty."""
+    notes: Sequence[str]
+    """Sentences for the user before the first step, about its own rows and settings."""
 
     def prepare(self, progress: OnProgress) -> None:
         """Long work before the first step, such as DPO's reference model reading all pairs."""

@@ -18,7 +18,7 @@ from tests.e2e.helpers import cai, listen_to_ctrl_c
 pytestmark = pytest.mark.slow
 ROWS = ("--batch-size", "2", "--epochs", "16")
 OPTIONS = {
-    "sft": ROWS, "reward": ROWS, "dpo": ROWS,
+    "sft": ROWS, "reward": ROWS, "dpo": ROWS, "kto": ROWS,
     "ppo": (
         "--reward", "rewards_of_a_test:short", "--updates", "24", "--prompts-per-update", "6",
         "--max-new-tokens", "60", "--learning-rate", "1e-5",  # where no monitor ends it
@@ -63,7 +63,7 @@ def until(process: subprocess.Popen[bytes], out: Path, count: int) -> None:
         time.sleep(0.01)
 
 
-OWN = {"sft": (), "reward": ("head.safetensors",), "dpo": (),
+OWN = {"sft": (), "reward": ("head.safetensors",), "dpo": (), "kto": (),
        "ppo": ("value.safetensors", "rollouts.jsonl")}  # fmt: skip
 
 

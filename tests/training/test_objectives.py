@@ -1,4 +1,4 @@
-"""SFT, reward model and DPO on one batch: loss, figures and every gradient, against plain loops.
+"""Objectives on rows, on one batch: loss, figures and every gradient, against plain loops.
 
 Each batch is read whole, in pieces of unequal size (long rows alone, short ones together), and
 packed: a mean of the pieces' means would weigh a token or a pair by how small its piece is.
@@ -17,6 +17,9 @@ from cai.models.backbone import Backbone
 from cai.models.heads import ScalarHead
 from cai.training.batches import Tokens
 from cai.training.dpo import DpoObjective
+from cai.training.kto import KtoObjective
+from cai.training.labelled import EncodedLabel, with_mismatches
+from cai.training.micro_batches import TokenBudget
 from cai.training.optimizer import Optimizer, Schedule
 from cai.training.pairs import EncodedPair
 from cai.training.reference import LiveReference
@@ -79,7 +82,10 @@ def one_batch(
     """Figures and gradients of a batch by the trainer, and the same figures as held out."""
     updates = Optimizer(parameters, Schedule("constant", 1e-3, 1, 0.0))
     plan = StepPlan(len(examples), 1.0, micro_tokens, seed=0)
-    trainer = RowsTrainer(bone.train, objective, updates, examples, examples, plan, bone.device)
+    trainer = RowsTrainer(
+        bone.train, objective, updates, examples, examples, plan, bone.device,
+        before_batch=getattr(objective, "look", None),
+    )  # fmt: skip
     sizes = {len(piece) for piece in trainer.budget.split(list(map(objective.tokens, examples)))}
     assert sizes == {len(examples)} if micro_tokens == WHOLE else len(sizes) > 1
     figures = {name: value.item() for name, value in trainer._gradients(examples).items()}
@@ -188,3 +194,103 @@ def test_dpo_against_its_reference(
     figures = dict(zip(names, (sums / 5).tolist(), strict=True))
     figures["margin"] = figures["chosen_reward"] - figures["rejected_reward"]
     agree(results, torch.stack(losses).mean(), parameters, figures)
+
+
+def labelled(count: int = 5) -> list[EncodedLabel]:
+    """Rows of both kinds with weights of their own, each with a response to another's prompt."""
+    weights = (1.0, 2.0, 0.5, 1.0, 3.0)
+    rows = [EncodedLabel(str(i), TALKS[i], TALKS[i], i in (1, 4), weights[i]) for i in range(count)]
+    return with_mismatches(rows, rows, seed=0, limit=64) if count > 1 else rows
+
+
+@pytest.mark.parametrize(
+    ("micro_tokens", "capacity", "beta", "weights"),
+    [
+        (WHOLE, 0, 0.1, (1.0, 1.0)),
+        (ROWS, 0, 0.7, (1.5, 0.8)),
+        (WHOLE, 48, 0.7, (1.5, 0.8)),
+        (ROWS, 48, 0.3, (1.0, 2.0)),
+    ],
+)
+@pytest.mark.parametrize("turn", [1, -1], ids=["z0 above 0", "z0 at 0"])
+def test_kto_against_its_reference(
+    bone: Backbone,
+    micro_tokens: int,
+    capacity: int,
+    beta: float,
+    weights: tuple[float, float],
+    turn: int,
+) -> None:
+    """z0 = max(0, mean of all five Δ of mismatched responses), however the batch is cut; then the
+    mean of w·λ_D·(1 − σ(β(Δ − z0))) and w·λ_U·(1 − σ(β(z0 − Δ))). Policy and reference change
+    places for the other sign of z0."""
+    policy, other = ("policy", "reference")[::turn]
+    if turn == -1:
+        state = fresh.adapter_state(bone, "policy")
+        fresh.load_adapter_state(bone, "policy", fresh.adapter_state(bone, "reference"))
+        fresh.load_adapter_state(bone, "reference", state)
+        policy, other = other, policy
+    rows, parameters = labelled(), bone.trainable()
+    objective = KtoObjective(bone, LiveReference(bone, other), beta, *weights, capacity)
+    results = one_batch(objective, rows, parameters, micro_tokens, bone)
+
+    def ratio(tokens: Tokens) -> Tensor:
+        now, was = (oracle.sequence_logprob(bone, name, tokens) for name in (policy, other))
+        return now - was.detach()
+
+    with torch.no_grad():
+        mean = torch.stack([ratio(row.mismatched) for row in rows]).mean().item()
+    z0 = max(0.0, mean)
+    assert abs(mean) > 0.01, "z0 must matter"
+    losses, rewards, logprobs = [], {True: 0.0, False: 0.0}, {True: 0.0, False: 0.0}
+    for row in rows:
+        delta = ratio(row.tokens)
+        gain = beta * (delta - z0) if row.desirable else beta * (z0 - delta)
+        kind = weights[0] if row.desirable else weights[1]
+        losses.append(row.weight * kind * (1 - 1 / (1 + torch.exp(-gain))))
+        rewards[row.desirable] += beta * delta.item()
+        logprobs[row.desirable] += oracle.sequence_logprob(bone, policy, row.tokens).item()
+    figures = {
+        "kl": z0, "desirable": 2, "undesirable": 3,
+        "desirable_reward": rewards[True] / 2, "undesirable_reward": rewards[False] / 3,
+        "desirable_logprob": logprobs[True] / 2, "undesirable_logprob": logprobs[False] / 3,
+        "margin": rewards[True] / 2 - rewards[False] / 3,
+    }  # fmt: skip
+    assert results[0].keys() == results[2].keys() == {"loss", *figures}
+    agree(results, torch.stack(losses).mean(), parameters, figures)
+
+
+def test_kto_in_batches_of_one(bone: Backbone) -> None:
+    """z0 is of the row's own mismatched response; no mean is made of the kind that is absent."""
+    rows = labelled()[:1]
+    objective = KtoObjective(bone, LiveReference(bone, "reference"), 0.1)
+    parameters = bone.trainable()
+    updates = Optimizer(parameters, Schedule("constant", 1e-3, 1, 0.0))
+    plan = StepPlan(1, 1.0, WHOLE, seed=0)
+    trainer = RowsTrainer(
+        bone.train, objective, updates, rows, (), plan, bone.device, before_batch=objective.look
+    )
+    figures = trainer.train_step().metrics or {}
+    assert "desirable_reward" not in figures and "margin" not in figures
+    assert figures["undesirable"] == 1 and figures["desirable"] == 0
+    assert figures["gradient_norm"] > 0
+
+
+def test_what_a_whole_batch_shares_is_looked_at_without_dropout(bone: Backbone) -> None:
+    """z0 has no noise of dropout and no gradient, and training goes on with dropout behind it."""
+    seen: list[tuple[str, bool]] = []
+    objective = KtoObjective(bone, LiveReference(bone, "reference"), 0.1)
+
+    def look(batch: Sequence[EncodedLabel], budget: TokenBudget) -> None:
+        seen.append((f"{len(batch)} rows", torch.is_grad_enabled()))
+        objective.look(batch, budget)
+
+    updates = Optimizer(bone.trainable(), Schedule("constant", 1e-3, 1, 0.0))
+    plan = StepPlan(5, 1.0, ROWS, seed=0)
+    trainer = RowsTrainer(
+        lambda on: seen.append(("dropout", on)), objective, updates, labelled(), (), plan,
+        bone.device, before_batch=look,
+    )  # fmt: skip
+    trainer.train_step()
+    dropout_on, dropout_off = ("dropout", True), ("dropout", False)
+    assert seen == [dropout_on, dropout_off, ("5 rows", False), dropout_on]

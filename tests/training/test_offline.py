@@ -1,4 +1,4 @@
-"""SFT, reward model and DPO on the miniature: they learn, they go on, they keep to their folder."""
+"""Stages on rows, on the miniature: they learn, they go on, they keep to their folder."""
 
 from __future__ import annotations
 
@@ -31,14 +31,21 @@ from cai.errors import (
 )
 from cai.models.backbone import Backbone
 from cai.training.checkpoint import save_tensors
-from cai.training.config import DpoConfig, PpoConfig, RewardConfig, SftConfig, TrainConfig
-from cai.training.dpo import CollapseWatch
+from cai.training.config import (
+    DpoConfig,
+    KtoConfig,
+    PpoConfig,
+    RewardConfig,
+    SftConfig,
+    TrainConfig,
+)
 from cai.training.examples import family_draw, hold_out
 from cai.training.folder import RunFolder, lock
 from cai.training.lineage import find_adapter
 from cai.training.loop import StepReport
 from cai.training.pairs import encode_pair, labels_of, pair_accuracy
 from cai.training.policy import resolve
+from cai.training.referenced import CollapseWatch
 from cai.training.train import Callbacks, train
 from cai.types import Message
 from tests.cli.project import make
@@ -47,7 +54,9 @@ from tests.e2e.helpers import digests
 QUESTIONS = ("How do I bake bread?", "What is chess?", "Tell me of cats.", "Where is Rome?")
 GOOD, BAD = "I am happy to help.", "Get lost, you fool."
 SMALL: dict[str, Any] = {"batch_size": 2, "device": "cpu", "lora_r": 4, "learning_rate": 2e-3}
-KINDS: dict[str, Any] = {"sft": SftConfig, "reward": RewardConfig, "dpo": DpoConfig}
+KINDS: dict[str, Any] = {
+    "sft": SftConfig, "reward": RewardConfig, "dpo": DpoConfig, "kto": KtoConfig,
+}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -80,13 +89,13 @@ def figures(out: Path, held_out: bool = False) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("stage", KINDS)
 def test_it_learns(stage: str, data: Path, tmp_path: Path) -> None:
-    """The loss falls by a tenth or more, and the adapter is PEFT's."""
-    out = tmp_path / stage
-    train(KINDS[stage](**SMALL, epochs=4.0, test_share=0.0), [data], out)
+    """The loss falls by a tenth or more, and the adapter is PEFT's. KTO has two rows of a pair."""
+    out, rows = tmp_path / stage, 16 if stage == "kto" else 8
+    train(KINDS[stage](**SMALL, epochs=32.0 / rows, test_share=0.0), [data], out)
     losses = [line["loss"] for line in figures(out)]
     assert len(losses) == 16 and losses[-1] < 0.9 * losses[0]
     record = read_run(out)
-    assert record["status"] == "finished" and record["counts"]["trained"] == 8
+    assert record["status"] == "finished" and record["counts"]["trained"] == rows
     assert "adapter/adapter_model.safetensors" in record["files"]
     assert ("head.safetensors" in record["files"]) == (stage == "reward")
     assert not list(out.rglob("*.bin")) and not list(out.rglob("*.pt"))
@@ -109,7 +118,9 @@ def test_it_goes_on_bit_for_bit(stage: str, data: Path, tmp_path: Path) -> None:
         train(config, [data], broken, Callbacks(report=stop))
     assert read_run(broken)["status"] == "running"
     train(config, [data], broken, Callbacks(note=notes.append))
-    assert len(notes) == 1 and notes[0].startswith("Resuming after step 3")
+    *first, last = notes
+    assert last.startswith("Resuming after step 3")
+    assert len(first) == (stage == "kto")  # which tells how many rows have which label
     assert read_run(broken)["files"] == read_run(straight)["files"]
 
 
@@ -275,11 +286,11 @@ def test_a_falling_likelihood_is_told_once() -> None:
     One batch far below says nothing: the mean of four counts, here (0 + 0.2 + 0.4 + 0.6) / 4 = 0.3,
     then (0.2 + 0.4 + 0.6 + 0.8) / 4 = 0.5.
     """
-    watch = CollapseWatch(0.1, 10.0)
+    watch = CollapseWatch(0.1, 10.0, "chosen", "--nll 0.2")
     assert [watch(reward) for reward in (0.0, -0.2, -0.4, -0.6)] == [None] * 4
     assert "0.50 nats a token" in (watch(-0.8) or "")
     assert watch(-4.0) is None
-    single = CollapseWatch(0.1, 10.0)
+    single = CollapseWatch(0.1, 10.0, "chosen", "--nll 0.2")
     assert single(-9.0) is None
 
 
@@ -465,15 +476,20 @@ def test_held_out_rows_of_trained_prompts_are_set_aside(data: Path, tmp_path: Pa
     for stage, kind in KINDS.items():
         out, notes = tmp_path / stage, list[str]()
         train(kind(**SMALL, max_steps=1), [data, test], out, Callbacks(note=notes.append))
-        assert read_run(out)["counts"] == {"trained": 8, "held out": 1, "set aside": 2}
+        sides = 2 if stage == "kto" else 1  # of a pair, each a row of its own
+        labels = {"desirable": 8, "undesirable": 8} if stage == "kto" else {}
+        counts = {"trained": 8 * sides, "held out": sides, "set aside": 2 * sides}
+        assert read_run(out)["counts"] == counts | labels
         aside = [json.loads(x) for x in (out / "set_aside.jsonl").read_text().splitlines()]
         assert {row["reason"] for row in aside} == {
             "held-out prompt: one with the same first user turn is trained on"
         }
-        assert notes == [
-            f"rows used: 8, invalid (set aside): 2 (see {out / 'set_aside.jsonl'}); 2 of them:"
-            " held-out prompt: one with the same first user turn is trained on"
-        ]
+        n = counts["set aside"]
+        assert notes[0] == (
+            f"rows used: {8 * sides}, invalid (set aside): {n} (see {out / 'set_aside.jsonl'}); {n}"
+            " of them: held-out prompt: one with the same first user turn is trained on"
+        )
+        assert len(notes) == sides  # KTO's own note is of the labels
 
 
 def test_ties_are_counted_and_told(data: Path, tmp_path: Path) -> None:

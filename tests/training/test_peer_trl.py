@@ -1,4 +1,4 @@
-"""SFT, reward model and DPO compute what TRL 1.16's trainers compute, in float32, to 1e-5.
+"""SFT, reward model, DPO and KTO compute what TRL 1.16's trainers compute, in float32, to 1e-5.
 
 One random llama, one adapter that is no longer at its start, one head, the same conversations. The
 peers are the trainers themselves: they read chat rows, tokenize and batch them as their users have
@@ -17,6 +17,9 @@ Where TRL differs by design, both are told to compute the same thing:
   It does not know soft labels: they are hard here. Centring is off there by default.
 - Its DPO has no soft labels either, but with a negative smoothing −e its `robust` loss is one:
   ((1 + e)·(−log σ(z)) + e·(−log σ(−z))) / (1 + 2e), of probability (1 + e) / (1 + 2e) for all rows.
+- Its KTO estimates z0 from responses of the same batch, each moved on by a row; ours are drawn from
+  all rows. Both are given ours here. Where a batch is in pieces, it estimates z0 for each of them,
+  so a step here is one piece.
 - Its NLL term is a mean over a batch's tokens, ours over a response's and then over the pairs: they
   are the same where it reads one pair at a time.
 """
@@ -38,12 +41,15 @@ from cai.models.backbone import Backbone
 from cai.models.heads import ScalarHead
 from cai.models.load import LoadedModel
 from cai.text.encode import Encoder
-from cai.training.batches import LossOn, encode_turns
+from cai.training.batches import LossOn, encode_tokens, encode_turns
 from cai.training.dpo import DpoObjective
+from cai.training.kto import KtoObjective
+from cai.training.labelled import EncodedLabel, with_mismatches
 from cai.training.loop import Loop, StepReport
+from cai.training.micro_batches import TokenBudget
 from cai.training.optimizer import Optimizer, Schedule
 from cai.training.pairs import EncodedPair, both_sides, encode_pair
-from cai.training.reference import StoredReference
+from cai.training.reference import LiveReference, StoredReference
 from cai.training.reward import RewardObjective
 from cai.training.rows import Objective, RowsTrainer, StepPlan
 from cai.training.sft import EncodedTurn, SftObjective
@@ -170,6 +176,9 @@ class Side:
     def batch(self) -> tuple[float, dict[str, Tensor]]:
         """Loss and gradients of all examples in one batch."""
         total = sum(map(self.objective.weight, self.examples))
+        if isinstance(self.objective, KtoObjective):
+            with torch.no_grad():
+                self.objective.look(self.examples, TokenBudget(64))
         loss, _ = self.objective.loss(self.examples, total)
         loss.backward()
         return loss.item(), gradients(self.parameters)
@@ -180,8 +189,9 @@ class Side:
         plan = StepPlan(BATCH, BATCH * STEPS / len(rows), micro_tokens=64, seed=3, save_every=99)
         updates = Optimizer(self.parameters, Schedule("constant", RATE, STEPS, 0.0), 0.0, CLIP)
         trainer = RowsTrainer(
-            self.bone.train, self.objective, updates, rows, (), plan, self.bone.device
-        )
+            self.bone.train, self.objective, updates, rows, (), plan, self.bone.device,
+            before_batch=getattr(self.objective, "look", None),
+        )  # fmt: skip
         Loop(trainer, folder, 99, self.bone.device, reports.append).run()
         return rows.order, [(r.metrics["loss"], r.metrics["gradient_norm"]) for r in reports]
 
@@ -485,3 +495,89 @@ def test_dpo_trajectory_with_nll(bone: Backbone, start: Path) -> None:
     mixed = {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, 0.2]}
     singly = {"per_device_train_batch_size": 1, "gradient_accumulation_steps": BATCH}
     steps_agree(side, dpo_peer(start, None, order, **mixed, **singly), ours)
+
+
+# -- KTO ------------------------------------------------------------------------------------------
+
+
+LABELS = (True, False, False, True, False, False)
+"""Of the talks' last turns."""
+
+
+def labelled(bone: Backbone) -> list[EncodedLabel]:
+    """The talks, each with a response to another one."""
+    rows = [
+        EncodedLabel(str(i), tokens, tokens, label)
+        for i, (talk, label) in enumerate(zip(TALKS, LABELS, strict=True))
+        for tokens in [encode_tokens(bone.encoder, messages(talk), 512)]
+    ]
+    return with_mismatches(rows, rows, seed=0, limit=512)
+
+
+def kto_side(bone: Backbone, beta: float, weights: tuple[float, float], capacity: int = 0) -> Side:
+    objective = KtoObjective(bone, LiveReference(bone, "reference"), beta, *weights, capacity)
+    return Side(objective, labelled(bone), bone.trainable(), bone)
+
+
+def kto_peer(
+    start: Path, side: Side, beta: float, weights: tuple[float, float], order: Sequence[int],
+    **more: Any,
+) -> Any:  # fmt: skip
+    """The peer with our mismatched responses in place of its own."""
+    talks = [plain(messages(TALKS[i])) for i in order]
+    rows = [
+        {"prompt": talk[:-1], "completion": talk[-1:], "label": LABELS[i]}
+        for i, talk in zip(order, talks, strict=True)
+    ]
+    trainer = trl.KTOTrainer(
+        adapted(deepcopy(tiny()), start),
+        args=settings(
+            trl.KTOConfig, start.parent, beta=beta, desirable_weight=weights[0],
+            undesirable_weight=weights[1], **more,
+        ),
+        train_dataset=datasets.Dataset.from_list(rows),
+        processing_class=words(),
+    )  # fmt: skip
+    ours = [side.examples[i] for i in order]
+    for row, theirs in zip(ours, trainer.train_dataset, strict=True):
+        assert list(row.tokens.ids) == theirs["prompt_ids"] + theirs["completion_ids"]
+    responses = [list(row.mismatched.ids[-row.mismatched.counted :]) for row in ours]
+    plain_rows = trainer.train_dataset.remove_columns("KL_completion_ids")
+    trainer.train_dataset = plain_rows.add_column("KL_completion_ids", responses)
+    return trainer
+
+
+@pytest.mark.parametrize("capacity", [0, 512], ids=["padded", "packed"])
+@pytest.mark.parametrize(
+    ("beta", "weights"), [(0.1, (1.0, 1.0)), (0.5, (1.5, 0.7))], ids=["plain", "weighted"]
+)
+@pytest.mark.parametrize("sign", [1, -1])
+def test_kto_on_one_batch(
+    bone: Backbone,
+    start: Path,
+    beta: float,
+    weights: tuple[float, float],
+    capacity: int,
+    sign: int,
+) -> None:
+    """Both have moved away from their reference, the start, to either side of z0 = 0."""
+    side = kto_side(bone, beta, weights, capacity)
+    trainer = kto_peer(start, side, beta, weights, range(len(TALKS)), **WHOLE)
+    moved = trained_by(trainer)
+    noise = torch.Generator().manual_seed(8)
+    with torch.no_grad():
+        for name, parameter in side.parameters.items():
+            step = sign * 0.005 * torch.randn(parameter.shape, generator=noise)
+            parameter.add_(step)
+            moved[name].add_(step)
+    one_batch_agrees(side, trainer)
+    kl = float(side.objective.batch.kl)  # type: ignore[attr-defined]
+    assert (kl > 0.01) == (sign < 0), kl
+    assert kl == pytest.approx(trainer._metrics["train"]["kl"][0], rel=BOUND, abs=BOUND)
+
+
+def test_kto_trajectory(bone: Backbone, start: Path) -> None:
+    side, weights = kto_side(bone, 0.5, (1.5, 0.7)), (1.5, 0.7)
+    order, ours = side.train(start.parent)
+    whole = {"per_device_train_batch_size": BATCH}
+    steps_agree(side, kto_peer(start, side, 0.5, weights, order, **whole), ours)

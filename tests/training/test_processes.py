@@ -41,6 +41,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "sft": ROWS,
     "reward": ROWS,
     "dpo": ROWS,
+    "kto": ROWS,
     "ppo": {
         "device": "cpu", "dtype": "float32", "lora_r": 4, "reward": "rewards_of_processes:short",
         "updates": 3, "prompts_per_update": 5, "max_new_tokens": 16, "test_share": 0.3,

@@ -7,6 +7,7 @@ a setting that nobody reads gives the same loss for both.
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ import torch
 
 from cai.models.backbone import Backbone
 from cai.models.heads import ScalarHead
-from cai.training.config import DpoConfig, RewardConfig, SftConfig, TrainConfig
+from cai.training.batches import Tokens
+from cai.training.config import DpoConfig, KtoConfig, RewardConfig, SftConfig, TrainConfig
 from cai.training.dpo import DpoObjective
+from cai.training.kto import KtoObjective
 from cai.training.offline import OfflineTrainer
 from cai.training.pairs import EncodedPair
 from cai.training.policy import resolve
@@ -129,6 +132,49 @@ def test_of_dpo(change: dict[str, Any], pairs: Path) -> None:
                 binary(change.get("beta", 0.1) * z, 1.0 if change.get("labels") == "hard" else p)
                 - change.get("nll", 0.0) * likelihood
             )
+    assert loss_of(trainer) == pytest.approx(sum(losses) / 3, rel=1e-4)
+
+
+RESPONSES = [("Hello?", GOOD, True), ("What is bread?", BAD, False), ("Why is it so?", BAD, False)]
+"""Prompt, response, label."""
+
+
+@pytest.mark.parametrize(
+    ("change", "weights"),
+    [
+        ({}, (2.0, 1.0)),  # 2 · 1 = 1 · 2
+        ({"beta": 0.7}, (2.0, 1.0)),
+        ({"desirable_weight": 0.3}, (0.3, 0.15)),
+        ({"undesirable_weight": 3.0}, (6.0, 3.0)),
+        ({"desirable_weight": 0.3, "undesirable_weight": 3.0}, (0.3, 3.0)),
+        ({"packing": True}, (2.0, 1.0)),
+    ],
+    ids=str,
+)
+def test_of_kto(
+    change: dict[str, Any], weights: tuple[float, float], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """By default β is 0.1, and the weights balance one desirable row with two undesirable ones."""
+    monkeypatch.setenv("CAI_CACHE", str(tmp_path / "cache"))
+    rows = [{"prompt": p, "completion": c, "label": x} for p, c, x in RESPONSES]
+    trainer, bone = first_step(KtoConfig(**SMALL, **change), write(tmp_path / "rows.jsonl", rows))
+    objective = trainer.objective
+    assert isinstance(objective, KtoObjective)
+    assert (objective.capacity > 0) == change.get("packing", False)
+
+    def ratio(tokens: Tokens) -> float:
+        policy, reference = (oracle.sequence_logprob(bone, n, tokens) for n in ("policy", None))
+        return (policy - reference).item()
+
+    with torch.no_grad():
+        z0 = max(0.0, sum(ratio(row.mismatched) for row in trainer.train) / 3)
+        losses = []
+        for row in trainer.train:
+            gain = change.get("beta", 0.1) * (ratio(row.tokens) - z0)
+            sign = 1 if row.desirable else -1
+            losses.append(weights[not row.desirable] / (1 + math.exp(sign * gain)))
+    assert [row.desirable for row in trainer.train] == [True, False, False]
     assert loss_of(trainer) == pytest.approx(sum(losses) / 3, rel=1e-4)
 
 

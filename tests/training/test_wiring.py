@@ -25,8 +25,16 @@ from cai.models.backbone import Backbone
 from cai.models.load import LoadedModel
 from cai.training import on_policy, rollout
 from cai.training.checkpoint import load_tensors
-from cai.training.config import DpoConfig, PpoConfig, RewardConfig, SftConfig, TrainConfig
+from cai.training.config import (
+    DpoConfig,
+    KtoConfig,
+    PpoConfig,
+    RewardConfig,
+    SftConfig,
+    TrainConfig,
+)
 from cai.training.dpo import DpoObjective
+from cai.training.kto import KtoObjective
 from cai.training.loop import StepReport
 from cai.training.policy import resolve, save_policy
 from cai.training.ppo import PpoTrainer
@@ -42,7 +50,7 @@ from tests.models.tiny import encoder, tiny
 from tests.text.families import family
 from tests.training.ppo_runs import PROMPTS, trainer
 
-ROWS: list[type[TrainConfig]] = [SftConfig, RewardConfig, DpoConfig]
+ROWS: list[type[TrainConfig]] = [SftConfig, RewardConfig, DpoConfig, KtoConfig]
 SMALL: dict[str, Any] = {"device": "cpu", "dtype": "float32", "lora_r": 4, "test_share": 0.0}
 REWARD = "rewards_of_wiring:shorter"
 THOUGHT, ANSWER = "They ask for bread.", "Gladly."
@@ -70,7 +78,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Eight pairs, also read as eight conversations and eight prompts.
+    """Eight pairs, also read as eight conversations and eight prompts; for KTO eight labelled rows.
 
     The working directory has a reward function, and one that is its opposite.
     """
@@ -89,11 +97,18 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         for c in "abcdefgh"
     ]  # fmt: skip
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    labelled = [
+        {"id": row["id"], "prompt": row["prompt"], "label": n % 2 == 0,
+         "completion": row["chosen" if n % 2 == 0 else "rejected"]}
+        for n, row in enumerate(rows)
+    ]  # fmt: skip
+    (tmp_path / "labelled.jsonl").write_text("".join(json.dumps(r) + "\n" for r in labelled))
     return file
 
 
 def built(kind: type[TrainConfig], model: str, data: Path, **changes: Any) -> StageTrainer:
     own = {"reward": REWARD, "max_reasoning_tokens": 8} if kind is PpoConfig else {}
+    data = data.with_name("labelled.jsonl") if kind is KtoConfig else data
     run = make_trainer(resolve(kind(model=model, **SMALL | own | changes)), [data])
     run.prepare(lambda done, total: None)
     return run
@@ -169,11 +184,17 @@ def test_the_plan_of_rows(
     kind: type[TrainConfig], change: dict[str, Any], sizes: list[int], model: str, data: Path
 ) -> None:
     """How many steps there are, and how many rows each has."""
+    if kind is KtoConfig and "test_share" in change:
+        change, sizes = change | {"test_share": 0.5}, [3, 2]  # it needs rows of both kinds
     stage = built(kind, model, data, **change)
     run = rows_trainer(stage)
     assert stage.workload.steps == run.steps == len(sizes)
     assert [len(run._batch(step)) for step in range(run.steps)] == sizes
-    assert stage.workload.held_out == len(run.test) == (7 if "test_share" in change else 0)
+    assert (
+        stage.workload.held_out
+        == len(run.test)
+        == (8 - sum(sizes) if "test_share" in change else 0)
+    )
 
 
 @pytest.mark.parametrize("kind", ROWS)
@@ -192,7 +213,7 @@ def test_memory_bounds_what_is_read_at_once(
         len(some) for some in run.budget.split(list(map(run.objective.tokens, run._batch(0))))
     ] == [1] * 8
     assert run.plan.save_every == 7  # before a save, a GPU's figures are looked at
-    if isinstance(run.objective, DpoObjective):
+    if isinstance(run.objective, DpoObjective | KtoObjective):
         assert isinstance(run.objective.reference, StoredReference)
         assert run.objective.reference.micro_tokens == 1
 
@@ -249,7 +270,7 @@ def test_how_the_chat_template_is_called(kind: type[TrainConfig], model: str, da
     else:
         assert isinstance(run, RowsTrainer)
         example = run.train[0]
-        ids = (example.tokens if kind is SftConfig else example.chosen).ids
+        ids = (example.tokens if hasattr(example, "tokens") else example.chosen).ids
     text = stage.backbone.encoder.decode(ids)
     assert text.startswith("kind 29 Feb 2024")
     assert "assistant\n<think>\n\n</think>\n\n" in text
@@ -265,6 +286,7 @@ def test_how_the_chat_template_is_called(kind: type[TrainConfig], model: str, da
         (SftConfig(reasoning="drop", loss_on="all"), False, False),
         (RewardConfig(), False, False),
         (DpoConfig(), True, True),
+        (KtoConfig(), True, True),
     ],
     ids=lambda value: (
         f"{value.stage}-{getattr(value, 'reasoning', '')}"
@@ -279,7 +301,7 @@ def test_what_of_the_reasoning_is_learnt(
     own = {n: getattr(config, n) for n in ("reasoning", "loss_on") if hasattr(config, n)}
     stage = built(type(config), model, data, **own)
     example = rows_trainer(stage).train[0]
-    tokens = example.tokens if config.stage == "sft" else example.chosen
+    tokens = example.tokens if hasattr(example, "tokens") else example.chosen
     counted = [i for i, counts in zip(tokens.ids, tokens.response, strict=True) if counts]
     whole, part = (stage.backbone.encoder.decode(ids) for ids in (tokens.ids, counted))
     assert (THOUGHT in whole, THOUGHT in part) == (read, learned)

@@ -9,6 +9,7 @@ from cai.training.config.build import CONFIGS, build_config
 from cai.training.config.on_policy import OnPolicyConfig, PpoConfig, RlConfig
 from cai.training.config.rows import (
     DpoConfig,
+    KtoConfig,
     PairsConfig,
     RewardConfig,
     RowsConfig,
@@ -20,6 +21,7 @@ __all__ = [
     "DTYPES",
     "LORA",
     "DpoConfig",
+    "KtoConfig",
     "OnPolicyConfig",
     "PairsConfig",
     "PpoConfig",

@@ -1,4 +1,4 @@
-"""Settings of the stages that learn from rows: SFT, the reward model, DPO."""
+"""Settings of the stages that learn from rows: SFT, the reward model, DPO, KTO."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cai.training.config.base import TrainConfig, rate_option
 
 @dataclass(frozen=True, kw_only=True)
 class RowsConfig(TrainConfig):
-    """Settings of the stages that learn from rows: SFT, the reward model, DPO."""
+    """Settings of the stages that learn from rows: SFT, the reward model, DPO, KTO."""
 
     epochs: float = option(1.0, "Passes over the data.", above=0)
     batch_size: int = option(16, "Rows per step.", least=1)
@@ -113,5 +113,41 @@ class DpoConfig(PairsConfig):
     )
     nll: float = option(
         0.0, "Weight of an added negative log-likelihood loss on the chosen response.", least=0
+    )
+    packing: bool = option(False, "Pack several conversations into a row; none attends to another.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class KtoConfig(RowsConfig):
+    """Settings of Kahneman-Tversky optimisation (Ethayarajh et al. 2024, arXiv 2402.01306).
+
+    Fields are the options of `cai train kto` (`cai train kto --help` explains each). Raises
+    `UsageError` for a value out of range, and for settings that exclude each other.
+    """
+
+    stage: ClassVar[str] = "kto"
+    title: ClassVar[str] = "Kahneman-Tversky optimisation"
+    summary: ClassVar[str] = "Learn from responses labelled one by one, desirable or not (KTO)."
+    table: ClassVar[TrainingTable] = "labels"
+    rates: ClassVar[tuple[float, float]] = (1e-4, 1e-6)
+    learning_rate: float | None = rate_option(*rates)
+    beta: float = option(
+        0.1,
+        "KTO's beta: how soon a response that has departed from the reference model stops"
+        " mattering.",
+        above=0,
+    )
+    desirable_weight: float | None = option(
+        None,
+        "Weight of desirable responses.  [default: balances the two kinds by their numbers]",
+        above=0,
+    )
+    undesirable_weight: float | None = option(
+        None,
+        "Weight of undesirable responses.  [default: balances the two kinds by their numbers]",
+        above=0,
+    )
+    verdict_weight: float = option(
+        1.0, "Weight of a row whose label is an auditor's verdict.", above=0
     )
     packing: bool = option(False, "Pack several conversations into a row; none attends to another.")
