@@ -47,6 +47,7 @@ SIDEWAYS = {
     ("backends", "models"),
     ("pipeline", "data"),
     ("authoring", "audit"),
+    ("authoring", "evaluation"),
     ("training", "evaluation"),
     ("audit", "evaluation"),
     ("audit", "relations"),

@@ -41,6 +41,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "Read": {
         "audit": ("cai.cli.audit", "Review a run, record verdicts, sign it off."),
         "trace": ("cai.cli.trace", "Trace a training row back to its principle."),
+        "ablate": ("cai.cli.ablate", "Show what of a run depends on each principle."),
         "map": ("cai.cli.map_", "Show how principles relate: agree, contradict, add nothing."),
     },
     "Train": {

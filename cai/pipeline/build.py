@@ -25,7 +25,7 @@ from cai.pipeline.revise import revise
 from cai.pipeline.revise_and_judge import revise_and_judge
 from cai.pipeline.run_record import new_run
 from cai.pipeline.spending import Spending, spent_before
-from cai.pipeline.steps import ModelRole, Steps
+from cai.pipeline.steps import Draws, ModelRole, Steps
 from cai.pipeline.verify_models import verify_models
 from cai.store.records import RecordKind, Run
 from cai.store.store import Store
@@ -318,16 +318,30 @@ def _tasks(
             if store.has_record(run.id, kind, prompt.id, pair):
                 tally.finished += 1
                 continue
-            steps: Steps[Outcome]
-            if kind == "comparison" and constitution.feedback.mode == "contrast":
-                steps = contrast(prompt, pair, constitution, draws)
-            elif kind == "comparison":
-                steps = compare(prompt, pair, constitution, draws)
-            elif config.judge_revisions and config.side(prompt) == "preference":
-                steps = revise_and_judge(prompt, constitution, draws)
-            else:
-                steps = revise(prompt, constitution, draws)
+            steps = procedure(kind, prompt, pair, constitution, config, draws)
             yield PromptTask(f"{kind}/{prompt.id}/{pair}", prompt, steps)
+
+
+def procedure(
+    kind: RecordKind,
+    prompt: Prompt,
+    pair: int,
+    constitution: Constitution,
+    config: BuildConfig,
+    draws: Draws,
+) -> Steps[Outcome]:
+    """The procedure that makes a record of a build. pair: of a comparison. draws: the config's,
+    with the roles whose model reasons."""
+    steps: Steps[Outcome]
+    if kind == "comparison" and constitution.feedback.mode == "contrast":
+        steps = contrast(prompt, pair, constitution, draws)
+    elif kind == "comparison":
+        steps = compare(prompt, pair, constitution, draws)
+    elif config.judge_revisions and config.side(prompt) == "preference":
+        steps = revise_and_judge(prompt, constitution, draws)
+    else:
+        steps = revise(prompt, constitution, draws)
+    return steps
 
 
 def _record(store: Store, run: Run, outcome: Outcome) -> None:
