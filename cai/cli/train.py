@@ -90,6 +90,7 @@ def _from_file(file: Path, stage: str) -> tuple[dict[str, Any], Callable[[str], 
 
 
 def _dry_run(config: TrainConfig, data: tuple[Path, ...], probe: bool, as_json: bool) -> None:
+    from cai.cli.capacity_text import capacity_lines
     from cai.text.terminal import visible
     from cai.training.estimate import estimate
     from cai.training.policy import resolve
@@ -114,6 +115,7 @@ def _dry_run(config: TrainConfig, data: tuple[Path, ...], probe: bool, as_json: 
         "tokens": f"{need.tokens:,}",
         "steps": f"{need.steps:,}",
         "parameters": f"{need.trained:,} trained of {need.parameters:,}",
+        **dict(capacity_lines(need.capacity, config.lora_r or 1) if need.capacity else ()),
         "memory": f"about {need.memory / 1e9:.1f} GB{_layout(config, size)}, calculated for the"
         " longest row",
     }

@@ -37,7 +37,8 @@ class LoraSettings:
     """Settings of a new LoRA adapter.
 
     r: rank. alpha: the adapter's output is scaled by alpha / r. dropout: on its input, in training.
-    targets: names of linear layers ("q_proj"), or "all-linear" for all but the head.
+    targets: names of linear layers ("q_proj"); "all-linear" for all but the head, with the experts
+    of a mixture of experts where PEFT takes them for layers; or "all", which always has them.
     Raises `UsageError` for invalid values.
     """
 
@@ -55,19 +56,35 @@ class LoraSettings:
             raise UsageError(
                 f"LoRA dropout {self.dropout} is not a share", hint="Use 0 up to, not with, 1."
             )
+        if self.targets == "all" and self.dropout:
+            raise UsageError(
+                "LoRA on experts can't have dropout", hint="Use 0, or the targets all-linear."
+            )
 
-    def config(self) -> Any:
-        """The settings as PEFT's `LoraConfig`."""
+    def config(self, model: nn.Module | None = None) -> Any:
+        """The settings as PEFT's `LoraConfig`. model: whose experts the targets "all" have."""
         from peft import LoraConfig
 
         targets = self.targets if isinstance(self.targets, str) else list(self.targets)
+        experts = expert_weights(model) if model is not None and targets == "all" else []
         return LoraConfig(
             r=self.r,
             lora_alpha=self.alpha,
             lora_dropout=self.dropout,
-            target_modules=targets,
+            target_modules="all-linear" if targets == "all" else targets,
+            target_parameters=experts or None,
             task_type="CAUSAL_LM",
         )
+
+
+def expert_weights(model: nn.Module) -> list[str]:
+    """The fused weights of experts, [experts, in, out] or transposed, as PEFT is to find them."""
+    names = {
+        ".".join(path.split(".")[-2:])
+        for path, parameter in model.named_parameters()
+        if parameter.dim() == 3 and ".experts." in path
+    }
+    return sorted(names)
 
 
 class Adapters:
@@ -119,7 +136,7 @@ class Adapters:
                 torch.random.fork_rng(devices=[]),
                 same_training(self.model.parameters()),
             ):
-                self._inject(name, deepcopy(config))
+                self._inject(name, self._without_routers(deepcopy(config)))
         except (ValueError, KeyError, RuntimeError, TypeError, AttributeError) as error:
             raise ModelError(
                 f"The adapter {label or name} can't be put on {self.base}: {first_line(error)}",
@@ -142,6 +159,22 @@ class Adapters:
             if outside and check_target_module_exists(config, place):
                 return str(place)
         return None
+
+    def _without_routers(self, config: Any) -> Any:
+        """The config without linear layers that compute more than a product.
+
+        Routers of Llama 4 and Phi MoE are such layers: they return their choice of experts, too,
+        and an adapter beside them breaks the forward.
+        """
+        if config.target_modules == "all-linear":
+            others = {
+                place
+                for place, module in self.model.named_modules()
+                if isinstance(module, nn.Linear) and type(module).forward is not nn.Linear.forward
+            }
+            if others:
+                config.exclude_modules = sorted(others.union(config.exclude_modules or ()))
+        return config
 
     def _tied(self) -> bool:
         head = self.model.get_output_embeddings()  # type: ignore[operator]

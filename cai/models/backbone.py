@@ -142,7 +142,7 @@ class Backbone:
         Raises `ModelError` where the name is taken or no layer fits the targets.
         """
         self._lora("add_adapter")
-        self._adapters.add(name, settings.config(), seed)
+        self._adapters.add(name, settings.config(self.model), seed)
         self._set_modes()
 
     def load_adapter(self, name: str, folder: Path | str) -> None:

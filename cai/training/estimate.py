@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cai.models.rows import text_config
+from cai.training.capacity import AdapterCapacity, capacity_of
 from cai.training.card import reasons
 from cai.training.config import TrainConfig
 from cai.training.trainer import StageTrainer
@@ -26,6 +27,8 @@ _OPTIMIZER = 12  # bytes a trained parameter: its gradient and AdamW's two momen
 class RunEstimate:
     """Rows (prompts, for PPO), tokens and steps; parameters trained and all; bytes, roughly.
 
+    capacity: of the adapter; None in full training.
+
     reasons: why rows were set aside, the most frequent first.
     tokens: that are read in training; for PPO the most that may be written. memory: of each
     process.
@@ -40,6 +43,7 @@ class RunEstimate:
     trained: int
     parameters: int
     memory: int
+    capacity: AdapterCapacity | None = None
 
 
 def placeholder_reward(prompts: Sequence[object], responses: Sequence[object]) -> list[float]:
@@ -88,6 +92,7 @@ def estimate(config: TrainConfig, trainer: StageTrainer, processes: int = 1) -> 
         trained=trained,
         parameters=sum(p.numel() for p in parameters.values()),
         memory=_PROCESS + weights + whole * _OPTIMIZER + activations,
+        capacity=capacity_of(trainer),
     )
 
 

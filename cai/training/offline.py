@@ -18,7 +18,7 @@ from cai.training.folder import WITHOUT_REASONING, Facts
 from cai.training.optimizer import Optimizer, Schedule
 from cai.training.policy import Policy, save_policy
 from cai.training.rows import BeforeBatch, ExampleT, Measure, Objective, RowsTrainer, StepPlan
-from cai.training.trainer import OnProgress, Workload
+from cai.training.trainer import LearnedUnit, OnProgress, Workload
 
 
 class OfflineTrainer(RowsTrainer[ExampleT]):
@@ -30,6 +30,8 @@ class OfflineTrainer(RowsTrainer[ExampleT]):
 
     screen_metrics: Sequence[str] = ()
     notes: Sequence[str] = ()
+    signal: LearnedUnit = "row"
+    """What the loss learns from: rows, or the tokens that `Objective.weight` counts."""
 
     def __init__(
         self,
@@ -83,12 +85,15 @@ class OfflineTrainer(RowsTrainer[ExampleT]):
             },
         )
         lengths = [objective.tokens(example) for example in examples.train]
+        counted = sum(map(objective.weight, examples.train)) if self.signal == "token" else rows
         self.workload = Workload(
             rows=rows,
             held_out=len(examples.test),
             tokens=round(sum(lengths) / rows * plan.rows(rows)),
             steps=self.steps,
             longest=max(lengths),
+            signal=self.signal,
+            signals=round(counted * min(1.0, plan.rows(rows) / rows)),
         )
 
     def prepare(self, progress: OnProgress) -> None:

@@ -172,6 +172,8 @@ class OnPolicyTrainer(ABC):
             tokens=self.steps * settings.prompts_per_update * settings.max_new_tokens,
             steps=self.steps,
             longest=longest,
+            signal="response",
+            signals=self.steps * settings.prompts_per_update,
             other_models=other_models,
         )
         self.sampler: ResponseSampler = (

@@ -146,7 +146,11 @@ def _lora(config: TrainConfig, width: int) -> LoraSettings:
             hint="Common ranks are 8 to 64.",
         )
     targets = config.lora_targets
-    layers = targets if targets == "all-linear" else tuple(t.strip() for t in targets.split(","))
+    layers = (
+        targets
+        if targets in ("all-linear", "all")
+        else tuple(t.strip() for t in targets.split(","))
+    )
     return LoraSettings(
         config.lora_r, config.lora_alpha, getattr(config, "lora_dropout", 0.0), layers
     )

@@ -66,6 +66,8 @@ class SftObjective:
 class SftTrainer(OfflineTrainer[EncodedTurn]):
     """`cai train sft`."""
 
+    signal = "token"
+
     @classmethod
     def load(cls, config: SftConfig, data: Sequence[Path]) -> SftTrainer:
         """Load the base and encode the conversations. config: `resolve`d."""

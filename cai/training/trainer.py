@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 from torch import Tensor, nn
 
@@ -21,6 +21,9 @@ from cai.types import SetAside
 
 OnProgress: TypeAlias = Callable[[int, int], None]
 """Takes how much of a long piece of work is done, and all of it."""
+
+LearnedUnit: TypeAlias = Literal["token", "row", "response"]
+"""What the loss of a stage learns from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,9 @@ class Workload:
     """The size of a run: rows (prompts, for PPO) to train on and held out, tokens, steps.
 
     tokens: that are read in training; for PPO the most that may be written. longest: tokens of the
-    longest example. other_models: those that are held beside the backbone.
+    longest example. signal, signals: what the loss learns from and how many of it there are, each
+    counted once: tokens of responses, rows (a pair is one), or responses that are sampled.
+    other_models: those that are held beside the backbone.
     """
 
     rows: int
@@ -56,6 +61,8 @@ class Workload:
     tokens: int
     steps: int
     longest: int
+    signal: LearnedUnit
+    signals: int
     other_models: Sequence[nn.Module] = ()
 
 

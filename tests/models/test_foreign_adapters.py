@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM, MixtralConfig, MixtralForCausalLM
@@ -20,6 +20,7 @@ from cai.cli.loaded_models import LoadedModels
 from cai.errors import ModelError
 from cai.models.backbone import Backbone, LoraSettings
 from cai.models.load import load_model
+from cai.models.logprobs import token_logprobs
 from cai.models.merge import merge_adapter
 from cai.models.names import resolve_model
 from tests.cli.project import cai
@@ -38,6 +39,14 @@ RIGHT: dict[str, dict[str, Any]] = {
     "alphas by pattern": {"target_modules": ["q_proj", "k_proj"], "alpha_pattern": {"k_proj": 2}},
     "rank-stabilised": {"target_modules": ["q_proj"], "use_rslora": True},
     "some layers": {"target_modules": ["q_proj"], "layers_to_transform": [1]},
+    "all of it at once": {
+        "target_modules": "all-linear",
+        "use_dora": True,
+        "use_rslora": True,
+        "rank_pattern": {"k_proj": 2},
+        "alpha_pattern": {"q_proj": 3},
+        "exclude_modules": ["o_proj"],
+    },
 }
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a trained head": (
@@ -96,7 +105,69 @@ def test_loaded_and_merged_as_peft_computes_it(kind: str, tmp_path: Path) -> Non
     torch.testing.assert_close(logits(merged), expected, rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["two layers", "DoRA", "ranks by pattern"])
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("kind", RIGHT)
+def test_training_has_peft_s_loss_and_gradients(
+    kind: str, checkpointing: bool, tmp_path: Path
+) -> None:
+    """Of the same adapter under the same loss, computed by PEFT's model: every part has them."""
+    theirs = peft_adapter(tmp_path / "adapter", **RIGHT[kind])
+    for name, parameter in theirs.named_parameters():
+        parameter.requires_grad_(".lora_" in name)
+    expected = theirs(input_ids=IDS, labels=IDS).loss
+    expected.backward()
+    bone = Backbone.load(
+        "miniature", device="cpu", dtype="float32", gradient_checkpointing=checkpointing
+    )
+    bone.load_adapter("policy", tmp_path / "adapter")
+    bone.copy_adapter("policy", "reference")
+    bone.train_only("policy")
+    bone.train()
+    with bone.using("policy"):
+        hidden = bone.hidden_states(IDS)[:, :-1].flatten(0, 1)
+        loss = -token_logprobs(hidden, bone.head, IDS[:, 1:].flatten()).mean()
+    loss.backward()
+    assert loss.item() == pytest.approx(expected.item(), abs=1e-5)
+    found = {name.removeprefix("policy."): p.grad for name, p in bone.trainable().items()}
+    right = {
+        name.removeprefix("base_model.model.").replace(".default", ""): p.grad
+        for name, p in theirs.named_parameters()
+        if p.requires_grad
+    }
+    assert found.keys() == right.keys()
+    largest = max(float(grad.abs().max()) for grad in right.values())
+    for name, grad in found.items():
+        assert grad is not None and float(grad.abs().max()) > 0, name
+        assert float((grad - right[name]).abs().max()) < 1e-4 * largest, name
+
+
+def test_a_run_from_it_trains_every_part_and_peft_reads_the_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`cai train --adapter`, which keeps DoRA, rslora and both patterns in what it writes."""
+    monkeypatch.chdir(tmp_path)
+    settings = RIGHT["all of it at once"]
+    peft_adapter(tmp_path / "adapter", **settings)
+    row = '{"prompt": "How do I begin with chess?", "completion": "Protect your king."}\n'
+    (tmp_path / "rows.jsonl").write_text(row * 4)
+    cai("train", "sft", "--data", "rows.jsonl", "--model", "miniature", "--adapter", "adapter",
+        "--out", "run", "--max-steps", 1, "--batch-size", 2, "--quiet", "--device", "cpu",
+        "--dtype", "float32")  # fmt: skip
+    before = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
+    after = load_file(tmp_path / "run" / "adapter" / "adapter_model.safetensors")
+    assert before.keys() == after.keys()
+    for name, tensor in before.items():
+        assert not torch.equal(tensor, after[name]), name
+    config = PeftConfig.from_pretrained(str(tmp_path / "run" / "adapter"))
+    for name in ("use_dora", "use_rslora", "rank_pattern", "alpha_pattern"):
+        assert getattr(config, name) == settings[name]
+    base = AutoModelForCausalLM.from_pretrained(BASE, dtype=torch.float32)
+    theirs = PeftModel.from_pretrained(base, tmp_path / "run" / "adapter")
+    ours = load_model("miniature", "cpu", "float32", adapter=str(tmp_path / "run"))
+    torch.testing.assert_close(logits(theirs.eval()), logits(ours.model), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", RIGHT)
 def test_a_backbone_loads_it_and_saves_what_peft_loads(kind: str, tmp_path: Path) -> None:
     """What `cai train --adapter` starts from, and what it writes."""
     expected = logits(peft_adapter(tmp_path / "adapter", **RIGHT[kind]))

@@ -87,7 +87,8 @@ class TrainConfig:
     )
     lora_targets: str | None = option(
         None,
-        "Layers with an adapter: all-linear, or names: q_proj,v_proj."
+        "Layers with an adapter: all-linear; all, which adds the experts of a mixture of experts;"
+        " or names: q_proj,v_proj."
         "  [default: all-linear, or --adapter's]",
     )
     learning_rate: float | None = rate_option(*rates)
