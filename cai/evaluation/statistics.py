@@ -46,13 +46,15 @@ def share(outcomes: Sequence[float], clusters: Clusters = None) -> Estimate:
     outcomes, and for several that are all of one cluster. Raises `ValueError` for other outcomes.
     """
     _require_outcomes(outcomes)
-    groups: dict[Hashable, Proportion] = {}
-    for outcome, cluster in zip(outcomes, cluster_labels(clusters, len(outcomes)), strict=True):
-        group = groups.get(cluster, Proportion(0, 0))
-        groups[cluster] = group + Proportion(int(outcome), 1)
-    total = sum(groups.values(), start=Proportion(0, 0))
-    repeated = len(groups) < total.n
-    low, high = clustered(list(groups.values())) if repeated else total.interval
+    codes = cluster_codes(clusters, len(outcomes))
+    sizes = np.bincount(codes)
+    hits = np.bincount(codes, weights=np.asarray(outcomes, dtype=np.float64))
+    total = Proportion(round(float(hits.sum())), len(outcomes))
+    low, high = total.interval
+    if len(sizes) < total.n:  # a cluster has several
+        low, high = clustered(
+            [Proportion(round(h), int(n)) for h, n in zip(hits, sizes, strict=True)]
+        )
     return Estimate(total.share, low, high, total.n)
 
 

@@ -33,7 +33,8 @@ RelationWord: TypeAlias = Literal[
 
 DRAWS = 1000
 """Resamples behind an interval."""
-_GROUPS = 1000  # most clusters that are drawn: beyond that, groups of them are
+GROUPS = 1000
+"""Most clusters that are drawn: of more, random groups are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +130,7 @@ def relations(
     ]
     if not pairs:
         return []
-    codes = np.asarray(matrix.clusters) % _GROUPS
+    codes = np.asarray(matrix.clusters) % GROUPS
     groups = int(codes.max()) + 1
     sums = np.stack([_cluster_sums(matrix, i, j, codes, groups) for i, j in pairs], axis=1)
     drawn = [

@@ -5,14 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cai.data.counts import NEAR_TIE
 from cai.evaluation.statistics import Estimate, Floats, bootstrap, share, weighted_sum
-from cai.relations.agreement import VerdictMatrix
+from cai.relations.agreement import GROUPS, VerdictMatrix
 from cai.types import Feedback
 
 FOLDS = 10
@@ -173,7 +173,10 @@ def held_out_r2(matrix: VerdictMatrix, place: int, *, intercept: bool) -> Estima
         deviations[here] = y[here] - (y[fitted].mean() if intercept else 0.0)
     if not np.abs(deviations).max() > 1e-9:
         return None
-    return bootstrap(_r2, [residuals**2, deviations**2], [int(c) for c in clusters])
+    codes = np.unique(clusters % GROUPS, return_inverse=True)[1]
+    squares = (residuals**2, deviations**2)
+    sums = [np.bincount(codes, weights=part).astype(np.float64) for part in squares]
+    return replace(bootstrap(_r2, sums), n=len(y))
 
 
 def _r2(weights: Floats, residuals: Floats, deviations: Floats) -> Floats:

@@ -87,7 +87,7 @@ def test_groups_of_many_prompts_give_the_same_interval(monkeypatch: pytest.Monke
     a, noise = rng.uniform(size=900), rng.uniform(size=900)
     matrix = matrix_of(a=a, b=(a + noise) / 2)
     whole = relation(matrix).kappa
-    monkeypatch.setattr(agreement, "_GROUPS", 150)
+    monkeypatch.setattr(agreement, "GROUPS", 150)
     grouped = relation(matrix).kappa
     assert grouped.value == whole.value and grouped.low != whole.low
     assert grouped.high - grouped.low == pytest.approx(whole.high - whole.low, rel=0.15)
