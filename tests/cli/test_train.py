@@ -106,6 +106,31 @@ def test_a_dry_run_counts_and_writes_nothing(
     assert not (tmp_path / "cache" / "reference").exists()  # DPO's reference was not read
 
 
+@pytest.mark.parametrize("stage", ["sft", "dpo"])
+def test_a_dry_run_sets_the_adapter_s_capacity_beside_the_data(
+    stage: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Queries of 4 layers at rank 1: 4 × (256 + 256) = 2,048 parameters, twice that in bits.
+
+    Six pairs are six bits; of SFT the tokens of the responses count, in one epoch as in three.
+    """
+    common = ("train", stage, "-d", data, "-o", tmp_path / "out", "--test-share", 0, "--dry-run",
+              "--no-probe", "--json")  # fmt: skip
+    found = []
+    for epochs in (1, 3):
+        cai(*common, "--lora-r", 1, "--lora-targets", "q_proj", "--epochs", epochs)
+        found.append(json.loads(capsys.readouterr().out))
+    once, thrice = (values["capacity"] for values in found)
+    assert once == thrice and once["trained"] == 2048 and once["bits"] == 4096
+    assert once["coverage"]["adapted"] == 4 * 256 * 256
+    if stage == "dpo":
+        assert (once["signal"], once["signals"], once["needed"]) == ("row", 6, 6)
+    else:
+        assert once["signal"] == "token" and 6 < once["signals"] < found[0]["tokens"]
+    cai(*common, "--lora-targets", "all")
+    assert json.loads(capsys.readouterr().out)["capacity"]["trained"] == 303_104, "all-linear's"
+
+
 def test_a_dry_run_under_a_launcher_gives_the_memory_of_each_process(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
