@@ -67,6 +67,11 @@ def logits(hidden: Tensor, head: Head) -> Tensor:
     return out if head.softcap is None else head.softcap * torch.tanh(out / head.softcap)
 
 
+def chunk_size(device: torch.device, chunk: int | None = None) -> int:
+    """Positions to project at once on a device: `chunk`, where it is given."""
+    return chunk or (CHUNK_CPU if device.type == "cpu" else CHUNK)
+
+
 def token_logprobs(
     hidden: Tensor,
     head: Head,
@@ -84,7 +89,7 @@ def token_logprobs(
     if temperature <= 0:
         raise ValueError("temperature must be above 0")
     hidden = hidden.to(head.weight.dtype)
-    size = chunk or (CHUNK_CPU if hidden.device.type == "cpu" else CHUNK)
+    size = chunk_size(hidden.device, chunk)
     if head.trained and torch.is_grad_enabled():
         parts = [
             checkpoint(
