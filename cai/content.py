@@ -89,6 +89,14 @@ def shipped_template(name: str) -> Path | None:
     return _shipped_templates().get(name)
 
 
+def shipped_source(kind: str) -> str:
+    """The text of the shipped template of a kind, such as `critique`."""
+    path = shipped_template(f"{kind}.j2")
+    if path is None:
+        raise FileNotFoundError(f"the installation lacks its template {kind}.j2")
+    return path.read_text(encoding="utf-8")
+
+
 @cache
 def _shipped_templates() -> dict[str, Path]:
     return {p.name: p for p in (packaged() / "constitution" / "templates").glob("*.j2")}

@@ -178,13 +178,17 @@ class Feedback:
 
 @dataclass(frozen=True, slots=True)
 class Templates:
-    """Jinja sources of the user turns that each stage sends."""
+    """Jinja sources of the turns that each stage sends.
+
+    teach: empty for the shipped one, so that a constitution without its own keeps its digest.
+    """
 
     critique: str
     revise: str
     compare: str
     compare_cot: str
     contrast: str = field(default="", metadata={"digest": "where set"})
+    teach: str = field(default="", metadata={"digest": "where set"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,6 +78,7 @@ TEMPLATES = {
     "critique": "asks the critic", "revise": "asks the reviser", "compare": "asks the judge",
     "compare_cot": "asks the judge, with chain of thought",
     "contrast": "asks the generator to follow a principle, or to do the opposite",
+    "teach": "tells the teacher of `cai train distill` the principles, a list of titles",
 }  # fmt: skip
 
 

@@ -119,6 +119,7 @@ KEYS: dict[str, dict[str, str]] = {
         "compare": "The question about two responses.",
         "compare_cot": "The question about two responses, with chain of thought.",
         "contrast": "The prompt with an instruction to follow a principle, or to do the opposite.",
+        "teach": "The system message of the teacher in `cai train distill`.",
     },
     "ChangeFile": {
         "version": "The version with this change.",

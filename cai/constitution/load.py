@@ -25,6 +25,7 @@ from cai.content import (
     find_constitution,
     project_root,
     resolve,
+    shipped_source,
     shipped_template,
     shown,
 )
@@ -174,8 +175,8 @@ class Loader:
         self.note(contradictions(source, members, plan, feedback))
         if len(self._problems) > before:
             return None
-        missing = VARIABLES.keys() - parts.templates.keys()
-        shipped = {kind: _shipped(f"{kind}.j2") for kind in missing}
+        missing = VARIABLES.keys() - parts.templates.keys() - {"teach"}
+        shipped = {kind: shipped_source(kind) for kind in missing}
         templates = Templates(**parts.templates, **shipped)
         return convert.with_digest(
             Constitution(
@@ -314,10 +315,3 @@ def template_problems(text: str, file: str, kind: str) -> list[Problem]:
             hint = f"Put {{{{ {name} }}}} where the model should read it."
             problems.append(Problem(file, 1, 1, "C043", what, hint))
     return problems
-
-
-def _shipped(name: str) -> str:
-    path = shipped_template(name)
-    if path is None:
-        raise FileNotFoundError(f"the installation lacks its template {name}")
-    return path.read_text(encoding="utf-8")

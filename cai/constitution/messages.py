@@ -6,7 +6,10 @@ extends the conversation of the stage before, so that a backend can reuse its KV
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from cai.constitution.templates import render
+from cai.content import shipped_source
 from cai.types import Constitution, Message, Messages, Principle
 
 ANSWERS = ("A", "B")
@@ -89,6 +92,25 @@ def contrast(
         },
     )
     return (*prompt[:-1], Message("user", text))
+
+
+def taught(
+    constitution: Constitution, principles: Sequence[Principle], prompt: Messages
+) -> Messages:
+    """The prompt as a teacher reads it in distillation: behind a system message with principles.
+
+    The prompt's own system message, if it begins with one, follows in the same turn.
+    """
+    text = teaching_text(constitution, principles)
+    if prompt and prompt[0].role == "system":
+        return (Message("system", f"{text}\n\n{prompt[0].content}"), *prompt[1:])
+    return (Message("system", text), *prompt)
+
+
+def teaching_text(constitution: Constitution, principles: Sequence[Principle]) -> str:
+    """The system message of a teacher: these principles, by their titles."""
+    source = constitution.templates.teach or shipped_source("teach")
+    return render(source, {"principles": tuple(p.title for p in principles)}).strip()
 
 
 def after_reasoning(reasoning: str) -> str:

@@ -237,6 +237,7 @@ class TemplatesFile(StrictModel):
     compare: FileReference | None = None
     compare_cot: FileReference | None = None
     contrast: FileReference | None = None
+    teach: FileReference | None = None
 
 
 class ChangeFile(StrictModel):

@@ -56,6 +56,7 @@ VARIABLES: dict[str, tuple[frozenset[str], frozenset[str]]] = {
         frozenset({"prompt", "follow"}),
         frozenset({"principle", "wording"}),
     ),
+    "teach": (frozenset({"principles"}), frozenset()),
 }
 """Template kind → (variables it must use, variables it may use)."""
 
