@@ -61,7 +61,14 @@ if TYPE_CHECKING:
     from cai.pipeline.config import BuildConfig
     from cai.pipeline.judge import judge
     from cai.store.store import Store
-    from cai.training.config import DpoConfig, KtoConfig, PpoConfig, RewardConfig, SftConfig
+    from cai.training.config import (
+        DistillConfig,
+        DpoConfig,
+        KtoConfig,
+        PpoConfig,
+        RewardConfig,
+        SftConfig,
+    )
     from cai.training.model import load_model
     from cai.training.reward_model import RewardModel
     from cai.training.train import Callbacks, train
@@ -89,6 +96,7 @@ _HOMES = {
     "Constitution": "cai.types",
     "ContentError": "cai.errors",
     "DataError": "cai.errors",
+    "DistillConfig": "cai.training.config",
     "DpoConfig": "cai.training.config",
     "Generation": "cai.types",
     "GuardConfig": "cai.guard.config",
@@ -159,6 +167,7 @@ __all__ = [  # noqa: RUF022 — in the order of their use
     "DpoConfig",
     "KtoConfig",
     "PpoConfig",
+    "DistillConfig",
     "Callbacks",
     "train",
     "read_run",

@@ -17,14 +17,14 @@ ROOT = Path(__file__).parents[1]
 
 NAMES = {
     "AnswerRequest", "BudgetError", "BuildConfig", "CaiError", "Callbacks", "Comparison",
-    "Constitution", "ContentError", "DataError", "DpoConfig", "Generation", "GuardConfig",
-    "GuardError", "GuardedAnswer", "GuardedModel", "Interrupted", "Judgement", "KtoConfig",
-    "LocalBackend", "Manifest", "Message", "ModelEntry", "ModelError", "Models", "PpoConfig",
-    "Preference", "Principle", "Problem", "Prompt", "PromptError", "PromptFile", "Revision",
-    "RewardConfig", "RewardModel", "Sampling", "ScriptedBackend", "ServerBackend", "ServerError",
-    "SftConfig", "Store", "StoreError", "Trace", "TrainingError", "UsageError", "__version__",
-    "build", "export", "judge", "load_constitution", "load_model", "load_principle", "read_run",
-    "respond", "train",
+    "Constitution", "ContentError", "DataError", "DistillConfig", "DpoConfig", "Generation",
+    "GuardConfig", "GuardError", "GuardedAnswer", "GuardedModel", "Interrupted", "Judgement",
+    "KtoConfig", "LocalBackend", "Manifest", "Message", "ModelEntry", "ModelError", "Models",
+    "PpoConfig", "Preference", "Principle", "Problem", "Prompt", "PromptError", "PromptFile",
+    "Revision", "RewardConfig", "RewardModel", "Sampling", "ScriptedBackend", "ServerBackend",
+    "ServerError", "SftConfig", "Store", "StoreError", "Trace", "TrainingError", "UsageError",
+    "__version__", "build", "export", "judge", "load_constitution", "load_model",
+    "load_principle", "read_run", "respond", "train",
 }  # fmt: skip
 """Adding a name is a feature; removing one breaks users and needs a major version."""
 STATS = ("Proportion", "wilson", "Paired", "difference")

@@ -209,7 +209,7 @@ def _item(record: Trace | Comparison) -> AuditItem:
 
 
 class RolloutRun:
-    """The rollouts of a run of `cai train ppo`."""
+    """The rollouts of a run that learned from its own responses: `cai train ppo` or `distill`."""
 
     kind: RunKind = "rollouts"
     results: dict[str, Any] | None = None
@@ -227,14 +227,17 @@ class RolloutRun:
         if not self._file.is_file():
             raise DataError(
                 f"{shown(folder)} is a training run (stage {run.get('stage')}) without {ROLLOUTS}",
-                hint="`cai train ppo` alone writes it, from its first update on. Of the other"
-                " stages, audit the data that they were trained on.",
+                hint="`cai train ppo` and `distill` write it, from their first update on. Of the"
+                " other stages, audit the data that they were trained on.",
             )
-        rewards = [p["name"] for p in run.get("parents", []) if p.get("part") == "reward"]
+        paid_by = {
+            part: ", ".join(p["name"] for p in run.get("parents", []) if p.get("part") == part)
+            for part in ("reward", "constitution")
+        }
         self.facts = {
             "run": self.id,
             "base": str((run.get("base") or {}).get("name")),
-            "reward": ", ".join(rewards) or "unknown",
+            **({k: v for k, v in paid_by.items() if v} or {"reward": "unknown"}),
             "status": str(run.get("status")),
         }
         with self._lines() as file:

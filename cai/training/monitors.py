@@ -161,7 +161,7 @@ def kl_too_high(history: Sequence[Observation], bounds: AlarmBounds) -> str | No
         return None
     return (
         f"The policy has left its reference: KL {now:.1f} nats a response, the bound is"
-        f" {bounds.kl:g}. What it writes now is far outside of what the reward was made for."
+        f" {bounds.kl:g}. What it writes now is far from what it wrote at the start."
     )
 
 

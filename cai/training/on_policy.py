@@ -362,9 +362,15 @@ class OnPolicyTrainer(ABC):
     # -- watching -------------------------------------------------------------------------------
 
     def watch(
-        self, responses: Sequence[Response], rollout: Rollout, scores: Sequence[float]
+        self,
+        responses: Sequence[Response],
+        rollout: Rollout,
+        scores: Sequence[float],
+        details: Sequence[Mapping[str, Any]] | None = None,
     ) -> dict[str, float]:
         """Show the rollout to the monitors, log it for auditors, and return its metrics.
+
+        details: what else the log says of each response.
 
         If the monitors stop the run, `stopped` is set to their reason. If there is no alarm, the
         weights that wrote these responses become the last good ones.
@@ -378,7 +384,7 @@ class OnPolicyTrainer(ABC):
             weights = {n: whole(p).to("cpu", copy=True) for n, p in self.parameters.items()}
             self.last_good = LastGoodWeights(self.step, weights)
         if self.rollouts is not None:
-            rows = rollout_rows(self.step + 1, responses, scores, kl, second)
+            rows = rollout_rows(self.step + 1, responses, scores, kl, second, details)
             with store_errors(self.rollouts), self.rollouts.open("ab") as file:
                 file.writelines(map(json_line, rows))
         metrics = sampler_metrics | {

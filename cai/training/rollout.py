@@ -7,7 +7,7 @@ from: the same adapter, the same temperature, the whole vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -229,8 +229,12 @@ def rollout_rows(
     scores: Sequence[float],
     kl: Sequence[float],
     second_scores: Sequence[float] | None,
+    details: Sequence[Mapping[str, Any]] | None = None,
 ) -> list[dict[str, Any]]:
-    """The rows of `rollouts.jsonl` for one update; `second_scores`: the second reward's."""
+    """The rows of `rollouts.jsonl` for one update.
+
+    second_scores: the second reward's. details: what a method has to say of each response besides.
+    """
     return [
         {
             "update": update,
@@ -243,6 +247,7 @@ def rollout_rows(
             "tokens": len(response.ids),
             "ended": response.ended,
             **({} if second_scores is None else {"second_reward": second_scores[i]}),
+            **({} if details is None else details[i]),
         }
         for i, response in enumerate(responses)
     ]

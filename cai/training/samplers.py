@@ -42,6 +42,22 @@ class ResponseSampler(Protocol):
         ...
 
 
+def sample_shared(
+    prompts: DrawnPrompts, sample: Callable[[DrawnPrompts], list[Response]]
+) -> list[Response]:
+    """What `sample` returns for all prompts; each process samples to its share of them.
+
+    Their seeds are the prompts', so they do not depend on who samples them. Under sharded weights
+    all sample all of them: every token needs all processes anyway.
+    """
+    here = world()
+    if here.size == 1 or here.sharded:
+        return sample(prompts) if prompts else []
+    share = prompts[here.rank :: here.size]
+    parts = here.gather(sample(share) if share else [])
+    return [parts[i % here.size][i // here.size] for i in range(len(prompts))]
+
+
 class LocalSampler:
     """Samples with the trained weights. max_reasoning_tokens: of the reasoning before an answer."""
 
@@ -54,24 +70,12 @@ class LocalSampler:
         self.max_reasoning_tokens = max_reasoning_tokens
 
     def respond(self, prompts: DrawnPrompts, update: int) -> list[Response]:
-        """As in `ResponseSampler`; a process samples those to its share of the prompts.
-
-        Their seeds are the prompts', so they do not depend on who samples them. Under sharded
-        weights all sample all of them: every token needs all processes anyway.
-        """
-        s, here = self.settings, world()
-
-        def sample(some: DrawnPrompts) -> list[Response]:
-            return generate_responses(
-                self.backbone, self.policy, some, s.max_new_tokens, s.temperature, s.seed, update,
-                self.max_reasoning_tokens, s.rollout_slots,
-            )  # fmt: skip
-
-        if here.size == 1 or here.sharded:
-            return sample(prompts)
-        share = prompts[here.rank :: here.size]
-        parts = here.gather(sample(share) if share else [])
-        return [parts[i % here.size][i // here.size] for i in range(len(prompts))]
+        """As in `ResponseSampler`; a process samples those to its share of the prompts."""
+        s = self.settings
+        return sample_shared(prompts, lambda some: generate_responses(
+            self.backbone, self.policy, some, s.max_new_tokens, s.temperature, s.seed, update,
+            self.max_reasoning_tokens, s.rollout_slots,
+        ))  # fmt: skip
 
     def test(self, prompts: DrawnPrompts, logprobs: LogProbs) -> None:
         """No-op: there are no other weights."""

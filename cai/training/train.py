@@ -31,6 +31,7 @@ from cai.training.behaviour import make_monitor, monitor_facts, monitor_suites, 
 from cai.training.card import card
 from cai.training.checkpoint import load_tensors
 from cai.training.config import TrainConfig
+from cai.training.distill import DistillTrainer
 from cai.training.dpo import DpoTrainer
 from cai.training.examples import data_facts
 from cai.training.folder import RunFolder, lock, require_same_run, settings, validate_out
@@ -43,6 +44,7 @@ from cai.training.policy import resolve
 from cai.training.ppo import PpoTrainer
 from cai.training.processes import world
 from cai.training.reward import RewardTrainer
+from cai.training.rl import RlTrainer
 from cai.training.sft import SftTrainer
 from cai.training.sharding import assign
 from cai.training.trainer import StageTrainer
@@ -53,6 +55,7 @@ TRAINERS: Mapping[str, Callable[[Any, Sequence[Path]], StageTrainer]] = {
     "dpo": DpoTrainer.load,
     "kto": KtoTrainer.load,
     "ppo": PpoTrainer.load,
+    "distill": DistillTrainer.load,
 }
 """How each stage's trainer is made of its configuration and its data.
 
@@ -262,10 +265,8 @@ def _where_best(loop: Loop, out: Path) -> str:
 def _advice(trainer: StageTrainer, out: Path) -> str:
     """What helps most often after a stop."""
     if (out / ROLLOUTS).is_file():
-        return (
-            f"Look at {out / ROLLOUTS}. A higher --kl-coef or a lower --learning-rate helps most"
-            " often."
-        )
+        helps = "A higher --kl-coef or a lower" if isinstance(trainer, RlTrainer) else "A lower"
+        return f"Look at {out / ROLLOUTS}. {helps} --learning-rate helps most often."
     return "Look at what the data teaches; a lower --learning-rate or fewer --epochs may help."
 
 

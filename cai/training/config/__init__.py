@@ -6,7 +6,7 @@ command line is made. Contradictions are refused here, before anything is loaded
 
 from cai.training.config.base import DTYPES, LORA, SettingError, TrainConfig
 from cai.training.config.build import CONFIGS, build_config
-from cai.training.config.on_policy import OnPolicyConfig, PpoConfig, RlConfig
+from cai.training.config.on_policy import DistillConfig, OnPolicyConfig, PpoConfig, RlConfig
 from cai.training.config.rows import (
     DpoConfig,
     KtoConfig,
@@ -20,6 +20,7 @@ __all__ = [
     "CONFIGS",
     "DTYPES",
     "LORA",
+    "DistillConfig",
     "DpoConfig",
     "KtoConfig",
     "OnPolicyConfig",

@@ -26,9 +26,7 @@ class OnPolicyConfig(TrainConfig):
     warmup: float = option(
         0.0, "Warm-up: share of the updates in which the learning rate rises.", least=0, below=1
     )
-    updates: int = option(
-        50, "Number of updates: each trains for several epochs on one rollout.", least=1
-    )
+    updates: int = option(50, "Number of updates: each learns from one rollout.", least=1)
     prompts_per_update: int = option(
         32, "Rollout batch size: prompts answered in an update.", least=1
     )
@@ -180,3 +178,44 @@ class PpoConfig(RlConfig):
         if self.minibatches > self.prompts_per_update:
             most = self.prompts_per_update
             self._refuse("minibatches", f"must be at most the prompts of an update, {most}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillConfig(OnPolicyConfig):
+    """Settings of on-policy self-distillation (Ye et al. 2026, arXiv 2602.12275).
+
+    Fields are the options of `cai train distill` (`cai train distill --help` explains each). Raises
+    `UsageError` for a value out of range, and for settings that exclude each other.
+    """
+
+    stage: ClassVar[str] = "distill"
+    title: ClassVar[str] = "On-policy self-distillation"
+    summary: ClassVar[str] = (
+        "On-policy self-distillation: learn to answer as with the constitution in the prompt."
+    )
+    constitution: str | None = option(
+        None,
+        "A constitution: a file, or the name of one in the project or shipped with cai."
+        "  [default: that of cai.yaml, else `default`]",
+        short="-c",
+    )
+    teacher: str = option(
+        "revision",
+        "What the teacher reads besides the prompt. revision: the response, a critique of it under"
+        " a drawn principle, and the request to revise it. constitution: all principles, as a"
+        " system message. principle: a drawn one, as a system message.",
+        ("revision", "constitution", "principle"),
+    )
+    kl: str = option(
+        "reverse",
+        "Direction of the KL divergence. reverse: of the policy from the teacher, which takes up"
+        " what the teacher likes best. forward: of the teacher from the policy, which covers all"
+        " that the teacher may say.",
+        ("reverse", "forward"),
+    )
+    top_k: int | None = option(
+        None,
+        "Compare the K likeliest tokens, and all others as one.  [default: all tokens]",
+        least=1,
+    )
+    critique_tokens: int = option(96, "Longest critique in tokens.", least=1)
