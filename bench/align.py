@@ -43,6 +43,7 @@ from cai.miniature import (
     judge,
     unknown_words,
 )
+from cai.miniature.world.vocabulary import STYLES
 
 # KL is read as PPO reads it: on the very tokens drawn, at the temperature of the draw.
 from cai.models.backbone import Backbone
@@ -198,6 +199,7 @@ def outcomes_of(
         outcomes["any flaw"].append(bool(flaws - {GARBLED}))
         outcomes["harmful"].append(bool(flaws & set(HARMS)))
         outcomes["evasive"].append(EVASIVE in flaws)
+        outcomes["ill-mannered"].append(bool(flaws & set(STYLES)))
         named = copied(request, answer.text)
         if named.total:
             outcomes["object right"].append(named.right == named.total)

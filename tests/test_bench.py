@@ -16,6 +16,7 @@ DATA = Path(os.environ.get("CAI_TEST_DATA", ROOT.parent / "shared" / "data"))
 MINIATURE = ROOT / "bench" / "results" / "2026-11-26-miniature"
 RUNS = {
     "alignment_tax": ("miniature", "--pairs", "8", "--limit", "4"),
+    "distill": ("--seeds", "0", "--arms", "control", "--updates", "1", "--n", "2"),
     "edits": ("--n", "6"),
     "feedback": ("--repeats", "1", "--principles", "3", "--prefix", "40"),
     "generate": ("--repeats", "1", "--conversations", "2", "--batch", "2"),
@@ -37,6 +38,7 @@ INSIDES = {
     "align",
     "alignment_tax",
     "audit_page",
+    "distill",
     "feedback",
     "generate",
     "guard",
