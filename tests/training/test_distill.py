@@ -55,24 +55,37 @@ def response(base: Backbone, text: str, ids: Sequence[int]) -> Response:
     return Response(encoded, tuple(ids), base.encoder.tokenizer.decode(ids), ended=True)
 
 
-def logprobs_after(base: Backbone, adapter: str | None, ids: Sequence[int], count: int) -> Tensor:
+def merged(logprobs: Tensor, k: int) -> Tensor:
+    """The first k tokens, and all others as one."""
+    rest = logprobs[:, k:].exp().sum(1, keepdim=True).log()
+    return torch.cat([logprobs[:, :k], rest], 1)
+
+
+def logprobs_after(
+    base: Backbone, adapter: str | None, ids: Sequence[int], count: int, temperature: float
+) -> Tensor:
     """log p of all tokens before each of the last `count` ids, from full logits: [count, V]."""
     with torch.no_grad(), base.using(adapter):
         out = base.model(torch.tensor([ids])).logits[0]
-    logprobs: Tensor = out[len(ids) - count - 1 : -1].log_softmax(-1)
+    logprobs: Tensor = (out[len(ids) - count - 1 : -1] / temperature).log_softmax(-1)
     return logprobs
 
 
 # -- what is compared ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kl", ["reverse", "forward"])
-def test_each_token_is_compared_behind_each_side_s_own_prompt(kl: str) -> None:
+@pytest.mark.parametrize(
+    ("kl", "temperature", "top_k"),
+    [("reverse", 1.0, None), ("forward", 0.7, None), ("reverse", 1.0, 2)],
+)
+def test_each_token_is_compared_behind_each_side_s_own_prompt(
+    kl: str, temperature: float, top_k: int | None
+) -> None:
     """Against full logits, row by row. The tokens that end a turn count, and so do several."""
     base = backbone()
     add_trained(base, "start", seed=4)
     policy = adapter_state(base, "policy")
-    trained = trainer(base, kl=kl, reference="start")
+    trained = trainer(base, kl=kl, temperature=temperature, top_k=top_k, reference="start")
     end = base.encoder.turn_end_id
     assert end is not None
     responses = [
@@ -83,9 +96,12 @@ def test_each_token_is_compared_behind_each_side_s_own_prompt(kl: str) -> None:
     lessons = [Lesson((7, 8, 9)), Lesson(tuple(range(30, 60))), Lesson((11,))]
     ours = trained.scorer.kl(responses, lessons)
     for value, r, lesson in zip(ours.tolist(), responses, lessons, strict=True):
-        p = logprobs_after(base, "policy", (*r.prompt.ids, *r.ids), len(r.ids))
-        q = logprobs_after(base, "start", (*lesson.ids, *r.ids), len(r.ids))
+        p = logprobs_after(base, "policy", (*r.prompt.ids, *r.ids), len(r.ids), temperature)
+        q = logprobs_after(base, "start", (*lesson.ids, *r.ids), len(r.ids), temperature)
         first, second = (p, q) if kl == "reverse" else (q, p)
+        if top_k is not None:
+            order = first.argsort(dim=1, descending=True)
+            first, second = (merged(x.gather(1, order), top_k) for x in (first, second))
         expected = (first.exp() * (first - second)).sum().item()
         assert value == pytest.approx(expected, rel=1e-4) and value > 0.1
     ours.sum().backward()
