@@ -111,6 +111,7 @@ def dpo(backbone: Backbone, pairs: Sequence[EncodedPair]) -> dict[str, Any]:
 def gaps(objective: DpoObjective, pairs: Sequence[EncodedPair]) -> list[float]:
     """|log π − log π_ref| of each response."""
     policy, reference = objective._logprobs(pairs)
+    assert reference is not None
     differences: list[float] = (policy.detach() - reference).abs().flatten().tolist()
     return differences
 

@@ -35,8 +35,8 @@ def reference_of(config: RowsConfig, policy: Policy) -> Reference:
 class ReferencedTrainer(OfflineTrainer[ExampleT]):
     """An `OfflineTrainer` with a reference model.
 
-    reads: the conversations of examples that the reference reads. noise, before_batch: as in
-    `RowsTrainer`.
+    reference: None for a loss that needs none. reads: the conversations of examples that it reads.
+    noise, before_batch: as in `RowsTrainer`.
     """
 
     def __init__(
@@ -45,10 +45,10 @@ class ReferencedTrainer(OfflineTrainer[ExampleT]):
         policy: Policy,
         objective: Objective[ExampleT],
         examples: Examples[ExampleT],
-        reference: Reference,
+        reference: Reference | None,
         reads: Callable[[Sequence[ExampleT]], list[Tokens]],
         *,
-        noise: Measure[ExampleT],
+        noise: Measure[ExampleT] | None,
         before_batch: BeforeBatch[ExampleT] | None = None,
     ) -> None:
         super().__init__(
@@ -59,11 +59,15 @@ class ReferencedTrainer(OfflineTrainer[ExampleT]):
 
     def prepare(self, progress: OnProgress) -> None:
         """As in `StageTrainer`: compute the reference log-probabilities of all rows."""
+        if self.reference is None:
+            return
         for examples in filter(None, (self.train, self.test)):
             self.reference.prepare(self._reads(examples), progress)
 
     def prepare_steps(self, steps: int) -> float:
         """As in `StageTrainer`: compute the reference log-probabilities of these steps' rows."""
+        if self.reference is None:
+            return 1.0
         some = [row for i in range(min(steps, self.steps)) for row in self._batch(self.step + i)]
         self.reference.compute_logprobs(self._reads(some))
         return len(some) / (len(self.train) + len(self.test))
@@ -80,33 +84,50 @@ class CollapseWatch:
     What is watched is β·Δ of the responses to learn, which compares the same rows under both, as
     the mean of the last few batches: one alone may hold an odd row.
 
-    name: of those responses, such as "chosen". advice: what helps.
+    name: of those responses, such as "chosen". advice: what helps. from_start: there is no
+    reference, and the rewards of the first batches stand for it.
     """
 
     FALL = 0.5
     """Nats a token below the reference at which it warns."""
     BATCHES = 4
 
-    def __init__(self, beta: float, tokens_per_response: float, name: str, advice: str) -> None:
+    def __init__(
+        self,
+        beta: float,
+        tokens_per_response: float,
+        name: str,
+        advice: str,
+        *,
+        from_start: bool = False,
+    ) -> None:
         self._unit = beta * tokens_per_response
         self._name = name
         self._advice = advice
-        self._falls: deque[float] = deque(maxlen=self.BATCHES)
+        self._from_start = from_start
+        self._start: float | None = None if from_start else 0.0
+        self._rewards: deque[float] = deque(maxlen=self.BATCHES)
         self.warned = False
 
     def __call__(self, reward: float | None) -> str | None:
-        """Add a batch's mean β·Δ; None where it has no such response.
+        """Add a batch's mean reward, β·Δ; None where it has no such response.
 
         Returns the warning the first time that it is due, else None.
         """
         if reward is None:
             return None
-        self._falls.append(-reward / self._unit)
-        fall = sum(self._falls) / len(self._falls)
-        if self.warned or len(self._falls) < self.BATCHES or fall < self.FALL:
+        self._rewards.append(reward)
+        if len(self._rewards) < self.BATCHES:
+            return None
+        mean = sum(self._rewards) / self.BATCHES
+        if self._start is None:
+            self._start = mean
+        fall = (self._start - mean) / self._unit
+        if self.warned or fall < self.FALL:
             return None
         self.warned = True
+        than = "in the first steps" if self._from_start else "to the reference"
         return (
-            f"The {self._name} responses are {fall:.2f} nats a token less likely than to the"
-            f" reference: the model may say neither. Try {self._advice}."
+            f"The {self._name} responses are {fall:.2f} nats a token less likely than {than}:"
+            f" the model may say neither. Try {self._advice}."
         )

@@ -196,6 +196,49 @@ def test_dpo_against_its_reference(
     agree(results, torch.stack(losses).mean(), parameters, figures)
 
 
+@pytest.mark.parametrize("micro_tokens", [WHOLE, PAIRS])
+@pytest.mark.parametrize("soft", [True, False])
+@pytest.mark.parametrize("loss", ["ipo", "robust", "simpo"])
+def test_dpo_s_relatives(bone: Backbone, loss: str, soft: bool, micro_tokens: int) -> None:
+    """The mean over pairs of p·L(chosen wins) + (1 − p)·L(rejected wins) − 0.4·log π(chosen)/n:
+
+    - IPO: (h − 1/(2β))² of h = Δ(chosen)/tokens − Δ(rejected)/tokens
+    - robust: (0.8·(−log σ(z)) − 0.2·(−log σ(−z))) / 0.6 of z = β(Δ(chosen) − Δ(rejected))
+    - SimPO: −log σ(β·log π(chosen)/tokens − β·log π(rejected)/tokens − 0.7), without a reference
+    """
+    beta, parameters = {"ipo": 0.4, "robust": 0.3, "simpo": 2.0}[loss], bone.trainable()
+    reference = None if loss == "simpo" else LiveReference(bone, "reference")
+    objective = DpoObjective(
+        bone, reference, beta, soft, 0.4, loss_type=loss, margin=0.7, label_smoothing=0.2
+    )
+    results = one_batch(objective, pairs(), parameters, micro_tokens, bone)
+    losses, sums = [], torch.zeros(2)
+    for pair in pairs():
+        sides = pair.chosen, pair.rejected
+        now = [oracle.sequence_logprob(bone, "policy", side) for side in sides]
+        before = [oracle.sequence_logprob(bone, "reference", side).detach() for side in sides]
+        if loss == "simpo":
+            rewards = [beta * x / side.counted for x, side in zip(now, sides, strict=True)]
+        elif loss == "ipo":
+            rewards = [
+                beta * (x - y) / side.counted for x, y, side in zip(now, before, sides, strict=True)
+            ]
+        else:
+            rewards = [beta * (x - y) for x, y in zip(now, before, strict=True)]
+        d, p = rewards[0] - rewards[1], label_of(pair, soft)
+        of: dict[str, Any] = {
+            "ipo": lambda d: (d / 0.4 - 1 / 0.8) ** 2,
+            "robust": lambda d: (0.2 * oracle.log_sigmoid(-d) - 0.8 * oracle.log_sigmoid(d)) / 0.6,
+            "simpo": lambda d: -oracle.log_sigmoid(d - 0.7),
+        }
+        both = p * of[loss](d) + (1 - p) * of[loss](-d)
+        losses.append(both - 0.4 * now[0] / pair.chosen.counted)
+        sums += torch.stack(rewards).detach()
+    figures = {"chosen_reward": sums[0].item() / 5, "rejected_reward": sums[1].item() / 5}
+    figures["margin"] = figures["chosen_reward"] - figures["rejected_reward"]
+    agree(results, torch.stack(losses).mean(), parameters, figures)
+
+
 def labelled(count: int = 5) -> list[EncodedLabel]:
     """Rows of both kinds with weights of their own, each with a response to another's prompt."""
     weights = (1.0, 2.0, 0.5, 1.0, 3.0)

@@ -294,6 +294,15 @@ def test_a_falling_likelihood_is_told_once() -> None:
     assert single(-9.0) is None
 
 
+def test_without_a_reference_the_first_batches_stand_for_it() -> None:
+    """SimPO's rewards are β nats a token: the first four have a mean of −2 at β = 2, so that −3
+    is half a nat a token less. A batch without such a response says nothing."""
+    watch = CollapseWatch(2.0, 1.0, "chosen", "--nll 0.2", from_start=True)
+    assert [watch(reward) for reward in (-1.0, -2.0, None, -3.0, -2.0)] == [None] * 5
+    assert [watch(reward) for reward in (-2.9, -2.9, -2.9)] == [None] * 3
+    assert "0.50 nats a token less likely than in the first steps" in (watch(-3.3) or "")
+
+
 def test_full_training_writes_a_model(data: Path, tmp_path: Path) -> None:
     """All weights move, and the folder loads as any model does."""
     out = tmp_path / "full"

@@ -441,11 +441,14 @@ def dpo_side(
     reference: str | None,
     probability: float | None = None,
     nll: float = 0.0,
+    beta: float = 0.1,
+    **more: Any,
 ) -> Side:
     rows = pairs(bone, probability)
     stored = StoredReference(bone, reference, "start", 512, folder / f"cache-{reference}")
     stored.prepare(both_sides(rows), lambda done, total: None)
-    return Side(DpoObjective(bone, stored, 0.1, nll=nll), rows, bone.trainable(), bone)
+    objective = DpoObjective(bone, stored, beta, nll=nll, **more)
+    return Side(objective, rows, bone.trainable(), bone)
 
 
 def dpo_peer(start: Path, reference: str | None, order: Sequence[int], **more: Any) -> Any:
@@ -455,7 +458,7 @@ def dpo_peer(start: Path, reference: str | None, order: Sequence[int], **more: A
     model = deepcopy(tiny())
     trainer = trl.DPOTrainer(
         adapted(model, start) if reference else model,
-        args=settings(trl.DPOConfig, start.parent, beta=0.1, **more),
+        args=settings(trl.DPOConfig, start.parent, **({"beta": 0.1} | more)),
         train_dataset=pair_rows(order),
         processing_class=words(),
         **own,
@@ -495,6 +498,51 @@ def test_dpo_trajectory_with_nll(bone: Backbone, start: Path) -> None:
     mixed = {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, 0.2]}
     singly = {"per_device_train_batch_size": 1, "gradient_accumulation_steps": BATCH}
     steps_agree(side, dpo_peer(start, None, order, **mixed, **singly), ours)
+
+
+@pytest.mark.parametrize("reference", [None, "reference"])
+@pytest.mark.parametrize(
+    ("loss", "beta", "epsilon"), [("ipo", 0.1, 0.0), ("ipo", 0.7, 0.0), ("robust", 0.3, 0.2)]
+)
+def test_ipo_and_robust_dpo_on_one_batch(
+    bone: Backbone, start: Path, reference: str | None, loss: str, beta: float, epsilon: float
+) -> None:
+    side = dpo_side(
+        bone, start.parent, reference, beta=beta, loss_type=loss, label_smoothing=epsilon
+    )
+    theirs = {"loss_type": [loss], "label_smoothing": epsilon, "beta": beta}
+    one_batch_agrees(side, dpo_peer(start, reference, range(len(TALKS)), **theirs, **WHOLE))
+
+
+def test_trajectories_of_ipo_and_robust_dpo(bone: Backbone, start: Path) -> None:
+    side = dpo_side(bone, start.parent, "reference", loss_type="ipo")
+    order, ours = side.train(start.parent)
+    steps_agree(side, dpo_peer(start, "reference", order, loss_type=["ipo"], **PIECES), ours)
+
+
+@pytest.mark.parametrize(("beta", "gamma"), [(2.0, 0.0), (2.5, 1.4)])
+def test_simpo_on_one_batch(bone: Backbone, start: Path, beta: float, gamma: float) -> None:
+    """Its trainer, of an earlier make, reads chats as text; its end token is the template's, or
+    it would add one."""
+    cpo = pytest.importorskip("trl.experimental.cpo")
+    tokenizer = words()
+    tokenizer.eos_token = tokenizer.pad_token = "<|eot_id|>"
+    trainer = cpo.CPOTrainer(
+        adapted(deepcopy(tiny()), start),
+        args=settings(
+            cpo.CPOConfig, start.parent, loss_type="simpo", cpo_alpha=0.0, beta=beta,
+            simpo_gamma=gamma, remove_unused_columns=False, **WHOLE,
+        ),
+        train_dataset=pair_rows(range(len(TALKS))),
+        processing_class=tokenizer,
+    )  # fmt: skip
+    objective = DpoObjective(bone, None, beta, loss_type="simpo", margin=gamma)
+    side = Side(objective, pairs(bone), bone.trainable(), bone)
+    for pair, row in zip(side.examples, trainer.train_dataset, strict=True):
+        for ours, name in ((pair.chosen, "chosen"), (pair.rejected, "rejected")):
+            assert list(ours.ids) == row[f"{name}_input_ids"]
+            assert list(ours.response) == [label != -100 for label in row[f"{name}_labels"]]
+    one_batch_agrees(side, trainer)
 
 
 # -- KTO ------------------------------------------------------------------------------------------

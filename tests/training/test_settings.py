@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 
+from cai.errors import UsageError
 from cai.models.backbone import Backbone
 from cai.models.heads import ScalarHead
 from cai.training.batches import Tokens
@@ -23,8 +24,9 @@ from cai.training.kto import KtoObjective
 from cai.training.offline import OfflineTrainer
 from cai.training.pairs import EncodedPair
 from cai.training.policy import resolve
+from cai.training.reference import LiveReference, StoredReference
 from cai.training.reward import RewardObjective
-from cai.training.train import make_trainer
+from cai.training.train import make_trainer, train
 from tests.models.fresh import adapter_state, load_adapter_state
 from tests.training import oracle
 
@@ -133,6 +135,103 @@ def test_of_dpo(change: dict[str, Any], pairs: Path) -> None:
                 - change.get("nll", 0.0) * likelihood
             )
     assert loss_of(trainer) == pytest.approx(sum(losses) / 3, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("change", "reached"),
+    [
+        ({}, ("sigmoid", 0.1, 0.0, 0.0)),
+        ({"loss": "ipo"}, ("ipo", 0.1, 0.0, 0.0)),
+        ({"loss": "ipo", "beta": 0.7}, ("ipo", 0.7, 0.0, 0.0)),
+        ({"loss": "simpo"}, ("simpo", 2.0, 1.0, 0.0)),
+        ({"loss": "simpo", "beta": 2.5, "margin": 0.3}, ("simpo", 2.5, 0.3, 0.0)),
+        ({"loss": "simpo", "margin": 0.0}, ("simpo", 2.0, 0.0, 0.0)),
+        ({"loss": "robust"}, ("robust", 0.1, 0.0, 0.1)),
+        ({"loss": "robust", "label_smoothing": 0.3}, ("robust", 0.1, 0.0, 0.3)),
+    ],
+    ids=str,
+)
+def test_which_loss_of_dpo(
+    change: dict[str, Any], reached: tuple[str, float, float, float], pairs: Path
+) -> None:
+    """A loss's own settings reach it, with their defaults; the first loss is that loss's own."""
+    trainer, bone = first_step(DpoConfig(**SMALL, **change), pairs)
+    objective = trainer.objective
+    assert isinstance(objective, DpoObjective)
+    name, beta, margin, smoothing = reached
+    assert (objective.loss_type, objective.beta) == (name, beta)
+    assert (objective.margin, objective.label_smoothing) == (margin, smoothing)
+    losses = []
+    with torch.no_grad():
+        for pair in trainer.train:
+            _, p, _ = PAIRS[line_of(pair)]
+            sides = pair.chosen, pair.rejected
+            policy = [oracle.sequence_logprob(bone, "policy", side) for side in sides]
+            base = [oracle.sequence_logprob(bone, None, side) for side in sides]
+            by_token = [side.counted if name in ("ipo", "simpo") else 1 for side in sides]
+            rewards = [
+                beta * (now - (0 if name == "simpo" else was)) / n
+                for now, was, n in zip(policy, base, by_token, strict=True)
+            ]
+            d = rewards[0] - rewards[1]
+            if name == "ipo":
+                h, target = d / beta, 1 / (2 * beta)
+                losses.append((p * (h - target) ** 2 + (1 - p) * (h + target) ** 2).item())
+            elif name == "simpo":
+                losses.append(
+                    -(p * oracle.log_sigmoid(d - margin)
+                      + (1 - p) * oracle.log_sigmoid(-d - margin)).item()
+                )  # fmt: skip
+            else:
+                scale = 1 - 2 * smoothing
+                right, wrong = (1 - smoothing) / scale, smoothing / scale
+                losses.append(binary(d, p) * right - binary(-d, p) * wrong)
+    assert loss_of(trainer) == pytest.approx(sum(losses) / 3, rel=1e-4)
+
+
+def test_simpo_has_no_reference_model(
+    pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither is one kept nor anything read before the first step; all weights or an adapter."""
+    sft = tmp_path / "sft"
+    train(SftConfig(**SMALL, max_steps=1), [pairs], sft)
+    monkeypatch.setattr(StoredReference, "_compute", never_called)
+    monkeypatch.setattr(LiveReference, "__call__", never_called)
+    monkeypatch.setattr(Backbone, "freeze_reference", never_called)
+    own = SMALL | {"lora_r": None, "max_steps": 1}
+    for name, more in (("adapter", {"adapter": str(sft)}), ("full", {"full": True})):
+        config = DpoConfig(**own, **more, loss="simpo", learning_rate=1e-5)
+        trainer = make_trainer(resolve(config), [pairs])
+        adapters = set() if trainer.backbone.full else set(trainer.backbone.model.peft_config)
+        assert adapters <= {"policy"}
+        results = train(config, [pairs], tmp_path / name)
+        assert "noise_floor" not in results
+        (line,) = (tmp_path / name / "metrics.jsonl").read_text().splitlines()
+        assert json.loads(line)["chosen_reward"] < 0
+
+
+def never_called(*arguments: object, **options: object) -> None:
+    raise AssertionError("a reference model is read")
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"margin": 0.5}, "margin is 0.5; it has no place beside --loss sigmoid: only simpo"),
+        ({"margin": 0.0, "loss": "ipo"}, "margin is 0.0; it has no place beside --loss ipo"),
+        ({"label_smoothing": 0.2}, "label_smoothing is 0.2; it has no place beside --loss sigmoid"),
+        ({"label_smoothing": 0.2, "loss": "simpo"}, "beside --loss simpo: only robust reads it"),
+        (
+            {"label_smoothing": 0.5, "loss": "robust"},
+            "label_smoothing is 0.5; it must be 0 or more",
+        ),
+        ({"loss": "hinge"}, "loss is 'hinge'; it must be"),
+    ],
+    ids=str,
+)
+def test_settings_of_another_loss_are_refused(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        DpoConfig(**settings)
 
 
 RESPONSES = [("Hello?", GOOD, True), ("What is bread?", BAD, False), ("Why is it so?", BAD, False)]

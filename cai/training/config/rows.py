@@ -108,13 +108,48 @@ class DpoConfig(PairsConfig):
     summary: ClassVar[str] = "Direct preference optimisation against a reference model."
     rates: ClassVar[tuple[float, float]] = (5e-5, 5e-7)
     learning_rate: float | None = rate_option(*rates)
-    beta: float = option(
-        0.1, "DPO's beta: how strongly the policy is kept near the reference model.", above=0
+    loss: str = option(
+        "sigmoid",
+        "The loss: DPO's own (sigmoid), IPO's, which is drawn to a margin and no further, SimPO's,"
+        " which is normalised by length and needs no reference model, or robust DPO's, for labels"
+        " of which a known share is wrong.",
+        ("sigmoid", "ipo", "simpo", "robust"),
+    )
+    beta: float | None = option(
+        None,
+        "DPO's beta: how strongly the policy is kept near the reference model. In SimPO the scale"
+        " of its rewards.  [default: 0.1, with --loss simpo 2]",
+        above=0,
+    )
+    margin: float | None = option(
+        None,
+        "SimPO's gamma: by how much the better response ought to lead.  [default: 1]",
+        least=0,
+    )
+    label_smoothing: float | None = option(
+        None,
+        "Robust DPO's epsilon: the share of labels that are thought to be wrong.  [default: 0.1]",
+        least=0,
+        below=0.5,
     )
     nll: float = option(
         0.0, "Weight of an added negative log-likelihood loss on the chosen response.", least=0
     )
     packing: bool = option(False, "Pack several conversations into a row; none attends to another.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, loss, default in (
+            ("margin", "simpo", 1.0),
+            ("label_smoothing", "robust", 0.1),
+        ):
+            value = getattr(self, name)
+            if self.loss != loss and value is not None:
+                self._refuse(name, f"has no place beside --loss {self.loss}: only {loss} reads it")
+            if self.loss == loss and value is None:
+                object.__setattr__(self, name, default)
+        if self.beta is None:
+            object.__setattr__(self, "beta", 2.0 if self.loss == "simpo" else 0.1)
 
 
 @dataclass(frozen=True, kw_only=True)
