@@ -14,6 +14,7 @@ from cai.data.export import export
 from cai.data.labels import comparison_labels, trace_labels
 from cai.data.training import LabelledRow, read_labelled, training_files
 from cai.data.verdicts import Verdict, VerdictFile
+from cai.data.verify import verify
 from cai.errors import DataError
 from cai.store.store import Store
 from cai.types import Check, Judgement, Label, LabelledResponse, Revision, Scores, SetAside
@@ -212,6 +213,14 @@ def test_a_run_s_labels_are_read(built: Path) -> None:
     }  # fmt: skip
     assert [row.trace for row in rows] == ["", "", "t-p00", "t-p01"]
     assert rows[1].principle_ids == ("kind",) and rows[1].origin == "comparison"
+
+
+def test_a_label_of_another_response_is_found(built: Path) -> None:
+    file = built / "labels.jsonl"
+    file.write_text(file.read_text().replace("Better p00", "Better q00"))
+    with Store.open(built.parent / "store.sqlite", read_only=True) as store:
+        problems = verify(built, store).problems
+    assert any(p == "labels.jsonl:3: a response is not one of t-p00" for p in problems), problems
 
 
 def test_a_run_that_labels_nothing_is_read_by_its_pairs(tmp_path: Path) -> None:

@@ -292,6 +292,24 @@ def test_sides_follow_the_configuration() -> None:
     assert [row.table for row in none.rows(trace("p"))] == ["labels"]  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize(
+    ("mode", "parts"),
+    [("pointwise", ["final", "first"]), ("contrast", ["final", "first"]), ("letters", ["final"])],
+)
+def test_a_judged_trace_labels_its_first_response_where_the_judge_went_by_single_ones(
+    mode: str, parts: list[str]
+) -> None:
+    """Where pairs are made by contrast, revisions are judged pointwise."""
+    settings = run()
+    settings.constitution["feedback"] = {"mode": mode}
+    (verdict,) = comparison("j").judgements
+    verdict = replace(verdict, scores=(verdict.scores[0], verdict.scores[0]))
+    judged = replace(trace("p"), label=Label(0.8, (verdict,)))
+    rows = ExportSettings.of(settings).rows(judged)
+    labels = [r for r in rows if isinstance(r, ExportedRow) and r.table == "labels"]
+    assert [row.values["origin"] for row in labels] == parts
+
+
 def test_values_of_rows() -> None:
     sides = ExportSettings.of(run(sft_share=1.0, test_share=0.0))
     row, label = sides.rows(trace("p"))

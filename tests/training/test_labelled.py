@@ -140,7 +140,7 @@ def test_held_out_rows_of_one_kind_are_measured(tmp_path: Path) -> None:
     train_file = write(tmp_path / "a.jsonl", True, False, True)
     test_file = write(tmp_path / "a.test.jsonl", True, prompt="And what of {}?")
     out = tmp_path / "kto"
-    train(KtoConfig(**SMALL, max_steps=1), [train_file, test_file], out)
+    train(KtoConfig(**SMALL | {"batch_size": 3}, max_steps=1), [train_file, test_file], out)
     (held_out,) = (row for row in rows(out / "metrics.jsonl") if row["held_out"])
     assert held_out["desirable"] == 1 and held_out["undesirable"] == 0
     assert "desirable_reward" in held_out and "undesirable_reward" not in held_out

@@ -210,6 +210,27 @@ def test_simpo_has_no_reference_model(
         assert json.loads(line)["chosen_reward"] < 0
 
 
+@pytest.mark.parametrize(
+    ("loss", "reward", "warns"),
+    [
+        ("sigmoid", -0.1 * 0.6 * 12, True),  # of the pairs' chosen responses, 12 tokens or fewer
+        ("ipo", -0.1 * 0.6, True),
+        ("simpo", -2.0 * 0.6, False),  # that is where it started
+        ("ipo", -0.1 * 0.4, False),
+    ],
+)
+def test_the_warning_of_a_collapse_goes_by_the_loss_s_rewards(
+    loss: str, reward: float, warns: bool, pairs: Path
+) -> None:
+    """Half a nat a token below the reference: β times the length in DPO, β alone in IPO."""
+    trainer, _ = first_step(DpoConfig(**SMALL, loss=loss), pairs)
+    said = [trainer.warn({"chosen_reward": reward}) for _ in range(4)]
+    assert any(said) == warns
+    if loss == "simpo":
+        fallen = [trainer.warn({"chosen_reward": reward - 2.0 * 0.6}) for _ in range(4)]
+        assert "than in the first steps" in (fallen[-1] or "")
+
+
 def never_called(*arguments: object, **options: object) -> None:
     raise AssertionError("a reference model is read")
 
