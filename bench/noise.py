@@ -126,7 +126,7 @@ def ppo(backbone: Backbone, prompts: Sequence[cai.Prompt]) -> dict[str, Any]:
         value_head=ScalarHead(backbone.hidden_size, 0, std=0.0),
     )  # fmt: skip
     responses = trainer.sample_responses()
-    parts = [trainer._minibatches(len(responses), epoch) for epoch in range(2)]
+    parts = [trainer.minibatches(len(responses), epoch) for epoch in range(2)]
     first, same, other = (
         trainer.evaluate_rollout(responses, [0.0] * len(responses), part)
         for part in (parts[0], parts[0], parts[1])

@@ -67,6 +67,7 @@ if TYPE_CHECKING:
         KtoConfig,
         PpoConfig,
         RewardConfig,
+        RlooConfig,
         SftConfig,
     )
     from cai.training.model import load_model
@@ -121,6 +122,7 @@ _HOMES = {
     "PromptFile": "cai.data.prompts",
     "Revision": "cai.types",
     "RewardConfig": "cai.training.config",
+    "RlooConfig": "cai.training.config",
     "RewardModel": "cai.training.reward_model",
     "Sampling": "cai.types",
     "ScriptedBackend": "cai.backends.scripted",
@@ -172,6 +174,7 @@ __all__ = [  # noqa: RUF022 — in the order of their use
     "train",
     "read_run",
     "RewardModel",
+    "RlooConfig",
     "GuardConfig",
     "GuardedModel",
     "AnswerRequest",

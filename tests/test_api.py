@@ -21,8 +21,9 @@ NAMES = {
     "GuardConfig", "GuardError", "GuardedAnswer", "GuardedModel", "Interrupted", "Judgement",
     "KtoConfig", "LocalBackend", "Manifest", "Message", "ModelEntry", "ModelError", "Models",
     "PpoConfig", "Preference", "Principle", "Problem", "Prompt", "PromptError", "PromptFile",
-    "Revision", "RewardConfig", "RewardModel", "Sampling", "ScriptedBackend", "ServerBackend",
-    "ServerError", "SftConfig", "Store", "StoreError", "Trace", "TrainingError", "UsageError",
+    "Revision", "RewardConfig", "RewardModel", "RlooConfig", "Sampling", "ScriptedBackend",
+    "ServerBackend", "ServerError", "SftConfig", "Store", "StoreError", "Trace", "TrainingError",
+    "UsageError",
     "__version__", "build", "export", "judge", "load_constitution", "load_model",
     "load_principle", "read_run", "respond", "train",
 }  # fmt: skip

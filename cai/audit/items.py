@@ -22,6 +22,7 @@ from cai.audit.flags import (
 )
 from cai.data.counts import is_near_tie
 from cai.digest import digest
+from cai.pipeline.pointwise import probability_of
 from cai.stats import spread
 from cai.types import Comparison, Generation, Message, Revision, Trace
 
@@ -34,14 +35,14 @@ _KEY_DIGITS = 24
 class AuditItem:
     """One thing to judge.
 
-    key: digest of what is shown. id: the record's; a rollout's is `update.prompt-id`, an answer's
-    `model/suite/item`. principles: ids of those that took part; of an answer, those that its judge
-    finds broken. doubt: how much speaks for reading it first, 0 and up. judge: the model's own
-    judgement, None if it has made none: of a trace, whether the final check finds nothing wrong; of
-    a comparison, whether the first response is better; of an answer, whether it is good. prompt:
-    its messages. values: all else that is shown, by kind; every text in it is data, never markup.
-    by_round: the flags of each round. source: where the prompt stands. inputs: what each model call
-    received, by its part of `values`.
+    key: digest of what is shown. id: the record's; a rollout's is `update.prompt-id`, with a
+    number from the prompt's second response on, an answer's `model/suite/item`. principles: ids of
+    those that took part; of an answer, those that its judge finds broken. doubt: how much speaks
+    for reading it first, 0 and up. judge: the model's own judgement, None if it has made none: of a
+    trace, whether the final check finds nothing wrong; of a comparison, whether the first response
+    is better; of an answer, whether it is good. prompt: its messages. values: all else that is
+    shown, by kind; every text in it is data, never markup. by_round: the flags of each round.
+    source: where the prompt stands. inputs: what each model call received, by its part of `values`.
     """
 
     key: str
@@ -157,7 +158,7 @@ def comparison_item(comparison: Comparison) -> AuditItem:
 
 
 def rollout_item(row: Mapping[str, Any]) -> AuditItem:
-    """A row of PPO's `rollouts.jsonl`: a response with its score and its KL.
+    """A row of `rollouts.jsonl`: a response with its score, what that is made of, and its KL.
 
     Raises `KeyError`, `TypeError` or `ValueError` where a value is missing or of another kind.
     """
@@ -177,14 +178,33 @@ def rollout_item(row: Mapping[str, Any]) -> AuditItem:
         "kl": kl,
         "second_reward": None if row.get(second) is None else _finite(row, second),
     }
-    name = f"{values['update']}.{row['prompt_id']}"
+    parts = [_part_values(part) for part in row.get("parts", ())]
+    if parts:
+        values["parts"] = parts
+    further = f".{row['number']}" if "number" in row else ""
+    name = f"{values['update']}.{row['prompt_id']}{further}"
     doubt = weight_of(flags) + math.log1p(max(0.0, kl))
     item = audit_item(
-        "rollout", name, str(row["prompt_id"]), prompt, [], flags, doubt, None, values
-    )
+        "rollout", name, str(row["prompt_id"]), prompt,
+        [part["principle"] for part in parts if part["principle"]], flags, doubt, None, values,
+    )  # fmt: skip
     # Verdicts of before 0.2 still apply: the key is made with the earlier name.
     shown = {"check" if n == "second_reward" else n: value for n, value in values.items()}
     return replace(item, key=_key("rollout", name, item.prompt_id, prompt, shown))
+
+
+def _part_values(part: Mapping[str, Any]) -> dict[str, Any]:
+    """A part of a rollout's score; p: of a principle, how likely the judge finds no problem."""
+    value, weight = _finite(part, "value"), _finite(part, "weight")
+    principle = str(part.get("principle", ""))
+    return {
+        "name": str(part["name"]),
+        "principle": principle,
+        "value": value,
+        "weight": weight,
+        "adds": value * weight,
+        "p": probability_of(value) if principle else None,
+    }
 
 
 def _finite(row: Mapping[str, Any], name: str) -> float:

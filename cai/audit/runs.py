@@ -1,4 +1,4 @@
-"""The runs that can be audited, item by item: builds, the rollouts of PPO, and evaluations.
+"""The runs that can be audited, item by item: builds, rollouts of training, and evaluations.
 
 Of `cai build-data` the store is read, not the exported files: it has every critique and both orders
 of every comparison. Of `cai train ppo` the rollouts are read, of `cai eval` the answers.
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from cai.relations.principle_map import PrincipleMap
 
 ROLLOUTS = "rollouts.jsonl"
+CONSTITUTIONS = "constitutions.json"
+"""Of a training run; `cai.training.metrics_log` writes both."""
 _CONTRADICTIONS = 50  # of two principles, that a page lists
 
 
@@ -209,7 +211,7 @@ def _item(record: Trace | Comparison) -> AuditItem:
 
 
 class RolloutRun:
-    """The rollouts of a run that learned from its own responses: `cai train ppo` or `distill`."""
+    """The rollouts of a training run that samples its own responses, such as PPO's."""
 
     kind: RunKind = "rollouts"
     results: dict[str, Any] | None = None
@@ -220,15 +222,18 @@ class RolloutRun:
         self.folder = folder
         self.name = folder.name
         self.id = str(run.get("id"))
-        self.principles: list[dict[str, Any]] = []
+        constitutions = _constitutions(folder)
+        self.principles: list[dict[str, Any]] = list(
+            {p["id"]: p for one in reversed(constitutions) for p in one["principles"]}.values()
+        )
         self.draw = ""
         self.licence = "unknown"
         self._file = folder / ROLLOUTS
         if not self._file.is_file():
             raise DataError(
                 f"{shown(folder)} is a training run (stage {run.get('stage')}) without {ROLLOUTS}",
-                hint="`cai train ppo` and `distill` write it, from their first update on. Of the"
-                " other stages, audit the data that they were trained on.",
+                hint="Stages that learn from the policy's own responses write it, from their first"
+                " update on. Of the others, audit the data that they were trained on.",
             )
         paid_by = {
             part: ", ".join(p["name"] for p in run.get("parents", []) if p.get("part") == part)
@@ -238,6 +243,11 @@ class RolloutRun:
             "run": self.id,
             "base": str((run.get("base") or {}).get("name")),
             **({k: v for k, v in paid_by.items() if v} or {"reward": "unknown"}),
+            **(
+                {"constitution": ", ".join(f"{c['id']} {c['version']}" for c in constitutions)}
+                if constitutions
+                else {}
+            ),
             "status": str(run.get("status")),
         }
         with self._lines() as file:
@@ -273,6 +283,20 @@ class RolloutRun:
     def provenance(self) -> str:
         """Nothing but the facts: the training run's own card tells the rest."""
         return ""
+
+
+def _constitutions(folder: Path) -> list[dict[str, Any]]:
+    """The constitutions that judged a run's rollouts, as they were read; none if none did."""
+    file = folder / CONSTITUTIONS
+    if not file.is_file():
+        return []
+    try:
+        found = json.loads(file.read_bytes())
+        return [{**one, "principles": list(one["principles"])} for one in found]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{shown(file)} can't be read: {error!r}", hint="Was it edited? cai verify tells."
+        ) from None
 
 
 @contextmanager

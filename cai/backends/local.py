@@ -55,6 +55,8 @@ class LocalBackend:
     def __init__(self, loaded: LoadedModel, batch_size: int = 16) -> None:
         self._info = _info(loaded)
         self.encoder = loaded.encoder
+        self.context = loaded.context
+        """Most tokens of a prompt with its response."""
         self._requests = RequestEncoder(self._info, loaded.encoder, loaded.context)
         self._capacity = batch_size
         self._weights = loaded.weights

@@ -52,31 +52,76 @@ def policy_loss(
     mask: Tensor,
     clip: float,
     total: float,
+    clip_high: float | None = None,
 ) -> PolicyTerms:
-    """Clipped policy loss: Σ −min(ratio·A, clip(ratio, 1−ε, 1+ε)·A) / total, ratio = π / π_old.
+    """Clipped policy loss: Σ −min(ratio·A, clip(ratio, 1−ε, 1+ε')·A) / total, ratio = π / π_old.
 
     logprobs, old_logprobs, advantages: [B, T], of the sampled tokens; only logprobs are trained.
-    mask: bool [B, T]. clip: ε, above 0. total: counted tokens of the whole, accumulated batch.
+    mask: bool [B, T]. clip: ε, above 0. clip_high: ε', above 0; ε by default. total: counted tokens
+    of the whole, accumulated batch; where advantages were multiplied by a weight of each token, the
+    sum of the weights.
     Raises `ValueError` if shapes differ and for a clip or total that is not above 0.
 
-    Schulman et al. 2017, equation 7. approximate_kl is k2 of Schulman 2020, "Approximating KL
+    Schulman et al. 2017, equation 7; a wider upper bound is DAPO's (Yu et al. 2025, arXiv
+    2503.14476, section 3.1). approximate_kl is k2 of Schulman 2020, "Approximating KL
     Divergence" (joschu.net/blog/kl-approx.html): biased, but never negative and of low variance,
     as in lm-human-preferences and TRL. k1, the mean of (old − new), may fall below 0.
     """
     validate_dimensions(
         2, logprobs=logprobs, old_logprobs=old_logprobs, advantages=advantages, mask=mask
     )
-    validate_positive("clip", clip)
-    validate_positive("total", total)
     log_ratio = zero_outside(logprobs - old_logprobs, mask)
-    ratio = log_ratio.clamp(max=MAX_LOG_RATIO).exp()
-    unclipped = ratio * advantages
-    clipped = ratio.clamp(1 - clip, 1 + clip) * advantages
+    ratio, unclipped, clipped = _objectives(log_ratio, advantages, clip, clip_high, total)
     loss = -masked_sum(torch.minimum(unclipped, clipped), mask) / total
     with torch.no_grad():
         clip_fraction = masked_mean((clipped < unclipped).to(ratio.dtype), mask)
         approximate_kl = masked_mean(0.5 * log_ratio**2, mask)
         return PolicyTerms(loss, clip_fraction, approximate_kl, masked_mean(ratio, mask))
+
+
+def sequence_policy_loss(
+    logprobs: Tensor,
+    old_logprobs: Tensor,
+    advantages: Tensor,
+    mask: Tensor,
+    clip: float,
+    total: float,
+    clip_high: float | None = None,
+) -> PolicyTerms:
+    """Clipped policy loss with whole responses as actions, ratio = Π_t π / π_old over the tokens.
+
+    advantages: [B], of responses. total: responses of the whole, accumulated batch. Other arguments
+    and errors as in `policy_loss`; clip_fraction and ratio are means over responses.
+
+    Ahmadian et al. 2024 (arXiv 2402.14740), section 2.3, who model the whole response as one
+    action; with the clipped ratio, as TRL's `RLOOTrainer` has it.
+    """
+    validate_dimensions(2, logprobs=logprobs, old_logprobs=old_logprobs, mask=mask)
+    if advantages.shape != logprobs.shape[:1]:
+        raise ValueError(
+            f"advantages {list(advantages.shape)} do not fit logprobs {list(logprobs.shape)}:"
+            " one a row"
+        )
+    log_ratio = zero_outside(logprobs - old_logprobs, mask)
+    whole = log_ratio.sum(dim=1)
+    ratio, unclipped, clipped = _objectives(whole, advantages, clip, clip_high, total)
+    loss = -torch.minimum(unclipped, clipped).sum() / total
+    with torch.no_grad():
+        clip_fraction = (clipped < unclipped).to(ratio.dtype).mean()
+        approximate_kl = masked_mean(0.5 * log_ratio**2, mask)
+        return PolicyTerms(loss, clip_fraction, approximate_kl, ratio.mean())
+
+
+def _objectives(
+    log_ratio: Tensor, advantages: Tensor, clip: float, clip_high: float | None, total: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The ratio, and the objective without and with the clip."""
+    clip_high = clip if clip_high is None else clip_high
+    validate_positive("clip", clip)
+    validate_positive("clip_high", clip_high)
+    validate_positive("total", total)
+    ratio = log_ratio.clamp(max=MAX_LOG_RATIO).exp()
+    return ratio, ratio * advantages, ratio.clamp(1 - clip, 1 + clip_high) * advantages
 
 
 def value_loss(

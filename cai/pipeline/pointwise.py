@@ -71,3 +71,10 @@ def pointwise_judgements(
 def capped_logit(p: float) -> float:
     """5 tanh(logit(p) / 5)."""
     return LOGIT_CAP * math.tanh(logit(p) / LOGIT_CAP)
+
+
+def probability_of(capped: float) -> float:
+    """The probability whose capped logit this is; 0 or 1 at the cap and beyond it."""
+    if abs(capped) >= LOGIT_CAP:
+        return float(capped > 0)
+    return sigmoid(LOGIT_CAP * math.atanh(capped / LOGIT_CAP))

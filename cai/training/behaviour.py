@@ -8,12 +8,10 @@ than at the start: by more than a bound, and by more than chance.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
-from cai.backends.base import Backend
 from cai.backends.local import LocalBackend
 from cai.constitution.load import load_constitution
 from cai.errors import UsageError
@@ -25,19 +23,15 @@ from cai.evaluation.results import estimate, item_value
 from cai.evaluation.suite import Suite, select_suites
 from cai.evaluation.tasks import PROCEDURES
 from cai.models.backbone import Backbone
-from cai.models.fingerprint import ADAPTER_FILES
-from cai.models.load import load_config, load_model
-from cai.models.names import part_of_run
 from cai.pipeline.drive import Unstored
 from cai.pipeline.steps import Draws
-from cai.text.addresses import is_address, shown_model
+from cai.text.addresses import shown_model
 from cai.training.config import TrainConfig
-from cai.training.lineage import Adapter, base_facts, find_adapter, trained_template
+from cai.training.judges import BATCH, FrozenJudge, base_judge, load_judge
 from cai.types import Constitution
 
 P_VALUE = 0.01
 """A change is beyond chance where its p-value is below this."""
-BATCH = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +46,7 @@ class BehaviourMonitor:
     """Asks a policy some items of suites, and says when it has become worse.
 
     suites: as they are asked. rules: a constitution that replies are judged by; None for no judge.
-    judge: makes a backend of the model that judges; by default the base alone, adapters off.
+    judge: by default the base alone, adapters off.
     """
 
     def __init__(
@@ -62,9 +56,9 @@ class BehaviourMonitor:
         bounds: MonitorBounds,
         draws: Draws,
         rules: Constitution | None = None,
-        judge: Callable[[], Backend] | None = None,
+        judge: FrozenJudge | None = None,
     ) -> None:
-        self.judge = judge or (lambda: LocalBackend(backbone.as_model(None), BATCH))
+        self.judge = judge or base_judge(backbone)
         self.backbone = backbone
         self.suites = tuple(suites)
         self.bounds = bounds
@@ -115,7 +109,7 @@ class BehaviourMonitor:
         self.backbone.train(False)
         try:
             policy = LocalBackend(self.backbone.as_model("policy"), BATCH)
-            judge = self.judge() if self.rules else None
+            judge = self.judge.make() if self.rules else None
             asked = answer_items(
                 "policy", policy, self.suites, Unstored(), self.draws, judge=judge,
                 rules=self.rules,
@@ -194,53 +188,10 @@ def make_monitor(config: TrainConfig, backbone: Backbone) -> BehaviourMonitor | 
     if not suites:
         return None
     draws = Draws(seed=config.seed, temperature=0.0, max_new_tokens=config.monitor_new_tokens)
-    judge = monitor_judge(config) if config.monitor_judge else None
+    judge = load_judge(config.monitor_judge, config) if config.monitor_judge else None
     return BehaviourMonitor(
         backbone, suites, MonitorBounds(config.monitor_change), draws, rules, judge
     )
-
-
-def require_judge(config: TrainConfig) -> None:
-    """Raise `CaiError` if the judge that a configuration names can't be used.
-
-    That much shows before weights are loaded; a server is not asked.
-    """
-    name = config.monitor_judge
-    if name and not is_address(name):
-        base, _ = _judge_parts(name)
-        base_facts(base)  # a base whose run did not come to its end is refused
-        load_config(base, device=config.device)
-
-
-def monitor_judge(config: TrainConfig) -> Callable[[], Backend]:
-    """A function that returns a backend of the judge that a configuration names.
-
-    Raises `ServerError` where a server does not answer, `ModelError` and `DataError` for a model or
-    an adapter that can't be loaded.
-    """
-    name = config.monitor_judge or ""
-    if is_address(name):
-        from cai.backends.server import ServerBackend  # slow to import
-
-        served = ServerBackend.connect(name)
-        return lambda: served
-    base, adapter = _judge_parts(name)
-    template = trained_template([name] if adapter else [])
-    model = load_model(base, config.device, config.dtype, template=template)
-    if adapter:
-        model = model.with_adapter(str(adapter.folder), adapter.name)
-    return lambda: LocalBackend(model, BATCH)
-
-
-def _judge_parts(name: str) -> tuple[str, Adapter | None]:
-    """The base of a judge that is no server's, and the adapter on it."""
-    place = Path(part_of_run(name, "adapter")).expanduser()
-    if not (place / ADAPTER_FILES[0]).is_file():
-        return name, None
-    adapter = find_adapter(name)
-    if not adapter.base:
-        raise UsageError(f"{name} does not say which base it was trained on")
-    return adapter.base, adapter
 
 
 def monitor_facts(monitor: BehaviourMonitor, judge: str | None) -> dict[str, Any]:

@@ -120,6 +120,7 @@ class DistillTrainer(OnPolicyTrainer):
     settings: DistillConfig
     scorer: TeacherScorer
     best_metric = "score"
+    signal = "token"
 
     screen_metrics: Sequence[str] = (
         "loss", "score", "taught", "kl", "length", "repetition", "missing_eos", "entropy",
@@ -200,7 +201,7 @@ class DistillTrainer(OnPolicyTrainer):
         scores = self.scorer.scores(responses, lessons)
         rollout = self.evaluate_rollout(responses, scores)
         details = [lesson.record for lesson in lessons]
-        metrics = self.watch(responses, rollout, scores, details)
+        metrics = self.watch(responses, rollout, scores, details=details)
         metrics["taught"] = len(_taught(lessons)) / len(lessons)
         if self.stopped is None:
             metrics |= self._learn(responses, lessons)

@@ -12,6 +12,8 @@ from cai.data.files import partial_of, store_errors
 NOISE = ("noise_floor", "ratio_noise")
 """Metrics of a run's first step that measure rounding alone (docs/training.md)."""
 METRICS, ROLLOUTS = "metrics.jsonl", "rollouts.jsonl"
+CONSTITUTIONS = "constitutions.json"
+"""Those that judged the rollouts, as they were read: a list of snapshots."""
 
 
 def log_metrics(folder: Path, values: Mapping[str, Any]) -> None:

@@ -16,7 +16,7 @@ from cai.errors import UsageError
 from cai.stats import spread
 from cai.training.config import OnPolicyConfig
 from cai.training.rollout import Response
-from cai.training.scoring import is_rounding
+from cai.training.score_parts import is_rounding
 
 NGRAM_SIZE = 4
 
@@ -258,15 +258,15 @@ def rollout_warnings(
 
     second_reward_is_constant: as of `Monitors`.
     """
-    multiple_prompts = config.prompts_per_update > 1
-    if multiple_prompts and is_rounding(metrics["score_spread"], abs(metrics["score"])):
+    several = config.responses_per_update > 1
+    if several and is_rounding(metrics["score_spread"], abs(metrics["score"])):
         score = f"{metrics['score']:g}"
         yield (
             "flat",
             f"All responses of an update have the same score, {score}, but for rounding: nothing to"
             " learn.",
         )
-    if multiple_prompts and metrics["distinct"] * config.prompts_per_update < 1.5:
+    if several and metrics["distinct"] * config.responses_per_update < 1.5:
         yield (
             "same",
             "All responses of an update are the same text: look at rollouts.jsonl, and at the"
@@ -278,7 +278,7 @@ def rollout_warnings(
             f"{metrics['missing_eos']:.0%} of the responses did not end within --max-new-tokens"
             f" {config.max_new_tokens} and were scored as cut off: raise it.",
         )
-    if second_reward_is_constant and multiple_prompts:
+    if second_reward_is_constant and several:
         yield (
             "blind",
             f"--second-reward gave all responses of the first update the value"

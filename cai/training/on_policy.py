@@ -44,10 +44,11 @@ from cai.training.rollout import (
     rollout_rows,
 )
 from cai.training.samplers import LocalSampler, ResponseSampler
-from cai.training.scoring import Scorer, ScoreScale
+from cai.training.score_parts import Scored, ScorePart, part_means
+from cai.training.scoring import Scorer, ScoreScale, scored
 from cai.training.served_sampler import ServedSampler, require_agreement
 from cai.training.sharding import whole
-from cai.training.trainer import LastGoodWeights, OnProgress, StepResult, Workload
+from cai.training.trainer import LastGoodWeights, LearnedUnit, OnProgress, StepResult, Workload
 from cai.types import Prompt, SetAside
 
 EVALUATION_PROMPTS = 64
@@ -59,7 +60,7 @@ EVAL_SEED_STEP = -1
 class OnPolicyTrainer(ABC):
     """Samples, scores and monitors rollouts: a `StageTrainer` but for its `update`.
 
-    A method's `update` calls `sample_responses`, `scorer`, `evaluate_rollout` and `watch`, then
+    A method's `update` calls `sample_responses`, `score`, `evaluate_rollout` and `watch`, then
     learns by `forward` and `accumulate`, and increments `step`. Responses, scores and rollouts are
     those of the whole update in every process; the work on them is shared.
 
@@ -80,6 +81,8 @@ class OnPolicyTrainer(ABC):
     best_metric = "reward"
     higher_is_better = True
     screen_metrics: Sequence[str] = ()
+    signal: LearnedUnit = "response"
+    """What teaches: as in `Workload`."""
     notes: Sequence[str] = ()
 
     def __init__(
@@ -169,11 +172,13 @@ class OnPolicyTrainer(ABC):
         self.workload = Workload(
             rows=len(self.prompts),
             held_out=len(self.held_out),
-            tokens=self.steps * settings.prompts_per_update * settings.max_new_tokens,
+            tokens=self.steps * settings.responses_per_update * settings.max_new_tokens,
             steps=self.steps,
             longest=longest,
-            signal="response",
-            signals=self.steps * settings.prompts_per_update,
+            signal=self.signal,
+            signals=self.steps
+            * settings.responses_per_update
+            * (settings.max_new_tokens if self.signal == "token" else 1),
             other_models=other_models,
         )
         self.sampler: ResponseSampler = (
@@ -195,7 +200,7 @@ class OnPolicyTrainer(ABC):
     def train_step(self) -> StepResult:
         """As in `Trainer`: an update."""
         metrics = self.update()
-        return StepResult(metrics, round(metrics["length"] * self.settings.prompts_per_update))
+        return StepResult(metrics, round(metrics["length"] * self.settings.responses_per_update))
 
     @abstractmethod
     def update(self) -> dict[str, float]:
@@ -210,15 +215,19 @@ class OnPolicyTrainer(ABC):
         if not self.held_out:
             return {}
         responses = self.sampler.respond([(prompt, 0) for prompt in self.held_out], EVAL_SEED_STEP)
-        scores = self.scorer(responses)
+        scores, parts = self.score(responses)
         rollout = self.evaluate_rollout(responses, self.scale(scores, responses))
         kl = rollout.kl.mean().item()
-        return self._sampler_metrics(responses, rollout) | {
-            "reward": rollout.scores.mean().item() - self._start_kl_coef * kl,
-            "score": sum(scores) / len(scores),
-            "kl": kl,
-            "length": sum(len(r.ids) for r in responses) / len(responses),
-        }
+        return (
+            self._sampler_metrics(responses, rollout)
+            | part_means(parts)
+            | {
+                "reward": rollout.scores.mean().item() - self._start_kl_coef * kl,
+                "score": sum(scores) / len(scores),
+                "kl": kl,
+                "length": sum(len(r.ids) for r in responses) / len(responses),
+            }
+        )
 
     # -- a run of `cai train` -------------------------------------------------------------------
 
@@ -305,6 +314,10 @@ class OnPolicyTrainer(ABC):
         prompts = draw_prompts(self.prompts, s.prompts_per_update, s.seed, self.step)
         return self.sampler.respond(prompts, self.step)
 
+    def score(self, responses: Sequence[Response]) -> Scored:
+        """The scores of responses, and what each part of the reward adds to them."""
+        return scored(self.scorer, responses)
+
     @torch.no_grad()
     def evaluate_rollout(
         self,
@@ -366,11 +379,13 @@ class OnPolicyTrainer(ABC):
         responses: Sequence[Response],
         rollout: Rollout,
         scores: Sequence[float],
+        parts: Sequence[ScorePart] = (),
         details: Sequence[Mapping[str, Any]] | None = None,
     ) -> dict[str, float]:
         """Show the rollout to the monitors, log it for auditors, and return its metrics.
 
-        details: what else the log says of each response.
+        parts: of the scores, as `score` returns them. details: what else the log says of each
+        response.
 
         If the monitors stop the run, `stopped` is set to their reason. If there is no alarm, the
         weights that wrote these responses become the last good ones.
@@ -384,21 +399,25 @@ class OnPolicyTrainer(ABC):
             weights = {n: whole(p).to("cpu", copy=True) for n, p in self.parameters.items()}
             self.last_good = LastGoodWeights(self.step, weights)
         if self.rollouts is not None:
-            rows = rollout_rows(self.step + 1, responses, scores, kl, second, details)
+            rows = rollout_rows(self.step + 1, responses, scores, kl, second, parts, details)
             with store_errors(self.rollouts), self.rollouts.open("ab") as file:
                 file.writelines(map(json_line, rows))
-        metrics = sampler_metrics | {
-            "kl": observation.kl,
-            "kl_largest": max(kl),
-            "kl_coef": self.kl.coef,
-            "score": observation.score,
-            "score_spread": spread(scores),
-            "length": observation.length,
-            "repetition": observation.repetition,
-            "missing_eos": observation.missing_eos,
-            "distinct": observation.distinct,
-            "entropy": -masked_mean(rollout.logprobs, rollout.mask).item(),
-        }
+        metrics = (
+            sampler_metrics
+            | part_means(parts)
+            | {
+                "kl": observation.kl,
+                "kl_largest": max(kl),
+                "kl_coef": self.kl.coef,
+                "score": observation.score,
+                "score_spread": spread(scores),
+                "length": observation.length,
+                "repetition": observation.repetition,
+                "missing_eos": observation.missing_eos,
+                "distinct": observation.distinct,
+                "entropy": -masked_mean(rollout.logprobs, rollout.mask).item(),
+            }
+        )
         if observation.second_score is not None:
             metrics["second_reward"] = observation.second_score
         return metrics

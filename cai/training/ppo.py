@@ -18,25 +18,20 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from cai.errors import ModelError, TrainingError
 from cai.losses.advantages import gae, token_rewards
-from cai.losses.masked import masked_mean, masked_sum, whiten
+from cai.losses.masked import masked_sum, whiten
 from cai.losses.ppo import policy_loss, value_loss
 from cai.models.backbone import Backbone
 from cai.models.heads import ScalarHead
-from cai.text.seeds import derive
 from cai.training.batches import to_device
 from cai.training.config import PpoConfig
 from cai.training.micro_batches import Metrics
 from cai.training.processes import world
 from cai.training.rl import RlTrainer
 from cai.training.rollout import Response, Rollout
-from cai.training.trainer import floats, require_finite
+from cai.training.score_parts import ScorePart
 
 VALUE = "value.safetensors"
-MAX_START_KL = {torch.float32: 1e-4}
-"""Largest KL of a response, in nats, between a policy that has not moved and its reference."""
-MAX_START_KL_HALF = 0.05
 
 
 class Experience(NamedTuple):
@@ -77,30 +72,6 @@ class PpoTrainer(RlTrainer):
 
         return cls.load_rl(config, data, value_head)
 
-    def update(self) -> dict[str, float]:
-        """Do one update: a rollout, and the epochs that learn from it. Returns its metrics.
-
-        If the monitors stop the run, `stopped` is set to their reason, and nothing is learned from
-        the rollout. Raises `TrainingError` if a loss is not finite, if a single response does not
-        fit into memory, and after a stop; `ModelError` if the policy of the first rollout is not
-        the reference.
-        """
-        if self.stopped is not None:
-            raise TrainingError(self.stopped)
-        responses = self.sample_responses()
-        scores = self.scorer(responses)
-        # In the groups in which the first epoch learns, so that a policy that has not moved has a
-        # ratio of exactly 1 in half precision too, where shapes decide how a number is rounded.
-        groups = self._minibatches(len(responses), epoch=0)
-        rollout = self.evaluate_rollout(responses, self.scale(scores, responses), groups)
-        noise = self._start_noise(responses, rollout) if self.step == 0 else {}
-        metrics = self.watch(responses, rollout, scores) | noise
-        if self.stopped is None:
-            metrics |= self._learn(responses, rollout)
-            self.kl.update(metrics["kl"])
-        self.step += 1
-        return metrics
-
     def save(self, folder: Path) -> dict[str, Any]:
         """As in `StageTrainer`: the policy and the value head."""
         assert isinstance(self.value_head, ScalarHead)
@@ -108,10 +79,10 @@ class PpoTrainer(RlTrainer):
             (folder / VALUE).write_bytes(self.value_head.state())
         return super().save(folder)
 
-    # -- learning -------------------------------------------------------------------------------
-
-    def _learn(self, responses: Sequence[Response], rollout: Rollout) -> dict[str, float]:
-        """Compute advantages, then train for `epochs`. Returns the metrics, as means over steps."""
+    def learn(
+        self, responses: Sequence[Response], rollout: Rollout, parts: Sequence[ScorePart]
+    ) -> dict[str, float]:
+        """As in `RlTrainer`: advantages of every token, then the clipped losses."""
         s = self.settings
         rewards = token_rewards(
             rollout.logprobs,
@@ -123,30 +94,8 @@ class PpoTrainer(RlTrainer):
         advantages, returns = gae(rewards, rollout.values, rollout.mask, s.gamma, s.lam)
         advantages = whiten(advantages, rollout.mask)
         experience = Experience(responses, rollout, advantages, returns)
-        steps: list[Metrics] = []
-        self.backbone.train()  # there is no dropout: this is for gradient checkpointing
-        for epoch in range(s.epochs):
-            for minibatch in self._minibatches(len(responses), epoch):
-                metrics = self._gradients(experience, minibatch)
-                metrics["gradient_norm"] = self.optimizer.clip()
-                steps.append(metrics)
-                if self.backbone.device.type == "cpu":  # elsewhere this would wait for the device
-                    prompts = ", ".join(responses[i].prompt.id for i in minibatch[:8])
-                    when = f"of update {self.step + 1} (prompts {prompts}, …)"
-                    require_finite(floats(metrics), when)
-                self.optimizer.step(self.step)
-        self.backbone.train(False)
-        values = [floats(metrics) for metrics in steps]
-        for each in values:
-            require_finite(each, f"of update {self.step + 1}")
-        means = {name: sum(v[name] for v in values) / len(values) for name in values[0]}
-        return means | {"reward": masked_sum(rewards, rollout.mask, dim=1).mean().item()}
-
-    def _minibatches(self, count: int, epoch: int) -> list[list[int]]:
-        """Indices of each minibatch: shuffled by (seed, update, epoch), in nearly equal parts."""
-        seed, parts = self.settings.seed, self.settings.minibatches
-        order = sorted(range(count), key=lambda i: derive(seed, "minibatch", self.step, epoch, i))
-        return [order[count * k // parts : count * (k + 1) // parts] for k in range(parts)]
+        metrics = self.passes(responses, lambda minibatch: self._gradients(experience, minibatch))
+        return metrics | {"reward": masked_sum(rewards, rollout.mask, dim=1).mean().item()}
 
     def _gradients(self, experience: Experience, minibatch: Sequence[int]) -> Metrics:
         """Accumulate the gradients of a minibatch. Returns its mean metrics."""
@@ -175,35 +124,3 @@ class PpoTrainer(RlTrainer):
             }
 
         return self.accumulate(loss, responses, [minibatch])
-
-    # -- before the first step ------------------------------------------------------------------
-
-    def _start_noise(self, responses: Sequence[Response], rollout: Rollout) -> dict[str, float]:
-        """Noise before the first step, when policy and reference are equal but for rounding.
-
-        noise_floor: mean |KL| to the reference, in nats a response. ratio_noise: mean
-        |log π − log π_old| a token of the same policy, computed in the micro-batches of a later
-        epoch. Raises `ModelError` if policy and reference differ by more than rounding.
-        """
-        self._require_reference(rollout)
-        second = self.evaluate_rollout(
-            responses, rollout.scores.tolist(), self._minibatches(len(responses), epoch=1)
-        )
-        differences = (second.logprobs - rollout.logprobs).abs()
-        return {
-            "noise_floor": rollout.kl.abs().mean().item(),
-            "ratio_noise": masked_mean(differences, rollout.mask).item(),
-        }
-
-    def _require_reference(self, rollout: Rollout) -> None:
-        """Raise `ModelError` if the KL before the first step is more than rounding."""
-        bound = MAX_START_KL.get(self.backbone.dtype, MAX_START_KL_HALF)
-        largest = float(rollout.kl.abs().max())
-        if not largest < bound:
-            reference = self.reference or "the base without adapters"
-            raise ModelError(
-                f"Before the first step the policy {self.policy!r} is not its reference,"
-                f" {reference!r}: KL {largest:.4g} nats in a response, {bound:g} is allowed",
-                hint="The reference must be a frozen copy of the adapter that the policy starts"
-                " from; turning adapters off works only if the policy is a fresh adapter.",
-            )

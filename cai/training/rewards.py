@@ -1,4 +1,7 @@
-"""The reward of a run from its description: reward models, Python functions, a weighted sum."""
+"""The reward of a run from its description.
+
+Reward models, constitutions, Python functions, and weighted sums of them.
+"""
 
 from __future__ import annotations
 
@@ -6,21 +9,29 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from torch import nn
 
+from cai.constitution.load import load_constitution
 from cai.data.training_run import require_finished
 from cai.digest import digest
 from cai.errors import DataError, UsageError
 from cai.models.backbone import Backbone
 from cai.models.names import best_or_last
+from cai.text.addresses import shown_model
 from cai.text.encode import Encoder
 from cai.text.template import TemplateOptions
 from cai.training.config import RlConfig
+from cai.training.constitution_scorer import ConstitutionScorer
+from cai.training.judges import base_judge, load_judge, require_judge, require_other_adapter
 from cai.training.lineage import find_home, verify_files
 from cai.training.reward_report import HEAD, load_reward, require_better_than_length
 from cai.training.scoring import FunctionScorer, MixedScorer, ModelScorer, Scorer
+from cai.types import Constitution
+
+CONSTITUTION = "constitution:"
+"""What the name of a constitution as a reward begins with."""
 
 
 @dataclass
@@ -28,11 +39,13 @@ class Reward:
     """A scorer of responses, and what it is made from.
 
     facts: of each part, for the run's record. models: bases that are held beside the policy's.
+    constitutions: its parts that have a judge read each response.
     """
 
     scorer: Scorer
     facts: list[dict[str, Any]] = field(default_factory=list)
     models: list[nn.Module] = field(default_factory=list)
+    constitutions: list[ConstitutionScorer] = field(default_factory=list)
 
 
 def build_reward(spec: str | None, backbone: Backbone, config: RlConfig, part: str) -> Reward:
@@ -45,6 +58,8 @@ def build_reward(spec: str | None, backbone: Backbone, config: RlConfig, part: s
     for number, (weight, source) in enumerate(reward_parts(spec, config)):
         if isinstance(source, Path):
             reward = _reward_model(source, backbone, config, f"{part}{number}")
+        elif isinstance(source, Constitution):
+            reward = _constitution(source, backbone, config)
         else:
             name = source.name
             reward = Reward(
@@ -57,23 +72,31 @@ def build_reward(spec: str | None, backbone: Backbone, config: RlConfig, part: s
         scorers[0][1] if alone else MixedScorer(scorers, config.normalise_scores),
         [{**f, "part": part, "weight": weight} for weight, reward in parts for f in reward.facts],
         [model for _, reward in parts for model in reward.models],
+        [scorer for _, reward in parts for scorer in reward.constitutions],
     )
 
 
-def reward_parts(spec: str | None, config: RlConfig) -> list[tuple[float, Path | FunctionScorer]]:
-    """The parts of a reward, each with its weight: the folder of a reward model, or a function.
+RewardSource: TypeAlias = Path | Constitution | FunctionScorer
+"""Where a reward comes from; a path is the folder of a reward model."""
+
+
+def reward_parts(spec: str | None, config: RlConfig) -> list[tuple[float, RewardSource]]:
+    """The parts of a reward, each with its weight.
 
     No weights are read. Raises as `build_reward`.
     """
     if not spec:
         raise UsageError(
-            "PPO needs a reward",
-            hint="Train one: cai train reward. Then: --reward runs/reward. Or --reward"
-            " module:function.",
+            f"{config.stage.upper()} needs a reward",
+            hint="A constitution: --reward constitution:default. A reward model: cai train reward,"
+            " then --reward runs/reward. A Python function: --reward module:function.",
         )
-    parts: list[tuple[float, Path | FunctionScorer]] = []
+    parts: list[tuple[float, RewardSource]] = []
     for item in spec.split(","):
         weight, name = _weight_and_name(item.strip(), spec)
+        if name.startswith(CONSTITUTION):
+            parts.append((weight, load_constitution(name.removeprefix(CONSTITUTION))))
+            continue
         folder = best_or_last(Path(name).expanduser())
         if folder.is_dir():
             _require_reward_model(folder, config)
@@ -83,10 +106,36 @@ def reward_parts(spec: str | None, config: RlConfig) -> list[tuple[float, Path |
         else:
             raise UsageError(
                 f"There is no folder {name}, and it names no function",
-                hint="Give the folder of `cai train reward` (cai models lists them), or"
-                " module:function.",
+                hint="Give the folder of `cai train reward` (cai models lists them),"
+                " constitution:NAME, or module:function.",
             )
     return parts
+
+
+def require_reward(config: RlConfig) -> None:
+    """Raise `CaiError` if the rewards that a configuration names can't be used.
+
+    That much shows before weights are loaded.
+    """
+    sources = [
+        source
+        for spec in (config.reward, *([config.second_reward] if config.second_reward else []))
+        for _, source in reward_parts(spec, config)
+    ]
+    if not any(isinstance(source, Constitution) for source in sources):
+        if config.judge:
+            raise UsageError(
+                "--judge is the judge of a constitution, and the reward names none",
+                hint="Write --reward constitution:default, or leave out --judge.",
+            )
+        return
+    if config.full and not config.judge:
+        raise UsageError(
+            "--full trains all of the base, which then can't judge what it writes itself",
+            hint="Name another judge with --judge.",
+        )
+    require_judge(config.judge, config)
+    require_other_adapter(config.judge, config, "judge")
 
 
 def load_scorer(folder: Path, config: RlConfig) -> ModelScorer:
@@ -170,6 +219,27 @@ def _reward_model(folder: Path, backbone: Backbone | None, config: RlConfig, nam
     head = load_reward(base, folder, adapter, encoder)
     scorer = ModelScorer(base, adapter, head, label, config.micro_tokens, encoder)
     return Reward(scorer, [facts], [] if base is backbone else [base.model])
+
+
+def _constitution(constitution: Constitution, backbone: Backbone, config: RlConfig) -> Reward:
+    """A constitution, judged by the model that --judge names, or by the policy's base alone."""
+    judge = load_judge(config.judge, config) if config.judge else base_judge(backbone)
+    scorer = ConstitutionScorer(
+        constitution,
+        judge,
+        normalise=config.normalise_principles,
+        seed=config.seed,
+        max_reasoning_tokens=config.max_reasoning_tokens,
+    )
+    info = scorer.judge.info
+    facts = {
+        "name": constitution.id,
+        "stage": "constitution",
+        "id": f"{constitution.id} {constitution.version}",
+        "digest": digest([constitution.digest, info.fingerprint]),
+        "judge": shown_model(info.name),
+    }
+    return Reward(scorer, [facts], list(judge.models), [scorer])
 
 
 def _template_of(run: Mapping[str, Any], config: RlConfig) -> TemplateOptions:

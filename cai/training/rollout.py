@@ -7,6 +7,7 @@ from: the same adapter, the same temperature, the whole vocabulary.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -22,6 +23,7 @@ from cai.models.response import Job
 from cai.text.encode import Encoder
 from cai.text.seeds import derive
 from cai.training.batches import Tokens, collate, hidden_states, to_device
+from cai.training.score_parts import ScorePart
 from cai.types import Messages, Prompt, Sampling, SetAside, as_dicts
 
 
@@ -229,16 +231,23 @@ def rollout_rows(
     scores: Sequence[float],
     kl: Sequence[float],
     second_scores: Sequence[float] | None,
+    parts: Sequence[ScorePart] = (),
     details: Sequence[Mapping[str, Any]] | None = None,
 ) -> list[dict[str, Any]]:
-    """The rows of `rollouts.jsonl` for one update.
+    """The rows of `rollouts.jsonl` for one update; `second_scores`: the second reward's.
 
-    second_scores: the second reward's. details: what a method has to say of each response besides.
+    parts: of the scores; a row has what each one adds to its score. number: from 2 on, of the
+    further responses to a prompt. details: what a method has to say of each response besides.
     """
-    return [
-        {
+    counts: Counter[str] = Counter()
+    rows = []
+    for i, response in enumerate(responses):
+        counts[response.prompt.id] += 1
+        number = counts[response.prompt.id]
+        rows.append({
             "update": update,
             "prompt_id": response.prompt.id,
+            **({"number": number} if number > 1 else {}),
             "prompt": as_dicts(response.prompt.messages),
             "response": response.text,
             **({"reasoning": response.reasoning} if response.reasoning else {}),
@@ -247,7 +256,7 @@ def rollout_rows(
             "tokens": len(response.ids),
             "ended": response.ended,
             **({} if second_scores is None else {"second_reward": second_scores[i]}),
+            **({"parts": [part.row(i) for part in parts]} if parts else {}),
             **({} if details is None else details[i]),
-        }
-        for i, response in enumerate(responses)
-    ]
+        })  # fmt: skip
+    return rows

@@ -6,7 +6,9 @@ import importlib
 import math
 import sys
 import traceback
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
@@ -21,13 +23,11 @@ from cai.text.reasoning import Reply
 from cai.training.batches import Tokens, encode_scored, score_all
 from cai.training.processes import world
 from cai.training.rollout import Response
+from cai.training.score_parts import Scored, ScorePart, WeightedSum, is_rounding, std_or_one
 from cai.types import as_dicts
 
 RewardFunction: TypeAlias = Callable[[list[list[dict[str, str]]], list[str]], Sequence[float]]
 """(prompts, responses) -> scores. A prompt is a list of messages, {"role": …, "content": …}."""
-
-
-_SAME = 1e-6  # of a score: differences this small are float32's rounding
 
 
 class Scorer(Protocol):
@@ -138,36 +138,73 @@ class ModelScorer:
         )
 
 
-class MixedScorer:
+class PartedScorer(ABC):
+    """A `Scorer` whose scores are sums of parts.
+
+    sum: adds them up; its state is the scorer's.
+    """
+
+    name: str
+    sum: WeightedSum
+
+    def __call__(self, responses: Sequence[Response]) -> list[float]:
+        """As in `Scorer`."""
+        return self.scored(responses).scores
+
+    @abstractmethod
+    def scored(self, responses: Sequence[Response]) -> Scored:
+        """The scores of responses, and what each part adds to them."""
+
+
+def scored(scorer: Scorer, responses: Sequence[Response]) -> Scored:
+    """The scores of responses by any scorer, and their parts where it has some."""
+    if isinstance(scorer, PartedScorer):
+        return scorer.scored(responses)
+    return Scored(scorer(responses), [])
+
+
+def all_scorers(scorer: Scorer) -> list[Scorer]:
+    """A scorer, and all that it mixes."""
+    mixed = scorer.parts if isinstance(scorer, MixedScorer) else ()
+    return [scorer, *(each for _, part in mixed for each in all_scorers(part))]
+
+
+class MixedScorer(PartedScorer):
     """The weighted sum of several scorers: helpful, harmless and honest, say.
 
-    normalise: divide each by the standard deviation of its own first scores, those of the start
-    policy, so that a weight says how much a part counts, whatever its scale.
+    normalise: as in `WeightedSum`.
     """
 
     def __init__(self, parts: Sequence[tuple[float, Scorer]], normalise: bool = True) -> None:
         if not parts or not all(math.isfinite(weight) for weight, _ in parts):
             raise UsageError("A mixed reward needs at least one part, and finite weights.")
         self.parts = tuple(parts)
-        self.normalise = normalise
-        self.score_stds: list[float] | None = None
-        """Standard deviation of each part's first scores: the only state."""
         self.name = " + ".join(f"{weight:g} × {scorer.name}" for weight, scorer in self.parts)
+        self.sum = WeightedSum(normalise)
 
-    def __call__(self, responses: Sequence[Response]) -> list[float]:
-        """As in `Scorer`."""
-        part_scores = [scorer(responses) for _, scorer in self.parts]
-        if self.score_stds is None:
-            self.score_stds = [
-                std_or_one(scores) if self.normalise else 1.0 for scores in part_scores
-            ]
-        scaled_weights = [
-            weight / std for (weight, _), std in zip(self.parts, self.score_stds, strict=True)
+    def scored(self, responses: Sequence[Response]) -> Scored:
+        """As in `PartedScorer`: a term that has parts of its own stands for them."""
+        inner = [scored(scorer, responses) for _, scorer in self.parts]
+        terms = [
+            ScorePart(scorer.name, some.scores, weight)
+            for (weight, scorer), some in zip(self.parts, inner, strict=True)
         ]
-        return [
-            sum(weight * score for weight, score in zip(scaled_weights, scores, strict=True))
-            for scores in zip(*part_scores, strict=True)
-        ]
+        scores, terms = self.sum(terms)
+        return Scored(
+            scores,
+            [part for term, some in zip(terms, inner, strict=True) for part in _within(term, some)],
+        )
+
+
+def _within(term: ScorePart, inner: Scored) -> list[ScorePart]:
+    """The parts of a term as parts of the whole; the term itself where it has none."""
+    return [
+        replace(
+            part, name=f"{term.name}/{part.name}", weight=term.weight * part.weight,
+            std=term.std * part.std,
+        )
+        for part in inner.parts
+    ] or [term]  # fmt: skip
 
 
 class ScoreScale:
@@ -199,17 +236,6 @@ class ScoreScale:
             - (0.0 if response.ended else self.missing_eos)
             for score, response in zip(scores, responses, strict=True)
         ]
-
-
-def std_or_one(values: Sequence[float]) -> float:
-    """Standard deviation of scores, to divide them by; 1 if it is only rounding error."""
-    deviation = spread(values)
-    return 1.0 if is_rounding(deviation, max(map(abs, values))) else deviation
-
-
-def is_rounding(deviation: float, size: float) -> bool:
-    """Whether scores of this size and standard deviation differ by float32's rounding alone."""
-    return deviation <= _SAME * max(1.0, abs(size))
 
 
 def load_function(name: str) -> RewardFunction:

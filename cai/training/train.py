@@ -27,7 +27,7 @@ from cai.training.agreement import (
     require_same_data,
     require_same_inputs,
 )
-from cai.training.behaviour import make_monitor, monitor_facts, monitor_suites, require_judge
+from cai.training.behaviour import make_monitor, monitor_facts, monitor_suites
 from cai.training.card import card
 from cai.training.checkpoint import load_tensors
 from cai.training.config import TrainConfig
@@ -36,6 +36,7 @@ from cai.training.dpo import DpoTrainer
 from cai.training.examples import data_facts
 from cai.training.folder import RunFolder, lock, require_same_run, settings, validate_out
 from cai.training.join import explained, joined
+from cai.training.judges import require_judge
 from cai.training.kto import KtoTrainer
 from cai.training.loop import Loop, StepReport
 from cai.training.metrics_log import ROLLOUTS, forget_steps_after, log_metrics
@@ -45,6 +46,7 @@ from cai.training.ppo import PpoTrainer
 from cai.training.processes import world
 from cai.training.reward import RewardTrainer
 from cai.training.rl import RlTrainer
+from cai.training.rloo import RlooTrainer
 from cai.training.sft import SftTrainer
 from cai.training.sharding import assign
 from cai.training.trainer import StageTrainer
@@ -55,6 +57,7 @@ TRAINERS: Mapping[str, Callable[[Any, Sequence[Path]], StageTrainer]] = {
     "dpo": DpoTrainer.load,
     "kto": KtoTrainer.load,
     "ppo": PpoTrainer.load,
+    "rloo": RlooTrainer.load,
     "distill": DistillTrainer.load,
 }
 """How each stage's trainer is made of its configuration and its data.
@@ -123,7 +126,7 @@ def _train_here(
     config = dataclasses.replace(resolve(config), date=date)
     files = training_files(paths, config.table)
     monitor_suites(config)  # so that errors come before weights are loaded
-    require_judge(config)
+    require_judge(config.monitor_judge, config)
     digests = data_facts(files)
     require_same_data(digests)
     here.from_first(lambda: require_same_run(out, config, digests))

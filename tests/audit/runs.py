@@ -148,13 +148,27 @@ def rollouts(folder: Path, payloads: Sequence[str] = ()) -> Path:
             "tokens": 5,
             "ended": n != 3,
             "second_reward": 0.5,
+            "parts": [
+                {"name": "kind", "principle": "kind", "value": 2.0, "weight": 0.75},
+                {"name": "rewards:short", "value": -1.0, "weight": 0.25},
+            ],
         }
         for update in (1, 2, 3)
         for n in range(4)
     ]
     for n, text in enumerate(payloads):
         prompt = [{"role": text, "content": text}]
-        rows.append(rows[0] | {"prompt_id": f"{n}{text}", "prompt": prompt, "response": text})
+        parts = [{"name": text, "principle": text, "value": 1.0, "weight": 1.0}]
+        rows.append(
+            rows[0]
+            | {"prompt_id": f"{n}{text}", "prompt": prompt, "response": text, "parts": parts}
+        )
+    principle = {
+        "id": "kind", "version": "1.0.0", "title": "Kindness", "why": "It costs nothing.",
+        "critique_request": "Say where the response is unkind.", "weight": 1.0, "phases": ["rl"],
+    }  # fmt: skip
+    constitution = {"id": "small", "version": "1.0.0", "principles": [principle]}
+    (folder / "constitutions.json").write_text(json.dumps([constitution]))
     (folder / "rollouts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     record = {
         "format": FORMAT, "id": "m-1", "stage": "ppo", "status": "finished",

@@ -128,6 +128,25 @@ def test_rollouts_have_scores_and_kl(watched: Watched, rollouts_file: Path) -> N
     assert watched.errors == []
 
 
+def test_a_rollout_says_why_it_was_paid(watched: Watched, rollouts_file: Path) -> None:
+    """2 · 0.75 by the principle, −1 · 0.25 by a function; capped at 5, 2 is a logit of 2.118."""
+    watched.open(rollouts_file.as_uri())
+    watched.page.click("text=Furthest from the reference")
+    rows = [
+        [cell.strip() for cell in row.split("\t")]
+        for row in watched.page.locator(
+            "#reader [aria-label='Parts of the score'] tbody tr"
+        ).all_inner_texts()
+    ]
+    assert [row[-4:] for row in rows] == [
+        ["89\u00a0%", "2.00", "0.750", "1.500"], ["–", "-1.00", "0.250", "-0.250"],
+    ]  # fmt: skip
+    assert rows[0][0].startswith("Kindness") and rows[1][0] == "rewards:short"
+    watched.page.click("#reader summary:has-text('Kindness')")
+    assert "Say where the response is unkind." in watched.page.inner_text("#reader .principle")
+    assert watched.errors == []
+
+
 def test_two_runs_side_by_side(watched: Watched, diff_file: Path) -> None:
     watched.open(diff_file.as_uri())
     assert "12 records stand in both demo and after; 1 differs." in watched.texts(".lead p")[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -67,6 +68,25 @@ def test_rollouts() -> None:
         rollout_item({"update": 1})
     with pytest.raises(ValueError):
         rollout_item(ROLLOUT | {"score": "high"})
+
+
+def test_what_a_rollout_s_score_is_made_of() -> None:
+    """value · weight each; capped at 5, a logit of 2 is 5·tanh(0.4) = 1.8997, and σ(2) = 0.8808."""
+    parts = [
+        {"name": "kind", "principle": "kind", "value": 5 * math.tanh(0.4), "weight": 0.5},
+        {"name": "sure", "principle": "sure", "value": 5.0, "weight": 0.1},
+        {"name": "rewards:short", "value": -3.0, "weight": 0.25},
+    ]
+    item = rollout_item(ROLLOUT | {"parts": parts, "number": 2})
+    assert item.id == "2.p.2" and item.principles == ("kind", "sure")
+    kind, sure, short = item.values["parts"]
+    assert kind["adds"] == pytest.approx(0.9499, abs=1e-4) and short["adds"] == -0.75
+    assert kind["p"] == pytest.approx(0.8808, abs=1e-4)
+    assert (sure["p"], short["p"], short["principle"]) == (1.0, None, "")
+    assert item.key != rollout_item(ROLLOUT | {"number": 2}).key
+    for damaged in ({"name": "kind"}, {"name": "kind", "value": "high", "weight": 1}):
+        with pytest.raises((KeyError, ValueError)):
+            rollout_item(ROLLOUT | {"parts": [damaged]})
 
 
 def test_rollouts_of_the_earlier_format_are_read_and_keep_their_keys() -> None:

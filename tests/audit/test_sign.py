@@ -153,6 +153,6 @@ def test_what_can_not_be_signed(run: Path, tmp_path: Path) -> None:
     (ppo / "rollouts.jsonl").unlink()
     with pytest.raises(DataError, match=r"without rollouts\.jsonl") as error, open_run(ppo):
         pass
-    assert "from its first update on" in error.value.hint
+    assert "from their first update on" in error.value.hint
     with pytest.raises(UsageError, match=r"--min-accepted is 1\.5"):
         Thresholds(accepted=1.5)

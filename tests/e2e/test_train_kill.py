@@ -23,6 +23,10 @@ OPTIONS = {
         "--reward", "rewards_of_a_test:short", "--updates", "24", "--prompts-per-update", "6",
         "--max-new-tokens", "60", "--learning-rate", "1e-5",  # where no monitor ends it
     ),
+    "rloo": (
+        "--reward", "constitution:miniature", "--updates", "24", "--prompts-per-update", "2",
+        "--max-new-tokens", "40", "--learning-rate", "1e-5",
+    ),
 }  # fmt: skip
 
 
@@ -64,7 +68,8 @@ def until(process: subprocess.Popen[bytes], out: Path, count: int) -> None:
 
 
 OWN = {"sft": (), "reward": ("head.safetensors",), "dpo": (), "kto": (),
-       "ppo": ("value.safetensors", "rollouts.jsonl")}  # fmt: skip
+       "ppo": ("value.safetensors", "rollouts.jsonl"),
+       "rloo": ("rollouts.jsonl", "constitutions.json")}  # fmt: skip
 
 
 def trained(stage: str, out: Path) -> dict[str, str]:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cai.losses.ppo import policy_loss, value_loss
+from cai.losses.ppo import policy_loss, sequence_policy_loss, value_loss
 
 CLIP = 0.2
 
@@ -176,3 +176,42 @@ def test_what_is_refused(loss: type) -> None:
         loss(x, x, x, mask, CLIP, 0)
     with pytest.raises(ValueError, match="clip is 0"):
         loss(x, x, x, mask, 0, 6)
+
+
+def test_an_upper_bound_of_its_own() -> None:
+    """ε = 0.2, ε' = 0.4: ratio 1.3 with A 1 is within, 1.5 is clipped at 1.4; ratio 0.5 with A −1
+    is clipped at 0.8 as before. −1.3 − 1.4 + 0.8 = −1.9."""
+    logprobs = ratios(1.3, 1.5, 0.5).requires_grad_()
+    advantages = torch.tensor([[1.0, 1, -1]])
+    mask = torch.ones(1, 3, dtype=torch.bool)
+    terms = policy_loss(logprobs, torch.zeros(1, 3), advantages, mask, CLIP, total=1, clip_high=0.4)
+    assert terms.loss.item() == pytest.approx(-1.9)
+    (gradient,) = torch.autograd.grad(terms.loss, logprobs)
+    assert gradient.flatten().tolist() == pytest.approx([-1.3, 0, 0])
+
+
+def test_a_whole_response_is_one_action() -> None:
+    """Ratios of the tokens 1.5 and 0.5: of the response 0.75, clipped at 0.8 for A −1, so −(−0.8);
+    1.1 alone (one token counts), A 2: −2.2. Loss (0.8 − 2.2) / 2 = −0.7. The gradient of each
+    counted token of a response is the same, −A·ratio / total: 0 where clipped, −2.2 / 2."""
+    logprobs = torch.tensor([[1.5, 0.5], [1.1, 7.0]]).log().requires_grad_()
+    mask = torch.tensor([[True, True], [True, False]])
+    advantages = torch.tensor([-1.0, 2])
+    terms = sequence_policy_loss(logprobs, torch.zeros(2, 2), advantages, mask, CLIP, total=2)
+    assert terms.loss.item() == pytest.approx(-0.7)
+    assert terms.clip_fraction.item() == 0.5
+    assert terms.ratio.item() == pytest.approx((0.75 + 1.1) / 2)
+    (gradient,) = torch.autograd.grad(terms.loss, logprobs)
+    assert gradient.flatten().tolist() == pytest.approx([0, 0, -1.1, 0])
+
+
+def test_a_long_response_does_not_overflow() -> None:
+    """100 tokens of log ratio 5: e^500 is infinite; the clip discards it, and no NaN is left."""
+    logprobs = torch.full((1, 100), -1.0, requires_grad=True)
+    mask = torch.ones(1, 100, dtype=torch.bool)
+    old = torch.full((1, 100), -6.0)
+    terms = sequence_policy_loss(logprobs, old, torch.tensor([1.0]), mask, CLIP, total=1)
+    (gradient,) = torch.autograd.grad(terms.loss, logprobs)
+    assert terms.loss.item() == pytest.approx(-1.2) and gradient.eq(0).all()
+    with pytest.raises(ValueError, match="one a row"):
+        sequence_policy_loss(logprobs, old, torch.ones(2), mask, CLIP, total=1)

@@ -1,7 +1,7 @@
-"""What a method on the policy's own responses has to add: an `update`, and for a reward no more.
+"""What a method on the policy's own responses has to add: `learn` on a reward, else an `update`.
 
-Two small methods stand for those to come: REINFORCE with a leave-one-out baseline on a reward, and
-distillation from a teacher, which has none.
+Two small methods stand for others: REINFORCE on a reward, and distillation from a teacher, which
+has none.
 """
 
 from __future__ import annotations
@@ -17,43 +17,40 @@ from cai.models.backbone import Backbone
 from cai.training.config import CONFIGS, OnPolicyConfig, RlConfig
 from cai.training.kl_controller import AdaptiveKl
 from cai.training.loop import Loop
+from cai.training.micro_batches import Metrics
 from cai.training.on_policy import OnPolicyTrainer
 from cai.training.rl import RlTrainer
-from cai.training.rollout import Response, draw_prompts, generate_responses, logprobs_and_values
+from cai.training.rollout import Response, Rollout, logprobs_and_values
+from cai.training.score_parts import ScorePart
 from cai.training.scoring import FunctionScorer
 from cai.training.train import TRAINERS
 from tests.models.fresh import add_trained
 from tests.training.ppo_runs import PROMPTS, backbone, share_of_e
 
-SAMPLES = 4
 SETTINGS = {
     "prompts_per_update": 8, "max_new_tokens": 8, "updates": 6, "learning_rate": 1e-2,
     "temperature": 1.0,
 }  # fmt: skip
 
 
-class Rloo(RlTrainer):
-    """Ahmadian et al. 2024: the baseline of a response is the mean of its prompt's others."""
+class Reinforce(RlTrainer):
+    """Williams 1992: the baseline is the mean of the whole rollout."""
 
-    def update(self) -> dict[str, float]:
-        s = self.settings
-        prompts = draw_prompts(self.prompts, s.prompts_per_update // SAMPLES, s.seed, self.step)
-        responses = generate_responses(
-            self.backbone, self.policy, [(p, k) for p, _ in prompts for k in range(SAMPLES)],
-            s.max_new_tokens, s.temperature, s.seed, self.step,
-        )  # fmt: skip
-        scores = self.scorer(responses)
-        rollout = self.evaluate_rollout(responses, self.scale(scores, responses))
-        metrics = self.watch(responses, rollout, scores)
-        rewards = (rollout.scores - self.kl.coef * rollout.kl).view(-1, SAMPLES)
-        baseline = (rewards.sum(1, keepdim=True) - rewards) / (SAMPLES - 1)
-        logprobs, _ = self.forward(responses, rollout.mask.shape[1])
-        loss = -(masked_sum(logprobs, rollout.mask, 1) * (rewards - baseline).flatten()).mean()
-        loss.backward()
-        self.optimizer.step(self.step)
-        self.kl.update(metrics["kl"])
-        self.step += 1
-        return metrics | {"policy_loss": loss.item()}
+    def learn(
+        self, responses: Sequence[Response], rollout: Rollout, parts: Sequence[ScorePart]
+    ) -> dict[str, float]:
+        rewards = rollout.scores - self.kl.coef * rollout.kl
+        advantages = rewards - rewards.mean()
+
+        def gradients(minibatch: Sequence[int]) -> Metrics:
+            some = [responses[i] for i in minibatch]
+            logprobs, _ = self.forward(some, rollout.mask.shape[1])
+            sums = masked_sum(logprobs, rollout.mask[list(minibatch)], 1)
+            loss = -(sums * advantages[list(minibatch)]).mean()
+            loss.backward()
+            return {"policy_loss": loss.detach()}
+
+        return self.passes(responses, gradients) | {"reward": rewards.mean().item()}
 
 
 class Distill(OnPolicyTrainer):
@@ -99,17 +96,17 @@ def run(trainer: OnPolicyTrainer, folder: Path) -> list[dict[str, float]]:
     return metrics
 
 
-def test_a_method_on_a_reward_adds_its_update(tmp_path: Path) -> None:
-    """The KL controller, the score scale, checkpoints and evaluation come from `RlTrainer`."""
+def test_a_method_on_a_reward_adds_what_it_learns(tmp_path: Path) -> None:
+    """Rollout, KL controller, score scale, checkpoints and evaluation come from `RlTrainer`."""
     settings = RlConfig(**SETTINGS, kl_coef=0.1, target_kl=1.0)  # type: ignore[arg-type]
-    trainer = Rloo(
+    trainer = Reinforce(
         backbone(), FunctionScorer(share_of_e, "e"), PROMPTS[:6], settings, held_out=PROMPTS[6:]
     )
     metrics = run(trainer, tmp_path)
     assert isinstance(trainer.kl, AdaptiveKl) and trainer.kl.coef != 0.1
     assert trainer.scale.normalise and trainer.scale.start is not None
     assert {"policy_loss", "kl", "score"} <= metrics[0].keys() and "reward" in metrics[-1]
-    again = Rloo(backbone(), FunctionScorer(share_of_e, "e"), PROMPTS[:6], settings)
+    again = Reinforce(backbone(), FunctionScorer(share_of_e, "e"), PROMPTS[:6], settings)
     assert Loop(again, tmp_path, 2, torch.device("cpu"), lambda report: None).resume()
     assert again.step == 6 and again.kl.coef == trainer.kl.coef
 

@@ -365,12 +365,12 @@ def test_a_mixture_goes_on_in_its_units(tmp_path: Path) -> None:
 def test_minibatches_part_a_batch() -> None:
     """Each response once an epoch, in an order of its own."""
     run = trainer(minibatches=3)
-    orders = [run._minibatches(8, epoch) for epoch in range(2)]
+    orders = [run.minibatches(8, epoch) for epoch in range(2)]
     assert [sorted(len(part) for part in parts) for parts in orders] == [[2, 3, 3]] * 2
     for parts in orders:
         assert sorted(i for part in parts for i in part) == list(range(8))
     assert orders[0] != orders[1]
-    assert orders == [trainer(minibatches=3)._minibatches(8, epoch) for epoch in range(2)]
+    assert orders == [trainer(minibatches=3).minibatches(8, epoch) for epoch in range(2)]
 
 
 def test_all_weights_can_be_trained() -> None:

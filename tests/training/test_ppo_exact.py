@@ -54,7 +54,7 @@ class Watched:
         )  # drawn again by the update: draws depend on seeds alone
         run.update()
         self.second = run.sample_responses()
-        self.orders = [run._minibatches(6, epoch) for epoch in range(2)]
+        self.orders = [run.minibatches(6, epoch) for epoch in range(2)]
         self.old, self.reference = (
             [self.read(name, response) for response in self.second] for name in ("policy", None)
         )

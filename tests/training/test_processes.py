@@ -52,6 +52,11 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "updates": 3, "prompts_per_update": 5, "max_new_tokens": 16, "test_share": 0.3,
         "save_every": 2, "learning_rate": 2e-3,
     },
+    "rloo": {
+        "device": "cpu", "dtype": "float32", "lora_r": 4, "reward": "constitution:miniature",
+        "updates": 3, "prompts_per_update": 2, "max_new_tokens": 16, "test_share": 0.3,
+        "save_every": 2,
+    },
 }  # fmt: skip
 FULL = {"full": True, "lora_r": None, "learning_rate": 1e-4}
 SCORED = {"reward": "alone/reward", "gate": False, "adapter": "alone/sft", "lora_r": None}
@@ -96,7 +101,7 @@ def alone(place: Path) -> Path:
 
 
 def data(place: Path, stage: str) -> Path:
-    return place / ("prompts.jsonl" if stage in ("ppo", "distill") else "pairs.jsonl")
+    return place / ("prompts.jsonl" if stage in ("ppo", "rloo", "distill") else "pairs.jsonl")
 
 
 def environment(place: Path) -> dict[str, str]:

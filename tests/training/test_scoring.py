@@ -16,12 +16,12 @@ from cai.models.heads import ScalarHead
 from cai.stats import spread
 from cai.training.batches import encode_tokens
 from cai.training.rollout import EncodedPrompt, Response
+from cai.training.score_parts import is_rounding
 from cai.training.scoring import (
     FunctionScorer,
     MixedScorer,
     ModelScorer,
     ScoreScale,
-    is_rounding,
     load_function,
 )
 from cai.types import Message

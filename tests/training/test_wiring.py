@@ -42,7 +42,7 @@ from cai.training.reference import StoredReference
 from cai.training.reward import RewardObjective
 from cai.training.rewards import build_reward, reward_parts
 from cai.training.rows import RowsTrainer
-from cai.training.scoring import FunctionScorer, ModelScorer
+from cai.training.scoring import FunctionScorer, MixedScorer, ModelScorer
 from cai.training.train import Callbacks, make_trainer, train
 from cai.training.trainer import StageTrainer, Trainer
 from cai.types import Message
@@ -481,5 +481,5 @@ def test_a_mixed_reward_s_units(data: Path) -> None:
     for normalise in (True, False):
         config = PpoConfig(normalise_scores=normalise)
         scorer = build_reward(f"{REWARD}, 3*{REWARD}", backbone, config, "reward").scorer
-        assert getattr(scorer, "normalise", None) is normalise
-        assert math.isclose(sum(weight for weight, _ in scorer.parts), 4.0)  # type: ignore[attr-defined]
+        assert isinstance(scorer, MixedScorer) and scorer.sum.normalise is normalise
+        assert math.isclose(sum(weight for weight, _ in scorer.parts), 4.0)

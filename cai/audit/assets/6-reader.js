@@ -321,7 +321,31 @@ class Reader {
           item.second_reward === null ? null : pairOf("Second reward", item.second_reward.toFixed(3)),
           pairOf("Ended by itself", item.response.cut ? "no" : "yes")),
         curves(run, item)),
+      this.parts(item),
     ];
+  }
+
+  /**
+   * What the score of a rollout is made of: each principle's verdict, or each term of a mixed reward.
+   * @type {(item: RolloutItem) => Child}
+   */
+  parts(item) {
+    if (!item.parts) return null;
+    const judged = item.parts.some((part) => part.p !== null);
+    const columns = [...(judged ? ["Principle", "problem ← → no problem", "No problem"] : ["Part"]), "Value", "Weight", "Adds"];
+    return h("section", { class: "judged" },
+      h("h2", {}, "Why it was paid", h("span", { class: "notes" }, "the score is the sum of what the parts add")),
+      h("div", { class: "wide", tabindex: "0", role: "region", "aria-label": "Parts of the score" }, h("table", {}, h("thead", {}, h("tr", {},
+        columns.map((t, n) => h("th", { scope: "col", class: n > (judged ? 1 : 0) ? "n" : "" }, t)))),
+      h("tbody", {}, item.parts.map((part) => h("tr", {},
+        h("td", {}, part.principle
+          ? h("details", {}, h("summary", {}, this.state.run.title(part.principle, this.first)), this.principle(part.principle, "", "critique_request"))
+          : textNodes(part.name)),
+        judged ? [h("td", {}, part.p === null ? null : strip(part.p, null, false, `no problem ${percent(part.p)}`)),
+          h("td", { class: "n" }, part.p === null ? "–" : percent(part.p))] : null,
+        h("td", { class: "n" }, part.value.toFixed(2)),
+        h("td", { class: "n" }, part.weight.toFixed(3)),
+        h("td", { class: "n" }, part.adds.toFixed(3))))))));
   }
 
   /** @type {(item: PairItem) => Child} */
@@ -466,13 +490,13 @@ function meter(p, tone) {
 }
 
 /**
- * Both orders' probabilities on one line.
- * @type {(p: number, swapped: number | null, flipped: boolean) => SVGElement}
+ * A probability on a line, or those of both orders.
+ * @type {(p: number, swapped: number | null, flipped: boolean, label?: string) => SVGElement}
  */
-function strip(p, swapped, flipped) {
+function strip(p, swapped, flipped, label = `A first ${p.toFixed(2)}` + (swapped === null ? "" : `, A second ${swapped.toFixed(2)}`)) {
   const at = (/** @type {number} */ v) => 4 + 152 * v;
   return svg("svg", { class: "strip" + (flipped ? " flipped" : ""), viewBox: "0 0 160 16", role: "img",
-    "aria-label": `A first ${p.toFixed(2)}` + (swapped === null ? "" : `, A second ${swapped.toFixed(2)}`) },
+    "aria-label": label },
   svg("line", { class: "rail", x1: 4, x2: 156, y1: 8, y2: 8 }), svg("line", { class: "half", x1: 80, x2: 80, y1: 2, y2: 14 }),
   swapped === null ? null : svg("line", { class: "link", x1: at(p), x2: at(swapped), y1: 8, y2: 8 }),
   swapped === null ? null : svg("circle", { class: "ring", cx: at(swapped), cy: 8, r: 4 }),

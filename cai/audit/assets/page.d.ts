@@ -325,11 +325,22 @@ interface ComparisonItem extends RunItemValues {
   contrast?: { principle: string; version: string; asked: [string, string]; guards: string[] };
 }
 
+/** A part of a rollout's score: it adds value times weight. `p`: of a principle, "no problem". */
+interface ScorePartValues {
+  name: string;
+  principle: string;
+  value: number;
+  weight: number;
+  adds: number;
+  p: number | null;
+}
+
 interface RolloutItem extends RunItemValues {
   kind: "rollout";
   update: number;
   response: GeneratedText;
   score: number;
+  parts?: ScorePartValues[];
   kl: number;
   second_reward: number | null;
 }

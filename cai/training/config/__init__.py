@@ -6,7 +6,13 @@ command line is made. Contradictions are refused here, before anything is loaded
 
 from cai.training.config.base import DTYPES, LORA, SettingError, TrainConfig
 from cai.training.config.build import CONFIGS, build_config
-from cai.training.config.on_policy import DistillConfig, OnPolicyConfig, PpoConfig, RlConfig
+from cai.training.config.on_policy import (
+    DistillConfig,
+    OnPolicyConfig,
+    PpoConfig,
+    RlConfig,
+    RlooConfig,
+)
 from cai.training.config.rows import (
     DpoConfig,
     KtoConfig,
@@ -28,6 +34,7 @@ __all__ = [
     "PpoConfig",
     "RewardConfig",
     "RlConfig",
+    "RlooConfig",
     "RowsConfig",
     "SettingError",
     "SftConfig",

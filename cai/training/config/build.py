@@ -9,12 +9,20 @@ from typing import Any
 from cai.errors import UsageError
 from cai.options import broken_type, flag, unknown_settings
 from cai.training.config.base import SettingError, TrainConfig
-from cai.training.config.on_policy import DistillConfig, PpoConfig
+from cai.training.config.on_policy import DistillConfig, PpoConfig, RlooConfig
 from cai.training.config.rows import DpoConfig, KtoConfig, RewardConfig, SftConfig
 
 CONFIGS: dict[str, type[TrainConfig]] = {
     config.stage: config
-    for config in (SftConfig, RewardConfig, DpoConfig, KtoConfig, PpoConfig, DistillConfig)
+    for config in (
+        SftConfig,
+        RewardConfig,
+        DpoConfig,
+        KtoConfig,
+        PpoConfig,
+        RlooConfig,
+        DistillConfig,
+    )
 }
 """The stages of `cai train`; their trainers are in `cai.training.train.TRAINERS`."""
 

@@ -92,6 +92,11 @@ class OnPolicyConfig(TrainConfig):
         """Updates in the run."""
         return self.updates if self.max_steps is None else min(self.updates, self.max_steps)
 
+    @property
+    def responses_per_update(self) -> int:
+        """Responses of a rollout: one to each prompt."""
+        return self.prompts_per_update
+
 
 @dataclass(frozen=True, kw_only=True)
 class RlConfig(OnPolicyConfig):
@@ -99,8 +104,20 @@ class RlConfig(OnPolicyConfig):
 
     reward: str | None = option(
         None,
-        "The reward: a reward model's run, a Python function `module:function`, or a weighted sum:"
-        " `runs/reward, 0.5*rewards:polite`, each divided by its standard deviation at the start.",
+        "The reward: a reward model's run, a constitution `constitution:NAME`, a Python function"
+        " `module:function`, or a weighted sum: `runs/reward, 0.5*constitution:default`, each"
+        " divided by its standard deviation at the start.",
+    )
+    judge: str | None = option(
+        None,
+        "The model that reads responses under a constitution: a hub id, a directory, a training"
+        " run's folder, `miniature`, or the address of a model server.  [default: the base alone,"
+        " without the adapter]",
+    )
+    normalise_principles: bool = option(
+        False,
+        "Divide each principle's logits by their standard deviation in the first rollout, so that"
+        " its weight says how much it counts.",
     )
     second_reward: str | None = option(
         None,
@@ -129,6 +146,9 @@ class RlConfig(OnPolicyConfig):
     missing_eos_penalty: float = option(
         1.0, "Penalty for a response without an EOS token, in normalised score.", least=0
     )
+    epochs: int = option(4, "Passes over a rollout.", least=1)
+    minibatches: int = option(2, "Minibatches of a rollout; each is an optimizer step.", least=1)
+    clip: float = option(0.2, "Clip range of the policy's probability ratio.", above=0)
 
     def for_dry_run(self) -> Self:
         """As in `TrainConfig`: a reward of 0 if none is named."""
@@ -148,6 +168,11 @@ class RlConfig(OnPolicyConfig):
         super().__post_init__()
         if self.target_kl is not None and not self.kl_coef:
             self._refuse("target_kl", "needs a --kl-coef above 0 to start from")
+        if self.judge is not None:
+            require_no_key(self.judge, "--judge")
+        if self.minibatches > self.responses_per_update:
+            most = self.responses_per_update
+            self._refuse("minibatches", f"must be at most the responses of an update, {most}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,19 +190,87 @@ class PpoConfig(RlConfig):
     )
     rates: ClassVar[tuple[float, float]] = (1e-4, 3e-6)
     learning_rate: float | None = rate_option(*rates)
-    epochs: int = option(4, "PPO epochs: passes over a rollout.", least=1)
-    minibatches: int = option(2, "Minibatches of a rollout; each is an optimizer step.", least=1)
-    clip: float = option(0.2, "Clip range of the policy's probability ratio.", above=0)
     value_clip: float = option(0.2, "Clip range of the value function.", above=0)
     value_coef: float = option(0.1, "Value loss coefficient.", least=0)
     gamma: float = option(1.0, "Discount factor of rewards.", least=0, most=1)
     lam: float = option(0.95, "GAE's lambda.", least=0, most=1)
 
+
+@dataclass(frozen=True, kw_only=True)
+class RlooConfig(RlConfig):
+    """Settings of REINFORCE with a leave-one-out baseline (Ahmadian et al. 2024), and of GRPO.
+
+    Fields are the options of `cai train rloo` (`cai train rloo --help` explains each). Raises
+    `UsageError` for a value out of range, and for settings that exclude each other.
+    """
+
+    stage: ClassVar[str] = "rloo"
+    title: ClassVar[str] = "REINFORCE leave-one-out"
+    summary: ClassVar[str] = (
+        "REINFORCE leave-one-out (RLOO), GRPO: learn from a reward by comparing responses to the"
+        " same prompt; no value function."
+    )
+    rates: ClassVar[tuple[float, float]] = (1e-4, 3e-6)
+    learning_rate: float | None = rate_option(*rates)
+    prompts_per_update: int = option(8, "Prompts answered in an update.", least=1)
+    responses_per_prompt: int = option(
+        4, "Responses to each prompt, which are compared with one another.", least=2
+    )
+    epochs: int = option(1, "Passes over a rollout.", least=1)
+    minibatches: int = option(1, "Minibatches of a rollout; each is an optimizer step.", least=1)
+    baseline: str = option(
+        "leave-one-out",
+        "What a response's reward is compared with: the mean of the prompt's other responses"
+        " (RLOO), or of all of them (GRPO).",
+        ("leave-one-out", "group-mean"),
+    )
+    scale_advantages: str = option(
+        "none",
+        "What advantages are divided by: nothing, the standard deviation of the prompt's rewards"
+        " (GRPO) or of the batch's. parts: each part of the reward, such as each principle of a"
+        " constitution, is normalised in its group by itself (GDPO).",
+        ("none", "group", "batch", "parts"),
+    )
+    ratio: str = option(
+        "sequence",
+        "The probability ratio that is clipped: of a whole response (RLOO), or of each token"
+        " (GRPO).",
+        ("sequence", "token"),
+    )
+    loss_normalisation: str | None = option(
+        None,
+        "Of the loss with a token's ratio. token: all tokens of a minibatch count alike (DAPO)."
+        " sequence: all responses do, whatever their length (GRPO). constant: the sum over tokens,"
+        " divided by responses × --max-new-tokens (Dr. GRPO).  [default: token]",
+        ("token", "sequence", "constant"),
+    )
+    clip_high: float | None = option(
+        None, "Upper clip range, where it is not --clip's (DAPO: 0.28).", above=0
+    )
+    kl_in: str = option(
+        "reward",
+        "Where the KL penalty stands: subtracted from each response's reward (RLOO), or added to"
+        " the loss of each token, as its k3 estimate (GRPO).",
+        ("reward", "loss"),
+    )
+
+    @property
+    def responses_per_update(self) -> int:
+        """As in `OnPolicyConfig`: several to each prompt."""
+        return self.prompts_per_update * self.responses_per_prompt
+
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.minibatches > self.prompts_per_update:
-            most = self.prompts_per_update
-            self._refuse("minibatches", f"must be at most the prompts of an update, {most}")
+        if self.ratio == "sequence" and self.loss_normalisation not in (None, "sequence"):
+            self._refuse(
+                "loss_normalisation", "needs --ratio token: with sequence each response is one term"
+            )
+        if self.scale_advantages in ("group", "parts") and self.kl_in == "reward" and self.kl_coef:
+            self._refuse(
+                "scale_advantages",
+                "needs --kl-in loss: where a prompt's responses score alike, it would scale up the"
+                " differences of their KL penalties",
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
