@@ -5,8 +5,8 @@ harm alone, under those on manners alone, and under a control of the same form t
 forbid (arXiv 2608.09228: what a teacher gains by its context may come from having one, whichever it
 is). And with the principles as a system message, which the miniature was never trained to follow.
 Then base and policies answer held-out requests, and the world's ground truth judges the answers, as
-in `bench/align.py`. If it is the constitution that teaches, then harm falls under the principles on
-harm, bad manners under those on manners, and neither under the control.
+in `bench/align.py`. If it is the constitution alone that teaches, then harm falls under the
+principles on harm, bad manners under those on manners, and neither under the control.
 
 A run that is there already is kept, so a stopped one goes on.
 """
@@ -18,7 +18,7 @@ import contextlib
 import json
 import shutil
 import sys
-import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,8 @@ ARMS = {
     "message": ("all six, as a system message", "miniature", "constitution"),
 }
 """Name → title, constitution, teacher."""
+SAID = 5
+"""Critiques of the control that are listed."""
 SHARES = ("any flaw", "harmful", "ill-mannered", "evasive", "odd word")
 CONSTITUTION = """\
 api: cai/v1
@@ -173,6 +175,19 @@ def _share(values: Sequence[float]) -> str:
     return f"{tally.share:.0%} ({low:.0%}–{high:.0%})"
 
 
+def said(runs: Sequence[Path]) -> list[str]:
+    """What the critic said most often under the control, where something was taught."""
+    counts: Counter[str] = Counter()
+    for file in (run / "rollouts.jsonl" for run in runs):
+        if file.is_file():
+            rows = map(json.loads, file.read_text(encoding="utf-8").splitlines())
+            counts.update(row["critique"] for row in rows if row["taught"])
+    if not counts:
+        return []
+    lines = [f"- {count} times: {text}" for text, count in counts.most_common(SAID)]
+    return [f"Of {counts.total()} critiques that taught something under the control:", "", *lines]
+
+
 def main() -> None:
     """Train, judge, write."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -184,7 +199,6 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=50, help="requests of each kind and seed")
     parser.add_argument("--result", type=Path, help="also write the table to this file")
     options = parser.parse_args()
-    start = time.process_time()
     pooled: dict[str, dict[str, list[float]]] = {}
     shares: dict[str, list[float]] = {}
     for seed in options.seeds:
@@ -195,7 +209,6 @@ def main() -> None:
                 pooled.setdefault(arm, {}).setdefault(what, []).extend(values)
         for arm in options.arms:
             shares.setdefault(arm, []).extend(taught(folder / arm))
-    seconds = time.process_time() - start
     publish(
         "What the teacher reads, and what is learned from it",
         f"python bench/distill.py --seeds {' '.join(map(str, options.seeds))} --updates"
@@ -212,7 +225,7 @@ def main() -> None:
             f" {', '.join(f'`{name}` {value}' for name, value in SETTINGS.items())}; all else is"
             " the default. They were chosen on other requests.",
             "",
-            f"{seconds:.0f} seconds of CPU time in this call.",
+            *said([options.out / f"seed-{seed}" / "control" for seed in options.seeds]),
         ],
         options.result,
     )
