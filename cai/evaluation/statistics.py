@@ -281,11 +281,11 @@ def _resampled(
 
 def percentiles(values: Floats, groups: int) -> tuple[float, float]:
     """The expanded percentile interval of draws, of which NaN are left out; see `bootstrap`."""
-    from scipy.special import ndtr
-
     known = values[~np.isnan(values)]
     if groups < 2 or len(known) < 0.95 * len(values):
         return math.nan, math.nan
+    from scipy.special import ndtr  # here: a report on too few rows has no need of it
+
     tail = float(ndtr(-math.sqrt(groups / (groups - 1)) * student(groups - 1)))
     low, high = np.quantile(known, [tail, 1 - tail])
     return float(low), float(high)
