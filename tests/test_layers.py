@@ -35,6 +35,7 @@ LAYERS: dict[str, int] = {
     "authoring": 4,
     "guard": 4,
     "evaluation": 4,
+    "rounds": 4,
     "relations": 4,
     "miniature": 4,
     "cli": 5,
@@ -50,6 +51,7 @@ SIDEWAYS = {
     ("authoring", "evaluation"),
     ("training", "evaluation"),
     ("audit", "evaluation"),
+    ("rounds", "evaluation"),
     ("audit", "relations"),
     ("relations", "evaluation"),
 }

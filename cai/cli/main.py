@@ -46,6 +46,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Train": {
         "train": ("cai.cli.train", "Train a model on a run's data: sft, reward, dpo, ppo."),
+        "loop": ("cai.cli.loop", "Build, train and measure, round by round."),
         "merge": ("cai.cli.merge", "Merge an adapter into its base model."),
         "chat": ("cai.cli.chat", "Chat with a model and its adapters."),
         "compare": ("cai.cli.compare", "Show answers of a base and its adapters side by side."),

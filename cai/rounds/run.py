@@ -1,0 +1,134 @@
+"""Runs a loop: the commands of its rounds, one after the other, each in a process of its own.
+
+A process for each step, so that nothing of a step's models stays in memory, and a step can be run
+again by hand as it stands in `loop.json`.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from cai.data.training_run import is_run, read_run
+from cai.errors import CaiError, Interrupted, ModelError
+from cai.evaluation.folder import read_evaluation
+from cai.rounds.config import LoopConfig
+from cai.rounds.measure import RoundMeasure, best_round, reason_to_stop, round_measure
+from cai.rounds.prompts import LoopPrompts, write_prompts
+from cai.rounds.record import LoopRecord
+from cai.rounds.steps import RoundStep, steps_of
+
+
+class StepFailedError(CaiError):
+    """A step failed; its own message stands above."""
+
+    def __init__(self, step: RoundStep, number: int, code: int) -> None:
+        gated = "--judge-gate" in step.arguments and code == ModelError.exit_code
+        super().__init__(
+            f"Round {number} ended at {step.kind} with exit code {code}: see its message above",
+            hint="Mend it, and run the same command again: steps that are done are not repeated."
+            + (" A judge that was refused: another --judge, or --no-judge-gate." if gated else ""),
+        )
+        self.exit_code = code
+
+
+def run_command(arguments: Sequence[str]) -> int:
+    """Run a command of `cai` in a process of its own; returns its exit code.
+
+    After Ctrl-C, which the process gets too, it waits until that has saved what it has.
+    """
+    with subprocess.Popen([sys.executable, "-m", "cai", *arguments]) as process:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            process.wait()
+            raise
+
+
+def run_loop(
+    config: LoopConfig,
+    constitution: str,
+    prompts: LoopPrompts,
+    record: LoopRecord,
+    *,
+    say: Callable[[int, RoundStep], None] = lambda number, step: None,
+    command: Callable[[Sequence[str]], int] = run_command,
+) -> LoopRecord:
+    """Run the rounds that are left. say: called before each step, with the round's number.
+
+    Raises `StepFailedError` if a step fails (a judge that is not shown to be better than chance
+    ends the build), `Interrupted` after Ctrl-C.
+    """
+    out = record.folder
+    write_prompts(prompts, config, out)
+    record.write()
+    if record.stopped and not _may_go_on(record, config):
+        return record
+    record.stopped = ""
+    for number in range(1, config.rounds + 1):
+        previous = str(_policy(config, out, number - 1)) if number > 1 else config.adapter
+        for step in steps_of(config, constitution, out, number, previous):
+            if record.is_done(step):
+                continue
+            say(number, step)
+            reason = _run(step, number, command)
+            if reason:
+                return _end(record, f"round {number}: {reason}")
+            record.add(number, step)
+        if len(record.measures) < number:
+            record.measures.append(_measure(out, number).row)
+        measures = _measures(record)
+        record.best = best_round(measures)
+        record.write()
+        if reason := reason_to_stop(measures[:number], config.patience):
+            return _end(record, f"after round {number}: {reason}")
+    return record
+
+
+def _run(step: RoundStep, number: int, command: Callable[[Sequence[str]], int]) -> str:
+    """Run a step; returns why the loop ends with it, empty if it does not."""
+    try:
+        code = command(step.arguments)
+    except KeyboardInterrupt:
+        code = Interrupted.exit_code
+    if code == Interrupted.exit_code:
+        raise Interrupted(
+            f"Stopped in round {number} at {step.kind}.",
+            hint="What is done is kept. Run the same command again to resume.",
+        )
+    if not code:
+        return ""
+    if step.kind == "train" and is_run(step.folder):
+        run = read_run(step.folder)
+        if run["status"] == "stopped":
+            return f"its training stopped itself: {run['results']['stopped']}"
+    raise StepFailedError(step, number, code)
+
+
+def _measure(out: Path, number: int) -> RoundMeasure:
+    start = read_evaluation(out / f"measure-{number}")
+    before = read_evaluation(out / f"compare-{number}") if number > 1 else start
+    return round_measure(start, before)
+
+
+def _measures(record: LoopRecord) -> list[RoundMeasure]:
+    return [RoundMeasure(**row | {"worse": tuple(row["worse"])}) for row in record.measures]
+
+
+def _policy(config: LoopConfig, out: Path, number: int) -> Path:
+    """The folder of what a round trained."""
+    return out / f"{config.method}-{number}"
+
+
+def _may_go_on(record: LoopRecord, config: LoopConfig) -> bool:
+    """Whether a loop that ended may go on, with more patience than it had."""
+    measures = _measures(record)
+    return bool(measures) and not reason_to_stop(measures, config.patience)
+
+
+def _end(record: LoopRecord, reason: str) -> LoopRecord:
+    record.stopped = reason
+    record.write()
+    return record

@@ -1,0 +1,85 @@
+"""The commands of a round, as a user would type them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from cai.rounds.config import LoopConfig
+
+StepKind: TypeAlias = Literal["build", "train", "measure", "compare"]
+
+HELD_OUT = "held-out"
+"""The id of the suite of held-out prompts."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoundStep:
+    """A command of a round, and the folder that it writes.
+
+    arguments: of `cai`. measure: the new policy against the start of the loop, on all suites.
+    compare: against the round before, on held-out prompts alone.
+    """
+
+    kind: StepKind
+    arguments: tuple[str, ...]
+    folder: Path
+
+
+def steps_of(
+    config: LoopConfig, constitution: str, out: Path, number: int, previous: str | None
+) -> list[RoundStep]:
+    """The steps of a round. previous: the adapter that it starts from; None for a fresh one."""
+    data, policy = out / f"data-{number}", out / f"{config.method}-{number}"
+    judge = config.judge or config.model
+    seed = ("--seed", str(config.seed))
+    start = ("--adapter", previous) if previous else ()
+    build = (
+        "build-data", "--prompts", str(prompts_file(config, out, number)),
+        "--constitution", constitution, "--model", config.model, *start,
+        "--critic", judge, "--judge", judge, *_kind_of_data(config), *seed,
+        "--out", str(data), *config.words("build_options"),
+    )  # fmt: skip
+    train = (
+        "train", config.method, "--data", str(data), "--model", config.model, *start, *seed,
+        "--out", str(policy), *config.words("train_options"),
+    )  # fmt: skip
+    steps = [RoundStep("build", build, data), RoundStep("train", train, policy)]
+    first = config.adapter or config.model
+    steps.append(_evaluation(config, constitution, out, "measure", number, first, policy))
+    if previous and previous != config.adapter:
+        steps.append(_evaluation(config, constitution, out, "compare", number, previous, policy))
+    return steps
+
+
+def prompts_file(config: LoopConfig, out: Path, number: int) -> Path:
+    """The prompts of a round."""
+    return out / ("prompts.jsonl" if config.reuse_prompts else f"prompts-{number}.jsonl")
+
+
+def _kind_of_data(config: LoopConfig) -> tuple[str, ...]:
+    if config.method == "sft":
+        return ("--sft-share", "1")
+    gate = ("--judge-gate",) if config.judge_gate else ()
+    return ("--sft-share", "0", *gate)
+
+
+def _evaluation(
+    config: LoopConfig,
+    constitution: str,
+    out: Path,
+    kind: StepKind,
+    number: int,
+    before: str,
+    after: Path,
+) -> RoundStep:
+    folder = out / f"{kind}-{number}"
+    suites = [str(out / f"{HELD_OUT}.yaml"), *(config.suites if kind == "measure" else ())]
+    arguments = (
+        "eval", before, str(after), *(word for suite in suites for word in ("--suite", suite)),
+        "--judge", config.held_out_judge or config.judge or config.model,
+        "--constitution", constitution, "--seed", str(config.seed), "--out", str(folder),
+        *config.words("eval_options"),
+    )  # fmt: skip
+    return RoundStep(kind, arguments, folder)
