@@ -34,7 +34,7 @@ class ImportedFiles:
 
 def project_files(content: ImportedContent, name: str, source: str, today: str) -> ImportedFiles:
     """The project files for imported content. name: the new constitution's id. source: its file."""
-    ids = _ids([p.name for p in content.principles])
+    ids = unique_ids([p.name for p in content.principles])
     texts: dict[str, str] = {}
     filled_in: dict[str, int] = {}
     cleaned = 0
@@ -44,9 +44,9 @@ def project_files(content: ImportedContent, name: str, source: str, today: str) 
             filled_in[field] = filled_in.get(field, 0) + 1
         cleaned += hidden
         path = f"principles/{name}/{last}.yaml"
-        texts[path] = modeline("Principle", 2) + _yaml(values)
+        texts[path] = modeline("Principle", 2) + yaml_text(values)
     path = f"constitution/{name}.yaml"
-    texts[path] = modeline("Constitution", 1) + _yaml(
+    texts[path] = modeline("Constitution", 1) + yaml_text(
         _constitution(content, name, ids, source, today)
     )
     notes = [
@@ -130,7 +130,7 @@ def _constitution(
     }
 
 
-def _ids(names: Sequence[str]) -> list[str]:
+def unique_ids(names: Sequence[str]) -> list[str]:
     """The last part of an id for each name; equal ones are numbered."""
     out: list[str] = []
     for name in names:
@@ -163,5 +163,6 @@ def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _text)
 
 
-def _yaml(values: dict[str, Any]) -> str:
+def yaml_text(values: dict[str, Any]) -> str:
+    """Values as YAML, keys in their order, texts of several lines as blocks."""
     return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)

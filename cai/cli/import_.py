@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,7 +41,7 @@ def command(form: str, file: Path, project: Path, name: str, force: bool) -> Non
 
     root = enclosing_project(project.absolute()) or project
     files = read_files(form, file, name)
-    write_files(root, files, force)
+    write_files(root, files.texts, force=force)
     click.echo(
         f"Wrote {counted(len(files.texts), 'file')} to {root}: {files.constitution} and"
         " its principles"
@@ -73,12 +74,15 @@ def read_files(form: str, file: Path, name: str) -> ImportedFiles:
     content = read_format(form, text, str(file))
     today = datetime.now(UTC).date().isoformat()
     files = project_files(content, name, file.name, today)
-    _validate(files)
+    require_loadable(files.texts)
     return files
 
 
-def _validate(files: ImportedFiles) -> None:
-    """Raise `ContentError` where they would not load: before anything is written."""
+def require_loadable(texts: Mapping[str, str]) -> None:
+    """Raise `ContentError` where files would not load: before anything is written.
+
+    texts: path from the project's root → text.
+    """
     import tempfile
     from dataclasses import replace
 
@@ -88,25 +92,23 @@ def _validate(files: ImportedFiles) -> None:
     with tempfile.TemporaryDirectory(prefix="cai-") as name:
         root = Path(name).resolve()
         (root / ".cai").mkdir()
-        for place, text in files.texts.items():
+        for place, text in texts.items():
             (root / place).parent.mkdir(parents=True, exist_ok=True)
             (root / place).write_text(text, encoding="utf-8")
-        problems = [
-            p for p in lint([root / place for place in files.texts]).problems if p.code < "C050"
-        ]
+        problems = [p for p in lint([root / place for place in texts]).problems if p.code < "C050"]
     if problems:
         raise ContentError([replace(p, file=p.file.replace(f"{root}/", "")) for p in problems])
 
 
-def write_files(root: Path, files: ImportedFiles, force: bool) -> None:
-    """Write them below a project's root; nothing where one is there already, without `force`."""
+def write_files(root: Path, texts: Mapping[str, str], *, force: bool = False) -> None:
+    """Write files below a project's root; nothing where one is there already, without `force`."""
     from cai.data.files import write_whole
 
-    taken = [name for name in files.texts if (root / name).exists()]
+    taken = [name for name in texts if (root / name).exists()]
     if taken and not force:
         raise UsageError(
             f"{root / taken[0]} is there already", hint="Choose another --name, or give --force."
         )
-    for name, text in files.texts.items():
+    for name, text in texts.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         write_whole(root / name, text)

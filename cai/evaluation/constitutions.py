@@ -7,21 +7,18 @@ other, as a build does (`cai.pipeline.compare`); the pairs' own labels are a thi
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from cai.backends.base import Backend
 from cai.data.counts import is_near_tie
 from cai.data.training_rows import PairRow
-from cai.errors import CaiError, Interrupted
+from cai.evaluation.judged_rows import judge_rows
 from cai.evaluation.statistics import Estimate, agreement, mean, share
-from cai.pipeline.build import Models
-from cai.pipeline.drive import PromptTask, Tally, drive
-from cai.pipeline.fixed_texts import compare_texts
 from cai.pipeline.steps import Draws
 from cai.store.store import Store
-from cai.types import Comparison, Constitution, Prompt, SetAside, as_dicts
+from cai.types import Comparison, Constitution, SetAside, as_dicts
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,51 +86,10 @@ def compare_constitutions(
 ) -> ConstitutionsCompared:
     """Judge pairs under two constitutions; the verdicts are kept in the store.
 
-    A pair whose responses are more than one message is set aside. Raises `Interrupted` on Ctrl-C.
+    Raises what `judge_rows` raises.
     """
-    set_aside = [row for row in pairs if isinstance(row, SetAside)]
-    usable: dict[str, PairRow] = {}
-    for number, row in enumerate(p for p in pairs if isinstance(p, PairRow)):
-        if len(row.chosen) == len(row.rejected) == 1:
-            usable[f"{row.id or 'pair'}/{number}"] = row
-        else:
-            set_aside.append(SetAside(row.source or row.id, "a response of several messages"))
-    found: dict[tuple[str, int], Comparison] = {}
-    models = Models.all(judge)
-    draws = replace(draws, reasoners=models.reasoners)
-    tally = Tally(total=2 * len(usable))
-
-    def tasks() -> Iterator[PromptTask[Comparison]]:
-        for name, row in usable.items():
-            prompt = Prompt(name, row.prompt, row.source)
-            for side, rules in enumerate(constitutions):
-                texts = row.chosen[0].content, row.rejected[0].content
-                steps = compare_texts(prompt, rules, draws, *texts)
-                yield PromptTask(f"{side}/{name}", prompt, steps)
-
-    def finish(task: PromptTask[Comparison], comparison: Comparison) -> None:
-        side, _, name = task.name.partition("/")
-        found[name, int(side)] = comparison
-
-    def give_up(task: PromptTask[Comparison], error: CaiError) -> None:
-        set_aside.append(SetAside(task.prompt.source or task.prompt.id, error.message))
-
-    try:
-        with store.lock():
-            drive(
-                tasks(), models.by_role, store, tally, finish=finish, give_up=give_up,
-                tick=lambda: progress(tally.finished + tally.set_aside, tally.total),
-            )  # fmt: skip
-    except KeyboardInterrupt:
-        raise Interrupted(
-            f"Stopped: {tally.finished} of {tally.total} verdicts are there.",
-            hint="They are kept. Run the same command again to resume.",
-        ) from None
-    verdicts = [
-        _verdicts(row, found[name, 0], found[name, 1])
-        for name, row in usable.items()
-        if (name, 0) in found and (name, 1) in found
-    ]
+    judged, set_aside = judge_rows(pairs, constitutions, judge, store, draws, progress)
+    verdicts = [_verdicts(one.row, *one.comparisons) for one in judged]
     return ConstitutionsCompared(verdicts, set_aside)
 
 

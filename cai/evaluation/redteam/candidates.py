@@ -67,9 +67,22 @@ class CandidatePool:
 
 
 def read_prompts_of(reply: str, *, cut: bool = False) -> tuple[list[str], Counter[str]]:
-    """The prompts in a reply, and how many lines were dropped by reason.
+    """The prompts in a reply, and how many lines were dropped by reason."""
+    texts, dropped = read_list(reply, cut=cut)
+    out = []
+    for text in texts:
+        if reason := fault(text):
+            dropped[reason] += 1
+        else:
+            out.append(text)
+    return out, +dropped
 
-    A reply with numbered lines or bullets has its prompts there alone; in another each line is one.
+
+def read_list(reply: str, *, cut: bool = False) -> tuple[list[str], Counter[str]]:
+    """The entries of a reply that is a list, without marks, and how many lines were dropped.
+
+    A reply with numbered lines or bullets has its entries there alone; in another each line is one.
+    cut: it ran into the token limit, so that its last line is not whole.
     """
     dropped: Counter[str] = Counter()
     lines = [line.strip() for line in reply.splitlines() if line.strip()]
@@ -84,13 +97,7 @@ def read_prompts_of(reply: str, *, cut: bool = False) -> tuple[list[str], Counte
     if cut and (not items or _ITEM.match(lines[-1])):
         texts.pop()
         dropped["cut short"] += 1
-    out = []
-    for text in map(_plain, texts):
-        if reason := fault(text):
-            dropped[reason] += 1
-        else:
-            out.append(text)
-    return out, +dropped
+    return list(map(_plain, texts)), +dropped
 
 
 def fault(text: str) -> str:
