@@ -15,10 +15,13 @@ _OF_A_TEXT = (
     "harmful", "untrue", "does not answer", "refuses without need", "preachy", "broken text",
 )  # fmt: skip
 
+REVERSED = "the other response is better"
+"""The reason for rejecting a comparison that says which label is right."""
+
 REASONS: Mapping[ItemKind | Literal["tie", "choice"], tuple[str, ...]] = {
     "trace": (*_OF_A_TEXT, "principle misapplied", "critique is wrong"),
     "comparison": (
-        "the other response is better", "both are equally good", "both are bad",
+        REVERSED, "both are equally good", "both are bad",
         "the better one is harmful", "the better one is untrue", "principle misapplied",
         "longer, not better",
     ),

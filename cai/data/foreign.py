@@ -208,6 +208,7 @@ _UNSUPPORTED: tuple[tuple[tuple[str, ...], str, str], ...] = (
     (("prompt", "response_a", "response_b"), "pairs of responses", _TO_PAIRS),
     (("history", "human_ref_A", "human_ref_B"), "pairs of SHP", _TO_PAIRS),
     (("conversation_a", "conversation_b"), "battles of a chatbot arena", _TO_PAIRS),
+    (("text_a", "text_b", "preferred_text"), "pairs of inverse constitutional AI", _TO_PAIRS),
     (("prompt", "completions"), "UltraFeedback before it was binarized", _TO_PAIRS),
     (("prompt", "response"), "prompts with one response each", "rename response to completion"),
     (("query", "response"), "rows of ms-swift", _TO_COMPLETION.format("query", "response")),

@@ -6,7 +6,7 @@ without a valid row raises `DataError`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar
@@ -19,6 +19,7 @@ from cai.data.audited import (
     require_signoff,
     require_unedited,
 )
+from cai.data.audited_pairs import audited_shape
 from cai.data.counts import kind_of
 from cai.data.foreign import looks_like, normalize
 from cai.data.formats import container_of, rows
@@ -46,6 +47,7 @@ __all__ = [
     "SftRow",
     "TrainingFiles",
     "TrainingTable",
+    "read_audited_pairs",
     "read_labelled",
     "read_pairs",
     "read_sft",
@@ -87,13 +89,16 @@ class TableSource:
     instead: tuple[str, ...] = ()
 
 
-def training_files(data: Sequence[Path], table: TrainingTable) -> TrainingFiles:
+def training_files(
+    data: Sequence[Path], table: TrainingTable, *, to_train: bool = True
+) -> TrainingFiles:
     """The training files and held-out files of `data`, each once, in order.
 
     data: files, and folders of runs of `cai build-data`, from which the JSONL (or else Parquet)
-    files with rows are read. A file named `NAME.test.ENDING` is held out, as in a run. Raises
-    `DataError` for missing files, without any rows to train on, for files that were changed after
-    they were built, and for data without the sign-off that the project requires.
+    files with rows are read. A file named `NAME.test.ENDING` is held out, as in a run. to_train:
+    False to look at the rows alone, which needs no sign-off. Raises `DataError` for missing files,
+    without any rows to train on, for files that were changed after they were built, and for data
+    without the sign-off that the project requires.
     """
     train: dict[Path, None] = {}
     test: dict[Path, None] = {}
@@ -116,7 +121,7 @@ def training_files(data: Sequence[Path], table: TrainingTable) -> TrainingFiles:
         raise DataError(
             f"nothing to train on in {names}: no {table} rows", hint=_TABLES[table].build_hint
         )
-    if _TABLES[table].needs_signoff:
+    if to_train and _TABLES[table].needs_signoff:
         require_signoff([*train, *test])
     require_unedited([*train, *test])
     return TrainingFiles(tuple(train), tuple(test))
@@ -184,6 +189,21 @@ def read_pairs(paths: Sequence[Path]) -> Iterator[PairRow | SetAside]:
     """
     for path in paths:
         yield from _usable(path, _trained_rows(path, PAIR_SHAPES), "preferences")
+
+
+def read_audited_pairs(
+    paths: Sequence[Path], reversed_by: Collection[str]
+) -> Iterator[PairRow | SetAside]:
+    """The pairs of runs whose comparison an auditor decided, with the auditor's label.
+
+    Accepted: as it is. Rejected for one of the reasons in `reversed_by`: the other way around. All
+    other rows are set aside, those of revisions too: a verdict on a trace says nothing of which of
+    its texts is better. Raises `DataError` as `read_pairs` does.
+    """
+    for path in paths:
+        verdicts = decisions(path.resolve().parent)
+        shapes = [audited_shape(shape, verdicts, reversed_by) for shape in PAIR_SHAPES]
+        yield from _usable(path, _rows_of(path, shapes, lambda row: None), "preferences")
 
 
 def read_labelled(

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from cai.audit.reasons import REVERSED
 from cai.constitution.project import Project, find_project, read_project
 from cai.data.audited import audit_files, require_signoff, require_unedited, stale_signoffs
 from cai.data.signoff import read_signoff, write_signoff
-from cai.data.training import read_pairs, read_sft, read_training_prompts, training_files
+from cai.data.training import (
+    read_audited_pairs,
+    read_pairs,
+    read_sft,
+    read_training_prompts,
+    training_files,
+)
 from cai.data.verdicts import Verdict, VerdictFile
 from cai.errors import ContentError, DataError
 from cai.types import SetAside
@@ -271,3 +279,45 @@ def test_a_rejection_that_was_taken_back_counts_no_more(run: Path) -> None:
     back = Verdict(f"of {trace}", trace, "r-1", "accept", "Ann", "2026-01-01T11:00:00Z")
     VerdictFile(run).append([no(trace), back])
     assert not any(isinstance(r, SetAside) for r in read_sft([run / "sft.jsonl"]))
+
+
+# -- pairs with the auditors' labels ---------------------------------------------------------------
+
+
+def test_audited_pairs_have_the_auditors_label(run: Path) -> None:
+    """One accepted, one turned around, one rejected otherwise; the rest were not audited."""
+    built = [
+        row for row in read_pairs([run / "preferences.jsonl"]) if not isinstance(row, SetAside)
+    ]
+    of_comparisons = [row for row in built if row.origin == "comparison"]
+    first, second, third = (row.prompt for row in of_comparisons[:3])
+    records = [
+        f"c-{prompt[0].content.split()[1].rstrip('?')}-0" for prompt in (first, second, third)
+    ]
+    VerdictFile(run).append(
+        [
+            replace(no(records[0]), verdict="accept", reason=""),
+            replace(no(records[1]), reasons=("the other response is better",)),
+            no(records[2]),
+        ]
+    )
+    read = list(read_audited_pairs([run / "preferences.jsonl"], [REVERSED]))
+    kept = [row for row in read if not isinstance(row, SetAside)]
+    reasons = [row.reason for row in read if isinstance(row, SetAside)]
+    assert [row.prompt for row in kept] == [first, second]
+    assert kept[0] == of_comparisons[0]
+    assert (kept[1].chosen, kept[1].rejected) == (
+        of_comparisons[1].rejected, of_comparisons[1].chosen,
+    )  # fmt: skip
+    assert kept[1].probability is None
+    assert [r for r in reasons if not r.startswith("not audited")] == [
+        "rejected by an auditor (Ann: too rude)"
+    ]
+    assert len(read) == len(built)
+
+
+def test_looking_at_data_needs_no_sign_off(run: Path) -> None:
+    (run.parent / "cai.yaml").write_text("audit: required\n")
+    with pytest.raises(DataError, match="is not signed off"):
+        training_files([run], "preferences")
+    assert training_files([run], "preferences", to_train=False).train
