@@ -49,6 +49,7 @@ SIDEWAYS = {
     ("pipeline", "data"),
     ("authoring", "audit"),
     ("authoring", "evaluation"),
+    ("authoring", "relations"),
     ("training", "evaluation"),
     ("audit", "evaluation"),
     ("rounds", "evaluation"),

@@ -79,6 +79,7 @@ TEMPLATES = {
     "compare_cot": "asks the judge, with chain of thought",
     "contrast": "asks the generator to follow a principle, or to do the opposite",
     "teach": "tells the teacher of `cai train distill` the principles, a list of titles",
+    "propose": "asks the critic of `cai propose principles` for rules; given by its `--template`",
 }  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -175,7 +175,8 @@ class Loader:
         self.note(contradictions(source, members, plan, feedback))
         if len(self._problems) > before:
             return None
-        missing = VARIABLES.keys() - parts.templates.keys() - {"teach"}
+        kinds = {item.name for item in fields(Templates)} - {"teach"}
+        missing = kinds - parts.templates.keys()
         shipped = {kind: shipped_source(kind) for kind in missing}
         templates = Templates(**parts.templates, **shipped)
         return convert.with_digest(

@@ -57,6 +57,7 @@ VARIABLES: dict[str, tuple[frozenset[str], frozenset[str]]] = {
         frozenset({"principle", "wording"}),
     ),
     "teach": (frozenset({"principles"}), frozenset()),
+    "propose": (frozenset({"conversation", "chosen", "rejected"}), frozenset({"count"})),
 }
 """Template kind → (variables it must use, variables it may use)."""
 
