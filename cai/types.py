@@ -197,6 +197,7 @@ class Constitution:
 
     no_problem: the sentences with which a critique says that it found nothing. The first is the
         one templates ask for; pointwise judging adds up the probabilities of them all.
+    show_why: whether critic, reviser and judge read each principle's reason.
     """
 
     id: str
@@ -209,6 +210,7 @@ class Constitution:
     no_problem: tuple[str, ...] = ("No problem found.",)
     path: str = ""
     digest: str = ""
+    show_why: bool = False
 
     def phase(self, phase: Phase) -> tuple[Member, ...]:
         """The members that serve in a phase, in file order."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
 
+from cai.constitution.templates import without_reason
 from cai.pipeline.snapshot import snapshot
 from cai.types import Constitution
 
@@ -13,7 +14,7 @@ ChangeKind: TypeAlias = Literal["added", "removed", "changed"]
 ConstitutionValues: TypeAlias = Mapping[str, Any]
 """A constitution as plain values: a run's snapshot, or `content_of` files."""
 
-_OF_ALL = ("id", "version", "title", "no_problem")
+_OF_ALL = ("id", "version", "title", "no_problem", "show_why")
 _SETTINGS = ("plan", "feedback", "templates")
 _DERIVED = {"id", "digest"}
 
@@ -47,9 +48,13 @@ def content_of(constitution: Constitution) -> dict[str, Any]:
 
 def changes(before: ConstitutionValues, after: ConstitutionValues) -> tuple[Change, ...]:
     """All differences, those of principles last; fields that one side lacks are left out."""
+    of_all = [_some(side, _OF_ALL) for side in (before, after)]
+    settings = [_some(side, _SETTINGS) for side in (before, after)]
+    if of_all[0]["show_why"] != of_all[1]["show_why"]:  # one side leaves out what it does not read
+        settings = [{**side, "templates": _plain(side["templates"])} for side in settings]
     return (
-        *_fields("constitution", "", _some(before, _OF_ALL), _some(after, _OF_ALL)),
-        *(c for part in _SETTINGS for c in _fields(part, "", before[part], after[part])),
+        *_fields("constitution", "", of_all[0], of_all[1]),
+        *(c for p in _SETTINGS for c in _fields(p, "", settings[0][p], settings[1][p])),
         *_principles(before["principles"], after["principles"]),
     )
 
@@ -60,7 +65,14 @@ def changes_model_input(before: ConstitutionValues, after: ConstitutionValues) -
 
 
 def _some(values: ConstitutionValues, names: tuple[str, ...]) -> dict[str, Any]:
-    return {name: values[name] for name in names if name in values}
+    """The values of these names. A record has `show_why` only where it was on."""
+    some = {"show_why": values.get("show_why", False)} | dict(values)
+    return {name: some[name] for name in names if name in some}
+
+
+def _plain(templates: Mapping[str, str]) -> dict[str, str]:
+    """Templates without what they say of reasons."""
+    return {kind: without_reason(text) for kind, text in templates.items()}
 
 
 def _fields(

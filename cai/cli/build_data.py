@@ -304,7 +304,7 @@ def _warn_of_unknown_words(
     warn_of_unknown_words(
         (backend.info.name for backend in models.by_role.values()),
         {
-            "the principles": requests_of(m.principle for m in constitution.members),
+            "the principles": requests_of(constitution),
             "the two sides of contrast pairs": contrast_requests(constitution),
             "the prompts": (message.content for row in usable_prompts for message in row.messages),
         },

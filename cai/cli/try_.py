@@ -93,7 +93,7 @@ def _run_once(
     warn_of_unknown_words(
         (backend.info.name for backend in models.by_role.values()),
         {
-            "the principle": requests_of(member.principle for member in rules.members),
+            "the principle": requests_of(rules),
             "the prompt and the responses": [
                 *(message.content for message in prompt.messages), response or "", other or "",
             ],

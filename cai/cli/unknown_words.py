@@ -9,7 +9,7 @@ from cai.cli.output import warn
 from cai.text.terminal import visible
 
 if TYPE_CHECKING:
-    from cai.types import Constitution, Principle
+    from cai.types import Constitution
 
 SHOWN = 12
 
@@ -40,10 +40,12 @@ def unknown_in(what: str, texts: Iterable[str]) -> str:
     )
 
 
-def requests_of(principles: Iterable[Principle]) -> Iterable[str]:
-    """The requests of principles."""
-    for principle in principles:
+def requests_of(constitution: Constitution) -> Iterator[str]:
+    """The requests of the principles, and their reasons where models read them."""
+    for principle in (member.principle for member in constitution.members):
         yield from (principle.critique_request, principle.revision_request)
+        if constitution.show_why:
+            yield principle.why
 
 
 def contrast_requests(constitution: Constitution) -> Iterator[str]:

@@ -171,6 +171,13 @@ CODES: dict[str, Code] = {
         wrong="title: Small\nselect: {include_tags: [toone]}",
         right="title: Small",
     ),
+    "C035": Code(
+        "reasons that no template shows",
+        "`show_why` is true, but no template of a stage in use has the variable `why`, so no model"
+        " would read a reason. Templates copied from earlier versions of cai lack it. Write"
+        " `{% if why %}Why: {{ why }}{% endif %}` where the model should read it, or delete"
+        " `show_why`.",
+    ),
     "C040": Code(
         "not a template",
         "Jinja can't parse a template: a bracket or a block is not closed, or a tag is unknown.",

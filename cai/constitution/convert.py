@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from cai.constitution.schema import PrincipleFile
+from cai.constitution.templates import WITH_REASON, without_reason
 from cai.digest import digest
 from cai.types import (
     Constitution,
@@ -71,10 +72,24 @@ def _contrast(model: PrincipleFile) -> ContrastWording | None:
 
 
 def templates_in_use(constitution: Constitution) -> Templates:
-    """The constitution's templates; that of contrast pairs is empty where none are made."""
-    if constitution.feedback.mode == "contrast":
-        return constitution.templates
-    return replace(constitution.templates, contrast="")
+    """The constitution's templates, without what they say only of a reason where none is shown.
+
+    The template of contrast pairs is empty where none are made.
+    """
+    out = constitution.templates
+    if constitution.feedback.mode != "contrast":
+        out = replace(out, contrast="")
+    if not constitution.show_why:
+        plain = {kind: without_reason(getattr(out, kind)) for kind in WITH_REASON}
+        out = replace(out, **plain)
+    return out
+
+
+def reasons_shown(constitution: Constitution) -> dict[str, Any]:
+    """What a digest adds where models read the reasons: each principle's; nothing elsewhere."""
+    if not constitution.show_why:
+        return {}
+    return {"why": [[m.principle.id, m.principle.why] for m in constitution.members]}
 
 
 def with_digest(constitution: Constitution) -> Constitution:
@@ -88,6 +103,7 @@ def with_digest(constitution: Constitution) -> Constitution:
         "feedback": constitution.feedback,
         "templates": templates_in_use(constitution),
         "no_problem": constitution.no_problem,
+        **reasons_shown(constitution),
     }
     return replace(constitution, digest=digest(parts))
 

@@ -11,7 +11,8 @@ KEYS: dict[str, dict[str, str]] = {
         "version": "Three numbers. Major: the meaning changed; minor: the wording; patch: tests and"
         " typos.",
         "title": "One line, for people. Templates may show it to a model as `principle`.",
-        "why": "The reason, for reviewers and auditors. Never sent to a model.",
+        "why": "The reason, for reviewers and auditors. Critic and judge read it where the"
+        " constitution sets `show_why`; `cai redteam` shows it to the model that writes attacks.",
         "source": "Where the principle comes from.",
         "tags": "Words by which a constitution can `select` principles.",
         "extends": "Another principle file, from which this one inherits `why`, `source`, `tags`,"
@@ -71,6 +72,8 @@ KEYS: dict[str, dict[str, str]] = {
         "templates": "The templates of the prompts around a principle.",
         "no_problem": "Sentences by which a critique says that it found no problem. Templates ask"
         " for the first.",
+        "show_why": "Whether critic, reviser and judge read each principle's `why`, as the variable"
+        " `why` of the templates. `false` where it is left out.",
         "changelog": "What changed in each version. The current version needs an entry.",
     },
     "MemberFile": {

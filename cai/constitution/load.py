@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from cai.constitution import convert
-from cai.constitution.plans import contradictions
+from cai.constitution.plans import contradictions, unseen_reasons
 from cai.constitution.schema import (
     ConstitutionFile,
     MemberFile,
@@ -69,6 +69,7 @@ class _Parts:
     feedback: dict[str, Any] = field(default_factory=dict)
     templates: dict[str, str] = field(default_factory=dict)
     no_problem: tuple[str, ...] = NO_PROBLEM
+    show_why: bool | None = None
 
     def extend(self, other: _Parts) -> None:
         """Merge `other` over this: by principle id, and setting by setting."""
@@ -77,6 +78,8 @@ class _Parts:
         self.feedback.update(other.feedback)
         self.templates.update(other.templates)
         self.no_problem = other.no_problem
+        if other.show_why is not None:
+            self.show_why = other.show_why
 
 
 _Collected: TypeAlias = tuple[Source, ConstitutionFile, _Parts]
@@ -179,6 +182,10 @@ class Loader:
         missing = kinds - parts.templates.keys()
         shipped = {kind: shipped_source(kind) for kind in missing}
         templates = Templates(**parts.templates, **shipped)
+        if parts.show_why:
+            self.note(unseen_reasons(source, templates, feedback))
+            if len(self._problems) > before:
+                return None
         return convert.with_digest(
             Constitution(
                 id=model.id,
@@ -190,6 +197,7 @@ class Loader:
                 feedback=feedback,
                 no_problem=parts.no_problem,
                 path=source.file,
+                show_why=bool(parts.show_why),
             )
         )
 
@@ -224,6 +232,8 @@ class Loader:
         parts.templates |= self._templates(source, model.templates, root)
         if model.no_problem is not None:
             parts.no_problem = tuple(t.strip() for t in model.no_problem)
+        if model.show_why is not None:
+            parts.show_why = model.show_why
         return source, model, parts
 
     def _members(

@@ -1,7 +1,8 @@
 """`cai.lock`: the agreed version and digest of all content.
 
 A principle's digest covers what a model reads of it. A constitution's covers its own settings and
-templates, but not the texts of its principles, which have versions of their own.
+templates, but not the texts of its principles, which have versions of their own. Models read
+reasons only where a constitution shows them, so they are in that constitution's digest.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from cai.constitution.convert import templates_in_use
+from cai.constitution.convert import reasons_shown, templates_in_use
 from cai.content import shown
 from cai.digest import digest
 from cai.errors import Problem
@@ -64,6 +65,7 @@ def own_digest(constitution: Constitution) -> str:
             "feedback": constitution.feedback,
             "templates": templates_in_use(constitution),
             "no_problem": constitution.no_problem,
+            **reasons_shown(constitution),
         }
     )
 

@@ -6,6 +6,7 @@ extends the conversation of the stage before, so that a backend can reuse its KV
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from cai.constitution.templates import render
@@ -68,6 +69,7 @@ def comparison(
             "conversation": transcript(prompt),
             "response_a": first,
             "response_b": second,
+            "why": _reason(constitution, principle),
         },
     )
     return (Message("user", text),)
@@ -129,6 +131,7 @@ def _critique_turn(constitution: Constitution, principle: Principle) -> Message:
         "principle": principle.title,
         "critique_request": principle.critique_request.strip(),
         "no_problem": constitution.no_problem[0],
+        "why": _reason(constitution, principle),
     }
     return Message("user", render(constitution.templates.critique, variables))
 
@@ -141,8 +144,20 @@ def _revision_turn(
         "critique_request": principle.critique_request.strip(),
         "revision_request": principle.revision_request.strip(),
         "critique": critique_text,
+        "why": _reason(constitution, principle),
     }
     return Message("user", render(constitution.templates.revise, variables))
+
+
+def _reason(constitution: Constitution, principle: Principle) -> str:
+    """The principle's reason, for the templates; empty where models don't read it.
+
+    Lines are joined, since a file wraps them for people; paragraphs stay.
+    """
+    if not constitution.show_why:
+        return ""
+    paragraphs = re.split(r"\n\s*\n", principle.why.strip())
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 
 
 def _fewshot(constitution: Constitution, principle: Principle) -> Messages:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from cai.constitution.source import KeyPath, Source
+from cai.constitution.templates import used_variables
 from cai.errors import Problem
-from cai.types import Feedback, Member, Plan
+from cai.types import Feedback, Member, Plan, Templates
 
 
 def contradictions(
@@ -113,3 +114,15 @@ def _contrast(source: Source, feedback: Feedback) -> Iterator[Problem]:
         if key == "principles_per_pair":
             what = "`mode: contrast` makes each pair under one principle"
         yield source.problem(("feedback", key), "C032", what, f"Delete {key}.")
+
+
+def unseen_reasons(source: Source, templates: Templates, feedback: Feedback) -> list[Problem]:
+    """That `show_why` shows nothing, since no template of a stage in use has a place for it."""
+    in_use = [templates.critique, templates.revise]
+    if feedback.judging == "letters":
+        in_use.append(templates.compare_cot if feedback.chain_of_thought else templates.compare)
+    if any("why" in used_variables(text) for text in in_use):
+        return []
+    what = "show_why is true, but no template in use shows the reason"
+    hint = "Put {% if why %}Why: {{ why }}{% endif %} into a template, or delete show_why."
+    return [source.problem(("show_why",), "C035", what, hint)]

@@ -266,4 +266,5 @@ class ConstitutionFile(StrictModel):
     feedback: FeedbackFile = FeedbackFile()
     templates: TemplatesFile = TemplatesFile()
     no_problem: TextList | None = None
+    show_why: bool | None = None
     changelog: list[ChangeFile] = []

@@ -38,19 +38,19 @@ FILTER_WORK = 2_000_000
 VARIABLES: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "critique": (
         frozenset({"critique_request", "no_problem"}),
-        frozenset({"principle"}),
+        frozenset({"principle", "why"}),
     ),
     "revise": (
         frozenset({"revision_request"}),
-        frozenset({"principle", "critique_request", "critique"}),
+        frozenset({"principle", "critique_request", "critique", "why"}),
     ),
     "compare": (
         frozenset({"question", "conversation", "response_a", "response_b"}),
-        frozenset({"principle"}),
+        frozenset({"principle", "why"}),
     ),
     "compare_cot": (
         frozenset({"question", "conversation", "response_a", "response_b"}),
-        frozenset({"principle"}),
+        frozenset({"principle", "why"}),
     ),
     "contrast": (
         frozenset({"prompt", "follow"}),
@@ -60,11 +60,17 @@ VARIABLES: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "propose": (frozenset({"conversation", "chosen", "rejected"}), frozenset({"count"})),
 }
 """Template kind → (variables it must use, variables it may use)."""
+WITH_REASON = ("critique", "revise", "compare", "compare_cot")
+"""The kinds that may show a principle's reason, as `why`."""
 
 FILTERS = frozenset({
     "capitalize", "default", "first", "indent", "last", "length",
     "lower", "title", "trim", "truncate", "upper", "wordcount",
 })  # fmt: skip
+_REASON_BLOCK = re.compile(
+    r"(?:^[ \t]*)?\{% *if why *%\}(?:(?!\{%).)*(?:(?<=\n)[ \t]*)?\{% *endif *%\}\n?", re.M | re.S
+)
+"""The block, and the spaces before it and the newline after it, which Jinja drops as well."""
 _TESTS = frozenset({"defined", "none"})
 _COMPARISONS = frozenset({"eq", "ne", "lt", "lteq", "gt", "gteq"})
 _LOOP_ATTRIBUTES = frozenset({"index", "index0", "first", "last", "length"})
@@ -145,6 +151,15 @@ def used_variables(source: str) -> frozenset[str]:
     """The variables that a template uses; empty if it can't be parsed."""
     walker = _Walker(source, "<template>", None)
     return frozenset(walker.used)
+
+
+def without_reason(source: str) -> str:
+    """A template without its blocks `{% if why %}…{% endif %}`.
+
+    It renders the same where `why` is empty. A block with another tag inside (`else`, `if`, `for`)
+    stays.
+    """
+    return _REASON_BLOCK.sub("", source)
 
 
 def _length(value: object) -> int:

@@ -34,6 +34,7 @@ def snapshot(constitution: Constitution) -> dict[str, Any]:
         "title": constitution.title,
         "digest": constitution.digest,
         "no_problem": list(constitution.no_problem),
+        **({"show_why": True} if constitution.show_why else {}),
         "plan": asdict(constitution.plan),
         "feedback": asdict(constitution.feedback),
         "templates": plain_fields(templates_in_use(constitution)),
@@ -76,6 +77,7 @@ def constitution_of(values: Mapping[str, Any]) -> Constitution:
         feedback=Feedback(**feedback_values(dict(values.get("feedback", {})))),
         no_problem=tuple(values.get("no_problem", NO_PROBLEM)),
         digest=str(values.get("digest", "")),
+        show_why=bool(values.get("show_why", False)),
     )
 
 
