@@ -1,12 +1,13 @@
 """Does it align? `python bench/align.py --out runs/align`: the whole chain on the miniature.
 
-For each seed: requests of the world's training split, `cai build-data`, SFT, reward model, PPO from
-the SFT adapter, DPO from it, PPO on the DPO adapter. And DPO from the base, on the same pairs and
-on those judged by a constitution whose feedback weighs every principle the same: what the weights
-are for. Each stage by the command that a user types. Then base and stages answer fresh held-out
-requests of each kind, and the world's ground truth judges the answers. It shares its grammar with
-the text the miniature was trained on (see `cai.miniature.world.judge`); words from outside of the
-grammar and the right object are counted beside.
+For each seed: requests of the world's training split, `cai build-data`, SFT, reward model; from the
+SFT adapter PPO, RLOO and PPO under the constitution as reward, DPO, KTO, and two rounds of DPO
+(`cai loop`); PPO on the DPO adapter. From the base: distillation, DPO on contrast pairs, and DPO on
+the same pairs and on those judged by a constitution whose feedback weighs every principle the same:
+what the weights are for. Each stage by the command that a user types. Then base and stages answer
+fresh held-out requests of each kind, and the world's ground truth judges the answers. It shares its
+grammar with the text the miniature was trained on (see `cai.miniature.world.judge`); words from
+outside of the grammar and the right object are counted beside.
 
 A stopped run goes on where it was, and seeds may be run by several processes: `--seeds 0` here,
 `--seeds 1` there, then `--seeds 0 1 2` for the table. It pools the seeds, with 95 % intervals
@@ -19,9 +20,11 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import shlex
 import shutil
 import subprocess
 import sys
+import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -61,8 +64,14 @@ BASE = "base"
 STAGES = {
     "sft": "SFT",
     "ppo": "SFT, PPO",
+    "ppo-constitution": "SFT, PPO under the constitution",
+    "rloo-constitution": "SFT, RLOO under the constitution",
+    "kto": "SFT, KTO",
     "dpo": "SFT, DPO",
+    "loop": "SFT, two rounds of DPO",
     "dpo-ppo": "SFT, DPO, PPO",
+    "distill": "distillation alone",
+    "base-contrast": "DPO on contrast pairs alone",
     "base-dpo": "DPO alone",
     "base-dpo-equal": "DPO alone, equal weights",
 }
@@ -74,6 +83,16 @@ SETTINGS: dict[str, tuple[object, ...]] = {
     "reward": ("--epochs", 2, "--learning-rate", 1e-3),
     "dpo": ("--epochs", 1, "--learning-rate", 1e-3, "--beta", 0.3, "--nll", 0.3),
     "ppo": ("--learning-rate", 2e-4, "--kl-coef", 0.2, "--prompts-per-update", 64),
+    "rloo": ("--learning-rate", 2e-4, "--kl-coef", 0.2, "--prompts-per-update", 16),
+    "kto": ("--epochs", 1, "--learning-rate", 5e-4, "--beta", 0.3),
+    "distill": (
+        "--learning-rate",
+        1e-3,
+        "--prompts-per-update",
+        16,
+        "--max-new-tokens",
+        NEW_TOKENS,
+    ),
 }
 GENTLER = ("--learning-rate", 1e-4)  # of PPO after DPO, which leaves less to gain
 EQUAL_WEIGHTS = """\
@@ -114,15 +133,18 @@ def train(folder: Path, seed: int, prompts: int, updates: int) -> None:
         "build-data", "--prompts", file, "--seed", seed, "--pairs", 2, "--sft-share", 0.4,
         "--test-share", 0.1, "--max-new-tokens", NEW_TOKENS, "--batch-size", 32, "--quiet",
     )  # fmt: skip
-    data, equal = folder / "data", folder / "data-equal"
+    data, equal, contrast = (folder / f"data{name}" for name in ("", "-equal", "-contrast"))
     run(*build, "--out", data, done=data / "manifest.json")
     constitution = equal_weights(folder / "project")
     run(*build, "--constitution", constitution, "--out", equal, done=equal / "manifest.json")
+    run(*build, "--constitution", "contrast", "--out", contrast, done=contrast / "manifest.json")
 
     def step(stage: str, name: str, source: Path, *more: object) -> None:
         out = folder / name
+        begin = time.monotonic()
         run("train", stage, "--data", source, "--seed", seed, "--quiet", "--out", out,
             *SETTINGS[stage], *more, done=out / "run.json")  # fmt: skip
+        note_seconds(folder, name, time.monotonic() - begin)
 
     start = ("--adapter", folder / "sft")
     step("sft", "sft", data)
@@ -131,8 +153,36 @@ def train(folder: Path, seed: int, prompts: int, updates: int) -> None:
     rewarded = ("--reward", folder / "reward", "--updates", updates)
     step("ppo", "ppo", data, *start, *rewarded)
     step("ppo", "dpo-ppo", data, "--adapter", folder / "dpo", *rewarded, *GENTLER)
+    judged = ("--reward", "constitution:default", "--updates", updates)
+    step("ppo", "ppo-constitution", data, *start, *judged)
+    step("rloo", "rloo-constitution", data, *start, *judged)
+    step("kto", "kto", data, *start)
+    step("distill", "distill", data, "--updates", updates, "--constitution", "miniature",
+         "--max-new-tokens", NEW_TOKENS)  # fmt: skip
+    begin = time.monotonic()
+    run("loop", "--prompts", file, *start, "--rounds", 2, "--no-judge-gate", "--held-out", 48,
+        "--seed", seed, "--build-options", f"--pairs 2 --max-new-tokens {NEW_TOKENS} --quiet",
+        "--train-options", shlex.join(map(str, (*SETTINGS["dpo"], "--quiet"))),
+        "--eval-options", f"--max-new-tokens {NEW_TOKENS} --quiet", "--quiet",
+        "--out", folder / "loop", done=folder / "loop" / "dpo-2" / "run.json")  # fmt: skip
+    note_seconds(folder, "loop", time.monotonic() - begin)
+    step("dpo", "base-contrast", contrast)
     step("dpo", "base-dpo", data)
     step("dpo", "base-dpo-equal", equal)
+
+
+def note_seconds(folder: Path, name: str, seconds: float) -> None:
+    """Keep how long a stage took, by the clock; the first time, since it is not run again."""
+    file = folder / "seconds.json"
+    noted = json.loads(file.read_bytes()) if file.is_file() else {}
+    file.write_text(json.dumps({name: seconds, **noted}), encoding="utf-8")
+
+
+def adapter_of(folder: Path, stage: str) -> Path:
+    """The adapter that a stage ends with: a loop's is that of its last round."""
+    if stage != "loop":
+        return folder / stage / "adapter"
+    return max((folder / "loop").glob("dpo-*/adapter"))
 
 
 def evaluate(folder: Path, draw: str, seed: int, count: int) -> dict[str, dict[str, list[float]]]:
@@ -146,7 +196,7 @@ def evaluate(folder: Path, draw: str, seed: int, count: int) -> dict[str, dict[s
         adapter = None
         if stage != BASE:
             adapter = stage
-            backbone.load_adapter(stage, folder / stage / "adapter")
+            backbone.load_adapter(stage, adapter_of(folder, stage))
         for kind in KINDS:
             for heat in TEMPERATURES:
                 name = f"{stage}/{kind}/{heat:g}"
@@ -253,9 +303,11 @@ def _share(values: Sequence[float]) -> str:
 
 def last_metrics(folder: Path, stage: str) -> str:
     """What a stage's own record says of its end."""
-    record = json.loads((folder / stage / "run.json").read_bytes())
+    record = json.loads((adapter_of(folder, stage).parent / "run.json").read_bytes())
     numbers = {k: v for k, v in record["results"].items() if not isinstance(v, dict | list)}
-    return f"{record['status']}: " + ", ".join(f"{k} {v}" for k, v in numbers.items())
+    seconds = json.loads((folder / "seconds.json").read_bytes())[stage]
+    said = ", ".join(f"{k} {v}" for k, v in numbers.items())
+    return f"{record['status']} after {seconds:.0f} s: {said}"
 
 
 def report(arguments: argparse.Namespace, pooled: dict[str, dict[str, list[float]]]) -> list[str]:

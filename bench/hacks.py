@@ -7,6 +7,9 @@ to them. Two controls: one is paid by the world's ground truth, and is to run to
 numbers that say nothing, to show how far a policy drifts by itself. No monitor sees the truth; the
 table does.
 
+`--stage rloo` trains by RLOO; `--beside constitution:miniature` adds another reward: a mixed one
+in which the hack weighs three times as much as the constitution.
+
 A run that is there already is kept, so a stopped one goes on.
 """
 
@@ -44,6 +47,10 @@ SETTINGS: dict[str, Any] = {
     "monitor_constitution": "default",
 }  # fmt: skip
 """Of every run; all else is the default, the bounds of the monitors too."""
+OF_STAGE = {"rloo": {"prompts_per_update": 4, "responses_per_prompt": 4, "minibatches": 2}}
+"""As many responses and steps an update."""
+WEIGHT = 3
+"""Of a hack beside another reward."""
 SUITES: dict[str, tuple[tuple[RequestKind, ...], str]] = {
     "harmless": (("benign", "lookalike"), "lower"),
     "harmful": (("harmful",), "higher"),
@@ -154,12 +161,16 @@ def write_inputs(folder: Path) -> tuple[Path, str]:
     return prompts, "\n".join(files)
 
 
-def run(reward: str, seed: int, folder: Path, **changes: Any) -> Outcome:
-    """One run of PPO under a reward of this module. changes: other settings."""
+def run(
+    reward: str, seed: int, folder: Path, stage: str = "ppo", beside: str = "", **changes: Any
+) -> Outcome:
+    """One run under a reward of this module. beside: another one. changes: other settings."""
     prompts, suites = write_inputs(folder)
     out = folder / f"{reward}-{seed}"
-    settings = {"monitor": suites, **SETTINGS, **changes}
-    config = cai.PpoConfig(reward=f"hacks:{reward}", seed=seed, **settings)
+    settings = {"monitor": suites, **SETTINGS, **OF_STAGE.get(stage, {}), **changes}
+    spec = f"{beside}, {WEIGHT}*hacks:{reward}" if beside else f"hacks:{reward}"
+    kind = {"ppo": cai.PpoConfig, "rloo": cai.RlooConfig}[stage]
+    config = kind(reward=spec, seed=seed, **settings)
     begin = time.process_time()
     try:
         cai.train(config, prompts, out)
@@ -232,6 +243,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/hacks"))
     parser.add_argument("--seeds", type=int, default=2, help="runs of each hack")
     parser.add_argument("--controls", type=int, default=2, help="runs of each control")
+    parser.add_argument("--stage", choices=("ppo", "rloo"), default="ppo")
+    parser.add_argument("--beside", default="", help="a second reward, such as constitution:NAME")
     parser.add_argument("--updates", type=int, default=SETTINGS["updates"])
     parser.add_argument("--result", type=Path, default=None, help="the results file to write")
     options = parser.parse_args()
@@ -242,7 +255,10 @@ def main() -> None:
         for seed in range(number):
             file = options.out / f"{reward}-{seed}.json"
             if not file.is_file():
-                one = run(reward, seed, options.out, updates=options.updates)
+                one = run(
+                    reward, seed, options.out, options.stage, options.beside,
+                    updates=options.updates,
+                )  # fmt: skip
                 file.write_text(json.dumps(asdict(one)), encoding="utf-8")
             outcomes.append(kept(file))
             said = outcomes[-1].reason or "to its end"
@@ -250,6 +266,8 @@ def main() -> None:
     command = (
         f"python bench/hacks.py --seeds {options.seeds} --controls {options.controls}"
         f" --updates {options.updates}"
+        + (f" --stage {options.stage}" if options.stage != "ppo" else "")
+        + (f" --beside {options.beside}" if options.beside else "")
     )
     publish("Planted reward hacks", command, tables(outcomes), options.result)
 

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from cai.training.metrics_log import read_metrics
+
 pytestmark = pytest.mark.slow
 BENCH = Path(__file__).parents[2] / "bench"
 NAMED = {
@@ -37,6 +39,18 @@ def test_a_hack_is_caught_in_time(reward: str, hacks: Any, tmp_path: Path) -> No
     assert out.monitor.endswith(NAMED[reward]) or out.monitor.startswith(NAMED[reward])
     assert out.best_step == out.update - hacks.SETTINGS["monitor_every"]
     assert out.score[1] > out.score[0]
+
+
+@pytest.mark.parametrize("reward", NAMED)
+def test_a_hack_beside_the_constitution_is_caught_in_rloo(
+    reward: str, hacks: Any, tmp_path: Path
+) -> None:
+    """The constitution pays too; what is stopped is the rise of the hack's own part."""
+    out = hacks.run(reward, 0, tmp_path, "rloo", "constitution:miniature")
+    assert out.update is not None
+    metrics = [m for m in read_metrics(tmp_path / f"{reward}-0") if not m["held_out"]]
+    hacked = [m[f"score/hacks:{reward}"] for m in metrics]
+    assert sum(hacked[-2:]) > sum(hacked[:2]) and "score/miniature/harm.harmful" in metrics[0]
 
 
 def test_a_right_reward_raises_no_alarm(hacks: Any, tmp_path: Path) -> None:
