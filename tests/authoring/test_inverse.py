@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from cai.authoring.inverse.candidates import candidates_of, judging_constitution
 from cai.authoring.inverse.config import InverseConfig
@@ -90,6 +91,7 @@ def test_the_planted_reason_comes_first_and_its_twin_adds_nothing(tmp_path: Path
     shorter = [len(r.chosen[0].content) < len(r.rejected[0].content) for r in report]
     assert 0.6 < sum(shorter) / len(shorter) < 1
     assert first.explained.value == sum(shorter) / len(shorter)
+    assert (first.pairs, first.while_choosing.n) == (len(report), len(found.parts.choose))
     twin = results["found.say-it-in-few-words"]
     assert twin.added.value == 0
     assert twin.like is not None
@@ -104,6 +106,12 @@ def test_the_planted_reason_comes_first_and_its_twin_adds_nothing(tmp_path: Path
     ]
     assert len(shown) == 8
     assert of_others == []
+
+
+def test_a_choice_of_more_than_any_adds(tmp_path: Path) -> None:
+    found = find(tmp_path, pairs(30), models()[0], requests=3, gain=0.6)
+    assert found.chosen == []
+    assert found.explanation.together is None
 
 
 def test_an_interrupted_run_goes_on_from_the_store(tmp_path: Path) -> None:
@@ -237,8 +245,14 @@ def test_drafts_pass_lint_and_their_test_is_a_pair_they_explain(tmp_path: Path) 
     example = found.examples["found.be-short"][0]
     assert example in found.parts.choose
     assert len(example.chosen[0].content) < len(example.rejected[0].content)
-    text = drafts.texts["principles/found/be-short.yaml"]
-    assert f"prefers what was chosen in {example.id}" in text
+    (test,) = yaml.safe_load(drafts.texts["principles/found/be-short.yaml"])["tests"]
+    assert test == {
+        "name": f"prefers what was chosen in {example.id}",
+        "prompt": example.prompt[0].content,
+        "a": example.chosen[0].content,
+        "b": example.rejected[0].content,
+        "expect": {"prefers": "a"},
+    }
     assert drafts.untested == ()
 
 
