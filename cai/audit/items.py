@@ -181,12 +181,18 @@ def rollout_item(row: Mapping[str, Any]) -> AuditItem:
     parts = [_part_values(part) for part in row.get("parts", ())]
     if parts:
         values["parts"] = parts
+    if "taught" in row:
+        values["lesson"] = {
+            "principle": str(row.get("principle", "")), "critique": str(row.get("critique", "")),
+            "found": row.get("outcome") == "problem", "taught": bool(row["taught"]),
+        }  # fmt: skip
     further = f".{row['number']}" if "number" in row else ""
     name = f"{values['update']}.{row['prompt_id']}{further}"
     doubt = weight_of(flags) + math.log1p(max(0.0, kl))
     item = audit_item(
         "rollout", name, str(row["prompt_id"]), prompt,
-        [part["principle"] for part in parts if part["principle"]], flags, doubt, None, values,
+        [p for p in (*(part["principle"] for part in parts), row.get("principle")) if p], flags,
+        doubt, None, values,
     )  # fmt: skip
     # Verdicts of before 0.2 still apply: the key is made with the earlier name.
     shown = {"check" if n == "second_reward" else n: value for n, value in values.items()}

@@ -31,6 +31,7 @@ from cai.models.backbone import Backbone
 from cai.models.divergences import token_divergences
 from cai.training.batches import Tokens, collate, hidden_states
 from cai.training.config import DistillConfig
+from cai.training.lineage import constitution_facts
 from cai.training.micro_batches import Metrics, TokenBudget
 from cai.training.on_policy import EVAL_SEED_STEP, OnPolicyTrainer
 from cai.training.policy import load_policy
@@ -139,6 +140,7 @@ class DistillTrainer(OnPolicyTrainer):
         set_aside: Sequence[SetAside] = (),
         **rest: Any,
     ) -> None:
+        self.constitution = constitution
         self.teacher = make_teacher(backbone, reference, constitution, settings)
         reasoning = settings.max_reasoning_tokens if backbone.encoder.template.reasons else 0
         room = backbone.context - settings.max_new_tokens - reasoning - 1
@@ -182,10 +184,15 @@ class DistillTrainer(OnPolicyTrainer):
             reference=policy.reference,
             held_out=prompts.held_out,
             set_aside=prompts.set_aside,
-            parents=(*policy.parents, _facts(constitution)),
+            parents=(*policy.parents, constitution_facts(constitution, "constitution")),
             data=prompts.data,
             rollout_server=server,
         )
+
+    @property
+    def constitutions(self) -> list[Constitution]:
+        """As in `OnPolicyTrainer`: what the teacher reads."""
+        return [self.constitution]
 
     def update(self) -> dict[str, float]:
         """Do one update: a rollout, its lessons, and a step on them. Returns its metrics.
@@ -265,14 +272,3 @@ def _readable(
             usable.append(prompt)
             longest = max(longest, tokens)
     return usable, set_aside, longest
-
-
-def _facts(constitution: Constitution) -> dict[str, Any]:
-    """The entry of the constitution in the record of a run."""
-    return {
-        "name": constitution.id,
-        "part": "constitution",
-        "stage": "constitution",
-        "id": constitution.version,
-        "digest": constitution.digest,
-    }

@@ -16,6 +16,7 @@ from cai.models.folders import local_folder
 from cai.models.names import best_or_last, part_of_run, resolve_model
 from cai.text.template import TemplateOptions, parse_arguments
 from cai.training.config import CONFIGS, DTYPES
+from cai.types import Constitution
 
 Use: TypeAlias = Literal["speak", "merge", "start"]
 """The use of an adapter; a reward model can't speak, but a run may start from one."""
@@ -144,6 +145,14 @@ def base_facts(model: str) -> list[dict[str, Any]]:
     return [
         {"name": home.name, "part": "base", "stage": record.stage, "id": record.id, "digest": files}
     ]
+
+
+def constitution_facts(constitution: Constitution, part: str) -> dict[str, Any]:
+    """The entry of a constitution in the record of a run; part: its role there."""
+    return {
+        "name": constitution.id, "part": part, "stage": "constitution",
+        "id": constitution.version, "digest": constitution.digest,
+    }  # fmt: skip
 
 
 def _place(path: str | Path) -> Path:

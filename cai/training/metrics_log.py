@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cai.data.files import partial_of, store_errors
+from cai.data.files import partial_of, store_errors, write_whole
+from cai.pipeline.snapshot import snapshot
+from cai.types import Constitution
 
 NOISE = ("noise_floor", "ratio_noise")
 """Metrics of a run's first step that measure rounding alone (docs/training.md)."""
 METRICS, ROLLOUTS = "metrics.jsonl", "rollouts.jsonl"
 CONSTITUTIONS = "constitutions.json"
-"""Those that judged the rollouts, as they were read: a list of snapshots."""
+"""Those that a run learned from, as they were read: a list of snapshots."""
 
 
 def log_metrics(folder: Path, values: Mapping[str, Any]) -> None:
     """Add a line to a run's metrics."""
     with store_errors(folder), (folder / METRICS).open("a", encoding="utf-8") as file:
         file.write(json.dumps(dict(values)) + "\n")
+
+
+def write_constitutions(folder: Path, constitutions: Sequence[Constitution]) -> None:
+    """Keep what a run learned from, for auditors. Raises `StoreError`."""
+    text = json.dumps([snapshot(each) for each in constitutions], ensure_ascii=False, indent=1)
+    write_whole(folder / CONSTITUTIONS, text + "\n")
 
 
 def forget_steps_after(folder: Path, step: int) -> None:

@@ -29,7 +29,12 @@ from cai.training.batches import to_device
 from cai.training.config import OnPolicyConfig
 from cai.training.folder import Facts
 from cai.training.kl_controller import FixedKl, KlController
-from cai.training.metrics_log import ROLLOUTS, last_metrics, start_noise
+from cai.training.metrics_log import (
+    ROLLOUTS,
+    last_metrics,
+    start_noise,
+    write_constitutions,
+)
 from cai.training.micro_batches import Metrics, TokenBudget
 from cai.training.monitors import AlarmBounds, Monitors, observe, rollout_warnings
 from cai.training.optimizer import Optimizer, Schedule
@@ -49,7 +54,7 @@ from cai.training.scoring import Scorer, ScoreScale, scored
 from cai.training.served_sampler import ServedSampler, require_agreement
 from cai.training.sharding import whole
 from cai.training.trainer import LastGoodWeights, LearnedUnit, OnProgress, StepResult, Workload
-from cai.types import Prompt, SetAside
+from cai.types import Constitution, Prompt, SetAside
 
 EVALUATION_PROMPTS = 64
 """Most held-out prompts that are answered in an evaluation."""
@@ -243,8 +248,15 @@ class OnPolicyTrainer(ABC):
         return 1.0
 
     def attach(self, folder: Path) -> None:
-        """As in `StageTrainer`: every update's responses are kept in rollouts.jsonl."""
+        """As in `StageTrainer`: every update's responses are kept, and the constitutions' texts."""
         self.rollouts = folder / ROLLOUTS
+        if self.constitutions:
+            write_constitutions(folder, self.constitutions)
+
+    @property
+    def constitutions(self) -> Sequence[Constitution]:
+        """The constitutions that a run learns from."""
+        return ()
 
     def warn(self, metrics: Mapping[str, float]) -> str | None:
         """As in `StageTrainer`: rewards without spread, equal responses, missing ends."""

@@ -25,7 +25,7 @@ from cai.text.template import TemplateOptions
 from cai.training.config import RlConfig
 from cai.training.constitution_scorer import ConstitutionScorer
 from cai.training.judges import base_judge, load_judge, require_judge, require_other_adapter
-from cai.training.lineage import find_home, verify_files
+from cai.training.lineage import constitution_facts, find_home, verify_files
 from cai.training.reward_report import HEAD, load_reward, require_better_than_length
 from cai.training.scoring import FunctionScorer, MixedScorer, ModelScorer, Scorer
 from cai.types import Constitution
@@ -233,9 +233,7 @@ def _constitution(constitution: Constitution, backbone: Backbone, config: RlConf
     )
     info = scorer.judge.info
     facts = {
-        "name": constitution.id,
-        "stage": "constitution",
-        "id": f"{constitution.id} {constitution.version}",
+        **constitution_facts(constitution, "reward"),
         "digest": digest([constitution.digest, info.fingerprint]),
         "judge": shown_model(info.name),
     }

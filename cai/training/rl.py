@@ -8,7 +8,6 @@ rollout and a few passes over it; what a policy learns from it is the business o
 
 from __future__ import annotations
 
-import json
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,16 +16,13 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from cai.data.files import store_errors, write_whole
 from cai.errors import ModelError, TrainingError
 from cai.losses.masked import masked_mean
 from cai.models.backbone import Backbone
-from cai.pipeline.snapshot import snapshot
 from cai.text.seeds import derive
 from cai.training.config import RlConfig
 from cai.training.constitution_scorer import ConstitutionScorer
 from cai.training.kl_controller import AdaptiveKl, FixedKl, KlController
-from cai.training.metrics_log import CONSTITUTIONS
 from cai.training.micro_batches import Metrics
 from cai.training.on_policy import OnPolicyTrainer
 from cai.training.policy import load_policy
@@ -37,7 +33,7 @@ from cai.training.score_parts import ScorePart, WeightedSum
 from cai.training.scoring import PartedScorer, Scorer, ScoreScale, all_scorers
 from cai.training.served_sampler import connect_sampler
 from cai.training.trainer import floats, require_finite
-from cai.types import Prompt, SetAside
+from cai.types import Constitution, Prompt, SetAside
 
 MAX_START_KL = {torch.float32: 1e-4}
 """Largest KL of a response, in nats, between a policy that has not moved and its reference."""
@@ -94,14 +90,10 @@ class RlTrainer(OnPolicyTrainer):
             rollout_server=server,
         )
 
-    def attach(self, folder: Path) -> None:
-        """As in `StageTrainer`: constitutions that judge are kept as they are read."""
-        super().attach(folder)
-        judging = [s.constitution for s in self._scorers() if isinstance(s, ConstitutionScorer)]
-        if judging:
-            text = json.dumps([snapshot(each) for each in judging], ensure_ascii=False, indent=1)
-            with store_errors(folder):
-                write_whole(folder / CONSTITUTIONS, text + "\n")
+    @property
+    def constitutions(self) -> list[Constitution]:
+        """As in `OnPolicyTrainer`: those that judge."""
+        return [s.constitution for s in self._scorers() if isinstance(s, ConstitutionScorer)]
 
     def update(self) -> dict[str, float]:
         """Do one update: a rollout, and the passes that learn from it. Returns its metrics.

@@ -156,12 +156,16 @@ def rollouts(folder: Path, payloads: Sequence[str] = ()) -> Path:
         for update in (1, 2, 3)
         for n in range(4)
     ]
+    rows[-1] |= {
+        "taught": True, "principle": "kind", "critique": "It is unkind.", "outcome": "problem",
+    }  # fmt: skip
     for n, text in enumerate(payloads):
         prompt = [{"role": text, "content": text}]
         parts = [{"name": text, "principle": text, "value": 1.0, "weight": 1.0}]
         rows.append(
             rows[0]
             | {"prompt_id": f"{n}{text}", "prompt": prompt, "response": text, "parts": parts}
+            | {"taught": True, "principle": text, "critique": text, "outcome": text}
         )
     principle = {
         "id": "kind", "version": "1.0.0", "title": "Kindness", "why": "It costs nothing.",

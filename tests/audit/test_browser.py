@@ -144,6 +144,8 @@ def test_a_rollout_says_why_it_was_paid(watched: Watched, rollouts_file: Path) -
     assert rows[0][0].startswith("Kindness") and rows[1][0] == "rewards:short"
     watched.page.click("#reader summary:has-text('Kindness')")
     assert "Say where the response is unkind." in watched.page.inner_text("#reader .principle")
+    lesson = watched.page.inner_text("#reader .round")
+    assert "the policy learned from it" in lesson and "It is unkind." in lesson
     assert watched.errors == []
 
 

@@ -89,6 +89,22 @@ def test_what_a_rollout_s_score_is_made_of() -> None:
             rollout_item(ROLLOUT | {"parts": [damaged]})
 
 
+def test_what_a_teacher_read_is_shown() -> None:
+    row = ROLLOUT | {
+        "taught": True,
+        "principle": "kind",
+        "critique": "Unkind.",
+        "outcome": "problem",
+    }
+    item = rollout_item(row)
+    assert item.principles == ("kind",)
+    assert item.values["lesson"] == {
+        "principle": "kind", "critique": "Unkind.", "found": True, "taught": True,
+    }  # fmt: skip
+    left_alone = rollout_item(ROLLOUT | {"taught": False, "outcome": "no-problem"})
+    assert not left_alone.values["lesson"]["found"] and not left_alone.values["lesson"]["taught"]
+
+
 def test_rollouts_of_the_earlier_format_are_read_and_keep_their_keys() -> None:
     """The second reward was called `check`; the key is that of its time."""
     now, earlier = (rollout_item(ROLLOUT | {name: 0.5}) for name in ("second_reward", "check"))

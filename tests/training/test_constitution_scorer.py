@@ -193,7 +193,7 @@ def test_a_run_goes_on_bit_for_bit_and_every_rollout_is_explained(
     assert record["files"] == other["files"] and "constitutions.json" in record["files"]
     (parent,) = record["parents"]
     assert (parent["stage"], parent["part"], parent["id"]) == (
-        "constitution", "reward", "miniature 1.0.0",
+        "constitution", "reward", "1.0.0",
     )  # fmt: skip
     for row in rows(tmp_path / "straight" / "rollouts.jsonl"):
         assert [part["principle"] for part in row["parts"]] == IDS

@@ -322,7 +322,21 @@ class Reader {
           pairOf("Ended by itself", item.response.cut ? "no" : "yes")),
         curves(run, item)),
       this.parts(item),
+      this.lesson(item),
     ];
+  }
+
+  /**
+   * What a teacher read before it read the response; none where the run had no teacher.
+   * @type {(item: RolloutItem) => Child}
+   */
+  lesson(item) {
+    const { lesson } = item;
+    if (!lesson) return null;
+    return h("section", { class: "round" },
+      h("h2", {}, "What the teacher read", h("span", { class: "notes" }, lesson.taught ? "the policy learned from it" : "no problem found: nothing was learned")),
+      lesson.principle ? this.principle(lesson.principle, "", "critique_request") : h("p", {}, "The whole constitution."),
+      lesson.critique ? this.text("Critique", lesson.critique, { tone: lesson.found ? "critique" : "critique clean" }) : null);
   }
 
   /**

@@ -341,6 +341,8 @@ interface RolloutItem extends RunItemValues {
   response: GeneratedText;
   score: number;
   parts?: ScorePartValues[];
+  /** What the teacher read, in distillation. */
+  lesson?: { principle: string; critique: string; found: boolean; taught: boolean };
   kl: number;
   second_reward: number | null;
 }
