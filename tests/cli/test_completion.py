@@ -25,7 +25,7 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
     ("words", "completions"),
     [
         ("cai bu", ["build-data"]),
-        ("cai train d", ["dpo"]),
+        ("cai train d", ["distill", "dpo"]),
         ("cai build-data --dr", ["--dry-run"]),
         ("cai build-data --config none.yaml --dtype b", ["bfloat16"]),
     ],

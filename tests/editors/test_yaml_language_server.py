@@ -53,7 +53,11 @@ def test_keys_are_completed(root: Path, edit: Editor) -> None:
 def test_values_are_completed(root: Path, edit: Editor) -> None:
     text = CONSTITUTION + "feedback:\n  mode: \n"
     edit.open(write(root, text, "Constitution"))
-    assert edit.completions(text.count("\n"), len("  mode: ")) == ["letters", "pointwise"]
+    assert edit.completions(text.count("\n"), len("  mode: ")) == [
+        "contrast",
+        "letters",
+        "pointwise",
+    ]
 
 
 def test_keys_deep_inside_are_completed(root: Path, edit: Editor) -> None:
@@ -67,7 +71,7 @@ def test_a_key_says_what_it_means(root: Path, edit: Editor) -> None:
     text = principle("rude")
     edit.open(write(root, text))
     line = text[: text.index("why:")].count("\n") + 1
-    assert "Never sent to a model" in edit.hover(line, 1)
+    assert "The reason, for reviewers and auditors" in edit.hover(line, 1)
 
 
 def test_slips_are_told(root: Path, edit: Editor) -> None:

@@ -29,6 +29,7 @@ from bundled.recipe.turns import (
     critique_turn,
     revision_turn,
 )
+from cai.constitution.templates import without_reason
 from cai.miniature.world import critic
 from cai.miniature.world.facts import FACTS
 from cai.miniature.world.requests import wrong_answers
@@ -44,8 +45,9 @@ def tokenizer() -> Any:
 
 
 def render(name: str, **values: str) -> str:
-    """A template of the project as the engine sends it: without the newline at the end."""
-    source = (TEMPLATES / f"{name}.j2").read_text()
+    """A template of the project as the engine sends it by default: without the reason, and without
+    the newline at the end."""
+    source = without_reason((TEMPLATES / f"{name}.j2").read_text())
     text: str = jinja2.Template(source, keep_trailing_newline=True).render(**values)
     return text.rstrip("\n")
 
