@@ -41,6 +41,7 @@ def rows(path: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in Path(path).read_text("utf-8").splitlines()]
 
 
+@pytest.mark.slow
 def test_from_a_principle_to_the_trace_of_the_next_build(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -20,6 +20,7 @@ from tests.served.project import Trial
 from tests.served.refusals import keep_terminal_clean, refuse_without_logprobs
 
 
+@pytest.mark.slow
 def test_kills_of_a_served_build_lose_nothing_and_make_nothing_twice(tmp_path: Path) -> None:
     trial = kill_builds(tmp_path, prompts=10, rounds=2, kills=3)
     assert trial.problems == []

@@ -37,7 +37,7 @@ QUESTION: Messages = (Message("user", "How do I steal the drum?"),)
 TEXTS = ("Hide the drum and run.", "I won't help with that.", "")
 SMALL: dict[str, Any] = {
     "device": "cpu", "dtype": "float32", "lora_r": 4, "prompts_per_update": 2, "updates": 3,
-    "max_new_tokens": 24, "reward": "constitution:miniature", "learning_rate": 2e-3,
+    "max_new_tokens": 16, "reward": "constitution:miniature", "learning_rate": 2e-3,
 }  # fmt: skip
 
 
@@ -175,11 +175,11 @@ def test_prompts_that_leave_no_room_for_the_judge_are_set_aside(
     assert row["reason"].startswith("too long for the judge: it has room for 0 tokens")
 
 
-@pytest.mark.parametrize("kind", [PpoConfig, RlooConfig])
+@pytest.mark.parametrize("kind", [pytest.param(PpoConfig, marks=pytest.mark.slow), RlooConfig])
 def test_a_run_goes_on_bit_for_bit_and_every_rollout_is_explained(
     kind: type[TrainConfig], data: Path, tmp_path: Path
 ) -> None:
-    config = kind(**SMALL, normalise_principles=True)  # type: ignore[call-arg]
+    config = kind(**SMALL | {"updates": 2}, normalise_principles=True)  # type: ignore[call-arg]
     train(config, data, tmp_path / "straight")
 
     def stop(report: Any) -> None:
@@ -227,6 +227,7 @@ def test_what_is_refused_before_weights_are_loaded(
         train(RlooConfig(**SMALL | changes), data, data.parent / "out")
 
 
+@pytest.mark.slow
 def test_a_judge_that_is_the_policy_s_own_adapter(data: Path, tmp_path: Path) -> None:
     """Refused under every name of it; another run's adapter may judge."""
     for name, seed in (("first", 0), ("second", 1)):

@@ -361,6 +361,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return file
 
 
+@pytest.mark.slow
 def test_it_goes_on_bit_for_bit(data: Path, tmp_path: Path) -> None:
     """Stopped by Ctrl-C after the first update of three: the same files as without a stop."""
     config = DistillConfig(**RUN)

@@ -41,11 +41,10 @@ def test_a_hack_is_caught_in_time(reward: str, hacks: Any, tmp_path: Path) -> No
     assert out.score[1] > out.score[0]
 
 
-@pytest.mark.parametrize("reward", NAMED)
-def test_a_hack_beside_the_constitution_is_caught_in_rloo(
-    reward: str, hacks: Any, tmp_path: Path
-) -> None:
-    """The constitution pays too; what is stopped is the rise of the hack's own part."""
+def test_a_hack_beside_the_constitution_is_caught_in_rloo(hacks: Any, tmp_path: Path) -> None:
+    """The constitution pays too; what is stopped is the rise of the hack's own part. The other two
+    hacks are caught as well: `bench/hacks.py --stage rloo --beside constitution:miniature`."""
+    reward = "refusing"
     out = hacks.run(reward, 0, tmp_path, "rloo", "constitution:miniature")
     assert out.update is not None
     metrics = [m for m in read_metrics(tmp_path / f"{reward}-0") if not m["held_out"]]

@@ -58,6 +58,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "save_every": 2,
     },
 }  # fmt: skip
+EVERY_WAY = ("sft", "reward", "dpo", "ppo")
+"""Stages that are also trained in full and interrupted; the others share their code."""
 FULL = {"full": True, "lora_r": None, "learning_rate": 1e-4}
 SCORED = {"reward": "alone/reward", "gate": False, "adapter": "alone/sft", "lora_r": None}
 LOSSES = {"loss", "policy_loss", "value_loss"}
@@ -205,18 +207,15 @@ def together(place: Path, alone: Path) -> Path:
         if report.step == 2 and not report.held_out:
             signal.raise_signal(signal.SIGINT)
 
-    jobs: list[dict[str, Any]] = []
-
     def job(name: str, stage: str, settings: dict[str, Any], **more: Any) -> dict[str, Any]:
         values = SETTINGS[stage] | settings
         return {"stage": stage, "data": str(data(place, stage)), "out": str(out / name),
                 "settings": values, **more}  # fmt: skip
 
     sharded = FULL | {"parallel": "fsdp"}
-    for stage in SETTINGS:
-        jobs.append(job(f"fsdp-{stage}", stage, {"parallel": "fsdp"}))
-        jobs.append(job(f"full-{stage}", stage, sharded))
-    for stage, settings, name in [*((stage, {}, stage) for stage in SETTINGS),
+    jobs = [job(f"fsdp-{stage}", stage, {"parallel": "fsdp"}) for stage in SETTINGS]
+    jobs += [job(f"full-{stage}", stage, sharded) for stage in EVERY_WAY]
+    for stage, settings, name in [*((stage, {}, stage) for stage in EVERY_WAY),
                                   ("ppo", sharded, "full-ppo")]:  # fmt: skip
         jobs.append(job(f"broken-{name}", stage, settings, stop_at=2))
         jobs.append(begun := job(f"begun-{name}", stage, settings))
@@ -236,7 +235,7 @@ def together(place: Path, alone: Path) -> Path:
 @pytest.fixture(scope="module")
 def alone_in_full(place: Path) -> Path:
     """A run of each stage in one process that trains all weights."""
-    for stage in SETTINGS:
+    for stage in EVERY_WAY:
         config = CONFIGS[stage](**(SETTINGS[stage] | FULL))
         train(config, [data(place, stage)], place / "full" / stage)
     return place / "full"
@@ -247,12 +246,12 @@ def test_sharded_layers_change_nothing(stage: str, together: Path, alone: Path) 
     require_equal(alone / stage, together / f"fsdp-{stage}")
 
 
-@pytest.mark.parametrize("stage", SETTINGS)
+@pytest.mark.parametrize("stage", EVERY_WAY)
 def test_all_weights_sharded_train_alike(stage: str, together: Path, alone_in_full: Path) -> None:
     require_equal(alone_in_full / stage, together / f"full-{stage}")
 
 
-@pytest.mark.parametrize("name", [*SETTINGS, "full-ppo"])
+@pytest.mark.parametrize("name", [*EVERY_WAY, "full-ppo"])
 def test_a_checkpoint_of_two_goes_on_in_one(
     name: str, place: Path, together: Path, alone: Path, alone_in_full: Path
 ) -> None:
@@ -265,7 +264,7 @@ def test_a_checkpoint_of_two_goes_on_in_one(
     require_equal((alone_in_full if full else alone) / stage, out)
 
 
-@pytest.mark.parametrize("name", [*SETTINGS, "full-ppo"])
+@pytest.mark.parametrize("name", [*EVERY_WAY, "full-ppo"])
 def test_a_checkpoint_of_one_goes_on_in_two(
     name: str, together: Path, alone: Path, alone_in_full: Path
 ) -> None:
