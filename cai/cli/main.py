@@ -46,7 +46,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "map": ("cai.cli.map_", "Show how principles relate: agree, contradict, add nothing."),
     },
     "Train": {
-        "train": ("cai.cli.train", "Train a model on a run's data: sft, reward, dpo, ppo."),
+        "train": ("cai.cli.train", "Train a model on a run's data: sft, dpo, rloo, …"),
         "loop": ("cai.cli.loop", "Build, train and measure, round by round."),
         "merge": ("cai.cli.merge", "Merge an adapter into its base model."),
         "chat": ("cai.cli.chat", "Chat with a model and its adapters."),

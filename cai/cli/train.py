@@ -33,6 +33,7 @@ def command() -> None:
     cai train dpo    --data runs/default --adapter runs/sft
     cai train kto    --data runs/default --adapter runs/sft
     cai train ppo    --data runs/default --adapter runs/sft --reward runs/reward
+    cai train rloo   --data runs/default --adapter runs/sft --reward constitution:default
     cai train distill --data runs/default --adapter runs/sft
     """
 
