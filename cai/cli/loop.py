@@ -49,6 +49,7 @@ def command(
     cai loop -m Qwen/Qwen3-0.6B -p prompts.jsonl --held-out-judge http://gpu:8000/v1 --rounds 3
     cai loop --method sft -s over-refusal --train-options "--learning-rate 1e-4 --monitor harmful"
     """
+    from cai.constitution.load import load_constitution
     from cai.rounds.prompts import divide
     from cai.rounds.record import LoopRecord
     from cai.rounds.run import run_loop
@@ -56,8 +57,8 @@ def command(
     suites = options.pop("suite")
     config = LoopConfig(**options, suite="\n".join(suites) or None)
     file = choose_prompts(prompts)
-    record = LoopRecord.open(out, config, constitution, file)
-    divided = divide(file, config)
+    divided = divide(file, config)  # which says so where there is no such file
+    record = LoopRecord.open(out, config, load_constitution(constitution), file)
     if dry_run:
         _show(config, constitution, out, divided)
         return
@@ -88,7 +89,9 @@ def _show(config: LoopConfig, constitution: str, out: Path, prompts: LoopPrompts
 
     sizes = [len(some) for some in prompts.rounds]
     each = ", ".join(map(str, sizes)) if len(sizes) > 1 else f"{sizes[0]} in every round"
-    click.echo(f"prompts  {each}; {len(prompts.held_out)} held out; {prompts.set_aside} set aside")
+    click.echo(
+        f"prompts  {each}; {len(prompts.held_out)} held out; {len(prompts.set_aside)} set aside"
+    )
     previous = config.adapter
     for number in range(1, config.rounds + 1):
         for step in steps_of(config, constitution, out, number, previous):

@@ -35,7 +35,7 @@ class LoopPrompts:
 
     held_out: tuple[Prompt, ...]
     rounds: tuple[tuple[Prompt, ...], ...]
-    set_aside: int
+    set_aside: tuple[SetAside, ...]
 
 
 def divide(file: Path, config: LoopConfig) -> LoopPrompts:
@@ -44,10 +44,10 @@ def divide(file: Path, config: LoopConfig) -> LoopPrompts:
     Raises `DataError` where too few are left for a round.
     """
     prompts: list[Prompt] = []
-    set_aside = 0
+    set_aside: list[SetAside] = []
     for row in PromptFile(file):
         if isinstance(row, SetAside):
-            set_aside += 1
+            set_aside.append(row)
         else:
             prompts.append(row)
     families = {p.id: family(p.messages) for p in prompts}
@@ -66,12 +66,13 @@ def divide(file: Path, config: LoopConfig) -> LoopPrompts:
         place = places.setdefault(families[prompt.id], len(places) % parts)
         by_round[place].append(prompt)
     if not all(by_round):
+        aside = f" ({set_aside[0].source}: {set_aside[0].reason})" if set_aside else ""
         raise DataError(
-            f"{file} has {len(prompts)} prompts that can be used: too few for {config.held_out}"
-            f" held-out ones and {parts} rounds",
+            f"{file} has {len(prompts)} prompts that can be used{aside}: too few for"
+            f" {config.held_out} held-out ones and {parts} rounds",
             hint="Give more prompts, lower --rounds or --held-out, or use --reuse-prompts.",
         )
-    return LoopPrompts(tuple(held_out), tuple(map(tuple, by_round)), set_aside)
+    return LoopPrompts(tuple(held_out), tuple(map(tuple, by_round)), tuple(set_aside))
 
 
 def write_prompts(prompts: LoopPrompts, config: LoopConfig, out: Path) -> None:

@@ -14,17 +14,17 @@ from cai.errors import DataError, UsageError
 from cai.options import flag
 from cai.rounds.config import LoopConfig
 from cai.rounds.steps import RoundStep
+from cai.types import Constitution
 
 NAME = "loop.json"
 FORMAT = 1
-_FREE = ("rounds", "patience")  # settings that a loop may go on with others of
 
 
 @dataclass
 class LoopRecord:
     """The record of a loop in its folder.
 
-    settings: as asked for, with the constitution and the digest of the prompts. steps: those that
+    settings: as asked for, with the digests of constitution and prompts. steps: those that
     are done: round, kind, command and folder. measures: of each round. stopped: why it ended before
     its last round; empty if it did not. best: the round to keep, 0 for the start.
     """
@@ -37,14 +37,19 @@ class LoopRecord:
     best: int = 0
 
     @classmethod
-    def open(cls, folder: Path, config: LoopConfig, constitution: str, prompts: Path) -> LoopRecord:
+    def open(
+        cls, folder: Path, config: LoopConfig, rules: Constitution, prompts: Path
+    ) -> LoopRecord:
         """The record in a folder, or a new one.
+
+        A loop may go on with other `patience`, and with more `rounds` where all have the same
+        prompts; else the prompts would be divided anew.
 
         Raises `UsageError` if the folder holds something else, or a loop of other settings.
         """
         settings = {
             **dataclasses.asdict(config),
-            "constitution": constitution,
+            "constitution": rules.digest,
             "prompts": file_digest(prompts),
         }
         record = cls(folder, settings)
@@ -63,7 +68,8 @@ class LoopRecord:
             record.stopped, record.best = found["stopped"], found["best"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(f"{path} can't be read: {error}") from None
-        other = [n for n in settings if before.get(n) != settings[n] and n not in _FREE]
+        free = ("patience", "rounds") if config.reuse_prompts else ("patience",)
+        other = [n for n in settings if before.get(n) != settings[n] and n not in free]
         if other:
             raise UsageError(
                 f"{folder} holds another loop: "

@@ -98,13 +98,13 @@ def _run(step: RoundStep, number: int, command: Callable[[Sequence[str]], int]) 
             f"Stopped in round {number} at {step.kind}.",
             hint="What is done is kept. Run the same command again to resume.",
         )
-    if not code:
-        return ""
     if step.kind == "train" and is_run(step.folder):
         run = read_run(step.folder)
-        if run["status"] == "stopped":
+        if run["status"] == "stopped":  # also where it is asked for again, and left as it is
             return f"its training stopped itself: {run['results']['stopped']}"
-    raise StepFailedError(step, number, code)
+    if code:
+        raise StepFailedError(step, number, code)
+    return ""
 
 
 def _measure(out: Path, number: int) -> RoundMeasure:

@@ -9,6 +9,7 @@ by the weights of the constitution: what pointwise judging compares in AI feedba
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TypeAlias
 
 from cai.backends.base import Backend
@@ -22,7 +23,7 @@ from cai.training.processes import world
 from cai.training.rollout import Response
 from cai.training.score_parts import Scored, ScorePart, WeightedSum
 from cai.training.scoring import PartedScorer
-from cai.types import Constitution, Prompt
+from cai.types import Constitution, Member, Prompt
 
 _ROUND_TRIP = 8  # tokens by which a text may grow when it is encoded again
 PrincipleLogits: TypeAlias = list[float]
@@ -33,9 +34,9 @@ _Text: TypeAlias = tuple[str, str]  # of a response: the id of its prompt, and t
 class ConstitutionScorer(PartedScorer):
     """Scores responses under a constitution; its parts are the principles that judge.
 
-    normalise: divide each principle's logits by
-    their standard deviation at the start, so that one which varies more does not count more.
-    seed, max_reasoning_tokens: of a judge that reasons before it answers.
+    judge: the frozen model that reads. normalise: divide each principle's logits by their standard
+    deviation at the start, so that one which varies more does not count more. seed,
+    max_reasoning_tokens: of a judge that reasons before it answers.
     """
 
     def __init__(
@@ -52,6 +53,8 @@ class ConstitutionScorer(PartedScorer):
         self.name = constitution.id
         self._frozen = judge
         self._judge: Backend | None = None
+        self._longest: Member | None = None
+        """The member with the longest request."""
         self._draws = Draws(seed=seed, max_reasoning_tokens=max_reasoning_tokens)
         self.sum = WeightedSum(normalise)
 
@@ -88,12 +91,17 @@ class ConstitutionScorer(PartedScorer):
         context = getattr(backend, "context", None)
         if context is None:
             return None
-        requests = no_problem_scores(prompt, self.constitution, self.members, "")
+
+        def tokens(member: Member) -> int:
+            (request,) = no_problem_scores(prompt, self.constitution, (member,), "")
+            return len(backend.prepare(request).payload.encoded.ids)
+
         try:
-            lengths = [len(backend.prepare(r).payload.encoded.ids) for r in requests]
+            if self._longest is None:  # of all: the others' requests differ by the same texts
+                self._longest = max(self.members, key=tokens)
+            return int(context) - tokens(self._longest) - _ROUND_TRIP
         except PromptError:  # there is no room for its answer
             return 0
-        return int(context) - max(lengths) - _ROUND_TRIP
 
     def _shared(self, texts: Sequence[tuple[Prompt, str]]) -> list[PrincipleLogits]:
         """Verdicts on texts: each process asks for its share.
@@ -118,7 +126,7 @@ class ConstitutionScorer(PartedScorer):
     def _verdicts(self, texts: Sequence[tuple[Prompt, str]]) -> list[PrincipleLogits]:
         """Verdicts on texts, in order; nothing is stored."""
         found: dict[str, PrincipleLogits] = {}
-        models = Models(self.judge, self.judge, self.judge)
+        models = Models.all(self.judge)
 
         def finish(task: PromptTask[PrincipleLogits], verdict: PrincipleLogits) -> None:
             found[task.name] = verdict
@@ -130,11 +138,7 @@ class ConstitutionScorer(PartedScorer):
                 " longer context.",
             ) from error
 
-        draws = Draws(
-            seed=self._draws.seed,
-            max_reasoning_tokens=self._draws.max_reasoning_tokens,
-            reasoners=models.reasoners,
-        )
+        draws = replace(self._draws, reasoners=models.reasoners)
         tasks = (
             PromptTask(str(number), prompt, self._ask(prompt, text, draws))
             for number, (prompt, text) in enumerate(texts)

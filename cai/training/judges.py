@@ -15,7 +15,6 @@ from cai.models.backbone import Backbone
 from cai.models.fingerprint import ADAPTER_FILES, adapter_digest
 from cai.models.load import load_config, load_model
 from cai.models.names import part_of_run
-from cai.options import flag
 from cai.text.addresses import is_address
 from cai.training.config import TrainConfig
 from cai.training.lineage import Adapter, base_facts, find_adapter, trained_template
@@ -50,21 +49,18 @@ def require_judge(name: str | None, config: TrainConfig) -> None:
         load_config(base, device=config.device)
 
 
-def require_other_adapter(name: str | None, config: TrainConfig, option: str) -> None:
-    """Raise `UsageError` for a judge that is the adapter that the policy starts from.
-
-    option: the setting that names the judge.
-    """
+def require_other_adapter(name: str | None, config: TrainConfig) -> None:
+    """Raise `UsageError` for a --judge that is the adapter that the policy starts from."""
     if not name or not config.adapter or is_address(name):
         return
     _, adapter = _judge_parts(name)
     start = find_adapter(config.adapter, "start")
     if adapter and adapter_digest(adapter.folder) == adapter_digest(start.folder):
         raise UsageError(
-            f"{flag(option)} {name} is the adapter that the policy starts from: it would judge"
+            f"--judge {name} is the adapter that the policy starts from: it would judge"
             " its own habits",
-            hint=f"Leave out {flag(option)}: the base alone judges, without any adapter. Or name"
-            " another model.",
+            hint="Leave out --judge: the base alone judges, without any adapter. Or name another"
+            " model.",
         )
 
 

@@ -135,7 +135,7 @@ def require_reward(config: RlConfig) -> None:
             hint="Name another judge with --judge.",
         )
     require_judge(config.judge, config)
-    require_other_adapter(config.judge, config, "judge")
+    require_other_adapter(config.judge, config)
 
 
 def load_scorer(folder: Path, config: RlConfig) -> ModelScorer:

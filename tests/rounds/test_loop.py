@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from cai.cli.main import main
+from cai.constitution.load import load_constitution
 from cai.data.split import family
 from cai.data.training_run import FORMAT as TRAINING
 from cai.errors import DataError, Interrupted, UsageError
@@ -22,6 +24,7 @@ from cai.rounds.measure import RoundMeasure, best_round, reason_to_stop, round_m
 from cai.rounds.prompts import divide
 from cai.rounds.record import LoopRecord
 from cai.rounds.run import StepFailedError, run_loop
+from cai.types import Constitution
 from tests.e2e.helpers import cai, listen_to_ctrl_c, write_rows
 
 
@@ -87,9 +90,14 @@ class Commands:
 BETTER, EQUAL, WORSE = (0.7, 0.6, 0.8), (0.52, 0.45, 0.6), (0.3, 0.2, 0.4)
 
 
-def loop(out: Path, prompts: Path, commands: Commands, **changes: Any) -> LoopRecord:
+RULES = load_constitution("default")
+
+
+def loop(
+    out: Path, prompts: Path, commands: Commands, rules: Constitution = RULES, **changes: Any
+) -> LoopRecord:
     config = LoopConfig(**{"held_out": 10, "rounds": 3} | changes)
-    record = LoopRecord.open(out, config, "default", prompts)
+    record = LoopRecord.open(out, config, rules, prompts)
     return run_loop(config, "default", divide(prompts, config), record, command=commands)
 
 
@@ -197,11 +205,13 @@ def test_training_that_stops_itself_ends_the_loop(prompts: Path, tmp_path: Path)
         "parents": [], "data": [], "counts": {}, "files": {}, "versions": {},
     }  # fmt: skip
     config = LoopConfig(held_out=10, rounds=3)
-    opened = LoopRecord(out, LoopRecord.open(tmp_path / "no", config, "default", prompts).settings)
+    opened = LoopRecord(out, LoopRecord.open(tmp_path / "no", config, RULES, prompts).settings)
     (out / "dpo-2" / "run.json").write_text(json.dumps(record))
     ended = run_loop(config, "default", divide(prompts, config), opened, command=commands)
     assert ended.stopped == "round 2: its training stopped itself: It refuses everything."
     assert ended.best == 1
+    again = loop(out, prompts, commands)
+    assert again.stopped == ended.stopped and commands.folders[-1] == "dpo-2"
 
 
 def test_other_settings_are_another_loop_but_more_rounds_are_not(
@@ -214,6 +224,12 @@ def test_other_settings_are_another_loop_but_more_rounds_are_not(
         loop(out, prompts, commands, reuse_prompts=True, judge="J")
     assert loop(out, prompts, commands, reuse_prompts=True, rounds=2).best == 2
     assert commands.folders.count("data-1") == 1
+    with pytest.raises(UsageError, match="--constitution"):
+        loop(out, prompts, commands, load_constitution("miniature"), reuse_prompts=True)
+    divided = Commands(tmp_path / "divided", [BETTER] * 3)
+    loop(tmp_path / "divided", prompts, divided, rounds=2)
+    with pytest.raises(UsageError, match="--rounds 2 there, 3 here"):
+        loop(tmp_path / "divided", prompts, divided, rounds=3)
     other = tmp_path / "other"
     other.mkdir()
     (other / "notes.txt").write_text("mine")
@@ -243,6 +259,18 @@ def test_prompts_are_divided_by_families(prompts: Path) -> None:
     assert len(only) + len(divided.held_out) == 40
     with pytest.raises(DataError, match="too few for 38 held-out ones and 3 rounds"):
         divide(prompts, LoopConfig(held_out=38, rounds=3))
+
+
+def test_files_of_prompts_that_can_t_be_used(tmp_path: Path, capfd: Any) -> None:
+    """No such file, and one whose only row is broken: a message with the place, no traceback."""
+    broken = tmp_path / "broken.jsonl"
+    broken.write_text('{"prompt": 3\n')
+    for file, words in ((tmp_path / "none.jsonl", "none.jsonl"), (broken, "broken.jsonl:1: ")):
+        with pytest.raises(SystemExit) as error:
+            main(["loop", "-p", str(file), "--out", str(tmp_path / "loop")])
+        said = capfd.readouterr().err
+        assert error.value.code not in (0, None) and words in said and "Traceback" not in said
+    assert not (tmp_path / "loop").exists()
 
 
 @pytest.mark.parametrize(

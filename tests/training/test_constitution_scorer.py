@@ -207,11 +207,22 @@ def test_a_run_goes_on_bit_for_bit_and_every_rollout_is_explained(
     assert items[0].principles == tuple(IDS) and len({item.id for item in items}) == len(items)
 
 
+ROOT = Path(__file__).parents[2]
+MUTE = """\
+api: cai/v1
+kind: Constitution
+id: mute
+version: 1.0.0
+title: It judges nothing
+principles:
+  - {ref: ./harm.yaml, phases: [sl]}
+"""
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"reward": "constitution:no-such"}, "no-such"),
     ({"reward": "m:f", "judge": "miniature"}, "the reward names none"),
     ({"judge": "nowhere/at-all"}, "nowhere"),
     ({"full": True, "lora_r": None}, "can't judge what it writes itself"),
+    ({"reward": "constitution:mute.yaml"}, "no principle is used in the phase `rl`"),
 ]
 
 
@@ -222,6 +233,9 @@ def test_what_is_refused_before_weights_are_loaded(
     (data.parent / "m.py").write_text(
         "def f(prompts, responses):\n    return [0.0] * len(prompts)\n"
     )
+    (data.parent / "cai.yaml").write_text("api: cai/v1\nkind: Project\n")
+    (data.parent / "harm.yaml").write_text((ROOT / "principles/harm/harmful.yaml").read_text())
+    (data.parent / "mute.yaml").write_text(MUTE)
     monkeypatch.setattr(Backbone, "load", lambda *a, **k: pytest.fail("weights were loaded"))
     with pytest.raises(CaiError, match=words):
         train(RlooConfig(**SMALL | changes), data, data.parent / "out")
