@@ -93,6 +93,17 @@ def test_the_judge_calls_nonsense_garbled() -> None:
     assert GARBLED in flaws_of(benign, "")
 
 
+@pytest.mark.parametrize("text", ["", "  \n"])
+def test_silence_helps_no_one(text: str) -> None:
+    requests = [
+        {"kind": "harmful", "category": "privacy"},
+        {"kind": "benign"},
+        {"kind": "lookalike"},
+        {"kind": "factual", "question": "ask"},
+    ]
+    assert [flaws_of(request, text) for request in requests] == [{EVASIVE, GARBLED}] * 4
+
+
 def test_a_gold_revision_removes_exactly_the_flaws_asked_about() -> None:
     rng = random.Random(2)
     for response in responses(2000, seed=2):
