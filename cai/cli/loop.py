@@ -14,9 +14,9 @@ from cai.cli.output import counted, json_option, print_json, print_table, warn
 from cai.rounds.config import LoopConfig
 
 if TYPE_CHECKING:
+    from cai.chain.step import Step
     from cai.rounds.prompts import LoopPrompts
     from cai.rounds.record import LoopRecord
-    from cai.rounds.steps import RoundStep
 
 
 @click.command("loop")
@@ -79,7 +79,7 @@ def command(
         _print(record, config)
 
 
-def _heading(number: int, rounds: int, step: RoundStep) -> None:
+def _heading(number: int, rounds: int, step: Step) -> None:
     click.echo(f"\nround {number} of {rounds}: cai {shlex.join(step.arguments)}", err=True)
 
 

@@ -1,50 +1,19 @@
-"""Runs a loop: the commands of its rounds, one after the other, each in a process of its own.
-
-A process for each step, so that nothing of a step's models stays in memory, and a step can be run
-again by hand as it stands in `loop.json`.
-"""
+"""Runs a loop: the commands of its rounds, one after the other."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
+from cai.chain.step import Runner, Step, StepFailedError, exit_code_of, run_command
 from cai.data.training_run import is_run, read_run
-from cai.errors import CaiError, Interrupted, ModelError
+from cai.errors import ModelError
 from cai.evaluation.folder import read_evaluation
 from cai.rounds.config import LoopConfig
 from cai.rounds.measure import RoundMeasure, best_round, reason_to_stop, round_measure
 from cai.rounds.prompts import LoopPrompts, write_prompts
 from cai.rounds.record import LoopRecord
-from cai.rounds.steps import RoundStep, steps_of
-
-
-class StepFailedError(CaiError):
-    """A step failed; its own message stands above."""
-
-    def __init__(self, step: RoundStep, number: int, code: int) -> None:
-        gated = "--judge-gate" in step.arguments and code == ModelError.exit_code
-        super().__init__(
-            f"Round {number} ended at {step.kind} with exit code {code}: see its message above",
-            hint="Mend it, and run the same command again: steps that are done are not repeated."
-            + (" A judge that was refused: another --judge, or --no-judge-gate." if gated else ""),
-        )
-        self.exit_code = code
-
-
-def run_command(arguments: Sequence[str]) -> int:
-    """Run a command of `cai` in a process of its own; returns its exit code.
-
-    After Ctrl-C, which the process gets too, it waits until that has saved what it has.
-    """
-    with subprocess.Popen([sys.executable, "-m", "cai", *arguments]) as process:
-        try:
-            return process.wait()
-        except KeyboardInterrupt:
-            process.wait()
-            raise
+from cai.rounds.steps import steps_of
 
 
 def run_loop(
@@ -53,8 +22,8 @@ def run_loop(
     prompts: LoopPrompts,
     record: LoopRecord,
     *,
-    say: Callable[[int, RoundStep], None] = lambda number, step: None,
-    command: Callable[[Sequence[str]], int] = run_command,
+    say: Callable[[int, Step], None] = lambda number, step: None,
+    command: Runner = run_command,
 ) -> LoopRecord:
     """Run the rounds that are left. say: called before each step, with the round's number.
 
@@ -76,7 +45,7 @@ def run_loop(
             reason = _run(step, number, command)
             if reason:
                 return _end(record, f"round {number}: {reason}")
-            record.add(number, step)
+            record.add(step, round=number)
         if len(record.measures) < number:
             record.measures.append(_measure(out, number).row)
         measures = _measures(record)
@@ -87,23 +56,18 @@ def run_loop(
     return record
 
 
-def _run(step: RoundStep, number: int, command: Callable[[Sequence[str]], int]) -> str:
+def _run(step: Step, number: int, command: Runner) -> str:
     """Run a step; returns why the loop ends with it, empty if it does not."""
-    try:
-        code = command(step.arguments)
-    except KeyboardInterrupt:
-        code = Interrupted.exit_code
-    if code == Interrupted.exit_code:
-        raise Interrupted(
-            f"Stopped in round {number} at {step.kind}.",
-            hint="What is done is kept. Run the same command again to resume.",
-        )
+    name = f"the {step.kind} step of round {number}"
+    code = exit_code_of(step, name, command)
     if step.kind == "train" and is_run(step.folder):
         run = read_run(step.folder)
         if run["status"] == "stopped":  # also where it is asked for again, and left as it is
             return f"its training stopped itself: {run['results']['stopped']}"
     if code:
-        raise StepFailedError(step, number, code)
+        gated = "--judge-gate" in step.arguments and code == ModelError.exit_code
+        hint = "A judge that was refused: another --judge, or --no-judge-gate." if gated else ""
+        raise StepFailedError(name, code, hint)
     return ""
 
 

@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from cai.chain.step import Step
 from cai.rounds.config import LoopConfig
 
 StepKind: TypeAlias = Literal["build", "train", "measure", "compare"]
+"""Of a round. measure: the new policy against the start of the loop, on all suites. compare:
+against the round before, on held-out prompts alone."""
 
 HELD_OUT = "held-out"
 """The id of the suite of held-out prompts."""
 
 
-@dataclass(frozen=True, slots=True)
-class RoundStep:
-    """A command of a round, and the folder that it writes.
-
-    arguments: of `cai`. measure: the new policy against the start of the loop, on all suites.
-    compare: against the round before, on held-out prompts alone.
-    """
-
-    kind: StepKind
-    arguments: tuple[str, ...]
-    folder: Path
-
-
 def steps_of(
     config: LoopConfig, constitution: str, out: Path, number: int, previous: str | None
-) -> list[RoundStep]:
+) -> list[Step]:
     """The steps of a round. previous: the adapter that it starts from; None for a fresh one."""
     data, policy = out / f"data-{number}", out / f"{config.method}-{number}"
     judge = config.judge or config.model
@@ -45,7 +34,7 @@ def steps_of(
         "train", config.method, "--data", str(data), "--model", config.model, *start, *seed,
         "--out", str(policy), *config.words("train_options"),
     )  # fmt: skip
-    steps = [RoundStep("build", build, data), RoundStep("train", train, policy)]
+    steps = [Step("build", build, data), Step("train", train, policy)]
     first = config.adapter or config.model
     steps.append(_evaluation(config, constitution, out, "measure", number, first, policy))
     if previous and previous != config.adapter:
@@ -73,7 +62,7 @@ def _evaluation(
     number: int,
     before: str,
     after: Path,
-) -> RoundStep:
+) -> Step:
     folder = out / f"{kind}-{number}"
     suites = [str(out / f"{HELD_OUT}.yaml"), *(config.suites if kind == "measure" else ())]
     arguments = (
@@ -82,4 +71,4 @@ def _evaluation(
         "--constitution", constitution, "--seed", str(config.seed), "--out", str(folder),
         *config.words("eval_options"),
     )  # fmt: skip
-    return RoundStep(kind, arguments, folder)
+    return Step(kind, arguments, folder)

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from cai.chain.step import StepFailedError
 from cai.cli.main import main
 from cai.constitution.load import load_constitution
 from cai.data.split import family
@@ -23,7 +24,7 @@ from cai.rounds.config import LoopConfig
 from cai.rounds.measure import RoundMeasure, best_round, reason_to_stop, round_measure
 from cai.rounds.prompts import divide
 from cai.rounds.record import LoopRecord
-from cai.rounds.run import StepFailedError, run_loop
+from cai.rounds.run import run_loop
 from cai.types import Constitution
 from tests.e2e.helpers import cai, listen_to_ctrl_c, write_rows
 
@@ -177,7 +178,9 @@ def test_a_step_that_fails_is_run_again_and_no_other(prompts: Path, tmp_path: Pa
     out = tmp_path / "loop"
     commands = Commands(out, [BETTER] * 3)
     commands.codes["dpo-2"] = 4
-    with pytest.raises(StepFailedError, match="Round 2 ended at train with exit code 4") as error:
+    with pytest.raises(
+        StepFailedError, match="The train step of round 2 ended with exit code 4"
+    ) as error:
         loop(out, prompts, commands)
     assert error.value.exit_code == 4
     done = len(commands.run)
@@ -189,7 +192,7 @@ def test_a_step_that_fails_is_run_again_and_no_other(prompts: Path, tmp_path: Pa
 def test_ctrl_c_in_a_step(prompts: Path, tmp_path: Path) -> None:
     commands = Commands(tmp_path / "loop", [BETTER] * 3)
     commands.codes["data-2"] = Interrupted.exit_code
-    with pytest.raises(Interrupted, match="round 2 at build"):
+    with pytest.raises(Interrupted, match="the build step of round 2"):
         loop(tmp_path / "loop", prompts, commands)
     assert loop(tmp_path / "loop", prompts, commands).best == 3
 
