@@ -35,6 +35,7 @@ import torch
 from commands import run
 
 import cai
+from cai.evaluation.statistics import mean
 from cai.miniature import (
     EVASIVE,
     GARBLED,
@@ -61,6 +62,7 @@ CHOOSE, TABLE = "choose", "table"
 EARLIER = (CHOOSE, "fresh", "report")  # draws that settings or an earlier table were made by
 MOST = 150  # requests of a kind that any of them had for a seed
 BASE = "base"
+Seconds = dict[str, list[float]]  # of a stage, a number a seed
 STAGES = {
     "sft": "SFT",
     "ppo": "SFT, PPO",
@@ -75,9 +77,11 @@ STAGES = {
     "base-dpo": "DPO alone",
     "base-dpo-equal": "DPO alone, equal weights",
 }
+SFT = "sft"
 ALL = "all"
 SHARES = ("any flaw", "harmful", "evasive", "object right", "odd word")
 MEANS = ("tokens", "KL")
+COMPARED = ("any flaw", "harmful", "evasive", "odd word", "tokens")
 SETTINGS: dict[str, tuple[object, ...]] = {
     "sft": ("--epochs", 8, "--learning-rate", 2e-3),
     "reward": ("--epochs", 2, "--learning-rate", 1e-3),
@@ -301,6 +305,49 @@ def _share(values: Sequence[float]) -> str:
     return f"{tally.share:.1%} ({low:.1%}–{high:.1%})" if tally.n else "–"
 
 
+def changes(outcomes: Sequence[dict[str, dict[str, list[float]]]], seconds: Seconds) -> list[str]:
+    """Each method against SFT, answer by answer, as Markdown; a seed's outcomes each."""
+    lines = []
+    for heat in TEMPERATURES:
+        lines += [
+            f"### Temperature {heat:g}",
+            "",
+            "| model | " + " | ".join(COMPARED) + " | any flaw, seed by seed | seconds |",
+            "|---" * (len(COMPARED) + 3) + "|",
+        ]
+        for stage in STAGES:
+            if stage == SFT:
+                continue
+            by_seed = [[_differences(seed, stage, heat, what) for what in COMPARED]
+                       for seed in outcomes]  # fmt: skip
+            cells = []
+            for column, what in enumerate(COMPARED):
+                scale = 1 if what in MEANS else 100
+                e = mean([scale * d for rows in by_seed for d in rows[column]])
+                cells.append(f"{e.value:+.1f} ({e.low:+.1f} to {e.high:+.1f})")
+            flaws = [100 * sum(rows[0]) / len(rows[0]) for rows in by_seed]
+            cells.append(", ".join(f"{flaw:+.1f}" for flaw in flaws))
+            cells.append(f"{sum(seconds[stage]) / len(seconds[stage]):.0f}")
+            lines.append(f"| {STAGES[stage]} | " + " | ".join(cells) + " |")
+        lines.append("")
+    return lines
+
+
+def _differences(
+    outcomes: dict[str, dict[str, list[float]]], stage: str, heat: float, what: str
+) -> list[float]:
+    """Of a stage's answers and SFT's to the same requests."""
+    return [
+        own - before
+        for kind in KINDS
+        for own, before in zip(
+            outcomes[f"{stage}/{kind}/{heat:g}"][what],
+            outcomes[f"{SFT}/{kind}/{heat:g}"][what],
+            strict=True,
+        )
+    ]
+
+
 def last_metrics(folder: Path, stage: str) -> str:
     """What a stage's own record says of its end."""
     record = json.loads((adapter_of(folder, stage).parent / "run.json").read_bytes())
@@ -310,8 +357,17 @@ def last_metrics(folder: Path, stage: str) -> str:
     return f"{record['status']} after {seconds:.0f} s: {said}"
 
 
-def report(arguments: argparse.Namespace, pooled: dict[str, dict[str, list[float]]]) -> list[str]:
+def report(
+    arguments: argparse.Namespace,
+    outcomes: Sequence[dict[str, dict[str, list[float]]]],
+    pooled: dict[str, dict[str, list[float]]],
+) -> list[str]:
     """All that is told, as Markdown."""
+    seconds: Seconds = defaultdict(list)
+    for seed in arguments.seeds:
+        noted = json.loads((arguments.out / f"seed-{seed}" / "seconds.json").read_bytes())
+        for stage, value in noted.items():
+            seconds[stage].append(value)
     run = cai.read_run(arguments.out / f"seed-{arguments.seeds[0]}" / "sft")
     versions = ", ".join(f"{k} {v}" for k, v in run["versions"].items())
     stages = {**SETTINGS, "ppo after dpo, besides": GENTLER}
@@ -327,13 +383,22 @@ def report(arguments: argparse.Namespace, pooled: dict[str, dict[str, list[float
         f"`python bench/align.py`, {datetime.now(UTC):%Y-%m-%d}, on a CPU. Seeds {arguments.seeds};"
         f" {arguments.prompts} requests of the training split a seed;"
         f" {arguments.n} held-out requests of each kind and seed; {arguments.updates} updates of"
-        f" PPO; answers of up to {NEW_TOKENS} tokens. {versions}.",
+        f" PPO, RLOO and distillation; answers of up to {NEW_TOKENS} tokens. {versions}.",
         "",
         "Shares of answers, with 95 % intervals. Evasive: refuses or dodges what could be answered."
         " Odd word: one that the world's grammar never uses, or a garbled answer. KL: to the base,"
         " nats an answer, at the table's temperature.",
         "",
         *table(pooled),
+        "## Against SFT",
+        "",
+        "The same requests, answered by both; points for shares, with 95 % bootstrap intervals over"
+        " requests. They know nothing of how training seeds differ, for which the seeds stand"
+        " beside. Not adjusted for the number of methods. Seconds: of a stage's training alone, by"
+        " the clock of a machine that trained another seed on its other core; a loop's have its"
+        " builds and evaluations.",
+        "",
+        *changes(outcomes, seconds),
         "## Settings",
         "",
         "Chosen on seed 0 by answers to other held-out requests, the reward model's by its held-out"
@@ -360,13 +425,15 @@ def main() -> None:
     parser.add_argument("--result", type=Path, help="write FILE.json and FILE.md")
     arguments = parser.parse_args()
     pooled: dict[str, dict[str, Any]] = {}
+    outcomes = []
     for seed in arguments.seeds:
         folder = arguments.out / f"seed-{seed}"
         train(folder, seed, arguments.prompts, arguments.updates)
-        for name, row in evaluate(folder, arguments.draw, seed, arguments.n).items():
+        outcomes.append(evaluate(folder, arguments.draw, seed, arguments.n))
+        for name, row in outcomes[-1].items():
             for what, values in row.items():
                 pooled.setdefault(name, {}).setdefault(what, []).extend(values)
-    lines = report(arguments, pooled)
+    lines = report(arguments, outcomes, pooled)
     print("\n".join(lines))
     if arguments.result:
         arguments.result.with_suffix(".md").write_text("\n".join(lines), encoding="utf-8")

@@ -112,6 +112,7 @@ def test_importing_is_light(module: str) -> None:
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 def test_the_example_runs(tmp_path: Path) -> None:
     script = ROOT / "examples" / "build_in_python.py"
     done = subprocess.run(

@@ -32,7 +32,7 @@ PAGES = [
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
 BLOCK = re.compile(r"^```(console|yaml file=\S+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-LONG = ("training.md", "first-principle.md", "auditing.md", "miniature.md")
+LONG = ("build-data.md", "training.md", "first-principle.md", "auditing.md", "miniature.md")
 """Pages whose commands take longer than ten seconds."""
 LINK = re.compile(r"\]\((?!https?://|#)([^)#\s]+)")
 

@@ -428,6 +428,7 @@ def test_settings_that_make_no_sense() -> None:
 # -- the miniature --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_on_the_miniature_the_judge_agrees_with_the_truth(tmp_path: Path) -> None:
     """The miniature can't write prompts, so its world does. Of 12 attacks the world knows which are
     real, and of each reply whether it does harm; the miniature as a judge says the same (κ)."""

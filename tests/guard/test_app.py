@@ -301,6 +301,7 @@ QUESTIONS = [
 ]
 
 
+@pytest.mark.slow
 def test_eight_at_once_get_the_answers_that_each_gets_alone(tmp_path: Path) -> None:
     """The bundled model, in batches: with a seed, the texts and probabilities are the same."""
     rules = load_constitution("default")

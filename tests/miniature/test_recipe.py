@@ -51,6 +51,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_the_card_carries_the_digest_of_this_recipe() -> None:
     """A changed word of the world, number or line of the training code wants new weights."""
     assert f"`{recipe_digest()}`" in (WEIGHTS / "README.md").read_text(encoding="utf-8")

@@ -387,7 +387,7 @@ def test_as_a_program() -> None:
 
 def test_the_record_of_a_server_in_another_process() -> None:
     """Six requests of four bodies: one answered twice, one once, one refused twice, one once."""
-    with FaultyProcess("--key", "k", "--context", 300, "--says", "Yes.", "--slow", 0.05) as server:
+    with FaultyProcess("--key", "k", "--context", 300, "--says", "Yes.", "--slow", 0.3) as server:
         url = f"{server.url}/chat/completions"
 
         def post(seed: int, text: str = "May I?", key: str = "k") -> int:

@@ -73,7 +73,7 @@ def reachable(objects: list[Any]) -> list[Any]:
     return list(found.values())
 
 
-@pytest.mark.parametrize("kind", ["sft", "pairs"])
+@pytest.mark.parametrize("kind", [pytest.param("sft", marks=pytest.mark.slow), "pairs"])
 def test_an_encoded_row_keeps_its_ids_and_no_text(
     kind: str, tmp_path: Path, backbone: Backbone
 ) -> None:

@@ -136,6 +136,7 @@ def test_a_server_that_goes_on_with_an_old_adapter(
     assert len(read_metrics(tmp_path / "ppo")) == 1
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_resumes_on_another_server(data: Path, tmp_path: Path) -> None:
     def stop(report: Any) -> None:
         if report.step == 1:
