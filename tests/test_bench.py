@@ -23,6 +23,7 @@ RUNS = {
     "guard": ("--n", "1", "--timed", "1"),
     "hacks": ("--seeds", "1", "--controls", "1", "--updates", "1"),
     "judges": ("--prompts", "24", "--items", "4"),
+    "real_methods": ("miniature", "--pairs", "16", "--steps", "1", "--limit", "2"),
     "reliability": ("--only", "6,13", "--scale", "0.1", "--out", "reliability"),
     "rows": ("--rows", "600"),
     "scaling": (),
@@ -47,6 +48,7 @@ INSIDES = {
     "noise",
     "ppo_curve",
     "ray_scaling",
+    "real_methods",
     "scaling_training",
     "results_file",
     "reward_hh",
@@ -70,7 +72,7 @@ def test_it_uses_the_public_api(script: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RUNS)
 def test_it_runs(name: str, tmp_path: Path) -> None:
-    if name == "alignment_tax" and not DATA.is_dir():
+    if name in ("alignment_tax", "real_methods") and not DATA.is_dir():
         pytest.skip(f"no public files at {DATA}; set CAI_TEST_DATA")
     done = subprocess.run(
         [sys.executable, str(ROOT / "bench" / f"{name}.py"), *RUNS[name]],
