@@ -18,13 +18,14 @@ are all different from one another and from all that were looked at before.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import random
+import resource
 import shlex
 import shutil
 import subprocess
 import sys
-import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -145,10 +146,9 @@ def train(folder: Path, seed: int, prompts: int, updates: int) -> None:
 
     def step(stage: str, name: str, source: Path, *more: object) -> None:
         out = folder / name
-        begin = time.monotonic()
-        run("train", stage, "--data", source, "--seed", seed, "--quiet", "--out", out,
-            *SETTINGS[stage], *more, done=out / "run.json")  # fmt: skip
-        note_seconds(folder, name, time.monotonic() - begin)
+        with noted_seconds(folder, name):
+            run("train", stage, "--data", source, "--seed", seed, "--quiet", "--out", out,
+                *SETTINGS[stage], *more, done=out / "run.json")  # fmt: skip
 
     start = ("--adapter", folder / "sft")
     step("sft", "sft", data)
@@ -163,23 +163,34 @@ def train(folder: Path, seed: int, prompts: int, updates: int) -> None:
     step("kto", "kto", data, *start)
     step("distill", "distill", data, "--updates", updates, "--constitution", "miniature",
          "--max-new-tokens", NEW_TOKENS)  # fmt: skip
-    begin = time.monotonic()
-    run("loop", "--prompts", file, *start, "--rounds", 2, "--no-judge-gate", "--held-out", 48,
-        "--seed", seed, "--build-options", f"--pairs 2 --max-new-tokens {NEW_TOKENS} --quiet",
-        "--train-options", shlex.join(map(str, (*SETTINGS["dpo"], "--quiet"))),
-        "--eval-options", f"--max-new-tokens {NEW_TOKENS} --quiet", "--quiet",
-        "--out", folder / "loop", done=folder / "loop" / "dpo-2" / "run.json")  # fmt: skip
-    note_seconds(folder, "loop", time.monotonic() - begin)
+    with noted_seconds(folder, "loop"):
+        run("loop", "--prompts", file, *start, "--rounds", 2, "--no-judge-gate", "--held-out", 48,
+            "--seed", seed, "--build-options", f"--pairs 2 --max-new-tokens {NEW_TOKENS} --quiet",
+            "--train-options", shlex.join(map(str, (*SETTINGS["dpo"], "--quiet"))),
+            "--eval-options", f"--max-new-tokens {NEW_TOKENS} --quiet", "--quiet",
+            "--out", folder / "loop", done=folder / "loop" / "dpo-2" / "run.json")  # fmt: skip
     step("dpo", "base-contrast", contrast)
     step("dpo", "base-dpo", data)
     step("dpo", "base-dpo-equal", equal)
 
 
-def note_seconds(folder: Path, name: str, seconds: float) -> None:
-    """Keep how long a stage took, by the clock; the first time, since it is not run again."""
-    file = folder / "seconds.json"
+@contextlib.contextmanager
+def noted_seconds(folder: Path, name: str) -> Iterator[None]:
+    """Keep the processor time of a stage, whatever else the machine does meanwhile. What is done is
+    not run again, and has none to add."""
+    before = cpu_seconds()
+    yield
+    used = cpu_seconds() - before
+    file = folder / "cpu_seconds.json"
     noted = json.loads(file.read_bytes()) if file.is_file() else {}
-    file.write_text(json.dumps({name: seconds, **noted}), encoding="utf-8")
+    if used:
+        file.write_text(json.dumps(noted | {name: used}), encoding="utf-8")
+
+
+def cpu_seconds() -> float:
+    """Processor time of the commands that have ended, and of what they started."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def adapter_of(folder: Path, stage: str) -> Path:
@@ -312,7 +323,7 @@ def changes(outcomes: Sequence[dict[str, dict[str, list[float]]]], seconds: Seco
         lines += [
             f"### Temperature {heat:g}",
             "",
-            "| model | " + " | ".join(COMPARED) + " | any flaw, seed by seed | seconds |",
+            "| model | " + " | ".join(COMPARED) + " | any flaw, seed by seed | CPU seconds |",
             "|---" * (len(COMPARED) + 3) + "|",
         ]
         for stage in STAGES:
@@ -352,9 +363,8 @@ def last_metrics(folder: Path, stage: str) -> str:
     """What a stage's own record says of its end."""
     record = json.loads((adapter_of(folder, stage).parent / "run.json").read_bytes())
     numbers = {k: v for k, v in record["results"].items() if not isinstance(v, dict | list)}
-    seconds = json.loads((folder / "seconds.json").read_bytes())[stage]
     said = ", ".join(f"{k} {v}" for k, v in numbers.items())
-    return f"{record['status']} after {seconds:.0f} s: {said}"
+    return f"{record['status']}: {said}"
 
 
 def report(
@@ -365,7 +375,7 @@ def report(
     """All that is told, as Markdown."""
     seconds: Seconds = defaultdict(list)
     for seed in arguments.seeds:
-        noted = json.loads((arguments.out / f"seed-{seed}" / "seconds.json").read_bytes())
+        noted = json.loads((arguments.out / f"seed-{seed}" / "cpu_seconds.json").read_bytes())
         for stage, value in noted.items():
             seconds[stage].append(value)
     run = cai.read_run(arguments.out / f"seed-{arguments.seeds[0]}" / "sft")
@@ -394,9 +404,8 @@ def report(
         "",
         "The same requests, answered by both; points for shares, with 95 % bootstrap intervals over"
         " requests. They know nothing of how training seeds differ, for which the seeds stand"
-        " beside. Not adjusted for the number of methods. Seconds: of a stage's training alone, by"
-        " the clock of a machine that trained another seed on its other core; a loop's have its"
-        " builds and evaluations.",
+        " beside. Not adjusted for the number of methods. CPU seconds: of a stage's training alone,"
+        " a mean over seeds; a loop's have its builds and evaluations.",
         "",
         *changes(outcomes, seconds),
         "## Settings",
