@@ -51,6 +51,21 @@ def difference(first: IntervalEstimate, second: IntervalEstimate) -> tuple[float
     return point - below, point + above
 
 
+def fisher(first: Proportion, second: Proportion) -> float:
+    """One-sided p-value that the first share is larger (Fisher's exact test).
+
+    With all margins fixed, the hits of the first sample are hypergeometric: of N trials K are hits,
+    n are the first sample's, and p = Σ_{k ≥ hits} C(K, k) C(N - K, n - k) / C(N, n). 1 where either
+    sample is empty.
+    """
+    hits, trials = first.hits + second.hits, first.n + second.n
+    ways = sum(
+        math.comb(hits, k) * math.comb(trials - hits, first.n - k)
+        for k in range(first.hits, min(hits, first.n) + 1)
+    )
+    return ways / math.comb(trials, first.n)
+
+
 def wilson(share: float, n: float) -> tuple[float, float]:
     """95 % score interval of a share in n trials (Wilson 1927); (0, 1) for no trials.
 

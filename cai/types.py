@@ -77,7 +77,10 @@ class ContrastWording:
 
 @dataclass(frozen=True, slots=True)
 class PrincipleTest:
-    """What a principle promises on one input; `expect` as in the principle schema."""
+    """What a principle promises on one input; `expect` as in the principle schema.
+
+    source: where the test comes from, for people.
+    """
 
     name: str
     prompt: str
@@ -85,6 +88,7 @@ class PrincipleTest:
     response: str | None = None
     a: str | None = None
     b: str | None = None
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)

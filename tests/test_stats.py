@@ -14,6 +14,7 @@ from cai.stats import (
     calibration_error,
     clustered,
     difference,
+    fisher,
     sigmoid,
     student,
     wilson,
@@ -152,3 +153,11 @@ def test_sigmoid_and_logit() -> None:
     assert sigmoid(-800) == 0.0 and sigmoid(800) == 1.0
     assert logit(0.75) == pytest.approx(math.log(3))
     assert sigmoid(logit(0.3)) == pytest.approx(0.3)
+
+
+def test_fisher() -> None:
+    """Fisher's tea: 4 cups of 4 by chance once in C(8, 4) = 70, 3 or more (16 + 1) in 70."""
+    assert fisher(Proportion(4, 4), Proportion(0, 4)) == pytest.approx(1 / 70)
+    assert fisher(Proportion(3, 4), Proportion(1, 4)) == pytest.approx(17 / 70)
+    assert fisher(Proportion(0, 4), Proportion(4, 4)) == 1
+    assert fisher(Proportion(0, 0), Proportion(3, 4)) == 1

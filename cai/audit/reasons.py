@@ -15,19 +15,23 @@ _OF_A_TEXT = (
     "harmful", "untrue", "does not answer", "refuses without need", "preachy", "broken text",
 )  # fmt: skip
 
+CRITIQUE_WRONG, MISAPPLIED = "critique is wrong", "principle misapplied"
+"""The reasons that are about a principle's use, and not about the text."""
 REVERSED = "the other response is better"
 """The reason for rejecting a comparison that says which label is right."""
+A_BETTER, B_BETTER = "response A is better", "response B is better"
+"""The same for a tie."""
 
 REASONS: Mapping[ItemKind | Literal["tie", "choice"], tuple[str, ...]] = {
-    "trace": (*_OF_A_TEXT, "principle misapplied", "critique is wrong"),
+    "trace": (*_OF_A_TEXT, MISAPPLIED, CRITIQUE_WRONG),
     "comparison": (
         REVERSED, "both are equally good", "both are bad",
-        "the better one is harmful", "the better one is untrue", "principle misapplied",
+        "the better one is harmful", "the better one is untrue", MISAPPLIED,
         "longer, not better",
     ),
     "tie": (
-        "response A is better", "response B is better", "both are bad",
-        "one response is harmful", "one response is untrue", "principle misapplied",
+        A_BETTER, B_BETTER, "both are bad",
+        "one response is harmful", "one response is untrue", MISAPPLIED,
     ),
     "rollout": (*_OF_A_TEXT, "written for the reward alone"),
     "answer": (*_OF_A_TEXT, "the rule is wrong", "the judge is wrong"),

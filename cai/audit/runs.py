@@ -7,7 +7,7 @@ of every comparison. Of `cai train ppo` the rollouts are read, of `cai eval` the
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -114,6 +114,7 @@ class BuiltRun:
         sampling = "; ".join(line.removeprefix(": ").strip() for line in card.sampling_lines(roles))
         self.licence = manifest.licence
         self._record = run
+        self.constitution_id = str(constitution.get("id", ""))
         self.constitution_digest = str(constitution.get("digest", ""))
         self.facts = {
             **_build_date(store.events(self.id)),
@@ -159,13 +160,16 @@ class BuiltRun:
         counts = self._store.counts(self.id)
         return counts["trace"] + counts["comparison"]
 
-    def entries(self) -> Iterator[Entry]:
+    def records(self) -> Iterable[Trace | Comparison]:
         """Traces and comparisons in the order of their prompts."""
-        traces, comparisons = self._store.traces(self.id), self._store.comparisons(self.id)
-        for record in in_order(traces, comparisons):
+        return in_order(self._store.traces(self.id), self._store.comparisons(self.id))
+
+    def entries(self) -> Iterator[Entry]:
+        """The items of `records`, each with the rows that it became."""
+        for record in self.records():
             rows = self._sides.rows(record)
             yield Entry(
-                _item(record),
+                item_of(record),
                 tuple(
                     (f"{r.file}.jsonl", r.values["id"]) for r in rows if isinstance(r, ExportedRow)
                 ),
@@ -175,8 +179,7 @@ class BuiltRun:
     def provenance(self) -> str:
         """Constitution, models, exclusions: as in the card of the run's own folder."""
         counts = RunCounts()
-        traces, comparisons = self._store.traces(self.id), self._store.comparisons(self.id)
-        for record in in_order(traces, comparisons):
+        for record in self.records():
             counts.add(record)
             rows = self._sides.rows(record)
             counts.left_out.update(r.reason for r in rows if isinstance(r, LeftOut))
@@ -206,7 +209,8 @@ def _examination(examination: Mapping[str, Any] | None) -> dict[str, str]:
     return {"judge": f"right on {judge['right']} of {judge['asked']} ({low:.0%} to {high:.0%})"}
 
 
-def _item(record: Trace | Comparison) -> AuditItem:
+def item_of(record: Trace | Comparison) -> AuditItem:
+    """What an auditor sees of a record of a build."""
     return trace_item(record) if isinstance(record, Trace) else comparison_item(record)
 
 

@@ -173,7 +173,7 @@ def _build(
         models = make_models(options)  # once nothing else can be in the way
         findings = build_diff(
             before, after, prompts, store, models, config, source=prompts.path.name,
-            watch=_silent if options["quiet"] else BuildProgress,
+            watch=silent if options["quiet"] else BuildProgress,
         )  # fmt: skip
     if html is not None:
         _page_of_builds(place, findings.runs, html)
@@ -181,7 +181,8 @@ def _build(
     return findings, source + f"model {options['model']}"
 
 
-def _silent() -> Any:
+def silent() -> Any:
+    """A display of progress that shows nothing."""
     from contextlib import nullcontext
 
     return nullcontext(lambda _: None)

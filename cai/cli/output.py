@@ -39,13 +39,18 @@ def warn(text: str, *, style: str = "", prefix: str = "cai: ") -> None:
 
 
 def print_json(value: Any) -> None:
-    """Print a value as indented JSON.
+    """Print a value as `json_text`."""
+    click.echo(json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """A value as indented JSON.
 
     ASCII only, so that no terminal obeys what a model wrote. Infinities and NaN, which JSON lacks,
     become null.
     """
     text = json.dumps(_finite(value), indent=2, ensure_ascii=True, allow_nan=False)
-    click.echo(text.replace("\x7f", "\\u007f"))
+    return text.replace("\x7f", "\\u007f")
 
 
 def _finite(value: Any) -> Any:

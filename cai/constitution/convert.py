@@ -40,6 +40,7 @@ def principle(model: PrincipleFile, file: str) -> Principle:
             response=_stripped(t.response),
             a=_stripped(t.a),
             b=_stripped(t.b),
+            source=t.source.strip(),
         )
         for t in model.tests
     )

@@ -114,10 +114,8 @@ def principle_problems(source: Source, principle: Principle) -> Iterator[Problem
             )
             hint = "Write the text out, or move the variable to a template."
             yield source.problem(place, "C058", what, hint)
-    topic = _stems(
-        f"{principle.critique_request} {principle.comparison_question} {principle.title}"
-    )
-    if topic and not topic & _stems(principle.revision_request):
+    topic = stems(f"{principle.critique_request} {principle.comparison_question} {principle.title}")
+    if topic and not topic & stems(principle.revision_request):
         what = "the revision shares no word with the critique, the comparison or the title"
         hint = "Name what `critique` looks for in `revise`, too."
         yield source.problem(("stages", "revise"), "C056", what, hint)
@@ -300,7 +298,7 @@ def _words(text: str) -> list[str]:
     return [word for word in _WORD.findall(text.lower()) if word not in _COMMON]
 
 
-def _stems(text: str) -> frozenset[str]:
+def stems(text: str) -> frozenset[str]:
     """The stems of content words; for a word with a negative prefix, also the stem without it."""
     out: set[str] = set()
     for word in _words(text):

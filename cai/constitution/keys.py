@@ -47,6 +47,7 @@ KEYS: dict[str, dict[str, str]] = {
         "response": "The response that is critiqued and revised.",
         "a": "The first of two responses to compare.",
         "b": "The second of two responses to compare.",
+        "source": "Where the test comes from, for people; for example the audited text.",
         "expect": "What must hold.",
     },
     "ExpectFile": {

@@ -94,6 +94,7 @@ class Loader:
         self._principles: dict[tuple[Path, Path], Principle | None] = {}
         self._collected: dict[tuple[Path, Path], _Collected | None] = {}
         self._paths: dict[tuple[Path, str], Path] = {}
+        self._templates_read: dict[Path, None] = {}
         self.uses: list[tuple[Source, KeyPath, Principle]] = []
         """Where each principle is listed, in every constitution read so far."""
 
@@ -101,6 +102,11 @@ class Loader:
     def problems(self) -> list[Problem]:
         """Every problem so far, by file and position."""
         return sorted(self._problems)
+
+    @property
+    def files(self) -> list[Path]:
+        """Every file that was read: constitutions, principles and templates."""
+        return [*(path for path, source in self._sources.items() if source), *self._templates_read]
 
     def raise_problems(self) -> None:
         """Raise `ContentError` if there was any problem."""
@@ -291,6 +297,7 @@ class Loader:
 
     def template(self, path: Path, kind: str) -> str:
         """A template's source, linted against the variables of its kind."""
+        self._templates_read[Path(os.path.abspath(path))] = None  # noqa: PTH100
         text, problems = read_text(path, SOURCE_LIMIT)
         self.note(problems or template_problems(text, shown(path), kind))
         return text

@@ -138,6 +138,7 @@ class TestFile(StrictModel):
     response: Text | None = None
     a: Text | None = None
     b: Text | None = None
+    source: Annotated[str, Field(max_length=500)] = ""
     expect: ExpectFile
 
     @model_validator(mode="after")

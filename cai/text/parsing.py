@@ -30,7 +30,12 @@ def normalise(text: str) -> str:
 
 def is_refusal(text: str) -> bool:
     """Whether a response opens by declining (in its first two sentences)."""
-    return any(_REFUSAL.search(sentence) for sentence in _SENTENCE.split(text.strip())[:2])
+    return any(_REFUSAL.search(sentence) for sentence in sentences(text)[:2])
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences of a text, by their marks; one empty sentence for an empty text."""
+    return _SENTENCE.split(text.strip())
 
 
 def longest_loop(text: str, words: int = 6) -> int:

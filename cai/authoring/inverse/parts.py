@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 from cai.data.split import family
 from cai.data.training_rows import PairRow
 from cai.errors import DataError
 from cai.text import seeds
 
+
+class HasId(Protocol):
+    """Something with an id, by which it is drawn."""
+
+    @property
+    def id(self) -> str: ...
+
+
+Drawable = TypeVar("Drawable", bound=HasId)
 PROPOSE, CHOOSE = 0.3, 0.35
 """Shares of the prompt families in the first two parts; the rest is reported on. Without proposals
 half of the families serve to choose."""
@@ -56,7 +66,7 @@ def divide(rows: Sequence[PairRow], seed: int, *, proposing: bool) -> PairParts:
     )
 
 
-def drawn(rows: Sequence[PairRow], count: int | None, seed: int) -> list[PairRow]:
+def drawn(rows: Sequence[Drawable], count: int | None, seed: int) -> list[Drawable]:
     """At most this many of the rows, in their order; a larger number has all of a smaller one."""
     if count is None or count >= len(rows):
         return list(rows)
