@@ -80,6 +80,7 @@ TEMPLATES = {
     "contrast": "asks the generator to follow a principle, or to do the opposite",
     "teach": "tells the teacher of `cai train distill` the principles, a list of titles",
     "propose": "asks the critic of `cai propose principles` for rules; given by its `--template`",
+    "reword": "asks the critic of `cai propose edits` for wordings; given by its `--template`",
 }  # fmt: skip
 
 

@@ -58,6 +58,10 @@ VARIABLES: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     ),
     "teach": (frozenset({"principles"}), frozenset()),
     "propose": (frozenset({"conversation", "chosen", "rejected"}), frozenset({"count"})),
+    "reword": (
+        frozenset({"critique_request", "revision_request", "rejected"}),
+        frozenset({"principle", "question", "accepted"}),
+    ),
 }
 """Template kind → (variables it must use, variables it may use)."""
 WITH_REASON = ("critique", "revise", "compare", "compare_cot")
