@@ -33,7 +33,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "schema": ("cai.cli.schema", "Write JSON Schemas for your editor."),
         "import": ("cai.cli.import_", "Import a constitution from another tool's format."),
         "convert": ("cai.cli.convert", "Convert a constitution to another tool's format."),
-        "propose": ("cai.cli.propose", "Propose principles that explain preferences."),
+        "propose": ("cai.cli.propose", "Propose principles, and edits of them."),
     },
     "Build": {
         "plan": ("cai.cli.plan", "Estimate the calls, tokens, memory and time of a build."),

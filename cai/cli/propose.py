@@ -11,6 +11,7 @@ from cai.authoring.inverse.config import InverseConfig
 from cai.cli.config_options import config_options
 from cai.cli.defaults import constitution_option
 from cai.cli.output import counted, json_option, print_json, warn
+from cai.cli.propose_edits import command as edits_command
 from cai.cli.roles import load_options, models_of
 from cai.errors import UsageError
 
@@ -22,13 +23,17 @@ if TYPE_CHECKING:
     from cai.types import Constitution, Principle, SetAside
 
 
-@click.group("propose", short_help="Propose principles that explain preferences.")
+@click.group("propose", short_help="Propose principles, and edits of them.")
 def command() -> None:
     """Propose drafts, which a person reads, edits and adopts; nothing is applied.
 
     \b
     cai propose principles --data pairs.jsonl
+    cai propose edits runs/first
     """
+
+
+command.add_command(edits_command)
 
 
 @command.command("principles", short_help="Principles that explain the labels of pairs.")
@@ -102,7 +107,7 @@ def principles_command(
     proposing = config.requests if config.requests is not None else not sources
     if not principles and not proposing:
         raise UsageError("--requests 0 proposes nothing", hint="Name principles with --from.")
-    text = _template(template)
+    text = read_template(template, "propose")
     rows = _read(data, audited)
     if write is not None:
         _require_new(write, name)
@@ -126,20 +131,23 @@ def _require_id(name: str) -> None:
         raise UsageError(f"--name {name!r} is no id", hint="Lower-case words joined by - or _.")
 
 
-def _template(file: Path | None) -> str:
-    """The text of the request's template. Raises `ContentError` for problems in it."""
+def read_template(file: Path | None, kind: str) -> str:
+    """The text of a request's template, the shipped one where no file is named.
+
+    Raises `ContentError` for problems in it.
+    """
     from cai.constitution.load import template_problems
     from cai.content import shipped_source, shown
     from cai.errors import ContentError
 
     if file is None:
-        return shipped_source("propose")
+        return shipped_source(kind)
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8"
         raise UsageError(f"--template {file} can't be read: {reason}") from None
-    if problems := template_problems(text, shown(file), "propose"):
+    if problems := template_problems(text, shown(file), kind):
         raise ContentError(problems)
     return text
 
