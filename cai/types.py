@@ -184,7 +184,8 @@ class Feedback:
 class Templates:
     """Jinja sources of the turns that each stage sends.
 
-    teach: empty for the shipped one, so that a constitution without its own keeps its digest.
+    teach, document: empty for the shipped one, so that a constitution without its own keeps its
+    digest.
     """
 
     critique: str
@@ -193,6 +194,7 @@ class Templates:
     compare_cot: str
     contrast: str = field(default="", metadata={"digest": "where set"})
     teach: str = field(default="", metadata={"digest": "where set"})
+    document: str = field(default="", metadata={"digest": "where set"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -447,12 +449,33 @@ class Withheld:
     reason: str
 
 
+DocumentKind: TypeAlias = Literal["question", "essay", "dialogue", "example"]
+"""A question with its answer, an essay, two people talking, or a good and a bad answer compared."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainedPrinciple:
+    """What a document is about: a trace whose response is a text to learn, and answers nobody.
+
+    principle_digest: as in `Principle`, so without the reason. with_why: whether the writer was
+    shown the principle's reason. guards: the faults that keep the document out of the data.
+    """
+
+    principle_id: str
+    principle_version: str
+    principle_digest: str
+    kind: DocumentKind
+    with_why: bool
+    guards: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Trace:
     """All that happened to one prompt in the supervised stage, or to one request of a guard's.
 
     label: what the judge makes of the final response beside the first; None where it wasn't asked.
-    withheld: None where the final response was sent, and in a build.
+    withheld: None where the final response was sent, and in a build. explained: where the prompt is
+    the request for a document and the response is the document, the principle that it explains.
     """
 
     id: str
@@ -462,6 +485,7 @@ class Trace:
     checks: tuple[Check, ...] = ()
     label: Label | None = None
     withheld: Withheld | None = field(default=None, metadata={"digest": "where set"})
+    explained: ExplainedPrinciple | None = field(default=None, metadata={"digest": "where set"})
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -541,6 +565,22 @@ class SftExample:
     principle_ids: tuple[str, ...]
     round: int
     split: Split
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentExample:
+    """One row of SFT data that is a document: a text to learn as it stands, without a prompt.
+
+    request_digest: of the messages that asked for it, so that an edited principle, reason or
+    template shows. seed: of its sampling.
+    """
+
+    text: str
+    explained: ExplainedPrinciple
+    prompt_id: str
+    trace_id: str
+    request_digest: str
+    seed: int
 
 
 @dataclass(frozen=True, slots=True)

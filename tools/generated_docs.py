@@ -79,6 +79,8 @@ TEMPLATES = {
     "compare_cot": "asks the judge, with chain of thought",
     "contrast": "asks the generator to follow a principle, or to do the opposite",
     "teach": "tells the teacher of `cai train distill` the principles, a list of titles",
+    "document": "asks the writer of `cai build-documents` for a document on a principle; `kind` is"
+    " `question`, `essay`, `dialogue` or `example`, and `why` is set without `show_why` too",
     "propose": "asks the critic of `cai propose principles` for rules; given by its `--template`",
     "reword": "asks the critic of `cai propose edits` for wordings; given by its `--template`",
 }  # fmt: skip

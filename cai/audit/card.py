@@ -10,7 +10,7 @@ from typing import Any
 
 from cai.audit.flags import FLAGS
 from cai.audit.runs import AuditedRun
-from cai.data.card import cell
+from cai.data.markdown import cell
 from cai.data.verdicts import Verdict, standing_verdicts
 
 _VERDICTS = {"accept": "accepted", "reject": "rejected", "unsure": "unsure"}

@@ -97,13 +97,27 @@ def trace_item(trace: Trace) -> AuditItem:
     ]
     flags = trace_flags(trace)
     worst = min(masses, default=1.0)
-    values = {"response": _text_values(trace.response), "rounds": rounds, "checks": checks}
+    values: dict[str, Any] = {
+        "response": _text_values(trace.response), "rounds": rounds, "checks": checks,
+    }  # fmt: skip
+    principles = [r.principle_id for r in trace.revisions]
     if trace.withheld is not None:
         values["withheld"] = {"text": trace.withheld.text, "reason": trace.withheld.reason}
+    if trace.explained is not None:
+        principles.append(trace.explained.principle_id)
+        values["explained"] = {
+            "principle": trace.explained.principle_id,
+            "version": trace.explained.principle_version,
+            "kind": trace.explained.kind,
+            "why": trace.explained.with_why,
+            "guards": list(trace.explained.guards),
+        }
+    guarded = any(r.guards for r in trace.revisions) or bool(
+        trace.explained and trace.explained.guards
+    )
     return audit_item(
-        "trace", trace.id, trace.prompt.id, trace.prompt.messages,
-        [r.principle_id for r in trace.revisions], flags,
-        weight_of(flags) + (1 - worst) + any(r.guards for r in trace.revisions),
+        "trace", trace.id, trace.prompt.id, trace.prompt.messages, principles, flags,
+        weight_of(flags) + (1 - worst) + guarded,
         worst >= 0.5 if checks else None, values, trace.prompt.source, inputs,
         tuple(round_flags(b, r) for b, r in zip(trace.texts, trace.revisions, strict=False)),
     )  # fmt: skip

@@ -45,6 +45,9 @@ class TraceSummary:
             else:
                 problems[name] = bool(problems.get(name)) or problem
             flagged[name] = flagged.get(name, False) or bool(round_flags(before, revision))
+        if trace.explained is not None:  # a document on one principle, which nobody critiques
+            name = trace.explained.principle_id
+            problems[name], flagged[name] = None, bool(trace_flags(trace))
         first, final = trace.response.text, trace.final
         return cls(trace.id, first, final, trace_flags(trace), problems, flagged)
 
@@ -145,7 +148,8 @@ def changed_preferences(before: Iterable[Comparison], after: Iterable[Comparison
 
 
 def _joined(before: Iterable[Trace], after: Iterable[Trace]) -> Iterator[tuple[Trace, Trace]]:
-    """Pairs of traces of the same prompt: a merge join of two streams sorted by prompt id."""
+    """Pairs of traces of the same prompt, or of the same document: a merge join of two streams
+    sorted by prompt id."""
     later = iter(after)
     two = next(later, None)
     for one in before:
@@ -153,8 +157,16 @@ def _joined(before: Iterable[Trace], after: Iterable[Trace]) -> Iterator[tuple[T
             two = next(later, None)
         if two is None or two.prompt.id != one.prompt.id:
             continue
-        if two.prompt.messages == one.prompt.messages:
+        if two.prompt.messages == one.prompt.messages or _same_document(one, two):
             yield one, two
+
+
+def _same_document(one: Trace, two: Trace) -> bool:
+    """Whether both are the document of one number and kind on a principle, however it is worded.
+
+    An edited principle or reason changes the request, and the documents are what is compared.
+    """
+    return None not in (one.explained, two.explained)
 
 
 def _finds(summary: TraceSummary, principle: str | None) -> bool | None:

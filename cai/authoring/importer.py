@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from cai.authoring.formats import ImportedContent, ImportedPrinciple
+from cai.authoring.reasons import NOT_GIVEN
 from cai.constitution.editors import modeline
 from cai.constitution.schema import API
 from cai.constitution.source import INVISIBLE
@@ -91,7 +92,7 @@ def _principle(
         "id": f"{name}.{last}",
         "version": "1.0.0",
         "title": _title(INVISIBLE.sub("", foreign.name), last),
-        "why": f"Imported from {source}; its file gives no reason.",
+        "why": f"Imported from {source}; {NOT_GIVEN}",
         "source": f"{source}, {INVISIBLE.sub('', foreign.name)}",
         "tags": ["imported"],
         "stages": {"critique": words["critique"], "revise": words["revise"]},

@@ -122,7 +122,8 @@ def _steps(store: Store, run_id: str) -> Counter[BuildStage]:
 def _steps_of(trace: Trace) -> Counter[BuildStage]:
     return Counter(
         {
-            "response": 1,
+            "response": trace.explained is None,
+            "document": trace.explained is not None,
             "critique": sum(r.critique is not None for r in trace.revisions),
             "revision": sum(r.response is not None for r in trace.revisions),
             "check": len(trace.checks),

@@ -53,6 +53,7 @@ def command(
     from cai.authoring.ablation import ablate
     from cai.cli.live import LiveLine
     from cai.content import shown
+    from cai.data.documents import is_documents
     from cai.data.manifest import Manifest
     from cai.data.served import is_served
     from cai.errors import StoreError
@@ -74,6 +75,11 @@ def command(
         if is_served(run.config):
             raise UsageError(
                 f"{run_dir} is the folder of a guard, whose answers were given to users",
+                hint="Give the folder of a run of cai build-data.",
+            )
+        if is_documents(run.config):
+            raise UsageError(
+                f"{run_dir} holds documents, each written on one principle alone",
                 hint="Give the folder of a run of cai build-data.",
             )
         chosen = _chosen(run, names)

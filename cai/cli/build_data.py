@@ -141,7 +141,7 @@ def command(
     )
     require_prompts(prompts, prompts.path.name)
     refuse_overwrite(out, parquet=parquet)
-    _refuse_guard(out)
+    refuse_other_runs(out, documents=False)
     if parquet:
         require_pyarrow()
     if dry_run:
@@ -220,18 +220,27 @@ def _require_prices(models: Models, budget: float | None) -> None:
         )
 
 
-def _refuse_guard(out: Path) -> None:
-    """Raise `UsageError` for the folder of a guard, whose answers a build would replace."""
+def refuse_other_runs(out: Path, *, documents: bool) -> None:
+    """Raise `UsageError` for the folder of another kind of run, whose files would be replaced.
+
+    documents: whether what is built is documents, or the data of `cai build-data`.
+    """
     from cai.content import shown
+    from cai.data.documents import is_documents
     from cai.data.manifest import NAME, Manifest
     from cai.data.served import is_served, is_serving
 
-    served = (out / NAME).is_file() and is_served(Manifest.read(out).config)
-    if served or is_serving(out):
-        raise UsageError(
-            f"{shown(out)} is the folder of a guard, and a build would replace its files",
-            hint="Choose another --out.",
-        )
+    config = Manifest.read(out).config if (out / NAME).is_file() else None
+    if is_serving(out) or (config is not None and is_served(config)):
+        kind = "the folder of a guard"
+    elif config is not None and is_documents(config) != documents:
+        kind = "the run of a build" if documents else "a run of documents"
+    else:
+        return
+    raise UsageError(
+        f"{shown(out)} is {kind}, and this one would replace its files",
+        hint="Choose another --out.",
+    )
 
 
 def _expected_cost(

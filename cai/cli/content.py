@@ -61,6 +61,24 @@ def find_principles(names: Sequence[str], rules: Constitution) -> list[Principle
     return list(principles.values())
 
 
+def with_principles(rules: Constitution, names: Sequence[str]) -> Constitution:
+    """The constitution with the principles of these ids alone; whole where none is named."""
+    from dataclasses import replace
+    from difflib import get_close_matches
+
+    known = [member.principle.id for member in rules.members]
+    for unknown in (one for one in names if one not in known):
+        close = get_close_matches(unknown, known, n=1)
+        raise UsageError(
+            f"{rules.id} has no principle {unknown!r}",
+            hint=f"Did you mean {close[0]!r}?" if close else f"It has: {', '.join(known)}.",
+        )
+    if not names:
+        return rules
+    members = tuple(m for m in rules.members if m.principle.id in names)
+    return replace(rules, members=members)
+
+
 def validate_unicode(**texts: str | None) -> None:
     """Refuse an option's text that no tokenizer could read; `texts` by the option's name."""
     for name, text in texts.items():

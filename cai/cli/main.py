@@ -38,6 +38,10 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "Build": {
         "plan": ("cai.cli.plan", "Estimate the calls, tokens, memory and time of a build."),
         "build-data": ("cai.cli.build_data", "Turn prompts into SFT and preference data."),
+        "build-documents": (
+            "cai.cli.build_documents",
+            "Write documents that explain the principles, as SFT data.",
+        ),
     },
     "Read": {
         "audit": ("cai.cli.audit", "Review a run, record verdicts, sign it off."),

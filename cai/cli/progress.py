@@ -20,6 +20,7 @@ LABELS: dict[BuildStage, str] = {
     "reasoning": "reasonings",
     "judgement": "judgements",
     "choice": "choices",
+    "document": "documents",
 }
 
 

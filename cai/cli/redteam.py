@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from cai.cli.config_options import config_options
+from cai.cli.content import with_principles
 from cai.cli.defaults import constitution_option
 from cai.cli.eval import EvaluationProgressLine, evaluated_model
 from cai.cli.output import counted, json_option, print_json, print_table, warn
@@ -68,36 +68,16 @@ def command(
     cai eval runs/sft runs/dpo --suite runs/redteam/redteam.yaml
     cai build-data -m runs/dpo -p runs/redteam/slipped.jsonl -o runs/next
     """
+    from cai.constitution.load import load_constitution
+
     names = RedteamConfig.__dataclass_fields__
     config = RedteamConfig(**{name: options[name] for name in names})
-    redteaming = _redteam(
-        _constitution(constitution, principles), (model, target, judge), out, config, options, quiet
-    )
+    rules = with_principles(load_constitution(constitution), principles)
+    redteaming = _redteam(rules, (model, target, judge), out, config, options, quiet)
     if as_json:
         print_json({"folder": str(out), **redteaming.record})
     elif not quiet:
         _print(redteaming, out)
-
-
-def _constitution(name: str, principles: Sequence[str]) -> Constitution:
-    """The constitution, with the chosen principles alone if any are named."""
-    from difflib import get_close_matches
-
-    from cai.constitution.load import load_constitution
-
-    loaded = load_constitution(name)
-    known = [member.principle.id for member in loaded.members]
-    for unknown in (one for one in principles if one not in known):
-        close = get_close_matches(unknown, known, n=1)
-        raise UsageError(
-            f"{loaded.id} has no principle {unknown!r}",
-            hint=f"Did you mean {close[0]!r}?" if close else f"It has: {', '.join(known)}.",
-        )
-    if not principles:
-        return loaded
-    return replace(
-        loaded, members=tuple(m for m in loaded.members if m.principle.id in principles)
-    )  # fmt: skip
 
 
 def _redteam(

@@ -93,13 +93,13 @@ def summary_values(
         "rows": dict(manifest.rows),
         "counts": manifest.counts,
         "examination": manifest.examination,
-        "steps": _steps(store, run),
+        "steps": steps_of_run(store, run),
         **({"spent": spent} if spent else {}),
         **({"lost_servers": dict(lost)} if lost else {}),
     }
 
 
-def _steps(store: Store, run: Run) -> dict[str, int]:
+def steps_of_run(store: Store, run: Run) -> dict[str, int]:
     """The steps that this build generated, and those that it reused."""
     finished = [e.detail for e in store.events(run.id) if e.event == "finished"][-1]
     return {name: sum(finished[name].values()) for name in ("generated", "reused")}
@@ -230,7 +230,7 @@ def _principles(console: Console, run: Run, counts: Mapping[str, Any]) -> None:
 
 
 def _work(console: Console, store: Store, run: Run) -> None:
-    steps = _steps(store, run)
+    steps = steps_of_run(store, run)
     if any(steps.values()):
         generated = counted(steps["generated"], "step")
         console.print(f"Generated {generated}; {steps['reused']:,} reused from the store.")

@@ -116,6 +116,7 @@ def _view(store: Store, stored: StoredRecord, run_id: str | None) -> dict[str, A
             plain["mass"] = check.scores.mass
     ids = {r["principle_id"] for r in record.get("revisions", record.get("judgements", ()))}
     ids |= {c["principle_id"] for c in record.get("checks", ())}
+    ids |= {record["explained"]["principle_id"]} if record.get("explained") else set()
     ids |= {record["contrast"]["principle_id"]} if record.get("contrast") else set()
     ids |= {j["principle_id"] for j in (record.get("label") or {}).get("judgements", ())}
     constitution = run.constitution

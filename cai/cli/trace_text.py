@@ -93,9 +93,23 @@ def _rows(view: dict[str, Any]) -> None:
         _fact("row", f"left out: {reason}", "red")
 
 
+def _explained(view: dict[str, Any], explained: dict[str, Any]) -> None:
+    """Of a document: the principle that it explains, and whether the writer read the reason."""
+    from cai.data.documents import KINDS
+
+    _principle(view, f"explains, as {KINDS[explained['kind']]}", explained["principle_id"])
+    if not explained["with_why"]:
+        _fact("", "the writer did not read a reason")
+    if explained["guards"]:
+        _fact("guarded", ", ".join(explained["guards"]), "red")
+
+
 def _trace(view: dict[str, Any], prompts: bool) -> None:
     record = view["record"]
-    _generation("response", record["response"], prompts)
+    explained = record["explained"]
+    _generation("document" if explained else "response", record["response"], prompts)
+    if explained:
+        _explained(view, explained)
     for revision in record["revisions"]:
         _principle(view, f"round {revision['round'] + 1}", revision["principle_id"])
         if revision["critique"] is not None:

@@ -124,6 +124,7 @@ KEYS: dict[str, dict[str, str]] = {
         "compare_cot": "The question about two responses, with chain of thought.",
         "contrast": "The prompt with an instruction to follow a principle, or to do the opposite.",
         "teach": "The system message of the teacher in `cai train distill`.",
+        "document": "The request of `cai build-documents` for a document about a principle.",
     },
     "ChangeFile": {
         "version": "The version with this change.",

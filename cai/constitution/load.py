@@ -184,8 +184,8 @@ class Loader:
         self.note(contradictions(source, members, plan, feedback))
         if len(self._problems) > before:
             return None
-        kinds = {item.name for item in fields(Templates)} - {"teach"}
-        missing = kinds - parts.templates.keys()
+        needed = {item.name for item in fields(Templates)} - {"teach", "document"}
+        missing = needed - parts.templates.keys()
         shipped = {kind: shipped_source(kind) for kind in missing}
         templates = Templates(**parts.templates, **shipped)
         if parts.show_why:

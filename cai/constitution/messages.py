@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from cai.constitution.templates import render
 from cai.content import shipped_source
-from cai.types import Constitution, Message, Messages, Principle
+from cai.types import Constitution, DocumentKind, Message, Messages, Principle
 
 ANSWERS = ("A", "B")
 """The letters of a comparison, scored as the next token after `ANSWER_PREFILL`."""
@@ -115,6 +115,23 @@ def teaching_text(constitution: Constitution, principles: Sequence[Principle]) -
     return render(source, {"principles": tuple(p.title for p in principles)}).strip()
 
 
+def document(
+    constitution: Constitution, principle: Principle, kind: DocumentKind, *, with_why: bool
+) -> Messages:
+    """The request for a document about a principle. with_why: show its reason, if it has one."""
+    text = render(
+        constitution.templates.document or shipped_source("document"),
+        {
+            "principle": principle.title.rstrip("."),
+            "kind": kind,
+            "critique_request": principle.critique_request,
+            "question": principle.comparison_question,
+            "why": _on_lines(principle.why) if with_why else "",
+        },
+    )
+    return (Message("user", text.strip()),)
+
+
 def after_reasoning(reasoning: str) -> str:
     """The assistant's chain of thought, up to the letter of its answer."""
     return f"{reasoning.strip()} {REASONING_STOP}: {ANSWER_PREFILL}".lstrip()
@@ -150,13 +167,13 @@ def _revision_turn(
 
 
 def _reason(constitution: Constitution, principle: Principle) -> str:
-    """The principle's reason, for the templates; empty where models don't read it.
+    """The principle's reason, for the templates; empty where models don't read it."""
+    return _on_lines(principle.why) if constitution.show_why else ""
 
-    Lines are joined, since a file wraps them for people; paragraphs stay.
-    """
-    if not constitution.show_why:
-        return ""
-    paragraphs = re.split(r"\n\s*\n", principle.why.strip())
+
+def _on_lines(text: str) -> str:
+    """A text with a line for each paragraph: a file wraps them for people."""
+    paragraphs = re.split(r"\n\s*\n", text.strip())
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 
 

@@ -239,6 +239,7 @@ class TemplatesFile(StrictModel):
     compare_cot: FileReference | None = None
     contrast: FileReference | None = None
     teach: FileReference | None = None
+    document: FileReference | None = None
 
 
 class ChangeFile(StrictModel):

@@ -57,6 +57,10 @@ VARIABLES: dict[str, tuple[frozenset[str], frozenset[str]]] = {
         frozenset({"principle", "wording"}),
     ),
     "teach": (frozenset({"principles"}), frozenset()),
+    "document": (
+        frozenset({"principle", "kind"}),
+        frozenset({"critique_request", "question", "why"}),
+    ),
     "propose": (frozenset({"conversation", "chosen", "rejected"}), frozenset({"count"})),
     "reword": (
         frozenset({"critique_request", "revision_request", "rejected"}),

@@ -7,6 +7,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from cai.data.counts import NEAR_TIE, NO_SIGNAL, RunCounts
+from cai.data.documents import is_documents
+from cai.data.documents_card import documents_columns, documents_head, documents_section
+from cai.data.markdown import cell
 from cai.data.served import is_served
 from cai.decoding import in_words
 from cai.store.records import Run
@@ -30,6 +33,10 @@ def card(
     made = provenance(run, counts, examination)
     if is_served(run.config):
         return "\n".join([_served_head(run, counts), made, _tracing()])
+    if is_documents(run.config):
+        head = documents_head(run, _title(run))
+        parts = [_front_matter(run, rows, licence), head, made, documents_columns(), _tracing()]
+        return "\n".join(parts)
     parts = [
         _front_matter(run, rows, licence),
         _head(run),
@@ -43,6 +50,8 @@ def card(
 
 def provenance(run: Run, counts: RunCounts, examination: Mapping[str, Any] | None = None) -> str:
     """The sections on how the data was made and what was left out, as Markdown."""
+    if is_documents(run.config):
+        return "\n".join([documents_section(run, counts), _models(run), _exclusions(counts)])
     parts = [
         _constitution(run, counts),
         _models(run),
@@ -363,11 +372,3 @@ def _tracing() -> str:
         "`cai trace ID`, with any id of a row, shows its label, principles, critiques and the "
         "exact prompt of each model. `cai verify FOLDER` recomputes every digest.\n"
     )
-
-
-def cell(text: str) -> str:
-    """Text for a cell of a table: one line, no markup."""
-    plain = visible(text)
-    for character in "\\|<>[]`*_":
-        plain = plain.replace(character, f"&#{ord(character)};")
-    return plain

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from cai.data.documents import DocumentCounts
 from cai.store.codec import result_digest, steps_of
 from cai.types import Comparison, Trace
 
@@ -137,7 +138,8 @@ class RunCounts:
     changed: traces whose last text is not their first; guarded: traces with a guarded response;
     critiques: by outcome; announced: revisions whose preamble was removed; flipped: comparisons
     with a verdict that depends on the order; near_ties: see `NEAR_TIE`; signal: of the labels;
-    contrasts: comparisons without a judge, whose label is by construction.
+    contrasts: comparisons without a judge, whose label is by construction. documents: traces that
+    are documents, which are counted apart.
     """
 
     traces: int = 0
@@ -148,6 +150,7 @@ class RunCounts:
     near_ties: int = 0
     announced: int = 0
     contrasts: int = 0
+    documents: DocumentCounts = field(default_factory=DocumentCounts)
     signal: Signal = field(default_factory=Signal)
     critiques: Counter[str] = field(default_factory=Counter)
     guards: Counter[str] = field(default_factory=Counter)
@@ -173,6 +176,9 @@ class RunCounts:
                 counts.flipped += judgement.flipped
             return
         self.traces += 1
+        if record.explained is not None:
+            self.documents.add(record.explained)
+            self.guards.update(record.explained.guards)
         self.changed += record.final != record.response.text
         self.guarded += any(r.guards for r in record.revisions)
         for revision in record.revisions:
@@ -202,6 +208,7 @@ class RunCounts:
             "guarded": self.guarded,
             "comparisons": self.comparisons,
             **({"contrasts": self.contrasts} if self.contrasts else {}),
+            **({"documents": documents} if (documents := self.documents.plain()) else {}),
             "flipped": self.flipped,
             "near_ties": self.near_ties,
             "signal": self.signal.plain(),

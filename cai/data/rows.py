@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
+from cai.data.documents import document_example, document_values
 from cai.data.labels import comparison_labels, trace_labels
 from cai.data.preferences import comparison_preference, revision_preference
 from cai.data.served import is_served
@@ -14,6 +15,7 @@ from cai.data.split import family, side_of, split_of
 from cai.store.records import Run
 from cai.types import (
     Comparison,
+    DocumentExample,
     LabelledResponse,
     Message,
     Preference,
@@ -25,7 +27,7 @@ from cai.types import (
 ExportTable: TypeAlias = Literal["sft", "preferences", "labels"]
 DATA_FILES = ("sft", "sft.test", "preferences", "preferences.test", "labels", "labels.test")
 """Names of the files of rows, without their ending."""
-ExportedExample: TypeAlias = SftExample | Preference | LabelledResponse
+ExportedExample: TypeAlias = SftExample | DocumentExample | Preference | LabelledResponse
 
 
 SERVED = LeftOut("an answer to a user of a guard")
@@ -89,6 +91,9 @@ class ExportSettings:
         """
         if self.served:
             return [SERVED]
+        if isinstance(record, Trace) and record.explained is not None:
+            document = document_example(record, record.explained, self.seed)
+            return [document if isinstance(document, LeftOut) else _row(document)]
         family_id = family(record.prompt.messages)
         split = split_of(family_id, self.seed, self.test_share)
         for_sft = side_of(family_id, self.seed, self.sft_share) == "sft"
@@ -125,6 +130,8 @@ class ExportSettings:
 def _row(example: ExportedExample) -> ExportedRow:
     if isinstance(example, SftExample):
         return ExportedRow("sft", _file("sft", example.split), sft_values(example))
+    if isinstance(example, DocumentExample):
+        return ExportedRow("sft", "sft", document_values(example))
     if isinstance(example, LabelledResponse):
         return ExportedRow("labels", _file("labels", example.split), label_values(example))
     return ExportedRow(

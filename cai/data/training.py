@@ -29,6 +29,7 @@ from cai.data.manifest import NAME as MANIFEST
 from cai.data.messages import RowError, conversation_digest, json_kind, key_names
 from cai.data.prompts import PromptFile, excerpt_of
 from cai.data.training_rows import (
+    DOCUMENT_SHAPE,
     PAIR_SHAPES,
     SFT_SHAPES,
     PairRow,
@@ -172,13 +173,14 @@ def _has_rows(path: Path) -> bool:
 
 
 def read_sft(paths: Sequence[Path]) -> Iterator[SftRow | SetAside]:
-    """The SFT rows of all files, in order: conversations to learn.
+    """The SFT rows of all files, in order: conversations to learn, and documents.
 
-    Rows: `messages`; `prompt` and `completion`; llm-swarm; pairs, of which `chosen` is learned.
+    Rows: `messages`; `prompt` and `completion`; llm-swarm; pairs, of which `chosen` is learned;
+    `text` with the origin `document`.
     Raises `DataError` if a file is missing, damaged or has no valid row.
     """
     for path in paths:
-        yield from _usable(path, _trained_rows(path, SFT_SHAPES), "sft")
+        yield from _usable(path, _trained_rows(path, (*SFT_SHAPES, DOCUMENT_SHAPE)), "sft")
 
 
 def read_pairs(paths: Sequence[Path]) -> Iterator[PairRow | SetAside]:
@@ -328,7 +330,8 @@ _TABLES: dict[TrainingTable, TableSource] = {
         ("sft",),
         read_sft,
         "Build some with: cai build-data --sft-share 0.5",
-        "An SFT row has messages, or prompt and completion, or chosen and rejected.",
+        "An SFT row has messages, or prompt and completion, or chosen and rejected; a document has"
+        " text, and the origin `document`.",
     ),
     "preferences": TableSource(
         ("preferences",),

@@ -10,8 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from cai.data.documents import ORIGIN
 from cai.data.messages import (
     RowError,
+    json_kind,
     not_to_learn,
     with_system,
 )
@@ -29,7 +31,9 @@ from cai.data.row_values import (
 )
 from cai.data.split import folded
 from cai.data.transcripts import TranscriptError
-from cai.types import Messages, Role
+from cai.errors import PromptError
+from cai.text.validation import validate_text
+from cai.types import Message, Messages, Role
 
 UNSTATED_ORIGIN = "given"
 """The origin of a pair whose row states none."""
@@ -41,17 +45,19 @@ class SftRow:
     """A conversation whose last message is the response to learn. `source` is `file:line`.
 
     not_to_learn: indices of earlier responses that are excluded from the loss (`weight: 0`).
+    document: a text to learn whole, in place of a conversation; `messages` is then empty.
     """
 
     id: str
     messages: Messages
     source: str
     not_to_learn: tuple[int, ...] = ()
+    document: str = ""
 
     @property
     def prompt(self) -> Messages:
-        """What the response to learn answers."""
-        return self.messages[:-1]
+        """What the response to learn answers; of a document, which has no prompt, its own text."""
+        return (Message("user", self.document),) if self.document else self.messages[:-1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +253,28 @@ def _chosen_response(row: dict[str, Any], source: str) -> SftRow:
     return _sft_row(prompt + better, row, source)
 
 
+def _document(row: dict[str, Any], source: str) -> SftRow:
+    """A document, as `cai build-documents` writes it.
+
+    Other files have rendered chats under `text`; so a row has to say what its text is.
+    """
+    validate_row(row)
+    text = row["text"]
+    if row["origin"] != ORIGIN:
+        raise RowError(f"wrong origin: a text is learned whole where its origin is {ORIGIN!r}")
+    if not isinstance(text, str):
+        raise RowError(f"wrong type: text is {json_kind(text)}, not text")
+    if not text.strip():
+        raise RowError("empty: text has no text")
+    document = (Message("user", text),)
+    try:
+        validate_text(document)
+    except PromptError as error:
+        raise RowError(f"invalid text: {error.message}") from None
+    name = row_id(row.get("id")) or digest_id("sft", document)
+    return SftRow(name, (), source, document=text)
+
+
 PAIR_SHAPES = (TrainingRowFormat(("chosen", "rejected"), _pair),)
 """Our own rows, conversational and text pairs, HH-RLHF and llm-swarm are read alike."""
 
@@ -259,3 +287,6 @@ SFT_SHAPES = (
     TrainingRowFormat(("chosen", "rejected"), _chosen_response),
 )
 """Known formats; a file is read in the first one whose keys its first valid row has."""
+
+DOCUMENT_SHAPE = TrainingRowFormat(("text", "origin"), _document)
+"""Plain text. It is no response, so it has no label, and only SFT reads it."""

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from cai.data.counts import StepsDigest, in_order
+from cai.data.documents import document_example, document_values
 from cai.data.export import CONSTITUTION
 from cai.data.manifest import Manifest, pretty
 from cai.data.rows import DATA_FILES
-from cai.data.sft import without_reasoning
+from cai.data.sft import LeftOut, without_reasoning
 from cai.digest import file_digest
 from cai.errors import CaiError
 from cai.store.store import Store
@@ -127,6 +128,11 @@ def _rows(path: Path, store: Store, run_id: str, report: VerificationReport) -> 
 
 def _differs(row: dict[str, Any], record: Trace | Comparison) -> str:
     """How a row's texts differ from its record's; empty if they are equal."""
+    if isinstance(record, Trace) and record.explained is not None:
+        document = document_example(record, record.explained, int(row["seed"]))
+        if isinstance(document, LeftOut):
+            return f"{record.id} has a guard: {document.reason}"
+        return "" if row == document_values(document) else f"it is not that of {record.id}"
     texts = set(_texts(record))
     if "messages" in row:
         *prompt_messages, answer = row["messages"]

@@ -94,7 +94,7 @@ def _export(store: Store, run_id: str, out: Path) -> None:
 def _refuse_build(out: Path) -> None:
     if (out / NAME).is_file() and not is_served(Manifest.read(out).config):
         raise UsageError(
-            f"{shown(out)} is the folder of a build, and a guard would replace its files",
+            f"{shown(out)} holds a build or documents, and a guard would replace its files",
             hint="Choose another --out.",
         )
 

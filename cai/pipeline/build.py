@@ -177,13 +177,13 @@ def build(
     def counts() -> dict[str, Any]:
         used = models.throughput
         if not any(backend.info.server for backend in models.by_role.values()):
-            return _counts(tally)
+            return tally.plain()
         tokens = {
             "read": used.prompt_tokens, "written": used.response_tokens,
             "cached": used.cached_tokens,
         }  # fmt: skip
         limit = {} if budget is None else {"budget": budget}
-        return {**_counts(tally), "cost": used.cost, "tokens": tokens, **limit}
+        return {**tally.plain(), "cost": used.cost, "tokens": tokens, **limit}
 
     with store.lock(wait=wait):
         store.put_run(run)
@@ -349,12 +349,3 @@ def _record(store: Store, run: Run, outcome: Outcome) -> None:
         store.put_trace(run.id, outcome)
     else:
         store.put_comparison(run.id, outcome)
-
-
-def _counts(tally: Tally) -> dict[str, Any]:
-    return {
-        "finished": tally.finished,
-        "set_aside": tally.set_aside,
-        "generated": dict(sorted(tally.generated.items())),
-        "reused": dict(sorted(tally.reused.items())),
-    }

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from cai.backends.base import Backend, GroupResult, Prepared
 from cai.errors import CaiError, PromptError
@@ -80,6 +80,15 @@ class Tally:
     rows_set_aside: int = 0
     generated: Counter[BuildStage] = field(default_factory=Counter)
     reused: Counter[BuildStage] = field(default_factory=Counter)
+
+    def plain(self) -> dict[str, Any]:
+        """The values for an event of a run."""
+        return {
+            "finished": self.finished,
+            "set_aside": self.set_aside,
+            "generated": dict(sorted(self.generated.items())),
+            "reused": dict(sorted(self.reused.items())),
+        }
 
 
 @dataclass

@@ -23,7 +23,7 @@ _TEXTS = (
     "id", "version", "title", "why", "source", "critique_request", "revision_request",
     "comparison_question", "digest",
 )  # fmt: skip
-_TEMPLATES = ("critique", "revise", "compare", "compare_cot", "contrast", "teach")
+_TEMPLATES = ("critique", "revise", "compare", "compare_cot", "contrast", "teach", "document")
 
 
 def snapshot(constitution: Constitution) -> dict[str, Any]:

@@ -18,7 +18,15 @@ ModelRole: TypeAlias = Literal["generator", "critic", "judge"]
 """The role of a model in a build. One model may fill several roles."""
 
 BuildStage: TypeAlias = Literal[
-    "response", "critique", "revision", "check", "pair", "reasoning", "judgement", "choice"
+    "response",
+    "critique",
+    "revision",
+    "check",
+    "pair",
+    "reasoning",
+    "judgement",
+    "choice",
+    "document",
 ]
 """The stage of a request; random draws are seeded by it. `choice`: of an evaluation."""
 

@@ -11,6 +11,7 @@ from cai.types import (
     Comparison,
     ContrastPair,
     CritiqueOutcome,
+    ExplainedPrinciple,
     Generation,
     Judgement,
     Label,
@@ -107,6 +108,8 @@ def trace_body(trace: Trace) -> Body:
         body["label"] = _label_body(trace.label, place)
     if trace.withheld is not None:
         body["withheld"] = {"text": trace.withheld.text, "reason": trace.withheld.reason}
+    if trace.explained is not None:
+        body["explained"] = plain_fields(trace.explained)
     return body
 
 
@@ -134,6 +137,7 @@ def trace_of(trace_id: str, prompt: Prompt, body: Body, steps: Sequence[Result])
         ),
         label=_label_of(body["label"], steps) if "label" in body else None,
         withheld=Withheld(**body["withheld"]) if "withheld" in body else None,
+        explained=_explained_of(body["explained"]) if "explained" in body else None,
     )
 
 
@@ -214,6 +218,10 @@ def comparison_of(
         p_ba=label.p_ba,
         contrast=_contrast_of(body["contrast"]) if "contrast" in body else None,
     )
+
+
+def _explained_of(body: Body) -> ExplainedPrinciple:
+    return ExplainedPrinciple(**{**body, "guards": tuple(body["guards"])})
 
 
 def _contrast_of(body: Body) -> ContrastPair:

@@ -126,11 +126,7 @@ def encode_reply(
     """As `encode_tokens`, of a prompt and a reply whose answer is known from its reasoning."""
     thoughts = "" if reasoning == "drop" else reply.reasoning
     turn = encoder.turn(prompt, reply.answer, thoughts)
-    if len(turn.ids) > limit:
-        raise PromptError(
-            "too long: more than --max-length and the model's context allow"
-            f" ({len(turn.ids)} tokens, over {limit})"
-        )
+    _require_length(len(turn.ids), limit)
     before = len(turn.prompt) + (turn.answer if thoughts and reasoning == "context" else 0)
     return Tokens.counted_from(turn.ids, before)
 
@@ -172,6 +168,27 @@ def encode_turns(
             tokens = Tokens(tokens.ids, (*counted, *tokens.response[len(counted) :]))
         out.append(tokens)
     return out
+
+
+def encode_document(encoder: Encoder, text: str, limit: int) -> Tokens:
+    """A text to learn whole, as a language model is pre-trained: no chat turn is around it.
+
+    It stands behind the token that texts begin with (`Encoder.plain`), which does not count, and
+    ends with the tokenizer's EOS token, where there is one. Raises `PromptError` where it has more
+    than `limit` tokens.
+    """
+    end = encoder.tokenizer.eos_token_id
+    ids = (*encoder.plain(text).ids, *(() if end is None else (end,)))
+    _require_length(len(ids), limit)
+    return Tokens.counted_from(ids, 1)
+
+
+def _require_length(length: int, limit: int) -> None:
+    if length > limit:
+        raise PromptError(
+            "too long: more than --max-length and the model's context allow"
+            f" ({length} tokens, over {limit})"
+        )
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:

@@ -12,6 +12,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import torch
 
 from cai.data.audited import audit_files
+from cai.data.documents import documents_of
 from cai.data.split import family
 from cai.data.training import TrainingFiles
 from cai.digest import file_digest
@@ -90,10 +91,14 @@ class ExampleRows(Generic[ExampleT]):
 
 
 def data_facts(files: TrainingFiles) -> tuple[dict[str, Any], ...]:
-    """Name and digest of each file, and of the auditors' files about them."""
+    """Name and digest of each file, and of the auditors' files about them.
+
+    Of documents also the principles that they explain, `documents_of`.
+    """
     paths = (*files.train, *files.test)
     return tuple(
-        {"name": path.name, "sha256": file_digest(path)} for path in (*paths, *audit_files(paths))
+        {"name": path.name, "sha256": file_digest(path), **documents_of(path)}
+        for path in (*paths, *audit_files(paths))
     )
 
 

@@ -1,4 +1,7 @@
-"""Supervised fine-tuning: the likelihood of responses alone (Bai et al. 2022, section 3)."""
+"""Supervised fine-tuning: the likelihood of responses alone (Bai et al. 2022, section 3).
+
+Of documents, the likelihood of the whole text (Li et al. 2026, arXiv 2605.02087).
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ from cai.training.batches import (
     LossOnReasoning,
     Tokens,
     collate,
+    encode_document,
     encode_turns,
     response_logprobs,
 )
@@ -30,7 +34,7 @@ from cai.training.policy import load_policy
 
 @dataclass(frozen=True, slots=True)
 class EncodedTurn:
-    """A conversation to learn from; `id` is what messages call its row."""
+    """A conversation or a document to learn from; `id` is what messages call its row."""
 
     id: str
     tokens: Tokens
@@ -38,7 +42,7 @@ class EncodedTurn:
 
 @dataclass(frozen=True, slots=True)
 class SftObjective:
-    """Mean negative log-likelihood of a batch's response tokens.
+    """Mean negative log-likelihood of a batch's response tokens; of a document, all its tokens.
 
     capacity: tokens of a packed row, 0 for one conversation a row.
     """
@@ -90,9 +94,12 @@ def load_conversations(
     reasoning = cast(LossOnReasoning, config.reasoning)
 
     def encode(row: SftRow) -> list[EncodedTurn]:
-        turns = encode_turns(
-            backbone.encoder, row.messages, limit, loss_on, reasoning, row.not_to_learn
-        )
+        if row.document:
+            turns = [encode_document(backbone.encoder, row.document, limit)]
+        else:
+            turns = encode_turns(
+                backbone.encoder, row.messages, limit, loss_on, reasoning, row.not_to_learn
+            )
         name = row_name(row)
         return [EncodedTurn(name, tokens) for tokens in turns]
 

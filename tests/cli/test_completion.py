@@ -24,7 +24,7 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
 @pytest.mark.parametrize(
     ("words", "completions"),
     [
-        ("cai bu", ["build-data"]),
+        ("cai bu", ["build-data", "build-documents"]),
         ("cai train d", ["distill", "dpo"]),
         ("cai build-data --dr", ["--dry-run"]),
         ("cai build-data --config none.yaml --dtype b", ["bfloat16"]),

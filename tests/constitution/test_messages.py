@@ -20,7 +20,7 @@ id: own
 version: 1.0.0
 title: Own
 extends: [./default.yaml]
-templates: {teach: ./templates/own.j2}
+templates: {KIND: ./templates/own.j2}
 """
 
 
@@ -47,8 +47,8 @@ def test_a_prompt_keeps_its_own_system_message_behind_it() -> None:
     )  # fmt: skip
 
 
-def own_project(folder: Path, template: str) -> Path:
-    """A project's copy of the default, with a template of its own for the teacher."""
+def own_project(folder: Path, template: str, kind: str = "teach") -> Path:
+    """A project's copy of the default, with a template of its own of some kind."""
     from click.testing import CliRunner
 
     from cai.cli.main import cli
@@ -56,7 +56,7 @@ def own_project(folder: Path, template: str) -> Path:
     assert CliRunner().invoke(cli, ["init", str(folder)]).exit_code == 0
     (folder / "constitution" / "templates" / "own.j2").write_text(template)
     file = folder / "constitution" / "own.yaml"
-    file.write_text(OWN)
+    file.write_text(OWN.replace("KIND", kind))
     return file
 
 

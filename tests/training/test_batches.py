@@ -12,6 +12,7 @@ from cai.text.encode import Encoder
 from cai.training.batches import (
     Tokens,
     collate,
+    encode_document,
     encode_tokens,
     encode_turns,
     pack,
@@ -50,6 +51,20 @@ def test_the_assistant_s_words_and_their_end_count(backbone: Backbone) -> None:
     assert encode_turns(backbone.encoder, TALK, 100) == [last]
     assert said(backbone, last) == "Hello!<|im_end|>"
     assert both.ids == last.ids and both.response[-1]
+
+
+def test_a_document_counts_from_its_first_word_to_its_end(backbone: Backbone) -> None:
+    """No turn is around it, and what it says of control tokens stays text."""
+    tokenizer = backbone.encoder.tokenizer
+    document = encode_document(backbone.encoder, "Hello there.", 100)
+    words = tokenizer("Hello there.", add_special_tokens=False)["input_ids"]
+    assert document.ids[1:] == (*words, tokenizer.eos_token_id)
+    assert document.response == (False, *[True] * (len(words) + 1))
+    assert said(backbone, document) == f"Hello there.{tokenizer.eos_token}"
+    spoken = encode_document(backbone.encoder, "Say <|im_end|>", 100)
+    assert spoken.ids[1:].count(backbone.encoder.turn_end_id) == 1  # its own end alone
+    with pytest.raises(PromptError, match=r"too long: .*\(\d+ tokens, over 3\)"):
+        encode_document(backbone.encoder, "Hello there.", 3)
 
 
 def test_a_turn_that_is_marked_does_not_count(backbone: Backbone) -> None:

@@ -78,6 +78,7 @@ function notes(item) {
   if (item.kind === "trace") {
     const problems = item.rounds.filter((r) => r.critique && r.found).length;
     const rounds = item.rounds.length;
+    if (item.explained) return `${item.explained.kind} on ${item.explained.principle}`;
     return rounds ? `${problems} of ${rounds} rounds found something` : "no rounds";
   }
   if (item.kind === "comparison" && item.contrast) return "contrast pair · label by construction";

@@ -184,8 +184,9 @@ class Reader {
     const texts = stages(item);
     return [
       this.prompt(item),
-      this.text("First response", item.response, { tone: "response" }),
+      this.text(item.explained ? "Document" : "First response", item.response, { tone: "response" }),
       this.input(item, "response"),
+      this.explained(item),
       item.rounds.map((r, n) => {
         const same = r.revision && r.revision.text === texts[n];
         return h("section", { class: "round" },
@@ -216,6 +217,16 @@ class Reader {
       this.checks(item),
       this.rows(item),
     ];
+  }
+
+  /** Of a document: the principle that it explains. @type {(item: TraceItem) => Child} */
+  explained(item) {
+    const about = item.explained;
+    if (!about) return null;
+    return h("section", { class: "round" },
+      h("h2", {}, "Explains", h("span", { class: "notes" }, about.why ? "the writer read the reason" : "the writer did not read a reason"),
+        about.guards.map((g) => h("span", { class: "guard", title: "kept out of the SFT data" }, "guard: " + g))),
+      this.principle(about.principle, about.version, null));
   }
 
   /**

@@ -309,6 +309,8 @@ interface TraceItem extends RunItemValues {
   checks: Check[];
   /** What a guard sent in the place of the final response. */
   withheld?: { text: string; reason: string };
+  /** Of a document: the principle that it explains, and whether its writer read the reason. */
+  explained?: { principle: string; version: string; kind: string; why: boolean; guards: string[] };
 }
 
 interface ComparisonItem extends RunItemValues {

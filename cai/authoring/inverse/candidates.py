@@ -8,6 +8,7 @@ from typing import Literal
 
 from cai.authoring.importer import unique_ids
 from cai.authoring.inverse.proposals import OPENING, RuleProposal
+from cai.authoring.reasons import TO_BE_SAID
 from cai.digest import digest
 from cai.types import Constitution, Member, Principle
 
@@ -59,7 +60,7 @@ def _principle(proposal: RuleProposal, name: str, model: str) -> Principle:
         version="0.1.0",
         title=rule,
         why=f"A draft: {model} proposed it to explain why the better response was chosen in"
-        f" {count} pair{'' if count == 1 else 's'} of responses. Say here what it is good for.",
+        f" {count} pair{'' if count == 1 else 's'} of responses. {TO_BE_SAID}",
         critique_request=wordings[0],
         revision_request=wordings[1],
         comparison_question=wordings[2],

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
-from cai.data.card import cell
+from cai.data.markdown import cell
 from cai.evaluation.report import numbers
 from cai.evaluation.report.axes import axes_of
 from cai.evaluation.report.limits import limits_of
