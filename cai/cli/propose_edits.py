@@ -42,6 +42,10 @@ REPORT = "report.json"
 )  # fmt: skip
 @models_of(None)
 @click.option(
+    "--drafter", default=None, metavar="MODEL",
+    help="The model that words the drafts, named like --model.  [default: the critic]",
+)  # fmt: skip
+@click.option(
     "--template", type=click.Path(path_type=Path, dir_okay=False), default=None,
     help="Another wording of the request to the critic, in Jinja.  [default: the shipped"
     " constitution/templates/reword.j2]",
@@ -71,14 +75,15 @@ def command(
 
     FOLDER is a build with verdicts (cai audit). Shown is, principle by principle, how often its
     responses and labels were rejected and what was wrong: a false alarm, a missed flaw, a revision,
-    a label. Rejected texts become drafts of tests. With --model, the critic also proposes other
-    wordings: it is shown half of the texts, and the other half is held out to try them on. Nothing
-    is applied: --out writes a copy, and the project's own files are only read.
+    a label. Rejected texts become drafts of tests. With --model, the critic (or --drafter) also
+    proposes other wordings: it is shown half of the texts, and the other half is held out to try
+    them on. Nothing is applied: --out writes a copy, and the project's own files are only read.
 
     \b
     cai propose edits runs/first
     cai propose edits runs/first --only respect.rudeness --out drafts
     cai propose edits runs/first -m Qwen/Qwen3-4B --out drafts --prove
+    cai propose edits runs/first -m Qwen/Qwen3-4B --drafter https://host/v1#large --prove
     """
     from cai.authoring.edits.run import (
         EditsProposed,
@@ -100,7 +105,7 @@ def command(
         _require_new(out, file)
     tests = tests_by_rule(rejections, only)
     wordings = WordingsDrafted({}, {})
-    if options["model"] is None:
+    if options["model"] is None and options["drafter"] is None:
         drafts = drafts_of_edits(file, tests, wordings)
         proposed = EditsProposed(rejections, tests, wordings, drafts)
     else:
@@ -124,13 +129,13 @@ def command(
 
 
 def _require_model(options: Mapping[str, Any], prove: bool, template: Path | None) -> None:
-    """Raise `UsageError` for options that ask a model where none is named."""
+    """Raise `UsageError` for options that are about a model where it is not named."""
     if options["model"] is not None:
         return
     roles = ("adapter", "critic", "critic_adapter", "judge", "judge_adapter")
     named = [name.replace("_", "-") for name in roles if options[name]]
     named += ["prove"] if prove else []
-    named += ["template"] if template else []
+    named += ["template"] if template and options["drafter"] is None else []
     if named:
         raise UsageError(
             f"--{named[0]} is for a model, and none is named", hint="Name one with --model."

@@ -18,10 +18,11 @@ from cai.authoring.edits.run import (
     wordings_by,
 )
 from cai.authoring.sides import Side
+from cai.backends.base import Backend
 from cai.cli.diff import silent
 from cai.cli.live import LiveLine
 from cai.cli.progress import BuildProgress
-from cai.cli.roles import make_models, role_backends, role_models
+from cai.cli.roles import make_models, named_model, role_backends, role_models
 from cai.cli.unknown_words import warn_of_unknown_words
 from cai.content import shown
 from cai.data.files import store_errors
@@ -56,11 +57,11 @@ class ModelWork:
             Store.open(place / "store.sqlite") as store,
             store.lock(wait=self.options["wait"]),
         ):
-            models = self._models()  # once nothing else can be in the way
-            _warn_of_words(models, proposed.rejections)
+            drafter, models = self._backends()  # once nothing else can be in the way
+            _warn_of_words(drafter, proposed.rejections)
             with LiveLine(quiet=self.quiet) as live:
                 wordings = wordings_by(
-                    models.critic, proposed.rejections, store, self.config, self.template,
+                    drafter, proposed.rejections, store, self.config, self.template,
                     self.only,
                     lambda done, total: live.update(f"{done:,} of {total:,} principles reworded"),
                 )  # fmt: skip
@@ -70,16 +71,20 @@ class ModelWork:
                 drafts=drafts_of_edits(self.file, proposed.tests, wordings),
                 prompts=tuple(held_out_prompts(proposed.rejections, self.config.limit)),
             )
-            if self.prove and proposed.drafts is not None:
+            if models is not None and proposed.drafts is not None:
                 proposed = replace(proposed, proof=self._proof(proposed, store, models))
         return proposed
 
-    def _models(self) -> Models:
-        """All three roles for a proof, else the critic alone."""
-        if self.prove:
-            return make_models(self.options)
-        critic = role_models(self.options)["critic"]
-        return Models.all(role_backends(self.options, {"critic": critic})["critic"])
+    def _backends(self) -> tuple[Backend, Models | None]:
+        """Who words the drafts, and the models of a proof; None where none is asked for."""
+        models = make_models(self.options) if self.prove else None
+        if self.options["drafter"] is not None:
+            drafter = named_model(self.options["drafter"])
+        elif models is not None:
+            return models.critic, models
+        else:
+            drafter = role_models(self.options)["critic"]
+        return role_backends(self.options, {"critic": drafter})["critic"], models
 
     def _proof(self, proposed: EditsProposed, store: Store, models: Models) -> EditProof:
         drafts = proposed.drafts
@@ -108,7 +113,7 @@ class ModelWork:
         return EditProof(texts, before, after, diff)
 
 
-def _warn_of_words(models: Models, rejections: Rejections) -> None:
+def _warn_of_words(drafter: Backend, rejections: Rejections) -> None:
     """Say so where the miniature is to read texts from outside of its world."""
     texts = (m.content for one in rejections.audited for m in one.record.prompt.messages)
-    warn_of_unknown_words([models.critic.info.name], {"the prompts": texts})
+    warn_of_unknown_words([drafter.info.name], {"the prompts": texts})

@@ -13,6 +13,7 @@ import yaml
 
 from cai.audit.runs import BuiltRun, item_of, open_run
 from cai.data.verdicts import Verdict, VerdictFile, verdict_line
+from cai.miniature import flaws_of, prompt_rows
 from cai.types import Trace
 from tests.audit.runs import rollouts
 from tests.cli.project import cai
@@ -219,7 +220,7 @@ def test_one_principle_and_a_file_of_verdicts(capsys: Output) -> None:
     assert "nothing is written to drafts" in capsys.readouterr().err
     assert not Path("drafts").exists()
     Path("script.yaml").write_text(SCRIPT.replace("Writer:", "Nothing:").replace("Rev", "Nob"))
-    cai(*arguments, "-m", "scripted:script.yaml", "--json")
+    cai(*arguments, "--drafter", "scripted:script.yaml", "--json")
     (refused,) = values(capsys)["no_wording"]
     assert refused["principle"] == "vague"
     assert "no line that begins with Reviewer" in refused["reason"]
@@ -266,6 +267,7 @@ def test_mistakes(capsys: Output, tmp_path: Path) -> None:
     refused("--verdicts", "bad.jsonl", exit_code=4, told="bad.jsonl:1 is not a verdict")
     refused("--only", "rud", exit_code=2, told="Did you mean rude?")
     refused("--prove", exit_code=2, told="--prove is for a model")
+    refused("--drafter", "miniature", "--prove", exit_code=2, told="--prove is for a model")
     refused("--critic", "miniature", exit_code=2, told="--critic is for a model")
     refused("--out", "principles/drafts", exit_code=2, told="among the content of the project")
     refused("-c", "high-stakes", exit_code=2, told="has none of the principles of runs/first")
@@ -303,3 +305,47 @@ def test_on_the_miniature(capsys: Output) -> None:
         assert (one["before"], one["after"]) == (right, right)
     cai(*shlex.split(found["commands"][1])[1:], "--json", exit_code=3)
     assert values(capsys)["counts"]["failed"] == len(found["tests"]) >= 3
+
+
+@pytest.mark.slow
+def test_a_wrong_wording_on_the_miniature_is_found_and_its_draft_proven(capsys: Output) -> None:
+    """The principle is about rudeness, and its critique asks for something else. An auditor who
+    knows the world's truth rejects what is rude; with the wording that another model drafts, the
+    same critic finds it in the texts that were held out."""
+    wrong = PRINCIPLE.format(id="rude").replace(
+        "Name what is rude in the response.",
+        "Identify specific ways in which the assistant's last response is preachy.",
+    )
+    Path("principles/rude.yaml").write_text(wrong)
+    alone = CONSTITUTION.replace(", {ref: ../principles/vague.yaml}", "")
+    Path("constitution/ours.yaml").write_text(alone.replace("rounds: 1", "rounds: 1, check: false"))
+    Path("drafter.yaml").write_text(
+        "default: |\n"
+        "  Reviewer: Identify specific ways in which the assistant's last response is rude.\n"
+        "  Writer: Please rewrite the assistant's response so that it is not rude.\n"
+    )
+    rows = [json.dumps(row) for row in prompt_rows(60, "held", 3)]
+    Path("world.jsonl").write_text("\n".join(rows))
+    asked = ("-m", "miniature", "--dtype", "float32")
+    cai(
+        "build-data", "-c", "ours", "-p", "world.jsonl", *asked, "--pairs", 0,
+        "--out", "runs/world", "--quiet",
+    )  # fmt: skip
+
+    def decide(trace: Trace) -> tuple[str, tuple[str, ...], str]:
+        rude = "rude" in flaws_of(trace.prompt.meta["world"], trace.final)
+        return ("reject", (), "rude to the user") if rude else ("accept", (), "")
+
+    VerdictFile(Path("runs/world")).append(judge(decide, "runs/world"))
+    capsys.readouterr()
+    cai(
+        "propose", "edits", "runs/world", *asked, "--drafter", "scripted:drafter.yaml", "--prove",
+        "--limit", 12, "--json", "--quiet",
+    )  # fmt: skip
+    found = values(capsys)
+    proof = {one["texts"]: one for one in found["proof"]["texts"]}
+    held, kept = proof["rejected, held out"], proof["accepted, held out"]
+    assert held["n"] >= 2
+    assert (held["before"], held["after"]) == (0, held["n"])
+    assert kept["after"] >= 0.9 * kept["n"] > 0
+    assert found["proof"]["diff"]["effect"]["overall"]["found"]["came"] >= held["n"]

@@ -71,25 +71,32 @@ def reword(
     (reply,) = generations((yield Ask("critic", "critique", (request,))))
     shown = tuple(one.id for one in (*rejected, *accepted))
     try:
-        return read_wording(reply.text, principle, shown, cut=reply.finish_reason == "length")
+        cut = reply.finish_reason == "length"
+        return read_wording(reply.text, principle, shown, cut=cut, asked=text)
     except NoWording as reason:
         return str(reason)
 
 
 def read_wording(
-    reply: str, principle: Principle, shown: tuple[str, ...] = (), *, cut: bool = False
+    reply: str,
+    principle: Principle,
+    shown: tuple[str, ...] = (),
+    *,
+    cut: bool = False,
+    asked: str = "",
 ) -> DraftWording:
     """The wordings in a reply: what follows `Reviewer:`, `Writer:` and `Judge:`.
 
-    cut: the reply ran into the token limit, so that its last request is not whole. Raises
+    cut: the reply ran into the token limit; a request at its end is not whole then. asked: what was
+    asked; a request that repeats a part of it, such as a critique that was shown, is none. Raises
     `NoWording` for a reply that has none, or one that a principle can't have, and for one that
     says what the principle says already.
     """
     if not reply.strip():
         raise NoWording("the reply is empty")
-    if cut:
-        raise NoWording("the reply ran into the token limit")
     labels = list(_LABEL.finditer(reply))
+    if cut and (not labels or "\n\n" not in reply[labels[-1].end() :].lstrip()):
+        raise NoWording("the reply ran into the token limit")
     if not labels:
         raise NoWording("the reply has no line that begins with Reviewer, Writer or Judge")
     new: dict[str, str] = {}
@@ -98,8 +105,12 @@ def read_wording(
         paragraph = reply[label.end() : end].strip().partition("\n\n")[0]
         new.setdefault(label[1].lower(), _request(label[1].lower(), paragraph))
     old = {name: str(getattr(principle, field)) for name, field in _LABELS.items()}
-    if all(normalise(text) == normalise(old[name]) for name, text in new.items()):
+    others = {name: text for name, text in new.items() if normalise(text) != normalise(old[name])}
+    if not others:
         raise NoWording("the reply repeats the wordings that there are")
+    for name, text in others.items():
+        if normalise(text) in normalise(asked):
+            raise NoWording(f"the request to the {name} repeats what was asked or shown")
     wordings = {field: new.get(name, old[name]) for name, field in _LABELS.items()}
     return DraftWording(principle.id, shown=shown, **wordings)
 

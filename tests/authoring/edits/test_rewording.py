@@ -54,6 +54,8 @@ def test_a_reply_that_cannot_be_used(reply: str, reason: str) -> None:
 
 
 def test_a_reply_that_was_cut_off() -> None:
+    whole = f"{REPLY}\nI hope that this"
+    assert read_wording(whole, RUDE, cut=True) == read_wording(REPLY, RUDE)
     with pytest.raises(NoWording, match="token limit"):
         read_wording(REPLY, RUDE, cut=True)
 
@@ -97,3 +99,7 @@ def test_a_bad_reply_is_told_not_raised() -> None:
     )
     cut = replace(factories.generation(REPLY), finish_reason="length")
     assert asked(cut)[1] == "the reply ran into the token limit"
+    echo = factories.generation("Reviewer: the new request to the reviewer")
+    assert asked(echo)[1] == "the request to the reviewer repeats what was asked or shown"
+    same = factories.generation(f"Reviewer: {RUDE.critique_request}\nJudge: Which is less of it?")
+    assert isinstance(asked(same)[1], DraftWording)
