@@ -25,6 +25,7 @@ from cai.audit.items import (
 from cai.content import shown
 from cai.data import card
 from cai.data.counts import RunCounts, in_order, kind_of
+from cai.data.documents import is_documents
 from cai.data.manifest import Manifest
 from cai.data.rows import ExportedRow, ExportSettings
 from cai.data.sft import LeftOut
@@ -148,6 +149,11 @@ class BuiltRun:
 
         found = self.principle_map
         return map_values(found, most=_CONTRADICTIONS) if found.pairs or found.responses else None
+
+    @property
+    def holds_documents(self) -> bool:
+        """Whether its traces are documents that explain principles, which nobody critiqued."""
+        return is_documents(self._record.config)
 
     def problems(self) -> list[str]:
         """Where the exported files are not what the store holds; see `cai verify`."""

@@ -151,7 +151,7 @@ def _read(
     from cai.constitution.load import load_constitution
 
     with open_run(run_dir) as run:
-        if not isinstance(run, BuiltRun):
+        if not isinstance(run, BuiltRun) or run.holds_documents:
             raise UsageError(
                 f"{run_dir} is no build: its verdicts say nothing of critiques and revisions",
                 hint="Give the folder of a run of cai build-data.",

@@ -9,7 +9,7 @@ import pytest
 
 from cai.audit.items import Entry, comparison_item, rollout_item, trace_item
 from cai.audit.page import Frames, item_values, own_texts
-from cai.types import Withheld
+from cai.types import ExplainedPrinciple, Withheld
 from tests.store.samples import comparison, say, score, trace
 
 ROLLOUT = {
@@ -36,6 +36,13 @@ def test_what_was_sent_instead_is_shown_and_keys_of_builds_are_as_they_were() ->
     assert "withheld" not in trace_item(plain).values
     assert trace_item(withheld).values["withheld"]["text"] == "No."
     assert trace_item(withheld).key != trace_item(plain).key
+    about = ExplainedPrinciple("vague", "1.0.0", "d", "essay", True, ("loop",))
+    document = trace_item(replace(plain, explained=about))
+    assert "explained" not in trace_item(plain).values
+    assert document.values["explained"] == {
+        "principle": "vague", "version": "1.0.0", "kind": "essay", "why": True, "guards": ["loop"],
+    }  # fmt: skip
+    assert "vague" in document.principles and document.doubt == trace_item(plain).doubt + 1
 
 
 def test_the_last_look_is_the_judge_of_a_trace() -> None:

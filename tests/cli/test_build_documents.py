@@ -175,6 +175,8 @@ def test_a_folder_holds_one_kind_of_run(capsys: pytest.CaptureFixture[str]) -> N
     cai("build-data", "-c", "ours", "-o", "runs/docs", "--limit", "1", exit_code=2)
     assert "runs/docs is a run of documents" in capsys.readouterr().err
     cai("ablate", "runs/docs", exit_code=2)
+    cai("propose", "edits", "runs/docs", exit_code=2)
+    assert "runs/docs is no build" in capsys.readouterr().err
     build("--principle", "harm.harmfull", exit_code=2)
     assert "Did you mean 'harm.harmful'?" in capsys.readouterr().err
 

@@ -1,6 +1,8 @@
 // The run as it came with the page, and what is derived from it once: texts, search index, facets.
 
 const KINDS = { trace: "revision", comparison: "comparison", rollout: "rollout", answer: "answer", pair: "difference" };
+/** What kind of item it is, in a word. @type {(item: AnyItem) => string} */
+const kindOf = (item) => (item.kind === "trace" && item.explained ? "document" : KINDS[item.kind]);
 
 /**
  * The payload: base64 of gzipped JSON in an inert block, so that no text in it is ever markup.
@@ -140,7 +142,7 @@ const isTie = (item) => !item.contrast && (!item.judgements.length || isNearTie(
 function traitsOf(item) {
   /** @type {Record<string, string[]>} */
   const traits = {
-    kind: [KINDS[item.kind]],
+    kind: [kindOf(item)],
     principle: item.principles,
     flag: item.flags.length ? item.flags : ["none"],
     file: item.kind === "rollout" || item.kind === "answer" || item.kind === "pair" ? []
@@ -161,7 +163,7 @@ function traitsOf(item) {
   } else if (item.kind === "rollout") {
     traits.label = [`updates ${item.update - ((item.update - 1) % 5)}–${item.update - ((item.update - 1) % 5) + 4}`];
   } else if (item.kind === "pair") {
-    traits.kind = [KINDS[item.a.kind]];
+    traits.kind = [kindOf(item.a)];
     traits.change = [item.same ? "same in both" : "differs"];
     if (item.a.kind === "comparison" && item.b.kind === "comparison") {
       traits.label = [(item.a.probability > 0.5) === (item.b.probability > 0.5) ? "the same side is better" : "the other side is better"];

@@ -70,8 +70,8 @@ class Listing {
   }
 }
 
-/** What the item answers to, in one line. @type {(item: AnyItem) => string} */
-const title = (item) => oneLine((item.prompt.at(item.kind === "answer" && item.task === "flip" ? 0 : -1) || { content: item.prompt_id }).content.slice(0, 400));
+/** What the item answers to, in one line; of a document, its own words. @type {(item: AnyItem) => string} */
+const title = (item) => item.kind === "trace" && item.explained ? oneLine(item.response.text.slice(0, 400)) : oneLine((item.prompt.at(item.kind === "answer" && item.task === "flip" ? 0 : -1) || { content: item.prompt_id }).content.slice(0, 400));
 
 /** What kind of item it is, in a few words. @type {(item: AnyItem) => string} */
 function notes(item) {
@@ -85,7 +85,7 @@ function notes(item) {
   if (item.kind === "comparison") return `comparison · ${percent(Math.max(item.probability, 1 - item.probability))} sure`;
   if (item.kind === "rollout") return `update ${item.update} · score ${item.score.toFixed(2)} · KL ${fixed(item.kl, 1)}`;
   if (item.kind === "answer") return `${item.traits.said[0]} · ${item.suite} · ${item.model}`;
-  return `${KINDS[item.a.kind]} · ${item.same ? "the same in both runs" : "differs"}`;
+  return `${kindOf(item.a)} · ${item.same ? "the same in both runs" : "differs"}`;
 }
 
 /** @type {(n: number) => string} */

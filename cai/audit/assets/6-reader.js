@@ -61,8 +61,8 @@ class Reader {
   /** @type {(item: AnyItem) => HTMLElement} */
   head(item) {
     const { run } = this.state;
-    return h("header", { class: "item-head" }, h("h2", { class: "hidden" }, `${KINDS[item.kind]} ${item.prompt_id}`),
-      h("div", { class: "crumbs" }, h("span", {}, KINDS[item.kind]), h("code", {}, textNodes(item.id)),
+    return h("header", { class: "item-head" }, h("h2", { class: "hidden" }, `${kindOf(item)} ${item.prompt_id}`),
+      h("div", { class: "crumbs" }, h("span", {}, kindOf(item)), h("code", {}, textNodes(item.id)),
         item.source ? h("span", { class: "muted" }, textNodes(item.source)) : null),
       item.flags.length ? h("ul", { class: "flags" }, item.flags.map((code) => {
         const flag = run.flag(code);
@@ -479,7 +479,8 @@ function meaning(item) {
   if (item.kind === "rollout") {
     return [b("Accept"), ": the response is one that the model should give. ", b("Reject"), ": it should not."];
   }
-  return [b("Accept"), ": the final response may be trained on. ", b("Reject"), ": it must not be; its rows are left out of training."];
+  const text = item.kind === "trace" && item.explained ? "document" : "final response";
+  return [b("Accept"), `: the ${text} may be trained on. `, b("Reject"), ": it must not be; its rows are left out of training."];
 }
 
 /**
