@@ -88,7 +88,7 @@ SETTINGS: dict[str, tuple[object, ...]] = {
     "reward": ("--epochs", 2, "--learning-rate", 1e-3),
     "dpo": ("--epochs", 1, "--learning-rate", 1e-3, "--beta", 0.3, "--nll", 0.3),
     "ppo": ("--learning-rate", 2e-4, "--kl-coef", 0.2, "--prompts-per-update", 64),
-    "rloo": ("--learning-rate", 2e-4, "--kl-coef", 0.2, "--prompts-per-update", 16),
+    "rloo": ("--learning-rate", 5e-4, "--kl-coef", 0.05, "--prompts-per-update", 16),
     "kto": ("--epochs", 1, "--learning-rate", 5e-4, "--beta", 0.3),
     "distill": (
         "--learning-rate",

@@ -269,7 +269,10 @@ def main() -> None:
         + (f" --stage {options.stage}" if options.stage != "ppo" else "")
         + (f" --beside {options.beside}" if options.beside else "")
     )
-    publish("Planted reward hacks", command, tables(outcomes), options.result)
+    title = "Planted reward hacks"
+    if options.beside:
+        title += f" beside {options.beside}, {options.stage.upper()}"
+    publish(title, command, tables(outcomes), options.result)
 
 
 if __name__ == "__main__":
