@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+from cai.authoring.ablation_replay import built_without, config_of, replays
 from cai.authoring.ablation_sides import RecordSide, RowCounts, record_side, row_counts
-from cai.authoring.replay import Missing, RunProcedures, reasoners_of, replay
+from cai.authoring.replay import Missing
 from cai.constitution.convert import with_digest
 from cai.constitution.plans import empty_round
-from cai.data.counts import in_order
 from cai.data.rows import ExportSettings, ExportTable
 from cai.data.split import family
-from cai.digest import digest
-from cai.errors import DataError, UsageError
+from cai.errors import DataError
 from cai.evaluation.paired import PairedChange, holm, paired
 from cai.evaluation.statistics import Estimate, share
 from cai.pipeline.config import BuildConfig
-from cai.pipeline.snapshot import constitution_of, snapshot
-from cai.pipeline.steps import ModelRole
+from cai.pipeline.snapshot import constitution_of
 from cai.store.records import Run
 from cai.store.store import Store
-from cai.types import Comparison, Constitution, Trace
+from cai.types import Constitution, Trace
 
 MEASURES = {
     "problems": "critiques that found a problem, per prompt",
@@ -34,8 +31,6 @@ MEASURES = {
     "near_ties": "pairs that are near ties",
 }
 """Measures of a prompt or a pair that are held against each other, and what they are."""
-_NOT_COMPARED = ("prompts", "limit", "rounds")  # the rounds are in the constitution, too
-_FIRST = 200  # records that show whether a model reasons
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,12 +130,6 @@ def unfit(constitution: Constitution, config: BuildConfig) -> str:
     return ""
 
 
-def config_of(run: Run) -> BuildConfig:
-    """The settings of a run of `cai build-data`. Its rounds are in its constitution."""
-    names = [f.name for f in fields(BuildConfig) if f.name != "rounds"]
-    return BuildConfig(**{name: run.config[name] for name in names if name in run.config})
-
-
 def ablate(
     store: Store,
     run: Run,
@@ -164,86 +153,20 @@ def ablate(
     ]  # fmt: skip
     rests = {a.principle: without(constitution, a.principle) for a in found if not a.unfit}
     others = {name: built_without(store, run, rest) for name, rest in rests.items()}
-    streams = {name: _Stream(store, other) for name, other in others.items() if other}
-    models: dict[ModelRole, str] = {r: m["fingerprint"] for r, m in run.config["models"].items()}
-    procedures = RunProcedures(config, models, _reasoners(store, run, constitution))
     settings = ExportSettings.of(run)
     tasks: dict[str, list[_Task]] = {name: [] for name in rests}
     done = 0
-    for records in _by_prompt(store, run.id):
-        answers = procedures.answers(records, constitution)
-        for record in records:
-            cluster, before = family(record.prompt.messages), record_side(record, settings)
-            for name, rest in rests.items():
-                stored = streams[name].like(record) if name in streams else None
-                after: RecordSide | Missing
-                if stored is not None:
-                    after = record_side(stored, settings)
-                else:
-                    outcome = replay(procedures.steps_of(record, rest), answers, models)
-                    after = (
-                        outcome if isinstance(outcome, Missing) else record_side(outcome, settings)
-                    )
-                tasks[name].append(_Task(isinstance(record, Trace), cluster, before, after))
-        done += len(records)
+    for done, (record, likes) in enumerate(replays(store, run, rests), 1):
+        cluster, before = family(record.prompt.messages), record_side(record, settings)
+        for name, like in likes.items():
+            after = like if isinstance(like, Missing) else record_side(like, settings)
+            tasks[name].append(_Task(isinstance(record, Trace), cluster, before, after))
         progress(done)
     if not done:
         raise DataError(f"the run {run.id} has no records", hint="Build it to its end first.")
     return _adjusted(
         [a if a.unfit else _ablation(a, others[a.principle], tasks[a.principle]) for a in found]
     )
-
-
-def built_without(store: Store, run: Run, rest: Constitution) -> Run | None:
-    """The run in the store that was built as this one, but under another constitution; None if
-    there is none. It may be unfinished."""
-    wanted = digest(snapshot(rest))
-    settings = {k: v for k, v in run.config.items() if k not in _NOT_COMPARED}
-    for other in store.runs():
-        same = {k: v for k, v in other.config.items() if k not in _NOT_COMPARED} == settings
-        if same and digest(other.constitution) == wanted:
-            return other
-    return None
-
-
-class _Stream:
-    """The records of another run, beside those of this one: both come in the same order."""
-
-    def __init__(self, store: Store, run: Run) -> None:
-        self._records = in_order(store.traces(run.id), store.comparisons(run.id))
-        self._rest = iter(self._records)
-        self._next = next(self._rest, None)
-
-    def like(self, record: Trace | Comparison) -> Trace | Comparison | None:
-        """The record of the same prompt, kind and pair; None if there is none."""
-        while self._next is not None and _place(self._next) < _place(record):
-            self._next = next(self._rest, None)
-        if self._next is None or _place(self._next) != _place(record):
-            return None
-        same = self._next.prompt.messages == record.prompt.messages
-        return self._next if same else None
-
-
-def _place(record: Trace | Comparison) -> tuple[str, int]:
-    return record.prompt.id, -1 if isinstance(record, Trace) else record.pair
-
-
-def _by_prompt(store: Store, run_id: str) -> Iterator[list[Trace | Comparison]]:
-    records = in_order(store.traces(run_id), store.comparisons(run_id))
-    for _, group in itertools.groupby(records, key=lambda record: record.prompt.id):
-        yield list(group)
-
-
-def _reasoners(store: Store, run: Run, constitution: Constitution) -> frozenset[ModelRole]:
-    """The roles whose model reasons, by the run's first records."""
-    first = itertools.islice(in_order(store.traces(run.id), store.comparisons(run.id)), _FIRST)
-    roles = reasoners_of(first)
-    if "critic" in roles and constitution.plan.check:
-        raise UsageError(
-            f"the critic of {run.id} reasons before its final check, and runs do not keep that",
-            hint="Such a run can't be replayed; cai diff builds both sides instead.",
-        )
-    return roles
 
 
 def _ablation(ablation: Ablation, other: Run | None, tasks: Sequence[_Task]) -> Ablation:

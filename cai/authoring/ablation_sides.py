@@ -42,7 +42,9 @@ class RecordSide:
 def record_side(record: Trace | Comparison, settings: ExportSettings) -> RecordSide:
     """The measures of a record, whose rows follow these settings."""
     rows = frozenset(
-        (row.table, _content(row)) for row in settings.rows(record) if isinstance(row, ExportedRow)
+        (row.table, content_of(row))
+        for row in settings.rows(record)
+        if isinstance(row, ExportedRow)
     )
     if isinstance(record, Comparison):
         near_tie = is_near_tie(record.probability)
@@ -66,7 +68,7 @@ def record_side(record: Trace | Comparison, settings: ExportSettings) -> RecordS
     return RecordSide(said, rows, values, final=record.final)
 
 
-def _content(row: ExportedRow) -> str:
+def content_of(row: ExportedRow) -> str:
     """What a trainer reads of a row, but for the label's probability."""
     read = ("messages", "prompt", "chosen", "rejected", "completion", "label")
     return digest([row.file, {name: row.values[name] for name in read if name in row.values}])

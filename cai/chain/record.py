@@ -78,8 +78,10 @@ class ChainRecord:
 
     def add(self, step: Step, **facts: Any) -> None:
         """Note that a step is done. facts: what else to note of it."""
+        command = list(step.arguments)
+        self.steps = [done for done in self.steps if done["command"] != command]
         self.steps.append({
-            **facts, "step": step.kind, "command": list(step.arguments),
+            **facts, "step": step.kind, "command": command,
             "folder": step.folder.name,
         })  # fmt: skip
         self.write()

@@ -40,12 +40,14 @@ class StepFailedError(CaiError):
         self.exit_code = code
 
 
-def run_command(arguments: Sequence[str]) -> int:
+def run_command(arguments: Sequence[str], *, shows: bool = True) -> int:
     """Run a command of `cai` in a process of its own; returns its exit code.
 
-    After Ctrl-C, which the process gets too, it waits until that has saved what it has.
+    shows: whether its results are to be seen; its progress always is. After Ctrl-C, which the
+    process gets too, it waits until that has saved what it has.
     """
-    with subprocess.Popen([sys.executable, "-m", "cai", *arguments]) as process:
+    results = None if shows else subprocess.DEVNULL
+    with subprocess.Popen([sys.executable, "-m", "cai", *arguments], stdout=results) as process:
         try:
             return process.wait()
         except KeyboardInterrupt:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,7 @@ def command(
     cai loop -m Qwen/Qwen3-0.6B -p prompts.jsonl --held-out-judge http://gpu:8000/v1 --rounds 3
     cai loop --method sft -s over-refusal --train-options "--learning-rate 1e-4 --monitor harmful"
     """
+    from cai.chain.step import run_command
     from cai.constitution.load import load_constitution
     from cai.rounds.prompts import divide
     from cai.rounds.record import LoopRecord
@@ -72,6 +74,7 @@ def command(
     run_loop(
         config, constitution, divided, record,
         say=lambda number, step: None if quiet else _heading(number, config.rounds, step),
+        command=partial(run_command, shows=not as_json),
     )  # fmt: skip
     if as_json:
         print_json({"folder": str(out), **record.values})

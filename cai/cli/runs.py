@@ -34,7 +34,8 @@ def command(runs_dir: Path, as_json: bool) -> None:
     The rows are those of the last export; of a guard, the answers that it gave. A run with the
     status `interrupted` was ended by Ctrl-C or killed, one with `stopped` by its budget, and one
     with `failed` by an error, which its run.log names; run the same command again to resume it.
-    Evaluations and red-teamings, which are folders alone, come in a list of their own.
+    Evaluations, red-teamings and the folders of `cai ablate --train`, which are folders alone, come
+    in a list of their own.
     """
     from cai.evaluation.listing import measured_folders
     from cai.store.store import Store

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
@@ -26,17 +27,20 @@ def command(run_dir: Path, most: int, as_json: bool) -> None:
     its record in the store beside the run's folder; every step and record of the store against its
     digest. For a training run: its files, and its id against the settings, base, parents and data
     that it names. For an evaluation: its answers, its id, and every result against the answers.
-    For a red-teaming: its files, and every count against its attacks and answers. Exit code 4 if
-    anything differs.
+    For a red-teaming: its files, and every count against its attacks and answers. For the folder of
+    `cai ablate --train`: its data, its trainings and evaluations, and every effect against the
+    answers. Exit code 4 if anything differs.
     """
     from cai.data.training_run import is_run
-    from cai.evaluation.folder import is_redteam
+    from cai.evaluation.folder import is_ablation, is_redteam
     from cai.evaluation.record import is_evaluation
 
     if is_evaluation(run_dir):
         verify_folder = _verify_evaluation
     elif is_redteam(run_dir):
         verify_folder = _verify_redteam
+    elif is_ablation(run_dir):
+        verify_folder = _verify_ablation
     else:
         verify_folder = _verify_training if is_run(run_dir) else _verify_data
     counts, problems, total, hint = verify_folder(run_dir.resolve(), most)
@@ -100,3 +104,25 @@ def _verify_redteam(folder: Path, most: int) -> _Outcome:
     hint = "Run its cai redteam command again: what was written and answered is in the store."
     counts = {"files": files, "attacks": attacks, "answers": answers}
     return counts, problems[:most], len(problems), hint
+
+
+def _verify_ablation(folder: Path, most: int) -> _Outcome:
+    from cai.authoring.retraining.record import AblationRecord
+    from cai.authoring.retraining.verify import ablation_problems
+    from cai.evaluation.verify import verify_evaluation
+    from cai.training.folder import verify_run
+
+    record = AblationRecord.read(folder)
+    problems, counts = ablation_problems(record), Counter(files=len(record.data) + 1)
+    for step in record.steps:
+        place = folder / step["folder"]
+        if step["step"] == "train":
+            files, found = verify_run(place)
+            counts["trainings"] += 1
+        else:
+            files, _, found = verify_evaluation(place)
+            counts["evaluations"] += 1
+        counts["files"] += files
+        problems += [f"{step['folder']}/{problem}" for problem in found]
+    hint = "Delete the folders that differ, and run the same cai ablate command again."
+    return dict(counts), problems[:most], len(problems), hint

@@ -10,16 +10,26 @@ from typing import Any, TypeVar
 from cai.digest import file_digest
 from cai.errors import DataError
 
-EVALUATION, REDTEAM = "evaluation.json", "redteam.json"
-"""The names of the records."""
+EVALUATION, REDTEAM, ABLATION = "evaluation.json", "redteam.json", "ablation.json"
+"""The names of the records; the last one is that of `cai ablate --train`."""
 FORMAT = 1
-"""Of both records."""
+"""Of all records."""
 _Row = TypeVar("_Row")
 
 
 def is_redteam(folder: Path) -> bool:
     """Whether a folder holds a red-teaming."""
     return (folder / REDTEAM).is_file()
+
+
+def is_ablation(folder: Path) -> bool:
+    """Whether a folder holds an ablation with trainings."""
+    return (folder / ABLATION).is_file()
+
+
+def read_ablation(folder: Path) -> dict[str, Any]:
+    """The record of `cai ablate --train`. Raises `DataError` where there is none to read."""
+    return _read_record(folder / ABLATION, what="ablation", command="cai ablate --train")
 
 
 def read_evaluation(folder: Path) -> dict[str, Any]:

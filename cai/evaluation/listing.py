@@ -1,21 +1,30 @@
-"""The evaluations and red-teamings below a folder, for a list of them."""
+"""The evaluations, red-teamings and ablations with trainings below a folder, for a list of them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from cai.errors import DataError
-from cai.evaluation.folder import EVALUATION, REDTEAM, read_evaluation, read_redteam
+from cai.evaluation.folder import (
+    ABLATION,
+    EVALUATION,
+    REDTEAM,
+    read_ablation,
+    read_evaluation,
+    read_redteam,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class MeasuredFolder:
-    """A folder of `cai eval` or `cai redteam`. at: when it was written, UTC. outcome: in words.
+    """A folder of `cai eval`, `cai redteam` or `cai ablate --train`.
 
+    at: when it was written, UTC. outcome: in words.
     id, models: empty where the record can't be read.
     """
 
@@ -28,22 +37,17 @@ class MeasuredFolder:
 
 
 def measured_folders(runs: Path) -> list[MeasuredFolder]:
-    """The folders in `runs` that hold either, the newest last."""
-    found = [
-        (path.stat().st_mtime, path)
-        for name in (EVALUATION, REDTEAM)
-        for path in runs.glob(f"*/{name}")
-    ]
+    """The folders in `runs` that hold one of them, the newest last."""
+    found = [(path.stat().st_mtime, path) for name in _READERS for path in runs.glob(f"*/{name}")]
     return [_folder(path, time) for time, path in sorted(found)]
 
 
 def _folder(path: Path, time: float) -> MeasuredFolder:
-    evaluated = path.name == EVALUATION
-    kind = "evaluation" if evaluated else "red-teaming"
+    kind, read, told = _READERS[path.name]
     at = datetime.fromtimestamp(time, UTC).isoformat(timespec="seconds")
     try:
-        record = read_evaluation(path.parent) if evaluated else read_redteam(path.parent)
-        models, outcome = _evaluated(record) if evaluated else _redteamed(record)
+        record = read(path.parent)
+        models, outcome = told(record)
         name = str(record["id"])
     except (DataError, KeyError, TypeError, ValueError):
         return MeasuredFolder(
@@ -71,3 +75,23 @@ def _redteamed(record: Mapping[str, Any]) -> tuple[tuple[str, ...], str]:
         (str(record["target"]["name"]),),
         f"{attacks}; {plain} slipped through, {pressed} under pressure",
     )
+
+
+def _ablated(record: Mapping[str, Any]) -> tuple[tuple[str, ...], str]:
+    settings, done = record["settings"], Counter(step["step"] for step in record["steps"])
+    base = (str(settings["base"]),) if settings["base"] else ()
+    state = "" if record["effects"] else ", not measured yet"
+    return base, (
+        f"{len(settings['principles'])} principles left out, {done['train']} trainings by"
+        f" {settings['train']}{state}"
+    )
+
+
+_Reader: TypeAlias = Callable[[Path], dict[str, Any]]
+_Told: TypeAlias = Callable[[Mapping[str, Any]], tuple[tuple[str, ...], str]]
+_READERS: Mapping[str, tuple[str, _Reader, _Told]] = {
+    EVALUATION: ("evaluation", read_evaluation, _evaluated),
+    REDTEAM: ("red-teaming", read_redteam, _redteamed),
+    ABLATION: ("ablation", read_ablation, _ablated),
+}
+"""Record → the kind of its folder, how it is read, and its models and outcome in words."""

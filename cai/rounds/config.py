@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import shlex
 from dataclasses import dataclass
 
+from cai.chain.options import option_words
 from cai.errors import UsageError
 from cai.options import broken_rule, flag, option
 
@@ -65,19 +65,13 @@ class LoopConfig:
                 raise UsageError(
                     f"{flag(item.name)} is {getattr(self, item.name)!r}; it must be {rule}."
                 )
-        for name, taken in _TAKEN.items():
-            for word in self.words(name):
-                if word.partition("=")[0] in taken:
-                    raise UsageError(
-                        f"{flag(name)} may not have {word}: the loop sets it in every round"
-                    )
+        for name in _TAKEN:
+            self.words(name)
 
     def words(self, name: str) -> list[str]:
-        """The options in one of the texts. Raises `UsageError` for a quote that is not closed."""
-        try:
-            return shlex.split(getattr(self, name))
-        except ValueError as error:
-            raise UsageError(f"{flag(name)} can't be read: {error}") from None
+        """The options in one of the texts. Raises `UsageError` as `option_words` does."""
+        taken_by = "the loop sets it in every round"
+        return option_words(name, getattr(self, name), _TAKEN[name], taken_by)
 
     @property
     def suites(self) -> list[str]:

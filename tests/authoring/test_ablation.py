@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 import cai
-from cai.authoring.ablation import Ablation, ablate, built_without, config_of, unfit, without
+from cai.authoring.ablation import Ablation, ablate, unfit, without
+from cai.authoring.ablation_replay import built_without, config_of
 from cai.data.counts import is_near_tie
 from cai.data.rows import ExportedRow, ExportSettings
 from cai.errors import DataError, UsageError

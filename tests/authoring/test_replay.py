@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import cai
-from cai.authoring.ablation import config_of
+from cai.authoring.ablation_replay import config_of
 from cai.authoring.replay import Missing, RunProcedures, reasoners_of, replay
 from cai.errors import DataError
 from cai.pipeline.snapshot import constitution_of
