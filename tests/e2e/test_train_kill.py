@@ -27,6 +27,10 @@ OPTIONS = {
         "--reward", "constitution:miniature", "--updates", "24", "--prompts-per-update", "2",
         "--max-new-tokens", "40", "--learning-rate", "1e-5",
     ),
+    "distill": (
+        "--constitution", "miniature", "--updates", "24", "--prompts-per-update", "6",
+        "--max-new-tokens", "80", "--learning-rate", "1e-5",
+    ),
 }  # fmt: skip
 
 
@@ -69,7 +73,8 @@ def until(process: subprocess.Popen[bytes], out: Path, count: int) -> None:
 
 OWN = {"sft": (), "reward": ("head.safetensors",), "dpo": (), "kto": (),
        "ppo": ("value.safetensors", "rollouts.jsonl"),
-       "rloo": ("rollouts.jsonl", "constitutions.json")}  # fmt: skip
+       "rloo": ("rollouts.jsonl", "constitutions.json"),
+       "distill": ("rollouts.jsonl", "constitutions.json")}  # fmt: skip
 
 
 def trained(stage: str, out: Path) -> dict[str, str]:

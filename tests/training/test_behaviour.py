@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,11 @@ from cai.errors import CaiError, Interrupted, ServerError, TrainingError, UsageE
 from cai.miniature import draw_request
 from cai.training.behaviour import BehaviourMonitor
 from cai.training.config import DpoConfig, RewardConfig, SftConfig
-from cai.training.loop import StepReport
 from cai.training.metrics_log import read_metrics
 from cai.training.train import Callbacks, train
 from tests.e2e.helpers import write_rows
 from tests.servers.vllm_standin import MODEL, VllmStandIn
+from tests.training.interrupted import stop_after_first
 
 SUITE = """\
 api: cai/v1
@@ -103,13 +102,9 @@ def test_an_interrupted_run_remembers_its_start(
 
     monkeypatch.setattr(BehaviourMonitor, "begin", counted)
 
-    def stop(report: StepReport) -> None:
-        if report.step == 1:
-            signal.raise_signal(signal.SIGINT)
-
     config = SftConfig(**SMALL, epochs=5.0)
     with pytest.raises(Interrupted):
-        train(config, [data], tmp_path / "sft", Callbacks(report=stop))
+        train(config, [data], tmp_path / "sft", Callbacks(report=stop_after_first))
     with pytest.raises(TrainingError, match="refused on harmless: 0 at the start"):
         train(config, [data], tmp_path / "sft")
     assert begun == ["begun"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import signal
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -16,21 +15,21 @@ from torch import Tensor
 
 from cai.constitution import messages
 from cai.data.training_run import read_run
-from cai.errors import DataError, Interrupted, TrainingError, UsageError
+from cai.errors import DataError, TrainingError, UsageError
 from cai.models.backbone import Backbone
 from cai.models.load import LoadedModel
 from cai.training.config import DistillConfig
 from cai.training.distill import DistillTrainer
-from cai.training.loop import StepReport
 from cai.training.metrics_log import ROLLOUTS
 from cai.training.rollout import EncodedPrompt, Response
 from cai.training.teacher import InstructedTeacher, Lesson, RevisingTeacher
-from cai.training.train import Callbacks, train
+from cai.training.train import train
 from cai.types import Constitution, Message, Plan, Prompt
 from tests.e2e.helpers import rows
 from tests.factories import constitution
 from tests.models.fresh import SMALL, adapter_state, add_trained
 from tests.models.tiny import encoder, tiny
+from tests.training.interrupted import goes_on_bit_for_bit
 from tests.training.ppo_runs import PROMPTS, backbone, loaded
 
 SETTINGS: dict[str, Any] = {
@@ -364,19 +363,8 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.slow
 def test_it_goes_on_bit_for_bit(data: Path, tmp_path: Path) -> None:
     """Stopped by Ctrl-C after the first update of three: the same files as without a stop."""
-    config = DistillConfig(**RUN)
-    train(config, [data], tmp_path / "straight")
-
-    def stop(report: StepReport) -> None:
-        if report.step == 1 and not report.held_out:
-            signal.raise_signal(signal.SIGINT)
-
-    with pytest.raises(Interrupted, match="after step 1 of 3"):
-        train(config, [data], tmp_path / "broken", Callbacks(report=stop))
-    train(config, [data], tmp_path / "broken")
-    records = [read_run(tmp_path / name) for name in ("straight", "broken")]
-    assert records[0]["files"] == records[1]["files"]
-    (parent,) = records[0]["parents"]
+    record = goes_on_bit_for_bit(DistillConfig(**RUN), data, tmp_path)
+    (parent,) = record["parents"]
     assert parent["part"] == "constitution" and parent["name"] == "miniature"
     written = rows(tmp_path / "broken" / ROLLOUTS)
     assert [row["update"] for row in written] == [1] * 4 + [2] * 4 + [3] * 4

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -19,12 +18,12 @@ from cai.data.training_run import FORMAT, NAME, read_run
 from cai.errors import DataError, Interrupted, TrainingError, UsageError
 from cai.training.config import PpoConfig, RewardConfig, SftConfig
 from cai.training.lineage import find_adapter
-from cai.training.loop import StepReport
 from cai.training.metrics_log import ROLLOUTS, forget_lines
 from cai.training.monitors import rollout_warnings
 from cai.training.reward_report import HEAD
 from cai.training.train import Callbacks, train
 from tests.e2e.helpers import rows
+from tests.training.interrupted import goes_on_bit_for_bit, stop_after_first
 
 SMALL: dict[str, Any] = {
     "device": "cpu", "lora_r": 4, "prompts_per_update": 4, "max_new_tokens": 12, "updates": 3,
@@ -54,23 +53,9 @@ def write_pairs(folder: Path) -> Path:
 
 def test_it_goes_on_bit_for_bit(data: Path, tmp_path: Path) -> None:
     """Stopped by Ctrl-C after the first update of three: the same files as without a stop."""
-    config = PpoConfig(**SMALL)
-    train(config, [data], tmp_path / "straight")
-
-    def stop(report: StepReport) -> None:
-        if report.step == 1 and not report.held_out:
-            signal.raise_signal(signal.SIGINT)
-
-    with pytest.raises(Interrupted, match="after step 1 of 3"):
-        train(config, [data], tmp_path / "broken", Callbacks(report=stop))
-    notes: list[str] = []
-    train(config, [data], tmp_path / "broken", Callbacks(note=notes.append))
-    assert "Resuming after step 1 of 3." in notes
-    records = [read_run(tmp_path / name) for name in ("straight", "broken")]
-    assert records[0]["files"] == records[1]["files"]
-    assert {"adapter/adapter_model.safetensors", "value.safetensors", ROLLOUTS} <= set(
-        records[0]["files"]
-    )
+    record = goes_on_bit_for_bit(PpoConfig(**SMALL), data, tmp_path)
+    own = {"adapter/adapter_model.safetensors", "value.safetensors", ROLLOUTS}
+    assert own <= set(record["files"])
     rollouts = rows(tmp_path / "broken" / ROLLOUTS)
     assert [row["update"] for row in rollouts] == [1] * 4 + [2] * 4 + [3] * 4
     assert all(abs(row["kl"]) < 1e-4 for row in rollouts[:4])
@@ -244,14 +229,9 @@ def test_a_reward_model_is_what_its_run_wrote(data: Path, tmp_path: Path) -> Non
 
 def test_a_reward_s_code_is_part_of_the_run(data: Path, tmp_path: Path) -> None:
     """The same name, other code: another run, and the folder is not taken for it."""
-
-    def stop(report: StepReport) -> None:
-        if report.step == 1 and not report.held_out:
-            signal.raise_signal(signal.SIGINT)
-
     out = tmp_path / "ppo"
     with pytest.raises(Interrupted):
-        train(PpoConfig(**SMALL), [data], out, Callbacks(report=stop))
+        train(PpoConfig(**SMALL), [data], out, Callbacks(report=stop_after_first))
     with (tmp_path / "rewards_of_a_test.py").open("a") as file:
         file.write("# changed\n")
     with pytest.raises(UsageError, match="another run: rewards_of_a_test:short changed"):
@@ -351,16 +331,6 @@ def test_with_monitors_it_goes_on_bit_for_bit(data: Path, tmp_path: Path) -> Non
         **SMALL, monitor="asked.yaml", monitor_every=1, monitor_items=8, monitor_new_tokens=12,
         monitor_judge="miniature",
     )  # fmt: skip
-    train(config, [data], tmp_path / "straight")
-
-    def stop(report: StepReport) -> None:
-        if report.step == 1 and not report.held_out:
-            signal.raise_signal(signal.SIGINT)
-
-    with pytest.raises(Interrupted, match="after step 1 of 3"):
-        train(config, [data], tmp_path / "broken", Callbacks(report=stop))
-    train(config, [data], tmp_path / "broken")
-    records = [read_run(tmp_path / name) for name in ("straight", "broken")]
-    assert records[0]["files"] == records[1]["files"]
+    goes_on_bit_for_bit(config, data, tmp_path)
     asked = [r for r in rows(tmp_path / "broken" / "metrics.jsonl") if "asked/violation" in r]
     assert [r["step"] for r in asked] == [1, 2, 3]

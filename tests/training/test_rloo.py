@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import signal
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,17 +13,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from cai.data.training_run import read_run
-from cai.errors import Interrupted, UsageError
+from cai.errors import UsageError
 from cai.models.backbone import Backbone
 from cai.training.config import RlooConfig
 from cai.training.rloo import RlooTrainer
 from cai.training.rollout import Response
 from cai.training.scoring import FunctionScorer, MixedScorer
-from cai.training.train import Callbacks, train
 from tests.e2e.helpers import rows
 from tests.models.fresh import assert_close
 from tests.training import oracle
+from tests.training.interrupted import goes_on_bit_for_bit
 from tests.training.ppo_runs import PROMPTS, backbone, share_of_e
 
 HOT, KL_COEF, EOS, CLIP, HIGH, LONGEST, K = 1.4, 0.3, 0.5, 0.05, 0.15, 9, 3
@@ -306,17 +304,7 @@ def test_a_run_goes_on_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         device="cpu", lora_r=4, prompts_per_update=2, responses_per_prompt=3, max_new_tokens=12,
         updates=3, reward="rewards_of_rloo:short, 0.5*rewards_of_rloo:late",
     )  # fmt: skip
-    train(config, data, tmp_path / "straight")
-
-    def stop(report: Any) -> None:
-        if report.step == 1 and not report.held_out:
-            signal.raise_signal(signal.SIGINT)
-
-    with pytest.raises(Interrupted, match="after step 1 of 3"):
-        train(config, data, tmp_path / "broken", Callbacks(report=stop))
-    train(config, data, tmp_path / "broken")
-    records = [read_run(tmp_path / name) for name in ("straight", "broken")]
-    assert records[0]["files"] == records[1]["files"]
+    goes_on_bit_for_bit(config, data, tmp_path)
     rollouts = rows(tmp_path / "broken" / "rollouts.jsonl")
     assert [row["update"] for row in rollouts] == [1] * 6 + [2] * 6 + [3] * 6
     for row in rollouts:
