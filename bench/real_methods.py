@@ -2,7 +2,7 @@
 
 SmolLM2-135M-Instruct (or any MODEL) is trained for a few steps by each method, from the same start
 and by the commands that a user types: DPO and KTO on short pairs of Anthropic's HH-RLHF, RLOO and
-PPO with the constitution `default` as the reward, and distillation of it, on the same pairs'
+PPO with the constitution `brand-voice` as the reward, and distillation of it, on the same pairs'
 prompts. Then all answer requests of XSTest and SimpleSafetyTests. Fifty steps show that a method
 runs on a real model and which way it pulls, not how good it is. What is there already is kept, so a
 stopped run goes on. The files of others are read from --files, by default ../shared/data or
@@ -30,13 +30,14 @@ OFFLINE: tuple[object, ...] = ("--max-length", 192, "--learning-rate", 1e-4, "--
 ROLLOUTS: tuple[object, ...] = (
     "--max-new-tokens", 48, "--learning-rate", 1e-4, "--save-every", 10,
 )  # fmt: skip
-REWARD: tuple[object, ...] = ("--reward", "constitution:default", "--missing-eos-penalty", 0)
+REWARD: tuple[object, ...] = ("--reward", "constitution:brand-voice", "--missing-eos-penalty", 0)
+TAUGHT: tuple[object, ...] = ("--constitution", "brand-voice", "--teacher", "constitution")
 METHODS: dict[str, tuple[str, tuple[object, ...]]] = {
     "dpo": ("dpo", (*OFFLINE, 2)),
     "kto": ("kto", (*OFFLINE, 4)),
+    "distill": ("distill", (*ROLLOUTS, *TAUGHT, "--prompts-per-update", 2)),
     "rloo": ("rloo", (*ROLLOUTS, *REWARD, "--prompts-per-update", 1)),
     "ppo": ("ppo", (*ROLLOUTS, *REWARD, "--prompts-per-update", 4, "--epochs", 2)),
-    "distill": ("distill", (*ROLLOUTS, "--teacher", "constitution", "--prompts-per-update", 2)),
 }
 """Name → stage of `cai train`, its settings. Chosen before the first run, and not tuned. Most
 responses are cut off, and the penalty for it would drown the constitution."""
