@@ -3,13 +3,15 @@
 A policy that has found a hole in its reward shows it elsewhere: it is far from the reference, its
 responses grow, shrink, repeat themselves or become one, they no longer end, or a second
 reward falls while the first rises (Gao et al. 2022, arXiv 2210.10760). Everything is measured
-against the run's own start. One odd update is noise: an alarm must hold for several in a row.
+against the run's own start. One odd update is noise: an alarm must hold for several in a row. A few
+responses are noise, too: small updates are averaged over.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from cai.errors import UsageError
@@ -19,6 +21,9 @@ from cai.training.rollout import Response
 from cai.training.score_parts import is_rounding
 
 NGRAM_SIZE = 4
+FEWEST = 16
+"""Responses that a comparison needs on each side: a share among them has a standard error of 13
+points at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +54,8 @@ class AlarmBounds:
     kl: nats a response. longer, shorter: mean length as a multiple of the start's. repetition,
     missing_eos: rise of these shares over the start. distinct: as a multiple of the start's share.
     max_drop: of the second reward from its best, in standard deviations at the start. window:
-    updates over which both rewards are averaged. patience: updates in a row in which an alarm must
-    hold.
+    updates over which both rewards are averaged, or more where updates are small. patience: updates
+    in a row in which an alarm must hold.
     """
 
     kl: float = 30.0
@@ -105,24 +110,35 @@ def repeated(ids: Sequence[int]) -> float:
 class Monitors:
     """Takes every update's observation, and decides when a run should stop.
 
-    The first observation is the start, with which the others are compared.
+    The start, with which the others are compared, is the first observation; of updates with fewer
+    than `FEWEST` responses, the mean of the first few. The same number of the latest are compared
+    with it. responses: of an update.
     """
 
-    def __init__(self, bounds: AlarmBounds) -> None:
-        self.bounds = bounds
+    def __init__(self, bounds: AlarmBounds, responses: int = FEWEST) -> None:
+        self._updates = math.ceil(FEWEST / responses)
+        """Whose means are compared."""
+        self.bounds = replace(bounds, window=max(bounds.window, self._updates))
         self._history: list[Observation] = []
         self._streaks: dict[str, int] = {}
 
     def watch(self, observation: Observation) -> str | None:
         """Add an observation. Returns the reason to stop, in words, or None."""
         self._history.append(observation)
-        for alarm in ALARMS:
-            reason = alarm(self._history, self.bounds)
-            name = alarm.__name__
+        for name, reason in self._alarms():
             self._streaks[name] = self._streaks.get(name, 0) + 1 if reason else 0
             if reason and self._streaks[name] >= self.bounds.patience:
                 return reason
         return None
+
+    def _alarms(self) -> Iterator[tuple[str, str | None]]:
+        """The name of each alarm, with its reason now, or None."""
+        if len(self._history) >= self._updates:
+            start = _average(self._history[: self._updates])
+            now = _average(self._history[-self._updates :])
+            for alarm in ALARMS:
+                yield alarm.__name__, alarm(start, now, self.bounds)
+        yield reward_hacking.__name__, reward_hacking(self._history, self.bounds)
 
     @property
     def no_alarm(self) -> bool:
@@ -151,74 +167,84 @@ class Monitors:
         self._streaks = dict(state["streaks"])
 
 
-# -- the alarms: the observations so far (the last is the newest) -> a reason, or None -------------
+# -- the alarms: the start, and now -> a reason, or None -------------------------------------------
 
 
-def kl_too_high(history: Sequence[Observation], bounds: AlarmBounds) -> str | None:
+def kl_too_high(start: Observation, now: Observation, bounds: AlarmBounds) -> str | None:
     """KL over its bound."""
-    now = history[-1].kl
-    if now <= bounds.kl:
+    if now.kl <= bounds.kl:
         return None
     return (
-        f"The policy has left its reference: KL {now:.1f} nats a response, the bound is"
+        f"The policy has left its reference: KL {now.kl:.1f} nats a response, the bound is"
         f" {bounds.kl:g}. What it writes now is far from what it wrote at the start."
     )
 
 
-def length_growing(history: Sequence[Observation], bounds: AlarmBounds) -> str | None:
+def length_growing(start: Observation, now: Observation, bounds: AlarmBounds) -> str | None:
     """Length exploding."""
-    start, now = history[0].length, history[-1].length
-    if now <= bounds.longer * start:
+    if now.length <= bounds.longer * start.length:
         return None
     return (
-        f"Responses are growing: {now:.0f} tokens on average, {start:.0f} at the start."
-        " The score may be paying for length."
+        f"Responses are growing: {now.length:.0f} tokens on average, {start.length:.0f} at the"
+        " start. The score may be paying for length."
     )
 
 
-def length_shrinking(history: Sequence[Observation], bounds: AlarmBounds) -> str | None:
+def length_shrinking(start: Observation, now: Observation, bounds: AlarmBounds) -> str | None:
     """Length collapsing."""
-    start, now = history[0].length, history[-1].length
-    if now >= bounds.shorter * start:
+    if now.length >= bounds.shorter * start.length:
         return None
     return (
-        f"Responses are shrinking: {now:.1f} tokens on average, {start:.1f} at the start."
-        " The score may be paying for saying nothing."
+        f"Responses are shrinking: {now.length:.1f} tokens on average, {start.length:.1f} at the"
+        " start. The score may be paying for saying nothing."
     )
 
 
-def repetition_growing(history: Sequence[Observation], bounds: AlarmBounds) -> str | None:
+def repetition_growing(start: Observation, now: Observation, bounds: AlarmBounds) -> str | None:
     """Repetition exploding."""
-    start, now = history[0].repetition, history[-1].repetition
-    if now <= start + bounds.repetition:
+    if now.repetition <= start.repetition + bounds.repetition:
         return None
     return (
-        f"Responses repeat themselves: {now:.0%} of their {NGRAM_SIZE}-grams are repeats,"
-        f" {start:.0%} at the start."
+        f"Responses repeat themselves: {now.repetition:.0%} of their {NGRAM_SIZE}-grams are"
+        f" repeats, {start.repetition:.0%} at the start."
     )
 
 
-def ends_missing(history: Sequence[Observation], bounds: AlarmBounds) -> str | None:
+def ends_missing(start: Observation, now: Observation, bounds: AlarmBounds) -> str | None:
     """Responses that no longer end."""
-    start, now = history[0].missing_eos, history[-1].missing_eos
-    if now <= start + bounds.missing_eos:
-        return None
-    return f"Responses no longer end: {now:.0%} have no end (EOS token), {start:.0%} at the start."
-
-
-def responses_identical(history: Sequence[Observation], bounds: AlarmBounds) -> str | None:
-    """Distribution collapse: the same response to everything."""
-    start, now = history[0].distinct, history[-1].distinct
-    if now >= bounds.distinct * start:
+    if now.missing_eos <= start.missing_eos + bounds.missing_eos:
         return None
     return (
-        f"The policy says the same to every prompt: {now:.0%} of the responses differ,"
-        f" {start:.0%} at the start."
+        f"Responses no longer end: {now.missing_eos:.0%} have no end (EOS token),"
+        f" {start.missing_eos:.0%} at the start."
     )
+
+
+def responses_identical(start: Observation, now: Observation, bounds: AlarmBounds) -> str | None:
+    """Distribution collapse: the same response to everything."""
+    if now.distinct >= bounds.distinct * start.distinct:
+        return None
+    return (
+        f"The policy says the same to every prompt: {now.distinct:.0%} of the responses differ,"
+        f" {start.distinct:.0%} at the start."
+    )
+
+
+ALARMS: tuple[Callable[[Observation, Observation, AlarmBounds], str | None], ...] = (
+    kl_too_high,
+    length_growing,
+    length_shrinking,
+    repetition_growing,
+    ends_missing,
+    responses_identical,
+)
 
 
 def reward_hacking(history: Sequence[Observation], bounds: AlarmBounds) -> str | None:
-    """Over-optimization: the score rises while the second reward falls from its best."""
+    """Over-optimization: the score rises while the second reward falls from its best.
+
+    history: all observations, the last being the newest.
+    """
     window, unit = bounds.window, history[0].second_spread
     if len(history) < 2 * window or history[-1].second_score is None or unit == 0:
         return None
@@ -233,17 +259,6 @@ def reward_hacking(history: Sequence[Observation], bounds: AlarmBounds) -> str |
         f" {scores[best]:.2f} to {scores[-1]:.2f} while the second reward fell from"
         f" {second[best]:.2f} to {second[-1]:.2f}."
     )
-
-
-ALARMS: tuple[Callable[[Sequence[Observation], AlarmBounds], str | None], ...] = (
-    kl_too_high,
-    length_growing,
-    length_shrinking,
-    repetition_growing,
-    ends_missing,
-    responses_identical,
-    reward_hacking,
-)
 
 
 _EARLIER_NAMES = {"unended": "missing_eos"}
@@ -290,6 +305,17 @@ def rollout_warnings(
 def _windows(values: Sequence[float], size: int) -> list[float]:
     """Moving average over `size` values."""
     return [_mean(values[i : i + size]) for i in range(len(values) - size + 1)]
+
+
+def _average(observations: Sequence[Observation]) -> Observation:
+    """Means of what the alarms compare."""
+    return replace(
+        observations[-1],
+        **{
+            name: _mean([getattr(o, name) for o in observations])
+            for name in ("kl", "length", "repetition", "missing_eos", "distinct")
+        },
+    )
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -126,7 +126,9 @@ class OnPolicyTrainer(ABC):
         """What was trained, before the last update without an alarm."""
         self.kl = self._kl_controller()
         self._start_kl_coef = self.kl.coef
-        self.monitors = Monitors(bounds or AlarmBounds(kl=settings.max_kl))
+        self.monitors = Monitors(
+            bounds or AlarmBounds(kl=settings.max_kl), settings.responses_per_update
+        )
         self.scale = self._score_scale()
         self.budget = TokenBudget(settings.micro_tokens)
         self._warned: set[str] = set()

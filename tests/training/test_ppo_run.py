@@ -121,10 +121,14 @@ def test_a_stopped_run_keeps_what_it_was_and_is_not_run_again(
     """An alarm from the second update on: `best` is the start, which all commands take."""
     out = tmp_path / "ppo"
 
-    def alarm(history: Any, bounds: Any) -> str | None:
-        return "All is lost." if len(history) > 1 else None
+    seen: list[Any] = []
+
+    def alarm(start: Any, now: Any, bounds: Any) -> str | None:
+        seen.append(now)
+        return "All is lost." if len(seen) > 1 else None
 
     monkeypatch.setattr("cai.training.monitors.ALARMS", (alarm,))
+    monkeypatch.setattr("cai.training.monitors.FEWEST", 1)  # each update counts by itself
     with pytest.raises(TrainingError, match="from before the alarm are in"):
         train(PpoConfig(**SMALL | {"updates": 9}), [data], out)
     record = read_run(out)
