@@ -130,7 +130,7 @@ def test_one_server_a_folder_and_none_in_a_builds(
         "guard", "serve", "--model", f"scripted:{tmp_path / 'script.yaml'}", "--port", 0,
         "--out", tmp_path / "builds" / "demo", exit_code=2,
     )  # fmt: skip
-    assert "is the folder of a build" in capsys.readouterr().err
+    assert "holds a build or documents" in capsys.readouterr().err
 
 
 def test_a_key_from_the_environment(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ class RetrainingConfig:
         " --constitution.",
     )
     eval_options: str = option("", "More options of `cai eval`, as one text.")
-    seeds: int = option(1, "Train this many times, with the seeds 0, 1, …", least=1)
+    seeds: int = option(1, "Train this many times: with the seeds 0, 1 and so on.", least=1)
 
     def __post_init__(self) -> None:
         for item in dataclasses.fields(self):
