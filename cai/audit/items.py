@@ -174,6 +174,8 @@ def comparison_item(comparison: Comparison) -> AuditItem:
 def rollout_item(row: Mapping[str, Any]) -> AuditItem:
     """A row of `rollouts.jsonl`: a response with its score, what that is made of, and its KL.
 
+    Of RLOO also the advantage: its reward over that of the prompt's other responses.
+
     Raises `KeyError`, `TypeError` or `ValueError` where a value is missing or of another kind.
     """
     second = "check" if "check" in row else "second_reward"  # its name before 0.2
@@ -192,6 +194,8 @@ def rollout_item(row: Mapping[str, Any]) -> AuditItem:
         "kl": kl,
         "second_reward": None if row.get(second) is None else _finite(row, second),
     }
+    if "advantage" in row:
+        values["advantage"] = _finite(row, "advantage")
     parts = [_part_values(part) for part in row.get("parts", ())]
     if parts:
         values["parts"] = parts

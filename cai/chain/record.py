@@ -55,7 +55,9 @@ class ChainRecord:
         if other:
             raise UsageError(
                 f"{folder} holds another {cls.WHAT}: "
-                + "; ".join(f"{flag(n)} {before.get(n)} there, {settings[n]} here" for n in other),
+                + "; ".join(
+                    f"{_said(n, before.get(n))} there, {_said(n, settings[n])} here" for n in other
+                ),
                 hint=f"Choose another --out, or give the settings of that {cls.WHAT}.",
             )
         return record
@@ -102,3 +104,10 @@ class ChainRecord:
     @classmethod
     def _names(cls) -> list[str]:
         return [item.name for item in fields(cls) if item.name != "folder"]
+
+
+def _said(name: str, value: Any) -> str:
+    """A setting, as an option is written."""
+    if value is True:
+        return flag(name)
+    return f"{flag(name)} {value}" if value else f"no {flag(name)}"

@@ -19,6 +19,7 @@ import click
 from click.core import ParameterSource
 
 from cai.cli.ablate_train_text import print_effects
+from cai.cli.chained_options import require_options
 from cai.cli.live import duration
 from cai.cli.output import counted, print_json
 from cai.errors import UsageError
@@ -51,6 +52,7 @@ def run(
     from cai.authoring.retraining.record import AblationRecord
     from cai.authoring.retraining.run import data_folder, retrain
     from cai.chain.step import run_command
+    from cai.cli import train
 
     fit = [ablation.principle for ablation in found if not ablation.unfit]
     if not fit:
@@ -58,12 +60,21 @@ def run(
         raise UsageError(f"no principle can be left out: {reasons}")
     base = _base(config, built)
     record = AblationRecord.open(out, config, built, fit, base)
+    method = str(config.train)
+    require_options(
+        "train_options", config.words("train_options"), train.command.commands[method],
+        f"train {method}",
+    )  # fmt: skip
     _require_evaluation(config, out)
     if any(ablation.steps for ablation in found):
         making = _making(run_dir, fit)
         if dry_run:
             click.echo(f"cai {shlex.join(making)}")
-            click.echo("The trainings depend on the data that this makes.")
+            click.echo(
+                f"Then, for each seed: a training on all the data, one without each of"
+                f" {counted(len(fit), 'principle')}, at most as many controls, and an evaluation."
+                " Their commands and their time depend on the data that the command above makes."
+            )
             return
         _make_data(making, out, place, built, fit, quiet=quiet)
     if dry_run:

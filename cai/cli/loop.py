@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cai.cli.chained_options import require_options
 from cai.cli.config_options import config_options
 from cai.cli.defaults import PROMPTS_DEFAULT, choose_prompts, constitution_option
 from cai.cli.output import counted, json_option, print_json, print_table, warn
@@ -58,6 +59,7 @@ def command(
 
     suites = options.pop("suite")
     config = LoopConfig(**options, suite="\n".join(suites) or None)
+    _require_options(config)
     file = choose_prompts(prompts)
     divided = divide(file, config)  # which says so where there is no such file
     record = LoopRecord.open(out, config, load_constitution(constitution), file)
@@ -80,6 +82,19 @@ def command(
         print_json({"folder": str(out), **record.values})
     elif not quiet:
         _print(record, config)
+
+
+def _require_options(config: LoopConfig) -> None:
+    """Raise `UsageError` for options that a step would refuse, perhaps after hours."""
+    from cai.cli import build_data, eval, train
+
+    stage = train.command.commands[config.method]
+    for name, step, path in (
+        ("build_options", build_data.command, "build-data"),
+        ("train_options", stage, f"train {config.method}"),
+        ("eval_options", eval.command, "eval"),
+    ):
+        require_options(name, config.words(name), step, path)
 
 
 def _heading(number: int, rounds: int, step: Step) -> None:

@@ -35,8 +35,8 @@ class LoopRecord(ChainRecord):
     ) -> LoopRecord:
         """The record in a folder, or a new one.
 
-        A loop may go on with other `patience`, and with more `rounds` where all have the same
-        prompts; else the prompts would be divided anew.
+        A loop may go on with other `patience`, without `judge_gate`, and with more `rounds` where
+        all have the same prompts; else the prompts would be divided anew.
 
         Raises as `resume` does.
         """
@@ -45,5 +45,5 @@ class LoopRecord(ChainRecord):
             "constitution": rules.digest,
             "prompts": file_digest(prompts),
         }
-        free = ("patience", "rounds") if config.reuse_prompts else ("patience",)
+        free = ("patience", "judge_gate", *(("rounds",) if config.reuse_prompts else ()))
         return cls.resume(folder, settings, free)

@@ -66,8 +66,11 @@ def _run(step: Step, number: int, command: Runner) -> str:
             return f"its training stopped itself: {run['results']['stopped']}"
     if code:
         gated = "--judge-gate" in step.arguments and code == ModelError.exit_code
-        hint = "A judge that was refused: another --judge, or --no-judge-gate." if gated else ""
-        raise StepFailedError(name, code, hint)
+        hint = (
+            "If the judge was refused: --no-judge-gate goes on; another --judge is another loop, in"
+            " another --out."
+        )
+        raise StepFailedError(name, code, hint if gated else "")
     return ""
 
 

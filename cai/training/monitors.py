@@ -274,7 +274,13 @@ def rollout_warnings(
     second_reward_is_constant: as of `Monitors`.
     """
     several = config.responses_per_update > 1
-    if several and is_rounding(metrics["score_spread"], abs(metrics["score"])):
+    if metrics.get("taught") == 0:
+        yield (
+            "untaught",
+            "Nothing is taught about any response of an update (`taught` 0): the critic found no"
+            " problem in them.",
+        )
+    elif several and is_rounding(metrics["score_spread"], abs(metrics["score"])):
         score = f"{metrics['score']:g}"
         yield (
             "flat",

@@ -112,12 +112,19 @@ class RlTrainer(OnPolicyTrainer):
         groups = self.minibatches(len(responses), epoch=0)
         rollout = self.evaluate_rollout(responses, self.scale(scores, responses), groups)
         noise = self._start_noise(responses, rollout) if self.step == 0 else {}
-        metrics = self.watch(responses, rollout, scores, parts) | noise
+        details = self.details(responses, rollout, parts)
+        metrics = self.watch(responses, rollout, scores, parts, details) | noise
         if self.stopped is None:
             metrics |= self.learn(responses, rollout, parts)
             self.kl.update(metrics["kl"])
         self.step += 1
         return metrics
+
+    def details(
+        self, responses: Sequence[Response], rollout: Rollout, parts: Sequence[ScorePart]
+    ) -> Sequence[Mapping[str, Any]] | None:
+        """What `rollouts.jsonl` says of each response besides; None for nothing."""
+        return None
 
     @abstractmethod
     def learn(

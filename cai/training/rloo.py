@@ -87,14 +87,18 @@ class RlooTrainer(RlTrainer):
         draws = [(prompt, epoch * k + i) for prompt, epoch in prompts for i in range(k)]
         return self.sampler.respond(draws, self.step)
 
+    def details(
+        self, responses: Sequence[Response], rollout: Rollout, parts: Sequence[ScorePart]
+    ) -> list[dict[str, float]]:
+        """As in `RlTrainer`: each advantage, which says whether a response becomes likelier."""
+        advantages = self._advantages(*self._rewards(rollout), responses, parts)
+        return [{"advantage": a} for a in advantages.flatten().tolist()]
+
     def learn(
         self, responses: Sequence[Response], rollout: Rollout, parts: Sequence[ScorePart]
     ) -> dict[str, float]:
         """As in `RlTrainer`: an advantage for every response, then the clipped loss."""
-        k = self.settings.responses_per_prompt
-        by_group = _without_rounding(rollout.scores.tolist(), k)
-        scores = rollout.scores.new_tensor(by_group).view(-1, k)
-        penalty = self.kl.coef * rollout.kl.view(-1, k)
+        scores, penalty = self._rewards(rollout)
         advantages = self._advantages(scores, penalty, responses, parts).flatten()
         learned = [i for i, a in enumerate(advantages.tolist()) if a != 0.0 or self._kl_in_loss]
         compared = ComparedResponses(responses, rollout, advantages, frozenset(learned))
@@ -104,6 +108,13 @@ class RlooTrainer(RlTrainer):
             "equal_groups": (scores == scores[:, :1]).all(dim=1).float().mean().item(),
             "skipped": 1 - len(learned) / len(responses),
         }
+
+    def _rewards(self, rollout: Rollout) -> tuple[Tensor, Tensor]:
+        """Scores without rounding, and KL penalties: [P, k] each."""
+        k = self.settings.responses_per_prompt
+        by_group = _without_rounding(rollout.scores.tolist(), k)
+        scores = rollout.scores.new_tensor(by_group).view(-1, k)
+        return scores, self.kl.coef * rollout.kl.view(-1, k)
 
     def _advantages(
         self,

@@ -19,7 +19,7 @@ from cai.cli.main import main
 from cai.constitution.load import load_constitution
 from cai.data.split import family
 from cai.data.training_run import FORMAT as TRAINING
-from cai.errors import DataError, Interrupted, UsageError
+from cai.errors import DataError, Interrupted, ModelError, UsageError
 from cai.rounds.config import LoopConfig
 from cai.rounds.measure import RoundMeasure, best_round, reason_to_stop, round_measure
 from cai.rounds.prompts import divide
@@ -223,7 +223,7 @@ def test_other_settings_are_another_loop_but_more_rounds_are_not(
     out = tmp_path / "loop"
     commands = Commands(out, [BETTER] * 3)
     loop(out, prompts, commands, reuse_prompts=True, rounds=1)
-    with pytest.raises(UsageError, match=r"another loop: --judge None there, J here"):
+    with pytest.raises(UsageError, match=r"another loop: no --judge there, --judge J here"):
         loop(out, prompts, commands, reuse_prompts=True, judge="J")
     assert loop(out, prompts, commands, reuse_prompts=True, rounds=2).best == 2
     assert commands.folders.count("data-1") == 1
@@ -231,13 +231,54 @@ def test_other_settings_are_another_loop_but_more_rounds_are_not(
         loop(out, prompts, commands, load_constitution("miniature"), reuse_prompts=True)
     divided = Commands(tmp_path / "divided", [BETTER] * 3)
     loop(tmp_path / "divided", prompts, divided, rounds=2)
-    with pytest.raises(UsageError, match="--rounds 2 there, 3 here"):
+    with pytest.raises(UsageError, match="--rounds 2 there, --rounds 3 here"):
         loop(tmp_path / "divided", prompts, divided, rounds=3)
     other = tmp_path / "other"
     other.mkdir()
     (other / "notes.txt").write_text("mine")
     with pytest.raises(UsageError, match="holds no loop"):
         loop(other, prompts, commands)
+
+
+def test_a_loop_whose_judge_was_refused_goes_on_without_the_gate(
+    prompts: Path, tmp_path: Path
+) -> None:
+    commands = Commands(tmp_path / "loop", [BETTER] * 3)
+    commands.codes["data-1"] = ModelError.exit_code
+    with pytest.raises(StepFailedError, match="The build step of round 1") as refused:
+        loop(tmp_path / "loop", prompts, commands)
+    assert "--no-judge-gate goes on" in refused.value.hint
+    record = loop(tmp_path / "loop", prompts, commands, judge_gate=False)
+    assert len(record.measures) == 3
+    first, again = (words for words in commands.run if "data-1" in words[words.index("--out") + 1]
+                    and words[0] == "build-data")  # fmt: skip
+    assert "--judge-gate" in first and "--judge-gate" not in again
+
+
+def test_what_a_switch_is_there_and_here(prompts: Path, tmp_path: Path) -> None:
+    commands = Commands(tmp_path / "loop", [BETTER] * 3)
+    loop(tmp_path / "loop", prompts, commands, rounds=1)
+    with pytest.raises(UsageError, match="no --reuse-prompts there, --reuse-prompts here"):
+        loop(tmp_path / "loop", prompts, commands, rounds=1, reuse_prompts=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--train-options", "--lora 3"), "--train-options: No such option '--lora'"),
+        (("--train-options", "--epochs much"), "--train-options: Invalid value for '--epochs'"),
+        (("--eval-options", "runs/x --limit 3"), "--eval-options: 'runs/x' belongs to no option"),
+        (("--build-options", "--pairs"), "--build-options: Option '--pairs' requires an argument"),
+    ],
+)
+def test_options_that_a_step_would_refuse_are_refused_before_the_first(
+    options: tuple[str, str], words: str, prompts: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    out = tmp_path / "loop"
+    cai("loop", "-p", prompts, "--rounds", 1, "--held-out", 10, *options, "-o", out, exit_code=2)
+    assert words in capsys.readouterr().err
+    assert not out.exists()
 
 
 def test_a_loop_that_ended_goes_on_with_more_patience(prompts: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -216,6 +217,15 @@ def test_a_run_goes_on_bit_for_bit_and_every_rollout_is_explained(
         assert [part["principle"] for part in row["parts"]] == IDS
         total = sum(part["value"] * part["weight"] for part in row["parts"])
         assert total == pytest.approx(row["score"])
+    if kind is RlooConfig:
+        first = [r for r in rows(tmp_path / "straight" / "rollouts.jsonl") if r["update"] == 1]
+        for name in {row["prompt_id"] for row in first}:  # the KL is 0 in the first update
+            group = [row for row in first if row["prompt_id"] == name]
+            assert len(group) == 4
+            assert sum(row["advantage"] for row in group) == pytest.approx(0, abs=1e-5)
+            for a, b in combinations(group, 2):
+                if a["ended"] == b["ended"] and abs(a["score"] - b["score"]) > 1e-3:
+                    assert (a["advantage"] > b["advantage"]) == (a["score"] > b["score"])
     metrics = read_metrics(tmp_path / "straight")
     assert all(f"score/{name}" in line for line in metrics for name in IDS)
     audited = RolloutRun(tmp_path / "straight")

@@ -202,6 +202,8 @@ def test_a_second_reward_without_a_spread_is_told() -> None:
     warnings = dict(rollout_warnings(config, figures, second_reward_is_constant=True))
     assert list(warnings) == ["blind"] and "the value 2" in warnings["blind"]
     assert list(dict(rollout_warnings(config, figures | {"distinct": 0.25}, False))) == ["same"]
+    untaught = figures | {"taught": 0.0, "score": 0.0, "score_spread": 0.0}
+    assert list(dict(rollout_warnings(config, untaught, False))) == ["untaught"]
     assert list(dict(rollout_warnings(config, figures | {"distinct": 0.5}, False))) == []
 
 

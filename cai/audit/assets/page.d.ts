@@ -342,6 +342,8 @@ interface RolloutItem extends RunItemValues {
   update: number;
   response: GeneratedText;
   score: number;
+  /** Of RLOO: the reward over that of the prompt's other responses. */
+  advantage?: number;
   parts?: ScorePartValues[];
   /** What the teacher read, in distillation. */
   lesson?: { principle: string; critique: string; found: boolean; taught: boolean };

@@ -1,0 +1,33 @@
+"""Options that a chain of commands hands on to one of them, checked before its first step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from cai.errors import UsageError
+from cai.options import flag
+
+
+def require_options(name: str, words: Sequence[str], command: click.Command, path: str) -> None:
+    """Raise `UsageError` for options that a command does not have, or of another kind.
+
+    name: of the setting that has them. path: of the command, such as `train dpo`.
+    """
+    context = click.Context(command, info_name=f"cai {path}")
+    problem = ""
+    try:
+        values, rest, given = command.make_parser(context).parse_args(list(words))
+        for parameter in given:
+            value = values[str(parameter.name)]
+            if isinstance(parameter, click.Option):
+                parameter.type_cast_value(context, value)
+            elif isinstance(value, str | tuple):  # else none was given
+                rest += [value] if isinstance(value, str) else value
+        if rest:
+            problem = f"{rest[0]!r} belongs to no option"
+    except click.UsageError as error:
+        problem = error.format_message()
+    if problem:
+        raise UsageError(f"{flag(name)}: {problem}", hint=f"See: cai {path} --help")
