@@ -264,14 +264,18 @@ def reward_hacking(history: Sequence[Observation], bounds: AlarmBounds) -> str |
 _EARLIER_NAMES = {"unended": "missing_eos"}
 """Names in the checkpoints of earlier versions."""
 _MANY_MISSING_EOS = 0.5  # of an update's responses
+_WIDER = 4.0  # an update's spread of scores, as a multiple of the one that they are divided by
 
 
 def rollout_warnings(
-    config: OnPolicyConfig, metrics: Mapping[str, float], second_reward_is_constant: bool
+    config: OnPolicyConfig,
+    metrics: Mapping[str, float],
+    second_reward_is_constant: bool,
+    unit: float | None = None,
 ) -> Iterator[tuple[str, str]]:
     """Warnings about an update's metrics, each with a name.
 
-    second_reward_is_constant: as of `Monitors`.
+    second_reward_is_constant: as of `Monitors`. unit: what scores are divided by, None for nothing.
     """
     several = config.responses_per_update > 1
     if metrics.get("taught") == 0:
@@ -292,6 +296,14 @@ def rollout_warnings(
             "same",
             "All responses of an update are the same text: look at rollouts.jsonl, and at the"
             " temperature.",
+        )
+    if unit and metrics["score_spread"] > _WIDER * unit:
+        yield (
+            "unit",
+            f"Scores vary {metrics['score_spread'] / unit:.0f} times as much as in the first"
+            " update, by whose spread they are normalised: rewards are that much larger beside the"
+            " KL penalty. Raise --kl-coef, begin with more --prompts-per-update, or give"
+            " --no-normalise-scores.",
         )
     if metrics["missing_eos"] > _MANY_MISSING_EOS:
         yield (

@@ -263,7 +263,7 @@ class OnPolicyTrainer(ABC):
     def warn(self, metrics: Mapping[str, float]) -> str | None:
         """As in `StageTrainer`: rewards without spread, equal responses, missing ends."""
         for name, warning in rollout_warnings(
-            self.settings, metrics, self.monitors.second_reward_is_constant
+            self.settings, metrics, self.monitors.second_reward_is_constant, self.scale.unit
         ):
             if name not in self._warned:
                 self._warned.add(name)

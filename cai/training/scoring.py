@@ -223,6 +223,11 @@ class ScoreScale:
         self.start: tuple[float, float] | None = None
         """Mean and standard deviation of the first scores: the only state."""
 
+    @property
+    def unit(self) -> float | None:
+        """What scores are divided by, once some were seen; None where they are not normalised."""
+        return self.start[1] if self.normalise and self.start else None
+
     def __call__(self, scores: Sequence[float], responses: Sequence[Response]) -> list[float]:
         """The reward of each response; scores that differ by rounding alone count as equal."""
         average = sum(scores) / len(scores)

@@ -238,6 +238,13 @@ def test_equal_scores_and_no_scale() -> None:
     assert ScoreScale(True, None, None)([5.0, 5.0], TWO) == [0.0, 0.0]
     assert len(set(ScoreScale(True, None, None)([5.0, 5.0 + 5e-7], TWO))) == 1
     assert ScoreScale(False, None, None)([5.0, -7.0], TWO) == [5.0, -7.0]
+    normalised, plain = ScoreScale(True, None, None), ScoreScale(False, None, None)
+    assert normalised.unit is None
+    for one in (normalised, plain):
+        one([5.0, -7.0], TWO)
+        one([1.0, 2.0], TWO)
+    assert normalised.unit == pytest.approx(72**0.5)  # 6² + 6², divided by one less than two
+    assert plain.unit is None
     assert spread([3.0]) == 0.0
 
 
