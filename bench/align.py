@@ -405,13 +405,16 @@ def report(
         "The same requests, answered by both; points for shares, with 95 % bootstrap intervals over"
         " requests. They know nothing of how training seeds differ, for which the seeds stand"
         " beside. Not adjusted for the number of methods. CPU seconds: of a stage's training alone,"
-        " a mean over seeds; a loop's have its builds and evaluations.",
+        " a mean over the seeds in which it was not interrupted; a loop's have its builds and"
+        " evaluations.",
         "",
         *changes(outcomes, seconds),
         "## Settings",
         "",
-        "Chosen on seed 0 by answers to other held-out requests, the reward model's by its held-out"
-        " loss; SFT's and DPO's on a smaller build. All else is the default.",
+        "PPO's were chosen on seed 0 by answers to other held-out requests, the reward model's by"
+        " its held-out loss; SFT's and DPO's on a smaller build; RLOO's among four, on seed 0, by"
+        " its scores in training. KTO's and distillation's were not searched, and PPO under the"
+        " constitution has PPO's. All else is the default.",
         "",
         *settings,
         "",
