@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 WORKERS ?= 2
+# Of the default suite, which often waits for servers, browsers and processes that were killed.
+MANY    ?= 3
 # Where tests find the packages from npm.
 export CAI_NODE := $(CURDIR)/$(VENV)/node
 NODE   := $(CAI_NODE)/node_modules/.bin
@@ -39,7 +41,7 @@ align: $(VENV)/.runtime  ## build data, train every stage on the miniature, judg
 
 test: $(VENV)/.dev       ## lint the content, then the default suite (minutes; skips what needs Chromium where there is none)
 	$(BIN)/cai lint
-	$(PYTEST) $(SHARED) -m "not slow and not peers and not real and not servers and not distributed"
+	$(PYTEST) $(SHARED) -n $(MANY) -m "not slow and not peers and not real and not servers and not distributed"
 
 test-newest:             ## the default suite on the newest release of every dependency, in .venv-newest
 	rm -rf .venv-newest

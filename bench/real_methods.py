@@ -61,11 +61,11 @@ def evaluate(options: argparse.Namespace) -> dict[str, dict[str, list[ItemAnswer
     """What each model answered to each suite."""
     folder = options.out
     suites = [word for suite in SUITES for word in ("--suite", options.files / suite)]
-    run("eval", options.model, *(folder / name for name in METHODS), *suites, "--limit",
+    run("eval", options.model, *(folder / name for name in options.methods), *suites, "--limit",
         options.limit, "--max-new-tokens", 64, "--batch-size", 32, "--seed", 0, "-q",
         "--out", folder / "eval", done=folder / "eval" / "evaluation.json")  # fmt: skip
     names = [model["name"] for model in read_evaluation(folder / "eval")["models"]]
-    titles = dict(zip(names, (BEFORE, *METHODS), strict=True))
+    titles = dict(zip(names, (BEFORE, *options.methods), strict=True))
     found: dict[str, dict[str, list[ItemAnswer]]] = {}
     for model, answer in read_answers(folder / "eval"):
         found.setdefault(titles[model], {}).setdefault(answer.suite, []).append(answer)
@@ -95,7 +95,7 @@ def tables(options: argparse.Namespace) -> Iterator[str]:
     yield "shared, one thread.\n"
     yield "| method | steps | seconds | metrics |"
     yield "|---|---|---|---|"
-    for name in METHODS:
+    for name in options.methods:
         rows = metrics(folder / name)
         told = ", ".join(filter(None, (moved(rows, metric) for metric in METRICS)))
         yield f"| {name} | {len(rows)} | {seconds(folder / name):,.0f} | {told} |"
@@ -108,7 +108,7 @@ def tables(options: argparse.Namespace) -> Iterator[str]:
     suites = list(answers[BEFORE])
     for suite in suites:
         before = {a.item: a.response for a in answers[BEFORE][suite]}
-        for name in (BEFORE, *METHODS):
+        for name in (BEFORE, *options.methods):
             some = answers[name][suite]
             unlike = sum(before[a.item] != a.response for a in some) / len(some)
             words = sum(len(a.response.split()) for a in some) / len(some)
@@ -122,7 +122,7 @@ def tables(options: argparse.Namespace) -> Iterator[str]:
     for suite in suites:
         for number in range(0, len(answers[BEFORE][suite]), options.limit // SHOWN + 1):
             yield f"**{answers[BEFORE][suite][number].messages[-1].content}**\n"
-            for name in (BEFORE, *METHODS):
+            for name in (BEFORE, *options.methods):
                 yield f"- {name}: {' '.join(answers[name][suite][number].response.split())}"
             yield ""
 
@@ -136,19 +136,24 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=200, help="to train on")
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--limit", type=int, default=24, help="items of each suite")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=[*METHODS])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--result", type=Path, default=None, help="the results file to write")
     options = parser.parse_args()
     if not (options.out / "train.jsonl").is_file():
         pairs = options.files / "hh-harmless-dev.jsonl.gz"
         split(pairs, options.out, options.pairs, 1, options.seed)
-    for name in METHODS:
+    for name in options.methods:
         train(name, options.model, options.out, options.steps, options.seed)
     command = (
         f"python bench/real_methods.py MODEL --pairs {options.pairs} --steps {options.steps}"
-        f" --limit {options.limit} --seed {options.seed}"
+        f" --limit {options.limit} --seed {options.seed} --methods {' '.join(options.methods)}"
     )
-    settings = [f"- {name}: `{' '.join(map(str, words))}`" for name, (_, words) in METHODS.items()]
+    settings = [
+        f"- {name}: `{' '.join(map(str, words))}`"
+        for name, (_, words) in METHODS.items()
+        if name in options.methods
+    ]
     lines = [f"MODEL: {Path(options.model).name}. Settings, not tuned; else the defaults:\n",
              *settings, "", *tables(options)]  # fmt: skip
     title = f"{options.steps} steps of each method on a real model"
