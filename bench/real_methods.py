@@ -118,8 +118,13 @@ def tables(options: argparse.Namespace) -> Iterator[str]:
                 f"| {suite} | {name} | {unlike:.0%} | {words:.0f} | {refused}"
                 f" | {nothing_given(some)} |"
             )
-    yield "\n## What they said\n"
-    for suite in suites:
+
+
+def said(options: argparse.Namespace) -> Iterator[str]:
+    """Some requests with all replies, to be read: not for the results file, since the requests are
+    others' data."""
+    answers = evaluate(options)
+    for suite in answers[BEFORE]:
         for number in range(0, len(answers[BEFORE][suite]), options.limit // SHOWN + 1):
             yield f"**{answers[BEFORE][suite][number].messages[-1].content}**\n"
             for name in (BEFORE, *options.methods):
@@ -158,6 +163,7 @@ def main() -> None:
              *settings, "", *tables(options)]  # fmt: skip
     title = f"{options.steps} steps of each method on a real model"
     publish(title, command, lines, options.result)
+    print("\n".join(said(options)))
 
 
 if __name__ == "__main__":
