@@ -281,9 +281,9 @@ def test_what_may_change_in_a_folder(tmp_path: Path) -> None:
     with pytest.raises(StepFailedError):
         ablation(out, commands, eval_options="--limit 3")
     ablation(out, commands)  # nothing was measured yet
-    with pytest.raises(UsageError, match="another ablation: --eval-options  there, --limit 3 here"):
+    with pytest.raises(UsageError, match="no --eval-options there, --eval-options --limit 3 here"):
         ablation(out, commands, eval_options="--limit 3")
-    with pytest.raises(UsageError, match="--train dpo there, sft here"):
+    with pytest.raises(UsageError, match="--train dpo there, --train sft here"):
         ablation(out, commands, train="sft")
 
 
