@@ -174,7 +174,7 @@ def comparison_item(comparison: Comparison) -> AuditItem:
 def rollout_item(row: Mapping[str, Any]) -> AuditItem:
     """A row of `rollouts.jsonl`: a response with its score, what that is made of, and its KL.
 
-    Of RLOO also the advantage: its reward over that of the prompt's other responses.
+    Of RLOO and GRPO also the advantage: its reward beside those of the prompt's other responses.
 
     Raises `KeyError`, `TypeError` or `ValueError` where a value is missing or of another kind.
     """

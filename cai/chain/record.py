@@ -110,4 +110,5 @@ def _said(name: str, value: Any) -> str:
     """A setting, as an option is written."""
     if value is True:
         return flag(name)
-    return f"{flag(name)} {value}" if value else f"no {flag(name)}"
+    unset = value is None or value is False or value == ""
+    return f"no {flag(name)}" if unset else f"{flag(name)} {value}"

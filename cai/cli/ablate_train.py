@@ -52,7 +52,6 @@ def run(
     from cai.authoring.retraining.record import AblationRecord
     from cai.authoring.retraining.run import data_folder, retrain
     from cai.chain.step import run_command
-    from cai.cli import train
 
     fit = [ablation.principle for ablation in found if not ablation.unfit]
     if not fit:
@@ -60,11 +59,7 @@ def run(
         raise UsageError(f"no principle can be left out: {reasons}")
     base = _base(config, built)
     record = AblationRecord.open(out, config, built, fit, base)
-    method = str(config.train)
-    require_options(
-        "train_options", config.words("train_options"), train.command.commands[method],
-        f"train {method}",
-    )  # fmt: skip
+    require_options("train_options", config.words("train_options"), f"train {config.train}")
     _require_evaluation(config, out)
     if any(ablation.steps for ablation in found):
         making = _making(run_dir, fit)

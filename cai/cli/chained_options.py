@@ -10,12 +10,20 @@ from cai.errors import UsageError
 from cai.options import flag
 
 
-def require_options(name: str, words: Sequence[str], command: click.Command, path: str) -> None:
+def require_options(name: str, words: Sequence[str], path: str) -> None:
     """Raise `UsageError` for options that a command does not have, or of another kind.
 
     name: of the setting that has them. path: of the command, such as `train dpo`.
     """
-    context = click.Context(command, info_name=f"cai {path}")
+    from cai.cli.main import cli  # which imports a command's module when it is asked for
+
+    context = click.Context(cli, info_name="cai")
+    command: click.Command = cli
+    for part in path.split():
+        assert isinstance(command, click.Group)
+        found = command.get_command(context, part)
+        assert found is not None, path
+        command, context = found, click.Context(found, context, part)
     problem = ""
     try:
         values, rest, given = command.make_parser(context).parse_args(list(words))

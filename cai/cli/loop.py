@@ -86,15 +86,12 @@ def command(
 
 def _require_options(config: LoopConfig) -> None:
     """Raise `UsageError` for options that a step would refuse, perhaps after hours."""
-    from cai.cli import build_data, eval, train
-
-    stage = train.command.commands[config.method]
-    for name, step, path in (
-        ("build_options", build_data.command, "build-data"),
-        ("train_options", stage, f"train {config.method}"),
-        ("eval_options", eval.command, "eval"),
+    for name, path in (
+        ("build_options", "build-data"),
+        ("train_options", f"train {config.method}"),
+        ("eval_options", "eval"),
     ):
-        require_options(name, config.words(name), step, path)
+        require_options(name, config.words(name), path)
 
 
 def _heading(number: int, rounds: int, step: Step) -> None:

@@ -255,11 +255,19 @@ def test_a_loop_whose_judge_was_refused_goes_on_without_the_gate(
     assert "--judge-gate" in first and "--judge-gate" not in again
 
 
+def test_options_that_all_commands_have_are_taken(prompts: Path, tmp_path: Path) -> None:
+    words = ("--train-options", "--verbose --epochs 2", "--eval-options", "--verbose -q")
+    cai("loop", "-p", prompts, "--rounds", 1, "--held-out", 10, *words, "--dry-run",
+        "-o", tmp_path / "loop")  # fmt: skip
+
+
 def test_what_a_switch_is_there_and_here(prompts: Path, tmp_path: Path) -> None:
     commands = Commands(tmp_path / "loop", [BETTER] * 3)
     loop(tmp_path / "loop", prompts, commands, rounds=1)
     with pytest.raises(UsageError, match="no --reuse-prompts there, --reuse-prompts here"):
         loop(tmp_path / "loop", prompts, commands, rounds=1, reuse_prompts=True)
+    with pytest.raises(UsageError, match="--seed 0 there, --seed 1 here"):
+        loop(tmp_path / "loop", prompts, commands, rounds=1, seed=1)
 
 
 @pytest.mark.parametrize(

@@ -328,7 +328,7 @@ class Reader {
       h("section", { class: "judged" }, h("h2", {}, "Score and KL"),
         h("dl", { class: "numbers" },
           pairOf("Update", item.update), pairOf("Score", item.score.toFixed(3)),
-          item.advantage === undefined ? null : pairOf("Advantage over the prompt's other responses", item.advantage.toFixed(3)),
+          item.advantage === undefined ? null : pairOf("Advantage", item.advantage.toFixed(3)),
           pairOf("KL to the reference", fixed(item.kl, 2) + " nats"),
           item.second_reward === null ? null : pairOf("Second reward", item.second_reward.toFixed(3)),
           pairOf("Ended by itself", item.response.cut ? "no" : "yes")),

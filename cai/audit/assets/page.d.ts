@@ -342,7 +342,7 @@ interface RolloutItem extends RunItemValues {
   update: number;
   response: GeneratedText;
   score: number;
-  /** Of RLOO: the reward over that of the prompt's other responses. */
+  /** Of RLOO and GRPO: the reward beside those of the prompt's other responses. */
   advantage?: number;
   parts?: ScorePartValues[];
   /** What the teacher read, in distillation. */
