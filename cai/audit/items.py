@@ -220,13 +220,15 @@ def rollout_item(row: Mapping[str, Any]) -> AuditItem:
 def _part_values(part: Mapping[str, Any]) -> dict[str, Any]:
     """A part of a rollout's score; p: of a principle, how likely the judge finds no problem."""
     value, weight = _finite(part, "value"), _finite(part, "weight")
+    mean = {"mean": _finite(part, "mean")} if "mean" in part else {}
     principle = str(part.get("principle", ""))
     return {
         "name": str(part["name"]),
         "principle": principle,
         "value": value,
+        **mean,
         "weight": weight,
-        "adds": value * weight,
+        "adds": (value - mean.get("mean", 0.0)) * weight,
         "p": probability_of(value) if principle else None,
     }
 

@@ -65,7 +65,7 @@ class ConstitutionScorer(PartedScorer):
             self._judge = self._frozen.make()
         return self._judge
 
-    def scored(self, responses: Sequence[Response]) -> Scored:
+    def scored(self, responses: Sequence[Response], calibrate: bool = False) -> Scored:
         """As in `PartedScorer`; a part's values are capped logits of "no problem".
 
         Raises `TrainingError` for a response that the judge can't read, and what a judge raises.
@@ -83,7 +83,7 @@ class ConstitutionScorer(PartedScorer):
             )
             for number, member in enumerate(self.members)
         ]
-        return self.sum(parts)
+        return self.sum(parts, calibrate)
 
     def room(self, prompt: Prompt) -> int | None:
         """Tokens that the judge has left for a response; None where its context is unknown here."""

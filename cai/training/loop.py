@@ -228,11 +228,14 @@ class Loop:
             return
         require_finite(metrics, f"of the held-out set, after step {trainer.step},")
         self.report(StepReport(trainer.step, trainer.steps, metrics, 0.0, 0.0, held_out=True))
-        sign = 1 if trainer.higher_is_better else -1
-        if sign * metrics[trainer.best_metric] > sign * self.best.get(
-            trainer.best_metric, -sign * math.inf
-        ):
-            self._keep_best({"step": trainer.step, **metrics}, trainer.parameters)
+        if not self.best.get("comparable") or self._better(metrics):
+            best = {"step": trainer.step, "comparable": trainer.comparable, **metrics}
+            self._keep_best(best, trainer.parameters)
+
+    def _better(self, metrics: Mapping[str, float]) -> bool:
+        """Whether an evaluation is better than the best so far."""
+        sign, name = (1 if self.trainer.higher_is_better else -1), self.trainer.best_metric
+        return sign * metrics[name] > sign * float(self.best[name])
 
     def _go_back(self) -> None:
         """Make the last weights from before an alarm the best ones.

@@ -53,9 +53,9 @@ class AlarmBounds:
 
     kl: nats a response. longer, shorter: mean length as a multiple of the start's. repetition,
     missing_eos: rise of these shares over the start. distinct: as a multiple of the start's share.
-    max_drop: of the second reward from its best, in standard deviations at the start. window:
-    updates over which both rewards are averaged, or more where updates are small. patience: updates
-    in a row in which an alarm must hold.
+    max_drop: of the second reward from its best, in standard deviations over the first window.
+    window: updates over which both rewards are averaged, or more where updates are small. patience:
+    updates in a row in which an alarm must hold.
     """
 
     kl: float = 30.0
@@ -147,9 +147,13 @@ class Monitors:
 
     @property
     def second_reward_is_constant(self) -> bool:
-        """Whether the second reward had no spread in the first update: a drop can't be measured."""
-        start = self._history[:1]
-        return any(o.second_score is not None and o.second_spread == 0 for o in start)
+        """Whether the second reward had no spread at the start: a drop can't be measured."""
+        start = self._history[: self.bounds.window]
+        return (
+            len(start) == self.bounds.window
+            and start[0].second_score is not None
+            and _second_std(start) == 0
+        )
 
     def state(self) -> dict[str, Any]:
         """All observations, for JSON."""
@@ -245,7 +249,7 @@ def reward_hacking(history: Sequence[Observation], bounds: AlarmBounds) -> str |
 
     history: all observations, the last being the newest.
     """
-    window, unit = bounds.window, history[0].second_spread
+    window, unit = bounds.window, _second_std(history[: bounds.window])
     if len(history) < 2 * window or history[-1].second_score is None or unit == 0:
         return None
     second = _windows([o.second_score or 0.0 for o in history], window)
@@ -300,10 +304,9 @@ def rollout_warnings(
     if unit and metrics["score_spread"] > _WIDER * unit:
         yield (
             "unit",
-            f"Scores vary {metrics['score_spread'] / unit:.0f} times as much as in the first"
-            " update, by whose spread they are normalised: rewards are that much larger beside the"
-            " KL penalty. Raise --kl-coef, begin with more --prompts-per-update, or give"
-            " --no-normalise-scores.",
+            f"Scores vary {metrics['score_spread'] / unit:.0f} times as much as at the start, by"
+            " whose spread they are normalised: rewards are that much larger beside the KL penalty."
+            " Raise --kl-coef, or give --no-normalise-scores.",
         )
     if metrics["missing_eos"] > _MANY_MISSING_EOS:
         yield (
@@ -314,7 +317,7 @@ def rollout_warnings(
     if second_reward_is_constant and several:
         yield (
             "blind",
-            f"--second-reward gave all responses of the first update the value"
+            "--second-reward gives all responses of an update the same value, in the last"
             f" {metrics['second_reward']:g}: it has no spread to measure a fall in, so it can't"
             " stop the run.",
         )
@@ -323,6 +326,11 @@ def rollout_warnings(
 def _windows(values: Sequence[float], size: int) -> list[float]:
     """Moving average over `size` values."""
     return [_mean(values[i : i + size]) for i in range(len(values) - size + 1)]
+
+
+def _second_std(observations: Sequence[Observation]) -> float:
+    """Standard deviation of the second reward within an update, pooled over updates."""
+    return math.sqrt(_mean([o.second_spread**2 for o in observations]))
 
 
 def _average(observations: Sequence[Observation]) -> Observation:

@@ -49,7 +49,7 @@ from cai.training.rollout import (
     rollout_rows,
 )
 from cai.training.samplers import LocalSampler, ResponseSampler
-from cai.training.score_parts import Scored, ScorePart, part_means
+from cai.training.score_parts import Scored, ScorePart, StartScores, part_means
 from cai.training.scoring import Scorer, ScoreScale, scored
 from cai.training.served_sampler import ServedSampler, require_agreement
 from cai.training.sharding import whole
@@ -200,6 +200,11 @@ class OnPolicyTrainer(ABC):
         return self.step >= self.steps or self.stopped is not None
 
     @property
+    def comparable(self) -> bool:
+        """As in `Trainer`."""
+        return True
+
+    @property
     def parameters(self) -> Mapping[str, nn.Parameter]:
         """As in `Trainer`: the policy's and the value head's."""
         return self.optimizer.parameters
@@ -293,7 +298,7 @@ class OnPolicyTrainer(ABC):
             "step": self.step,
             "stopped": self.stopped,
             "kl_coef": self.kl.coef,
-            "start_scores": self.scale.start,
+            "score_start": self.scale.start.state(),
             "micro_tokens": self.budget.tokens,
             "monitors": self.monitors.state(),
             "last_good": good.step if good else None,
@@ -304,8 +309,7 @@ class OnPolicyTrainer(ABC):
         self.optimizer.restore(tensors)
         self.step, self.stopped = state["step"], state["stopped"]
         self.kl.coef = state["kl_coef"]
-        start = state["start_scores"]
-        self.scale.start = None if start is None else (start[0], start[1])
+        self.scale.start = StartScores(**state["score_start"])
         self.budget.tokens = min(self.budget.tokens, state["micro_tokens"])
         self.monitors.load_state(state["monitors"])
         if state["last_good"] is not None:
@@ -328,9 +332,12 @@ class OnPolicyTrainer(ABC):
         prompts = draw_prompts(self.prompts, s.prompts_per_update, s.seed, self.step)
         return self.sampler.respond(prompts, self.step)
 
-    def score(self, responses: Sequence[Response]) -> Scored:
-        """The scores of responses, and what each part of the reward adds to them."""
-        return scored(self.scorer, responses)
+    def score(self, responses: Sequence[Response], calibrate: bool = False) -> Scored:
+        """The scores of responses, and what each part of the reward adds to them.
+
+        calibrate: as of `PartedScorer.scored`.
+        """
+        return scored(self.scorer, responses, calibrate)
 
     @torch.no_grad()
     def evaluate_rollout(
@@ -406,7 +413,11 @@ class OnPolicyTrainer(ABC):
         """
         sampler_metrics = self._sampler_metrics(responses, rollout)
         kl = rollout.kl.tolist()
-        second = None if self.second_scorer is None else self.second_scorer(responses)
+        second = (
+            scored(self.second_scorer, responses, calibrate=True).scores
+            if self.second_scorer is not None
+            else None
+        )
         observation = observe(responses, sum(kl) / len(kl), scores, second)
         self.stopped = self.monitors.watch(observation)
         if self.monitors.no_alarm:

@@ -5,7 +5,7 @@ Ziegler et al. 2019 and Ouyang et al. 2022 use it on language models).
 
 Where this departs from them: the value head stands on the policy's own trunk, so that one base
 serves policy, critic, reward model and reference; scores are normalised to mean 0 and variance 1 by
-the start policy's own scores, so that `kl_coef` means the same for every reward; there is no
+those at the start of training, so that `kl_coef` means the same for every reward; there is no
 dropout, in sampling or in training; and the run is monitored (`cai.training.monitors`).
 """
 

@@ -1,6 +1,6 @@
 """Training on a reward: what PPO and RLOO share.
 
-The reward of a response is its score, on the scale of the first rollout's, less a KL penalty for
+The reward of a response is its score, on the scale of those at the start, less a KL penalty for
 leaving the reference model (Ziegler et al. 2019, arXiv 1909.08593, equation 2). An update is one
 rollout and a few passes over it; what a policy learns from it is the business of a method, such as
 `cai.training.ppo`.
@@ -29,7 +29,7 @@ from cai.training.policy import load_policy
 from cai.training.prompts import load_prompts
 from cai.training.rewards import build_reward, require_reward
 from cai.training.rollout import Response, Rollout
-from cai.training.score_parts import ScorePart, WeightedSum
+from cai.training.score_parts import ScorePart, StartScores, WeightedSum
 from cai.training.scoring import PartedScorer, Scorer, ScoreScale, all_scorers
 from cai.training.served_sampler import connect_sampler
 from cai.training.trainer import floats, require_finite
@@ -106,7 +106,8 @@ class RlTrainer(OnPolicyTrainer):
         if self.stopped is not None:
             raise TrainingError(self.stopped)
         responses = self.sample_responses()
-        scores, parts = self.score(responses)
+        scores, parts = self.score(responses, calibrate=True)
+        self.scale.calibrate(scores)
         # In the groups in which the first epoch learns, so that a policy that has not moved has a
         # ratio of exactly 1 in half precision too, where shapes decide how a number is rounded.
         groups = self.minibatches(len(responses), epoch=0)
@@ -216,15 +217,21 @@ class RlTrainer(OnPolicyTrainer):
         )
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """As in `Trainer`: also the standard deviations of a reward's parts."""
+        """As in `Trainer`: also the units of a reward's parts."""
         tensors, state = super().state()
-        return tensors, {**state, "units": [part.stds for part in self._sums()]}
+        parts = [[start.state() for start in each.start] for each in self._sums()]
+        return tensors, {**state, "part_starts": parts}
 
     def load_state(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
         """As in `Trainer`."""
         super().load_state(tensors, state)
-        for part, stds in zip(self._sums(), state["units"], strict=True):
-            part.stds = stds
+        for each, start in zip(self._sums(), state["part_starts"], strict=True):
+            each.start = [StartScores(**values) for values in start]
+
+    @property
+    def comparable(self) -> bool:
+        """As in `Trainer`: once the units of scores and of their parts are settled."""
+        return self.scale.settled and all(each.settled for each in self._sums())
 
     def _sums(self) -> list[WeightedSum]:
         return [s.sum for s in self._scorers() if isinstance(s, PartedScorer)]

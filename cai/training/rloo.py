@@ -3,7 +3,7 @@
 Several responses to each prompt are compared with one another (Ahmadian et al. 2024, arXiv
 2402.14740), so there is no value function: rollouts, KL, monitors and checkpoints are PPO's.
 
-Where this departs from the papers: scores are on the scale of the start policy's, as in PPO; a
+Where this departs from the papers: scores are on the scale of those at the start, as in PPO; a
 group whose responses all score alike has nothing to compare, is counted, and is not read again
 where no KL penalty is left to learn from it; and the run is monitored (`cai.training.monitors`).
 """

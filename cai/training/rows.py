@@ -77,6 +77,7 @@ class RowsTrainer(Generic[ExampleT]):
 
     best_metric = "loss"
     higher_is_better = False
+    comparable = True
     stopped: str | None = None
     """Why a monitor ended the run."""
     last_good: LastGoodWeights | None = None

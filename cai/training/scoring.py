@@ -23,7 +23,7 @@ from cai.text.reasoning import Reply
 from cai.training.batches import Tokens, encode_scored, score_all
 from cai.training.processes import world
 from cai.training.rollout import Response
-from cai.training.score_parts import Scored, ScorePart, WeightedSum, is_rounding, std_or_one
+from cai.training.score_parts import Scored, ScorePart, StartScores, WeightedSum, is_rounding
 from cai.types import as_dicts
 
 RewardFunction: TypeAlias = Callable[[list[list[dict[str, str]]], list[str]], Sequence[float]]
@@ -152,14 +152,20 @@ class PartedScorer(ABC):
         return self.scored(responses).scores
 
     @abstractmethod
-    def scored(self, responses: Sequence[Response]) -> Scored:
-        """The scores of responses, and what each part adds to them."""
+    def scored(self, responses: Sequence[Response], calibrate: bool = False) -> Scored:
+        """The scores of responses, and what each part adds to them.
+
+        calibrate: the responses are an update's, and count for the units of the parts.
+        """
 
 
-def scored(scorer: Scorer, responses: Sequence[Response]) -> Scored:
-    """The scores of responses by any scorer, and their parts where it has some."""
+def scored(scorer: Scorer, responses: Sequence[Response], calibrate: bool = False) -> Scored:
+    """The scores of responses by any scorer, and their parts where it has some.
+
+    calibrate: as of `PartedScorer.scored`.
+    """
     if isinstance(scorer, PartedScorer):
-        return scorer.scored(responses)
+        return scorer.scored(responses, calibrate)
     return Scored(scorer(responses), [])
 
 
@@ -182,14 +188,14 @@ class MixedScorer(PartedScorer):
         self.name = " + ".join(f"{weight:g} × {scorer.name}" for weight, scorer in self.parts)
         self.sum = WeightedSum(normalise)
 
-    def scored(self, responses: Sequence[Response]) -> Scored:
+    def scored(self, responses: Sequence[Response], calibrate: bool = False) -> Scored:
         """As in `PartedScorer`: a term that has parts of its own stands for them."""
-        inner = [scored(scorer, responses) for _, scorer in self.parts]
+        inner = [scored(scorer, responses, calibrate) for _, scorer in self.parts]
         terms = [
             ScorePart(scorer.name, some.scores, weight)
             for (weight, scorer), some in zip(self.parts, inner, strict=True)
         ]
-        scores, terms = self.sum(terms)
+        scores, terms = self.sum(terms, calibrate)
         return Scored(
             scores,
             [part for term, some in zip(terms, inner, strict=True) for part in _within(term, some)],
@@ -197,10 +203,15 @@ class MixedScorer(PartedScorer):
 
 
 def _within(term: ScorePart, inner: Scored) -> list[ScorePart]:
-    """The parts of a term as parts of the whole; the term itself where it has none."""
+    """The parts of a term as parts of the whole; the term itself where it has none.
+
+    What the term's own mean takes off is shared out by weight, so that the parts still add up.
+    """
+    weights = sum(abs(part.weight) for part in inner.parts)
     return [
         replace(
             part, name=f"{term.name}/{part.name}", weight=term.weight * part.weight,
+            mean=part.mean + term.mean * part.std * math.copysign(1 / weights, part.weight),
             std=term.std * part.std,
         )
         for part in inner.parts
@@ -210,30 +221,36 @@ def _within(term: ScorePart, inner: Scored) -> list[ScorePart]:
 class ScoreScale:
     """Turns scores into rewards: normalisation, clipping, the penalty for a missing EOS.
 
-    normalise: put scores to mean 0 and variance 1 by the first ones seen, those of the start policy
-    (Ziegler et al. 2019, section 2.1, who do so by the reward model's own gain and bias). clip:
-    bound on a normalised score; None for none. missing_eos: penalty for a response that did not
-    end, in normalised score (Huang et al. 2024, arXiv 2403.17031, "EOS trick").
+    normalise: put scores to mean 0 and variance 1 by those at the start of training, which
+    `calibrate` counts (Ziegler et al. 2019, section 2.1, who do so by the reward model's own gain
+    and bias). clip: bound on a normalised score; None for none. missing_eos: penalty for a response
+    that did not end, in normalised score (Huang et al. 2024, arXiv 2403.17031, "EOS trick").
     """
 
     def __init__(self, normalise: bool, clip: float | None, missing_eos: float | None) -> None:
         self.normalise = normalise
         self.clip = math.inf if clip is None else clip
         self.missing_eos = missing_eos or 0.0
-        self.start: tuple[float, float] | None = None
-        """Mean and standard deviation of the first scores: the only state."""
+        self.start = StartScores()
 
     @property
     def unit(self) -> float | None:
-        """What scores are divided by, once some were seen; None where they are not normalised."""
-        return self.start[1] if self.normalise and self.start else None
+        """What scores are divided by, once it is settled; None where they are not normalised."""
+        return self.start.std if self.normalise and self.start.settled else None
+
+    @property
+    def settled(self) -> bool:
+        """Whether rewards can be compared with later ones."""
+        return not self.normalise or self.start.settled
+
+    def calibrate(self, scores: Sequence[float]) -> None:
+        """Count the scores of an update for the start's, if there are too few yet."""
+        self.start.add(scores)
 
     def __call__(self, scores: Sequence[float], responses: Sequence[Response]) -> list[float]:
         """The reward of each response; scores that differ by rounding alone count as equal."""
         average = sum(scores) / len(scores)
-        if self.start is None:
-            self.start = average, std_or_one(scores)
-        mean, std = self.start if self.normalise else (0.0, 1.0)
+        mean, std = (self.start.mean, self.start.std) if self.normalise else (0.0, 1.0)
         if is_rounding(spread(scores), average):  # or PPO would scale it up: it whitens advantages
             scores = [average] * len(scores)
         return [

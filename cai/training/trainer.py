@@ -88,6 +88,10 @@ class Trainer(Protocol):
         """Whether all steps are taken, or it stopped before."""
 
     @property
+    def comparable(self) -> bool:
+        """Whether an evaluation now can be compared with later ones; else those replace it."""
+
+    @property
     def parameters(self) -> Mapping[str, nn.Parameter]:
         """The trained parameters by name."""
 

@@ -78,15 +78,17 @@ def test_rollouts() -> None:
 
 
 def test_what_a_rollout_s_score_is_made_of() -> None:
-    """value · weight each; capped at 5, a logit of 2 is 5·tanh(0.4) = 1.8997, and σ(2) = 0.8808."""
+    """(value - mean) · weight each; a capped logit of 2 is 5·tanh(0.4) = 1.8997; σ(2) = 0.88."""
     parts = [
         {"name": "kind", "principle": "kind", "value": 5 * math.tanh(0.4), "weight": 0.5},
         {"name": "sure", "principle": "sure", "value": 5.0, "weight": 0.1},
         {"name": "rewards:short", "value": -3.0, "weight": 0.25},
+        {"name": "rewards:long", "value": 7.0, "mean": 5.0, "weight": 0.25},
     ]
     item = rollout_item(ROLLOUT | {"parts": parts, "number": 2})
     assert item.id == "2.p.2" and item.principles == ("kind", "sure")
-    kind, sure, short = item.values["parts"]
+    kind, sure, short, long = item.values["parts"]
+    assert (long["adds"], long["mean"], "mean" in short) == (0.5, 5.0, False)
     assert kind["adds"] == pytest.approx(0.9499, abs=1e-4) and short["adds"] == -0.75
     assert kind["p"] == pytest.approx(0.8808, abs=1e-4)
     assert (sure["p"], short["p"], short["principle"]) == (1.0, None, "")

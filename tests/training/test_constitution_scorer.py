@@ -100,7 +100,7 @@ def test_the_parts_are_the_principles_and_add_up(base: Backbone) -> None:
     assert weights[IDS[0]] == 3 * weights[IDS[1]]
     assert found.parts[0].weight == pytest.approx(3 * found.parts[1].weight)
     for number, score in enumerate(found.scores):
-        adds = [part.factor * part.values[number] for part in found.parts]
+        adds = [part.adds(number) for part in found.parts]
         assert sum(adds) == pytest.approx(score)
         assert all(abs(part.values[number]) < 5 for part in found.parts)
 
@@ -133,34 +133,38 @@ def test_a_text_is_judged_once(base: Backbone) -> None:
 
 
 def test_each_principle_in_its_own_unit(base: Backbone) -> None:
-    """Divided by its own standard deviation in the first call, and by that ever after."""
+    """Normalised by its own mean and standard deviation in the updates so far."""
     scorer = ConstitutionScorer(RULES, base_judge(base), normalise=True)
-    first = scored(scorer, responses(base))
+    first = scored(scorer, responses(base), calibrate=True)
     assert [part.std for part in first.parts] == pytest.approx(
         [spread(part.values) for part in first.parts]
     )
+    assert [sum(map(part.adds, range(3))) for part in first.parts] == pytest.approx([0.0] * 6)
     later = scored(scorer, responses(base, TEXTS[:1]))
     assert [part.std for part in later.parts] == [part.std for part in first.parts]
     assert later.scores[0] == pytest.approx(first.scores[0])
     again = ConstitutionScorer(RULES, base_judge(base), normalise=True)
-    again.sum.stds = scorer.sum.stds
+    again.sum.start = scorer.sum.start
     assert again(responses(base, TEXTS[1:2]))[0] == pytest.approx(first.scores[1])
 
 
 def test_beside_a_function(base: Backbone) -> None:
-    """0.5 · 2 of a length in a mixed reward: the principles keep their names, below the term's."""
+    """0.5 of a length in a mixed reward: the principles keep their names, below the term's."""
     long = FunctionScorer(lambda prompts, texts: [float(len(t)) for t in texts], "long")
     constitution = ConstitutionScorer(RULES, base_judge(base))
     mixed = MixedScorer([(2.0, constitution), (0.5, long)], normalise=True)
-    found = scored(mixed, responses(base))
+    found = scored(mixed, responses(base), calibrate=True)
     assert [part.name for part in found.parts] == [*(f"miniature/{i}" for i in IDS), "long"]
     assert [part.principle_id for part in found.parts] == [*IDS, ""]
     alone = constitution(responses(base))
     lengths = [float(len(t)) for t in TEXTS]
     for number, score in enumerate(found.scores):
-        expected = 2 * alone[number] / spread(alone) + 0.5 * lengths[number] / spread(lengths)
+        expected = sum(
+            weight * (some[number] - sum(some) / 3) / spread(some)
+            for weight, some in ((2, alone), (0.5, lengths))
+        )
         assert score == pytest.approx(expected)
-        adds = [part.factor * part.values[number] for part in found.parts]
+        adds = [part.adds(number) for part in found.parts]
         assert sum(adds) == pytest.approx(score)
 
 
@@ -215,7 +219,9 @@ def test_a_run_goes_on_bit_for_bit_and_every_rollout_is_explained(
     )  # fmt: skip
     for row in rows(tmp_path / "straight" / "rollouts.jsonl"):
         assert [part["principle"] for part in row["parts"]] == IDS
-        total = sum(part["value"] * part["weight"] for part in row["parts"])
+        total = sum(
+            part["weight"] * (part["value"] - part.get("mean", 0.0)) for part in row["parts"]
+        )
         assert total == pytest.approx(row["score"])
     if kind is RlooConfig:
         first = [r for r in rows(tmp_path / "straight" / "rollouts.jsonl") if r["update"] == 1]
@@ -316,4 +322,6 @@ def test_equal_verdicts_teach_nothing(base: Backbone) -> None:
     """One text three times: no spread, so no reward but the penalty for a missing end."""
     same = responses(base, [TEXTS[1]] * 3)
     scores = ConstitutionScorer(RULES, base_judge(base))(same)
-    assert ScoreScale(True, None, 1.0)(scores, same) == [0.0] * 3
+    scale = ScoreScale(True, None, 1.0)
+    scale.calibrate(scores)
+    assert scale(scores, same) == [0.0] * 3

@@ -50,11 +50,12 @@ def loop(
     weight = nn.Parameter(torch.zeros(()))
     objective = Squares(weight)
     eval_every = changes.pop("eval_every", None)
+    kind = changes.pop("kind", RowsTrainer)
     plan = StepPlan(**{"batch_size": 4, "epochs": 2.0, "micro_tokens": 1000, "seed": 3,
                    "save_every": 3} | changes)  # fmt: skip
     updates = Optimizer({"w": weight}, Schedule("linear", 0.1, plan.steps(len(train)), 0.1))
     cpu = torch.device("cpu")
-    trainer = RowsTrainer(lambda on: None, objective, updates, train, train[:2], plan, cpu)
+    trainer = kind(lambda on: None, objective, updates, train, train[:2], plan, cpu)
     return Loop(trainer, folder, plan.save_every, cpu, tell, eval_every), objective, weight
 
 
@@ -81,6 +82,26 @@ def test_epochs_see_every_row_once(tmp_path: Path) -> None:
     assert (plan.rows(10), plan.steps(10)) == (20, 5)
     assert dataclasses.replace(plan, max_steps=2).rows(10) == 8
     assert dataclasses.replace(plan, epochs=0.5).rows(10) == 5
+
+
+class Calibrating(RowsTrainer[float]):
+    """Evaluations of the first two steps can't be compared with later ones."""
+
+    def evaluate(self) -> dict[str, float]:
+        self.comparable = self.step > 2
+        return {"loss": (0.1, 0.2, 0.9, 0.8, 0.85)[self.step - 1]}
+
+
+@pytest.mark.parametrize(
+    ("epochs", "best"), [(2.0, (4, True, 0.8)), (1.2, (3, True, 0.9)), (0.8, (2, False, 0.2))]
+)
+def test_evaluations_that_can_t_be_compared_are_replaced(
+    tmp_path: Path, epochs: float, best: tuple[int, bool, float]
+) -> None:
+    """The losses of the first two steps are the least, and kept until the third."""
+    run, _, _ = loop(tmp_path, [1.0] * 10, kind=Calibrating, eval_every=1, epochs=epochs)
+    run.run()
+    assert run.best == dict(zip(("step", "comparable", "loss"), best, strict=True))
 
 
 def test_the_pieces_of_a_batch_change_nothing(tmp_path: Path) -> None:

@@ -130,6 +130,35 @@ def test_a_score_that_rises_while_the_second_reward_falls_is_hacking() -> None:
     assert second.startswith("Reward hacking: since update ")
 
 
+def test_the_second_reward_s_unit_is_that_of_a_window() -> None:
+    """Spreads of 0, 0, 0 and 4 in the first four updates: √(16 / 4) = 2. Half of that is 1.
+
+    A fall from 9 to 8.1 is none, one to 7.9 is; by the first update's alone nothing could be told.
+    """
+    spreads = [0.0, 0.0, 0.0, 4.0, 1.0, 1.0, 1.0, 1.0, 1.0]
+    for fallen, found in ((8.1, False), (7.9, True)):
+        monitors = Monitors(AlarmBounds())
+        seconds = [9.0] * 4 + [fallen] * 5
+        told = [
+            monitors.watch(
+                replace(START, score=float(i), second_score=second, second_spread=spreads[i])
+            )
+            for i, second in enumerate(seconds)
+        ]
+        assert (told[-1] is not None) is found and not any(told[:-1])
+        assert not monitors.second_reward_is_constant
+
+
+def test_a_second_reward_without_spread_is_known_after_a_window() -> None:
+    monitors = Monitors(AlarmBounds())
+    flat = replace(START, second_score=2.0, second_spread=0.0)
+    found = []
+    for _ in range(5):
+        monitors.watch(flat)
+        found.append(monitors.second_reward_is_constant)
+    assert found == [False, False, False, True, True]
+
+
 def test_a_score_that_falls_too_is_no_hacking() -> None:
     monitors = Monitors(AlarmBounds())
     assert reasons(monitors, [(5.0 - i, 9.0 - i) for i in range(9)]) == [None] * 9

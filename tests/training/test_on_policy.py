@@ -104,7 +104,7 @@ def test_a_method_on_a_reward_adds_what_it_learns(tmp_path: Path) -> None:
     )
     metrics = run(trainer, tmp_path)
     assert isinstance(trainer.kl, AdaptiveKl) and trainer.kl.coef != 0.1
-    assert trainer.scale.normalise and trainer.scale.start is not None
+    assert trainer.scale.normalise and trainer.scale.start.count == 6 * 8
     assert {"policy_loss", "kl", "score"} <= metrics[0].keys() and "reward" in metrics[-1]
     again = Reinforce(backbone(), FunctionScorer(share_of_e, "e"), PROMPTS[:6], settings)
     assert Loop(again, tmp_path, 2, torch.device("cpu"), lambda report: None).resume()

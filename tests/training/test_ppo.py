@@ -333,20 +333,20 @@ def test_an_alarm_goes_back_to_weights_that_a_suite_monitor_passed(
 def test_held_out_prompts_are_answered_alike_every_time() -> None:
     """At the start: no KL, so the reward is the mean score in its unit; the same draws twice."""
     run = trainer(held_out=PROMPTS[:3], kl_coef=0.5, missing_eos_penalty=0.0)
-    run.update()  # which sets the unit of a score
+    run.update()  # whose scores set the unit
     with torch.no_grad():
         for parameter in run.parameters.values():
             parameter.zero_()  # an adapter of zeros is no adapter: the policy is the base again
     first, second = run.evaluate(), run.evaluate()
     assert first == second and first["kl"] == pytest.approx(0.0, abs=1e-4)
-    assert run.scale.start is not None
-    mean, one = run.scale.start
+    assert run.scale.start.count == run.settings.responses_per_update  # evaluations add none
+    mean, one = run.scale.start.mean, run.scale.start.std
     assert first["reward"] == pytest.approx((first["score"] - mean) / one, abs=1e-4)
     assert trainer().evaluate() == {}
 
 
 def test_a_mixture_goes_on_in_its_units(tmp_path: Path) -> None:
-    """What a part's spread was at the start is part of the state."""
+    """What a part's values were at the start is part of the state."""
 
     def mixed() -> MixedScorer:
         longer = FunctionScorer(lambda p, r: [float(len(x)) for x in r], "longer")

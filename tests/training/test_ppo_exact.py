@@ -81,11 +81,12 @@ class Watched:
         """Whitened advantages, returns and sums of rewards.
 
         The KL was 0 in the first update: the coefficient fell by 0.1 · 0.2 (Ziegler et al. 2019).
+        The start's scores are those of both updates.
         """
-        start = length_and_e([], [r.text for r in self.first])
-        mean = sum(start) / 6
-        unit = (sum((x - mean) ** 2 for x in start) / 5) ** 0.5
         scores = length_and_e([], [r.text for r in self.second])
+        start = [*length_and_e([], [r.text for r in self.first]), *scores]
+        mean = sum(start) / 12
+        unit = (sum((x - mean) ** 2 for x in start) / 11) ** 0.5
         rewards = [
             oracle.taught(
                 old, reference, (x - mean) / unit - (0.0 if response.ended else EOS),
@@ -149,11 +150,12 @@ def test_an_evaluation_subtracts_the_kl_penalty() -> None:
     """reward = mean of what a response is worth − kl_coef · mean KL, at the run's temperature; the
     coefficient is the one that the run began with, so that evaluations can be compared."""
     run = run_of(held_out=PROMPTS[6:], updates=3)
-    first = length_and_e([], [r.text for r in run.sample_responses()])
-    run.update()
-    run.update()
-    mean = sum(first) / 6
-    unit = (sum((x - mean) ** 2 for x in first) / 5) ** 0.5
+    start: list[float] = []
+    for _ in range(2):
+        start += length_and_e([], [r.text for r in run.sample_responses()])
+        run.update()
+    mean = sum(start) / 12
+    unit = (sum((x - mean) ** 2 for x in start) / 11) ** 0.5
     responses = generate_responses(
         run.backbone, "policy", [(prompt, 0) for prompt in run.held_out], 9, HOT, 2, -1
     )

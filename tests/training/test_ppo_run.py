@@ -200,11 +200,11 @@ def test_a_second_reward_without_a_spread_is_told() -> None:
     }
     assert dict(rollout_warnings(config, figures, second_reward_is_constant=False)) == {}
     warnings = dict(rollout_warnings(config, figures, second_reward_is_constant=True))
-    assert list(warnings) == ["blind"] and "the value 2" in warnings["blind"]
+    assert list(warnings) == ["blind"] and "the same value, in the last 2:" in warnings["blind"]
     assert list(dict(rollout_warnings(config, figures | {"distinct": 0.25}, False))) == ["same"]
     assert list(dict(rollout_warnings(config, figures, False, unit=0.26))) == []
     (told,) = dict(rollout_warnings(config, figures, False, unit=0.2)).values()
-    assert "vary 5 times as much as in the first update" in told
+    assert "vary 5 times as much as at the start" in told
     untaught = figures | {"taught": 0.0, "score": 0.0, "score_spread": 0.0}
     assert list(dict(rollout_warnings(config, untaught, False))) == ["untaught"]
     assert list(dict(rollout_warnings(config, figures | {"distinct": 0.5}, False))) == []

@@ -63,6 +63,17 @@ def unit_of(values: Sequence[float]) -> float:
     return math.sqrt(sum((x - mean) ** 2 for x in values) / (len(values) - 1))
 
 
+def normalised_sums(texts: Sequence[str], start: Sequence[str]) -> list[float]:
+    """1 · length + 0.5 · letters, each normalised by its values of the start."""
+    sums = [0.0] * len(texts)
+    for weight, measure in ((1.0, length), (0.5, letters)):
+        values = measure([], start)
+        mean, unit = sum(values) / len(values), unit_of(values)
+        for i, value in enumerate(measure([], texts)):
+            sums[i] += weight * (value - mean) / unit
+    return sums
+
+
 class SecondUpdate:
     """The second update of a run: its responses, and the gradient of every step before clipping."""
 
@@ -79,17 +90,16 @@ class SecondUpdate:
         self.responses = run.sample_responses()
         self.old = [self.logprobs("policy", r) for r in self.responses]
         self.reference = [self.logprobs(None, r) for r in self.responses]
-        units = [unit_of(length([], start)), unit_of(letters([], start))]
-        totals = [a / units[0] + 0.5 * b / units[1] for a, b in
-                  zip(length([], start), letters([], start), strict=True)]  # fmt: skip
         texts = [r.text for r in self.responses]
         parts = list(zip(length([], texts), letters([], texts), strict=True))
         self.parts = [(a, b, float(r.ended)) for (a, b), r in
                       zip(parts, self.responses, strict=True)]  # fmt: skip
+        # As both updates saw them: the first by its own values, the second by those of both.
+        totals = [*normalised_sums(start, start), *normalised_sums(texts, [*start, *texts])]
         mean, unit = sum(totals) / len(totals), unit_of(totals)
         self.scores = [
-            (a / units[0] + 0.5 * b / units[1] - mean) / unit - (0.0 if ended else EOS)
-            for a, b, ended in self.parts
+            (total - mean) / unit - (0.0 if r.ended else EOS)
+            for total, r in zip(totals[len(start) :], self.responses, strict=True)
         ]
         self.advantages = self.compared()
         self.steps: list[dict[str, Tensor]] = []
@@ -310,5 +320,5 @@ def test_a_run_goes_on_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     for row in rollouts:
         names = [part["name"] for part in row["parts"]]
         assert names == ["rewards_of_rloo:short", "rewards_of_rloo:late"]
-        total = sum(part["value"] * part["weight"] for part in row["parts"])
+        total = sum(part["weight"] * (part["value"] - part["mean"]) for part in row["parts"])
         assert total == pytest.approx(row["score"])

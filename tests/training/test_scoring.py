@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,7 +19,7 @@ from cai.models.heads import ScalarHead
 from cai.stats import spread
 from cai.training.batches import encode_tokens
 from cai.training.rollout import EncodedPrompt, Response
-from cai.training.score_parts import is_rounding
+from cai.training.score_parts import START_RESPONSES, StartScores, is_rounding
 from cai.training.scoring import (
     FunctionScorer,
     MixedScorer,
@@ -206,8 +209,8 @@ def test_a_damaged_reward_model_is_told() -> None:
 def test_a_mixture_is_the_weighted_sum() -> None:
     """As they are: 2 · (14, 3) - 0.5 · (1, 2) = (27.5, 5).
 
-    Each in its first spread: (14, 3) has the deviation 11/√2, (1, 2) has 1/√2, so
-    2√2/11 · (14, 3) - 0.5√2 · (1, 2) = √2 · (28/11 - 0.5, 6/11 - 1). Later scores keep the unit.
+    Each by its values at the start: (14, 3) has the mean 8.5 and the deviation 11/√2, so it becomes
+    (1, -1)/√2; (1, 2) becomes (-1, 1)/√2. 2 · (1, -1)/√2 - 0.5 · (-1, 1)/√2 = (2.5, -2.5)/√2.
     """
     lengths = by(lambda p, r: [len(x) for x in r])
     places = by(lambda p, r: range(1, len(r) + 1))
@@ -216,35 +219,85 @@ def test_a_mixture_is_the_weighted_sum() -> None:
     assert plain(TWO) == [27.5, 5.0]
     assert plain.name == "2 × mine:f + -0.5 × mine:f"
     mixed = MixedScorer(parts)
-    root = 2**0.5
-    assert mixed(TWO) == pytest.approx([root * (28 / 11 - 0.5), root * (6 / 11 - 1)])
-    assert mixed(TWO[:1]) == pytest.approx([root * (28 / 11 - 0.5)])
+    assert mixed(TWO) == plain(TWO)  # before any update
+    assert mixed.scored(TWO, calibrate=True).scores == pytest.approx([2.5 / 2**0.5, -2.5 / 2**0.5])
+    assert mixed(TWO[:1]) == pytest.approx([2.5 / 2**0.5])
+    parts_of_first = mixed.scored(TWO[:1]).parts
+    assert [part.adds(0) for part in parts_of_first] == pytest.approx([2**0.5, 8**-0.5])
     for bad in ([], [(float("inf"), lengths)]):
         with pytest.raises(UsageError):
             MixedScorer(bad)
 
 
-def test_scores_take_the_unit_of_the_first_ones() -> None:
-    """First (1, 3): mean 2, deviation √2. Later 4 and 2: 2 / √2 clipped to 1; 0 - 0.5 unended."""
+def test_scores_are_normalised_by_those_at_the_start() -> None:
+    """Of (1, 3): mean 2, deviation √2. Others' 4 and 2: 2/√2 clipped to 1; 0, less 0.5 unended.
+
+    Of (1, 3) and 254 times 2: mean 2, deviation √(2/255). A further update changes nothing.
+    """
     scale = ScoreScale(normalise=True, clip=1.0, missing_eos=0.5)
+    scale.calibrate([1.0, 3.0])
     assert scale([1.0, 3.0], TWO) == pytest.approx([-(0.5**0.5), 0.5**0.5 - 0.5])
     assert scale([4.0, 2.0], TWO) == pytest.approx([1.0, -0.5])
-    assert scale.start is not None
-    assert scale.start == pytest.approx((2.0, 2**0.5))
+    assert (scale.unit, scale.settled) == (None, False)
+    scale.calibrate([2.0] * 254)
+    assert scale.unit == pytest.approx((2 / 255) ** 0.5) and scale.settled
+    scale.calibrate([70.0, 80.0])
+    assert (scale.start.mean, scale.start.std) == pytest.approx((2.0, (2 / 255) ** 0.5))
+
+
+@pytest.mark.parametrize("sizes", [(300,), (100, 100, 100), (7, 255, 38), (1,) * 300])
+def test_the_start_is_that_of_all_scores_until_there_are_enough(sizes: Sequence[int]) -> None:
+    """However they come in updates, and through JSON: as numpy has it of those that count."""
+    scores = np.random.default_rng(0).normal(40.0, 3.0, 300)
+    start = StartScores()
+    for update in np.split(scores, np.cumsum(sizes)[:-1]):
+        start.add(update.tolist())
+        start = StartScores(**json.loads(json.dumps(start.state())))
+    counted = next(n for n in np.cumsum(sizes) if n >= START_RESPONSES)
+    assert start.count == counted
+    assert start.mean == pytest.approx(scores[:counted].mean())
+    assert start.std == pytest.approx(scores[:counted].std(ddof=1))
+    assert start.largest == pytest.approx(np.abs(scores[:counted]).max())
+
+
+def test_one_lucky_update_gives_no_unit() -> None:
+    """63 of 64 at 4.7 and one at 4.6 would divide by 0.0125; later spread of 0.6 rules it out."""
+    lucky, usual = [4.7] * 63 + [4.6], [4.7, 3.5] * 32
+    start = StartScores()
+    start.add(lucky)
+    assert start.std == pytest.approx(0.0125)
+    start.add(usual)
+    assert start.std == pytest.approx(spread(lucky + usual)) and start.std > 0.5
+
+
+def test_a_mixture_whose_unit_changes_stays_in_proportion() -> None:
+    """The second update's unit is 8 times the first's: its scores are of the same size all the same
+    since means are taken off too, and do not spread the start's over what only the unit did."""
+    values = iter([[4.7, 4.6] * 8, [4.7, 3.1] * 8])
+    mixed = MixedScorer([(1.0, by(lambda p, r: next(values)))])
+    scale = ScoreScale(normalise=True, clip=None, missing_eos=None)
+    responses = TWO * 8
+    for _ in range(2):
+        scores = mixed.scored(responses, calibrate=True).scores
+        scale.calibrate(scores)
+        assert 0.5 < spread(scores) < 2
+    assert 0.5 < scale.start.std < 2 and abs(scale.start.mean) < 1
 
 
 def test_equal_scores_and_no_scale() -> None:
     """No spread, or but float32's rounding: the unit stays 1. Not normalised: as they are."""
-    assert ScoreScale(True, None, None)([5.0, 5.0], TWO) == [0.0, 0.0]
-    assert len(set(ScoreScale(True, None, None)([5.0, 5.0 + 5e-7], TWO))) == 1
+    for scores in ([5.0, 5.0], [5.0, 5.0 + 5e-7]):
+        scale = ScoreScale(True, None, None)
+        scale.calibrate(scores)
+        first, second = scale(scores, TWO)
+        assert first == second == pytest.approx(0.0, abs=1e-6)
     assert ScoreScale(False, None, None)([5.0, -7.0], TWO) == [5.0, -7.0]
     normalised, plain = ScoreScale(True, None, None), ScoreScale(False, None, None)
-    assert normalised.unit is None
     for one in (normalised, plain):
-        one([5.0, -7.0], TWO)
-        one([1.0, 2.0], TWO)
-    assert normalised.unit == pytest.approx(72**0.5)  # 6² + 6², divided by one less than two
-    assert plain.unit is None
+        assert one.unit is None
+        one.calibrate([5.0, -7.0] * 128)
+    assert normalised.unit == pytest.approx(6 * (256 / 255) ** 0.5)
+    assert plain.unit is None and plain.settled
     assert spread([3.0]) == 0.0
 
 
@@ -255,6 +308,7 @@ def test_a_spread_that_is_rounding_is_no_difference(normalise: bool, size: float
     thousandth is a difference, and in the first scores' own unit a large one."""
     scale = ScoreScale(normalise, None, None)
     step = 1e-9 * max(1.0, abs(size))
+    scale.calibrate([size, size + step])
     first, second = scale([size, size + step], TWO)
     assert first == second == pytest.approx(0.0 if normalise else size, abs=1e-6)
     first, second = scale([size, size + 0.001 * max(1.0, abs(size))], TWO)

@@ -369,7 +369,7 @@ class Reader {
           : textNodes(part.name)),
         judged ? [h("td", {}, part.p === null ? null : strip(part.p, null, false, `no problem ${percent(part.p)}`)),
           h("td", { class: "n" }, part.p === null ? "–" : percent(part.p))] : null,
-        h("td", { class: "n" }, part.value.toFixed(2)),
+        h("td", { class: "n" }, part.value.toFixed(2), part.mean === undefined ? null : ` − ${part.mean.toFixed(2)}`),
         h("td", { class: "n" }, part.weight.toFixed(3)),
         h("td", { class: "n" }, part.adds.toFixed(3))))))));
   }

@@ -327,11 +327,12 @@ interface ComparisonItem extends RunItemValues {
   contrast?: { principle: string; version: string; asked: [string, string]; guards: string[] };
 }
 
-/** A part of a rollout's score: it adds value times weight. `p`: of a principle, "no problem". */
+/** A part of a rollout's score: it adds (value − mean) · weight. `p`: of a principle, "no problem". */
 interface ScorePartValues {
   name: string;
   principle: string;
   value: number;
+  mean?: number;
   weight: number;
   adds: number;
   p: number | null;

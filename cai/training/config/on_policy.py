@@ -116,8 +116,8 @@ class RlConfig(OnPolicyConfig):
     )
     normalise_principles: bool = option(
         False,
-        "Divide each principle's logits by their standard deviation in the first rollout, so that"
-        " its weight says how much it counts.",
+        "Divide each principle's logits by their standard deviation at the start, so that its"
+        " weight says how much it counts.",
     )
     second_reward: str | None = option(
         None,
@@ -138,7 +138,9 @@ class RlConfig(OnPolicyConfig):
         None, "Adapt the KL penalty coefficient to this KL per response, in nats.", above=0
     )
     normalise_scores: bool = option(
-        True, "Normalise scores by the mean and standard deviation of the first rollout's."
+        True,
+        "Normalise scores by the mean and standard deviation of those at the start: of the first"
+        " updates, until there are 256 or more.",
     )
     score_clip: float | None = option(
         None, "Clip normalised scores to this range on both sides.", above=0
