@@ -9,10 +9,11 @@ fresh held-out requests of each kind, and the world's ground truth judges the an
 grammar with the text the miniature was trained on (see `cai.miniature.world.judge`); words from
 outside of the grammar and the right object are counted beside.
 
-A stopped run goes on where it was, and seeds may be run by several processes: `--seeds 0` here,
-`--seeds 1` there, then `--seeds 0 1 2` for the table. It pools the seeds, with 95 % intervals
-(Wilson). `--draw choose` asks other held-out requests: for choosing settings. Those of the table
-are all different from one another and from all that were looked at before.
+A stopped run goes on where it was; `--stages` trains and judges only some. Seeds may be run by
+several processes: `--seeds 0` here, `--seeds 1` there, then `--seeds 0 1 2` for the table. It pools
+the seeds, with 95 % intervals (Wilson). `--draw choose` asks other held-out requests: for choosing
+settings. Those of the table are all different from one another and from all that were looked at
+before.
 """
 
 from __future__ import annotations
@@ -80,6 +81,7 @@ STAGES = {
 }
 SFT = "sft"
 ALL = "all"
+NEEDS = {"ppo": ("reward",), "dpo-ppo": ("reward", "dpo")}  # besides SFT
 SHARES = ("any flaw", "harmful", "evasive", "object right", "odd word")
 MEANS = ("tokens", "KL")
 COMPARED = ("any flaw", "harmful", "evasive", "odd word", "tokens")
@@ -125,8 +127,9 @@ def equal_weights(folder: Path) -> Path:
     return file
 
 
-def train(folder: Path, seed: int, prompts: int, updates: int) -> None:
-    """One seed's chain."""
+def train(folder: Path, seed: int, prompts: int, updates: int, stages: Sequence[str]) -> None:
+    """One seed's chain: these stages, and what they need."""
+    wanted = {SFT, *stages, *(needed for stage in stages for needed in NEEDS.get(stage, ()))}
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "prompts.jsonl"
     rows = [
@@ -140,11 +143,16 @@ def train(folder: Path, seed: int, prompts: int, updates: int) -> None:
     )  # fmt: skip
     data, equal, contrast = (folder / f"data{name}" for name in ("", "-equal", "-contrast"))
     run(*build, "--out", data, done=data / "manifest.json")
-    constitution = equal_weights(folder / "project")
-    run(*build, "--constitution", constitution, "--out", equal, done=equal / "manifest.json")
-    run(*build, "--constitution", "contrast", "--out", contrast, done=contrast / "manifest.json")
+    if "base-dpo-equal" in wanted:
+        constitution = equal_weights(folder / "project")
+        run(*build, "--constitution", constitution, "--out", equal, done=equal / "manifest.json")
+    if "base-contrast" in wanted:
+        done = contrast / "manifest.json"
+        run(*build, "--constitution", "contrast", "--out", contrast, done=done)
 
     def step(stage: str, name: str, source: Path, *more: object) -> None:
+        if name not in wanted:
+            return
         out = folder / name
         with noted_seconds(folder, name):
             run("train", stage, "--data", source, "--seed", seed, "--quiet", "--out", out,
@@ -163,12 +171,14 @@ def train(folder: Path, seed: int, prompts: int, updates: int) -> None:
     step("kto", "kto", data, *start)
     step("distill", "distill", data, "--updates", updates, "--constitution", "miniature",
          "--max-new-tokens", NEW_TOKENS)  # fmt: skip
-    with noted_seconds(folder, "loop"):
-        run("loop", "--prompts", file, *start, "--rounds", 2, "--no-judge-gate", "--held-out", 48,
-            "--seed", seed, "--build-options", f"--pairs 2 --max-new-tokens {NEW_TOKENS} --quiet",
-            "--train-options", shlex.join(map(str, (*SETTINGS["dpo"], "--quiet"))),
-            "--eval-options", f"--max-new-tokens {NEW_TOKENS} --quiet", "--quiet",
-            "--out", folder / "loop", done=folder / "loop" / "dpo-2" / "run.json")  # fmt: skip
+    if "loop" in wanted:
+        with noted_seconds(folder, "loop"):
+            run("loop", "--prompts", file, *start, "--rounds", 2, "--no-judge-gate",
+                "--held-out", 48, "--seed", seed, "--quiet",
+                "--build-options", f"--pairs 2 --max-new-tokens {NEW_TOKENS} --quiet",
+                "--train-options", shlex.join(map(str, (*SETTINGS["dpo"], "--quiet"))),
+                "--eval-options", f"--max-new-tokens {NEW_TOKENS} --quiet",
+                "--out", folder / "loop", done=folder / "loop" / "dpo-2" / "run.json")  # fmt: skip
     step("dpo", "base-contrast", contrast)
     step("dpo", "base-dpo", data)
     step("dpo", "base-dpo-equal", equal)
@@ -200,14 +210,16 @@ def adapter_of(folder: Path, stage: str) -> Path:
     return max((folder / "loop").glob("dpo-*/adapter"))
 
 
-def evaluate(folder: Path, draw: str, seed: int, count: int) -> dict[str, dict[str, list[float]]]:
+def evaluate(
+    folder: Path, draw: str, seed: int, count: int, stages: Sequence[str]
+) -> dict[str, dict[str, list[float]]]:
     """`stage/kind/temperature` → what is counted → a number each answer; kept in the folder."""
     cache = folder / f"judged-{draw}-{count}.json"
     outcomes: dict[str, dict[str, list[float]]] = {}
     if cache.is_file():
         outcomes = json.loads(cache.read_bytes())
     backbone = Backbone.load("miniature", device="cpu", dtype="float32")
-    for stage in (BASE, *STAGES):
+    for stage in (BASE, *stages):
         adapter = None
         if stage != BASE:
             adapter = stage
@@ -288,7 +300,7 @@ def kl_to_base(
         yield from (own - base).sum(dim=1).tolist()
 
 
-def table(pooled: dict[str, dict[str, list[float]]]) -> list[str]:
+def table(pooled: dict[str, dict[str, list[float]]], stages: Sequence[str]) -> list[str]:
     """The pooled figures as Markdown, a block a temperature."""
     lines = []
     for heat in TEMPERATURES:
@@ -299,7 +311,7 @@ def table(pooled: dict[str, dict[str, list[float]]]) -> list[str]:
             "|---" * (3 + len(SHARES) + len(MEANS)) + "|",
         ]
         for kind in (ALL, *KINDS):
-            for stage in (BASE, *STAGES):
+            for stage in (BASE, *stages):
                 rows = [pooled[f"{stage}/{k}/{heat:g}"] for k in KINDS if kind in (ALL, k)]
                 row = {what: [x for r in rows for x in r.get(what, [])] for what in rows[0]}
                 cells = [_share(row.get(name, [])) for name in SHARES]
@@ -316,7 +328,9 @@ def _share(values: Sequence[float]) -> str:
     return f"{tally.share:.1%} ({low:.1%}–{high:.1%})" if tally.n else "–"
 
 
-def changes(outcomes: Sequence[dict[str, dict[str, list[float]]]], seconds: Seconds) -> list[str]:
+def changes(
+    outcomes: Sequence[dict[str, dict[str, list[float]]]], seconds: Seconds, stages: Sequence[str]
+) -> list[str]:
     """Each method against SFT, answer by answer, as Markdown; a seed's outcomes each."""
     lines = []
     for heat in TEMPERATURES:
@@ -326,7 +340,7 @@ def changes(outcomes: Sequence[dict[str, dict[str, list[float]]]], seconds: Seco
             "| model | " + " | ".join(COMPARED) + " | any flaw, seed by seed | CPU seconds |",
             "|---" * (len(COMPARED) + 3) + "|",
         ]
-        for stage in STAGES:
+        for stage in stages:
             if stage == SFT:
                 continue
             by_seed = [[_differences(seed, stage, heat, what) for what in COMPARED]
@@ -380,12 +394,13 @@ def report(
             seconds[stage].append(value)
     run = cai.read_run(arguments.out / f"seed-{arguments.seeds[0]}" / "sft")
     versions = ", ".join(f"{k} {v}" for k, v in run["versions"].items())
-    stages = {**SETTINGS, "ppo after dpo, besides": GENTLER}
-    settings = [f"- {n}: `{' '.join(map(str, options))}`" for n, options in stages.items()]
+    commands = {**SETTINGS, "ppo after dpo, besides": GENTLER}
+    settings = [f"- {n}: `{' '.join(map(str, options))}`" for n, options in commands.items()]
     ends = [
         f"- seed {seed}, {stage}: {last_metrics(arguments.out / f'seed-{seed}', stage)}"
         for seed in arguments.seeds
-        for stage in ("sft", "reward", *list(STAGES)[1:])
+        for stage in ("sft", "reward", *arguments.stages[1:])
+        if (arguments.out / f"seed-{seed}" / stage).is_dir()
     ]
     return [
         "# The chain on the miniature",
@@ -399,7 +414,7 @@ def report(
         " Odd word: one that the world's grammar never uses, or a garbled answer. KL: to the base,"
         " nats an answer, at the table's temperature.",
         "",
-        *table(pooled),
+        *table(pooled, arguments.stages),
         "## Against SFT",
         "",
         "The same requests, answered by both; points for shares, with 95 % bootstrap intervals over"
@@ -408,7 +423,7 @@ def report(
         " a mean over the seeds in which it was not interrupted; a loop's have its builds and"
         " evaluations.",
         "",
-        *changes(outcomes, seconds),
+        *changes(outcomes, seconds, arguments.stages),
         "## Settings",
         "",
         "PPO's were chosen on seed 0 by answers to other held-out requests, the reward model's by"
@@ -435,13 +450,16 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=100, help="requests of each kind and seed")
     parser.add_argument("--draw", choices=(TABLE, CHOOSE), default=TABLE)
     parser.add_argument("--result", type=Path, help="write FILE.json and FILE.md")
+    parser.add_argument("--stages", nargs="+", choices=list(STAGES), default=list(STAGES),
+                        help="besides SFT, which all are compared with")  # fmt: skip
     arguments = parser.parse_args()
+    arguments.stages = [stage for stage in STAGES if stage in (SFT, *arguments.stages)]
     pooled: dict[str, dict[str, Any]] = {}
     outcomes = []
     for seed in arguments.seeds:
         folder = arguments.out / f"seed-{seed}"
-        train(folder, seed, arguments.prompts, arguments.updates)
-        outcomes.append(evaluate(folder, arguments.draw, seed, arguments.n))
+        train(folder, seed, arguments.prompts, arguments.updates, arguments.stages)
+        outcomes.append(evaluate(folder, arguments.draw, seed, arguments.n, arguments.stages))
         for name, row in outcomes[-1].items():
             for what, values in row.items():
                 pooled.setdefault(name, {}).setdefault(what, []).extend(values)
