@@ -55,6 +55,18 @@ def run_command(arguments: Sequence[str], *, shows: bool = True) -> int:
             raise
 
 
+def require_evaluation(options: Sequence[str], folder: Path, command: Runner) -> None:
+    """Raise `StepFailedError` for suites or options of `cai eval` that can't be used.
+
+    They would come to light after hours else. folder: of the chain. command: runs `cai eval --list`
+    and shows no results.
+    """
+    name = "the look at the evaluation's options"
+    step = Step("eval", ("eval", *options, "--list"), folder)
+    if code := exit_code_of(step, name, command):
+        raise StepFailedError(name, code)
+
+
 def exit_code_of(step: Step, name: str, command: Runner = run_command) -> int:
     """Run a step; returns its exit code. name: in words. Raises `Interrupted` after Ctrl-C."""
     try:

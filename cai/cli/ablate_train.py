@@ -51,7 +51,8 @@ def run(
     """
     from cai.authoring.retraining.record import AblationRecord
     from cai.authoring.retraining.run import data_folder, retrain
-    from cai.chain.step import run_command
+    from cai.authoring.retraining.steps import evaluation_options
+    from cai.chain.step import require_evaluation, run_command
 
     fit = [ablation.principle for ablation in found if not ablation.unfit]
     if not fit:
@@ -60,7 +61,7 @@ def run(
     base = _base(config, built)
     record = AblationRecord.open(out, config, built, fit, base)
     require_options("train_options", config.words("train_options"), f"train {config.train}")
-    _require_evaluation(config, out)
+    require_evaluation(evaluation_options(config), out, partial(run_command, shows=False))
     if any(ablation.steps for ablation in found):
         making = _making(run_dir, fit)
         if dry_run:
@@ -89,18 +90,6 @@ def run(
         print_json({"folder": str(out), **record.values})
     elif not quiet:
         print_effects(effects, sides, record, base)
-
-
-def _require_evaluation(config: RetrainingConfig, out: Path) -> None:
-    """Raise `StepFailedError` for suites or options of the evaluations that can't be used, which
-    would come to light after all trainings otherwise."""
-    from cai.authoring.retraining.steps import evaluation_options
-    from cai.chain.step import Step, StepFailedError, exit_code_of, run_command
-
-    step = Step("eval", ("eval", *evaluation_options(config), "--list"), out)
-    name = "the look at the evaluation's options"
-    if code := exit_code_of(step, name, partial(run_command, shows=False)):
-        raise StepFailedError(name, code)
 
 
 def _base(config: RetrainingConfig, built: Run) -> str | None:

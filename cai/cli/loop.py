@@ -51,11 +51,12 @@ def command(
     cai loop -m Qwen/Qwen3-0.6B -p prompts.jsonl --held-out-judge http://gpu:8000/v1 --rounds 3
     cai loop --method sft -s over-refusal --train-options "--learning-rate 1e-4 --monitor harmful"
     """
-    from cai.chain.step import run_command
+    from cai.chain.step import require_evaluation, run_command
     from cai.constitution.load import load_constitution
     from cai.rounds.prompts import divide
     from cai.rounds.record import LoopRecord
     from cai.rounds.run import run_loop
+    from cai.rounds.steps import given_evaluation
 
     suites = options.pop("suite")
     config = LoopConfig(**options, suite="\n".join(suites) or None)
@@ -63,6 +64,8 @@ def command(
     file = choose_prompts(prompts)
     divided = divide(file, config)  # which says so where there is no such file
     record = LoopRecord.open(out, config, load_constitution(constitution), file)
+    if given := given_evaluation(config):
+        require_evaluation(given, out, partial(run_command, shows=False))
     if dry_run:
         _show(config, constitution, out, divided)
         return

@@ -40,7 +40,7 @@ def container_of(path: Path, choice: str | None = None) -> str:
     Raises `DataError` with advice.
     """
     if path.is_dir():
-        raise DataError(f"{label(path)} is a folder", hint="Name a file of prompts in it.")
+        raise DataError(f"{label(path)} is a folder", hint="Name a file in it.")
     if not path.exists():
         raise DataError(f"There is no file {label(path)}", hint="Check the path.")
     head = _head(path)
@@ -51,11 +51,13 @@ def container_of(path: Path, choice: str | None = None) -> str:
     if odd >= 16 and odd > len(text) / 5:
         raise DataError(
             f"{label(path)} is not UTF-8 text",
-            hint="Prompts are read from JSONL, JSON, CSV, text or Parquet; text in another "
+            hint="Rows are read from JSONL, JSON, CSV, text or Parquet; text in another "
             "encoding can be converted with: iconv -f ENCODING -t UTF-8",
         )
     if not text.strip():
-        raise DataError(f"{label(path)} is empty", hint="Write a prompt a line, as text or JSON.")
+        raise DataError(
+            f"{label(path)} is empty", hint="Write a row a line: JSON, or a prompt as plain text."
+        )
     if choice is not None:
         return choice
     ending = Path(path.name.removesuffix(".gz")).suffix.lower()

@@ -64,11 +64,20 @@ def _evaluation(
     after: Path,
 ) -> Step:
     folder = out / f"{kind}-{number}"
-    suites = [str(out / f"{HELD_OUT}.yaml"), *(config.suites if kind == "measure" else ())]
+    held_out = ("--suite", str(out / f"{HELD_OUT}.yaml"))
     arguments = (
-        "eval", before, str(after), *(word for suite in suites for word in ("--suite", suite)),
+        "eval", before, str(after), *held_out, *(_suites(config) if kind == "measure" else ()),
         "--judge", config.held_out_judge or config.judge or config.model,
         "--constitution", constitution, "--seed", str(config.seed), "--out", str(folder),
         *config.words("eval_options"),
     )  # fmt: skip
     return Step(kind, arguments, folder)
+
+
+def given_evaluation(config: LoopConfig) -> list[str]:
+    """The suites and options of evaluations that a user gave; empty if none."""
+    return [*_suites(config), *config.words("eval_options")]
+
+
+def _suites(config: LoopConfig) -> list[str]:
+    return [word for suite in config.suites for word in ("--suite", suite)]

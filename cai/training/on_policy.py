@@ -279,7 +279,9 @@ class OnPolicyTrainer(ABC):
         """As in `StageTrainer`: the policy; the results are the last step's metrics."""
         save_policy(self.backbone, folder)
         metrics = last_metrics(folder)
-        results = {name: round(metrics[name], 4) for name in self.screen_metrics if name in metrics}
+        results = {  # + 0.0: no -0.0
+            name: round(metrics[name], 4) + 0.0 for name in self.screen_metrics if name in metrics
+        }
         sampler = self.sampler.description
         return results | start_noise(folder) | ({"sampled_by": sampler} if sampler else {})
 

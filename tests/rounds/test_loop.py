@@ -289,6 +289,18 @@ def test_options_that_a_step_would_refuse_are_refused_before_the_first(
     assert not out.exists()
 
 
+def test_suites_that_can_t_be_asked_are_refused_before_the_first_step(
+    prompts: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out, asked = tmp_path / "loop", ("--held-out", "10", "--suite", "oops")
+    with pytest.raises(SystemExit) as error:
+        main(["loop", "-p", str(prompts), *asked, "-o", str(out), "--dry-run"])
+    said = capfd.readouterr().err
+    assert error.value.code != 0 and "Traceback" not in said
+    assert "oops" in said and "evaluation's options ended with exit code" in said
+    assert not out.exists()
+
+
 def test_a_loop_that_ended_goes_on_with_more_patience(prompts: Path, tmp_path: Path) -> None:
     commands = Commands(tmp_path / "loop", [EQUAL, EQUAL, BETTER])
     assert loop(tmp_path / "loop", prompts, commands).stopped
