@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cai.content import shown
+from cai.data import training_run
 from cai.data.files import FileEntry
 from cai.errors import DataError
 from cai.store.records import Run
@@ -113,7 +114,7 @@ class Manifest:
         except FileNotFoundError:
             raise DataError(
                 f"{shown(path.parent)} is not the folder of a run: it has no {NAME}",
-                hint="List the runs with: cai runs",
+                hint=_runs_within(path.parent) or "List the runs with: cai runs",
             ) from None
         except OSError as error:
             raise DataError(f"{shown(path)} can't be read: {error.strerror}") from None
@@ -121,6 +122,13 @@ class Manifest:
             raise DataError(
                 f"{path} is not a manifest: {error}", hint="Run its build-data command again."
             ) from None
+
+
+def _runs_within(folder: Path) -> str:
+    """The runs in a folder's folders, as a chain leaves them; empty if there are none."""
+    records = (*folder.glob(f"*/{NAME}"), *folder.glob(f"*/{training_run.NAME}"))
+    names = [shown(record.parent) for record in sorted(records)]
+    return f"There are runs in it: {', '.join(names)}" if names else ""
 
 
 def pretty(values: Any) -> str:

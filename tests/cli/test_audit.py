@@ -216,6 +216,12 @@ def test_a_folder_that_is_no_run_is_named_as_it_was_written(
 def test_what_is_no_run(tmp_path: Path, capsys: Output) -> None:
     cai("audit", "report", tmp_path, exit_code=4)
     assert "is not the folder of a run" in capsys.readouterr().err
+    for name, record in (("loop/data-1", "manifest.json"), ("loop/dpo-1", "run.json")):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / record).touch()
+    cai("audit", "report", tmp_path / "loop", exit_code=4)
+    loop = tmp_path / "loop"
+    assert f"There are runs in it: {loop / 'data-1'}, {loop / 'dpo-1'}" in capsys.readouterr().err
     cai("audit", "serve", build(tmp_path), "--host", "0.0.0.0", exit_code=2)
     assert "ssh -L" in capsys.readouterr().err
     (tmp_path / "store.sqlite").rename(tmp_path / "away.sqlite")
