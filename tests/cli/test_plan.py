@@ -152,6 +152,7 @@ def test_no_prompt_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert "no prompt of p.jsonl can be used" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_time_is_measured_on_this_machine(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

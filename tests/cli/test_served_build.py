@@ -202,6 +202,7 @@ def capsys_out(capsys: pytest.CaptureFixture[str]) -> str:
     return capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_small_budget_is_passed_by_little_and_the_summary_has_the_cost(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

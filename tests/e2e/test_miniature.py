@@ -88,7 +88,8 @@ def test_a_second_run_generates_nothing(built: Path, capsys: pytest.CaptureFixtu
     assert {n: after[n] for n in EXPORTED} == {n: before[n] for n in EXPORTED}
 
 
-@pytest.mark.parametrize("batch", [pytest.param(1, marks=pytest.mark.slow), 3])
+@pytest.mark.slow
+@pytest.mark.parametrize("batch", [1, 3])
 def test_batch_size_and_order_change_nothing(built: Path, tmp_path: Path, batch: int) -> None:
     chosen = rows(PROMPTS)[:LIMIT]
     random.Random(batch).shuffle(chosen)
