@@ -4,7 +4,7 @@ A policy that has found a hole in its reward shows it elsewhere: it is far from 
 responses grow, shrink, repeat themselves or become one, they no longer end, or a second
 reward falls while the first rises (Gao et al. 2022, arXiv 2210.10760). Everything is measured
 against the run's own start. One odd update is noise: an alarm must hold for several in a row. A few
-responses are noise, too: small updates are averaged over.
+prompts are noise, too: small updates are averaged over.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from cai.training.score_parts import is_rounding
 
 NGRAM_SIZE = 4
 FEWEST = 16
-"""Responses that a comparison needs on each side: a share among them has a standard error of 13
-points at most."""
+"""Prompts that a comparison needs on each side: a share among as many responses has a standard
+error of 13 points at most. Further responses to a prompt are alike, and tell little more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +111,12 @@ class Monitors:
     """Takes every update's observation, and decides when a run should stop.
 
     The start, with which the others are compared, is the first observation; of updates with fewer
-    than `FEWEST` responses, the mean of the first few. The same number of the latest are compared
-    with it. responses: of an update.
+    than `FEWEST` prompts, the mean of the first few. The same number of the latest are compared
+    with it. prompts: of an update.
     """
 
-    def __init__(self, bounds: AlarmBounds, responses: int = FEWEST) -> None:
-        self._updates = math.ceil(FEWEST / responses)
+    def __init__(self, bounds: AlarmBounds, prompts: int = FEWEST) -> None:
+        self._updates = math.ceil(FEWEST / prompts)
         """Whose means are compared."""
         self.bounds = replace(bounds, window=max(bounds.window, self._updates))
         self._history: list[Observation] = []

@@ -127,7 +127,7 @@ class OnPolicyTrainer(ABC):
         self.kl = self._kl_controller()
         self._start_kl_coef = self.kl.coef
         self.monitors = Monitors(
-            bounds or AlarmBounds(kl=settings.max_kl), settings.responses_per_update
+            bounds or AlarmBounds(kl=settings.max_kl), settings.prompts_per_update
         )
         self.scale = self._score_scale()
         self.budget = TokenBudget(settings.micro_tokens)

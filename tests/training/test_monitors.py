@@ -92,13 +92,13 @@ def test_a_sign_that_stands_twice_stops_the_run(
     assert words in reason
 
 
-def test_a_few_responses_are_no_sign() -> None:
+def test_a_few_prompts_are_no_sign() -> None:
     """Two an update: eight updates are the start, and eight are compared with it.
 
     Without an end: 4 of the first 16 (25%), then all. Of the last 16 these are 5, 6, 8, 10 (62%),
     11 (69%: a rise of more than 40 points) and 12 (75%: it stands).
     """
-    monitors = Monitors(AlarmBounds(), responses=2)
+    monitors = Monitors(AlarmBounds(), prompts=2)
     half, none = replace(START, missing_eos=0.5), replace(START, missing_eos=0.0)
     all_of_them = replace(START, missing_eos=1.0)
     assert [monitors.watch(o) for o in [half, half, none, none, half, half, none, none]] == [

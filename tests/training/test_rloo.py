@@ -301,6 +301,13 @@ def test_a_reward_of_one_part_has_no_parts_to_normalise() -> None:
     assert "--scale-advantages group" in str(error.value.hint)
 
 
+def test_monitors_count_prompts() -> None:
+    """Two prompts an update: eight updates are compared, however many responses each has."""
+    for k in (2, 8):
+        run = trainer(prompts_per_update=2, responses_per_prompt=k)
+        assert run.monitors.bounds.window == 8
+
+
 def test_a_run_goes_on_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stopped after the first update of three; also what its parts were is in the rollouts."""
     monkeypatch.chdir(tmp_path)
