@@ -410,6 +410,7 @@ def report(
         f" {arguments.n} held-out requests of each kind and seed; {arguments.updates} updates of"
         f" PPO, RLOO and distillation; answers of up to {NEW_TOKENS} tokens. {versions}.",
         "",
+        *_only(arguments.stages),
         "Shares of answers, with 95 % intervals. Evasive: refuses or dodges what could be answered."
         " Odd word: one that the world's grammar never uses, or a garbled answer. KL: to the base,"
         " nats an answer, at the table's temperature.",
@@ -438,6 +439,13 @@ def report(
         *ends,
         "",
     ]
+
+
+def _only(stages: Sequence[str]) -> list[str]:
+    """That not all stages were trained, where that is so."""
+    if len(stages) == len(STAGES):
+        return []
+    return [f"Only these stages: {'; '.join(STAGES[stage] for stage in stages)}.", ""]
 
 
 def main() -> None:
