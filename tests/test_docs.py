@@ -32,8 +32,11 @@ PAGES = [
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
 BLOCK = re.compile(r"^```(console|yaml file=\S+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-LONG = ("build-data.md", "training.md", "first-principle.md", "auditing.md", "miniature.md")
-"""Pages whose commands take longer than ten seconds."""
+LONG = (
+    "build-data.md", "training.md", "first-principle.md", "auditing.md", "miniature.md",
+    "contrast.md", "distill.md", "documents.md",
+)  # fmt: skip
+"""Pages whose commands take long."""
 LINK = re.compile(r"\]\((?!https?://|#)([^)#\s]+)")
 
 

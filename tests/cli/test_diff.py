@@ -62,6 +62,7 @@ def harmful(project: Path, run: str) -> int:
     return sum(bool(flaws_of(worlds[t.prompt.id], t.final) & set(HARMS)) for t in traces)
 
 
+@pytest.mark.slow
 def test_a_weakened_principle_shows(edited: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cai("diff", "--against", "git:HEAD", "--pairs", 0, "--format", "json", "--quiet")
     told: dict[str, Any] = json.loads(capsys.readouterr().out)

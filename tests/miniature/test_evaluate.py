@@ -370,6 +370,7 @@ def test_the_card_says_what_the_results_file_says() -> None:
         assert f"| {name} | {', '.join(cells)} |" in card
 
 
+@pytest.mark.slow
 def test_two_trainings_are_compared_by_the_script() -> None:
     """What is told of them is what it prints, and all rows with a target are met by both."""
     results = ROOT / "bench" / "results"

@@ -303,7 +303,7 @@ def test_the_judge_that_is_named_judges(data: Path, base: Backbone) -> None:
     assert alone.scorer(responses(base)) != other.scorer(responses(base))
 
 
-@pytest.mark.parametrize("reasons", [False, True])
+@pytest.mark.parametrize("reasons", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_judge_behind_a_server(reasons: bool, data: Path, tmp_path: Path) -> None:
     """Each principle is asked about each response; who does not answer is named."""
     with VllmStandIn(reasons=reasons) as server:
