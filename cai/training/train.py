@@ -47,6 +47,7 @@ from cai.training.processes import world
 from cai.training.reward import RewardTrainer
 from cai.training.rl import RlTrainer
 from cai.training.rloo import RlooTrainer
+from cai.training.score_parts import START_RESPONSES
 from cai.training.sft import SftTrainer
 from cai.training.sharding import assign
 from cai.training.trainer import StageTrainer
@@ -234,6 +235,11 @@ def _train(
         results = trainer.save(out)
         if loop.best:
             results |= _save_best(trainer, loop, out)
+    if loop.best.get("comparable") is False:
+        callbacks.note(
+            f"The best step is the last that was evaluated: fewer than {START_RESPONSES} responses"
+            " give rewards no scale on which evaluations could be compared."
+        )
     if trainer.stopped:
         results = {"stopped": trainer.stopped, **results}
 

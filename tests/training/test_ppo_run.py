@@ -153,7 +153,8 @@ def test_what_is_held_out_is_answered_and_the_best_is_kept(data: Path, tmp_path:
     test = tmp_path / "prompts.test.jsonl"
     test.write_text('{"prompt": "What is bread?"}\n{"prompt": "Where is Rome?"}\n')
     out = tmp_path / "ppo"
-    train(PpoConfig(**SMALL | {"updates": 4}, eval_every=1), [data, test], out)
+    config = PpoConfig(**SMALL | {"updates": 4}, eval_every=1, normalise_scores=False)
+    train(config, [data, test], out)
     evaluations = [row for row in rows(out / "metrics.jsonl") if row["held_out"]]
     assert [row["step"] for row in evaluations] == [1, 2, 3, 4]
     best = max(evaluations, key=lambda row: float(row["reward"]))
@@ -162,6 +163,15 @@ def test_what_is_held_out_is_answered_and_the_best_is_kept(data: Path, tmp_path:
     assert results["best_reward"] == pytest.approx(best["reward"], abs=1e-5)
     assert (out / "best" / "adapter").is_dir() == (best["step"] != 4)
     assert read_run(out)["counts"]["held out"] == 2
+
+
+def test_the_best_of_few_responses_is_the_last(data: Path, tmp_path: Path) -> None:
+    """Their scores give no scale yet on which evaluations could be compared; that is told."""
+    notes: list[str] = []
+    config = PpoConfig(**SMALL | {"updates": 3}, eval_every=1)
+    train(config, [data], tmp_path / "ppo", Callbacks(note=notes.append))
+    assert read_run(tmp_path / "ppo")["results"]["best_step"] == 3
+    assert any("fewer than 256 responses give rewards no scale" in note for note in notes)
 
 
 def test_any_character_may_stand_in_a_rollout(tmp_path: Path) -> None:
