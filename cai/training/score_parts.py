@@ -17,7 +17,7 @@ _SAME = 1e-6  # of a score: differences this small are float32's rounding
 
 @dataclass
 class StartScores:
-    """Mean and standard deviation of the scores at the start of training, and the only state.
+    """Mean and standard deviation of the scores at the start of training.
 
     They are those of the first updates, until there are `START_RESPONSES` or more scores, and then
     stay as they are. The responses of one update are too few: where only one in twenty has a

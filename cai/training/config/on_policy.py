@@ -116,8 +116,8 @@ class RlConfig(OnPolicyConfig):
     )
     normalise_principles: bool = option(
         False,
-        "Divide each principle's logits by their standard deviation at the start, so that its"
-        " weight says how much it counts.",
+        "Normalise each principle's logits by their mean and standard deviation at the start, so"
+        " that its weight says how much it counts.",
     )
     second_reward: str | None = option(
         None,
